@@ -1,0 +1,117 @@
+//! Every bound of the server in one place, each with its unit in its name, and the relations between them checked when it
+//! is compiled. Owns numbers only; never logic.
+
+/// Characters (code points, after mapping) of a name; `protocol.md`, "Names".
+pub const NAME_CHARS_MAX: usize = 32;
+
+/// Bytes of one plain line, its end not counted.
+pub const LINE_BYTES_MAX: usize = 8192;
+
+/// Bytes of a Telnet subnegotiation that is skipped over; a longer one spoils its line.
+pub const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
+
+/// Bytes of a stored text: each control character of a line (one byte) may become U+FFFD (three).
+pub const TEXT_BYTES_MAX: usize = 3 * LINE_BYTES_MAX;
+
+/// Destinations of one line, after the same name twice was made one.
+pub const DESTINATIONS_MAX: usize = 256;
+
+/// Messages that `/history` shows when it is given no count.
+pub const HISTORY_MESSAGES_DEFAULT: usize = 20;
+
+/// Messages that one `/history` may ask for.
+pub const HISTORY_MESSAGES_MAX: usize = 1000;
+
+/// Bytes of text after which one `/history` shows no older message.
+pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
+
+/// Newest rows of a peer's inbox that one `/history NAME` looks through.
+pub const HISTORY_SCAN_ROWS_MAX: usize = 200_000;
+
+/// Free bytes that a connection's buffer has at least when it reads.
+pub const READ_BYTES_MIN: usize = 4 * 1024;
+
+/// Bytes that one read takes at most, and so of all the lines that one connection has in the broker's hands.
+pub const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Refused logins after which a connection is closed.
+pub const LOGIN_REFUSALS_MAX: usize = 3;
+
+/// Requests that one connection has in the broker's hands.
+pub const BATCH_REQUESTS_MAX: usize = 1024;
+
+/// Events in the broker's inbox.
+pub const INBOX_EVENTS_MAX: usize = 1024;
+
+/// Requests after which a turn takes no further event.
+pub const TURN_REQUESTS_MAX: usize = 4096;
+
+/// Events that one turn takes.
+pub const TURN_EVENTS_MAX: usize = 4096;
+
+/// Bytes queued for one session and not yet written; what is over it stays in the log and is read from there.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+
+/// Chunks (one a turn at most) queued for one session and not yet written.
+pub const OUTBOX_CHUNKS_MAX: usize = 16;
+
+/// Bytes of the log that one page hands to a replaying feed.
+pub const PAGE_BYTES_MAX: usize = 128 * 1024;
+
+/// Messages of one page.
+pub const PAGE_MESSAGES_MAX: usize = 2048;
+
+/// Pages that one turn asks for, for all replaying feeds together.
+pub const TURN_PAGES_MAX: usize = 256;
+
+/// Bytes of the log in all the pages of one turn.
+pub const TURN_PAGES_BYTES_MAX: usize = 1024 * 1024;
+
+/// Peers without a session that the broker remembers; the others are looked up when they are named.
+pub const ABSENT_PEERS_MAX: usize = 4096;
+
+/// Messages that may wait for one peer, unless the configuration says otherwise.
+pub const MAILBOX_MESSAGES_DEFAULT: u64 = 10_000;
+
+/// Connections that the system may hold for us before we accept them; `listen(2)`.
+pub const LISTEN_BACKLOG_CONNECTIONS: i32 = 4096;
+
+/// Milliseconds until the first new attempt after `accept` failed; it doubles up to the next.
+pub const ACCEPT_RETRY_MS_MIN: u64 = 10;
+
+/// Milliseconds at most between two attempts to accept.
+pub const ACCEPT_RETRY_MS_MAX: u64 = 1000;
+
+/// Seconds without progress after which a client that ended its input gets no more of its backlog.
+pub const CLOSING_STALL_S_MAX: u64 = 10;
+
+/// Seconds that a client may take to close its side after we closed ours.
+pub const LINGER_S_MAX: u64 = 2;
+
+/// Seconds that a shutdown gives the clients to take what is queued for them.
+pub const SHUTDOWN_S_MAX: u64 = 5;
+
+/// Milliseconds that the store waits for another process which is writing to the database.
+pub const DATABASE_BUSY_MS_MAX: u64 = 5000;
+
+/// Senders whose newest message the store remembers; the others are looked up when they send.
+pub const SENDERS_REMEMBERED_MAX: usize = 4096;
+
+/// Requests waiting for the store: the broker has one under way at a time.
+pub const STORE_REQUESTS_MAX: usize = 1;
+
+/// Pages of the write-ahead log after which SQLite copies it into the database file.
+pub const CHECKPOINT_WAL_PAGES: u32 = 4000;
+
+/// Bytes of the write-ahead log that stay allocated after a checkpoint.
+pub const WAL_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+const _: () = {
+    assert!(READ_BYTES_MIN <= READ_BYTES_MAX);
+    // An outbox with room for a page always has room for one more message of any size afterwards.
+    assert!(PAGE_BYTES_MAX + TEXT_BYTES_MAX <= OUTBOX_BYTES_MAX);
+    assert!(HISTORY_MESSAGES_DEFAULT <= HISTORY_MESSAGES_MAX);
+    assert!(ACCEPT_RETRY_MS_MIN <= ACCEPT_RETRY_MS_MAX);
+    // One chunk for what is live, one kept free for answers.
+    assert!(OUTBOX_CHUNKS_MAX >= 2);
+};
