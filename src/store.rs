@@ -1,0 +1,253 @@
+//! The store: one thread that owns the one writing connection to `holdline.db`. It applies the entries of a turn in one
+//! transaction, then reads what the turn asks for. Owns all SQL, by way of its rooms; never knows who is online.
+
+mod directory;
+mod log;
+mod log_reader;
+mod schema;
+
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use async_channel::{Receiver, Sender};
+
+use self::directory::DataDirectory;
+pub use self::directory::DirectoryError;
+use self::log::Log;
+pub use self::log_reader::{LogLine, LogReader};
+pub use self::schema::SchemaError;
+use crate::config::Durability;
+use crate::limits::STORE_REQUESTS_MAX;
+use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
+use crate::protocol::PastMessage;
+
+/// What changes state: applied in order, inside the transaction of its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A peer that is new, was seen for the first time, or whose cursor moved. A cursor never moves back.
+    Peer(PeerRecord),
+    /// A message, to be given the next `seq`.
+    Message {
+        /// When it was accepted.
+        at: Timestamp,
+        /// Who sent it.
+        sender: PeerId,
+        /// Who is to get it, each once, in the order in which they were addressed.
+        recipients: Vec<PeerId>,
+        /// What they get.
+        text: Text,
+    },
+}
+
+impl Entry {
+    /// Whether somebody was promised that this is on disk. A cursor is no promise: if the power takes the last moves,
+    /// a few messages are delivered twice and none is lost.
+    pub fn is_promise(&self) -> bool {
+        matches!(self, Entry::Message { .. })
+    }
+}
+
+/// What is kept of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRecord {
+    /// Given once, by the broker.
+    pub id: PeerId,
+    /// The name it logs in by.
+    pub name: PeerName,
+    /// Whether it ever logged in.
+    pub seen: bool,
+    /// Everything for it up to here has been delivered.
+    pub cursor: Seq,
+}
+
+/// What is found of a peer when it is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundPeer {
+    /// What is kept of it.
+    pub record: PeerRecord,
+    /// How many messages wait for it.
+    pub waiting: u64,
+}
+
+/// What a turn reads, once its entries are committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The next messages for a peer, in order.
+    Page {
+        /// For whom.
+        peer: PeerId,
+        /// They come after this one.
+        after: Seq,
+    },
+    /// The newest messages that a peer was part of.
+    History {
+        /// Whose.
+        peer: PeerId,
+        /// Only those exchanged with this one.
+        with: Option<PeerId>,
+        /// How many at most.
+        count: usize,
+    },
+}
+
+/// What one [`Read`] gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// For [`Read::Page`].
+    Page(Page),
+    /// For [`Read::History`]: oldest first.
+    History(Vec<PastMessage>),
+    /// It could not be read; the reason is for people.
+    Failed(String),
+}
+
+/// A piece of the log, for one feed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In the order of `seq`.
+    pub messages: Vec<Message>,
+    /// Whether it reaches the newest commit: nothing for this peer comes after it.
+    pub complete: bool,
+}
+
+/// A turn's entries and reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TurnRequest {
+    /// Applied in order, all or none.
+    pub entries: Vec<Entry>,
+    /// Answered in order, after the commit.
+    pub reads: Vec<Read>,
+}
+
+/// What became of a turn.
+#[derive(Debug)]
+pub struct TurnOutcome {
+    /// The turn's entries, handed back.
+    pub entries: Vec<Entry>,
+    /// Whether they are committed: all are, or none is.
+    pub commit: Result<(), CommitError>,
+    /// The `seq` before that of the turn's first message.
+    pub before: Seq,
+    /// The newest committed `seq`.
+    pub newest: Seq,
+    /// One for each read, in order.
+    pub answers: Vec<Answer>,
+}
+
+/// Why a turn could not be committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The disk is full, or cannot be written.
+    #[error("the storage is full or cannot be written ({0})")]
+    Storage(String),
+    /// Another process kept the database locked.
+    #[error("another process is writing to the database ({0})")]
+    Busy(String),
+    /// Anything else that SQLite reports.
+    #[error("the database failed ({0})")]
+    Database(String),
+}
+
+/// Why the store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The database in it.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// What is in it.
+    #[error("the log cannot be read ({0}); holdline serve checks the database when it starts")]
+    Unreadable(#[from] rusqlite::Error),
+}
+
+/// The broker's end of the store.
+#[derive(Debug)]
+pub struct Store {
+    requests: Sender<StoreRequest>,
+    thread: JoinHandle<()>,
+    /// The newest message in the log.
+    pub newest: Seq,
+    /// The highest id that was ever given to a peer.
+    pub last_peer: PeerId,
+}
+
+/// A turn that is being committed.
+#[derive(Debug)]
+pub struct Commit {
+    outcome: Receiver<TurnOutcome>,
+}
+
+enum StoreRequest {
+    Lookup(Vec<PeerName>, Sender<Result<Vec<Option<FoundPeer>>, String>>),
+    Turn(TurnRequest, Sender<TurnOutcome>),
+}
+
+impl Store {
+    /// Opens the data directory, which is made if it is missing, locks it, brings the schema up to date and starts the
+    /// thread. Errors say what is wrong with which path and how to mend it.
+    pub fn open(data: &Path, durability: Durability) -> Result<Store, StoreError> {
+        let directory = DataDirectory::open(data)?;
+        let connection = schema::open(&directory.database())?;
+        let (newest, last_peer) = schema::newest_ids(&connection, &directory.database())?;
+        let (requests, receiver) = async_channel::bounded(STORE_REQUESTS_MAX);
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || serve(connection, durability, newest, receiver, directory))
+            .map_err(|source| DirectoryError::Thread { source })?;
+        Ok(Store { requests, thread, newest, last_peer })
+    }
+
+    /// What is kept of each of these names, in their order; `None` for a name nobody has used or written to.
+    pub async fn lookup(&self, names: Vec<PeerName>) -> Result<Vec<Option<FoundPeer>>, String> {
+        let (reply, found) = async_channel::bounded(1);
+        self.requests.send(StoreRequest::Lookup(names, reply)).await.expect("the store's thread is there");
+        found.recv().await.expect("the store's thread answers every lookup")
+    }
+
+    /// Begins to apply a turn's entries in one transaction, and to answer its reads. One turn is under way at a time.
+    pub fn begin(&self, turn: TurnRequest) -> Commit {
+        let (reply, outcome) = async_channel::bounded(1);
+        self.requests
+            .try_send(StoreRequest::Turn(turn, reply))
+            .expect("the turn before is done, and the thread is there");
+        Commit { outcome }
+    }
+
+    /// Copies the write-ahead log into the database file, closes it, and gives the directory free.
+    pub fn close(self) {
+        drop(self.requests);
+        self.thread.join().expect("the store's thread has panicked");
+    }
+}
+
+impl Commit {
+    /// What became of the turn.
+    pub async fn outcome(self) -> TurnOutcome {
+        self.outcome.recv().await.expect("the store's thread answers every turn")
+    }
+}
+
+fn serve(
+    connection: rusqlite::Connection,
+    durability: Durability,
+    newest: Seq,
+    requests: Receiver<StoreRequest>,
+    _locked: DataDirectory,
+) {
+    let mut log = Log::new(&connection, durability, newest);
+    while let Ok(request) = requests.recv_blocking() {
+        // Whoever asked may have been cancelled: then nobody waits for the answer.
+        match request {
+            StoreRequest::Lookup(names, reply) => {
+                let _ = reply.send_blocking(log.lookup(&names).map_err(|error| error.to_string()));
+            }
+            StoreRequest::Turn(turn, reply) => {
+                let _ = reply.send_blocking(log.turn(turn));
+            }
+        }
+    }
+    drop(log);
+    schema::close(connection);
+}

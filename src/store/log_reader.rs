@@ -1,0 +1,87 @@
+//! Reads the log for people at a shell, beside a running server or without one. Owns one read-only connection; never
+//! writes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Params, Row, params};
+
+use super::directory::database_in;
+use super::{SchemaError, StoreError, schema};
+use crate::limits::DATABASE_BUSY_MS_MAX;
+use crate::message::PeerName;
+
+/// A database that is only read.
+#[derive(Debug)]
+pub struct LogReader {
+    connection: Connection,
+}
+
+/// One row of the view `history`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// ISO-8601, UTC, with milliseconds.
+    pub at: String,
+    /// The sender's name.
+    pub sender: String,
+    /// As addressed, joined by commas.
+    pub recipients: String,
+    /// On one line.
+    pub text: String,
+    /// Those who have not got it yet, joined by commas; may be empty.
+    pub waiting_for: String,
+}
+
+impl LogReader {
+    /// Opens the database of a data directory; it must be there, and be ours.
+    pub fn open(data: &Path) -> Result<LogReader, StoreError> {
+        let path = database_in(data);
+        if !path.exists() {
+            return Err(SchemaError::Missing { path }.into());
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(schema::explain(&path))?;
+        connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX)).map_err(schema::explain(&path))?;
+        schema::check(&connection, &path)?;
+        Ok(LogReader { connection })
+    }
+
+    /// The newest messages, oldest first: all, or those that this peer sent or was sent.
+    pub fn newest(&self, with: Option<&PeerName>, count: usize) -> Result<Vec<LogLine>, StoreError> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let mut lines: Vec<LogLine> = match with {
+            None => self.read("select * from history order by seq desc limit ?1", params![count])?,
+            Some(name) => self.read(OF_ONE_PEER, params![count, name.as_str()])?,
+        };
+        lines.reverse();
+        Ok(lines)
+    }
+
+    fn read(&self, sql: &str, params: impl Params) -> rusqlite::Result<Vec<LogLine>> {
+        self.connection.prepare(sql)?.query_map(params, log_line)?.collect()
+    }
+}
+
+/// The newest ?1 messages that ?2 sent or was sent.
+const OF_ONE_PEER: &str = "
+    with recursive
+        one (id, sent) as (select id, sent from peer where name = ?2),
+        sent (seq) as (
+            select sent from one
+            union all
+            select previous from sent join message using (seq)
+            limit ?1
+        ),
+        got (seq) as (select seq from inbox where recipient = (select id from one) order by seq desc limit ?1)
+    select * from history where seq in (select seq from sent union select seq from got)
+    order by seq desc limit ?1";
+
+fn log_line(row: &Row<'_>) -> rusqlite::Result<LogLine> {
+    Ok(LogLine {
+        at: row.get(1)?,
+        sender: row.get(2)?,
+        recipients: row.get(3)?,
+        text: row.get(4)?,
+        waiting_for: row.get(5)?,
+    })
+}
