@@ -1,0 +1,196 @@
+//! The broker: one task that alone owns who is here and what each of them still has to get. It takes what is waiting in
+//! its inbox, decides, has the store commit once, and delivers. Owns the inbox and the turn; never touches a socket or SQL,
+//! and waits for nobody but the store.
+
+mod chat;
+mod outbox;
+#[cfg(test)]
+mod simulation;
+
+use async_channel::{Receiver, Sender};
+use smol::lock::SemaphoreGuardArc;
+
+use self::chat::{Chat, Turn};
+pub(crate) use self::outbox::{Chunk, outbox};
+use crate::limits::{INBOX_EVENTS_MAX, TURN_EVENTS_MAX, TURN_REQUESTS_MAX};
+use crate::message::{PeerName, Seq, SessionId, Timestamp};
+use crate::protocol::{Protocol, Request};
+use crate::store::{Commit, Store, TurnOutcome};
+
+/// What the broker is told. The order of the inbox is the order of the chat.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A client has logged in.
+    Join {
+        /// Its connection.
+        session: SessionId,
+        /// The peer it speaks for.
+        name: PeerName,
+        /// How it is spoken to.
+        protocol: Protocol,
+        /// Takes what is written to it; dropped by the broker once nothing more comes.
+        outbox: Sender<Chunk>,
+    },
+    /// A client asks for things.
+    Requests {
+        /// Its connection.
+        session: SessionId,
+        /// In the order in which they were read.
+        requests: Vec<Request>,
+        /// The connection's right to hand in requests: given back when these are dealt with and the client is taking
+        /// what it is answered. So each connection has one batch in a turn, and none outruns its own outbox.
+        permit: SemaphoreGuardArc,
+    },
+    /// Chunks were written to a client.
+    Written {
+        /// Its connection.
+        session: SessionId,
+        /// How many, the oldest first.
+        chunks: usize,
+        /// The messages in them, if any.
+        delivered: Option<Delivered>,
+    },
+    /// No more requests come from a client: it gets what waits for it, and the outbox is dropped.
+    End {
+        /// Its connection.
+        session: SessionId,
+        /// Why, for the last words.
+        reason: EndReason,
+    },
+    /// A connection is gone.
+    Leave {
+        /// The connection.
+        session: SessionId,
+    },
+}
+
+/// What a client has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delivered {
+    /// Everything that its feed held up to here.
+    pub(crate) seq: Seq,
+    /// How many messages that makes since the last report.
+    pub(crate) messages: u64,
+}
+
+/// Why no more requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndReason {
+    /// The client said so: end of input, or `/quit`.
+    Client,
+    /// The server stops.
+    Shutdown,
+}
+
+/// Opens the inbox: the end that connections hold, and the broker to run on it.
+pub(crate) fn open(store: Store, mailbox_max: u64) -> (Handle, Broker) {
+    let (sender, inbox) = async_channel::bounded(INBOX_EVENTS_MAX);
+    let chat = Chat::new(mailbox_max, store.newest, store.last_peer);
+    (Handle { inbox: sender }, Broker { inbox, chat, store })
+}
+
+/// A connection's end of the inbox. The broker ends when the last one is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    inbox: Sender<Event>,
+}
+
+impl Handle {
+    /// Puts an event into the inbox, as soon as there is room.
+    pub(crate) async fn tell(&self, event: Event) {
+        self.inbox.send(event).await.expect("the broker outlives its handles");
+    }
+}
+
+/// The broker, not yet running.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    inbox: Receiver<Event>,
+    chat: Chat,
+    store: Store,
+}
+
+impl Broker {
+    /// Runs until every handle is dropped and everything told is dealt with; hands the store back, to be closed.
+    ///
+    /// A turn is delivered while the next one commits: the store waits for nothing but a decision.
+    pub(crate) async fn run(mut self) -> Store {
+        let mut committed = None;
+        while let Some(events) = self.take_turn(committed.is_some()).await {
+            if self.chat.remembers_too_many() {
+                self.deliver(committed.take());
+                self.chat.forget_absent();
+            }
+            let begun =
+                if events.is_empty() && !self.chat.wants_pages() { None } else { Some(self.begin(events).await) };
+            self.deliver(committed.take());
+            if let Some((turn, commit)) = begun {
+                committed = Some((turn, self.outcome(commit).await));
+            }
+        }
+        self.store
+    }
+
+    /// Takes what is waiting in the inbox, as far as it fits a turn. Waits for a first event, unless there is something to
+    /// do without. `None`: no handle is left, and nothing is to be done.
+    async fn take_turn(&mut self, is_committed: bool) -> Option<Vec<Event>> {
+        let mut events = Vec::new();
+        let mut requests = 0;
+        if !is_committed && !self.chat.wants_pages() {
+            let first = self.inbox.recv().await.ok()?;
+            requests += first.requests();
+            events.push(first);
+        }
+        while requests < TURN_REQUESTS_MAX
+            && events.len() < TURN_EVENTS_MAX
+            && let Ok(event) = self.inbox.try_recv()
+        {
+            requests += event.requests();
+            events.push(event);
+        }
+        Some(events)
+    }
+
+    async fn begin(&mut self, events: Vec<Event>) -> (Turn, Commit) {
+        self.meet_strangers(&events).await;
+        let (turn, request) = self.chat.decide(events, Timestamp::now());
+        (turn, self.store.begin(request))
+    }
+
+    async fn outcome(&mut self, commit: Commit) -> TurnOutcome {
+        let outcome = commit.outcome().await;
+        if let Err(error) = &outcome.commit {
+            log::error!("a turn was not committed, whoever sent something in it is told: {error}");
+            self.chat.undo(&outcome.entries);
+        }
+        outcome
+    }
+
+    fn deliver(&mut self, committed: Option<(Turn, TurnOutcome)>) {
+        if let Some((turn, outcome)) = committed {
+            self.chat.deliver(turn, outcome);
+        }
+    }
+
+    /// Looks up who is named in these events and not known here. A turn in which everyone is known asks nothing.
+    async fn meet_strangers(&mut self, events: &[Event]) {
+        let strangers = self.chat.strangers(events);
+        if strangers.is_empty() {
+            return;
+        }
+        match self.store.lookup(strangers.clone()).await {
+            Ok(found) => self.chat.meet(strangers, found),
+            Err(error) => log::error!("peers cannot be looked up, who is named is refused: {error}"),
+        }
+    }
+}
+
+impl Event {
+    /// How much of a turn it takes.
+    fn requests(&self) -> usize {
+        match self {
+            Event::Requests { requests, .. } => requests.len(),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The first half of a turn: what each event changes, and what the store is to write and read for it.
+
+use async_channel::Sender;
+
+use super::{Act, Chat, Feed, Session, Turn};
+use crate::broker::outbox::Outbox;
+use crate::broker::{Chunk, Delivered, EndReason, Event};
+use crate::limits::TURN_PAGES_MAX;
+use crate::message::{Destination, PeerId, PeerName, SessionId, Text, Timestamp};
+use crate::protocol::{Code, Protocol, Refusal, Reply, Request};
+use crate::store::{Entry, Read, TurnRequest};
+
+impl Chat {
+    /// Takes a turn's events: what follows from them once the store has done what it is to do.
+    pub(in crate::broker) fn decide(&mut self, events: Vec<Event>, now: Timestamp) -> (Turn, TurnRequest) {
+        let mut turn = Turn::default();
+        let mut request = TurnRequest::default();
+        self.hungry.extend(self.starved.drain(..));
+        for event in events {
+            match event {
+                Event::Join { session, name, protocol, outbox } => self.join(session, &name, protocol, outbox),
+                Event::Requests { session, requests, permit } => {
+                    for asked in requests {
+                        self.request(session, asked, now, &mut turn, &mut request);
+                    }
+                    turn.asked.push((session, permit));
+                }
+                Event::Written { session, chunks, delivered } => self.written(session, chunks, delivered),
+                Event::End { session, reason } => end(session, reason, &mut turn),
+                Event::Leave { session } => self.leave(session),
+            }
+        }
+        self.keep_changed(&mut request);
+        self.ask_for_pages(&mut turn, &mut request);
+        (turn, request)
+    }
+
+    /// A login needs nothing of the disk but that it can be read: it is answered at once.
+    fn join(&mut self, session: SessionId, name: &PeerName, protocol: Protocol, sender: Sender<Chunk>) {
+        let mut outbox = Outbox::new(sender);
+        let Some(peer) = self.ids.get(name).and_then(|id| self.peers.get_mut(id)) else {
+            let refusal = unreachable_peer(name, "not logged in");
+            outbox.append(None, |out| protocol.encode_reply(&Reply::Refused(refusal), out));
+            outbox.flush();
+            return;
+        };
+        let id = peer.record.id;
+        if !peer.record.seen {
+            peer.record.seen = true;
+            self.changed.insert(id);
+        }
+        let welcome = Reply::Welcome { name: name.clone(), waiting: peer.waiting() };
+        outbox.append(None, |out| protocol.encode_reply(&welcome, out));
+        outbox.flush();
+        peer.sessions.push(session);
+        let joined = Session {
+            peer: id,
+            protocol,
+            outbox,
+            feed: if peer.waiting() == 0 { Feed::Live } else { Feed::Replaying },
+            fed: peer.record.cursor,
+            delivered: peer.delivered,
+            ends_at: None,
+            permit: None,
+            is_hungry: false,
+            is_gathered: false,
+        };
+        let earlier = self.sessions.insert(session, joined);
+        assert!(earlier.is_none(), "session {session} joins once");
+        self.feed_again(session);
+        log::debug!("session {session} joined as {name}");
+    }
+
+    fn request(&mut self, id: SessionId, asked: Request, now: Timestamp, turn: &mut Turn, request: &mut TurnRequest) {
+        // One whose login was refused is nobody.
+        let Some(peer) = self.sessions.get(&id).map(|session| session.peer) else { return };
+        let answered = match asked {
+            Request::Send { to, text } => self.send(id, peer, to, text, now, request),
+            Request::History { with, count } => self.history(id, peer, with, count, request),
+            Request::Who => Ok(Act::Reply { session: id, reply: Reply::Who { here: self.here() } }),
+            Request::Ping { token } => Ok(Act::Reply { session: id, reply: Reply::Pong { token } }),
+            Request::Help => Ok(Act::Reply { session: id, reply: Reply::Help }),
+            Request::Quit => Ok(Act::End { session: id }),
+            Request::Malformed(refusal) => Err(refusal),
+        };
+        let refused = |refusal| Act::Reply { session: id, reply: Reply::Refused(refusal) };
+        turn.acts.push(answered.unwrap_or_else(refused));
+    }
+
+    /// Appends a message to the turn, for all destinations or for none.
+    fn send(
+        &mut self,
+        session: SessionId,
+        sender: PeerId,
+        to: Vec<Destination>,
+        text: Text,
+        now: Timestamp,
+        request: &mut TurnRequest,
+    ) -> Result<Act, Refusal> {
+        let recipients = to.iter().map(|destination| self.recipient(destination)).collect::<Result<Vec<_>, _>>()?;
+        let mut kept_for = Vec::new();
+        for id in &recipients {
+            let peer = self.peers.get_mut(id).expect("a recipient was met");
+            peer.addressed += 1;
+            if !peer.is_here() {
+                kept_for.push(*id);
+                // One that never logged in may be new to the store.
+                if !peer.record.seen {
+                    self.changed.insert(*id);
+                }
+            }
+        }
+        request.entries.push(Entry::Message { at: now, sender, recipients, text });
+        Ok(Act::Deliver { sender: session, kept_for })
+    }
+
+    fn recipient(&self, destination: &Destination) -> Result<PeerId, Refusal> {
+        let name = match destination {
+            Destination::Peer(name) => name,
+            Destination::Room(room) => {
+                return Err(Refusal::new(Code::NotAMember, format!("you are not in {room}; not sent")));
+            }
+        };
+        let id = *self.ids.get(name).ok_or_else(|| unreachable_peer(name, "not sent"))?;
+        let waiting = self.peers[&id].waiting();
+        if self.mailbox_max > 0 && waiting >= self.mailbox_max {
+            let words =
+                format!("{waiting} messages wait for {name}, and mailbox_max is {}; not sent", self.mailbox_max);
+            return Err(Refusal::new(Code::MailboxFull, words));
+        }
+        Ok(id)
+    }
+
+    fn history(
+        &self,
+        session: SessionId,
+        peer: PeerId,
+        with: Option<Destination>,
+        count: usize,
+        request: &mut TurnRequest,
+    ) -> Result<Act, Refusal> {
+        let with = match with {
+            None => None,
+            Some(Destination::Peer(name)) => {
+                Some(*self.ids.get(&name).ok_or_else(|| unreachable_peer(&name, "nothing is shown"))?)
+            }
+            Some(Destination::Room(room)) => {
+                return Err(Refusal::new(Code::NotAMember, format!("you are not in {room}; nothing is shown")));
+            }
+        };
+        let read = request.reads.len();
+        request.reads.push(Read::History { peer, with, count });
+        Ok(Act::History { session, read })
+    }
+
+    fn here(&self) -> Vec<PeerName> {
+        let here = self.peers.values().filter(|peer| peer.is_here());
+        let mut names: Vec<PeerName> = here.map(|peer| peer.record.name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn written(&mut self, id: SessionId, chunks: usize, delivered: Option<Delivered>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.outbox.written(chunks);
+        if session.outbox.has_room(0) {
+            session.permit = None;
+        }
+        if let Some(Delivered { seq, messages }) = delivered {
+            session.delivered += messages;
+            let peer = self.peers.get_mut(&session.peer).expect("a session's peer is remembered");
+            // Another session of the peer may have got further.
+            peer.delivered = peer.delivered.max(session.delivered);
+            if seq > peer.record.cursor {
+                peer.record.cursor = seq;
+                self.changed.insert(session.peer);
+            }
+        }
+        self.feed_again(id);
+    }
+
+    fn leave(&mut self, id: SessionId) {
+        // A session whose login was refused never joined.
+        if let Some(session) = self.sessions.remove(&id) {
+            self.detach(id, session.peer);
+            log::debug!("session {id} left");
+        }
+    }
+
+    fn keep_changed(&mut self, request: &mut TurnRequest) {
+        let peers = &self.peers;
+        request.entries.extend(self.changed.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
+    }
+
+    fn ask_for_pages(&mut self, turn: &mut Turn, request: &mut TurnRequest) {
+        while turn.pages.len() < TURN_PAGES_MAX
+            && let Some(id) = self.hungry.pop_front()
+        {
+            let Some(session) = self.sessions.get(&id) else { continue };
+            turn.pages.push(id);
+            request.reads.push(Read::Page { peer: session.peer, after: session.fed });
+        }
+    }
+}
+
+fn end(session: SessionId, reason: EndReason, turn: &mut Turn) {
+    if reason == EndReason::Shutdown {
+        turn.acts.push(Act::Reply { session, reply: Reply::ShuttingDown });
+    }
+    turn.acts.push(Act::End { session });
+}
+
+fn unreachable_peer(name: &PeerName, became: &str) -> Refusal {
+    Refusal::new(Code::Internal, format!("{name} cannot be looked up now, the log says why; {became}"))
+}
