@@ -1,0 +1,224 @@
+//! One client's life: which protocol it speaks, its login, its requests, its messages, its end. Owns the socket; never
+//! knows SQL, nor any other peer.
+
+mod detect;
+mod input;
+mod writer;
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_channel::Receiver;
+use smol::io::AsyncWriteExt;
+use smol::lock::Semaphore;
+use smol::{Async, Executor, Task, Timer, future};
+
+use self::detect::Spoken;
+use self::input::{Filled, Input};
+use self::writer::Writer;
+use crate::broker::{self, EndReason, Event, Handle};
+use crate::limits::{BATCH_REQUESTS_MAX, CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN_REFUSALS_MAX};
+use crate::message::{PeerName, SessionId};
+use crate::protocol::plain::{self, Login};
+use crate::protocol::{Code, Protocol, Refusal, Reply, Request};
+
+/// A socket that its reader and its writer share.
+pub(crate) type Socket = Arc<Async<TcpStream>>;
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Runs the writers.
+    pub(crate) executor: Arc<Executor<'static>>,
+    /// Takes what clients ask.
+    pub(crate) broker: Handle,
+    /// Closed when the server stops: nothing more is read.
+    pub(crate) stop: Receiver<()>,
+}
+
+/// Why a client's requests came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// All input is dealt with.
+    Input,
+    /// It said `/quit`: what it sends after that is not read.
+    Quit,
+    /// The server stops.
+    Stop,
+    /// The connection broke.
+    Reset,
+}
+
+/// Serves one client, from its first byte to its last.
+pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared>) {
+    let mut input = Input::new(socket.clone(), shared.stop.clone());
+    let spoken = match detect::detect(&mut input).await {
+        Some(Spoken::Plain) => Protocol::Plain,
+        Some(other) => return turn_away(&socket, other, input).await,
+        None => return,
+    };
+    if let Some(name) = log_in(&mut input, &socket).await {
+        converse(input, socket, session, name, spoken, &shared).await;
+    }
+}
+
+/// A protocol that is not spoken here yet is told so in its own words.
+async fn turn_away(socket: &Socket, spoken: Spoken, input: Input) {
+    if (&**socket).write_all(spoken.refusal()).await.is_ok() {
+        close(socket, input).await;
+    }
+}
+
+/// Asks for a name until there is one. `None`: the client is gone, or was refused for good.
+async fn log_in(input: &mut Input, socket: &Socket) -> Option<PeerName> {
+    let mut refusals = 0;
+    loop {
+        match next_login(input).await? {
+            Ok(Login { name, password: None }) => return Some(name),
+            Ok(Login { name, password: Some(_) }) => {
+                refusals += 1;
+                let again = if refusals < LOGIN_REFUSALS_MAX { "try again with the name alone" } else { "goodbye" };
+                let words = format!("{name} has no password, so none is taken; not logged in, {again}");
+                answer(socket, Refusal::new(Code::BadPassword, words)).await?;
+                if refusals >= LOGIN_REFUSALS_MAX {
+                    return None;
+                }
+            }
+            Err(refusal) => answer(socket, refusal).await?,
+        }
+    }
+}
+
+/// The next line that is not empty, as a login. `None`: there is none.
+async fn next_login(input: &mut Input) -> Option<Result<Login, Refusal>> {
+    loop {
+        while let Some(line) = input.next_line() {
+            match line {
+                Ok(line) => {
+                    if let Some(login) = plain::parse_login(line) {
+                        return Some(login);
+                    }
+                }
+                Err(refusal) => return Some(Err(refusal.but("not logged in"))),
+            }
+        }
+        if input.fill().await != Filled::Some {
+            return None;
+        }
+    }
+}
+
+async fn answer(socket: &Socket, refusal: Refusal) -> Option<()> {
+    let mut bytes = Vec::new();
+    plain::encode_reply(&Reply::Refused(refusal), &mut bytes);
+    (&**socket).write_all(&bytes).await.ok()
+}
+
+/// The life of a session: its requests go to the broker, and what the broker has for it is written, side by side.
+async fn converse(
+    mut input: Input,
+    socket: Socket,
+    session: SessionId,
+    name: PeerName,
+    protocol: Protocol,
+    shared: &Shared,
+) {
+    let (sender, outbox) = broker::outbox();
+    shared.broker.tell(Event::Join { session, name, protocol, outbox: sender }).await;
+    let written_bytes = Arc::new(AtomicU64::new(0));
+    let writer = Writer::new(socket.clone(), session, outbox, shared.broker.clone(), written_bytes.clone());
+    let mut writer = shared.executor.spawn(writer.run());
+    let ended = future::or(read_requests(&mut input, session, &shared.broker), let_go(&mut writer)).await;
+    match ended {
+        Ended::Input => shared.broker.tell(Event::End { session, reason: EndReason::Client }).await,
+        Ended::Stop => shared.broker.tell(Event::End { session, reason: EndReason::Shutdown }).await,
+        // The request to quit is in the broker's hands. A broken connection has nothing to wait for.
+        Ended::Quit | Ended::Reset => {}
+    }
+    if ended != Ended::Reset && !writer.is_finished() {
+        written(&mut writer, &written_bytes).await;
+    }
+    shared.broker.tell(Event::Leave { session }).await;
+    close(&socket, input).await;
+}
+
+/// Hands requests to the broker, a batch at a time, until there are no more. What was read is dealt with before anything
+/// else is read.
+async fn read_requests(input: &mut Input, session: SessionId, broker: &Handle) -> Ended {
+    let permits = Arc::new(Semaphore::new(1));
+    loop {
+        // One batch of a connection is under way at a time.
+        let permit = permits.acquire_arc().await;
+        let mut requests = next_batch(input);
+        while requests.is_empty() {
+            match input.fill().await {
+                Filled::Some => requests = next_batch(input),
+                Filled::End => return Ended::Input,
+                Filled::Reset => return Ended::Reset,
+                Filled::Stop => return Ended::Stop,
+            }
+        }
+        let quits = requests.last() == Some(&Request::Quit);
+        broker.tell(Event::Requests { session, requests, permit }).await;
+        if quits {
+            return Ended::Quit;
+        }
+    }
+}
+
+/// The requests in what was read. A command ends the batch, since its answer may be large: a batch is answered with little
+/// more than it holds.
+fn next_batch(input: &mut Input) -> Vec<Request> {
+    let mut requests = Vec::new();
+    while requests.len() < BATCH_REQUESTS_MAX
+        && let Some(line) = input.next_line()
+    {
+        let request = match line {
+            Ok(line) => plain::parse(line),
+            Err(refusal) => Some(Request::Malformed(refusal.but("not sent"))),
+        };
+        let Some(request) = request else { continue };
+        let ends_batch = matches!(request, Request::Who | Request::History { .. } | Request::Help | Request::Quit);
+        requests.push(request);
+        if ends_batch {
+            break;
+        }
+    }
+    requests
+}
+
+/// Comes true when the broker lets go of a session by itself, as it does with a login that it cannot look up. A writer
+/// that failed does not count: what the client sent before its connection broke is still read.
+async fn let_go(writer: &mut Task<std::io::Result<()>>) -> Ended {
+    match writer.await {
+        Ok(()) => Ended::Reset,
+        Err(_) => future::pending().await,
+    }
+}
+
+/// Waits until everything queued is written, or nothing has moved for a while.
+async fn written(writer: &mut Task<std::io::Result<()>>, written_bytes: &AtomicU64) {
+    loop {
+        let before = written_bytes.load(Ordering::Relaxed);
+        let stalled = async {
+            Timer::after(Duration::from_secs(CLOSING_STALL_S_MAX)).await;
+            None
+        };
+        let done = future::or(async { Some((&mut *writer).await) }, stalled).await;
+        if done.is_some() || written_bytes.load(Ordering::Relaxed) == before {
+            return;
+        }
+    }
+}
+
+/// Closes our side, then waits a little for the client's: a socket that is closed with bytes unread is reset, and the
+/// client may lose what it has not read yet.
+async fn close(socket: &Socket, mut input: Input) {
+    let _ = socket.get_ref().shutdown(std::net::Shutdown::Write);
+    let lingered = async {
+        Timer::after(Duration::from_secs(LINGER_S_MAX)).await;
+    };
+    future::or(input.discard(), lingered).await;
+}

@@ -1,0 +1,127 @@
+//! What comes from a client's socket, as lines. Owns reading and how it ends; never what the lines mean.
+
+use std::future::Future;
+use std::io::{ErrorKind, Read};
+use std::pin::Pin;
+
+use async_channel::Receiver;
+use smol::future;
+
+use super::Socket;
+use crate::limits::LINE_BYTES_MAX;
+use crate::protocol::plain::{Line, LineBuffer};
+use crate::protocol::{Code, Refusal};
+
+/// The reading half of a connection.
+pub(super) struct Input {
+    socket: Socket,
+    lines: LineBuffer,
+    /// Comes true when the server stops.
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// The client has sent all that it will: its last line needs no newline.
+    is_at_end: bool,
+}
+
+/// How reading went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// There may be another line.
+    Some,
+    /// The client sends no more, and every line was taken.
+    End,
+    /// The connection broke: what was unfinished is no line.
+    Reset,
+    /// The server stops: what is not read stays unread.
+    Stop,
+}
+
+impl Input {
+    pub(super) fn new(socket: Socket, stop: Receiver<()>) -> Self {
+        let stopped = Box::pin(async move {
+            // Nothing is ever sent: the channel closes.
+            let _ = stop.recv().await;
+        });
+        Input { socket, lines: LineBuffer::new(), stop: stopped, is_at_end: false }
+    }
+
+    /// Bytes not yet taken as lines.
+    pub(super) fn unread(&self) -> &[u8] {
+        self.lines.unread()
+    }
+
+    /// Takes the next line of what was read. `None`: there is none, unless more is read.
+    pub(super) fn next_line(&mut self) -> Option<Result<&str, Refusal>> {
+        let line = if self.is_at_end { self.lines.end_of_input() } else { self.lines.next_line() };
+        line.map(|line| match line {
+            Line::Text(text) => Ok(text),
+            Line::TooLong => {
+                let words = format!("a line of more than {LINE_BYTES_MAX} bytes");
+                Err(Refusal::new(Code::TooLong, words))
+            }
+            Line::NotUtf8 => Err(Refusal::new(Code::NotUtf8, "a line that is not UTF-8")),
+        })
+    }
+
+    /// Reads once, waiting until there is something. An idle connection holds no buffer while it waits.
+    pub(super) async fn fill(&mut self) -> Filled {
+        loop {
+            if self.is_at_end {
+                return Filled::End;
+            }
+            match self.socket.get_ref().read(self.lines.space()) {
+                Ok(0) if is_broken(&self.socket) => return Filled::Reset,
+                Ok(0) => {
+                    self.is_at_end = true;
+                    return Filled::Some;
+                }
+                Ok(bytes) => {
+                    self.lines.filled(bytes);
+                    return Filled::Some;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.lines.release();
+                    let (socket, stop) = (&self.socket, &mut self.stop);
+                    let readable = async {
+                        // What is wrong with the socket, the next read says.
+                        let _ = socket.readable().await;
+                        false
+                    };
+                    let stopped = async {
+                        stop.await;
+                        true
+                    };
+                    if future::or(stopped, readable).await {
+                        return Filled::Stop;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Filled::Reset,
+            }
+        }
+    }
+
+    /// Reads on and drops it, until the client has closed its side too.
+    pub(super) async fn discard(&mut self) {
+        if self.is_at_end {
+            return;
+        }
+        let mut scratch = [0; 1024];
+        loop {
+            match self.socket.get_ref().read(&mut scratch) {
+                Ok(0) => return,
+                Ok(_) => future::yield_now().await,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let _ = self.socket.readable().await;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Whether a socket that reads as ended was reset: a write that met the reset first has taken the error away. A socket
+/// that is closed and not half closed has no peer any more; getpeername(2), ENOTCONN.
+fn is_broken(socket: &Socket) -> bool {
+    socket.get_ref().peer_addr().is_err()
+}
