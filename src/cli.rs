@@ -1,0 +1,103 @@
+//! The command line: which subcommand, with which flags, and the help for both. Owns the words of `--help` and of refused
+//! flags; never opens a file or a socket.
+
+pub(crate) mod history;
+pub(crate) mod logging;
+pub(crate) mod serve;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use bpaf::{Args, OptionParser, ParseFailure, Parser, construct, long};
+use holdline::config::Flags;
+
+use self::history::Query;
+
+/// What `--version` prints.
+const VERSION: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
+
+/// bpaf's own would say `COMMAND` where two lines say more. It strips four of the blanks and keeps a line as it is.
+const USAGE: &str = "Usage:
+
+        holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
+        holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--last=N]";
+
+/// What no flag sets, and what to type first.
+const FOOTER: &str = "HOLDLINE_LOG sets how much is logged: error, warn, info (the default), debug or trace.
+
+Example:
+
+        holdline --data=/var/lib/holdline
+        nc localhost 7878                    # in another terminal";
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Run the server.
+    Serve(Flags),
+    /// Print the log.
+    History(Query),
+    /// Print this: a help, or the version.
+    Show(String),
+}
+
+/// A mistake on the command line or in the environment, in words that name the flag or the variable.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// Understands the arguments of this process.
+pub(crate) fn parse() -> Result<Command, UsageError> {
+    match command().run_inner(Args::current_args().set_name("holdline")) {
+        Ok(command) => Ok(command),
+        // In full, with the examples: bpaf would keep them for `--help --help`.
+        Err(ParseFailure::Stdout(text, _)) => Ok(Command::Show(text.monochrome(true))),
+        Err(ParseFailure::Completion(text)) => Ok(Command::Show(text)),
+        Err(ParseFailure::Stderr(text)) => {
+            // It comes wrapped for a terminal; ours is one line, as every other.
+            let problem = text.monochrome(true).split_whitespace().collect::<Vec<_>>().join(" ");
+            Err(UsageError(format!("{problem} (holdline --help tells more)")))
+        }
+    }
+}
+
+/// Prints a text to standard output; a reader that has gone, as in `holdline --help | head -1`, is no error.
+pub(crate) fn show(text: &str) -> io::Result<()> {
+    unless_reader_gone(writeln!(io::stdout().lock(), "{}", text.trim_end()))
+}
+
+/// Takes a closed pipe for the reader's way to say that it has seen enough.
+fn unless_reader_gone(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+fn command() -> OptionParser<Command> {
+    let serve = serve::options()
+        .command("serve")
+        .help("Runs the server; so does holdline without a command")
+        .map(Command::Serve);
+    let history = history::options().command("history").help("Prints the log for people").map(Command::History);
+    let version = long("version").short('V').help("Prints the version").req_flag(Command::Show(VERSION.to_owned()));
+    let bare = serve::flags().map(Command::Serve);
+    construct!([serve, history, version, bare])
+        .to_options()
+        .descr("A chat server for small devices, spoken to with nc")
+        .usage(USAGE)
+        .footer(FOOTER)
+}
+
+/// `--data`, which every subcommand understands alike.
+fn data_flag() -> impl Parser<Option<PathBuf>> {
+    long("data").argument::<PathBuf>("DIR").help("Directory of the database [default: holdline-data]").optional()
+}
+
+/// `--config`, which every subcommand understands alike.
+fn config_flag() -> impl Parser<Option<PathBuf>> {
+    long("config")
+        .argument::<PathBuf>("FILE")
+        .help("Configuration to read [default: holdline.toml, if it is there]")
+        .optional()
+}

@@ -1,0 +1,42 @@
+//! `holdline serve`: runs the server until a signal ends it. Owns its flags and the warning about open addresses; never
+//! talks to a socket.
+
+use std::path::PathBuf;
+
+use bpaf::{OptionParser, Parser, construct, long};
+use holdline::config::{Config, Flags};
+use holdline::server::{ServeError, Server};
+
+/// The flags of `serve`, with their help.
+pub(crate) fn options() -> OptionParser<Flags> {
+    flags()
+        .to_options()
+        .descr("Runs the server until SIGINT or SIGTERM")
+        .header("Flags win over the configuration file.")
+        .footer("Example:\n\n        holdline serve --listen=192.168.1.10:7878 --open --data=/var/lib/holdline")
+}
+
+/// The flags of `serve`.
+pub(crate) fn flags() -> impl Parser<Flags> {
+    let listen = long("listen")
+        .argument::<String>("ADDR")
+        .help("HOST:PORT to listen on, as often as wanted [default: 127.0.0.1:7878]")
+        .many();
+    let data = super::data_flag();
+    let config = super::config_flag();
+    let plugins = long("plugins")
+        .argument::<PathBuf>("FILE")
+        .help("The plugins, in order [default: plugins.toml, if it is there]")
+        .optional();
+    let open = long("open").switch().help("Lets other machines connect, where anyone can log in as anyone");
+    construct!(Flags { listen, data, config, plugins, open })
+}
+
+/// Runs the server.
+pub(crate) fn run(config: &Config) -> Result<(), ServeError> {
+    for address in config.exposed() {
+        log::warn!("{address} can be reached from other machines, and anyone who reaches it can log in as anyone");
+    }
+    Server::bind(config)?.run();
+    Ok(())
+}

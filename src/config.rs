@@ -1,0 +1,255 @@
+//! The configuration: defaults, `holdline.toml` and the flags of the command line become one [`Config`], validated once.
+//! Owns the defaults and which values are possible; is never read from anywhere deep: who needs a value is handed it.
+
+mod file;
+mod settings;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use toml::Spanned;
+
+use self::file::{File, Key};
+use self::settings::{NO_SUCH_FILE, Setting, Settings};
+use crate::limits::MAILBOX_MESSAGES_DEFAULT;
+
+/// How to run a server. [`Config::default`] is what `holdline` does without flags and files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen, each address once.
+    pub listen: Vec<SocketAddr>,
+    /// The directory of the database.
+    pub data: PathBuf,
+    /// The file that names the plugins; the default one may be absent.
+    pub plugins: PathBuf,
+    /// What an accepted message survives.
+    pub durability: Durability,
+    /// Whether others than this machine may reach the server.
+    pub open: bool,
+    /// What one peer may take up.
+    pub limits: Limits,
+}
+
+/// What an accepted message survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Durability {
+    /// The loss of power: each commit is synced to the medium.
+    #[default]
+    PowerLoss,
+    /// The end of the process, however it ends; not the loss of power.
+    Crash,
+}
+
+/// What one peer may take up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages that may wait for one peer; 0: no cap.
+    pub mailbox_max: u64,
+}
+
+/// What the command line says about the configuration; it wins over the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--listen`, as often as it was given; any replaces the list of the file.
+    pub listen: Vec<String>,
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// `--config`: read instead of `holdline.toml`, and must exist.
+    pub config: Option<PathBuf>,
+    /// `--plugins`: must exist.
+    pub plugins: Option<PathBuf>,
+    /// `--open`
+    pub open: bool,
+}
+
+/// A mistake in a file or in a flag, in words that say where it is and what would be right.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file is there and cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A line of the file is not TOML, or holds a key or a value that there is not.
+    #[error("{}:{line}: {problem}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// The value has the right type and cannot be used.
+    #[error("{setting} {problem}")]
+    Impossible {
+        /// Where it stands and what it is: `holdline.toml:2: data = ""` or `--data ""`.
+        setting: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// An address that others can reach, without `open`.
+    #[error(
+        "{setting} can be reached from other machines{}, and nobody proves who they are yet: anyone who reaches the port \
+         can log in as anyone; if that is what you want, say so with --open or with open = true in the configuration \
+         file, otherwise listen on 127.0.0.1",
+        .address.map(|address| format!(" (as {address})")).unwrap_or_default()
+    )]
+    Exposed {
+        /// Where it stands and what it is.
+        setting: String,
+        /// What it means, where it does not say it itself.
+        address: Option<SocketAddr>,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 7878))],
+            data: PathBuf::from("holdline-data"),
+            plugins: PathBuf::from("plugins.toml"),
+            durability: Durability::default(),
+            open: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { mailbox_max: MAILBOX_MESSAGES_DEFAULT }
+    }
+}
+
+/// What would be right for `durability`.
+const DURABILITY_MEND: &str = r#"use "power-loss" or "crash""#;
+
+impl TryFrom<String> for Durability {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "power-loss" => Ok(Durability::PowerLoss),
+            "crash" => Ok(Durability::Crash),
+            _ => Err(DURABILITY_MEND),
+        }
+    }
+}
+
+impl Config {
+    /// Reads `holdline.toml`, or the file that `--config` names, lets the flags win over it, and checks all of it, the
+    /// file that names the plugins too.
+    pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
+        let default = Config::default();
+        let settings = Settings::load(flags)?;
+        let open = settings.open.unwrap_or(default.open);
+        check_plugins(settings.plugins.as_ref(), &default.plugins)?;
+        Ok(Config {
+            listen: match settings.listen {
+                Some(entries) => resolve(&entries, open)?,
+                None => default.listen,
+            },
+            data: settings.data.map_or(default.data, |data| data.value),
+            plugins: settings.plugins.map_or(default.plugins, |plugins| plugins.value),
+            durability: settings.durability.unwrap_or(default.durability),
+            open,
+            limits: Limits { mailbox_max: settings.mailbox_max.unwrap_or(default.limits.mailbox_max) },
+        })
+    }
+
+    /// The addresses that others than this machine can reach.
+    pub fn exposed(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listen.iter().copied().filter(is_exposed)
+    }
+}
+
+/// The directory of the database by the same rule as [`Config::load`], for those who only read it: no host is resolved
+/// and no plugin is looked at.
+pub fn data_directory(flags: &Flags) -> Result<PathBuf, ConfigError> {
+    Ok(Settings::load(flags)?.data.map_or(Config::default().data, |data| data.value))
+}
+
+/// `plugins.toml` as it is written.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PluginsKeys {
+    plugin: Vec<Spanned<IgnoredAny>>,
+}
+
+/// What refusals say about the keys of [`PluginsKeys`].
+const PLUGINS_KEYS: &[Key] = &[Key {
+    path: "plugin",
+    kind: "array",
+    mend: "it is reserved for [[plugin]] tables, of which this version runs none",
+}];
+
+/// Its format is reserved: whoever names a plugin is told that it would not run, rather than left to find out. The file of
+/// the default name may be absent, whether or not it is named.
+fn check_plugins(named: Option<&Setting<PathBuf>>, default: &Path) -> Result<(), ConfigError> {
+    let Some(file) = File::read(named.map_or(default, |setting| &setting.value))? else {
+        let missed = named.filter(|setting| setting.value.file_name() != default.file_name());
+        return missed.map_or(Ok(()), |setting| Err(setting.impossible(NO_SUCH_FILE)));
+    };
+    let keys: PluginsKeys = file.parse(PLUGINS_KEYS)?;
+    match keys.plugin.first() {
+        Some(plugin) => Err(file.malformed(
+            plugin.span(),
+            "this version runs no plugins yet; remove the [[plugin]] entry, or comment it out",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn resolve(entries: &[Setting<String>], open: bool) -> Result<Vec<SocketAddr>, ConfigError> {
+    let mut listen = Vec::new();
+    for entry in entries {
+        for address in resolve_entry(entry)? {
+            if is_exposed(&address) && !open {
+                let said = entry.value == address.to_string();
+                return Err(ConfigError::Exposed {
+                    setting: entry.origin.clone(),
+                    address: (!said).then_some(address),
+                });
+            }
+            if !listen.contains(&address) {
+                listen.push(address);
+            }
+        }
+    }
+    Ok(listen)
+}
+
+fn resolve_entry(entry: &Setting<String>) -> Result<Vec<SocketAddr>, ConfigError> {
+    if let Ok(address) = entry.value.parse() {
+        return Ok(vec![address]);
+    }
+    let (host, port) = entry.value.rsplit_once(':').unwrap_or((&entry.value, ""));
+    if host.is_empty() || host.contains([':', '[', ']']) || port.parse::<u16>().is_err() {
+        return Err(entry.impossible(
+            "is no address; HOST:PORT is wanted, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to \
+             65535",
+        ));
+    }
+    match entry.value.to_socket_addrs() {
+        Ok(addresses) if addresses.len() > 0 => Ok(addresses.collect()),
+        Ok(_) => Err(entry.impossible("has no address; name another host, or its address")),
+        Err(error) => Err(entry.impossible(format!("cannot be resolved ({error}); name another host, or its address"))),
+    }
+}
+
+fn is_exposed(address: &SocketAddr) -> bool {
+    // An IPv4 loopback address may be written as IPv6.
+    !address.ip().to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests;
