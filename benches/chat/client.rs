@@ -1,0 +1,148 @@
+//! A client as every scenario needs it: connected, logged in, and knowing that everything before has been dealt with.
+//! Owns login, barrier and the reading of lines, the same for each contestant; never decides what is sent or expected.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use smol::Async;
+
+/// Time without progress after which a message counts as lost.
+pub(crate) const STALL: Duration = Duration::from_secs(10);
+
+/// Connections that are opened before the first of them is read: fewer than any server's backlog.
+const LOGINS_AT_ONCE: usize = 100;
+
+/// Bytes that a client's buffer has before its first line; thousands of idle clients are cheap for the benchmark too.
+const BUFFER_BYTES_MIN: usize = 512;
+
+/// Bytes that a client's buffer grows to.
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// One logged-in connection.
+pub(crate) struct Client {
+    name: String,
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// The part of the buffer that was read and not yet handed out.
+    unread: Range<usize>,
+}
+
+impl Client {
+    /// Logs in one client for each name; all of them are in when this returns.
+    pub(crate) fn login_all(address: SocketAddr, names: impl IntoIterator<Item = String>) -> Result<Vec<Client>> {
+        let mut names = names.into_iter().peekable();
+        let mut clients = Vec::new();
+        while names.peek().is_some() {
+            let first = clients.len();
+            for name in names.by_ref().take(LOGINS_AT_ONCE) {
+                clients.push(Client::connect(address, name)?);
+            }
+            Client::barrier(&mut clients[first..], "ready")?;
+        }
+        Ok(clients)
+    }
+
+    /// Returns when each client has had `word` from itself, and with it all that was under way to it; any other message
+    /// is a failure.
+    pub(crate) fn barrier<'a>(clients: impl IntoIterator<Item = &'a mut Client>, word: &str) -> Result<()> {
+        let mut clients: Vec<_> = clients.into_iter().collect();
+        for client in &mut clients {
+            client.stream.set_nonblocking(false)?;
+            let line = format!("{}: {word}\n", client.name);
+            client.stream.write_all(line.as_bytes()).with_context(|| client.name.clone())?;
+        }
+        for client in clients {
+            client.wait_for(word)?;
+        }
+        Ok(())
+    }
+
+    /// Who it is.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its socket, to wait for. From then on reading and writing do not wait by themselves.
+    pub(crate) fn socket(&self) -> Result<Async<TcpStream>> {
+        Ok(Async::new(self.stream.try_clone()?)?)
+    }
+
+    /// Writes what the socket takes now, and says how much that was.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        match self.stream.write(bytes) {
+            Ok(written) => Ok(written),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(error).with_context(|| format!("{} cannot write", self.name)),
+        }
+    }
+
+    /// Reads once; false where there is nothing to read.
+    pub(crate) fn read(&mut self) -> Result<bool> {
+        self.make_room();
+        match self.stream.read(&mut self.buffer[self.unread.end..]) {
+            Ok(0) => bail!("the server closed the connection of {}", self.name),
+            Ok(count) => self.unread.end += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error).with_context(|| format!("{} cannot read", self.name)),
+        }
+        Ok(true)
+    }
+
+    /// The next message among what was read. Notices are skipped, a refusal is a failure.
+    pub(crate) fn next_message(&mut self) -> Result<Option<&[u8]>> {
+        while let Some(length) = memchr::memchr(b'\n', &self.buffer[self.unread.clone()]) {
+            let line = self.unread.start..self.unread.start + length;
+            self.unread.start = line.end + 1;
+            match &self.buffer[line.clone()] {
+                [b'*', b' ', ..] => {}
+                [b'!', b' ', ..] => bail!("{} was told: {}", self.name, self.buffer[line].escape_ascii()),
+                _ => return Ok(Some(&self.buffer[line])),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fails if the server refused something or sent a message to one that is to get none.
+    pub(crate) fn expect_no_message(&mut self) -> Result<()> {
+        self.stream.set_nonblocking(true)?;
+        while self.read()? {
+            let line = self.next_message()?.map(|line| line.escape_ascii().to_string());
+            ensure!(line.is_none(), "{} got a message that nobody sent: {line:?}", self.name);
+        }
+        Ok(())
+    }
+
+    fn connect(address: SocketAddr, name: String) -> Result<Client> {
+        let mut stream = TcpStream::connect(address).with_context(|| format!("{name} cannot connect"))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(STALL))?;
+        stream.set_write_timeout(Some(STALL))?;
+        stream.write_all(format!("{name}\n").as_bytes())?;
+        Ok(Client { name, stream, buffer: Vec::new(), unread: 0..0 })
+    }
+
+    fn wait_for(&mut self, word: &str) -> Result<()> {
+        let expected = format!("from {}: {word}", self.name);
+        loop {
+            if let Some(line) = self.next_message()? {
+                ensure!(line == expected.as_bytes(), "expected {expected:?}, got \"{}\"", line.escape_ascii());
+                return Ok(());
+            }
+            ensure!(self.read()?, "{} waited {STALL:?} for {expected:?}", self.name);
+        }
+    }
+
+    /// Moves an unfinished line to the front; doubles a buffer that the last read filled.
+    fn make_room(&mut self) {
+        let full = self.unread.end == self.buffer.len();
+        self.buffer.copy_within(self.unread.clone(), 0);
+        self.unread = 0..self.unread.len();
+        if full && self.buffer.len() < BUFFER_BYTES_MAX {
+            self.buffer.resize((self.buffer.len() * 2).max(BUFFER_BYTES_MIN), 0);
+        }
+        assert!(self.unread.end < self.buffer.len(), "{}: a line without an end", self.name);
+    }
+}
