@@ -1,0 +1,311 @@
+//! The database as people see it with the `sqlite3` shell, and the directory it lies in: its views, its permissions, its
+//! lock, and what is refused at the start. Owns what is on disk; never what is said on a wire.
+
+mod support;
+
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use support::{TestClient, TestServer, flood, holdline, refusal};
+
+// Views
+
+#[test]
+fn the_views_keep_their_columns() {
+    let server = TestServer::start();
+    let columns =
+        |view: &str| server.sqlite(&format!("select group_concat(name, ', ') from pragma_table_info('{view}')"));
+    assert_eq!(columns("history"), "seq, at, sender, recipients, text, waiting_for");
+    assert_eq!(columns("waiting"), "recipient, seq, at, sender, text");
+    assert_eq!(
+        server.sqlite("select count(*) from sqlite_schema where type = 'view' and name in ('history', 'waiting')"),
+        "2"
+    );
+}
+
+#[test]
+fn the_views_show_what_was_said_and_who_has_not_got_it() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    alice.send("carol, bob, dave: to three");
+    alice.send("bob: to one");
+    alice.ping();
+    bob.send("alice, carol: it's \"quoted\", | and ünï");
+    bob.ping();
+    server.wait_until_delivered("bob");
+    server.wait_until_delivered("alice");
+
+    assert_eq!(
+        server.sqlite("select seq, sender, recipients, text, waiting_for from history order by seq"),
+        "1|alice|carol,bob,dave|to three|carol,dave\n\
+         2|alice|bob|to one|\n\
+         3|bob|alice,carol|it's \"quoted\", | and ünï|carol"
+    );
+    assert_eq!(server.sqlite("select quote(waiting_for) from history where seq = 2"), "''");
+    assert_eq!(
+        server.sqlite("select recipient, seq, sender, text from waiting order by recipient, seq"),
+        "carol|1|alice|to three\n\
+         carol|3|bob|it's \"quoted\", | and ünï\n\
+         dave|1|alice|to three"
+    );
+    assert_eq!(server.sqlite("select count(*) from waiting join history using (seq, at, sender, text)"), "3");
+
+    let mut carol = TestClient::login(&server, "carol");
+    carol.expect("from alice: to three");
+    server.wait_until_delivered("carol");
+    assert_eq!(server.sqlite("select waiting_for from history order by seq"), "dave\n\n");
+    assert_eq!(server.sqlite("select recipient, seq from waiting"), "dave|1");
+}
+
+#[test]
+fn a_time_is_iso_8601_in_utc_with_milliseconds() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: hi");
+    alice.ping();
+    let digit = "[0-9]";
+    let (two, three, four) = (digit.repeat(2), digit.repeat(3), digit.repeat(4));
+    let form = format!("{four}-{two}-{two}T{two}:{two}:{two}.{three}Z");
+    for view in ["history", "waiting"] {
+        let sql =
+            format!("select typeof(at), at glob '{form}', abs(julianday('now') - julianday(at)) * 24 < 1 from {view}");
+        assert_eq!(server.sqlite(&sql), "text|1|1", "{view}: {}", server.sqlite(&format!("select at from {view}")));
+    }
+}
+
+#[test]
+fn seq_grows_over_restarts() {
+    let mut server = TestServer::start();
+    for round in 0..3 {
+        let mut alice = TestClient::login(&server, "alice");
+        alice.send_bytes(&flood("bob", round * 10..(round + 1) * 10, 0));
+        alice.quit();
+        server.restart();
+    }
+    assert_eq!(server.sqlite("select count(*), min(seq), max(seq) from history"), "30|1|30");
+}
+
+#[test]
+fn the_shell_reads_while_messages_flow() {
+    let server = TestServer::start();
+    let count = 3000;
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    let sender = thread::spawn(move || {
+        for hundred in 0..count / 100 {
+            alice.send_bytes(&flood("bob, carol", hundred * 100..(hundred + 1) * 100, 50));
+            alice.ping();
+        }
+    });
+    let reader = thread::spawn(move || bob.read_flood("alice", count - 1));
+    let mut seen = 0;
+    loop {
+        let is_last_look = sender.is_finished();
+        let row = server.sqlite(
+            "select count(*), coalesce(max(seq), 0), (select count(*) from waiting where recipient = 'carol') from history",
+        );
+        let row = Vec::from_iter(row.split('|').map(|number| number.parse::<usize>().unwrap()));
+        assert!(row[0] >= seen && row[1] == row[0] && row[2] == row[0], "{row:?} after {seen}");
+        seen = row[0];
+        if is_last_look {
+            break;
+        }
+    }
+    sender.join().unwrap();
+    assert_eq!(seen, count);
+    assert_eq!(reader.join().unwrap(), Vec::from_iter(0..count));
+}
+
+#[test]
+fn a_shell_that_keeps_reading_holds_up_nobody() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: before");
+    alice.ping();
+
+    let mut shell = Command::new("sqlite3");
+    shell.args(["-readonly", "-batch"]).arg(server.database()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = shell.spawn().expect("the sqlite3 shell is installed");
+    let mut output = BufReader::new(shell.stdout.take().unwrap()).lines();
+    let mut count = |shell: &mut std::process::Child, sql: &str| {
+        writeln!(shell.stdin.as_mut().unwrap(), "{sql}").unwrap();
+        output.next().unwrap().unwrap()
+    };
+    assert_eq!(count(&mut shell, "begin; select count(*) from history;"), "1");
+    alice.send_bytes(&flood("bob", 0..1000, 100));
+    alice.expect_nothing();
+    assert_eq!(count(&mut shell, "select count(*) from history;"), "1", "a transaction sees one moment");
+    assert_eq!(count(&mut shell, "commit; select count(*) from history;"), "1001");
+    drop(shell.stdin.take());
+    assert!(shell.wait().unwrap().success());
+}
+
+#[test]
+fn it_is_a_database_in_wal_mode() {
+    let server = TestServer::start();
+    TestClient::login(&server, "alice").ping();
+    assert_eq!(server.sqlite("pragma journal_mode"), "wal");
+    assert_eq!(server.sqlite("pragma integrity_check"), "ok");
+    assert_ne!(server.sqlite("pragma user_version"), "0");
+}
+
+// Permissions
+
+#[test]
+fn the_directory_and_its_files_are_private() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: hi");
+    alice.ping();
+    check_private(&server.data());
+}
+
+#[test]
+fn an_empty_directory_that_was_open_is_made_private() {
+    let mut server = TestServer::start();
+    assert!(server.terminate().success());
+    fs::remove_dir_all(server.data()).unwrap();
+    fs::create_dir(server.data()).unwrap();
+    fs::set_permissions(server.data(), Permissions::from_mode(0o755)).unwrap();
+    server.start_again();
+    TestClient::login(&server, "alice").ping();
+    check_private(&server.data());
+}
+
+#[track_caller]
+fn check_private(directory: &Path) {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(format!("{:o}", mode(directory)), "700");
+    let files = Vec::from_iter(fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()));
+    assert!(files.contains(&directory.join("holdline.db")), "{files:?}");
+    for file in files {
+        assert_eq!(format!("{:o}", mode(&file)), "600", "{}", file.display());
+    }
+}
+
+// Refusals
+
+#[test]
+fn a_second_server_on_the_same_directory_is_refused_and_told_who_holds_it() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let line = refused_on(&server.data());
+    assert!(line.contains(&server.pid().to_string()), "process {} is not named: {line}", server.pid());
+    alice.send("alice: still here");
+    alice.expect("from alice: still here");
+}
+
+#[test]
+fn a_lock_ends_with_its_holder() {
+    let mut server = TestServer::start();
+    server.kill();
+    server.start_again();
+    TestClient::login(&server, "alice").expect_nothing();
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_as_it_is() {
+    let mut server = TestServer::start();
+    assert!(server.terminate().success());
+    server.sqlite_write("pragma user_version = 999");
+    let line = refused_on(&server.data());
+    assert!(line.contains("999"), "the version is not named: {line}");
+    assert_eq!(server.sqlite("pragma user_version"), "999");
+    assert_eq!(server.sqlite("select count(*) from history"), "0");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let database = home.path().join("holdline.db");
+    for content in [&b"These are my notes, and no database.\n"[..], &[0xa5; 8192]] {
+        fs::write(&database, content).unwrap();
+        refused_on(home.path());
+        assert!(fs::read(&database).unwrap() == content, "the file was changed");
+    }
+}
+
+#[test]
+fn a_damaged_database_is_refused() {
+    let mut server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: hi");
+    alice.quit();
+    assert!(server.terminate().success());
+    let mut content = fs::read(server.database()).unwrap();
+    content[..100].fill(0xff);
+    fs::write(server.database(), content).unwrap();
+    refused_on(&server.data());
+}
+
+#[test]
+fn a_database_of_another_program_is_refused_and_left_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let database = home.path().join("holdline.db");
+    let sql = "create table recipe (title); insert into recipe values ('bread')";
+    assert!(Command::new("sqlite3").arg(&database).arg(sql).status().unwrap().success());
+    let before = fs::read(&database).unwrap();
+    refused_on(home.path());
+    assert!(fs::read(&database).unwrap() == before, "the file was changed");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("file");
+    fs::write(&file, "in the way").unwrap();
+    refused_on(&file);
+    refused_on(&file.join("data"));
+    assert_eq!(fs::read(&file).unwrap(), b"in the way");
+}
+
+#[test]
+fn a_directory_that_may_not_be_written_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        refused_on(Path::new("/usr"));
+        refused_on(Path::new("/usr/holdline-data"));
+        return;
+    }
+    // The superuser may write everywhere: the server is started as nobody, from where nobody may start it.
+    let program = home.path().join("holdline");
+    if fs::hard_link(env!("CARGO_BIN_EXE_holdline"), &program).is_err() {
+        fs::copy(env!("CARGO_BIN_EXE_holdline"), &program).unwrap();
+    }
+    for data in ["empty", "missing/data"] {
+        let data = home.path().join(data);
+        fs::create_dir_all(home.path().join("empty")).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+        let line = refusal(on(&mut command, &data).stderr(Stdio::piped()));
+        assert!(line.contains(data.to_str().unwrap()), "{} is not named: {line}", data.display());
+    }
+}
+
+#[test]
+fn a_directory_that_holds_other_things_is_not_made_private() {
+    let home = tempfile::tempdir().unwrap();
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::write(home.path().join("holiday.jpg"), "a beach").unwrap();
+    refused_on(home.path());
+    assert_eq!(fs::metadata(home.path()).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+}
+
+/// Starts a server on this directory, which must refuse and name it; gives what it said.
+#[track_caller]
+fn refused_on(data: &Path) -> String {
+    let line = refusal(on(&mut holdline(), data));
+    assert!(line.contains(data.to_str().unwrap()), "{} is not named: {line}", data.display());
+    line
+}
+
+fn on<'c>(command: &'c mut Command, data: &Path) -> &'c mut Command {
+    command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data).current_dir("/")
+}

@@ -1,0 +1,822 @@
+//! Plain lines: every row and rule of the protocol that concerns a server without rooms, accounts and search, over real
+//! sockets. Owns what is said on the wire; what is kept, and for how long, stands in `keep.rs`.
+
+mod support;
+
+use std::thread;
+use std::time::Duration;
+
+use support::{TestClient, TestServer, chat, eventually, is_notice, messages};
+
+/// What the protocol allows for a line, its end not counted.
+const LINE_BYTES_MAX: usize = 8192;
+
+/// What the protocol allows for a Telnet subnegotiation.
+const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
+
+// Names
+
+#[test]
+fn names_of_any_script_log_in() {
+    let server = TestServer::start();
+    for name in ["alice", "7of9", "a-b_c.d", "jürgen", "мария", "日本", "דוד", "नमस्ते", &"x".repeat(32), &"é".repeat(32)]
+    {
+        let mut client = TestClient::login(&server, name);
+        client.send(&format!("{name}: hi"));
+        client.expect(&format!("from {name}: hi"));
+        client.quit();
+    }
+}
+
+#[test]
+fn a_bad_name_is_answered_and_may_be_tried_again() {
+    let server = TestServer::start();
+    let too_long = "x".repeat(33);
+    let bad = [
+        "-bob",
+        "_bob",
+        ".bob",
+        "bob!",
+        "bob,",
+        "b@b",
+        "/who",
+        "#kitchen",
+        "bob:",
+        "b/b",
+        "❤",
+        "a\u{7}b",
+        "\u{feff}bob",
+        &too_long,
+    ];
+    for name in bad {
+        let mut client = TestClient::connect(&server);
+        client.send(name);
+        client.expect_error("bad_name");
+        client.log_in("bob");
+        client.expect_nothing();
+    }
+}
+
+#[test]
+fn a_message_is_no_login() {
+    chat(
+        &TestServer::start(),
+        "
+        alice > bob: hello
+        alice ! bad_name
+        alice > alice
+        alice * alice
+        ",
+    );
+}
+
+#[test]
+fn names_are_mapped_where_they_are_said() {
+    chat(
+        &TestServer::start(),
+        "
+        alice  > ＡＬＩＣＥ
+        alice  * alice
+        josé   > Jose\u{301}
+        josé   * josé
+        alice  > JOSÉ: hi
+        josé   < from alice: hi
+        josé   > aLiCe, ALICE, alice: once
+        alice  < from josé: once
+        ",
+    );
+}
+
+#[test]
+fn the_length_of_a_name_is_counted_after_mapping() {
+    let server = TestServer::start();
+    let mut client = TestClient::login(&server, &"e\u{301}".repeat(32));
+    client.send(&format!("{}: hi", "É".repeat(32)));
+    client.expect(&format!("from {}: hi", "é".repeat(32)));
+}
+
+#[test]
+fn blanks_around_a_name_are_trimmed_at_login() {
+    chat(
+        &TestServer::start(),
+        "
+        alice >  \t \u{3000}Alice\u{2003}
+        alice * alice
+        alice > alice: me
+        alice < from alice: me
+        ",
+    );
+}
+
+// Login
+
+#[test]
+fn a_password_for_a_name_that_has_none_is_refused() {
+    chat(
+        &TestServer::start(),
+        "
+        alice > alice secret
+        alice ! bad_password
+        alice > alice\u{3000}secret
+        alice ! bad_password
+        alice > alice
+        alice * alice
+        bob   > bob
+        alice > bob: hi
+        bob   < from alice: hi
+        ",
+    );
+}
+
+#[test]
+fn the_third_refused_password_closes() {
+    let server = TestServer::start();
+    let mut client = TestClient::connect(&server);
+    for _ in 0..3 {
+        client.send("alice secret");
+        client.expect_error("bad_password");
+    }
+    assert!(messages(&client.expect_closed()).is_empty());
+    TestClient::login(&server, "alice").expect_nothing();
+}
+
+#[test]
+fn who_is_not_logged_in_is_not_here() {
+    let server = TestServer::start();
+    let _silent = TestClient::connect(&server);
+    let mut refused = TestClient::connect(&server);
+    refused.send("mallory secret");
+    refused.expect_error("bad_password");
+    let who = TestClient::login(&server, "alice").who();
+    assert!(who.contains(&"alice".to_owned()) && !who.contains(&"mallory".to_owned()), "{who:?}");
+}
+
+#[test]
+fn a_first_line_that_cannot_be_read_may_be_tried_again() {
+    let server = TestServer::start();
+    let mut client = TestClient::connect(&server);
+    client.send_bytes(b"al\xc3\x28ice\n");
+    client.expect_error("not_utf8");
+    client.send(&"x".repeat(LINE_BYTES_MAX + 1));
+    client.expect_error("too_long");
+    client.log_in("alice");
+    client.expect_nothing();
+}
+
+// What a client sends first
+
+#[test]
+fn what_is_not_spoken_yet_is_taken_for_no_login_and_closes() {
+    let server = TestServer::start();
+    let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
+    let requests =
+        methods.map(|method| format!("{method} / HTTP/1.1\r\nHost: localhost\r\n\r\nalice\nbob: hi\n").into_bytes());
+    let json =
+        b"{\"type\":\"login\",\"name\":\"alice\"}\n{\"type\":\"send\",\"to\":[\"bob\"],\"text\":\"hi\"}\n".to_vec();
+    let tls = b"\x16\x03\x01\x02\x00\x01\x00\nalice\nbob: hi\n".to_vec();
+    for first in requests.into_iter().chain([json, tls]) {
+        let mut client = TestClient::connect(&server);
+        client.send_bytes(&first);
+        let answer = client.read_to_end();
+        let greeted = answer.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"* "));
+        assert!(!greeted, "{} was answered {}", first.escape_ascii(), answer.escape_ascii());
+    }
+    TestClient::login(&server, "bob").expect_nothing();
+    assert_eq!(server.sqlite("select count(*) from history"), "0");
+}
+
+#[test]
+fn a_method_in_pieces_is_one_too() {
+    let server = TestServer::start();
+    let mut client = TestClient::connect(&server);
+    for byte in b"GET " {
+        client.send_bytes(&[*byte]);
+    }
+    let answer = client.read_to_end();
+    assert!(!answer.starts_with(b"* "), "{}", answer.escape_ascii());
+}
+
+#[test]
+fn a_name_may_begin_as_a_method_does() {
+    let server = TestServer::start();
+    for name in ["GET", "Putin", "POSTMAN", "G", "TRACE-1"] {
+        let mut client = TestClient::login(&server, name);
+        client.send(&format!("{name}: hi"));
+        client.expect(&format!("from {}: hi", name.to_lowercase()));
+        client.quit();
+    }
+}
+
+// Messages
+
+#[test]
+fn the_first_colon_ends_the_list_and_blanks_around_are_trimmed() {
+    chat(
+        &TestServer::start(),
+        "
+        alice > alice
+        bob   > bob
+        carol > carol
+        alice > bob: at 12:30: lunch
+        bob   < from alice: at 12:30: lunch
+        alice > bob:close
+        bob   < from alice: close
+        alice > \u{2003} bob\t, \u{3000}carol :  \u{a0} far \u{2028} \u{85}
+        bob   < from alice: far
+        carol < from alice: far
+        alice > bob: two  blanks  stay
+        bob   < from alice: two  blanks  stay
+        ",
+    );
+}
+
+#[test]
+fn a_destination_named_twice_gets_it_once() {
+    chat(
+        &TestServer::start(),
+        "
+        alice > alice
+        bob   > bob
+        alice > bob, alice, BOB,bob , Alice: once
+        bob   < from alice: once
+        alice < from alice: once
+        ",
+    );
+}
+
+#[test]
+fn sending_to_oneself_works() {
+    chat(
+        &TestServer::start(),
+        "
+        phone  > alice
+        laptop > alice
+        phone  > alice: a note
+        phone  < from alice: a note
+        laptop < from alice: a note
+        ",
+    );
+}
+
+#[test]
+fn a_name_that_nobody_has_used_may_be_written_to_and_the_sender_is_told() {
+    chat(
+        &TestServer::start(),
+        "
+        alice > alice
+        alice > nobody-yet: hi
+        alice * nobody-yet
+        nobody-yet > Nobody-Yet
+        nobody-yet < from alice: hi
+        ",
+    );
+}
+
+#[test]
+fn nobody_is_told_that_a_peer_is_here() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    alice.send("bob: hi");
+    assert_eq!(alice.ping(), Vec::<String>::new());
+    bob.expect("from alice: hi");
+    assert_eq!(bob.ping(), Vec::<String>::new());
+}
+
+#[test]
+fn a_line_with_a_mistake_is_sent_to_nobody() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    for (line, code) in [
+        ("no colon here", "bad_request"),
+        ("bob", "bad_request"),
+        (": hi", "bad_name"),
+        ("  : hi", "bad_name"),
+        ("bob,: hi", "bad_name"),
+        (", bob: hi", "bad_name"),
+        ("bob, , alice: hi", "bad_name"),
+        ("bob, -x: hi", "bad_name"),
+        ("bob, b b: hi", "bad_name"),
+        ("bob, kitchen#: hi", "bad_name"),
+        ("bob, #: hi", "bad_name"),
+        ("bob:", "empty"),
+        ("bob: ", "empty"),
+        ("bob, alice: \t\u{3000}\u{a0}", "empty"),
+        ("bob, #kitchen: hi", "not_a_member"),
+    ] {
+        alice.send(line);
+        let answer = alice.expect_line();
+        assert!(answer.starts_with(&format!("! {code}: ")), "`{line}` was answered `{answer}`");
+    }
+    alice.expect_nothing();
+    bob.expect_nothing();
+    assert_eq!(server.sqlite("select count(*) from history"), "0");
+}
+
+#[test]
+fn an_error_is_answered_in_its_place_and_ends_nothing() {
+    chat(
+        &TestServer::start(),
+        "
+        alice > alice
+        bob   > bob
+        alice > bob: one
+        alice > no colon
+        alice ! bad_request
+        alice > /dance
+        alice ! unknown_command
+        alice > bob: two
+        bob   < from alice: one
+        bob   < from alice: two
+        ",
+    );
+}
+
+#[test]
+fn answers_come_in_the_order_of_the_lines() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send_bytes(b"/ping a\nnonsense\n/ping b\n/nonsense\nbob:\n/ping c\n");
+    let prefixes = ["* pong a", "! bad_request: ", "* pong b", "! unknown_command: ", "! empty: ", "* pong c"];
+    for prefix in prefixes {
+        let line = alice.expect_line();
+        assert!(line.starts_with(prefix), "`{line}` came where `{prefix}` was due");
+    }
+}
+
+// Control characters
+
+#[test]
+fn control_characters_are_replaced_and_a_tab_passes() {
+    chat(
+        &TestServer::start(),
+        "
+        alice > alice
+        bob   > bob
+        alice > bob: \u{1b}[31mred\u{1b}[0m\u{7}
+        bob   < from alice: \u{fffd}[31mred\u{fffd}[0m\u{fffd}
+        alice > bob: a\tb\0c\u{7f}d\u{8}e\u{b}f\u{c}g
+        bob   < from alice: a\tb\u{fffd}c\u{fffd}d\u{fffd}e\u{fffd}f\u{fffd}g
+        alice > bob: C1\u{80}and\u{85}too\u{9b}end
+        bob   < from alice: C1\u{fffd}and\u{fffd}too\u{fffd}end
+        alice > bob: \u{85}\u{b}\u{c}trimmed first\u{85}
+        bob   < from alice: trimmed first
+        alice > bob: no\u{a0}control\u{2028}here\u{ad}\u{200d}
+        bob   < from alice: no\u{a0}control\u{2028}here\u{ad}\u{200d}
+        ",
+    );
+}
+
+#[test]
+fn a_carriage_return_is_an_end_only_before_a_newline() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice\r");
+    alice.send_bytes(b"alice: over\rwritten\r\n");
+    alice.expect("from alice: over\u{fffd}written");
+}
+
+#[test]
+fn what_is_logged_is_clean_already() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob:  \u{1b}]0;title\u{7} ");
+    alice.ping();
+    assert_eq!(server.sqlite("select text from history"), "\u{fffd}]0;title\u{fffd}");
+}
+
+// Lines
+
+#[test]
+fn a_line_may_be_as_long_as_it_may_be() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let longest = "x".repeat(LINE_BYTES_MAX - "alice: ".len());
+    for end in ["", "\r"] {
+        alice.send(&format!("alice: {longest}{end}"));
+        alice.expect(&format!("from alice: {longest}"));
+    }
+    // A replaced control character takes three bytes instead of one: the limit is the line's, not the text's.
+    alice.send(&format!("alice: {}", "\u{1}".repeat(LINE_BYTES_MAX - "alice: ".len())));
+    alice.expect(&format!("from alice: {}", "\u{fffd}".repeat(LINE_BYTES_MAX - "alice: ".len())));
+    alice.expect_nothing();
+}
+
+#[test]
+fn a_line_that_is_too_long_is_not_sent_and_the_next_one_is() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    for bytes in [LINE_BYTES_MAX + 1, 3 * LINE_BYTES_MAX, 1024 * 1024] {
+        let text = "x".repeat(bytes - "bob: ".len());
+        alice.send_bytes(format!("bob: before\nbob: {text}\nbob: behind\n/ping\n").as_bytes());
+        alice.expect_error("too_long");
+        assert_eq!(alice.expect_line(), "* pong");
+        bob.expect("from alice: before");
+        bob.expect("from alice: behind");
+    }
+    alice.expect_nothing();
+    bob.expect_nothing();
+}
+
+#[test]
+fn a_line_that_is_too_long_needs_no_end_to_be_refused() {
+    let server = TestServer::start();
+    let mut client = TestClient::connect(&server);
+    client.send_bytes(format!("alice\nalice: {}", "x".repeat(100_000)).as_bytes());
+    client.shutdown_write();
+    let lines = client.expect_closed();
+    let said = messages(&lines);
+    assert!(said.len() == 1 && said[0].starts_with("! too_long: "), "{said:?}");
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_are_answered_and_the_next_line_is_sent() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let bad: [&[u8]; 7] =
+        [b"\xc3\x28", b"\x80", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\xffa"];
+    for bytes in bad {
+        alice.send_bytes(&[b"alice: ", bytes, b"\n"].concat());
+        alice.expect_error("not_utf8");
+        alice.send("alice: €");
+        alice.expect("from alice: €");
+    }
+    alice.send_bytes(b"/ping \xfe\n");
+    alice.expect_error("not_utf8");
+    alice.expect_nothing();
+}
+
+#[test]
+fn blank_lines_do_nothing() {
+    let server = TestServer::start();
+    let mut client = TestClient::connect(&server);
+    client.send_bytes("\n\r\n  \t\r\n\u{3000}\n\u{2028}\n".as_bytes());
+    client.log_in("alice");
+    client.send_bytes("\n\r\n  \t\r\n\u{3000}\n\u{a0}\u{85}\r\n".as_bytes());
+    assert_eq!(client.ping(), Vec::<String>::new());
+}
+
+#[test]
+fn a_last_line_without_its_newline_counts() {
+    let server = TestServer::start();
+    let mut bob = TestClient::login(&server, "bob");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send_bytes(b"bob: one\nbob: two");
+    alice.shutdown_write();
+    bob.expect("from alice: one");
+    bob.expect("from alice: two");
+    assert!(messages(&alice.expect_closed()).is_empty());
+}
+
+#[test]
+fn a_login_without_its_newline_counts() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: hi");
+    alice.ping();
+    let mut bob = TestClient::connect(&server);
+    bob.send_bytes(b"bob");
+    bob.shutdown_write();
+    assert_eq!(messages(&bob.expect_closed()), ["from alice: hi"]);
+}
+
+#[test]
+fn an_unfinished_line_is_dropped_by_a_reset() {
+    let server = TestServer::start();
+    let mut bob = TestClient::login(&server, "bob");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send_bytes(b"bob: whole\n/ping\nbob: half");
+    assert_eq!(alice.expect_line(), "* pong");
+    alice.reset();
+    eventually("alice is gone", || !bob.who_is_here("alice"));
+    assert_eq!(server.sqlite("select text from history"), "whole");
+}
+
+#[test]
+fn lines_may_be_cut_anywhere() {
+    let server = TestServer::start();
+    let session = |name: &str| {
+        let telnet: &[u8] = b"\xff\xfb\x01\xff\xfa\x18\x00xterm\xff\xf0";
+        [
+            name.as_bytes(),
+            b"\r\n",
+            name.as_bytes(),
+            ": grüße".as_bytes(),
+            telnet,
+            " aus 日本\r\n\nx\n/ping 1".as_bytes(),
+        ]
+        .concat()
+    };
+    for cut in 1..session("cut00").len() {
+        let name = format!("cut{cut:02}");
+        let bytes = session(&name);
+        let mut client = TestClient::connect(&server);
+        client.send_bytes(&bytes[..cut]);
+        // Most of the time the server reads the first part by itself then; the test holds either way.
+        thread::sleep(Duration::from_millis(1));
+        client.send_bytes(&bytes[cut..]);
+        client.shutdown_write();
+        check_cut_session(&name, &client.expect_closed());
+    }
+}
+
+#[test]
+fn lines_may_come_byte_by_byte() {
+    let server = TestServer::start();
+    let mut client = TestClient::connect(&server);
+    for byte in "bytes\r\nbytes: grüße aus 日本\r\nx\n/ping 1\n".as_bytes() {
+        client.send_bytes(&[*byte]);
+    }
+    client.shutdown_write();
+    check_cut_session("bytes", &client.expect_closed());
+}
+
+/// What a session reads that sends itself a message, makes a mistake and asks for a pong.
+#[track_caller]
+fn check_cut_session(name: &str, lines: &[String]) {
+    assert!(is_notice(&lines[0]) && lines[0].contains(name), "{lines:?}");
+    let said = messages(lines);
+    assert_eq!(said.len(), 2, "{lines:?}");
+    assert!(said.contains(&&*format!("from {name}: grüße aus 日本")), "{lines:?}");
+    assert!(said.iter().any(|line| line.starts_with("! bad_request: ")), "{lines:?}");
+    assert!(lines.contains(&"* pong 1".to_owned()), "{lines:?}");
+}
+
+// Telnet
+
+#[test]
+fn telnets_negotiation_is_skipped_over() {
+    let server = TestServer::start();
+    let mut client = TestClient::connect(&server);
+    client.send_bytes(b"\xff\xfd\x03\xff\xfb\x18\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0alice\r\n");
+    client.expect_notice("alice");
+    let cases: [&[u8]; 8] = [
+        b"alice: a\xff\xfb\x01b\n",
+        b"alice: a\xff\xf1b\n",
+        b"alice: a\xff\xffb\n",
+        b"al\xff\xfe\x22ice\xff\xf9: ab\n",
+        // The option may be any byte: a newline, the byte 255, the beginning of an UTF-8 sequence.
+        b"alice: a\xff\xfd\nb\n",
+        b"alice: a\xff\xfc\xffb\n",
+        b"alice: a\xff\xfb\xc3b\n",
+        b"alice: a\xff\xfa\x18\x00x\xff\xffy\xff\xf0b\n",
+    ];
+    for bytes in cases {
+        client.send_bytes(bytes);
+        let line = client.expect_line();
+        assert_eq!(line, "from alice: ab", "for {}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn a_line_of_negotiation_alone_is_empty() {
+    let server = TestServer::start();
+    let mut client = TestClient::connect(&server);
+    client.send_bytes(b"\xff\xfb\x01\r\n\xff\xf1\n");
+    client.log_in("alice");
+    client.send_bytes(b" \xff\xfb\x01 \r\n");
+    assert_eq!(client.ping(), Vec::<String>::new());
+}
+
+#[test]
+fn a_subnegotiation_has_a_limit() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let around = |bytes: usize| [&b"alice: a\xff\xfa"[..], &vec![b'x'; bytes], b"\xff\xf0b\n"].concat();
+    // The command bytes may be counted or not.
+    alice.send_bytes(&around(SUBNEGOTIATION_BYTES_MAX - 4));
+    alice.expect("from alice: ab");
+    alice.send_bytes(&around(SUBNEGOTIATION_BYTES_MAX + 1));
+    alice.expect_error("not_utf8");
+    alice.send("alice: on");
+    alice.expect("from alice: on");
+    alice.expect_nothing();
+}
+
+// Commands
+
+#[test]
+fn help_lists_the_commands() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/help");
+    let lines = alice.ping();
+    assert!(lines.iter().all(|line| is_notice(line)), "{lines:?}");
+    for command in ["/help", "/who", "/history", "/ping", "/quit"] {
+        assert!(lines.iter().any(|line| line.contains(command)), "{command} is not in {lines:?}");
+    }
+}
+
+#[test]
+fn who_is_here_is_told_by_name_and_once() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "Alice");
+    let phone = TestClient::login(&server, "bob");
+    let laptop = TestClient::login(&server, "bob");
+    alice.send("carol: you are away");
+    alice.ping();
+    let who = alice.who();
+    let times = |name: &str| who.iter().filter(|word| *word == name).count();
+    assert!(times("alice") > 0, "{who:?}");
+    assert_eq!((times("bob"), times("carol")), (1, 0), "{who:?}");
+
+    phone.quit();
+    assert!(alice.who_is_here("bob"), "one connection of bob is left");
+    laptop.quit();
+    eventually("bob is gone", || !alice.who_is_here("bob"));
+}
+
+#[test]
+fn a_ping_is_answered_with_its_token() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    for (line, answer) in [
+        ("/ping", "* pong"),
+        ("/ping ", "* pong"),
+        ("/ping abc", "* pong abc"),
+        ("/ping  ünï:,/  ", "* pong ünï:,/"),
+        ("/ping a\u{1b}[1mb\tc", "* pong a\u{fffd}[1mb\tc"),
+    ] {
+        alice.send(line);
+        assert_eq!(alice.expect_line(), answer, "for `{line}`");
+    }
+}
+
+#[test]
+fn a_pong_means_on_disk() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    for count in 1..=20 {
+        alice.send("bob: hi");
+        alice.ping();
+        assert_eq!(server.sqlite("select count(*) from history"), count.to_string());
+    }
+}
+
+#[test]
+fn a_command_that_nobody_knows_is_an_error() {
+    chat(
+        &TestServer::start(),
+        "
+        alice > alice
+        alice > /dance
+        alice ! unknown_command
+        alice > /whoever
+        alice ! unknown_command
+        alice > /dance bob: hi
+        alice ! unknown_command
+        ",
+    );
+}
+
+#[test]
+fn quit_writes_what_is_queued_and_closes() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: one\nbob: two\ncarol: three");
+    alice.ping();
+    let mut bob = TestClient::connect(&server);
+    bob.send_bytes(b"bob\nbob: four\n/quit\n");
+    assert_eq!(messages(&bob.expect_closed()), ["from alice: one", "from alice: two", "from bob: four"]);
+    eventually("bob is gone", || !alice.who_is_here("bob"));
+}
+
+#[test]
+fn a_half_close_is_answered_to_the_end() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: waiting");
+    alice.ping();
+    let mut bob = TestClient::connect(&server);
+    bob.send_bytes(b"bob\nalice: there\nnonsense\n/who\n/history\nbob: last\n/ping end");
+    bob.shutdown_write();
+    let lines = bob.expect_closed();
+    let said = messages(&lines);
+    assert_eq!(said.len(), 3, "{lines:?}");
+    assert_eq!(said[0], "from alice: waiting");
+    assert!(said.contains(&"from bob: last"), "{lines:?}");
+    assert!(said.iter().any(|line| line.starts_with("! bad_request: ")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("* ") && line.ends_with(" to alice: there")), "{lines:?}");
+    assert!(lines.contains(&"* pong end".to_owned()), "{lines:?}");
+    alice.expect("from bob: there");
+}
+
+#[test]
+fn a_connection_that_says_nothing_ends_quietly() {
+    let server = TestServer::start();
+    let client = TestClient::connect(&server);
+    client.shutdown_write();
+    assert_eq!(client.read_to_end(), b"");
+}
+
+// History
+
+#[test]
+fn history_is_shown_oldest_first_in_every_form() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    alice.send("bob: one");
+    alice.ping();
+    bob.send("alice: two");
+    bob.ping();
+    alice.send("carol: three");
+    alice.send("bob, carol: four");
+    alice.ping();
+
+    let all = ["to bob: one", "from bob: two", "to carol: three", "to bob, carol: four"];
+    assert_eq!(alice.history(""), all);
+    assert_eq!(alice.history("2"), all[2..]);
+    assert_eq!(alice.history("bob"), [all[0], all[1], all[3]]);
+    assert_eq!(alice.history("BOB 2"), [all[1], all[3]]);
+    assert_eq!(alice.history("carol 1"), [all[3]]);
+    assert_eq!(alice.history("1000"), all);
+    assert_eq!(alice.history("nobody"), [""; 0]);
+    assert_eq!(bob.history(""), ["from alice: one", "to alice: two", "from alice: four"]);
+}
+
+#[test]
+fn a_history_says_when() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: hi");
+    alice.ping();
+    let day = server.sqlite("select substr(at, 1, 10) from history");
+    alice.send("/history");
+    let lines = alice.ping();
+    assert!(
+        lines.iter().any(|line| line.starts_with(&format!("* {day}")) && line.ends_with(" to bob: hi")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_single_number_is_the_count_even_where_it_is_a_name() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("7: to seven\nbob: one\nbob: two");
+    alice.ping();
+    assert_eq!(alice.history("1"), ["to bob: two"]);
+    assert_eq!(alice.history("7"), ["to 7: to seven", "to bob: one", "to bob: two"]);
+    assert_eq!(alice.history("7 5"), ["to 7: to seven"]);
+}
+
+#[test]
+fn history_without_a_count_is_the_newest_of_it() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    for number in 0..300 {
+        alice.send(&format!("bob: {number}"));
+    }
+    alice.ping();
+    let shown = alice.history("");
+    assert!((1..300).contains(&shown.len()), "{} messages", shown.len());
+    let newest: Vec<_> = (300 - shown.len()..300).map(|number| format!("to bob: {number}")).collect();
+    assert_eq!(shown, newest);
+    assert_eq!(alice.history("299").len(), 299);
+}
+
+#[test]
+fn history_refuses_what_it_does_not_understand() {
+    chat(
+        &TestServer::start(),
+        "
+        alice > alice
+        alice > /history bob many
+        alice ! bad_request
+        alice > /history -bob
+        alice ! bad_name
+        ",
+    );
+}
+
+#[test]
+fn nobody_sees_what_one_was_not_part_of() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    let mut carol = TestClient::login(&server, "carol");
+    alice.send("bob: between us");
+    alice.send("carol: for you");
+    alice.ping();
+    bob.send("alice: yes, between us");
+    bob.ping();
+    assert_eq!(carol.history("100"), ["from alice: for you"]);
+    assert_eq!(carol.history("alice 100"), ["from alice: for you"]);
+    assert_eq!(carol.history("bob 100"), [""; 0]);
+    assert_eq!(bob.history("carol"), [""; 0]);
+    assert_eq!(TestClient::login(&server, "mallory").history("bob"), [""; 0]);
+}
+
+#[test]
+fn history_outlives_a_restart() {
+    let mut server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: before");
+    alice.quit();
+    server.restart();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: after");
+    assert_eq!(alice.history(""), ["to bob: before", "to bob: after"]);
+}

@@ -1,0 +1,102 @@
+//! Chats written down as transcripts. Owns how a transcript is read and played; never what a server says.
+
+use super::client::TestClient;
+use super::lines::{is_notice, messages};
+use super::server::TestServer;
+
+/// Plays a chat. Each line of the transcript is a connection, an operator and the rest:
+///
+/// - `alice > LINE` sends a line and waits until it is dealt with; the first lines log in, `/quit` leaves.
+/// - `alice < LINE` reads exactly this line; only notices may come before it.
+/// - `alice * WORDS` reads a notice that holds the words.
+/// - `alice ! CODE` reads an error with this code.
+///
+/// At the end nobody may have anything but notices left to read.
+#[track_caller]
+pub(crate) fn chat(server: &TestServer, transcript: &str) {
+    let mut chat = Chat { server, speakers: Vec::new() };
+    for line in transcript.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
+        let (label, rest) = line.split_once(' ').unwrap_or_else(|| panic!("no part of a chat: `{line}`"));
+        let rest = rest.trim_start();
+        let operator = rest.chars().next().unwrap_or_else(|| panic!("no operator: `{line}`"));
+        let rest = &rest[operator.len_utf8()..];
+        chat.step(label, operator, rest.strip_prefix(' ').unwrap_or(rest));
+    }
+    chat.end();
+}
+
+struct Chat<'s> {
+    server: &'s TestServer,
+    speakers: Vec<Speaker>,
+}
+
+struct Speaker {
+    client: TestClient,
+    /// Once it is logged in.
+    name: Option<String>,
+}
+
+impl Chat<'_> {
+    #[track_caller]
+    fn step(&mut self, label: &str, operator: char, rest: &str) {
+        match operator {
+            '>' if rest == "/quit" => self.quit(label),
+            '>' => self.speaker(label).say(rest),
+            '<' => self.speaker(label).client.expect(rest),
+            '*' => drop(self.speaker(label).client.expect_notice(rest)),
+            '!' => drop(self.speaker(label).client.expect_error(rest)),
+            other => panic!("{label}: no operator of a chat: `{other}`"),
+        }
+    }
+
+    /// The connection of this label; opened when it is first named.
+    #[track_caller]
+    fn speaker(&mut self, label: &str) -> &mut Speaker {
+        let known = self.speakers.iter().position(|speaker| speaker.client.label == label);
+        let index = known.unwrap_or_else(|| {
+            let mut client = TestClient::connect(self.server);
+            client.label = label.to_owned();
+            self.speakers.push(Speaker { client, name: None });
+            self.speakers.len() - 1
+        });
+        &mut self.speakers[index]
+    }
+
+    /// Leaves; everybody else sees it before the chat goes on.
+    #[track_caller]
+    fn quit(&mut self, label: &str) {
+        let index = self.speakers.iter().position(|speaker| speaker.client.label == label);
+        let Speaker { mut client, name } = self.speakers.remove(index.expect("only who is here can leave"));
+        client.send("/quit");
+        let left = client.expect_closed();
+        assert!(messages(&left).is_empty(), "{label} left without reading {left:?}");
+        if let Some(name) = name
+            && !self.speakers.iter().any(|speaker| speaker.name.as_ref() == Some(&name))
+        {
+            self.server.wait_until_gone(&name);
+        }
+    }
+
+    #[track_caller]
+    fn end(mut self) {
+        for speaker in self.speakers.iter_mut().filter(|speaker| speaker.name.is_some()) {
+            speaker.client.expect_nothing();
+        }
+    }
+}
+
+impl Speaker {
+    #[track_caller]
+    fn say(&mut self, line: &str) {
+        self.client.send(line);
+        if self.name.is_some() {
+            self.client.sync();
+        } else if !line.trim().is_empty() {
+            let answer = self.client.read_ahead();
+            if is_notice(&answer) {
+                self.name = Some(line.trim().to_lowercase());
+                self.client.sync();
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the black-box tests share: a server of their own, clients that wait in words, chats written as transcripts, and
+//! floods of numbered messages. Owns deadlines; never looks inside the server.
+
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
+
+mod chat;
+mod client;
+mod lines;
+mod process;
+mod server;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(crate) use self::chat::chat;
+pub(crate) use self::client::TestClient;
+pub(crate) use self::lines::{LARGE_FLOOD, LARGE_PADDING, assert_contiguous, flood, flood_number, is_notice, messages};
+pub(crate) use self::process::{Program, wait_for_exit};
+pub(crate) use self::server::{TestServer, holdline, refusal};
+
+/// How long anything may take at most. It only ends tests that fail: none waits for it to pass.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long to sleep before looking again at something that cannot be waited for.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Looks again and again until it is so.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < DEADLINE, "never came true: {what}");
+        thread::sleep(POLL);
+    }
+}

@@ -1,0 +1,206 @@
+//! A server of a test's own. Owns its process, its directories and its end; never looks inside it but through SQLite.
+
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::client::TestClient;
+use super::process::{Output, wait_for_exit};
+use super::{DEADLINE, eventually};
+
+/// A holdline with a data directory of its own; killed when it is dropped.
+pub(crate) struct TestServer {
+    process: Child,
+    address: SocketAddr,
+    log: Arc<Output>,
+    /// Holds the working directory and the data directory.
+    home: TempDir,
+}
+
+impl TestServer {
+    /// Starts without a configuration.
+    pub(crate) fn start() -> Self {
+        Self::with_config("")
+    }
+
+    /// Starts with this as `holdline.toml`.
+    pub(crate) fn with_config(toml: &str) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let directory = home.path().join("empty");
+        fs::create_dir(&directory).expect("a working directory");
+        if !toml.is_empty() {
+            fs::write(directory.join("holdline.toml"), toml).expect("a configuration");
+        }
+        let (process, log, address) = spawn(home.path());
+        TestServer { process, address, log, home }
+    }
+
+    /// Where it listens; another port after each start.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        data_in(self.home.path())
+    }
+
+    /// Its database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data().join("holdline.db")
+    }
+
+    /// What it wrote to stderr since it was last started.
+    pub(crate) fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Sends a signal and does not wait.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("the server runs");
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait_for_exit(&mut self.process)
+    }
+
+    /// Ends it with SIGTERM.
+    #[track_caller]
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Ends it with SIGKILL, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again on the same data, after it has ended.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        let ended = self.process.try_wait().expect("a child of ours");
+        assert!(ended.is_some(), "the server still runs");
+        (self.process, self.log, self.address) = spawn(self.home.path());
+    }
+
+    /// Ends it with SIGTERM and starts it again.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        let status = self.terminate();
+        assert_eq!(status.code(), Some(0), "the server ended badly:\n{}", self.log());
+        self.start_again();
+    }
+
+    /// Asks the database with the `sqlite3` shell, which cannot change it.
+    #[track_caller]
+    pub(crate) fn sqlite(&self, sql: &str) -> String {
+        sqlite3(&["-readonly"], &self.database(), sql)
+    }
+
+    /// Changes the database with the `sqlite3` shell.
+    #[track_caller]
+    pub(crate) fn sqlite_write(&self, sql: &str) -> String {
+        sqlite3(&[], &self.database(), sql)
+    }
+
+    /// Waits until nothing waits for this peer: what it got counts as delivered.
+    #[track_caller]
+    pub(crate) fn wait_until_delivered(&self, name: &str) {
+        let waiting = format!("select count(*) from waiting where recipient = '{name}'");
+        eventually(&format!("nothing waits for {name}"), || self.sqlite(&waiting) == "0");
+    }
+
+    /// Waits until nobody of this name is here.
+    #[track_caller]
+    pub(crate) fn wait_until_gone(&self, name: &str) {
+        let mut onlooker = TestClient::login(self, "onlooker");
+        eventually(&format!("{name} is gone"), || !onlooker.who_is_here(name));
+        onlooker.quit();
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("stderr of the server at {}:\n{}", self.address, self.log());
+        }
+    }
+}
+
+/// The server's program, with nothing else said yet.
+pub(crate) fn holdline() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdline"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("RUST_LOG");
+    command
+}
+
+fn data_in(home: &Path) -> PathBuf {
+    home.join("data")
+}
+
+fn spawn(home: &Path) -> (Child, Arc<Output>, SocketAddr) {
+    let mut command = holdline();
+    command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data_in(home)).current_dir(home.join("empty"));
+    let mut process = command.spawn().expect("the server can be started");
+    let log = Output::of(process.stderr.take().expect("stderr is a pipe"));
+    let Some(address) = wait_for_address(&log) else {
+        let _ = process.kill();
+        let _ = process.wait();
+        panic!("the server did not say where it listens:\n{}", log.text());
+    };
+    (process, log, address)
+}
+
+/// Runs a command that is to be refused at its start, and gives its one line on stderr.
+#[track_caller]
+pub(crate) fn refusal(command: &mut Command) -> String {
+    let mut process = command.spawn().expect("the command can be started");
+    let status = wait_for_exit(&mut process);
+    let mut said = String::new();
+    process.stderr.take().expect("stderr is a pipe").read_to_string(&mut said).expect("stderr is text");
+    let code = status.code().unwrap_or_else(|| panic!("{status}, not an exit code:\n{said}"));
+    assert!(code != 0 && code != 101, "exit code {code}:\n{said}");
+    assert!(!said.contains("panicked") && !said.contains("RUST_BACKTRACE"), "a panic is no refusal:\n{said}");
+    assert_eq!(said.lines().count(), 1, "a refusal is one line:\n{said}");
+    said
+}
+
+#[track_caller]
+fn sqlite3(options: &[&str], database: &Path, sql: &str) -> String {
+    let mut command = Command::new("sqlite3");
+    command.args(options).args(["-batch", "-cmd", ".timeout 5000"]).arg(database).arg(sql);
+    let output = command.output().expect("the sqlite3 shell is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "sqlite3 on `{sql}`: {}\n{said}", output.status);
+    let rows = String::from_utf8(output.stdout).expect("sqlite3 writes UTF-8");
+    rows.strip_suffix('\n').unwrap_or(&rows).to_owned()
+}
+
+/// The address in the line that says where the server listens; none if it ends without one.
+fn wait_for_address(log: &Output) -> Option<SocketAddr> {
+    address_in(&log.wait_until(|text| address_in(text).is_some()))
+}
+
+fn address_in(log: &str) -> Option<SocketAddr> {
+    let ready = log.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains("listening on"))?;
+    let start = ready.find("127.0.0.1:")?;
+    let address = ready[start..].split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').next()?;
+    address.trim_end_matches(['.', ':']).parse().ok()
+}
