@@ -11,7 +11,7 @@ use async_channel::{Receiver, Sender};
 use smol::lock::SemaphoreGuardArc;
 
 use self::chat::{Chat, Turn};
-pub(crate) use self::outbox::{Chunk, outbox};
+pub(crate) use self::outbox::{Chunk, Mark, outbox};
 use crate::limits::{INBOX_EVENTS_MAX, TURN_EVENTS_MAX, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, Seq, SessionId, Timestamp};
 use crate::protocol::{Protocol, Request};
@@ -41,13 +41,13 @@ pub(crate) enum Event {
         /// what it is answered. So each connection has one batch in a turn, and none outruns its own outbox.
         permit: SemaphoreGuardArc,
     },
-    /// Chunks were written to a client.
-    Written {
+    /// A client takes what it is sent.
+    Taken {
         /// Its connection.
         session: SessionId,
-        /// How many, the oldest first.
+        /// How many chunks were written to it, the oldest first: the outbox has room again.
         chunks: usize,
-        /// The messages in them, if any.
+        /// The messages that its system has acknowledged since, if any.
         delivered: Option<Delivered>,
     },
     /// No more requests come from a client: it gets what waits for it, and the outbox is dropped.
@@ -64,12 +64,12 @@ pub(crate) enum Event {
     },
 }
 
-/// What a client has got.
+/// Messages that a client has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Delivered {
     /// Everything that its feed held up to here.
     pub(crate) seq: Seq,
-    /// How many messages that makes since the last report.
+    /// How many they are.
     pub(crate) messages: u64,
 }
 

@@ -1,11 +1,13 @@
 //! One client's life: which protocol it speaks, its login, its requests, its messages, its end. Owns the socket; never
 //! knows SQL, nor any other peer.
 
+mod acknowledged;
 mod detect;
 mod input;
 mod writer;
 
 use std::net::TcpStream;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use async_channel::Receiver;
 use smol::io::AsyncWriteExt;
 use smol::lock::Semaphore;
-use smol::{Async, Executor, Task, Timer, future};
+use smol::{Async, Timer, future};
 
 use self::detect::Spoken;
 use self::input::{Filled, Input};
@@ -30,8 +32,6 @@ pub(crate) type Socket = Arc<Async<TcpStream>>;
 /// What all connections of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Runs the writers.
-    pub(crate) executor: Arc<Executor<'static>>,
     /// Takes what clients ask.
     pub(crate) broker: Handle,
     /// Closed when the server stops: nothing more is read.
@@ -47,8 +47,10 @@ enum Ended {
     Quit,
     /// The server stops.
     Stop,
-    /// The connection broke.
-    Reset,
+    /// The connection broke: there is nothing to wait for.
+    Broken,
+    /// The broker has let go of the session by itself, as of a login that it cannot look up.
+    LetGo,
 }
 
 /// Serves one client, from its first byte to its last.
@@ -60,7 +62,7 @@ pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared
         None => return,
     };
     if let Some(name) = log_in(&mut input, &socket).await {
-        converse(input, socket, session, name, spoken, &shared).await;
+        converse(input, socket, session, name, spoken, &shared.broker).await;
     }
 }
 
@@ -123,24 +125,35 @@ async fn converse(
     session: SessionId,
     name: PeerName,
     protocol: Protocol,
-    shared: &Shared,
+    broker: &Handle,
 ) {
     let (sender, outbox) = broker::outbox();
-    shared.broker.tell(Event::Join { session, name, protocol, outbox: sender }).await;
-    let written_bytes = Arc::new(AtomicU64::new(0));
-    let writer = Writer::new(socket.clone(), session, outbox, shared.broker.clone(), written_bytes.clone());
-    let mut writer = shared.executor.spawn(writer.run());
-    let ended = future::or(read_requests(&mut input, session, &shared.broker), let_go(&mut writer)).await;
-    match ended {
-        Ended::Input => shared.broker.tell(Event::End { session, reason: EndReason::Client }).await,
-        Ended::Stop => shared.broker.tell(Event::End { session, reason: EndReason::Shutdown }).await,
-        // The request to quit is in the broker's hands. A broken connection has nothing to wait for.
-        Ended::Quit | Ended::Reset => {}
+    broker.tell(Event::Join { session, name, protocol, outbox: sender }).await;
+    let progress = Arc::new(AtomicU64::new(0));
+    let mut writer = Writer::new(socket.clone(), session, outbox, broker.clone(), progress.clone());
+    {
+        let mut writing = pin!(writer.run());
+        let let_go = async {
+            writing.as_mut().await;
+            Ended::LetGo
+        };
+        match future::or(read_requests(&mut input, session, broker), let_go).await {
+            Ended::Input => {
+                broker.tell(Event::End { session, reason: EndReason::Client }).await;
+                finish(writing, &progress).await;
+            }
+            Ended::Stop => {
+                broker.tell(Event::End { session, reason: EndReason::Shutdown }).await;
+                finish(writing, &progress).await;
+            }
+            // The request is in the broker's hands.
+            Ended::Quit => finish(writing, &progress).await,
+            Ended::Broken | Ended::LetGo => {}
+        }
     }
-    if ended != Ended::Reset && !writer.is_finished() {
-        written(&mut writer, &written_bytes).await;
-    }
-    shared.broker.tell(Event::Leave { session }).await;
+    // What was acknowledged last is delivered too, however the connection ended.
+    writer.report(0).await;
+    broker.tell(Event::Leave { session }).await;
     close(&socket, input).await;
 }
 
@@ -156,7 +169,7 @@ async fn read_requests(input: &mut Input, session: SessionId, broker: &Handle) -
             match input.fill().await {
                 Filled::Some => requests = next_batch(input),
                 Filled::End => return Ended::Input,
-                Filled::Reset => return Ended::Reset,
+                Filled::Reset => return Ended::Broken,
                 Filled::Stop => return Ended::Stop,
             }
         }
@@ -189,25 +202,19 @@ fn next_batch(input: &mut Input) -> Vec<Request> {
     requests
 }
 
-/// Comes true when the broker lets go of a session by itself, as it does with a login that it cannot look up. A writer
-/// that failed does not count: what the client sent before its connection broke is still read.
-async fn let_go(writer: &mut Task<std::io::Result<()>>) -> Ended {
-    match writer.await {
-        Ok(()) => Ended::Reset,
-        Err(_) => future::pending().await,
-    }
-}
-
-/// Waits until everything queued is written, or nothing has moved for a while.
-async fn written(writer: &mut Task<std::io::Result<()>>, written_bytes: &AtomicU64) {
+/// Waits until everything queued is written and acknowledged, or nothing has moved for a while.
+async fn finish(mut writing: Pin<&mut impl Future<Output = ()>>, progress: &AtomicU64) {
     loop {
-        let before = written_bytes.load(Ordering::Relaxed);
-        let stalled = async {
-            Timer::after(Duration::from_secs(CLOSING_STALL_S_MAX)).await;
-            None
+        let before = progress.load(Ordering::Relaxed);
+        let is_finished = async {
+            writing.as_mut().await;
+            true
         };
-        let done = future::or(async { Some((&mut *writer).await) }, stalled).await;
-        if done.is_some() || written_bytes.load(Ordering::Relaxed) == before {
+        let is_stalled = async {
+            Timer::after(Duration::from_secs(CLOSING_STALL_S_MAX)).await;
+            progress.load(Ordering::Relaxed) == before
+        };
+        if future::or(is_finished, is_stalled).await {
             return;
         }
     }

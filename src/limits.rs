@@ -55,6 +55,15 @@ pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 /// Chunks (one a turn at most) queued for one session and not yet written.
 pub const OUTBOX_CHUNKS_MAX: usize = 16;
 
+/// Bytes of messages that may be acknowledged together only: what a broken connection costs at most in doubles.
+pub const MARK_BYTES_MAX: usize = 1024;
+
+/// Milliseconds until the first look at what a client's system has acknowledged; it doubles while nothing moves.
+pub const LOOK_MS_MIN: u64 = 2;
+
+/// Milliseconds at most between two looks.
+pub const LOOK_MS_MAX: u64 = 1000;
+
 /// Bytes of the log that one page hands to a replaying feed.
 pub const PAGE_BYTES_MAX: usize = 128 * 1024;
 
@@ -111,6 +120,9 @@ const _: () = {
     // An outbox with room for a page always has room for one more message of any size afterwards.
     assert!(PAGE_BYTES_MAX + TEXT_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(HISTORY_MESSAGES_DEFAULT <= HISTORY_MESSAGES_MAX);
+    assert!(LOOK_MS_MIN <= LOOK_MS_MAX);
+    // A client that acknowledges as seldom as we look still makes progress when it is closed.
+    assert!(LOOK_MS_MAX < 1000 * CLOSING_STALL_S_MAX);
     assert!(ACCEPT_RETRY_MS_MIN <= ACCEPT_RETRY_MS_MAX);
     // One chunk for what is live, one kept free for answers.
     assert!(OUTBOX_CHUNKS_MAX >= 2);

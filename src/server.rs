@@ -74,13 +74,18 @@ impl Server {
         let (stop, stopped) = async_channel::bounded(1);
         let (cut, cut_off) = async_channel::bounded(1);
         let (alive, gone) = async_channel::bounded::<()>(1);
-        let shared = Arc::new(Shared { executor: executor.clone(), broker: handle, stop: stopped });
+        let shared = Arc::new(Shared { broker: handle, stop: stopped });
         let ended = async {
             let broker = executor.spawn(broker.run());
             let accepting: Vec<_> = listeners
                 .into_iter()
                 .map(|listener| {
-                    let acceptor = Acceptor { shared: shared.clone(), cut_off: cut_off.clone(), alive: alive.clone() };
+                    let acceptor = Acceptor {
+                        executor: executor.clone(),
+                        shared: shared.clone(),
+                        cut_off: cut_off.clone(),
+                        alive: alive.clone(),
+                    };
                     executor.spawn(acceptor.accept(listener))
                 })
                 .collect();
@@ -107,6 +112,7 @@ impl Server {
 
 /// What it takes to serve whoever connects.
 struct Acceptor {
+    executor: Arc<Executor<'static>>,
     shared: Arc<Shared>,
     /// Closed when the clients' time is up.
     cut_off: Receiver<()>,
@@ -147,7 +153,7 @@ impl Acceptor {
             future::or(served, cut).await;
         };
         // It ends by itself or by the cut: nobody waits for it in particular.
-        self.shared.executor.spawn(until_cut).detach();
+        self.executor.spawn(until_cut).detach();
     }
 }
 

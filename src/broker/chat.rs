@@ -203,7 +203,7 @@ fn for_each_name<'a>(events: &'a [Event], mut meet: impl FnMut(&'a PeerName)) {
                     }
                 }
             }
-            Event::Written { .. } | Event::End { .. } | Event::Leave { .. } => {}
+            Event::Taken { .. } | Event::End { .. } | Event::Leave { .. } => {}
         }
     }
 }

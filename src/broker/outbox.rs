@@ -1,4 +1,5 @@
-//! What is on its way to one client: chunks of bytes, and which messages are in them. Owns the
+//! What is on its way to one client: chunks of bytes, with marks that say where in them
+//! which messages end. Owns the
 //! outbox's bounds; never decides what goes into it.
 
 use std::collections::VecDeque;
@@ -6,7 +7,7 @@ use std::collections::VecDeque;
 use async_channel::{Receiver, Sender, TrySendError};
 
 use super::Delivered;
-use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_CHUNKS_MAX, PAGE_BYTES_MAX};
+use crate::limits::{MARK_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_CHUNKS_MAX, PAGE_BYTES_MAX};
 use crate::message::Seq;
 
 /// Bytes for one client, as they are written to it.
@@ -14,22 +15,31 @@ use crate::message::Seq;
 pub(crate) struct Chunk {
     /// Whole lines.
     pub(crate) bytes: Vec<u8>,
-    /// The messages in them, if any.
-    pub(crate) delivered: Option<Delivered>,
+    /// Where the messages in them end, in order.
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// Messages that stand together in a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Bytes of the chunk up to the end of the last of them.
+    pub(crate) end: usize,
+    /// Which they are.
+    pub(crate) delivered: Delivered,
 }
 
 impl Chunk {
-    /// Adds a chunk that comes after this one.
-    pub(crate) fn append(&mut self, mut next: Chunk) {
-        self.bytes.append(&mut next.bytes);
-        if let Some(Delivered { seq, messages }) = next.delivered {
-            self.count(seq, messages);
+    /// Notes that the bytes end with a message. Small ones share a mark: what a broken connection has taken of them is
+    /// known a little less exactly, and a client that reads nothing costs few marks.
+    fn mark(&mut self, seq: Seq) {
+        let end = self.bytes.len();
+        let before = self.marks.len().checked_sub(2).map_or(0, |place| self.marks[place].end);
+        match self.marks.last_mut() {
+            Some(last) if end - before <= MARK_BYTES_MAX => {
+                *last = Mark { end, delivered: Delivered { seq, messages: last.delivered.messages + 1 } };
+            }
+            _ => self.marks.push(Mark { end, delivered: Delivered { seq, messages: 1 } }),
         }
-    }
-
-    fn count(&mut self, seq: Seq, messages: u64) {
-        let before = self.delivered.map_or(0, |delivered| delivered.messages);
-        self.delivered = Some(Delivered { seq, messages: before + messages });
     }
 }
 
@@ -78,7 +88,7 @@ impl Outbox {
         encode(&mut self.gathered.bytes);
         self.bytes += self.gathered.bytes.len() - before;
         if let Some(seq) = seq {
-            self.gathered.count(seq, 1);
+            self.gathered.mark(seq);
         }
     }
 

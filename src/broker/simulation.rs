@@ -11,7 +11,7 @@ use smol::lock::Semaphore;
 
 use super::chat::{Chat, Turn};
 use super::outbox::outbox;
-use super::{Chunk, Delivered, EndReason, Event};
+use super::{Chunk, Delivered, EndReason, Event, Mark};
 use crate::config::Durability;
 use crate::limits::{OUTBOX_BYTES_MAX, PAGE_BYTES_MAX};
 use crate::message::{Destination, PeerId, PeerName, Seq, SessionId, Text, Timestamp};
@@ -190,20 +190,23 @@ impl World {
     fn take(&mut self, client: usize, chunks: usize) {
         let Some(place) = self.choose(client) else { return };
         let client = &mut self.clients[place];
-        let mut taken = Chunk::default();
+        let mut taken: Option<Delivered> = None;
         let mut count = 0;
         while count < chunks
             && let Ok(chunk) = client.outbox.try_recv()
         {
             let bound = OUTBOX_BYTES_MAX + PAGE_BYTES_MAX;
             assert!(chunk.bytes.len() <= bound, "{} bytes in an outbox of {bound}", chunk.bytes.len());
-            taken.append(chunk);
+            client.read.extend(numbers(&chunk.bytes));
+            for Mark { delivered: Delivered { seq, messages }, .. } in chunk.marks {
+                let before = taken.map_or(0, |taken| taken.messages);
+                taken = Some(Delivered { seq, messages: before + messages });
+            }
             count += 1;
         }
         if count > 0 {
-            client.read.extend(numbers(&taken.bytes));
             let session = client.session;
-            self.events.push(Event::Written { session, chunks: count, delivered: taken.delivered });
+            self.events.push(Event::Taken { session, chunks: count, delivered: taken });
             self.check_reading(place);
         }
     }
@@ -264,7 +267,7 @@ impl World {
                         client.from = from;
                     }
                 }
-                Event::Written { session, delivered: Some(Delivered { seq, .. }), .. } => {
+                Event::Taken { session, delivered: Some(Delivered { seq, .. }), .. } => {
                     let cursor = &mut self.peers.get_mut(&self.sessions[session]).unwrap().cursor;
                     *cursor = (*cursor).max(*seq);
                 }

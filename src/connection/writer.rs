@@ -1,25 +1,42 @@
 //! The writing half of a connection: everything that waits in the outbox leaves in one write, and the broker is told what
-//! was written. Owns the bytes on their way; never what they say.
+//! the client's system has acknowledged of it. Owns the bytes on their way; never what they say.
 
-use std::io;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_channel::Receiver;
 use smol::io::AsyncWriteExt;
+use smol::{Timer, future};
 
-use super::Socket;
-use crate::broker::{Chunk, Event, Handle};
+use super::{Socket, acknowledged};
+use crate::broker::{Chunk, Delivered, Event, Handle, Mark};
+use crate::limits::{LOOK_MS_MAX, LOOK_MS_MIN};
 use crate::message::SessionId;
 
-/// Writes one session's outbox.
+/// Writes one session's outbox, and follows what becomes of it.
 pub(super) struct Writer {
     socket: Socket,
     session: SessionId,
     outbox: Receiver<Chunk>,
     broker: Handle,
+    /// Bytes written to the stream since the session began.
+    written_bytes: u64,
+    /// Messages written and not yet acknowledged, by where in the stream they end.
+    marks: VecDeque<(u64, Delivered)>,
     /// Grows with what the client takes, for whoever watches whether it still does.
-    written_bytes: Arc<AtomicU64>,
+    progress: Arc<AtomicU64>,
+    /// The socket has failed. What comes now is dropped, and stays in the log: so nobody waits for room in the outbox while
+    /// what the client sent before is still read.
+    is_broken: bool,
+}
+
+/// What is to be done next.
+enum Next {
+    Write(Chunk),
+    Look,
+    Finish,
 }
 
 impl Writer {
@@ -28,36 +45,107 @@ impl Writer {
         session: SessionId,
         outbox: Receiver<Chunk>,
         broker: Handle,
-        written_bytes: Arc<AtomicU64>,
+        progress: Arc<AtomicU64>,
     ) -> Self {
-        Writer { socket, session, outbox, broker, written_bytes }
+        Writer { socket, session, outbox, broker, written_bytes: 0, marks: VecDeque::new(), progress, is_broken: false }
     }
 
-    /// Runs until the broker lets go of the outbox and all of it is written, or the socket fails.
-    pub(super) async fn run(self) -> io::Result<()> {
-        while let Ok(mut chunk) = self.outbox.recv().await {
-            let mut chunks = 1;
-            while let Ok(next) = self.outbox.try_recv() {
-                chunk.append(next);
-                chunks += 1;
+    /// Runs until the broker lets go of the outbox, and all of it is written and acknowledged.
+    pub(super) async fn run(&mut self) {
+        let mut look_ms = LOOK_MS_MIN;
+        loop {
+            match self.next(Duration::from_millis(look_ms)).await {
+                Next::Write(chunk) => {
+                    let chunks = self.write(chunk).await;
+                    self.report(chunks).await;
+                    look_ms = LOOK_MS_MIN;
+                }
+                Next::Look => {
+                    let moved = self.report(0).await;
+                    look_ms = if moved { LOOK_MS_MIN } else { LOOK_MS_MAX.min(2 * look_ms) };
+                }
+                Next::Finish => return,
             }
-            self.write(&chunk.bytes).await?;
-            let written = Event::Written { session: self.session, chunks, delivered: chunk.delivered };
-            self.broker.tell(written).await;
         }
-        Ok(())
     }
 
-    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        let mut socket = &*self.socket;
-        while !bytes.is_empty() {
-            let written = socket.write(bytes).await?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            bytes = &bytes[written..];
-            self.written_bytes.fetch_add(written as u64, Ordering::Relaxed);
+    /// Tells the broker what was written, and what is acknowledged by now. Says whether anything was.
+    pub(super) async fn report(&mut self, chunks: usize) -> bool {
+        let delivered = self.take_acknowledged();
+        if chunks > 0 || delivered.is_some() {
+            self.broker.tell(Event::Taken { session: self.session, chunks, delivered }).await;
         }
-        Ok(())
+        delivered.is_some()
+    }
+
+    /// While messages are under way, they are looked after too; otherwise nothing wakes us but the outbox.
+    async fn next(&self, pause: Duration) -> Next {
+        let is_settled = self.marks.is_empty() || self.is_broken;
+        let chunk = async {
+            match self.outbox.recv().await {
+                Ok(chunk) => Next::Write(chunk),
+                Err(_) if is_settled => Next::Finish,
+                Err(_) => future::pending().await,
+            }
+        };
+        if is_settled {
+            return chunk.await;
+        }
+        let look = async {
+            Timer::after(pause).await;
+            Next::Look
+        };
+        future::or(chunk, look).await
+    }
+
+    /// Writes a chunk and all that came behind it, as far as the socket lets it. Says how many that were.
+    async fn write(&mut self, first: Chunk) -> usize {
+        let Chunk { mut bytes, marks } = first;
+        let mut chunks = 1;
+        self.mark(marks, 0);
+        while let Ok(mut next) = self.outbox.try_recv() {
+            self.mark(next.marks, bytes.len());
+            bytes.append(&mut next.bytes);
+            chunks += 1;
+        }
+        let mut left = &bytes[..];
+        while !left.is_empty() && !self.is_broken {
+            match (&*self.socket).write(left).await {
+                Ok(0) | Err(_) => self.is_broken = true,
+                Ok(written) => {
+                    left = &left[written..];
+                    self.written_bytes += written as u64;
+                    self.progress.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        chunks
+    }
+
+    fn mark(&mut self, marks: Vec<Mark>, before: usize) {
+        if self.is_broken {
+            return;
+        }
+        let start = self.written_bytes + before as u64;
+        self.marks.extend(marks.into_iter().map(|mark| (start + mark.end as u64, mark.delivered)));
+    }
+
+    /// The messages that are acknowledged and have not been reported.
+    fn take_acknowledged(&mut self) -> Option<Delivered> {
+        // What was written counts where the system tells nothing else.
+        let outstanding_bytes = acknowledged::outstanding_bytes(self.socket.get_ref()).unwrap_or(0);
+        let acknowledged_bytes = self.written_bytes.saturating_sub(outstanding_bytes);
+        let mut taken: Option<Delivered> = None;
+        while let Some((end, delivered)) = self.marks.front()
+            && *end <= acknowledged_bytes
+        {
+            let messages = taken.map_or(0, |taken| taken.messages) + delivered.messages;
+            taken = Some(Delivered { seq: delivered.seq, messages });
+            self.marks.pop_front();
+        }
+        if taken.is_some() {
+            self.progress.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
     }
 }

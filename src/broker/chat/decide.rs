@@ -25,7 +25,7 @@ impl Chat {
                     }
                     turn.asked.push((session, permit));
                 }
-                Event::Written { session, chunks, delivered } => self.written(session, chunks, delivered),
+                Event::Taken { session, chunks, delivered } => self.taken(session, chunks, delivered),
                 Event::End { session, reason } => end(session, reason, &mut turn),
                 Event::Leave { session } => self.leave(session),
             }
@@ -160,7 +160,7 @@ impl Chat {
         names
     }
 
-    fn written(&mut self, id: SessionId, chunks: usize, delivered: Option<Delivered>) {
+    fn taken(&mut self, id: SessionId, chunks: usize, delivered: Option<Delivered>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.outbox.written(chunks);
         if session.outbox.has_room(0) {
