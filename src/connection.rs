@@ -203,21 +203,17 @@ fn next_batch(input: &mut Input) -> Vec<Request> {
 }
 
 /// Waits until everything queued is written and acknowledged, or nothing has moved for a while.
-async fn finish(mut writing: Pin<&mut impl Future<Output = ()>>, progress: &AtomicU64) {
-    loop {
-        let before = progress.load(Ordering::Relaxed);
-        let is_finished = async {
-            writing.as_mut().await;
-            true
-        };
-        let is_stalled = async {
-            Timer::after(Duration::from_secs(CLOSING_STALL_S_MAX)).await;
-            progress.load(Ordering::Relaxed) == before
-        };
-        if future::or(is_finished, is_stalled).await {
-            return;
+async fn finish(writing: Pin<&mut impl Future<Output = ()>>, progress: &AtomicU64) {
+    let is_stalled = async {
+        let (mut before, mut still_s) = (progress.load(Ordering::Relaxed), 0);
+        while still_s < CLOSING_STALL_S_MAX {
+            Timer::after(Duration::from_secs(1)).await;
+            let now = progress.load(Ordering::Relaxed);
+            still_s = if now == before { still_s + 1 } else { 0 };
+            before = now;
         }
-    }
+    };
+    future::or(writing, is_stalled).await;
 }
 
 /// Closes our side, then waits a little for the client's: a socket that is closed with bytes unread is reset, and the

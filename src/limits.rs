@@ -4,6 +4,16 @@
 /// Characters (code points, after mapping) of a name; `protocol.md`, "Names".
 pub const NAME_CHARS_MAX: usize = 32;
 
+/// Characters of a name before it is mapped: no mapping makes one of more than four, and the library looks through a whole
+/// name again for some of its characters.
+pub const UNMAPPED_CHARS_MAX: usize = 4 * NAME_CHARS_MAX;
+
+/// Characters of a value that an error repeats.
+pub const QUOTED_CHARS_MAX: usize = 40;
+
+/// Bytes of a line of `/who` after which the next one begins.
+pub const HERE_LINE_BYTES_MAX: usize = 512;
+
 /// Bytes of one plain line, its end not counted.
 pub const LINE_BYTES_MAX: usize = 8192;
 

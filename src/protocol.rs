@@ -138,8 +138,6 @@ pub enum Code {
     MailboxFull,
     /// The disk, or the limit of the database, is full.
     StorageFull,
-    /// The server stops.
-    ShuttingDown,
     /// The server failed at something that is not the client's fault.
     Internal,
 }
@@ -158,7 +156,6 @@ impl Code {
             Code::NotAMember => "not_a_member",
             Code::MailboxFull => "mailbox_full",
             Code::StorageFull => "storage_full",
-            Code::ShuttingDown => "shutting_down",
             Code::Internal => "internal",
         }
     }

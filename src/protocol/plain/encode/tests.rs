@@ -1,0 +1,212 @@
+//! Tests of the lines that the server writes, word for word.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::*;
+use crate::message::Timestamp;
+use crate::protocol::Code;
+
+fn name(name: &str) -> PeerName {
+    PeerName::parse(name).expect("a name")
+}
+
+fn names(names: &[&str]) -> Vec<PeerName> {
+    names.iter().copied().map(name).collect()
+}
+
+fn text(text: &str) -> Text {
+    Text::clean(text).expect("a text")
+}
+
+fn encoded(reply: Reply) -> String {
+    let mut out = Vec::new();
+    encode_reply(&reply, &mut out);
+    String::from_utf8(out).expect("UTF-8")
+}
+
+fn check(reply: Reply, expected: Expect) {
+    expected.assert_eq(&encoded(reply));
+}
+
+fn message(text: Text) -> String {
+    let mut out = b"before\n".to_vec();
+    encode_message(&name("alice"), &text, &mut out);
+    String::from_utf8(out).expect("UTF-8").strip_prefix("before\n").expect("appended").to_owned()
+}
+
+#[test]
+fn a_message_is_one_line() {
+    assert_eq!(message(text("hi!")), "from alice: hi!\n");
+    assert_eq!(message(text("a: b\tc")), "from alice: a: b\tc\n");
+    let stored = |text: &str| message(Text::stored(text.to_owned()));
+    assert_eq!(stored("a\nb\r\nc\n\nd\n"), "from alice: a b c  d \n");
+    assert_eq!(stored("\r\na\r"), "from alice:  a\r\n");
+}
+
+#[test]
+fn a_greeting_counts_what_was_kept() {
+    let welcome = |waiting| Reply::Welcome { name: name("alice"), waiting };
+    check(
+        welcome(0),
+        expect![[r#"
+        * hello alice, /help lists the commands
+    "#]],
+    );
+    check(
+        welcome(1),
+        expect![[r#"
+        * hello alice, 1 message was kept for you
+    "#]],
+    );
+    check(
+        welcome(3),
+        expect![[r#"
+        * hello alice, 3 messages were kept for you
+    "#]],
+    );
+}
+
+#[test]
+fn notices_are_short() {
+    check(
+        Reply::Kept { peer: name("bob"), seen: true },
+        expect![[r#"
+        * bob is away, kept for later
+    "#]],
+    );
+    check(
+        Reply::Kept { peer: name("bob"), seen: false },
+        expect![[r#"
+        * nobody has used the name bob yet, kept for later
+    "#]],
+    );
+    check(
+        Reply::Pong { token: Some(text("now then")) },
+        expect![[r#"
+        * pong now then
+    "#]],
+    );
+    check(
+        Reply::Pong { token: None },
+        expect![[r#"
+        * pong
+    "#]],
+    );
+    check(
+        Reply::ShuttingDown,
+        expect![[r#"
+        * the server is shutting down, what waits for you is kept
+    "#]],
+    );
+}
+
+#[test]
+fn an_error_has_its_code() {
+    check(
+        Reply::Refused(Refusal::new(Code::TooLong, "8192 bytes at most; not sent")),
+        expect![[r#"
+        ! too_long: 8192 bytes at most; not sent
+    "#]],
+    );
+    check(
+        Reply::Refused(Refusal::new(Code::Internal, "the disk\nfailed")),
+        expect![[r#"
+        ! internal: the disk failed
+    "#]],
+    );
+}
+
+#[test]
+fn help_fits_a_terminal() {
+    check(
+        Reply::Help,
+        expect![[r#"
+            * NAME, NAME: TEXT         sends TEXT to each of them, here or away
+            * /help                    lists the commands
+            * /who                     who is here
+            * /history [NAME] [COUNT]  your newest 20 messages, or COUNT up to 1000
+            * /ping [TOKEN]            answers when all that you sent before is kept
+            * /quit                    writes what is queued for you, then closes
+        "#]],
+    );
+    assert!(encoded(Reply::Help).lines().all(|line| line.len() <= 80));
+}
+
+#[test]
+fn who_is_here_is_listed() {
+    check(
+        Reply::Who { here: names(&["alice", "bob"]) },
+        expect![[r#"
+        * here: alice, bob
+    "#]],
+    );
+    check(
+        Reply::Who { here: names(&["alice"]) },
+        expect![[r#"
+        * here: alice
+    "#]],
+    );
+    check(
+        Reply::Who { here: names(&[]) },
+        expect![[r#"
+        * nobody is here
+    "#]],
+    );
+}
+
+#[test]
+fn a_long_list_is_broken_into_lines() {
+    let here: Vec<_> = (0..1000).map(|nth| name(&format!("peer-{nth}{}", "é".repeat(nth % 20)))).collect();
+    let listed = encoded(Reply::Who { here: here.clone() });
+    assert!(listed.lines().count() > 10);
+    assert!(
+        listed
+            .lines()
+            .all(|line| (400..=HERE_LINE_BYTES_MAX).contains(&(line.len() + 1)) || listed.trim_end().ends_with(line))
+    );
+    let read: Vec<_> =
+        listed.lines().flat_map(|line| line.strip_prefix("* here: ").expect("a notice").split(", ")).collect();
+    assert_eq!(read, here.iter().map(PeerName::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_history_says_who_and_when() {
+    let past = |sent, recipients: &[&str], text: &str| PastMessage {
+        at: Timestamp::from_millis(1_795_414_715_123),
+        sent,
+        sender: name("alice"),
+        recipients: names(recipients),
+        text: text.to_owned(),
+    };
+    check(
+        Reply::History { messages: vec![] },
+        expect![[r#"
+        * no messages
+    "#]],
+    );
+    check(
+        Reply::History {
+            messages: vec![
+                past(false, &["bob", "carol"], "hi"),
+                past(true, &["bob"], "a: b"),
+                past(true, &["bob", "carol"], "two\r\nlines"),
+            ],
+        },
+        expect![[r#"
+            * 2026-11-23T06:18:35.123Z from alice: hi
+            * 2026-11-23T06:18:35.123Z to bob: a: b
+            * 2026-11-23T06:18:35.123Z to bob, carol: two lines
+        "#]],
+    );
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_said_is_one_safe_line(said in "(\\PC|\\p{Cc}|[a-z]){1,40}") {
+        let Some(text) = Text::clean(&said) else { return Ok(()) };
+        let line = message(text.clone());
+        prop_assert_eq!(&line, &format!("from alice: {text}\n"));
+        prop_assert_eq!(line.find(|c: char| c.is_control() && c != '\t'), Some(line.len() - 1));
+    }
+}

@@ -1,0 +1,255 @@
+//! Tests of the lines that clients write: each rule, and what a broken one is told.
+
+use expect_test::{Expect, expect};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn check(line: &str, expected: Expect) {
+    expected.assert_eq(&shown(parse(line)));
+}
+
+fn check_login(line: &str, expected: Expect) {
+    expected.assert_eq(&match parse_login(line) {
+        None => "nothing".to_owned(),
+        Some(Ok(Login { name, password })) => format!("{name} {password:?}"),
+        Some(Err(refusal)) => shown_refusal(refusal),
+    });
+}
+
+fn shown(request: Option<Request>) -> String {
+    match request {
+        None => "nothing".to_owned(),
+        Some(Request::Send { to, text }) => {
+            format!("{} <- {text}", to.iter().map(Destination::as_str).collect::<Vec<_>>().join(" + "))
+        }
+        Some(Request::History { with, count }) => {
+            format!("history with {} up to {count}", with.as_ref().map_or("anyone", Destination::as_str))
+        }
+        Some(Request::Ping { token }) => format!("ping {:?}", token.as_ref().map(Text::as_str)),
+        Some(Request::Malformed(refusal)) => shown_refusal(refusal),
+        Some(plain) => format!("{plain:?}"),
+    }
+}
+
+fn shown_refusal(refusal: Refusal) -> String {
+    let missing = PeerName::parse("").expect_err("no name").to_string();
+    let rule = missing.strip_prefix("a name is missing; ").expect("what a name is");
+    format!("{}: {}", refusal.code.as_str(), refusal.message.replace(rule, "RULE"))
+}
+
+#[test]
+fn a_login_is_a_name_and_perhaps_a_password() {
+    check_login("", expect!["nothing"]);
+    check_login(" \t\u{3000}\r", expect!["nothing"]);
+    check_login("alice", expect!["alice None"]);
+    check_login("  Alice\u{A0}", expect!["alice None"]);
+    check_login("alice geheim", expect![[r#"alice Some("geheim")"#]]);
+    check_login("alice \t two  words ", expect![[r#"alice Some("two  words")"#]]);
+    check_login("alice:", expect![[r#"bad_name: "alice:" holds ":"; RULE; you may try again"#]]);
+    check_login("/help", expect![[r#"bad_name: "/help" holds "/"; RULE; you may try again"#]]);
+    check_login("#kitchen", expect![[r##"bad_name: "#kitchen" holds "#"; RULE; you may try again"##]]);
+    check_login("\u{FEFF}alice", expect![[r#"bad_name: "�alice" holds U+FEFF; RULE; you may try again"#]]);
+    check_login("\u{1B}[2Jalice geheim", expect![[r#"bad_name: "�[2Jalice" holds U+001B; RULE; you may try again"#]]);
+}
+
+#[test]
+fn a_line_of_blanks_is_nothing() {
+    for blank in ["", " ", "\t", "\r", "\u{3000}\u{85} "] {
+        check(blank, expect![["nothing"]]);
+    }
+}
+
+#[test]
+fn a_message_is_names_and_a_text() {
+    check("bob: hello", expect!["bob <- hello"]);
+    check("  BOB\t:hello \r", expect!["bob <- hello"]);
+    check("alice, bob: hi!", expect!["alice + bob <- hi!"]);
+    check("alice,bob ,\u{3000}#Kitchen:hi", expect!["alice + bob + #kitchen <- hi"]);
+    check("bob: a:b, c: d", expect!["bob <- a:b, c: d"]);
+    check("bob: /help", expect!["bob <- /help"]);
+    check("bob: \u{1B}[31mred\ttab", expect!["bob <- �[31mred	tab"]);
+    check("bob, carol, BOB, ＢＯＢ, bob: once", expect!["bob + carol <- once"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_message_is_said() {
+    check(
+        "hello there",
+        expect![[r#"bad_request: "hello there" has no ":"; write NAME: TEXT, or /help for the commands; not sent"#]],
+    );
+    check(": hi", expect!["bad_name: a name is missing; RULE; not sent"]);
+    check("bob,: hi", expect!["bad_name: a name is missing; RULE; not sent"]);
+    check("bob,,carol: hi", expect!["bad_name: a name is missing; RULE; not sent"]);
+    check(",: hi", expect!["bad_name: a name is missing; RULE; not sent"]);
+    check("#: hi", expect!["bad_name: a name is missing; RULE; not sent"]);
+    check("bob smith: hi", expect![[r#"bad_name: "bob smith" holds a blank; RULE; not sent"#]]);
+    check("bob, carol!: hi", expect![[r#"bad_name: "carol!" holds "!"; RULE; not sent"#]]);
+    check("bob:", expect![[r#"empty: "bob:" has no text after the ":"; write NAME: TEXT; not sent"#]]);
+    check(
+        "bob, carol: \u{3000}\t",
+        expect![[r#"empty: "bob, carol:" has no text after the ":"; write NAME: TEXT; not sent"#]],
+    );
+    check(
+        "\u{1B}[2J",
+        expect![[r#"bad_request: "�[2J" has no ":"; write NAME: TEXT, or /help for the commands; not sent"#]],
+    );
+    check(
+        &"blah ".repeat(1000),
+        expect![[
+            r#"bad_request: "blah blah blah blah blah blah blah blah …" has no ":"; write NAME: TEXT, or /help for the commands; not sent"#
+        ]],
+    );
+    check(
+        &format!("{}: hi", "x".repeat(8000)),
+        expect![[r#"bad_name: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…" is too long; RULE; not sent"#]],
+    );
+}
+
+#[test]
+fn a_line_has_256_destinations() {
+    let names = |count: usize| (0..count).map(|nth| format!("n{nth}")).collect::<Vec<_>>().join(",");
+    let Some(Request::Send { to, .. }) = parse(&format!("{}: hi", names(256))) else { panic!("not sent") };
+    assert_eq!((to.len(), to[0].as_str(), to[255].as_str()), (256, "n0", "n255"));
+    let twice = format!("{},{}: hi", names(256), names(256));
+    let Some(Request::Send { to, .. }) = parse(&twice) else { panic!("not sent") };
+    assert_eq!(to.len(), 256);
+    check(
+        &format!("{}: hi", names(257)),
+        expect![[r#"bad_request: more than 256 names before the ":"; write to fewer at a time; not sent"#]],
+    );
+    check(
+        &format!("{}: hi", names(4000)),
+        expect![[r#"bad_request: more than 256 names before the ":"; write to fewer at a time; not sent"#]],
+    );
+}
+
+#[test]
+fn commands_are_known_by_their_words() {
+    check("/help", expect!["Help"]);
+    check(" /who ", expect!["Who"]);
+    check("/quit\r", expect!["Quit"]);
+    check("/help me", expect![[r#"bad_request: "me" after /help, which stands alone; nothing was done"#]]);
+    check("/who bob", expect![[r#"bad_request: "bob" after /who, which stands alone; nothing was done"#]]);
+    check("/quit now", expect![[r#"bad_request: "now" after /quit, which stands alone; nothing was done"#]]);
+    for unknown in
+        ["/", "/HELP", "/helpme", "/ help", "/bob: hi", "/join #a", "/leave #a", "/search a", "/password a b"]
+    {
+        let Some(Request::Malformed(refusal)) = parse(unknown) else { panic!("{unknown} is known") };
+        assert_eq!(refusal.code, Code::UnknownCommand, "{unknown}");
+    }
+    check(
+        "/register geheim",
+        expect![[r#"unknown_command: "/register" is no command; /help lists them; nothing was done"#]],
+    );
+    check(
+        &format!("/{}", "\u{9B}".repeat(100)),
+        expect![[
+            r#"unknown_command: "/���������������������������������������…" is no command; /help lists them; nothing was done"#
+        ]],
+    );
+}
+
+#[test]
+fn a_history_has_a_name_and_a_count() {
+    check("/history", expect!["history with anyone up to 20"]);
+    check("/history 5", expect!["history with anyone up to 5"]);
+    check("/history Bob", expect!["history with bob up to 20"]);
+    check("/history #Kitchen 1000", expect!["history with #kitchen up to 1000"]);
+    check("/history  123\t5", expect!["history with 123 up to 5"]);
+    check("/history 1.5", expect!["history with 1.5 up to 20"]);
+    check(
+        "/history 0",
+        expect![[r#"bad_request: "0" is no count for /history, which is a number from 1 to 1000; nothing was done"#]],
+    );
+    check(
+        "/history 1001",
+        expect![[
+            r#"bad_request: "1001" is no count for /history, which is a number from 1 to 1000; nothing was done"#
+        ]],
+    );
+    check(
+        "/history -1",
+        expect![[r#"bad_request: "-1" is no count for /history, which is a number from 1 to 1000; nothing was done"#]],
+    );
+    check(
+        "/history 99999999999999999999999",
+        expect![[
+            r#"bad_request: "99999999999999999999999" is no count for /history, which is a number from 1 to 1000; nothing was done"#
+        ]],
+    );
+    check(
+        "/history bob 0",
+        expect![[r#"bad_request: "0" is no count for /history, which is a number from 1 to 1000; nothing was done"#]],
+    );
+    check(
+        "/history bob carol",
+        expect![[
+            r#"bad_request: "carol" is no count for /history, which is a number from 1 to 1000; nothing was done"#
+        ]],
+    );
+    check(
+        "/history bob 5 6",
+        expect![[r#"bad_request: "bob 5 6" after /history, which takes a name and a count at most; nothing was done"#]],
+    );
+    check("/history bob: 5", expect![[r#"bad_name: "bob:" holds ":"; RULE; nothing was done"#]]);
+    check("/history #", expect!["bad_name: a name is missing; RULE; nothing was done"]);
+}
+
+#[test]
+fn a_ping_hands_its_token_back() {
+    check("/ping", expect!["ping None"]);
+    check("/ping \u{3000} ", expect!["ping None"]);
+    check("/ping 1", expect![[r#"ping Some("1")"#]]);
+    check("/ping  two  words \r", expect![[r#"ping Some("two  words")"#]]);
+    check("/ping \u{7}", expect![[r#"ping Some("�")"#]]);
+}
+
+/// Lines that come near to meaning something.
+fn line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[a-c#/:, \t]{0,20}",
+        "/(help|who|history|ping|quit|x)? ?[a-c0-9#: ]{0,12}",
+        "[a-zA-Zé,# ]{0,9}:\\PC{0,9}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_line_is_too_strange(line in line()) {
+        let request = parse(&line);
+        prop_assert_eq!(request.is_none(), line.trim().is_empty());
+        match request {
+            Some(Request::Malformed(refusal)) => {
+                let end = if line.trim().starts_with('/') { "; nothing was done" } else { "; not sent" };
+                prop_assert!(refusal.message.ends_with(end));
+                prop_assert!(!refusal.message.contains(|c: char| c.is_control() && c != '\t'));
+                prop_assert!(refusal.message.chars().count() < 300);
+            }
+            Some(Request::Send { to, .. }) => prop_assert!((1..=DESTINATIONS_MAX).contains(&to.len())),
+            _ => {}
+        }
+        prop_assert_eq!(parse_login(&line).is_none(), line.trim().is_empty());
+    }
+
+    #[test]
+    fn what_is_sent_is_what_was_written(
+        names in vec("#?[a-zA-Zà-ö0-9][a-zA-Zà-ö0-9._-]{0,9}", 1..9),
+        said in "[^\\p{Cc} ](\\PC{0,40}[^\\p{Cc} ])?",
+        blanks in "[ \t\u{3000}]{0,3}",
+    ) {
+        let mut to: Vec<Destination> = Vec::new();
+        for name in &names {
+            let destination = Destination::parse(name).expect("a name");
+            if !to.contains(&destination) {
+                to.push(destination);
+            }
+        }
+        let list = names.join(&format!("{blanks},{blanks}"));
+        let sent = parse(&format!("{blanks}{list}{blanks}:{blanks}{said}{blanks}"));
+        prop_assume!(!said.trim().is_empty());
+        prop_assert_eq!(sent, Some(Request::Send { to, text: Text::clean(said.trim()).expect("a text") }));
+    }
+}
