@@ -18,7 +18,7 @@ use crate::message::{Destination, PeerId, PeerName, Seq, SessionId, Text, Timest
 use crate::protocol::{Protocol, Request};
 use crate::store::{CommitError, Entry, PeerRecord, Store, TurnOutcome, TurnRequest};
 
-const PEERS: usize = 4;
+const PEERS: usize = 3;
 
 /// What may happen next; numbers choose among what is there.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let to = || proptest::collection::hash_set(0..PEERS, 1..=PEERS);
     let step = prop_oneof![
-        3 => (0..PEERS).prop_map(|peer| Step::Join { peer }),
+        5 => (0..PEERS).prop_map(|peer| Step::Join { peer }),
         4 => (0..8usize, to(), 1..20usize, 1..60usize)
             .prop_map(|(session, to, copies, bytes)| Step::Send { session, to, copies, bytes }),
         1 => (0..8usize, to(), 20..60usize, 4_000..8_000usize)
@@ -80,6 +80,8 @@ struct Client {
     outbox: Receiver<Chunk>,
     /// The cursor that its login found; `None` until then.
     from: Option<Seq>,
+    /// How many messages wait when it logs in; `None` where others are sent in the same turn.
+    waiting: Option<usize>,
     /// What it read, by the number in the text.
     read: Vec<usize>,
     ended: bool,
@@ -166,7 +168,7 @@ impl World {
         let (sender, outbox) = outbox();
         self.events.push(Event::Join { session, name: peer.clone(), protocol: Protocol::Plain, outbox: sender });
         self.sessions.insert(session, peer.clone());
-        self.clients.push(Client { session, peer, outbox, from: None, read: Vec::new(), ended: false });
+        self.clients.push(Client { session, peer, outbox, from: None, waiting: None, read: Vec::new(), ended: false });
     }
 
     fn send(&mut self, client: usize, to: HashSet<usize>, copies: usize, bytes: usize) {
@@ -197,6 +199,9 @@ impl World {
         {
             let bound = OUTBOX_BYTES_MAX + PAGE_BYTES_MAX;
             assert!(chunk.bytes.len() <= bound, "{} bytes in an outbox of {bound}", chunk.bytes.len());
+            if let (Some(waiting), Some(greeted)) = (client.waiting, waiting_in_greeting(&chunk.bytes)) {
+                assert_eq!(greeted, waiting, "{} was told another number", client.peer);
+            }
             client.read.extend(numbers(&chunk.bytes));
             for Mark { delivered: Delivered { seq, messages }, .. } in chunk.marks {
                 let before = taken.map_or(0, |taken| taken.messages);
@@ -259,12 +264,14 @@ impl World {
 
     /// What the events mean, in words so simple that they cannot be wrong.
     fn follow(&mut self, events: &[Event]) {
-        for event in events {
+        for (place, event) in events.iter().enumerate() {
             match event {
                 Event::Join { session, name, .. } => {
-                    let from = Some(self.peers[name].cursor);
+                    let Model { cursor, committed, .. } = &self.peers[name];
+                    let waiting = committed.iter().filter(|(seq, _)| seq > cursor).count();
                     if let Some(client) = self.clients.iter_mut().find(|client| client.session == *session) {
-                        client.from = from;
+                        client.from = Some(*cursor);
+                        client.waiting = (place == 0).then_some(waiting);
                     }
                 }
                 Event::Taken { session, delivered: Some(Delivered { seq, .. }), .. } => {
@@ -394,12 +401,18 @@ fn numbers(bytes: &[u8]) -> impl Iterator<Item = usize> + use<'_> {
     lines.filter_map(|line| line.strip_prefix("from ")).map(|line| number(line.split_once(": ").unwrap().1))
 }
 
+/// The number of waiting messages that a greeting tells, if there is a greeting.
+fn waiting_in_greeting(bytes: &[u8]) -> Option<usize> {
+    let greeting = str::from_utf8(bytes).unwrap().lines().find(|line| line.starts_with("* hello "))?;
+    Some(greeting.split(' ').find_map(|word| word.parse().ok()).unwrap_or(0))
+}
+
 fn number(text: &str) -> usize {
     text.trim_end_matches('.').trim().parse().unwrap()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_lost_doubled_or_reordered(steps in steps(), mailbox_max in prop_oneof![Just(0u64), 5..60u64]) {
