@@ -423,3 +423,26 @@ proptest! {
         world.check_end();
     }
 }
+
+#[test]
+fn a_device_that_lags_behind_takes_nothing_back_from_one_that_does_not() {
+    let (phone, laptop, sender, later) = (0, 1, 2, 3);
+    let mut world = World::new(0);
+    for peer in [0, 0, 1] {
+        world.join(name(peer));
+    }
+    for _ in 0..2 {
+        world.turn(false);
+        world.send(sender, HashSet::from([0]), 5, 1);
+    }
+    world.turn(false);
+    world.deliver();
+    world.take(phone, usize::MAX);
+    // The greeting, and the first five.
+    world.take(laptop, 2);
+    world.turn(false);
+    world.join(name(0));
+    world.turn(false);
+    world.take(later, 1);
+    world.check_end();
+}
