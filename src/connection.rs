@@ -67,9 +67,9 @@ pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared
 }
 
 /// A protocol that is not spoken here yet is told so in its own words.
-async fn turn_away(socket: &Socket, spoken: Spoken, input: Input) {
+async fn turn_away(socket: &Socket, spoken: Spoken, mut input: Input) {
     if (&**socket).write_all(spoken.refusal()).await.is_ok() {
-        close(socket, input).await;
+        close(socket, &mut input, LINGER_S_MAX).await;
     }
 }
 
@@ -85,6 +85,7 @@ async fn log_in(input: &mut Input, socket: &Socket) -> Option<PeerName> {
                 let words = format!("{name} has no password, so none is taken; not logged in, {again}");
                 answer(socket, Refusal::new(Code::BadPassword, words)).await?;
                 if refusals >= LOGIN_REFUSALS_MAX {
+                    close(socket, input, LINGER_S_MAX).await;
                     return None;
                 }
             }
@@ -131,13 +132,14 @@ async fn converse(
     broker.tell(Event::Join { session, name, protocol, outbox: sender }).await;
     let progress = Arc::new(AtomicU64::new(0));
     let mut writer = Writer::new(socket.clone(), session, outbox, broker.clone(), progress.clone());
-    {
+    let ended = {
         let mut writing = pin!(writer.run());
         let let_go = async {
             writing.as_mut().await;
             Ended::LetGo
         };
-        match future::or(read_requests(&mut input, session, broker), let_go).await {
+        let ended = future::or(read_requests(&mut input, session, broker), let_go).await;
+        match ended {
             Ended::Input => {
                 broker.tell(Event::End { session, reason: EndReason::Client }).await;
                 finish(writing, &progress).await;
@@ -150,11 +152,14 @@ async fn converse(
             Ended::Quit => finish(writing, &progress).await,
             Ended::Broken | Ended::LetGo => {}
         }
-    }
+        ended
+    };
     // What was acknowledged last is delivered too, however the connection ended.
     writer.report(0).await;
     broker.tell(Event::Leave { session }).await;
-    close(&socket, input).await;
+    // A server that stops keeps nobody waiting: what it wrote is acknowledged.
+    let linger_s = if ended == Ended::Stop { 0 } else { LINGER_S_MAX };
+    close(&socket, &mut input, linger_s).await;
 }
 
 /// Hands requests to the broker, a batch at a time, until there are no more. What was read is dealt with before anything
@@ -218,10 +223,10 @@ async fn finish(writing: Pin<&mut impl Future<Output = ()>>, progress: &AtomicU6
 
 /// Closes our side, then waits a little for the client's: a socket that is closed with bytes unread is reset, and the
 /// client may lose what it has not read yet.
-async fn close(socket: &Socket, mut input: Input) {
+async fn close(socket: &Socket, input: &mut Input, linger_s: u64) {
     let _ = socket.get_ref().shutdown(std::net::Shutdown::Write);
     let lingered = async {
-        Timer::after(Duration::from_secs(LINGER_S_MAX)).await;
+        Timer::after(Duration::from_secs(linger_s)).await;
     };
     future::or(input.discard(), lingered).await;
 }

@@ -76,7 +76,7 @@ impl Server {
         let (alive, gone) = async_channel::bounded::<()>(1);
         let shared = Arc::new(Shared { broker: handle, stop: stopped });
         let ended = async {
-            let broker = executor.spawn(broker.run());
+            let mut broker = executor.spawn(broker.run());
             let accepting: Vec<_> = listeners
                 .into_iter()
                 .map(|listener| {
@@ -89,7 +89,13 @@ impl Server {
                     executor.spawn(acceptor.accept(listener))
                 })
                 .collect();
-            wait_for_signal(&mut signals).await;
+            let signal = async {
+                wait_for_signal(&mut signals).await;
+                None
+            };
+            // The broker outlives its handles, and we hold one: it ends before only by a panic, which goes on here.
+            let broken = async { Some((&mut broker).await) };
+            assert!(future::or(signal, broken).await.is_none(), "the broker runs until it is let go");
             log::debug!("stopping");
             // A task that is dropped is cancelled: nobody is accepted any more.
             drop(accepting);

@@ -22,6 +22,8 @@ pub(crate) struct TestServer {
     log: Arc<Output>,
     /// Holds the working directory and the data directory.
     home: TempDir,
+    /// How many descriptors it may have at most; none: as many as the tests.
+    descriptors: Option<u32>,
 }
 
 impl TestServer {
@@ -32,14 +34,23 @@ impl TestServer {
 
     /// Starts with this as `holdline.toml`.
     pub(crate) fn with_config(toml: &str) -> Self {
+        Self::with(toml, None)
+    }
+
+    /// Starts with this many descriptors at most, its own files among them.
+    pub(crate) fn with_descriptors(descriptors: u32) -> Self {
+        Self::with("", Some(descriptors))
+    }
+
+    fn with(toml: &str, descriptors: Option<u32>) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let directory = home.path().join("empty");
         fs::create_dir(&directory).expect("a working directory");
         if !toml.is_empty() {
             fs::write(directory.join("holdline.toml"), toml).expect("a configuration");
         }
-        let (process, log, address) = spawn(home.path());
-        TestServer { process, address, log, home }
+        let (process, log, address) = spawn(home.path(), descriptors);
+        TestServer { process, address, log, home, descriptors }
     }
 
     /// Where it listens; another port after each start.
@@ -96,7 +107,7 @@ impl TestServer {
     pub(crate) fn start_again(&mut self) {
         let ended = self.process.try_wait().expect("a child of ours");
         assert!(ended.is_some(), "the server still runs");
-        (self.process, self.log, self.address) = spawn(self.home.path());
+        (self.process, self.log, self.address) = spawn(self.home.path(), self.descriptors);
     }
 
     /// Ends it with SIGTERM and starts it again.
@@ -146,7 +157,17 @@ impl Drop for TestServer {
 
 /// The server's program, with nothing else said yet.
 pub(crate) fn holdline() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdline"));
+    only_stderr(Command::new(env!("CARGO_BIN_EXE_holdline")))
+}
+
+/// The same, with a hard limit of descriptors, which it cannot raise.
+fn holdline_with(descriptors: u32) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_holdline"));
+    only_stderr(shell)
+}
+
+fn only_stderr(mut command: Command) -> Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("RUST_LOG");
     command
 }
@@ -155,8 +176,8 @@ fn data_in(home: &Path) -> PathBuf {
     home.join("data")
 }
 
-fn spawn(home: &Path) -> (Child, Arc<Output>, SocketAddr) {
-    let mut command = holdline();
+fn spawn(home: &Path, descriptors: Option<u32>) -> (Child, Arc<Output>, SocketAddr) {
+    let mut command = descriptors.map_or_else(holdline, holdline_with);
     command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data_in(home)).current_dir(home.join("empty"));
     let mut process = command.spawn().expect("the server can be started");
     let log = Output::of(process.stderr.take().expect("stderr is a pipe"));
