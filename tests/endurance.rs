@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -138,7 +139,7 @@ fn a_client_that_ended_its_input_and_reads_slowly_gets_the_whole_backlog() {
         (&slow).take(64 * 1024).read_to_end(&mut bytes).expect("the connection is open");
     }
     bytes.extend(read_to_an_orderly_end(&mut slow));
-    assert_eq!(numbers(&bytes), Vec::from_iter(0..LARGE_FLOOD));
+    assert_whole(&numbers(&bytes), 0..LARGE_FLOOD);
     server.wait_until_delivered("slow");
     TestClient::login(&server, "slow").expect_nothing();
 }
@@ -167,7 +168,7 @@ fn what_follows_a_quit_is_not_sent_and_the_end_is_orderly() {
     let mut alice = connect(&server);
     alice.write_all(b"alice\nbob: before\n/quit\nbob: after\n/ping after\nbob: without its end").unwrap();
     let read = read_to_an_orderly_end(&mut alice);
-    assert_eq!(numbers(&read), Vec::from_iter(0..2000));
+    assert_whole(&numbers(&read), 0..2000);
     let lines = lines(&read);
     assert!(lines.iter().any(|line| is_notice(line) && line.contains("bob")), "bob is away, and alice was not told");
     assert!(!lines.contains(&"* pong after".to_owned()), "a line after /quit was answered");
@@ -247,7 +248,7 @@ fn a_million_messages_change_neither_the_start_nor_the_memory() {
     dave.send("dave");
     let (replayed, read) = timed(|| dave.read_flood("carol", 1_000_000));
     println!("a replay of 10,000 messages took {read:?}");
-    assert_eq!(replayed, Vec::from_iter(990_001..=1_000_000));
+    assert_whole(&replayed, 990_001..1_000_001);
     dave.expect_nothing();
     println!("after all that, it takes {} KiB", resident_kib(&server));
     alice.send("bob: and on it goes");
@@ -296,7 +297,7 @@ fn eight_floods_at_once_arrive_whole_and_each_in_its_order() {
     for (name, sender) in names.iter().zip(senders) {
         sender.join().unwrap();
         let numbers = Vec::from_iter(lines.iter().filter_map(|line| flood_number(line, name)));
-        assert_eq!(numbers, Vec::from_iter(0..count), "from {name}");
+        assert_whole(&numbers, 0..count);
     }
     bob.expect_nothing();
     server.wait_until_delivered("bob");
@@ -351,6 +352,13 @@ fn read_to_an_orderly_end(stream: &mut TcpStream) -> Vec<u8> {
 
 fn lines(bytes: &[u8]) -> Vec<String> {
     std::str::from_utf8(bytes).expect("lines are UTF-8").lines().map(str::to_owned).collect()
+}
+
+/// Checks that these numbers came, each once and in their order; says little where thousands are wrong.
+#[track_caller]
+fn assert_whole(numbers: &[usize], expected: Range<usize>) {
+    assert_contiguous(numbers);
+    assert_eq!((numbers.first(), numbers.len()), (Some(&expected.start), expected.len()), "the first, and how many");
 }
 
 /// The numbers of a flood from alice or carol.

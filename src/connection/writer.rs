@@ -39,6 +39,26 @@ enum Next {
     Finish,
 }
 
+/// The time until the next look at what is acknowledged: it doubles while nothing moves.
+struct Pause {
+    ms: u64,
+}
+
+impl Pause {
+    fn new() -> Self {
+        Pause { ms: LOOK_MS_MIN }
+    }
+
+    async fn after<T>(&self, then: T) -> T {
+        Timer::after(Duration::from_millis(self.ms)).await;
+        then
+    }
+
+    fn next(&mut self, moved: bool) {
+        self.ms = if moved { LOOK_MS_MIN } else { LOOK_MS_MAX.min(2 * self.ms) };
+    }
+}
+
 impl Writer {
     pub(super) fn new(
         socket: Socket,
@@ -52,17 +72,17 @@ impl Writer {
 
     /// Runs until the broker lets go of the outbox, and all of it is written and acknowledged.
     pub(super) async fn run(&mut self) {
-        let mut look_ms = LOOK_MS_MIN;
+        let mut look = Pause::new();
         loop {
-            match self.next(Duration::from_millis(look_ms)).await {
+            match self.next(&look).await {
                 Next::Write(chunk) => {
                     let chunks = self.write(chunk).await;
                     self.report(chunks).await;
-                    look_ms = LOOK_MS_MIN;
+                    look = Pause::new();
                 }
                 Next::Look => {
                     let moved = self.report(0).await;
-                    look_ms = if moved { LOOK_MS_MIN } else { LOOK_MS_MAX.min(2 * look_ms) };
+                    look.next(moved);
                 }
                 Next::Finish => return,
             }
@@ -79,7 +99,7 @@ impl Writer {
     }
 
     /// While messages are under way, they are looked after too; otherwise nothing wakes us but the outbox.
-    async fn next(&self, pause: Duration) -> Next {
+    async fn next(&self, look: &Pause) -> Next {
         let is_settled = self.marks.is_empty() || self.is_broken;
         let chunk = async {
             match self.outbox.recv().await {
@@ -88,14 +108,7 @@ impl Writer {
                 Err(_) => future::pending().await,
             }
         };
-        if is_settled {
-            return chunk.await;
-        }
-        let look = async {
-            Timer::after(pause).await;
-            Next::Look
-        };
-        future::or(chunk, look).await
+        if is_settled { chunk.await } else { future::or(chunk, look.after(Next::Look)).await }
     }
 
     /// Writes a chunk and all that came behind it, as far as the socket lets it. Says how many that were.
@@ -108,18 +121,30 @@ impl Writer {
             bytes.append(&mut next.bytes);
             chunks += 1;
         }
-        let mut left = &bytes[..];
-        while !left.is_empty() && !self.is_broken {
-            match (&*self.socket).write(left).await {
-                Ok(0) | Err(_) => self.is_broken = true,
-                Ok(written) => {
-                    left = &left[written..];
+        self.write_all(&bytes).await;
+        chunks
+    }
+
+    /// Writes until all is written or the socket fails. While a slow client holds it up, what that one acknowledges is
+    /// reported.
+    async fn write_all(&mut self, mut bytes: &[u8]) {
+        let mut look = Pause::new();
+        while !bytes.is_empty() && !self.is_broken {
+            let mut socket = &*self.socket;
+            let write = async { Some(socket.write(bytes).await) };
+            match future::or(write, look.after(None)).await {
+                Some(Ok(0) | Err(_)) => self.is_broken = true,
+                Some(Ok(written)) => {
+                    bytes = &bytes[written..];
                     self.written_bytes += written as u64;
                     self.progress.fetch_add(1, Ordering::Relaxed);
                 }
+                None => {
+                    let moved = self.report(0).await;
+                    look.next(moved);
+                }
             }
         }
-        chunks
     }
 
     fn mark(&mut self, marks: Vec<Mark>, before: usize) {

@@ -295,11 +295,15 @@ impl<'c> Statements<'c> {
             history_with: connection.prepare(
                 "select message.at, message.sender, sender.name, message.recipients, message.text
                  from (
-                     select seq from (select seq, sender from inbox where recipient = ?1 order by seq desc limit ?3)
-                     where sender = ?2
+                     select seq from (
+                         select seq from (select seq, sender from inbox where recipient = ?1 order by seq desc limit ?3)
+                         where sender = ?2 limit ?4
+                     )
                      union
-                     select seq from (select seq, sender from inbox where recipient = ?2 order by seq desc limit ?3)
-                     where sender = ?1
+                     select seq from (
+                         select seq from (select seq, sender from inbox where recipient = ?2 order by seq desc limit ?3)
+                         where sender = ?1 limit ?4
+                     )
                      order by seq desc limit ?4
                  ) as part
                  join message on message.seq = part.seq
