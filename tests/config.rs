@@ -108,6 +108,21 @@ fn a_list_of_no_plugins_is_fine() {
 }
 
 #[test]
+fn a_file_that_spells_out_the_defaults_changes_nothing() {
+    let defaults = r#"
+        listen = ["127.0.0.1:0"]
+        data = "holdline-data"
+        plugins = "plugins.toml"
+        durability = "power-loss"
+        open = false
+
+        [limits]
+        mailbox_max = 10000
+    "#;
+    serves(&Place::new().with("holdline.toml", defaults), &[]);
+}
+
+#[test]
 fn keys() {
     check_file(
         "# a comment\n\nlisen = [\"127.0.0.1:7878\"]\n",
