@@ -1,7 +1,6 @@
 //! `holdline history`: prints the log for people, beside a running server too. Owns how a message looks on a terminal; never
 //! knows how it is stored.
 
-use std::error::Error;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
@@ -27,12 +26,9 @@ pub(crate) struct Query {
 /// Why nothing, or not all, was printed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HistoryError {
-    /// There is no log, or it could not be opened.
+    /// There is no log, or it cannot be read.
     #[error(transparent)]
-    Open(#[from] StoreError),
-    /// The log was opened and could not be read.
-    #[error("the history cannot be read")]
-    Read(#[source] Box<dyn Error + Send + Sync>),
+    Read(#[from] StoreError),
     /// Standard output could not be written.
     #[error("the history cannot be written")]
     Write(#[source] io::Error),
@@ -63,12 +59,22 @@ pub(crate) fn options() -> OptionParser<Query> {
 /// Prints what is asked for.
 pub(crate) fn run(data: &Path, query: &Query) -> Result<(), HistoryError> {
     let log = LogReader::open(data)?;
-    let newest = log.newest(query.with.as_ref(), query.last);
-    let lines = newest.map_err(|error| HistoryError::Read(error.into()))?;
-    if lines.is_empty() {
-        eprintln!("holdline: {}", nothing(data, query));
+    match print(&log, query) {
+        Ok(0) => eprintln!("holdline: {}", nothing(data, query)),
+        Ok(_) => {}
+        Err(HistoryError::Write(error)) => return super::unless_reader_gone(Err(error)).map_err(HistoryError::Write),
+        Err(error) => return Err(error),
     }
-    super::unless_reader_gone(print(&lines)).map_err(HistoryError::Write)
+    Ok(())
+}
+
+fn print(log: &LogReader, query: &Query) -> Result<usize, HistoryError> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let count = log.newest(query.with.as_ref(), query.last, |line| {
+        writeln!(out, "{}", ForPeople(&line)).map_err(HistoryError::Write)
+    })?;
+    out.flush().map_err(HistoryError::Write)?;
+    Ok(count)
 }
 
 fn nothing(data: &Path, query: &Query) -> String {
@@ -76,12 +82,6 @@ fn nothing(data: &Path, query: &Query) -> String {
         Some(name) => format!("no message from or to {name} in {}", data.display()),
         None => format!("no message in {}", data.display()),
     }
-}
-
-fn print(lines: &[LogLine]) -> io::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    lines.iter().try_for_each(|line| writeln!(out, "{}", ForPeople(line)))?;
-    out.flush()
 }
 
 /// `TIME alice → bob, carol: dinner at 7  (waiting for carol)`, on one line whatever the text is.

@@ -46,21 +46,43 @@ impl LogReader {
         Ok(LogReader { connection })
     }
 
-    /// The newest messages, oldest first: all, or those that this peer sent or was sent.
-    pub fn newest(&self, with: Option<&PeerName>, count: usize) -> Result<Vec<LogLine>, StoreError> {
+    /// Hands over the newest messages, oldest first, one by one: all, or those that this peer sent or was sent. Says how
+    /// many they were.
+    pub fn newest<E: From<StoreError>>(
+        &self,
+        with: Option<&PeerName>,
+        count: usize,
+        each: impl FnMut(LogLine) -> Result<(), E>,
+    ) -> Result<usize, E> {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        let mut lines: Vec<LogLine> = match with {
-            None => self.read("select * from history order by seq desc limit ?1", params![count])?,
-            Some(name) => self.read(OF_ONE_PEER, params![count, name.as_str()])?,
-        };
-        lines.reverse();
-        Ok(lines)
+        match with {
+            None => self.read(OF_ALL, params![count], each),
+            Some(name) => self.read(OF_ONE_PEER, params![count, name.as_str()], each),
+        }
     }
 
-    fn read(&self, sql: &str, params: impl Params) -> rusqlite::Result<Vec<LogLine>> {
-        self.connection.prepare(sql)?.query_map(params, log_line)?.collect()
+    fn read<E: From<StoreError>>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        mut each: impl FnMut(LogLine) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let mut statement = self.connection.prepare(sql).map_err(StoreError::from)?;
+        let lines = statement.query_map(params, log_line).map_err(StoreError::from)?;
+        let mut count = 0;
+        for line in lines {
+            each(line.map_err(StoreError::from)?)?;
+            count += 1;
+        }
+        Ok(count)
     }
 }
+
+/// The newest ?1 messages.
+const OF_ALL: &str = "
+    select * from history
+    where seq >= (select coalesce(min(seq), 0) from (select seq from message order by seq desc limit ?1))
+    order by seq";
 
 /// The newest ?1 messages that ?2 sent or was sent.
 const OF_ONE_PEER: &str = "
@@ -73,8 +95,9 @@ const OF_ONE_PEER: &str = "
             limit ?1
         ),
         got (seq) as (select seq from inbox where recipient = (select id from one) order by seq desc limit ?1)
-    select * from history where seq in (select seq from sent union select seq from got)
-    order by seq desc limit ?1";
+    select * from history
+    where seq in (select seq from (select seq from sent union select seq from got) order by seq desc limit ?1)
+    order by seq";
 
 fn log_line(row: &Row<'_>) -> rusqlite::Result<LogLine> {
     Ok(LogLine {
