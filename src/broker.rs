@@ -7,12 +7,14 @@ mod outbox;
 #[cfg(test)]
 mod simulation;
 
+use std::collections::VecDeque;
+
 use async_channel::{Receiver, Sender};
 use smol::lock::SemaphoreGuardArc;
 
 use self::chat::{Chat, Turn};
 pub(crate) use self::outbox::{Chunk, Mark, outbox};
-use crate::limits::{INBOX_EVENTS_MAX, TURN_EVENTS_MAX, TURN_REQUESTS_MAX};
+use crate::limits::{INBOX_EVENTS_MAX, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, Seq, SessionId, Timestamp};
 use crate::protocol::{Protocol, Request};
 use crate::store::{Commit, Store, TurnOutcome};
@@ -86,7 +88,7 @@ pub(crate) enum EndReason {
 pub(crate) fn open(store: Store, mailbox_max: u64) -> (Handle, Broker) {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS_MAX);
     let chat = Chat::new(mailbox_max, store.newest, store.last_peer);
-    (Handle { inbox: sender }, Broker { inbox, chat, store })
+    (Handle { inbox: sender }, Broker { inbox, left: VecDeque::new(), chat, store })
 }
 
 /// A connection's end of the inbox. The broker ends when the last one is dropped.
@@ -106,6 +108,8 @@ impl Handle {
 #[derive(Debug)]
 pub(crate) struct Broker {
     inbox: Receiver<Event>,
+    /// Taken out of the inbox, and left for the next turn: in order.
+    left: VecDeque<Event>,
     chat: Chat,
     store: Store,
 }
@@ -135,17 +139,23 @@ impl Broker {
     /// do without. `None`: no handle is left, and nothing is to be done.
     async fn take_turn(&mut self, is_committed: bool) -> Option<Vec<Event>> {
         let mut events = Vec::new();
-        let mut requests = 0;
-        if !is_committed && !self.chat.wants_pages() {
-            let first = self.inbox.recv().await.ok()?;
-            requests += first.requests();
-            events.push(first);
+        if self.left.is_empty() && !is_committed && !self.chat.wants_pages() {
+            self.left.push_back(self.inbox.recv().await.ok()?);
         }
-        while requests < TURN_REQUESTS_MAX
-            && events.len() < TURN_EVENTS_MAX
+        while self.left.len() < INBOX_EVENTS_MAX
             && let Ok(event) = self.inbox.try_recv()
         {
-            requests += event.requests();
+            // What a client has taken is no part of the chat's order: it goes first, so that a crowd of senders does not
+            // make those who read look as if they did not.
+            if matches!(event, Event::Taken { .. }) { events.push(event) } else { self.left.push_back(event) }
+        }
+        let mut requests_left = TURN_REQUESTS_MAX;
+        while let Some(event) = self.left.pop_front() {
+            if event.requests() > requests_left {
+                self.left.push_front(event);
+                break;
+            }
+            requests_left -= event.requests();
             events.push(event);
         }
         Some(events)

@@ -50,14 +50,11 @@ pub const LOGIN_REFUSALS_MAX: usize = 3;
 /// Requests that one connection has in the broker's hands.
 pub const BATCH_REQUESTS_MAX: usize = 1024;
 
-/// Events in the broker's inbox.
+/// Events in the broker's inbox, and as many again that a turn has left for the next.
 pub const INBOX_EVENTS_MAX: usize = 1024;
 
-/// Requests after which a turn takes no further event.
+/// Requests of one turn.
 pub const TURN_REQUESTS_MAX: usize = 4096;
-
-/// Events that one turn takes.
-pub const TURN_EVENTS_MAX: usize = 4096;
 
 /// Bytes queued for one session and not yet written; what is over it stays in the log and is read from there.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
@@ -127,6 +124,8 @@ pub const WAL_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const _: () = {
     assert!(READ_BYTES_MIN <= READ_BYTES_MAX);
+    // Every batch fits a turn.
+    assert!(BATCH_REQUESTS_MAX <= TURN_REQUESTS_MAX);
     // An outbox with room for a page always has room for one more message of any size afterwards.
     assert!(PAGE_BYTES_MAX + TEXT_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(HISTORY_MESSAGES_DEFAULT <= HISTORY_MESSAGES_MAX);

@@ -549,6 +549,17 @@ fn the_lines_of_one_read_fill_a_mailbox_to_its_last_place() {
 }
 
 #[test]
+fn one_who_is_here_and_keeps_up_is_refused_nothing() {
+    let server = TestServer::with_config("[limits]\nmailbox_max = 3\n");
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    // Many more than three are on their way before bob's system can have acknowledged one.
+    alice.send_bytes(&flood("bob", 0..200, 0));
+    alice.expect_nothing();
+    assert_eq!(bob.read_flood("alice", 199), Vec::from_iter(0..200));
+}
+
+#[test]
 fn a_mailbox_holds_ten_thousand_unless_told_otherwise() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");

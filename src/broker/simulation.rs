@@ -121,7 +121,6 @@ struct World {
     ids: BTreeMap<PeerId, PeerName>,
     /// Every session there ever was.
     sessions: BTreeMap<SessionId, PeerName>,
-    crashed: bool,
     _data: tempfile::TempDir,
 }
 
@@ -143,7 +142,6 @@ impl World {
             peers: (0..PEERS).map(|peer| (name(peer), Model::new())).collect(),
             ids: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            crashed: false,
             _data: data,
         }
     }
@@ -239,18 +237,18 @@ impl World {
 
     fn turn(&mut self, fails: bool) {
         let events = std::mem::take(&mut self.events);
+        let away = self.away(&events);
         self.follow(&events);
         let strangers = self.chat.strangers(&events);
         let found = smol::block_on(self.store.lookup(strangers.clone())).unwrap();
         self.chat.meet(strangers, found);
         let (turn, request) = self.chat.decide(events, Timestamp::from_millis(0));
         self.deliver();
-        let outcome = self.commit(request, fails);
+        let outcome = self.commit(request, fails, &away);
         if outcome.commit.is_err() {
             self.chat.undo(&outcome.entries);
         }
         self.committed = Some((turn, outcome));
-        self.check_mailboxes();
     }
 
     fn deliver(&mut self) {
@@ -283,7 +281,7 @@ impl World {
         }
     }
 
-    fn commit(&mut self, request: TurnRequest, fails: bool) -> TurnOutcome {
+    fn commit(&mut self, request: TurnRequest, fails: bool, away: &HashSet<PeerName>) -> TurnOutcome {
         if fails {
             let TurnRequest { entries, reads } = request;
             let outcome = smol::block_on(self.store.begin(TurnRequest { entries: Vec::new(), reads }).outcome());
@@ -304,7 +302,11 @@ impl World {
             let Entry::Message { recipients, text, .. } = entry else { continue };
             seq = seq.next();
             for recipient in recipients {
-                let model = self.peers.get_mut(&self.ids[recipient]).unwrap();
+                let name = &self.ids[recipient];
+                let model = self.peers.get_mut(name).unwrap();
+                let waiting = model.committed.iter().filter(|(seq, _)| *seq > model.cursor).count() as u64;
+                let is_full = self.mailbox_max > 0 && waiting >= self.mailbox_max;
+                assert!(!is_full || !away.contains(name), "{waiting} messages wait for {name}, and one more");
                 model.committed.push((seq, number(text.as_str())));
             }
         }
@@ -319,7 +321,6 @@ impl World {
         for model in self.peers.values_mut() {
             model.cursor = model.stored_cursor;
         }
-        self.crashed = true;
     }
 
     /// Lets everything that is under way arrive.
@@ -352,15 +353,14 @@ impl World {
         committed.iter().filter(|(seq, _)| *seq > from).map(|(_, number)| *number).collect()
     }
 
-    fn check_mailboxes(&self) {
-        // A crash may take the last moves of cursors: more waits again than was ever let in.
-        if self.mailbox_max == 0 || self.crashed {
-            return;
-        }
-        for (name, model) in &self.peers {
-            let waiting = model.committed.iter().filter(|(seq, _)| *seq > model.cursor).count() as u64;
-            assert!(waiting <= self.mailbox_max, "{waiting} messages wait for {name}");
-        }
+    /// Peers who are away all through a turn with these events.
+    fn away(&self, events: &[Event]) -> HashSet<PeerName> {
+        let moving = events.iter().filter_map(|event| match event {
+            Event::Join { session, .. } | Event::Leave { session } => Some(&self.sessions[session]),
+            _ => None,
+        });
+        let here: HashSet<_> = self.clients.iter().map(|client| &client.peer).chain(moving).collect();
+        self.peers.keys().filter(|name| !here.contains(name)).cloned().collect()
     }
 
     /// Whoever stays gets everything, whoever ends gets let go, and nothing is lost to those who come last.

@@ -2,7 +2,7 @@
 
 use async_channel::Sender;
 
-use super::{Act, Chat, Feed, Session, Turn};
+use super::{Act, Chat, Feed, Peer, Session, Turn};
 use crate::broker::outbox::Outbox;
 use crate::broker::{Chunk, Delivered, EndReason, Event};
 use crate::limits::TURN_PAGES_MAX;
@@ -122,13 +122,20 @@ impl Chat {
             }
         };
         let id = *self.ids.get(name).ok_or_else(|| unreachable_peer(name, "not sent"))?;
-        let waiting = self.peers[&id].waiting();
-        if self.mailbox_max > 0 && waiting >= self.mailbox_max {
+        let peer = &self.peers[&id];
+        let waiting = peer.waiting();
+        if self.mailbox_max > 0 && waiting >= self.mailbox_max && !self.keeps_up(peer) {
             let words =
                 format!("{waiting} messages wait for {name}, and mailbox_max is {}; not sent", self.mailbox_max);
             return Err(Refusal::new(Code::MailboxFull, words));
         }
         Ok(id)
+    }
+
+    /// Whether what is not delivered to a peer is on its way to it: that much is bounded by an outbox, and a crowd of
+    /// senders must not be refused for it.
+    fn keeps_up(&self, peer: &Peer) -> bool {
+        peer.sessions.iter().any(|session| self.sessions[session].feed == Feed::Live)
     }
 
     fn history(
