@@ -1,5 +1,4 @@
-//! What is on its way to one client: chunks of bytes, with marks that say where in them
-//! which messages end. Owns the
+//! What is on its way to one client: chunks of bytes, with marks that say where in them which messages end. Owns the
 //! outbox's bounds; never decides what goes into it.
 
 use std::collections::VecDeque;
