@@ -6,14 +6,15 @@ mod chat;
 mod outbox;
 #[cfg(test)]
 mod simulation;
-
-use std::collections::VecDeque;
+mod waiting;
 
 use async_channel::{Receiver, Sender};
 use smol::lock::SemaphoreGuardArc;
 
 use self::chat::{Chat, Turn};
 pub(crate) use self::outbox::{Chunk, Mark, outbox};
+use self::waiting::Waiting;
+use crate::config::Limits;
 use crate::limits::{INBOX_EVENTS_MAX, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, Seq, SessionId, Timestamp};
 use crate::protocol::{Protocol, Request};
@@ -40,7 +41,7 @@ pub(crate) enum Event {
         /// In the order in which they were read.
         requests: Vec<Request>,
         /// The connection's right to hand in requests: given back when these are dealt with and the client is taking
-        /// what it is answered. So each connection has one batch in a turn, and none outruns its own outbox.
+        /// what it is answered. So each connection has one batch under way, and none outruns its own outbox.
         permit: SemaphoreGuardArc,
     },
     /// A client takes what it is sent.
@@ -85,10 +86,10 @@ pub(crate) enum EndReason {
 }
 
 /// Opens the inbox: the end that connections hold, and the broker to run on it.
-pub(crate) fn open(store: Store, mailbox_max: u64) -> (Handle, Broker) {
+pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS_MAX);
-    let chat = Chat::new(mailbox_max, store.newest, store.last_peer);
-    (Handle { inbox: sender }, Broker { inbox, left: VecDeque::new(), chat, store })
+    let chat = Chat::new(limits, store.found);
+    (Handle { inbox: sender }, Broker { inbox, left: Waiting::default(), chat, store })
 }
 
 /// A connection's end of the inbox. The broker ends when the last one is dropped.
@@ -108,8 +109,8 @@ impl Handle {
 #[derive(Debug)]
 pub(crate) struct Broker {
     inbox: Receiver<Event>,
-    /// Taken out of the inbox, and left for the next turn: in order.
-    left: VecDeque<Event>,
+    /// Taken out of the inbox, and left for the next turn.
+    left: Waiting,
     chat: Chat,
     store: Store,
 }
@@ -140,24 +141,16 @@ impl Broker {
     async fn take_turn(&mut self, is_committed: bool) -> Option<Vec<Event>> {
         let mut events = Vec::new();
         if self.left.is_empty() && !is_committed && !self.chat.wants_pages() {
-            self.left.push_back(self.inbox.recv().await.ok()?);
+            self.left.push(self.inbox.recv().await.ok()?);
         }
         while self.left.len() < INBOX_EVENTS_MAX
             && let Ok(event) = self.inbox.try_recv()
         {
             // What a client has taken is no part of the chat's order: it goes first, so that a crowd of senders does not
             // make those who read look as if they did not.
-            if matches!(event, Event::Taken { .. }) { events.push(event) } else { self.left.push_back(event) }
+            if matches!(event, Event::Taken { .. }) { events.push(event) } else { self.left.push(event) }
         }
-        let mut requests_left = TURN_REQUESTS_MAX;
-        while let Some(event) = self.left.pop_front() {
-            if event.requests() > requests_left {
-                self.left.push_front(event);
-                break;
-            }
-            requests_left -= event.requests();
-            events.push(event);
-        }
+        self.left.take(TURN_REQUESTS_MAX, &mut events);
         Some(events)
     }
 
@@ -201,6 +194,16 @@ impl Event {
         match self {
             Event::Requests { requests, .. } => requests.len(),
             _ => 0,
+        }
+    }
+
+    fn session(&self) -> SessionId {
+        match self {
+            Event::Join { session, .. }
+            | Event::Requests { session, .. }
+            | Event::Taken { session, .. }
+            | Event::End { session, .. }
+            | Event::Leave { session } => *session,
         }
     }
 }

@@ -7,14 +7,19 @@ mod settings;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use bytesize::ByteSize;
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use self::file::{File, Key};
 use self::settings::{NO_SUCH_FILE, Setting, Settings};
-use crate::limits::MAILBOX_MESSAGES_DEFAULT;
+use crate::limits::{
+    DEAD_AFTER_S_DEFAULT, DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT,
+    UNKNOWN_NAMES_DEFAULT,
+};
 
 /// How to run a server. [`Config::default`] is what `holdline` does without flags and files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +34,10 @@ pub struct Config {
     pub durability: Durability,
     /// Whether others than this machine may reach the server.
     pub open: bool,
-    /// What one peer may take up.
+    /// What others may take up.
     pub limits: Limits,
+    /// What is removed of the log.
+    pub retention: Retention,
 }
 
 /// What an accepted message survives.
@@ -44,11 +51,38 @@ pub enum Durability {
     Crash,
 }
 
-/// What one peer may take up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What others may take up: `[limits]` of the file. 0 is no limit, wherever it is said nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Messages that may wait for one peer; 0: no cap.
+    /// Connections at a time; 0: as many as the descriptors of the process allow.
+    pub connections_max: u64,
+    /// Connections at a time from one address.
+    pub connections_per_address_max: u64,
+    /// Seconds that a connection may take to log in.
+    pub login_timeout_s: u64,
+    /// Seconds without a sign of life from a client's system after which its connection counts as dead.
+    pub dead_after_s: u64,
+    /// Lines a second that are read from one connection.
+    pub messages_per_s: u64,
+    /// Destinations of one line.
+    pub destinations_max: u64,
+    /// Messages that may wait for one peer who is away or does not keep up.
     pub mailbox_max: u64,
+    /// Names that nobody ever logged in by, and for which messages wait.
+    pub unknown_names_max: u64,
+}
+
+/// What is removed of the log, of what waits for nobody any more: `[retention]` of the file. By default, nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Messages older than this; more than zero.
+    #[serde(deserialize_with = "age")]
+    pub max_age: Option<Duration>,
+    /// The oldest messages, as long as the database takes more than so many bytes; more than zero.
+    #[serde(deserialize_with = "size", rename = "max_size")]
+    pub max_size_bytes: Option<u64>,
 }
 
 /// What the command line says about the configuration; it wins over the file.
@@ -120,14 +154,41 @@ impl Default for Config {
             durability: Durability::default(),
             open: false,
             limits: Limits::default(),
+            retention: Retention::default(),
         }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { mailbox_max: MAILBOX_MESSAGES_DEFAULT }
+        Limits {
+            connections_max: 0,
+            connections_per_address_max: 0,
+            login_timeout_s: LOGIN_TIMEOUT_S_DEFAULT,
+            dead_after_s: DEAD_AFTER_S_DEFAULT,
+            messages_per_s: 0,
+            destinations_max: DESTINATIONS_DEFAULT,
+            mailbox_max: MAILBOX_MESSAGES_DEFAULT,
+            unknown_names_max: UNKNOWN_NAMES_DEFAULT,
+        }
     }
+}
+
+impl Limits {
+    /// A limit as a number that everything is compared with.
+    pub(crate) fn or_none(limit: u64) -> u64 {
+        if limit == 0 { u64::MAX } else { limit }
+    }
+}
+
+fn age<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+    let age = humantime::parse_duration(&String::deserialize(value)?).map_err(D::Error::custom)?;
+    if age.is_zero() { Err(D::Error::custom("no time at all")) } else { Ok(Some(age)) }
+}
+
+fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
+    let size: ByteSize = String::deserialize(value)?.parse().map_err(D::Error::custom)?;
+    if size.as_u64() == 0 { Err(D::Error::custom("no size at all")) } else { Ok(Some(size.as_u64())) }
 }
 
 /// What would be right for `durability`.
@@ -162,7 +223,8 @@ impl Config {
             plugins: settings.plugins.map_or(default.plugins, |plugins| plugins.value),
             durability: settings.durability.unwrap_or(default.durability),
             open,
-            limits: Limits { mailbox_max: settings.mailbox_max.unwrap_or(default.limits.mailbox_max) },
+            limits: settings.limits,
+            retention: settings.retention,
         })
     }
 

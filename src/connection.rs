@@ -4,6 +4,7 @@
 mod acknowledged;
 mod detect;
 mod input;
+mod pace;
 mod writer;
 
 use std::net::TcpStream;
@@ -19,8 +20,10 @@ use smol::{Async, Timer, future};
 
 use self::detect::Spoken;
 use self::input::{Filled, Input};
+use self::pace::Pace;
 use self::writer::Writer;
 use crate::broker::{self, EndReason, Event, Handle};
+use crate::config::Limits;
 use crate::limits::{BATCH_REQUESTS_MAX, CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN_REFUSALS_MAX};
 use crate::message::{PeerName, SessionId};
 use crate::protocol::plain::{self, Login};
@@ -36,6 +39,20 @@ pub(crate) struct Shared {
     pub(crate) broker: Handle,
     /// Closed when the server stops: nothing more is read.
     pub(crate) stop: Receiver<()>,
+    /// What one connection may take up.
+    pub(crate) limits: Limits,
+}
+
+/// What became of a connection's first lines.
+enum Arrival {
+    /// A peer, and how it speaks.
+    Peer(PeerName, Protocol),
+    /// It speaks what is not spoken here.
+    Foreign(Spoken),
+    /// It was refused for good.
+    Refused,
+    /// It is gone.
+    Gone,
 }
 
 /// Why a client's requests came to an end.
@@ -56,42 +73,81 @@ enum Ended {
 /// Serves one client, from its first byte to its last.
 pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared>) {
     let mut input = Input::new(socket.clone(), shared.stop.clone());
-    let spoken = match detect::detect(&mut input).await {
-        Some(Spoken::Plain) => Protocol::Plain,
-        Some(other) => return turn_away(&socket, other, input).await,
-        None => return,
+    match within_login_timeout(shared.limits.login_timeout_s, arrive(&mut input, &socket)).await {
+        Some(Arrival::Peer(name, protocol)) => converse(input, socket, session, name, protocol, &shared).await,
+        Some(Arrival::Foreign(spoken)) => turn_away(&socket, spoken.refusal(), input).await,
+        Some(Arrival::Refused) => close(&socket, &mut input, LINGER_S_MAX).await,
+        Some(Arrival::Gone) => {}
+        None => turn_away(&socket, &encoded(too_late(shared.limits.login_timeout_s)), input).await,
+    }
+}
+
+/// Tells one for whom there is no room why, and closes the connection.
+pub(crate) async fn refuse(socket: Socket, refusal: Refusal, stop: Receiver<()>) {
+    let input = Input::new(socket.clone(), stop);
+    turn_away(&socket, &encoded(refusal), input).await;
+}
+
+/// `None`: it took too long.
+async fn within_login_timeout<T>(timeout_s: u64, arrival: impl Future<Output = T>) -> Option<T> {
+    let timeout = async {
+        match timeout_s {
+            0 => future::pending().await,
+            timeout_s => Timer::after(Duration::from_secs(timeout_s)).await,
+        };
+        None
     };
-    if let Some(name) = log_in(&mut input, &socket).await {
-        converse(input, socket, session, name, spoken, &shared.broker).await;
+    future::or(async { Some(arrival.await) }, timeout).await
+}
+
+fn too_late(timeout_s: u64) -> Refusal {
+    Refusal::new(Code::LoginTimeout, format!("no login came within {timeout_s} s (login_timeout_s); goodbye"))
+}
+
+/// Finds the protocol, and asks for a name until there is one.
+async fn arrive(input: &mut Input, socket: &Socket) -> Arrival {
+    match detect::detect(input).await {
+        Some(Spoken::Plain) => log_in(input, socket).await,
+        Some(foreign) => Arrival::Foreign(foreign),
+        None => Arrival::Gone,
     }
 }
 
-/// A protocol that is not spoken here yet is told so in its own words.
-async fn turn_away(socket: &Socket, spoken: Spoken, mut input: Input) {
-    if (&**socket).write_all(spoken.refusal()).await.is_ok() {
-        close(socket, &mut input, LINGER_S_MAX).await;
-    }
+/// Says why, in words that the client understands as far as that is known, and closes.
+async fn turn_away(socket: &Socket, words: &[u8], mut input: Input) {
+    let told = async {
+        if (&**socket).write_all(words).await.is_ok() {
+            close(socket, &mut input, LINGER_S_MAX).await;
+        }
+    };
+    // It may not even take that.
+    let patience = async {
+        Timer::after(Duration::from_secs(2 * LINGER_S_MAX)).await;
+    };
+    future::or(told, patience).await;
 }
 
-/// Asks for a name until there is one. `None`: the client is gone, or was refused for good.
-async fn log_in(input: &mut Input, socket: &Socket) -> Option<PeerName> {
+async fn log_in(input: &mut Input, socket: &Socket) -> Arrival {
     let mut refusals = 0;
-    loop {
-        match next_login(input).await? {
-            Ok(Login { name, password: None }) => return Some(name),
+    while let Some(login) = next_login(input).await {
+        let refusal = match login {
+            Ok(Login { name, password: None }) => return Arrival::Peer(name, Protocol::Plain),
             Ok(Login { name, password: Some(_) }) => {
                 refusals += 1;
                 let again = if refusals < LOGIN_REFUSALS_MAX { "try again with the name alone" } else { "goodbye" };
                 let words = format!("{name} has no password, so none is taken; not logged in, {again}");
-                answer(socket, Refusal::new(Code::BadPassword, words)).await?;
-                if refusals >= LOGIN_REFUSALS_MAX {
-                    close(socket, input, LINGER_S_MAX).await;
-                    return None;
-                }
+                Refusal::new(Code::BadPassword, words)
             }
-            Err(refusal) => answer(socket, refusal).await?,
+            Err(refusal) => refusal,
+        };
+        if (&**socket).write_all(&encoded(refusal)).await.is_err() {
+            break;
+        }
+        if refusals >= LOGIN_REFUSALS_MAX {
+            return Arrival::Refused;
         }
     }
+    Arrival::Gone
 }
 
 /// The next line that is not empty, as a login. `None`: there is none.
@@ -113,10 +169,10 @@ async fn next_login(input: &mut Input) -> Option<Result<Login, Refusal>> {
     }
 }
 
-async fn answer(socket: &Socket, refusal: Refusal) -> Option<()> {
+fn encoded(refusal: Refusal) -> Vec<u8> {
     let mut bytes = Vec::new();
     plain::encode_reply(&Reply::Refused(refusal), &mut bytes);
-    (&**socket).write_all(&bytes).await.ok()
+    bytes
 }
 
 /// The life of a session: its requests go to the broker, and what the broker has for it is written, side by side.
@@ -126,19 +182,20 @@ async fn converse(
     session: SessionId,
     name: PeerName,
     protocol: Protocol,
-    broker: &Handle,
+    Shared { broker, limits, .. }: &Shared,
 ) {
     let (sender, outbox) = broker::outbox();
     broker.tell(Event::Join { session, name, protocol, outbox: sender }).await;
     let progress = Arc::new(AtomicU64::new(0));
-    let mut writer = Writer::new(socket.clone(), session, outbox, broker.clone(), progress.clone());
+    let dead_after = (limits.dead_after_s > 0).then(|| Duration::from_secs(limits.dead_after_s));
+    let mut writer = Writer::new(socket.clone(), session, outbox, broker.clone(), progress.clone(), dead_after);
     let ended = {
         let mut writing = pin!(writer.run());
         let let_go = async {
             writing.as_mut().await;
             Ended::LetGo
         };
-        let ended = future::or(read_requests(&mut input, session, broker), let_go).await;
+        let ended = future::or(read_requests(&mut input, session, broker, limits), let_go).await;
         match ended {
             Ended::Input => {
                 broker.tell(Event::End { session, reason: EndReason::Client }).await;
@@ -157,6 +214,10 @@ async fn converse(
     // What was acknowledged last is delivered too, however the connection ended.
     writer.report(0).await;
     broker.tell(Event::Leave { session }).await;
+    if writer.is_dead() {
+        log::debug!("session {session} is dead: no sign of life for {} s", limits.dead_after_s);
+        return abort(&socket);
+    }
     // A server that stops keeps nobody waiting: what it wrote is acknowledged.
     let linger_s = if ended == Ended::Stop { 0 } else { LINGER_S_MAX };
     close(&socket, &mut input, linger_s).await;
@@ -164,20 +225,28 @@ async fn converse(
 
 /// Hands requests to the broker, a batch at a time, until there are no more. What was read is dealt with before anything
 /// else is read.
-async fn read_requests(input: &mut Input, session: SessionId, broker: &Handle) -> Ended {
+async fn read_requests(input: &mut Input, session: SessionId, broker: &Handle, limits: &Limits) -> Ended {
     let permits = Arc::new(Semaphore::new(1));
+    let destinations_max = Limits::or_none(limits.destinations_max);
+    let mut pace = Pace::new(limits.messages_per_s);
     loop {
         // One batch of a connection is under way at a time.
         let permit = permits.acquire_arc().await;
-        let mut requests = next_batch(input);
+        // A server that stops deals with what was read at once.
+        if !pace.is_ready() && !input.unless_stopped(pace.ready()).await {
+            pace = Pace::new(0);
+        }
+        let batch_max = pace.allowed().min(BATCH_REQUESTS_MAX);
+        let mut requests = next_batch(input, batch_max, destinations_max);
         while requests.is_empty() {
             match input.fill().await {
-                Filled::Some => requests = next_batch(input),
+                Filled::Some => requests = next_batch(input, batch_max, destinations_max),
                 Filled::End => return Ended::Input,
                 Filled::Reset => return Ended::Broken,
                 Filled::Stop => return Ended::Stop,
             }
         }
+        pace.take(requests.len());
         let quits = requests.last() == Some(&Request::Quit);
         broker.tell(Event::Requests { session, requests, permit }).await;
         if quits {
@@ -188,13 +257,13 @@ async fn read_requests(input: &mut Input, session: SessionId, broker: &Handle) -
 
 /// The requests in what was read. A command ends the batch, since its answer may be large: a batch is answered with little
 /// more than it holds.
-fn next_batch(input: &mut Input) -> Vec<Request> {
+fn next_batch(input: &mut Input, batch_max: usize, destinations_max: u64) -> Vec<Request> {
     let mut requests = Vec::new();
-    while requests.len() < BATCH_REQUESTS_MAX
+    while requests.len() < batch_max
         && let Some(line) = input.next_line()
     {
         let request = match line {
-            Ok(line) => plain::parse(line),
+            Ok(line) => plain::parse(line, destinations_max),
             Err(refusal) => Some(Request::Malformed(refusal.but("not sent"))),
         };
         let Some(request) = request else { continue };
@@ -229,4 +298,10 @@ async fn close(socket: &Socket, input: &mut Input, linger_s: u64) {
         Timer::after(Duration::from_secs(linger_s)).await;
     };
     future::or(input.discard(), lingered).await;
+}
+
+/// Drops the connection and what is on its way, with a reset: the other end is not there to be waited for.
+fn abort(socket: &Socket) {
+    // It fails on a socket that has failed already.
+    let _ = rustix::net::sockopt::set_socket_linger(socket.get_ref(), Some(Duration::ZERO));
 }

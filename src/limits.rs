@@ -23,8 +23,8 @@ pub const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
 /// Bytes of a stored text: each control character of a line (one byte) may become U+FFFD (three).
 pub const TEXT_BYTES_MAX: usize = 3 * LINE_BYTES_MAX;
 
-/// Destinations of one line, after the same name twice was made one.
-pub const DESTINATIONS_MAX: usize = 256;
+/// Destinations of one line, after the same name twice was made one, unless the configuration says otherwise.
+pub const DESTINATIONS_DEFAULT: u64 = 256;
 
 /// Messages that `/history` shows when it is given no count.
 pub const HISTORY_MESSAGES_DEFAULT: usize = 20;
@@ -43,6 +43,9 @@ pub const READ_BYTES_MIN: usize = 4 * 1024;
 
 /// Bytes that one read takes at most, and so of all the lines that one connection has in the broker's hands.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Seconds that a connection may take to log in, unless the configuration says otherwise.
+pub const LOGIN_TIMEOUT_S_DEFAULT: u64 = 30;
 
 /// Refused logins after which a connection is closed.
 pub const LOGIN_REFUSALS_MAX: usize = 3;
@@ -89,8 +92,28 @@ pub const ABSENT_PEERS_MAX: usize = 4096;
 /// Messages that may wait for one peer, unless the configuration says otherwise.
 pub const MAILBOX_MESSAGES_DEFAULT: u64 = 10_000;
 
+/// Names that nobody ever logged in by and for which messages wait, unless the configuration says otherwise.
+pub const UNKNOWN_NAMES_DEFAULT: u64 = 10_000;
+
+/// Seconds without a sign of life from a client's system after which its connection counts as dead, unless the
+/// configuration says otherwise. A system whose client does not read answers at least every two minutes: Linux'
+/// TCP_RTO_MAX, between two probes of a closed window.
+pub const DEAD_AFTER_S_DEFAULT: u64 = 150;
+
+/// Probes of an idle connection that remain unanswered before it counts as dead; tcp(7), TCP_KEEPCNT.
+pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// Seconds at most that the system waits before it probes an idle connection; Linux' MAX_TCP_KEEPIDLE.
+pub const KEEPALIVE_S_MAX: u64 = 32_767;
+
 /// Connections that the system may hold for us before we accept them; `listen(2)`.
 pub const LISTEN_BACKLOG_CONNECTIONS: i32 = 4096;
+
+/// Descriptors that are kept free for the database, the listeners, the signals, and those who are turned away.
+pub const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// Connections over the limit that are being told so at a time; the others are closed without a word.
+pub const TURNED_AWAY_CONNECTIONS_MAX: usize = 8;
 
 /// Milliseconds until the first new attempt after `accept` failed; it doubles up to the next.
 pub const ACCEPT_RETRY_MS_MIN: u64 = 10;
@@ -124,8 +147,8 @@ pub const WAL_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const _: () = {
     assert!(READ_BYTES_MIN <= READ_BYTES_MAX);
-    // Every batch fits a turn.
-    assert!(BATCH_REQUESTS_MAX <= TURN_REQUESTS_MAX);
+    // Every batch fits the half of a turn that is left for the floods.
+    assert!(BATCH_REQUESTS_MAX <= TURN_REQUESTS_MAX / 2);
     // An outbox with room for a page always has room for one more message of any size afterwards.
     assert!(PAGE_BYTES_MAX + TEXT_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(HISTORY_MESSAGES_DEFAULT <= HISTORY_MESSAGES_MAX);

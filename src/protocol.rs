@@ -10,7 +10,7 @@ use crate::message::{Destination, PeerName, Text, Timestamp};
 pub enum Request {
     /// Send a text to each destination; each stands in the list once, in the order in which it was named.
     Send {
-        /// Who is to get it: 1 to [`DESTINATIONS_MAX`](crate::limits::DESTINATIONS_MAX).
+        /// Who is to get it: 1 to as many as the configuration allows.
         to: Vec<Destination>,
         /// What they get.
         text: Text,
@@ -136,6 +136,10 @@ pub enum Code {
     NotAMember,
     /// As many messages as may wait for a recipient are waiting.
     MailboxFull,
+    /// As many connections as may be open are open.
+    TooManyConnections,
+    /// No login came in time.
+    LoginTimeout,
     /// The disk, or the limit of the database, is full.
     StorageFull,
     /// The server failed at something that is not the client's fault.
@@ -155,6 +159,8 @@ impl Code {
             Code::UnknownCommand => "unknown_command",
             Code::NotAMember => "not_a_member",
             Code::MailboxFull => "mailbox_full",
+            Code::TooManyConnections => "too_many_connections",
+            Code::LoginTimeout => "login_timeout",
             Code::StorageFull => "storage_full",
             Code::Internal => "internal",
         }

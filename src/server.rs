@@ -1,21 +1,29 @@
 //! The server: listens, accepts, and stops in good order. Owns the listeners, the signals and the order in which things
 //! end; never parses.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+mod admission;
+
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use async_signal::{Signal, Signals};
+use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use smol::lock::Semaphore;
 use smol::stream::StreamExt;
 use smol::{Async, Executor, Timer, future};
 
+use self::admission::Admission;
 use crate::broker::{self, Broker, Handle};
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::connection::{self, Shared};
-use crate::limits::{ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, LISTEN_BACKLOG_CONNECTIONS, SHUTDOWN_S_MAX};
+use crate::limits::{
+    ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, KEEPALIVE_PROBES, KEEPALIVE_S_MAX, LISTEN_BACKLOG_CONNECTIONS,
+    SHUTDOWN_S_MAX, TURNED_AWAY_CONNECTIONS_MAX,
+};
 use crate::message::SessionId;
 use crate::store::{Store, StoreError};
 
@@ -51,30 +59,33 @@ pub struct Server {
     signals: Signals,
     handle: Handle,
     broker: Broker,
+    limits: Limits,
+    admission: Arc<Admission>,
 }
 
 impl Server {
     /// Opens the store, and listens. From here on a signal stops the server in good order.
     pub fn bind(config: &Config) -> Result<Server, ServeError> {
         let signals = Signals::new([Signal::Int, Signal::Term]).map_err(|source| ServeError::Signals { source })?;
-        raise_descriptor_limit();
+        let admission = Arc::new(Admission::new(&config.limits, raise_descriptor_limit()));
         let store = Store::open(&config.data, config.durability)?;
         let listeners = config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<String> = listeners.iter().map(address_of).collect();
         log::info!("listening on {}, data in {}", addresses.join(", "), config.data.display());
-        let (handle, broker) = broker::open(store, config.limits.mailbox_max);
-        Ok(Server { listeners, signals, handle, broker })
+        let (handle, broker) = broker::open(store, &config.limits);
+        Ok(Server { listeners, signals, handle, broker, limits: config.limits, admission })
     }
 
     /// Serves until SIGINT or SIGTERM, then stops accepting, deals with what was read, delivers what the clients take in
     /// time, and closes the database. A second signal ends the process at once: what was accepted is on disk.
     pub fn run(self) {
-        let Server { listeners, mut signals, handle, broker } = self;
+        let Server { listeners, mut signals, handle, broker, limits, admission } = self;
         let executor = Arc::new(Executor::new());
         let (stop, stopped) = async_channel::bounded(1);
         let (cut, cut_off) = async_channel::bounded(1);
         let (alive, gone) = async_channel::bounded::<()>(1);
-        let shared = Arc::new(Shared { broker: handle, stop: stopped });
+        let shared = Arc::new(Shared { broker: handle, stop: stopped, limits });
+        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_CONNECTIONS_MAX));
         let ended = async {
             let mut broker = executor.spawn(broker.run());
             let accepting: Vec<_> = listeners
@@ -83,6 +94,8 @@ impl Server {
                     let acceptor = Acceptor {
                         executor: executor.clone(),
                         shared: shared.clone(),
+                        admission: admission.clone(),
+                        turned_away: turned_away.clone(),
                         cut_off: cut_off.clone(),
                         alive: alive.clone(),
                     };
@@ -120,6 +133,9 @@ impl Server {
 struct Acceptor {
     executor: Arc<Executor<'static>>,
     shared: Arc<Shared>,
+    admission: Arc<Admission>,
+    /// Taken by who is being told that there is no room.
+    turned_away: Arc<Semaphore>,
     /// Closed when the clients' time is up.
     cut_off: Receiver<()>,
     /// Held by every connection, so that its closing says that all are gone.
@@ -135,7 +151,7 @@ impl Acceptor {
                 Ok((socket, address)) => {
                     retry_ms = ACCEPT_RETRY_MS_MIN;
                     log::debug!("accepted {address}");
-                    self.serve(socket);
+                    self.serve(socket, address.ip());
                 }
                 Err(error) => {
                     log::warn!("cannot accept a connection, trying again in {retry_ms} ms: {error}");
@@ -146,20 +162,57 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, socket: Async<TcpStream>) {
+    fn serve(&self, socket: Async<TcpStream>, address: IpAddr) {
         // What waits in an outbox leaves in one write: there is nothing to gather in the kernel. Without it, it is slower.
         let _ = socket.get_ref().set_nodelay(true);
-        let served = connection::serve(Arc::new(socket), next_session(), self.shared.clone());
+        let socket = Arc::new(socket);
+        match self.admission.admit(address) {
+            Ok(admitted) => {
+                keep_alive(&socket, self.shared.limits.dead_after_s);
+                let served = connection::serve(socket, next_session(), self.shared.clone());
+                self.spawn(served, admitted);
+            }
+            // In a flood of them, those over a few are closed without a word.
+            Err(refusal) => {
+                if let Some(place) = self.turned_away.try_acquire_arc() {
+                    self.spawn(connection::refuse(socket, refusal, self.shared.stop.clone()), place);
+                }
+            }
+        }
+    }
+
+    /// Runs a connection until it ends by itself or by the cut, and holds something for it so long.
+    fn spawn(&self, served: impl Future<Output = ()> + Send + 'static, held: impl Send + 'static) {
         let (cut_off, alive) = (self.cut_off.clone(), self.alive.clone());
         let until_cut = async move {
-            let _alive = alive;
+            let (_alive, _held) = (alive, held);
             let cut = async {
                 let _ = cut_off.recv().await;
             };
             future::or(served, cut).await;
         };
-        // It ends by itself or by the cut: nobody waits for it in particular.
+        // Nobody waits for it in particular.
         self.executor.spawn(until_cut).detach();
+    }
+}
+
+/// Has the system probe an idle connection, so that one whose other end is gone fails in time; tcp(7).
+fn keep_alive(socket: &Async<TcpStream>, dead_after_s: u64) {
+    if dead_after_s == 0 {
+        return;
+    }
+    // Idle for two fifths of the time, then the probes.
+    let dead_after_s = dead_after_s.min(KEEPALIVE_S_MAX);
+    let interval_s = (dead_after_s / (KEEPALIVE_PROBES as u64 + 2)).max(1);
+    let idle_s = dead_after_s.saturating_sub(KEEPALIVE_PROBES as u64 * interval_s).max(1);
+    let probing = || {
+        sockopt::set_tcp_keepidle(socket, Duration::from_secs(idle_s))?;
+        sockopt::set_tcp_keepintvl(socket, Duration::from_secs(interval_s))?;
+        sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+        sockopt::set_socket_keepalive(socket, true)
+    };
+    if let Err(error) = probing() {
+        log::warn!("a connection that dies while it is idle will not be noticed: {error}");
     }
 }
 
@@ -204,12 +257,14 @@ fn address_of(listener: &Async<TcpListener>) -> String {
     listener.get_ref().local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
 }
 
-/// Each connection takes a descriptor: as many as the system lets us have; getrlimit(2), RLIMIT_NOFILE.
-fn raise_descriptor_limit() {
+/// Each connection takes a descriptor: as many as the system lets us have; getrlimit(2), RLIMIT_NOFILE. Says how many.
+fn raise_descriptor_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
     {
-        log::warn!("at most {current:?} connections, the limit of descriptors cannot be raised: {error}");
+        log::warn!("the limit of descriptors cannot be raised: {error}");
+        return current.unwrap_or(u64::MAX);
     }
+    maximum.unwrap_or(u64::MAX)
 }

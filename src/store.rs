@@ -167,10 +167,19 @@ pub enum StoreError {
 pub struct Store {
     requests: Sender<StoreRequest>,
     thread: JoinHandle<()>,
-    /// The newest message in the log.
+    /// What was in the database when it was opened.
+    pub found: Found,
+}
+
+/// What a database holds, as far as it must be known from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The newest message that there ever was.
     pub newest: Seq,
     /// The highest id that was ever given to a peer.
     pub last_peer: PeerId,
+    /// Names that nobody ever logged in by, and for which messages wait.
+    pub unknown_names: u64,
 }
 
 /// A turn that is being committed.
@@ -190,13 +199,13 @@ impl Store {
     pub fn open(data: &Path, durability: Durability) -> Result<Store, StoreError> {
         let directory = DataDirectory::open(data)?;
         let connection = schema::open(&directory.database())?;
-        let (newest, last_peer) = schema::newest_ids(&connection, &directory.database())?;
+        let found = schema::found(&connection, &directory.database())?;
         let (requests, receiver) = async_channel::bounded(STORE_REQUESTS_MAX);
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || serve(connection, durability, newest, receiver, directory))
+            .spawn(move || serve(connection, durability, found.newest, receiver, directory))
             .map_err(|source| DirectoryError::Thread { source })?;
-        Ok(Store { requests, thread, newest, last_peer })
+        Ok(Store { requests, thread, found })
     }
 
     /// What is kept of each of these names, in their order; `None` for a name nobody has used or written to.

@@ -127,30 +127,30 @@ fn keys() {
     check_file(
         "# a comment\n\nlisen = [\"127.0.0.1:7878\"]\n",
         expect![[r#"
-        holdline: holdline.toml:3: unknown key `lisen`; the keys are listen, data, plugins, durability, open, limits
-        exit 2
-    "#]],
+            holdline: holdline.toml:3: unknown key `lisen`; the keys are listen, data, plugins, durability, open, limits, retention
+            exit 2
+        "#]],
     );
     check_file(
         "[limits]\nmailbox = 5",
         expect![[r#"
-        holdline: holdline.toml:2: unknown key `limits.mailbox`; the only key of [limits] is mailbox_max
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: unknown key `limits.mailbox`; the keys of [limits] are connections_max, connections_per_address_max, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max
+            exit 2
+        "#]],
     );
     check_file(
         "[limits]\nopen = true",
         expect![[r#"
-        holdline: holdline.toml:2: unknown key `limits.open`; `open` belongs above the first [table]; the only key of [limits] is mailbox_max
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: unknown key `limits.open`; `open` belongs above the first [table]; the keys of [limits] are connections_max, connections_per_address_max, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max
+            exit 2
+        "#]],
     );
     check_file(
         "mailbox_max = 5",
         expect![[r#"
-        holdline: holdline.toml:1: unknown key `mailbox_max`; `mailbox_max` belongs below [limits]; the keys are listen, data, plugins, durability, open, limits
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: unknown key `mailbox_max`; `mailbox_max` belongs below [limits]; the keys are listen, data, plugins, durability, open, limits, retention
+            exit 2
+        "#]],
     );
     check_file(
         "data = \"a\"\n\ndata = \"b\"",
@@ -285,6 +285,48 @@ fn values() {
             holdline: holdline.toml:2: limits.mailbox_max = -1 is not possible; a number of messages is wanted, such as 10000, or 0 for no cap
             exit 2
         "#]],
+    );
+    check_file(
+        "[retention]\nmax_age = \"long\"",
+        expect![[r#"
+        holdline: holdline.toml:2: retention.max_age = "long" is not possible; a time is wanted, such as "90 days", "12h" or "1 year"; leave it out to keep everything
+        exit 2
+    "#]],
+    );
+    check_file(
+        "[retention]\nmax_age = \"0s\"",
+        expect![[r#"
+        holdline: holdline.toml:2: retention.max_age = "0s" is not possible; a time is wanted, such as "90 days", "12h" or "1 year"; leave it out to keep everything
+        exit 2
+    "#]],
+    );
+    check_file(
+        "[retention]\nmax_age = 90",
+        expect![[r#"
+        holdline: holdline.toml:2: retention.max_age = 90 is an integer; a time is wanted, such as "90 days", "12h" or "1 year"; leave it out to keep everything
+        exit 2
+    "#]],
+    );
+    check_file(
+        "[retention]\nmax_size = \"large\"",
+        expect![[r#"
+        holdline: holdline.toml:2: retention.max_size = "large" is not possible; a size is wanted, such as "500 MB" or "2 GiB"; leave it out to keep everything
+        exit 2
+    "#]],
+    );
+    check_file(
+        "[retention]\nmax_size = \"0 MB\"",
+        expect![[r#"
+        holdline: holdline.toml:2: retention.max_size = "0 MB" is not possible; a size is wanted, such as "500 MB" or "2 GiB"; leave it out to keep everything
+        exit 2
+    "#]],
+    );
+    check_file(
+        "[retention]\nmax_size = true",
+        expect![[r#"
+        holdline: holdline.toml:2: retention.max_size = true is a boolean; a size is wanted, such as "500 MB" or "2 GiB"; leave it out to keep everything
+        exit 2
+    "#]],
     );
     check_file(
         "limits = { mailbox_max = 99999999999999999999 }",

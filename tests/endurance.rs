@@ -26,11 +26,15 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 /// The most that a history may add to the server's resident memory.
 const HISTORY_MEMORY_KIB: u64 = 4 * 1024;
 
+/// More connections than there are descriptors. Unless it is told so, a server counts its descriptors, and turns away whom it
+/// has none for.
+const MORE_ALLOWED: &str = "limits.connections_max = 1000";
+
 // Descriptors
 
 #[test]
 fn without_descriptors_those_who_are_here_chat_on_and_the_others_wait_for_their_turn() {
-    let server = TestServer::with_descriptors(40);
+    let server = TestServer::with_descriptors(MORE_ALLOWED, 40);
     let start = Instant::now();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -56,7 +60,7 @@ fn without_descriptors_those_who_are_here_chat_on_and_the_others_wait_for_their_
 
 #[test]
 fn without_descriptors_it_stops_in_good_order() {
-    let mut server = TestServer::with_descriptors(40);
+    let mut server = TestServer::with_descriptors(MORE_ALLOWED, 40);
     let mut alice = TestClient::login(&server, "alice");
     let _guests = more_guests_than_descriptors(&server);
     alice.send_bytes(&flood("bob", 0..500, 100));

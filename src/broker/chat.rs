@@ -11,16 +11,21 @@ use smol::lock::SemaphoreGuardArc;
 
 use super::Event;
 use super::outbox::Outbox;
+use crate::config::Limits;
 use crate::limits::ABSENT_PEERS_MAX;
 use crate::message::{Destination, PeerId, PeerName, Seq, SessionId};
 use crate::protocol::{Protocol, Reply, Request};
-use crate::store::{FoundPeer, PeerRecord};
+use crate::store::{Found, FoundPeer, PeerRecord};
 
 /// The state of the chat.
 #[derive(Debug)]
 pub(super) struct Chat {
-    /// Messages that may wait for one peer; 0: as many as the disk takes.
+    /// Messages that may wait for one peer.
     mailbox_max: u64,
+    /// Names that nobody ever logged in by, and for which messages may wait.
+    unknown_names_max: u64,
+    /// How many such names there are.
+    unknown_names: u64,
     /// The newest committed message.
     newest: Seq,
     /// The highest id given to a peer.
@@ -43,6 +48,8 @@ pub(super) struct Chat {
 #[derive(Debug)]
 struct Peer {
     record: PeerRecord,
+    /// Whether the store knows it, or will with the next turn.
+    is_kept: bool,
     /// Its open sessions, in the order of their logins; it is here while there is one.
     sessions: Vec<SessionId>,
     /// Messages addressed to it, counted from when it was looked up: those that waited then come first.
@@ -117,9 +124,12 @@ enum Act {
 }
 
 impl Chat {
-    pub(super) fn new(mailbox_max: u64, newest: Seq, last_peer: PeerId) -> Self {
+    pub(super) fn new(limits: &Limits, found: Found) -> Self {
+        let Found { newest, last_peer, unknown_names } = found;
         Chat {
-            mailbox_max,
+            mailbox_max: Limits::or_none(limits.mailbox_max),
+            unknown_names_max: Limits::or_none(limits.unknown_names_max),
+            unknown_names,
             newest,
             last_peer,
             ids: HashMap::new(),
@@ -151,10 +161,12 @@ impl Chat {
     /// Gets to know strangers, by what the store found of each.
     pub(super) fn meet(&mut self, names: Vec<PeerName>, found: Vec<Option<FoundPeer>>) {
         for (name, found) in names.into_iter().zip(found) {
+            let is_kept = found.is_some();
             let FoundPeer { record, waiting } = found.unwrap_or_else(|| self.new_peer(name));
             assert!(record.id <= self.last_peer, "the store knows no id that was not given");
             self.ids.insert(record.name.clone(), record.id);
-            self.peers.insert(record.id, Peer { record, sessions: Vec::new(), addressed: waiting, delivered: 0 });
+            let peer = Peer { record, is_kept, sessions: Vec::new(), addressed: waiting, delivered: 0 };
+            self.peers.insert(peer.record.id, peer);
         }
     }
 

@@ -12,11 +12,11 @@ use smol::lock::Semaphore;
 use super::chat::{Chat, Turn};
 use super::outbox::outbox;
 use super::{Chunk, Delivered, EndReason, Event, Mark};
-use crate::config::Durability;
+use crate::config::{Durability, Limits};
 use crate::limits::{OUTBOX_BYTES_MAX, PAGE_BYTES_MAX};
 use crate::message::{Destination, PeerId, PeerName, Seq, SessionId, Text, Timestamp};
 use crate::protocol::{Protocol, Request};
-use crate::store::{CommitError, Entry, PeerRecord, Store, TurnOutcome, TurnRequest};
+use crate::store::{CommitError, Entry, Found, PeerRecord, Store, TurnOutcome, TurnRequest};
 
 const PEERS: usize = 3;
 
@@ -119,6 +119,8 @@ struct World {
     next_text: usize,
     peers: BTreeMap<PeerName, Model>,
     ids: BTreeMap<PeerId, PeerName>,
+    /// Those who are stored and never logged in.
+    unknown: BTreeSet<PeerId>,
     /// Every session there ever was.
     sessions: BTreeMap<SessionId, PeerName>,
     _data: tempfile::TempDir,
@@ -129,8 +131,8 @@ impl World {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path(), Durability::Crash).unwrap();
         World {
-            chat: Chat::new(mailbox_max, store.newest, store.last_peer),
-            newest: store.newest,
+            chat: Chat::new(&limits(mailbox_max), store.found),
+            newest: store.found.newest,
             store,
             mailbox_max,
             last_peer: 0,
@@ -141,6 +143,7 @@ impl World {
             next_text: 0,
             peers: (0..PEERS).map(|peer| (name(peer), Model::new())).collect(),
             ids: BTreeMap::new(),
+            unknown: BTreeSet::new(),
             sessions: BTreeMap::new(),
             _data: data,
         }
@@ -291,7 +294,12 @@ impl World {
         assert!(outcome.commit.is_ok());
         self.newest = outcome.newest;
         for entry in &outcome.entries {
-            if let Entry::Peer(PeerRecord { id, name, cursor, .. }) = entry {
+            if let Entry::Peer(PeerRecord { id, name, seen, cursor }) = entry {
+                if *seen {
+                    self.unknown.remove(id)
+                } else {
+                    self.unknown.insert(*id)
+                };
                 self.ids.insert(*id, name.clone());
                 self.last_peer = self.last_peer.max(id.get());
                 self.peers.get_mut(name).unwrap().stored_cursor = *cursor;
@@ -317,7 +325,12 @@ impl World {
         self.events.clear();
         self.clients.clear();
         self.committed = None;
-        self.chat = Chat::new(self.mailbox_max, self.newest, PeerId::new(self.last_peer));
+        let found = Found {
+            newest: self.newest,
+            last_peer: PeerId::new(self.last_peer),
+            unknown_names: self.unknown.len() as u64,
+        };
+        self.chat = Chat::new(&limits(self.mailbox_max), found);
         for model in self.peers.values_mut() {
             model.cursor = model.stored_cursor;
         }
@@ -389,6 +402,10 @@ impl World {
     fn choose(&self, client: usize) -> Option<usize> {
         client.checked_rem(self.clients.len())
     }
+}
+
+fn limits(mailbox_max: u64) -> Limits {
+    Limits { mailbox_max, unknown_names_max: 0, ..Limits::default() }
 }
 
 fn name(peer: usize) -> PeerName {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::file::{File, Key};
-use super::{ConfigError, DURABILITY_MEND, Durability, Flags};
+use super::{ConfigError, DURABILITY_MEND, Durability, Flags, Limits, Retention};
 
 /// The file that is read from the current directory when `--config` names no other.
 pub(super) const CONFIG_FILE: &str = "holdline.toml";
@@ -29,8 +29,10 @@ pub(super) struct Settings {
     pub(super) durability: Option<Durability>,
     /// Whether others than this machine may reach the server.
     pub(super) open: Option<bool>,
-    /// Messages that may wait for one peer; 0: no cap.
-    pub(super) mailbox_max: Option<u64>,
+    /// The default where nothing is said.
+    pub(super) limits: Limits,
+    /// The default where nothing is said.
+    pub(super) retention: Retention,
 }
 
 /// A value, and the words with which a refusal of it begins.
@@ -78,7 +80,8 @@ impl Settings {
             plugins: keys.plugins.map(|path| Setting::of_path_key(file, "plugins", path)).transpose()?,
             durability: keys.durability,
             open: keys.open,
-            mailbox_max: keys.limits.mailbox_max,
+            limits: keys.limits,
+            retention: keys.retention,
         })
     }
 }
@@ -134,14 +137,8 @@ pub(super) struct ConfigKeys {
     plugins: Option<Spanned<PathBuf>>,
     durability: Option<Durability>,
     open: Option<bool>,
-    limits: LimitsKeys,
-}
-
-/// `[limits]` as it is written.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct LimitsKeys {
-    mailbox_max: Option<u64>,
+    limits: Limits,
+    retention: Retention,
 }
 
 /// What refusals say about the keys of [`ConfigKeys`].
@@ -153,8 +150,58 @@ pub(super) const CONFIG_KEYS: &[Key] = &[
     Key { path: "open", kind: "boolean", mend: "use true or false" },
     Key { path: "limits", kind: "table", mend: "a table is wanted: [limits] on a line of its own, its keys below" },
     Key {
+        path: "limits.connections_max",
+        kind: "integer",
+        mend: "a number of connections is wanted, such as 500, or 0 for as many as the system allows",
+    },
+    Key {
+        path: "limits.connections_per_address_max",
+        kind: "integer",
+        mend: "a number of connections is wanted, such as 20, or 0 for no cap",
+    },
+    Key {
+        path: "limits.login_timeout_s",
+        kind: "integer",
+        mend: "a number of seconds is wanted, such as 30, or 0 for no timeout",
+    },
+    Key {
+        path: "limits.dead_after_s",
+        kind: "integer",
+        mend: "a number of seconds is wanted, such as 150, or 0 for what the system does by itself",
+    },
+    Key {
+        path: "limits.messages_per_s",
+        kind: "integer",
+        mend: "a number of lines a second is wanted, such as 50, or 0 for no limit",
+    },
+    Key {
+        path: "limits.destinations_max",
+        kind: "integer",
+        mend: "a number of names is wanted, such as 256, or 0 for no cap",
+    },
+    Key {
         path: "limits.mailbox_max",
         kind: "integer",
         mend: "a number of messages is wanted, such as 10000, or 0 for no cap",
+    },
+    Key {
+        path: "limits.unknown_names_max",
+        kind: "integer",
+        mend: "a number of names is wanted, such as 10000, or 0 for no cap",
+    },
+    Key {
+        path: "retention",
+        kind: "table",
+        mend: "a table is wanted: [retention] on a line of its own, its keys below",
+    },
+    Key {
+        path: "retention.max_age",
+        kind: "string",
+        mend: r#"a time is wanted, such as "90 days", "12h" or "1 year"; leave it out to keep everything"#,
+    },
+    Key {
+        path: "retention.max_size",
+        kind: "string",
+        mend: r#"a size is wanted, such as "500 MB" or "2 GiB"; leave it out to keep everything"#,
     },
 ];

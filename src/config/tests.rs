@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::settings::{CONFIG_FILE, CONFIG_KEYS, ConfigKeys, LimitsKeys};
+use super::settings::{CONFIG_FILE, CONFIG_KEYS, ConfigKeys};
 use super::*;
 
 /// Loads a configuration file with these lines, with what `change` does to the flags.
@@ -58,7 +58,16 @@ fn each_key_is_read() {
         plugins = "chat.toml.plugins"
         durability = "crash"
         open = true
+        limits.connections_max = 1
+        limits.connections_per_address_max = 2
+        limits.login_timeout_s = 3
+        limits.dead_after_s = 4
+        limits.messages_per_s = 5
+        limits.destinations_max = 6
         limits.mailbox_max = 0
+        limits.unknown_names_max = 7
+        retention.max_age = "2 days"
+        retention.max_size = "3 MiB"
         "#,
         |flags| fs::write(flags.config.as_ref().unwrap().with_file_name("chat.toml.plugins"), "plugin = []").unwrap(),
     );
@@ -68,7 +77,20 @@ fn each_key_is_read() {
         plugins: directory.path().join("chat.toml.plugins"),
         durability: Durability::Crash,
         open: true,
-        limits: Limits { mailbox_max: 0 },
+        limits: Limits {
+            connections_max: 1,
+            connections_per_address_max: 2,
+            login_timeout_s: 3,
+            dead_after_s: 4,
+            messages_per_s: 5,
+            destinations_max: 6,
+            mailbox_max: 0,
+            unknown_names_max: 7,
+        },
+        retention: Retention {
+            max_age: Some(Duration::from_secs(2 * 24 * 3600)),
+            max_size_bytes: Some(3 * 1024 * 1024),
+        },
     };
     assert_eq!(config.unwrap(), expected);
 }
@@ -141,7 +163,8 @@ fn what_only_this_machine_reaches_is_never_exposed() {
 #[test]
 fn refusals_know_the_keys_that_serde_knows() {
     check_keys::<ConfigKeys>(CONFIG_KEYS, "");
-    check_keys::<LimitsKeys>(CONFIG_KEYS, "limits.");
+    check_keys::<Limits>(CONFIG_KEYS, "limits.");
+    check_keys::<Retention>(CONFIG_KEYS, "retention.");
     check_keys::<PluginsKeys>(PLUGINS_KEYS, "");
 }
 

@@ -16,8 +16,8 @@ use crate::protocol::{Code, Refusal};
 pub(super) struct Input {
     socket: Socket,
     lines: LineBuffer,
-    /// Comes true when the server stops.
-    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Comes true when the server stops; `None` once it has.
+    stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The client has sent all that it will: its last line needs no newline.
     is_at_end: bool,
 }
@@ -41,7 +41,7 @@ impl Input {
             // Nothing is ever sent: the channel closes.
             let _ = stop.recv().await;
         });
-        Input { socket, lines: LineBuffer::new(), stop: stopped, is_at_end: false }
+        Input { socket, lines: LineBuffer::new(), stop: Some(stopped), is_at_end: false }
     }
 
     /// Bytes not yet taken as lines.
@@ -80,17 +80,9 @@ impl Input {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.lines.release();
-                    let (socket, stop) = (&self.socket, &mut self.stop);
-                    let readable = async {
-                        // What is wrong with the socket, the next read says.
-                        let _ = socket.readable().await;
-                        false
-                    };
-                    let stopped = async {
-                        stop.await;
-                        true
-                    };
-                    if future::or(stopped, readable).await {
+                    let socket = self.socket.clone();
+                    // What is wrong with the socket, the next read says.
+                    if !self.unless_stopped(socket.readable()).await {
                         return Filled::Stop;
                     }
                 }
@@ -98,6 +90,24 @@ impl Input {
                 Err(_) => return Filled::Reset,
             }
         }
+    }
+
+    /// Waits for something to happen. Says whether it did before the server stopped.
+    pub(super) async fn unless_stopped<T>(&mut self, happens: impl Future<Output = T>) -> bool {
+        let Some(stop) = &mut self.stop else { return false };
+        let happened = async {
+            happens.await;
+            true
+        };
+        let stopped = async {
+            stop.await;
+            false
+        };
+        let happened = future::or(stopped, happened).await;
+        if !happened {
+            self.stop = None;
+        }
+        happened
     }
 
     /// Reads on and drops it, until the client has closed its side too.

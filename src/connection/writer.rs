@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
 use smol::io::AsyncWriteExt;
@@ -21,8 +21,14 @@ pub(super) struct Writer {
     session: SessionId,
     outbox: Receiver<Chunk>,
     broker: Handle,
+    /// How long the client's system may be silent while it owes us an acknowledgement; `None`: as long as it likes.
+    dead_after: Option<Duration>,
     /// Bytes written to the stream since the session began.
     written_bytes: u64,
+    /// Those of them that were not acknowledged when it was last asked.
+    outstanding_bytes: u64,
+    /// Since when there were some, without a break.
+    outstanding_since: Option<Instant>,
     /// Messages written and not yet acknowledged, by where in the stream they end.
     marks: VecDeque<(u64, Delivered)>,
     /// Grows with what the client takes, for whoever watches whether it still does.
@@ -66,14 +72,27 @@ impl Writer {
         outbox: Receiver<Chunk>,
         broker: Handle,
         progress: Arc<AtomicU64>,
+        dead_after: Option<Duration>,
     ) -> Self {
-        Writer { socket, session, outbox, broker, written_bytes: 0, marks: VecDeque::new(), progress, is_broken: false }
+        Writer {
+            socket,
+            session,
+            outbox,
+            broker,
+            dead_after,
+            written_bytes: 0,
+            outstanding_bytes: 0,
+            outstanding_since: None,
+            marks: VecDeque::new(),
+            progress,
+            is_broken: false,
+        }
     }
 
-    /// Runs until the broker lets go of the outbox, and all of it is written and acknowledged.
+    /// Runs until the broker lets go of the outbox, and all of it is written and acknowledged; or the client is dead.
     pub(super) async fn run(&mut self) {
         let mut look = Pause::new();
-        loop {
+        while !self.is_dead() {
             match self.next(&look).await {
                 Next::Write(chunk) => {
                     let chunks = self.write(chunk).await;
@@ -98,9 +117,18 @@ impl Writer {
         delivered.is_some()
     }
 
-    /// While messages are under way, they are looked after too; otherwise nothing wakes us but the outbox.
+    /// Whether the client's system has been silent for too long. A cable that was pulled tells nothing else; whoever lives
+    /// and does not read still acknowledges the probes of its closed window. TCP_USER_TIMEOUT knows no such difference.
+    pub(super) fn is_dead(&self) -> bool {
+        let (Some(dead_after), Some(since)) = (self.dead_after, self.outstanding_since) else { return false };
+        // What was silent before there was something to acknowledge does not count.
+        since.elapsed() >= dead_after
+            && acknowledged::silence(self.socket.get_ref()).is_some_and(|silence| silence >= dead_after)
+    }
+
+    /// While something is under way, it is looked after too; otherwise nothing wakes us but the outbox.
     async fn next(&self, look: &Pause) -> Next {
-        let is_settled = self.marks.is_empty() || self.is_broken;
+        let is_settled = self.outstanding_bytes == 0 || self.is_broken;
         let chunk = async {
             match self.outbox.recv().await {
                 Ok(chunk) => Next::Write(chunk),
@@ -129,7 +157,7 @@ impl Writer {
     /// reported.
     async fn write_all(&mut self, mut bytes: &[u8]) {
         let mut look = Pause::new();
-        while !bytes.is_empty() && !self.is_broken {
+        while !bytes.is_empty() && !self.is_broken && !self.is_dead() {
             let mut socket = &*self.socket;
             let write = async { Some(socket.write(bytes).await) };
             match future::or(write, look.after(None)).await {
@@ -158,8 +186,13 @@ impl Writer {
     /// The messages that are acknowledged and have not been reported.
     fn take_acknowledged(&mut self) -> Option<Delivered> {
         // What was written counts where the system tells nothing else.
-        let outstanding_bytes = acknowledged::outstanding_bytes(self.socket.get_ref()).unwrap_or(0);
-        let acknowledged_bytes = self.written_bytes.saturating_sub(outstanding_bytes);
+        self.outstanding_bytes = acknowledged::outstanding_bytes(self.socket.get_ref()).unwrap_or(0);
+        if self.outstanding_bytes == 0 {
+            self.outstanding_since = None;
+        } else if self.outstanding_since.is_none() {
+            self.outstanding_since = Some(Instant::now());
+        }
+        let acknowledged_bytes = self.written_bytes.saturating_sub(self.outstanding_bytes);
         let mut taken: Option<Delivered> = None;
         while let Some((end, delivered)) = self.marks.front()
             && *end <= acknowledged_bytes

@@ -7,7 +7,7 @@ mod line_buffer;
 use std::collections::HashSet;
 use std::fmt::Display;
 
-use crate::limits::{DESTINATIONS_MAX, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
+use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
 use crate::message::{Destination, PeerName, Text, quoted};
 use crate::protocol::{Code, Refusal, Request};
 
@@ -36,22 +36,22 @@ pub fn parse_login(line: &str) -> Option<Result<Login, Refusal>> {
     Some(login)
 }
 
-/// Reads a line of one who is logged in; `None` for a line of blanks.
-pub fn parse(line: &str) -> Option<Request> {
+/// Reads a line of one who is logged in, which may name so many destinations; `None` for a line of blanks.
+pub fn parse(line: &str, destinations_max: u64) -> Option<Request> {
     let line = line.trim();
     if line.is_empty() {
         return None;
     }
-    let request = if line.starts_with('/') { parse_command(line) } else { parse_message(line) };
+    let request = if line.starts_with('/') { parse_command(line) } else { parse_message(line, destinations_max) };
     Some(request.unwrap_or_else(Request::Malformed))
 }
 
-fn parse_message(line: &str) -> Result<Request, Refusal> {
+fn parse_message(line: &str, destinations_max: u64) -> Result<Request, Refusal> {
     let (list, text) = line.split_once(':').ok_or_else(|| {
         let line = quoted(line);
         not_sent(Code::BadRequest, format_args!("{line} has no \":\"; write NAME: TEXT, or /help for the commands"))
     })?;
-    let to = parse_destinations(list)?;
+    let to = parse_destinations(list, destinations_max)?;
     let text = Text::clean(text).ok_or_else(|| {
         let line = quoted(line);
         not_sent(Code::Empty, format_args!("{line} has no text after the \":\"; write NAME: TEXT"))
@@ -59,7 +59,7 @@ fn parse_message(line: &str) -> Result<Request, Refusal> {
     Ok(Request::Send { to, text })
 }
 
-fn parse_destinations(list: &str) -> Result<Vec<Destination>, Refusal> {
+fn parse_destinations(list: &str, destinations_max: u64) -> Result<Vec<Destination>, Refusal> {
     if !list.contains(',') {
         return Ok(vec![parse_destination(list)?]);
     }
@@ -70,8 +70,10 @@ fn parse_destinations(list: &str) -> Result<Vec<Destination>, Refusal> {
         if !named.insert(destination.clone()) {
             continue;
         }
-        if to.len() == DESTINATIONS_MAX {
-            let what = format_args!("more than {DESTINATIONS_MAX} names before the \":\"; write to fewer at a time");
+        if to.len() as u64 == destinations_max {
+            let what = format_args!(
+                "more than {destinations_max} names (destinations_max) before the \":\"; write to fewer at a time"
+            );
             return Err(not_sent(Code::BadRequest, what));
         }
         to.push(destination);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
+use super::Found;
 use crate::limits::{CHECKPOINT_WAL_PAGES, DATABASE_BUSY_MS_MAX, WAL_FILE_BYTES_MAX};
 use crate::message::{PeerId, Seq};
 
@@ -88,11 +89,20 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), SchemaEr
     Ok(())
 }
 
-/// The newest `seq` and the highest peer id ever given. Cursors count too: what they point at may have been removed.
-pub(super) fn newest_ids(connection: &Connection, path: &Path) -> Result<(Seq, PeerId), SchemaError> {
+/// What the server must know of the log before it serves. Cursors count as messages too: what they point at may have been
+/// removed.
+pub(super) fn found(connection: &Connection, path: &Path) -> Result<Found, SchemaError> {
     let sql = "select max(coalesce((select max(seq) from message), 0), coalesce((select max(cursor) from peer), 0)),
-                      coalesce((select max(id) from peer), 0)";
-    connection.query_row(sql, [], |row| Ok((Seq::new(row.get(0)?), PeerId::new(row.get(1)?)))).map_err(explain(path))
+                      coalesce((select max(id) from peer), 0),
+                      (select count(*) from peer where seen = 0)";
+    let found = connection.query_row(sql, [], |row| {
+        Ok(Found {
+            newest: Seq::new(row.get(0)?),
+            last_peer: PeerId::new(row.get(1)?),
+            unknown_names: row.get::<_, i64>(2)? as u64,
+        })
+    });
+    found.map_err(explain(path))
 }
 
 /// Copies the write-ahead log into the database file and closes it. A failure costs nothing but time at the next start.

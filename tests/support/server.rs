@@ -37,9 +37,9 @@ impl TestServer {
         Self::with(toml, None)
     }
 
-    /// Starts with this many descriptors at most, its own files among them.
-    pub(crate) fn with_descriptors(descriptors: u32) -> Self {
-        Self::with("", Some(descriptors))
+    /// Starts with these lines as its `holdline.toml` and this many descriptors at most, its own files among them.
+    pub(crate) fn with_descriptors(toml: &str, descriptors: u32) -> Self {
+        Self::with(toml, Some(descriptors))
     }
 
     fn with(toml: &str, descriptors: Option<u32>) -> Self {

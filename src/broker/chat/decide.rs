@@ -46,6 +46,9 @@ impl Chat {
         };
         let id = peer.record.id;
         if !peer.record.seen {
+            if std::mem::replace(&mut peer.is_kept, true) {
+                self.unknown_names -= 1;
+            }
             peer.record.seen = true;
             self.changed.insert(id);
         }
@@ -98,14 +101,15 @@ impl Chat {
         request: &mut TurnRequest,
     ) -> Result<Act, Refusal> {
         let recipients = to.iter().map(|destination| self.recipient(destination)).collect::<Result<Vec<_>, _>>()?;
+        self.admit_unknown(&recipients)?;
         let mut kept_for = Vec::new();
         for id in &recipients {
             let peer = self.peers.get_mut(id).expect("a recipient was met");
             peer.addressed += 1;
             if !peer.is_here() {
                 kept_for.push(*id);
-                // One that never logged in may be new to the store.
-                if !peer.record.seen {
+                if !std::mem::replace(&mut peer.is_kept, true) {
+                    self.unknown_names += 1;
                     self.changed.insert(*id);
                 }
             }
@@ -124,12 +128,26 @@ impl Chat {
         let id = *self.ids.get(name).ok_or_else(|| unreachable_peer(name, "not sent"))?;
         let peer = &self.peers[&id];
         let waiting = peer.waiting();
-        if self.mailbox_max > 0 && waiting >= self.mailbox_max && !self.keeps_up(peer) {
+        if waiting >= self.mailbox_max && !self.keeps_up(peer) {
             let words =
                 format!("{waiting} messages wait for {name}, and mailbox_max is {}; not sent", self.mailbox_max);
             return Err(Refusal::new(Code::MailboxFull, words));
         }
         Ok(id)
+    }
+
+    /// Refuses names that nobody has used, once messages wait for too many such names: anyone may make names up.
+    fn admit_unknown(&self, recipients: &[PeerId]) -> Result<(), Refusal> {
+        let mut unknown = recipients.iter().map(|id| &self.peers[id]).filter(|peer| !peer.is_kept);
+        let Some(first) = unknown.next() else { return Ok(()) };
+        if self.unknown_names + 1 + unknown.count() as u64 <= self.unknown_names_max {
+            return Ok(());
+        }
+        let words = format!(
+            "nobody has ever logged in as {}, messages wait for {} such names, and unknown_names_max is {}; not sent",
+            first.record.name, self.unknown_names, self.unknown_names_max
+        );
+        Err(Refusal::new(Code::MailboxFull, words))
     }
 
     /// Whether what is not delivered to a peer is on its way to it: that much is bounded by an outbox, and a crowd of

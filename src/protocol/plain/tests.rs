@@ -5,6 +5,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::DESTINATIONS_DEFAULT;
+
+fn parse(line: &str) -> Option<Request> {
+    super::parse(line, DESTINATIONS_DEFAULT)
+}
 
 fn check(line: &str, expected: Expect) {
     expected.assert_eq(&shown(parse(line)));
@@ -117,11 +122,15 @@ fn a_line_has_256_destinations() {
     assert_eq!(to.len(), 256);
     check(
         &format!("{}: hi", names(257)),
-        expect![[r#"bad_request: more than 256 names before the ":"; write to fewer at a time; not sent"#]],
+        expect![[
+            r#"bad_request: more than 256 names (destinations_max) before the ":"; write to fewer at a time; not sent"#
+        ]],
     );
     check(
         &format!("{}: hi", names(4000)),
-        expect![[r#"bad_request: more than 256 names before the ":"; write to fewer at a time; not sent"#]],
+        expect![[
+            r#"bad_request: more than 256 names (destinations_max) before the ":"; write to fewer at a time; not sent"#
+        ]],
     );
 }
 
@@ -228,7 +237,7 @@ proptest! {
                 prop_assert!(!refusal.message.contains(|c: char| c.is_control() && c != '\t'));
                 prop_assert!(refusal.message.chars().count() < 300);
             }
-            Some(Request::Send { to, .. }) => prop_assert!((1..=DESTINATIONS_MAX).contains(&to.len())),
+            Some(Request::Send { to, .. }) => prop_assert!((1..=DESTINATIONS_DEFAULT).contains(&(to.len() as u64))),
             _ => {}
         }
         prop_assert_eq!(parse_login(&line).is_none(), line.trim().is_empty());

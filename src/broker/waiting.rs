@@ -1,0 +1,119 @@
+//! What waits for a turn, and what of it a turn takes: in the order in which it came, but that whoever asks for little does
+//! not wait behind those who ask for much. Owns the order among connections; within one, nothing changes it.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::Event;
+
+/// Events, in the order in which they came. Of each connection there is one batch of requests at most.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    events: VecDeque<Event>,
+}
+
+impl Waiting {
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    pub(super) fn push(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Takes a turn's events, with so many requests at most. Half of them are shared out evenly: a batch within its share is
+    /// in the next turn, however many floods there are. Those take the rest, one after the other.
+    pub(super) fn take(&mut self, requests_max: usize, turn: &mut Vec<Event>) {
+        let batches = self.events.iter().filter(|event| event.requests() > 0).count();
+        let share = requests_max / 2 / batches.max(1);
+        let mut requests_left = requests_max;
+        // Who has an event that waits has the later ones wait behind it.
+        let mut held_back = HashSet::new();
+        for event in std::mem::take(&mut self.events) {
+            if event.requests() > share || held_back.contains(&event.session()) {
+                held_back.insert(event.session());
+                self.events.push_back(event);
+            } else {
+                requests_left -= event.requests();
+                turn.push(event);
+            }
+        }
+        while self.events.front().is_some_and(|event| event.requests() <= requests_left)
+            && let Some(event) = self.events.pop_front()
+        {
+            requests_left -= event.requests();
+            turn.push(event);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use smol::lock::Semaphore;
+
+    use super::*;
+    use crate::limits::{BATCH_REQUESTS_MAX, TURN_REQUESTS_MAX};
+    use crate::message::SessionId;
+    use crate::protocol::Request;
+
+    fn batch(session: u64, requests: usize) -> Event {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_arc().unwrap();
+        Event::Requests { session: SessionId::new(session), requests: vec![Request::Who; requests], permit }
+    }
+
+    fn leave(session: u64) -> Event {
+        Event::Leave { session: SessionId::new(session) }
+    }
+
+    /// The sessions of the events of the next turn, and how many requests are in each.
+    fn take(waiting: &mut Waiting) -> Vec<(u64, usize)> {
+        let mut turn = Vec::new();
+        waiting.take(TURN_REQUESTS_MAX, &mut turn);
+        assert!(turn.iter().map(Event::requests).sum::<usize>() <= TURN_REQUESTS_MAX);
+        turn.iter().map(|event| (event.session().get(), event.requests())).collect()
+    }
+
+    fn waiting(events: impl IntoIterator<Item = Event>) -> Waiting {
+        Waiting { events: events.into_iter().collect() }
+    }
+
+    #[test]
+    fn one_line_is_in_the_next_turn_behind_any_number_of_floods() {
+        let floods = (1..=1000).map(|session| batch(session, BATCH_REQUESTS_MAX));
+        let mut waiting = waiting(floods.chain([batch(2000, 1)]));
+        assert_eq!(take(&mut waiting)[0], (2000, 1));
+    }
+
+    #[test]
+    fn a_flood_has_its_turn_behind_any_number_of_single_lines() {
+        let lines = |first: u64| (first..first + 2048).map(|session| batch(session, 1));
+        let mut waiting = waiting([batch(1, BATCH_REQUESTS_MAX)].into_iter().chain(lines(10)));
+        assert!(take(&mut waiting).contains(&(1, BATCH_REQUESTS_MAX)));
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn floods_take_their_turns_one_after_the_other() {
+        let mut waiting = waiting((1..=6).map(|session| batch(session, BATCH_REQUESTS_MAX)));
+        let sessions = |taken: Vec<(u64, usize)>| taken.into_iter().map(|(session, _)| session).collect::<Vec<_>>();
+        assert_eq!(sessions(take(&mut waiting)), [1, 2, 3, 4]);
+        waiting.push(batch(1, BATCH_REQUESTS_MAX));
+        assert_eq!(sessions(take(&mut waiting)), [5, 6, 1]);
+    }
+
+    #[test]
+    fn what_a_connection_told_stays_in_its_order() {
+        let floods = (1..=5).flat_map(|session| [batch(session, BATCH_REQUESTS_MAX), leave(session)]);
+        let mut waiting = waiting(floods.chain([batch(9, 1), leave(9)]));
+        let first = take(&mut waiting);
+        assert_eq!(first[..2], [(9, 1), (9, 0)]);
+        assert_eq!(first[2..6], [(1, BATCH_REQUESTS_MAX), (1, 0), (2, BATCH_REQUESTS_MAX), (2, 0)]);
+        let last = [(4, BATCH_REQUESTS_MAX), (4, 0), (5, BATCH_REQUESTS_MAX), (5, 0)];
+        assert_eq!(take(&mut waiting), last);
+    }
+}

@@ -1,0 +1,94 @@
+//! How fast one connection's lines are read, where a rate is set. Owns the count; never refuses anything, nor looks at
+//! what the lines say.
+
+use std::time::{Duration, Instant};
+
+use smol::Timer;
+
+/// A token bucket (<https://en.wikipedia.org/wiki/Token_bucket>) that holds a second's worth of lines.
+pub(super) struct Pace {
+    /// Lines a second; 0: no limit.
+    per_s: u64,
+    /// When the bucket was empty, or will be if it is in debt: it fills from then on.
+    empty_at: Instant,
+}
+
+impl Pace {
+    /// A full bucket.
+    pub(super) fn new(per_s: u64) -> Self {
+        let now = Instant::now();
+        Pace { per_s, empty_at: now.checked_sub(Duration::from_secs(1)).unwrap_or(now) }
+    }
+
+    /// Whether a line may be read now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.per_s == 0 || self.ready_at() <= Instant::now()
+    }
+
+    /// Waits until a line may be read.
+    pub(super) async fn ready(&self) {
+        if !self.is_ready() {
+            Timer::at(self.ready_at()).await;
+        }
+    }
+
+    /// How many lines may be read now; one at least, for who has waited.
+    pub(super) fn allowed(&self) -> usize {
+        if self.per_s == 0 {
+            return usize::MAX;
+        }
+        let filled = self.empty_at.elapsed().min(Duration::from_secs(1));
+        ((filled.as_secs_f64() * self.per_s as f64) as usize).max(1)
+    }
+
+    /// So many lines were read.
+    pub(super) fn take(&mut self, lines: usize) {
+        if self.per_s > 0 {
+            let now = Instant::now();
+            let full_at = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
+            self.empty_at = self.empty_at.max(full_at) + self.time_of(lines);
+        }
+    }
+
+    fn ready_at(&self) -> Instant {
+        self.empty_at + self.time_of(1)
+    }
+
+    fn time_of(&self, lines: usize) -> Duration {
+        Duration::from_secs_f64(lines as f64 / self.per_s as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_rate_everything_may_be_read() {
+        let mut pace = Pace::new(0);
+        pace.take(1_000_000);
+        assert!(pace.is_ready());
+        assert_eq!(pace.allowed(), usize::MAX);
+    }
+
+    #[test]
+    fn a_second_worth_may_be_read_at_once_and_the_rest_waits() {
+        let mut pace = Pace::new(100);
+        assert!(pace.is_ready());
+        assert_eq!(pace.allowed(), 100);
+        pace.take(100);
+        // One line is a hundredth of a second.
+        assert!(pace.ready_at() > Instant::now());
+        smol::block_on(pace.ready());
+        assert!(pace.is_ready() && (1..100).contains(&pace.allowed()));
+    }
+
+    #[test]
+    fn what_was_not_used_for_long_is_not_saved_up() {
+        let mut pace = Pace::new(100);
+        pace.empty_at = Instant::now().checked_sub(Duration::from_secs(60)).unwrap_or(pace.empty_at);
+        assert_eq!(pace.allowed(), 100);
+        pace.take(100);
+        assert!(!pace.is_ready() || pace.allowed() < 10);
+    }
+}
