@@ -1,6 +1,8 @@
 //! The command line: which subcommand, with which flags, and the help for both. Owns the words of `--help` and of refused
 //! flags; never opens a file or a socket.
 
+pub(crate) mod backup;
+pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod logging;
 pub(crate) mod serve;
@@ -11,16 +13,19 @@ use std::path::PathBuf;
 use bpaf::{Args, OptionParser, ParseFailure, Parser, construct, long};
 use holdline::config::Flags;
 
+use self::backup::Order;
 use self::history::Query;
 
 /// What `--version` prints.
 const VERSION: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
 
-/// bpaf's own would say `COMMAND` where two lines say more. It strips four of the blanks and keeps a line as it is.
+/// bpaf's own would say `COMMAND` where four lines say more. It strips four of the blanks and keeps a line as it is.
 const USAGE: &str = "Usage:
 
         holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
-        holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--last=N]";
+        holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--last=N]
+        holdline doctor [--data=DIR] [--config=FILE]
+        holdline backup [--data=DIR] [--config=FILE] FILE";
 
 /// What no flag sets, and what to type first.
 const FOOTER: &str = "HOLDLINE_LOG sets how much is logged: error, warn, info (the default), debug or trace.
@@ -37,6 +42,10 @@ pub(crate) enum Command {
     Serve(Flags),
     /// Print the log.
     History(Query),
+    /// Examine a data directory.
+    Doctor(Flags),
+    /// Copy the database.
+    Backup(Order),
     /// Print this: a help, or the version.
     Show(String),
 }
@@ -56,6 +65,7 @@ pub(crate) fn parse() -> Result<Command, UsageError> {
         Err(ParseFailure::Stderr(text)) => {
             // It comes wrapped for a terminal; ours is one line, as every other.
             let problem = text.monochrome(true).split_whitespace().collect::<Vec<_>>().join(" ");
+            let problem = problem.replace(", pass `--help` for usage information", "");
             Err(UsageError(format!("{problem} (holdline --help tells more)")))
         }
     }
@@ -80,9 +90,14 @@ fn command() -> OptionParser<Command> {
         .help("Runs the server; so does holdline without a command")
         .map(Command::Serve);
     let history = history::options().command("history").help("Prints the log for people").map(Command::History);
+    let doctor = doctor::options()
+        .command("doctor")
+        .help("Examines the database and says what is wrong with it")
+        .map(Command::Doctor);
+    let backup = backup::options().command("backup").help("Copies the database into a file").map(Command::Backup);
     let version = long("version").short('V').help("Prints the version").req_flag(Command::Show(VERSION.to_owned()));
     let bare = serve::flags().map(Command::Serve);
-    construct!([serve, history, version, bare])
+    construct!([serve, history, doctor, backup, version, bare])
         .to_options()
         .descr("A chat server for small devices, spoken to with nc")
         .usage(USAGE)

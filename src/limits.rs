@@ -145,6 +145,21 @@ pub const CHECKPOINT_WAL_PAGES: u32 = 4000;
 /// Bytes of the write-ahead log that stay allocated after a checkpoint.
 pub const WAL_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Looks at a database that somebody changes each time, without SQLite's locks, before it is given up.
+pub const LOOKS_MAX: usize = 3;
+
+/// Bytes of the database that `holdline doctor` holds in memory.
+pub const EXAMINATION_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Faults of the file, and messages of one fault, that `holdline doctor` names one by one.
+pub const FAULTS_NAMED_MAX: usize = 10;
+
+/// Milliseconds that the time of a message may be ahead of the clock: messages come while we look.
+pub const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
+
+/// Bytes of free disk below which `holdline doctor` warns.
+pub const FREE_DISK_BYTES_LOW: u64 = 64 * 1024 * 1024;
+
 const _: () = {
     assert!(READ_BYTES_MIN <= READ_BYTES_MAX);
     // Every batch fits the half of a turn that is left for the floods.
@@ -156,6 +171,8 @@ const _: () = {
     // A client that acknowledges as seldom as we look still makes progress when it is closed.
     assert!(LOOK_MS_MAX < 1000 * CLOSING_STALL_S_MAX);
     assert!(ACCEPT_RETRY_MS_MIN <= ACCEPT_RETRY_MS_MAX);
+    // What a server writes before it can give anything back fits into what is not called low.
+    assert!(WAL_FILE_BYTES_MAX < FREE_DISK_BYTES_LOW);
     // One chunk for what is live, one kept free for answers.
     assert!(OUTBOX_CHUNKS_MAX >= 2);
 };

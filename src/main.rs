@@ -12,12 +12,16 @@ use crate::cli::{Command, UsageError};
 const EXIT_MISTAKE: u8 = 2;
 
 fn main() -> ExitCode {
-    let Err(error) = run() else { return ExitCode::SUCCESS };
-    eprintln!("holdline: {}", words(&error));
-    if is_mistake(&error) { ExitCode::from(EXIT_MISTAKE) } else { ExitCode::FAILURE }
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("holdline: {}", words(&error));
+            if is_mistake(&error) { ExitCode::from(EXIT_MISTAKE) } else { ExitCode::FAILURE }
+        }
+    }
 }
 
-fn run() -> anyhow::Result<()> {
+fn run() -> anyhow::Result<ExitCode> {
     match cli::parse()? {
         Command::Show(text) => cli::show(&text)?,
         Command::Serve(flags) => {
@@ -28,8 +32,13 @@ fn run() -> anyhow::Result<()> {
             cli::logging::start()?;
             cli::history::run(&data_directory(&query.flags)?, &query)?;
         }
+        Command::Doctor(flags) => {
+            let is_well = cli::doctor::run(&data_directory(&flags)?)?;
+            return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Backup(order) => cli::backup::run(&data_directory(&order.flags)?, &order)?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn is_mistake(error: &anyhow::Error) -> bool {

@@ -1,18 +1,25 @@
 //! The store: one thread that owns the one writing connection to `holdline.db`. It applies the entries of a turn in one
 //! transaction, then reads what the turn asks for. Owns all SQL, by way of its rooms; never knows who is online.
 
+mod backup;
+mod bystander;
 mod directory;
+mod examination;
 mod log;
 mod log_reader;
 mod schema;
+mod words;
 
 use std::path::Path;
 use std::thread::JoinHandle;
 
 use async_channel::{Receiver, Sender};
 
+pub use self::backup::{Backup, BackupError, BackupSummary, Unfinished};
+pub use self::bystander::LookError;
 use self::directory::DataDirectory;
 pub use self::directory::DirectoryError;
+pub use self::examination::{Finding, Mend, Verdict, examine};
 use self::log::Log;
 pub use self::log_reader::{LogLine, LogReader};
 pub use self::schema::SchemaError;

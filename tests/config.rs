@@ -696,6 +696,8 @@ fn help_and_version() {
             Usage:
                 holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
                 holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--last=N]
+                holdline doctor [--data=DIR] [--config=FILE]
+                holdline backup [--data=DIR] [--config=FILE] FILE
 
             Available options:
                 -V, --version       Prints the version
@@ -709,6 +711,8 @@ fn help_and_version() {
             Available commands:
                 serve               Runs the server; so does holdline without a command
                 history             Prints the log for people
+                doctor              Examines the database and says what is wrong with it
+                backup              Copies the database into a file
 
             HOLDLINE_LOG sets how much is logged: error, warn, info (the default), debug or trace.
             Example:

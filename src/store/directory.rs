@@ -5,10 +5,10 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-const DIRECTORY_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+pub(super) const DIRECTORY_MODE: u32 = 0o700;
+pub(super) const FILE_MODE: u32 = 0o600;
 const DATABASE: &str = "holdline.db";
-const LOCK: &str = "holdline.lock";
+pub(super) const LOCK: &str = "holdline.lock";
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +132,7 @@ fn write_holder(lock: &mut File) -> io::Result<()> {
     writeln!(lock, "{}", std::process::id())
 }
 
-fn holder(lock: &mut File) -> String {
+pub(super) fn holder(lock: &mut File) -> String {
     let mut content = String::new();
     match lock.read_to_string(&mut content) {
         Ok(_) if !content.trim().is_empty() => format!("process {}", content.trim()),

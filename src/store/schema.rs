@@ -11,10 +11,10 @@ use crate::limits::{CHECKPOINT_WAL_PAGES, DATABASE_BUSY_MS_MAX, WAL_FILE_BYTES_M
 use crate::message::{PeerId, Seq};
 
 /// Migration N of this list brings a database of schema version N to N + 1. Append-only: what has landed is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001-log.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001-log.sql")];
 
 /// Marks the file as ours, for `file(1)` and for ourselves: "hold". <https://www.sqlite.org/pragma.html#pragma_application_id>
-const APPLICATION_ID: i64 = 0x686f_6c64;
+pub(super) const APPLICATION_ID: i64 = 0x686f_6c64;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +132,11 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     pragma_number(connection, "user_version")
 }
 
-fn pragma_number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+pub(super) fn pragma_number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
     connection.query_row(&format!("pragma {pragma}"), [], |row| row.get(0))
 }
 

@@ -1,0 +1,83 @@
+//! `holdline doctor`: says what is wrong with a data directory and what to do, beside a running server too. Owns how
+//! findings look on a terminal; never what is examined.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use bpaf::{OptionParser, Parser, construct};
+use holdline::config::Flags;
+use holdline::store::{self, Finding, Verdict};
+
+/// The findings could not be printed.
+#[derive(Debug, thiserror::Error)]
+#[error("the findings cannot be written")]
+pub(crate) struct DoctorError(#[source] io::Error);
+
+/// The flags of `doctor`, with their help.
+pub(crate) fn options() -> OptionParser<Flags> {
+    let data = super::data_flag();
+    let config = super::config_flag();
+    construct!(data, config)
+        .map(|(data, config)| Flags { data, config, ..Flags::default() })
+        .to_options()
+        .descr("Examines the database and its directory, and changes nothing; the server may be running")
+        .header("Exits with 0 if there is no problem, warnings or not, and with 1 if there is one.")
+        .footer("Example:\n\n        holdline doctor --data=/var/lib/holdline")
+}
+
+/// Examines a data directory. Whether there is no problem with it.
+pub(crate) fn run(data: &Path) -> Result<bool, DoctorError> {
+    let findings = store::examine(data);
+    super::unless_reader_gone(print(&findings)).map_err(DoctorError)?;
+    Ok(count(&findings, Verdict::Problem) == 0)
+}
+
+fn print(findings: &[Finding]) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for finding in findings {
+        writeln!(out, "{}", ForPeople(finding))?;
+    }
+    writeln!(out, "{}", conclusion(findings))?;
+    out.flush()
+}
+
+fn conclusion(findings: &[Finding]) -> String {
+    let said = match (count(findings, Verdict::Problem), count(findings, Verdict::Warning)) {
+        (0, 0) => "all is well".to_owned(),
+        (problems, warnings) => format!("problems: {problems}, warnings: {warnings}"),
+    };
+    let changes_database = findings.iter().filter_map(|finding| finding.mend.as_ref()).any(|mend| mend.at_rest);
+    if changes_database {
+        format!("{said}; before you run sqlite3, stop the server and keep a copy of the directory")
+    } else {
+        said
+    }
+}
+
+fn count(findings: &[Finding], verdict: Verdict) -> usize {
+    findings.iter().filter(|finding| finding.verdict == verdict).count()
+}
+
+/// `problem: WHAT; ADVICE`, and below it the command that mends it.
+struct ForPeople<'a>(&'a Finding);
+
+impl fmt::Display for ForPeople<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { verdict, what, advice, mend } = self.0;
+        let verdict = match verdict {
+            Verdict::Fine => "ok",
+            Verdict::Note => "note",
+            Verdict::Warning => "warning",
+            Verdict::Problem => "problem",
+        };
+        write!(f, "{verdict}: {what}")?;
+        if let Some(advice) = advice {
+            write!(f, "; {advice}")?;
+        }
+        if let Some(mend) = mend {
+            write!(f, "\n    {}", mend.command)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! How the rows hang together: a message and its sender, its recipients and their inboxes, a peer and its cursor. Owns what
+//! is to be so, as SQL, and the statements that mend what is not; never runs one of those.
+
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+
+use super::{Finding, Verdict, said};
+use crate::limits::FAULTS_NAMED_MAX;
+use crate::message::quoted;
+use crate::store::bystander::Bystander;
+
+/// What is so about messages, inboxes and peers.
+pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for check in [&SENDERS, &RECIPIENTS, &PEERS] {
+        check.look(bystander, &mut findings)?;
+    }
+    Ok(findings)
+}
+
+/// Something that is to be so for all rows of a join.
+struct Check {
+    /// How it is told that it is so.
+    fine: &'static str,
+    /// The rows.
+    from: &'static str,
+    /// The column by which a row is named to people.
+    key: &'static str,
+    /// What the key is called; nothing where it speaks for itself.
+    key_name: &'static str,
+    /// What may be wrong with a row.
+    faults: &'static [Fault],
+    /// Whether there are rows that the join does not reach, and what looks at them.
+    beyond: Option<(&'static str, &'static Check)>,
+}
+
+/// What may be wrong with a row.
+struct Fault {
+    /// When it is.
+    condition: &'static str,
+    /// How bad it is.
+    verdict: Verdict,
+    /// How it is told of one row, after the count.
+    one: &'static str,
+    /// How it is told of more.
+    many: &'static str,
+    /// What mends all such rows.
+    mend: Option<&'static str>,
+}
+
+const SENDERS: Check = Check {
+    fine: "every message has its sender, and leads to the one that this one sent before",
+    from: "message
+           left join peer as sender on sender.id = message.sender
+           left join message as before on before.seq = message.previous",
+    key: "message.seq",
+    key_name: "seq",
+    faults: &[
+        Fault {
+            condition: "message.seq < 1",
+            verdict: Verdict::Problem,
+            one: "message has a seq below 1 and is never delivered: no server wrote that; remove it, or restore a backup",
+            many: "messages have a seq below 1 and are never delivered: no server wrote that; remove them, or restore a backup",
+            mend: None,
+        },
+        Fault {
+            condition: "sender.id is null",
+            verdict: Verdict::Problem,
+            one: "message has a sender who is no peer, and would never be delivered",
+            many: "messages have a sender who is no peer, and would never be delivered",
+            mend: Some(
+                "insert into peer (id, name, sent)
+                 select sender, 'unknown-' || sender, max(seq) from message
+                 where sender not in (select id from peer) group by sender",
+            ),
+        },
+        Fault {
+            condition: "message.seq > sender.sent",
+            verdict: Verdict::Problem,
+            one: "message is newer than the newest that is noted for its sender, whose history will miss it",
+            many: "messages are newer than the newest that is noted for their sender, whose history will miss them",
+            mend: Some(NOTE_NEWEST),
+        },
+        Fault {
+            condition: "message.previous not between 0 and max(message.seq - 1, 0) or before.sender <> message.sender",
+            verdict: Verdict::Problem,
+            one: "message does not lead to one that its sender sent before: the history of the sender goes wrong there",
+            many: "messages do not lead to one that their sender sent before: the history of the sender goes wrong there",
+            mend: Some(
+                "update message set previous = chain.previous
+                 from (select seq, lag(seq, 1, 0) over (partition by sender order by seq) as previous from message) as chain
+                 where chain.seq = message.seq
+                 and (message.previous not between 0 and max(message.seq - 1, 0)
+                      or message.sender <> (select before.sender from message as before where before.seq = message.previous))",
+            ),
+        },
+    ],
+    beyond: None,
+};
+
+const RECIPIENTS: Check = Check {
+    fine: "every message is in the inbox of each of its recipients, and in no other",
+    from: "message
+           join {addressed} as addressed
+           left join peer on peer.id = addressed.value
+           left join inbox on inbox.recipient = addressed.value and inbox.seq = message.seq",
+    key: "message.seq",
+    key_name: "seq",
+    faults: &[
+        Fault {
+            condition: "inbox.seq is null and message.seq > peer.cursor",
+            verdict: Verdict::Problem,
+            one: "waiting message is missing in the inbox of its recipient, and would never be delivered",
+            many: "waiting messages are missing in the inboxes of their recipients, and would never be delivered",
+            mend: Some(FILL_INBOX),
+        },
+        Fault {
+            condition: "inbox.seq is null and message.seq <= peer.cursor",
+            verdict: Verdict::Warning,
+            one: "older message is missing in the inbox of its recipient, who may never have got it and will not see it in \
+                  /history",
+            many: "older messages are missing in the inboxes of their recipients, who may never have got them and will not \
+                   see them in /history",
+            mend: Some(FILL_INBOX),
+        },
+        Fault {
+            condition: "peer.id is null",
+            verdict: Verdict::Problem,
+            one: "message is for somebody who is no peer: nobody can log in and get it",
+            many: "messages are for somebody who is no peer: nobody can log in and get them",
+            mend: Some(
+                "insert into peer (id, name)
+                 select distinct addressed.value, 'unknown-' || addressed.value
+                 from message, {addressed} as addressed
+                 where addressed.value not in (select id from peer)",
+            ),
+        },
+        Fault {
+            condition: "inbox.sender <> message.sender",
+            verdict: Verdict::Problem,
+            one: "message has another sender in an inbox than in the log, and is delivered under that name",
+            many: "messages have another sender in an inbox than in the log, and are delivered under that name",
+            mend: Some(
+                "update inbox set sender = message.sender from message
+                 where message.seq = inbox.seq and message.sender <> inbox.sender",
+            ),
+        },
+    ],
+    beyond: Some(("(select count(*) from inbox) > count(inbox.seq)", &STRAYS)),
+};
+
+/// A whole inbox has no more rows than there are recipients, so this is asked only when it has.
+const STRAYS: Check = Check {
+    fine: "",
+    from: "inbox left join message on message.seq = inbox.seq",
+    key: "inbox.seq",
+    key_name: "seq",
+    faults: &[
+        Fault {
+            condition: "message.seq is null",
+            verdict: Verdict::Problem,
+            one: "row of an inbox has no message: it counts as waiting, and never arrives",
+            many: "rows of inboxes have no message: they count as waiting, and never arrive",
+            mend: Some("delete from inbox where seq not in (select seq from message)"),
+        },
+        Fault {
+            condition: "json_valid(message.recipients)
+                        and not exists (select 1 from {addressed} where value = inbox.recipient)",
+            verdict: Verdict::Problem,
+            one: "message is in the inbox of somebody to whom it was not sent",
+            many: "messages are in the inbox of somebody to whom they were not sent",
+            mend: Some(
+                "delete from inbox where exists (
+                     select 1 from message where message.seq = inbox.seq and json_valid(message.recipients)
+                     and not exists (select 1 from {addressed} where value = inbox.recipient))",
+            ),
+        },
+    ],
+    beyond: None,
+};
+
+const PEERS: Check = Check {
+    fine: "every cursor lies within the log",
+    from: "peer left join message as last on last.seq = peer.sent",
+    key: "peer.name",
+    key_name: "",
+    faults: &[
+        Fault {
+            condition: "peer.cursor > max(coalesce((select max(seq) from message), 0), (select max(sent) from peer))",
+            verdict: Verdict::Problem,
+            one: "peer has a cursor beyond the newest message: what is sent to it next may count as delivered already",
+            many: "peers have a cursor beyond the newest message: what is sent to them next may count as delivered already",
+            mend: Some(
+                "update peer set cursor = newest.seq
+                 from (select max(coalesce((select max(seq) from message), 0), max(sent)) as seq from peer) as newest
+                 where cursor > newest.seq",
+            ),
+        },
+        Fault {
+            condition: "peer.cursor < 0 or peer.sent < 0",
+            verdict: Verdict::Problem,
+            one: "peer has a cursor or a newest message below 0",
+            many: "peers have a cursor or a newest message below 0",
+            mend: Some("update peer set cursor = max(cursor, 0), sent = max(sent, 0)"),
+        },
+        Fault {
+            condition: "last.sender <> peer.id",
+            verdict: Verdict::Problem,
+            one: "peer is noted to have sent last what somebody else sent: its history begins in the wrong place",
+            many: "peers are noted to have sent last what somebody else sent: their history begins in the wrong place",
+            mend: Some(NOTE_NEWEST),
+        },
+    ],
+    beyond: None,
+};
+
+/// What a peer sent last may have been removed since, so one who sent nothing that is there keeps what is noted.
+const NOTE_NEWEST: &str = "
+    update peer set sent = newest.seq from (select sender, max(seq) as seq from message group by sender) as newest
+    where newest.sender = peer.id";
+
+/// What `{addressed}` stands for: whom a message is for, and nobody where that cannot be read.
+const ADDRESSED: &str = "json_each(iif(json_valid(message.recipients), message.recipients, '[]'))";
+
+const FILL_INBOX: &str = "
+    insert or ignore into inbox (recipient, seq, sender)
+    select addressed.value, message.seq, message.sender from message, {addressed} as addressed";
+
+impl Check {
+    fn look(&self, bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
+        let before = findings.len();
+        let (counts, has_more) = self.count(bystander.connection())?;
+        for (fault, count) in self.faults.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            let named = self.name(fault, bystander.connection())?;
+            findings.push(fault.finding(count, self.key_name, &named, bystander));
+        }
+        if let Some((_, check)) = self.beyond.filter(|_| has_more) {
+            check.look(bystander, findings)?;
+        }
+        if findings.len() == before && !self.fine.is_empty() {
+            findings.push(Finding::fine(self.fine));
+        }
+        Ok(())
+    }
+
+    /// How many rows have each of the faults, and whether there are rows beyond; in one pass.
+    fn count(&self, connection: &Connection) -> rusqlite::Result<(Vec<u64>, bool)> {
+        let counts = self.faults.iter().map(|fault| format!("count(*) filter (where {})", fault.condition));
+        let beyond = self.beyond.map_or("0", |(has_more, _)| has_more);
+        let sql = format!("select {}, {beyond} from {}", counts.collect::<Vec<_>>().join(", "), self.from);
+        connection.query_row(&sql.replace("{addressed}", ADDRESSED), [], |row| {
+            let count = |nth| row.get::<_, i64>(nth).map(|count| count as u64);
+            Ok(((0..self.faults.len()).map(count).collect::<Result<_, _>>()?, row.get(self.faults.len())?))
+        })
+    }
+
+    /// The first rows that have a fault.
+    fn name(&self, fault: &Fault, connection: &Connection) -> rusqlite::Result<Vec<String>> {
+        let Check { key, from, .. } = self;
+        let condition = fault.condition;
+        let sql =
+            format!("select distinct {key} from {from} where {condition} order by {key} limit {FAULTS_NAMED_MAX}");
+        connection
+            .prepare(&sql.replace("{addressed}", ADDRESSED))?
+            .query_map([], |row| row.get_ref(0).map(key_name))?
+            .collect()
+    }
+}
+
+impl Fault {
+    fn finding(&self, count: u64, key_name: &str, named: &[String], bystander: &Bystander) -> Finding {
+        let finding = Finding::of(self.verdict, said(count, self.one, self.many, key_name, named));
+        match self.mend {
+            Some(sql) => finding.mended_by_sql(bystander.path(), &sql.replace("{addressed}", ADDRESSED)),
+            None => finding,
+        }
+    }
+}
+
+fn key_name(key: ValueRef<'_>) -> String {
+    match key {
+        ValueRef::Integer(seq) => seq.to_string(),
+        other => quoted(&String::from_utf8_lossy(other.as_bytes().unwrap_or_default())),
+    }
+}

@@ -1,0 +1,671 @@
+//! `holdline doctor`, on data directories that were broken on purpose, and beside servers that run: what it says, and that what
+//! it tells to do mends them. Owns that command; never what a server makes of a broken database.
+
+mod support;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use support::{TestClient, TestServer, flood, holdline, wait_for_exit};
+use tempfile::TempDir;
+
+/// A user who is not the superuser; nobody, mostly.
+const SOMEBODY_ELSE: u32 = 65534;
+
+// All is well
+
+#[test]
+fn a_database_beside_its_server_is_well() {
+    let server = TestServer::start();
+    a_few_messages(&server);
+    let found = examine(&server.data());
+    found.is_well();
+    found.says(&format!("ok: a server is running, process {}", server.pid()));
+    found.says("ok: 5 messages, seq 1 to 5");
+    found.says("ok: 3 peers, 1 never seen; 3 messages wait for 1 of them");
+}
+
+#[test]
+fn nothing_is_changed_and_nothing_left_behind() {
+    let data = at_rest();
+    let before = snapshot(data.path());
+    let found = examine(data.path());
+    found.is_well();
+    found.says("ok: no server is running");
+    assert_eq!(snapshot(data.path()), before);
+}
+
+#[test]
+fn what_a_killed_server_left_is_examined_and_stays() {
+    let mut server = TestServer::start();
+    a_few_messages(&server);
+    server.kill();
+    for has_index in [true, false] {
+        if !has_index {
+            fs::remove_file(server.data().join("holdline.db-shm")).unwrap();
+        }
+        let before = snapshot(&server.data());
+        let found = examine(&server.data());
+        assert_eq!(found.code, 0, "{found:?}");
+        found.says("note: the last server did not end in good order");
+        found.says("ok: 5 messages, seq 1 to 5");
+        assert_eq!(snapshot(&server.data()), before, "with an index: {has_index}");
+    }
+    server.start_again();
+    TestClient::login(&server, "alice").expect_nothing();
+}
+
+#[test]
+fn a_medium_that_cannot_be_written_is_examined() {
+    for was_killed in [false, true] {
+        let data = if was_killed { after_a_crash() } else { at_rest() };
+        let unprivileged = Unprivileged::new();
+        unprivileged.give(data.path());
+        for file in fs::read_dir(data.path()).unwrap() {
+            fs::set_permissions(file.unwrap().path(), Permissions::from_mode(0o400)).unwrap();
+        }
+        fs::set_permissions(data.path(), Permissions::from_mode(0o500)).unwrap();
+        let found = examine_with(unprivileged.command(), data.path());
+        found.says("ok: 5 messages, seq 1 to 5");
+        found.says("problem: ");
+        found.says("is closed to its own user (mode 400)");
+        fs::set_permissions(data.path(), Permissions::from_mode(0o700)).unwrap();
+    }
+}
+
+#[test]
+fn messages_that_flow_are_no_fault() {
+    let server = TestServer::start();
+    let flood = thread::spawn({
+        let mut alice = TestClient::login(&server, "alice");
+        let mut bob = TestClient::login(&server, "bob");
+        move || {
+            for hundred in 0..30 {
+                alice.send_bytes(&flood("bob, carol, alice", hundred * 100..(hundred + 1) * 100, 50));
+                bob.send_bytes(&flood("alice, dave", hundred * 100..(hundred + 1) * 100, 50));
+                alice.ping();
+                bob.ping();
+            }
+        }
+    });
+    while !flood.is_finished() {
+        examine(&server.data()).is_well();
+    }
+    flood.join().unwrap();
+}
+
+#[test]
+fn a_server_that_starts_or_stops_meanwhile_is_not_in_the_way_and_not_held_up() {
+    let mut server = TestServer::start();
+    a_few_messages(&server);
+    let data = server.data();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let until = is_over.clone();
+    let examining = thread::spawn(move || {
+        while !until.load(Ordering::Relaxed) {
+            let found = examine(&data);
+            assert_eq!(found.code, 0, "{found:?}");
+        }
+    });
+    for _ in 0..5 {
+        server.restart();
+        TestClient::login(&server, "bob").ping();
+        server.kill();
+        server.start_again();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    examining.join().unwrap();
+}
+
+#[test]
+fn another_program_that_has_the_database_open_is_named() {
+    let data = at_rest();
+    let mut shell = Command::new("sqlite3");
+    shell.arg(data.path().join("holdline.db")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = shell.spawn().expect("the sqlite3 shell is installed");
+    writeln!(shell.stdin.as_mut().unwrap(), "select count(*) from message;").unwrap();
+    shell.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
+    examine(data.path()).says(&format!("note: no server is running, but process {} has", shell.id()));
+    drop(shell.stdin.take());
+    assert!(wait_for_exit(&mut shell).success());
+}
+
+// What is wrong in it
+
+/// Breaks a database; the verdict and the words that are to be said of it, and whether the command that is shown mends it.
+const FAULTS: &[(&str, &str, &str, bool)] = &[
+    (
+        "delete from inbox where seq = 4 and recipient = (select id from peer where name = 'carol')",
+        "problem: 1 waiting message is missing in the inbox of its recipient, and would never be delivered (seq 4)",
+        "insert or ignore into inbox",
+        true,
+    ),
+    (
+        "delete from inbox",
+        "problem: 3 waiting messages are missing in the inboxes of their recipients, and would never be delivered (seq 2, 3, 4)",
+        "insert or ignore into inbox",
+        true,
+    ),
+    ("delete from inbox where seq = 1", "warning: 1 older message is missing in the inbox", "insert or ignore", true),
+    ("delete from message where seq = 4", "problem: 2 rows of inboxes have no message", "delete from inbox", true),
+    (
+        "insert into inbox select id, 1, 1 from peer where name = 'carol'",
+        "problem: 1 message is in the inbox of somebody to whom it was not sent (seq 1)",
+        "delete from inbox",
+        true,
+    ),
+    (
+        "update inbox set sender = (select id from peer where name = 'carol') where seq = 3",
+        "problem: 1 message has another sender in an inbox than in the log",
+        "update inbox set sender",
+        true,
+    ),
+    (
+        "update peer set cursor = 6 where name = 'bob'",
+        "problem: 1 peer has a cursor beyond the newest message: what is sent to it next may count as delivered already (\"bob\")",
+        "update peer set cursor",
+        true,
+    ),
+    ("update peer set cursor = -1 where name = 'carol'", "problem: 1 peer has a cursor or", "max(cursor, 0)", true),
+    (
+        "update peer set sent = 1 where name = 'alice'",
+        "problem: 2 messages are newer than",
+        "update peer set sent",
+        true,
+    ),
+    (
+        "update peer set sent = 5 where name = 'alice'",
+        "problem: 1 peer is noted to have sent last what somebody else sent: its history begins in the wrong place (\"alice\")",
+        "update peer set sent",
+        true,
+    ),
+    (
+        "update message set previous = 2 where seq = 4",
+        "problem: 1 message does not lead to one that its sender sent before",
+        "update message set previous",
+        true,
+    ),
+    ("update message set previous = 4 where seq = 4", "problem: 1 message does not lead to", "set previous", true),
+    (
+        "delete from peer where name = 'bob'",
+        "problem: 2 messages have a sender who is no peer, and would never be delivered (seq 2, 5)",
+        "insert into peer (id, name, sent)",
+        true,
+    ),
+    (
+        "delete from peer where name = 'carol'",
+        "problem: 3 messages are for somebody who is no peer: nobody can log in and get them (seq 2, 3, 4)",
+        "insert into peer (id, name)",
+        true,
+    ),
+    (
+        "update message set text = cast(x'6869ff' as text) where seq in (2, 3)",
+        "problem: 2 messages have a text that cannot be read: whoever they wait for gets nothing (seq 2, 3)",
+        "update message set text = '(unreadable)' where seq in (2, 3)",
+        true,
+    ),
+    (
+        "update message set recipients = 'bob' where seq = 1",
+        "problem: 1 message cannot be read: whoever it waits for gets nothing (seq 1)",
+        "restore a backup",
+        false,
+    ),
+    ("update message set at = 'noon' where seq = 1", "problem: 1 message cannot be read", "restore a backup", false),
+    ("insert into message values (-3, 0, 1, 0, '[]', 'hi')", "problem: 1 message has a seq below 1", "(seq -3)", false),
+    (
+        "update peer set name = 'The Boss' where name = 'carol'",
+        "problem: 1 peer has a name that is none: nobody can log in by it (\"The Boss\")",
+        "give it one",
+        false,
+    ),
+    ("drop view waiting", "problem: the view waiting is missing", "CREATE VIEW waiting", true),
+    ("drop table inbox", "problem: the table inbox is missing", "restore a backup", false),
+    (
+        "pragma auto_vacuum = none; vacuum",
+        "warning: it cannot give back the space of what is removed",
+        "pragma auto_vacuum = incremental; vacuum",
+        true,
+    ),
+];
+
+#[test]
+fn each_fault_is_found_and_mended_by_what_is_shown() {
+    for (sql, verdict, words, is_mended) in FAULTS {
+        let data = at_rest();
+        let database = data.path().join("holdline.db");
+        // In WAL mode a vacuum changes no setting.
+        sqlite(&database, &format!("pragma journal_mode = delete; {sql}; pragma journal_mode = wal"));
+        let found = examine(data.path());
+        found.says(verdict);
+        found.says(words);
+        assert_eq!(found.code, verdict.starts_with("problem").into(), "{sql}:\n{found:?}");
+        assert_eq!(found.commands().is_empty(), !is_mended, "{sql}:\n{found:?}");
+        if *is_mended {
+            found.commands().iter().for_each(|command| shell(command));
+            let mended = examine(data.path());
+            assert_eq!(mended.code, 0, "{sql}, after {:?}:\n{mended:?}", found.commands());
+            assert!(!mended.text.contains("warning"), "{sql}, after {:?}:\n{mended:?}", found.commands());
+        }
+    }
+}
+
+#[test]
+fn a_message_that_would_never_be_delivered_is_delivered_once_it_is_mended() {
+    let mut server = TestServer::start();
+    a_few_messages(&server);
+    assert!(server.terminate().success());
+    server.sqlite_write("delete from inbox where seq = 3");
+    let found = examine(&server.data());
+    found.says("problem: 1 waiting message is missing in the inbox of its recipient");
+    found.says("before you run sqlite3, stop the server and keep a copy of the directory");
+    found.commands().iter().for_each(|command| shell(command));
+    server.start_again();
+    let mut carol = TestClient::login(&server, "carol");
+    carol.expect("from bob: two");
+    carol.expect("from alice: three");
+    carol.expect("from alice: four");
+}
+
+#[test]
+fn what_retention_removes_is_no_fault() {
+    let data = at_rest();
+    sqlite(
+        &data.path().join("holdline.db"),
+        "delete from message where seq in (1, 5); delete from inbox where seq in (1, 5)",
+    );
+    examine(data.path()).is_well();
+    let data = at_rest();
+    sqlite(
+        &data.path().join("holdline.db"),
+        "delete from message; delete from inbox; update peer set cursor = 5 where name = 'bob'",
+    );
+    examine(data.path()).is_well();
+}
+
+#[test]
+fn oddities_are_told_and_are_no_fault() {
+    for (sql, words) in [
+        ("update message set at = at + 86400000 where seq > 3", "note: 2 messages are dated later than now"),
+        ("create index mine on message (at)", "note: the index \"mine\" is not of holdline"),
+        ("pragma journal_mode = delete", "note: it is not in WAL mode"),
+    ] {
+        let data = at_rest();
+        sqlite(&data.path().join("holdline.db"), sql);
+        let found = examine(data.path());
+        found.says(words);
+        assert_eq!(found.code, 0, "{found:?}");
+        assert_eq!(found.commands(), [""; 0], "{found:?}");
+    }
+}
+
+// What is wrong with it
+
+#[test]
+fn what_is_no_database_of_ours_is_said_to_be_none() {
+    let home = tempfile::tempdir().unwrap();
+    for data in [home.path().to_owned(), home.path().join("missing")] {
+        let found = examine(&data);
+        found.says("problem: there is no database");
+        found.says(data.to_str().unwrap());
+        assert_eq!(found.code, 1);
+    }
+    for (sql, words) in [("pragma application_id = 7", "another program"), ("pragma user_version = 999", "999")] {
+        let data = at_rest();
+        sqlite(&data.path().join("holdline.db"), sql);
+        let found = examine(data.path());
+        found.says("problem: ");
+        found.says(words);
+        assert_eq!(found.code, 1, "{found:?}");
+    }
+}
+
+#[test]
+fn damaged_bytes_are_found() {
+    let whole = fs::read(at_rest().path().join("holdline.db")).unwrap();
+    let without_header = [&[0xff; 100], &whole[100..]].concat();
+    let without_content = [&whole[..4096], &vec![0xa5; whole.len() - 4096]].concat();
+    for (words, bytes) in [
+        ("is no SQLite database, or is damaged", without_header),
+        ("damaged", without_content),
+        ("damaged", whole[..whole.len() / 2].to_owned()),
+        ("is empty: no server has used it yet", Vec::new()),
+    ] {
+        let data = at_rest();
+        fs::write(data.path().join("holdline.db"), &bytes).unwrap();
+        let found = examine(data.path());
+        found.says(words);
+        assert_eq!(found.code, (!bytes.is_empty()).into(), "{found:?}");
+        assert!(!found.text.contains("ok: every"), "{found:?}");
+        assert_eq!(fs::read(data.path().join("holdline.db")).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn an_index_that_does_not_fit_its_table_is_made_anew() {
+    let data = at_rest();
+    let database = data.path().join("holdline.db");
+    let mut bytes = fs::read(&database).unwrap();
+    let names = sqlite(&database, "select (rootpage - 1) * 4096 from sqlite_schema where name = 'peer'");
+    let page = &mut bytes[names.parse().unwrap()..][..4096];
+    let carol = page.windows(5).position(|name| name == b"carol").unwrap();
+    page[carol..][..5].copy_from_slice(b"clara");
+    fs::write(&database, bytes).unwrap();
+
+    let found = examine(data.path());
+    found.says("an index does not fit its table, and can be made anew");
+    assert_eq!(found.code, 1, "{found:?}");
+    found.commands().iter().for_each(|command| shell(command));
+    examine(data.path()).is_well();
+}
+
+#[test]
+fn what_can_still_be_read_of_a_damaged_database_is_saved() {
+    let mut server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    alice.send_bytes(&flood("bob", 0..1000, 100));
+    assert_eq!(bob.read_flood("alice", 999).len(), 1000);
+    alice.quit();
+    bob.quit();
+    assert!(server.terminate().success());
+    // A page in the middle of the messages.
+    let text = "500 xxxxxxxx";
+    let mut bytes = fs::read(server.database()).unwrap();
+    let place = bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap() / 4096 * 4096;
+    bytes[place..][..4096].fill(0xa5);
+    fs::write(server.database(), bytes).unwrap();
+
+    let found = examine(&server.data());
+    found.says("is damaged");
+    found.says("restore a backup; without one, save what can still be read");
+    assert_eq!(found.code, 1, "{found:?}");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let [saving] = &found.commands()[..] else { panic!("{found:?}") };
+    shell_in(elsewhere.path(), saving);
+    let saved = elsewhere.path().join("recovered");
+    for command in examine(&saved).commands() {
+        shell_in(elsewhere.path(), &command);
+    }
+    assert_eq!(examine(&saved).code, 0);
+    fs::remove_dir_all(server.data()).unwrap();
+    fs::rename(&saved, server.data()).unwrap();
+    server.start_again();
+    let count: usize = server.sqlite("select count(*) from history").parse().unwrap();
+    assert!((900..1000).contains(&count), "{count} messages of 1000 are left");
+    TestClient::login(&server, "bob").expect_nothing();
+}
+
+#[test]
+fn a_directory_or_a_file_that_is_open_to_others_is_found() {
+    for (name, mode) in [("", 0o755), ("holdline.db", 0o644), ("holdline.lock", 0o640)] {
+        let data = at_rest();
+        let path = if name.is_empty() { data.path().to_owned() } else { data.path().join(name) };
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let found = examine(data.path());
+        found.says(&format!("{} is open to other users (mode {mode:o})", path.display()));
+        assert_eq!(found.code, 1, "{found:?}");
+        found.commands().iter().for_each(|command| shell(command));
+        examine(data.path()).is_well();
+    }
+}
+
+#[test]
+fn a_directory_that_holds_no_database_is_not_told_to_be_closed() {
+    let home = tempfile::tempdir().unwrap();
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+    let found = examine(home.path());
+    assert_eq!(found.commands(), [""; 0], "{found:?}");
+}
+
+#[test]
+fn a_file_of_another_user_is_found() {
+    if is_skipped(is_root(), "a file of another user") {
+        return;
+    }
+    let data = at_rest();
+    let database = data.path().join("holdline.db");
+    std::os::unix::fs::chown(&database, Some(SOMEBODY_ELSE), None).unwrap();
+    let found = examine(data.path());
+    found.says(&format!("{} belongs to user {SOMEBODY_ELSE}, and the directory to user 0", database.display()));
+    assert_eq!(found.code, 1, "{found:?}");
+    found.commands().iter().for_each(|command| shell(command));
+    examine(data.path()).is_well();
+}
+
+#[test]
+fn who_may_not_read_it_is_told_who_may() {
+    if is_skipped(is_root(), "a directory of another user") {
+        return;
+    }
+    let data = at_rest();
+    let found = examine_with(Unprivileged::new().command(), data.path());
+    found.says("problem: cannot read");
+    found.says("run this as the user of the server, or as root");
+    assert_eq!(found.code, 1, "{found:?}");
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_is_a_warning() {
+    let mount = tempfile::tempdir().unwrap();
+    if is_skipped(shell_in_a_mount(mount.path(), "true").status().unwrap().success(), "a disk that is nearly full") {
+        return;
+    }
+    let data = at_rest();
+    let mut command = shell_in_a_mount(mount.path(), "cp -p \"$1\"/holdline.db . && exec \"$2\" doctor --data .");
+    let found = Examined::of(command.arg(data.path()).arg(env!("CARGO_BIN_EXE_holdline")));
+    found.says("warning: only 3");
+    found.says("MiB are free on its disk; make room");
+    assert_eq!(found.code, 0, "{found:?}");
+}
+
+// What the tests stand on
+
+/// What the command said.
+struct Examined {
+    text: String,
+    code: i32,
+}
+
+impl Examined {
+    #[track_caller]
+    fn of(command: &mut Command) -> Self {
+        let Output { status, stdout, stderr } = command.stdout(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(stderr).unwrap();
+        assert!(said.is_empty(), "{said}");
+        Examined { text: String::from_utf8(stdout).unwrap(), code: status.code().expect("it ends by itself") }
+    }
+
+    #[track_caller]
+    fn says(&self, words: &str) {
+        assert!(self.text.contains(words), "`{words}` is not said:\n{self:?}");
+    }
+
+    #[track_caller]
+    fn is_well(&self) {
+        assert_eq!(self.code, 0, "{self:?}");
+        let (findings, conclusion) = self.text.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(conclusion, "all is well", "{self:?}");
+        assert!(findings.lines().all(|line| line.starts_with("ok: ")), "{self:?}");
+    }
+
+    /// The commands that it shows.
+    fn commands(&self) -> Vec<String> {
+        self.text.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect()
+    }
+}
+
+impl fmt::Debug for Examined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}exit code {}", self.text, self.code)
+    }
+}
+
+#[track_caller]
+fn examine(data: &Path) -> Examined {
+    examine_with(holdline(), data)
+}
+
+#[track_caller]
+fn examine_with(mut command: Command, data: &Path) -> Examined {
+    Examined::of(command.args(["doctor", "--data"]).arg(data))
+}
+
+/// Alice, bob and carol, who was never here: three messages wait for her.
+fn a_few_messages(server: &TestServer) {
+    let mut alice = TestClient::login(server, "alice");
+    let mut bob = TestClient::login(server, "bob");
+    let said = [
+        (true, "bob: one"),
+        (false, "alice, carol: two"),
+        (true, "carol: three"),
+        (true, "bob, carol: four"),
+        (false, "alice: five"),
+    ];
+    for (is_alice, line) in said {
+        let sender = if is_alice { &mut alice } else { &mut bob };
+        sender.send(line);
+        sender.ping();
+    }
+    alice.quit();
+    bob.quit();
+    server.wait_until_delivered("alice");
+    server.wait_until_delivered("bob");
+}
+
+/// A data directory with these messages whose server was stopped.
+fn at_rest() -> TempDir {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    directory_of(FILES.get_or_init(|| {
+        let mut server = TestServer::start();
+        a_few_messages(&server);
+        assert!(server.terminate().success());
+        files_in(&server.data())
+    }))
+}
+
+/// The same, whose server was killed, without an index of its `-wal`.
+fn after_a_crash() -> TempDir {
+    let mut server = TestServer::start();
+    a_few_messages(&server);
+    server.kill();
+    fs::remove_file(server.data().join("holdline.db-shm")).unwrap();
+    directory_of(&files_in(&server.data()))
+}
+
+/// Names and content.
+type Files = Vec<(OsString, Vec<u8>)>;
+
+fn files_in(directory: &Path) -> Files {
+    let files = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    files.map(|file| (file.file_name(), fs::read(file.path()).unwrap())).collect()
+}
+
+/// A private directory with these files.
+fn directory_of(files: &Files) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).unwrap();
+    for (name, content) in files {
+        let path = directory.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
+    directory
+}
+
+/// Names, sizes, permissions, times and content.
+fn snapshot(data: &Path) -> Vec<(PathBuf, u64, u32, i64, i64, Vec<u8>)> {
+    let mut files = Vec::from_iter(fs::read_dir(data).unwrap().map(|file| {
+        let path = file.unwrap().path();
+        let metadata = path.metadata().unwrap();
+        let content = fs::read(&path).unwrap();
+        (path, metadata.len(), metadata.mode(), metadata.mtime(), metadata.mtime_nsec(), content)
+    }));
+    files.sort();
+    files
+}
+
+#[track_caller]
+fn sqlite(database: &Path, sql: &str) -> String {
+    let output =
+        Command::new("sqlite3").arg("-batch").arg(database).arg(sql).output().expect("the sqlite3 shell is installed");
+    assert!(output.status.success() && output.stderr.is_empty(), "{sql}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// Runs a command that was shown to a person.
+#[track_caller]
+fn shell(command: &str) {
+    shell_in(Path::new("/"), command);
+}
+
+#[track_caller]
+fn shell_in(directory: &Path, command: &str) {
+    let output = Command::new("sh").args(["-c", command]).current_dir(directory).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{command}: {output:?}");
+}
+
+/// A shell with a small disk of its own as its working directory; what it is given as arguments is `$1` and so on.
+fn shell_in_a_mount(mount: &Path, script: &str) -> Command {
+    let script = format!("mount -t tmpfs -o size=32m,mode=700 none \"$0\" && cd \"$0\" && {script}");
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script]).arg(mount);
+    command
+}
+
+/// The program as one who may write only to what is theirs: the superuser may write everywhere.
+struct Unprivileged {
+    home: TempDir,
+}
+
+impl Unprivileged {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+        // It may lie where nobody else may start it.
+        let program = home.path().join("holdline");
+        if fs::hard_link(env!("CARGO_BIN_EXE_holdline"), &program).is_err() {
+            fs::copy(env!("CARGO_BIN_EXE_holdline"), &program).unwrap();
+        }
+        Unprivileged { home }
+    }
+
+    fn command(&self) -> Command {
+        if !is_root() {
+            return holdline();
+        }
+        let mut command = Command::new("setpriv");
+        let user =
+            [format!("--reuid={SOMEBODY_ELSE}"), format!("--regid={SOMEBODY_ELSE}"), "--clear-groups".to_owned()];
+        command.args(user).arg(self.home.path().join("holdline")).current_dir("/");
+        command
+    }
+
+    /// Makes a directory and its files theirs.
+    fn give(&self, directory: &Path) {
+        let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+        for path in files.chain([directory.to_owned()]).filter(|_| is_root()) {
+            std::os::unix::fs::chown(path, Some(SOMEBODY_ELSE), Some(SOMEBODY_ELSE)).unwrap();
+        }
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Says which test does not run where it is not permitted. The gate permits all.
+fn is_skipped(is_permitted: bool, what: &str) -> bool {
+    assert!(is_permitted || std::env::var_os("CI").is_none(), "{what}: not permitted here");
+    if !is_permitted {
+        eprintln!("skipped: {what} cannot be had here");
+    }
+    !is_permitted
+}
