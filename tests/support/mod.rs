@@ -3,10 +3,16 @@
 
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod bad_line;
 mod chat;
 mod client;
+#[cfg(target_os = "linux")]
+pub(crate) mod hosts;
 mod lines;
 mod process;
+#[cfg(target_os = "linux")]
+pub(crate) mod residents;
 mod server;
 
 use std::thread;

@@ -204,7 +204,7 @@ pub(crate) fn refusal(command: &mut Command) -> String {
 }
 
 #[track_caller]
-fn sqlite3(options: &[&str], database: &Path, sql: &str) -> String {
+pub(super) fn sqlite3(options: &[&str], database: &Path, sql: &str) -> String {
     let mut command = Command::new("sqlite3");
     command.args(options).args(["-batch", "-cmd", ".timeout 5000"]).arg(database).arg(sql);
     let output = command.output().expect("the sqlite3 shell is installed");

@@ -1,0 +1,232 @@
+//! A bad line between two hosts: it loses packets, and holds the others up by different times, so that they overtake each
+//! other. Owns the packets on their way; never looks into one.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::eventually;
+use super::hosts::{Host, unless_skipped};
+
+/// Packets of a hundred that are lost.
+const LOST_PERCENT: u64 = 5;
+
+/// How long a packet is on its way at least.
+const DELAY_US_MIN: u64 = 1_000;
+
+/// How long at most: longer than it takes the next one to follow.
+const DELAY_US_MAX: u64 = 6_000;
+
+/// How long a host may take to take a packet; one that it does not take is lost.
+const TAKING: Duration = Duration::from_millis(1);
+
+/// How long to wait for a packet before looking whether the line is still wanted.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// Bytes of a packet, and some more.
+const PACKET_BYTES_MAX: usize = 2048;
+
+/// Two hosts and the line between them.
+pub(crate) struct BadLine {
+    /// The hosts.
+    pub(crate) hosts: [Host; 2],
+    /// The network interfaces at the ends of the line.
+    interfaces: Vec<Interface>,
+    /// One for each direction.
+    carriers: Vec<JoinHandle<Carried>>,
+    /// False when the line is taken down.
+    is_wanted: Arc<AtomicBool>,
+    /// Holds the sockets at which packets are handed over.
+    sockets: TempDir,
+}
+
+/// What became of the packets of one direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Carried {
+    /// Packets that arrived.
+    pub(crate) arrived: usize,
+    /// Packets that were lost.
+    pub(crate) lost: usize,
+    /// Packets that arrived after one which had left after them.
+    pub(crate) overtaken: usize,
+}
+
+/// A network interface whose packets come and go through a socket: `socat`; killed when it is dropped.
+struct Interface(Child);
+
+/// Carries packets in one direction.
+struct Carrier {
+    /// Where packets come in.
+    from: Arc<UnixDatagram>,
+    /// What they leave from, since the other end takes none from elsewhere.
+    to: Arc<UnixDatagram>,
+    /// The other end.
+    end: PathBuf,
+    /// Packets by when they are due, and by which came first.
+    on_the_way: BinaryHeap<Reverse<(Instant, usize, Vec<u8>)>>,
+    /// Packets that came in.
+    came: usize,
+    /// The number of the newest packet that arrived.
+    newest: usize,
+    carried: Carried,
+    random: Random,
+}
+
+/// Numbers that look random enough for a line; Knuth's MMIX.
+struct Random(u64);
+
+impl BadLine {
+    /// Lays it. None where that is not permitted, which is said then.
+    #[track_caller]
+    pub(crate) fn new() -> Option<Self> {
+        unless_skipped(Self::lay())
+    }
+
+    fn lay() -> Result<Self, String> {
+        let hosts = Host::pair()?;
+        let sockets = tempfile::tempdir().expect("a temporary directory");
+        let is_wanted = Arc::new(AtomicBool::new(true));
+        // The carriers first: an interface that finds none ends.
+        let carriers = start_carriers(sockets.path(), &is_wanted).expect("sockets in a directory of our own");
+        let mut line = BadLine { hosts, interfaces: Vec::new(), carriers, is_wanted, sockets };
+        for number in 0..2 {
+            let interface = Interface::start(&line.hosts[number], line.sockets.path(), number)?;
+            line.interfaces.push(interface);
+        }
+        Ok(line)
+    }
+
+    /// Takes it down. Says what became of the packets in each direction, from the first host's first.
+    pub(crate) fn take_down(mut self) -> Vec<Carried> {
+        self.is_wanted.store(false, Ordering::Relaxed);
+        self.carriers.drain(..).map(|carrier| carrier.join().expect("a carrier carries on")).collect()
+    }
+}
+
+impl Drop for BadLine {
+    fn drop(&mut self) {
+        self.is_wanted.store(false, Ordering::Relaxed);
+    }
+}
+
+fn start_carriers(directory: &Path, is_wanted: &Arc<AtomicBool>) -> io::Result<Vec<JoinHandle<Carried>>> {
+    let sockets = [carrier_socket(directory, 0)?, carrier_socket(directory, 1)?];
+    let carriers = [(0, 1), (1, 0)].map(|(from, to)| {
+        let (from, to, end) = (sockets[from].clone(), sockets[to].clone(), interface_path(directory, to));
+        let is_wanted = is_wanted.clone();
+        thread::spawn(move || Carrier::new(from, to, end).carry(&is_wanted))
+    });
+    Ok(carriers.into())
+}
+
+fn carrier_socket(directory: &Path, number: usize) -> io::Result<Arc<UnixDatagram>> {
+    let socket = UnixDatagram::bind(carrier_path(directory, number))?;
+    socket.set_write_timeout(Some(TAKING))?;
+    Ok(Arc::new(socket))
+}
+
+fn carrier_path(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("carrier{number}"))
+}
+
+fn interface_path(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("interface{number}"))
+}
+
+impl Interface {
+    fn start(host: &Host, directory: &Path, number: usize) -> Result<Self, String> {
+        let path = interface_path(directory, number);
+        let mut socat = host.command("socat");
+        socat.arg(format!("TUN:{}/24,up", host.address()));
+        socat.arg(format!("UNIX-SENDTO:{},bind={}", carrier_path(directory, number).display(), path.display()));
+        let spawned = socat.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut interface = Interface(spawned.map_err(|error| format!("nsenter cannot be run: {error}"))?);
+        // The socket is made when the interface is up.
+        eventually("a network interface is up, or refused", || path.exists() || interface.has_ended());
+        if interface.has_ended() { Err(interface.complaint()) } else { Ok(interface) }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("a child of ours").is_some()
+    }
+
+    fn complaint(&mut self) -> String {
+        let stderr = self.0.stderr.take().expect("stderr is a pipe");
+        io::read_to_string(stderr).unwrap_or_default().trim().to_owned()
+    }
+}
+
+impl Drop for Interface {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Carrier {
+    fn new(from: Arc<UnixDatagram>, to: Arc<UnixDatagram>, end: PathBuf) -> Self {
+        let (on_the_way, carried) = (BinaryHeap::new(), Carried::default());
+        Carrier { from, to, end, on_the_way, came: 0, newest: 0, carried, random: Random(0) }
+    }
+
+    /// Carries packets as long as the line is wanted.
+    fn carry(mut self, is_wanted: &AtomicBool) -> Carried {
+        let mut packet = [0; PACKET_BYTES_MAX];
+        while is_wanted.load(Ordering::Relaxed) {
+            self.from.set_read_timeout(Some(self.until_next_due())).expect("a time that is not zero");
+            if let Ok(bytes) = self.from.recv(&mut packet) {
+                self.take(&packet[..bytes]);
+            }
+            self.deliver_due();
+        }
+        self.carried
+    }
+
+    fn until_next_due(&self) -> Duration {
+        let due = self.on_the_way.peek().map(|Reverse((due, ..))| *due);
+        let left = due.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
+        left.clamp(Duration::from_micros(1), IDLE)
+    }
+
+    fn take(&mut self, packet: &[u8]) {
+        self.came += 1;
+        if self.random.below(100) < LOST_PERCENT {
+            self.carried.lost += 1;
+            return;
+        }
+        let delay = DELAY_US_MIN + self.random.below(DELAY_US_MAX - DELAY_US_MIN);
+        let due = Instant::now() + Duration::from_micros(delay);
+        self.on_the_way.push(Reverse((due, self.came, packet.to_owned())));
+    }
+
+    fn deliver_due(&mut self) {
+        while let Some(Reverse((due, ..))) = self.on_the_way.peek()
+            && *due <= Instant::now()
+            && let Some(Reverse((_, number, packet))) = self.on_the_way.pop()
+        {
+            if self.to.send_to(&packet, &self.end).is_err() {
+                self.carried.lost += 1;
+                continue;
+            }
+            self.carried.arrived += 1;
+            self.carried.overtaken += usize::from(number < self.newest);
+            self.newest = self.newest.max(number);
+        }
+    }
+}
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
