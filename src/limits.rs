@@ -160,7 +160,55 @@ pub const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
 /// Bytes of free disk below which `holdline doctor` warns.
 pub const FREE_DISK_BYTES_LOW: u64 = 64 * 1024 * 1024;
 
+/// Milliseconds that a step of the retention takes; a flood's steps may take longer, as its turns do.
+pub const RETENTION_STEP_MS: u64 = 5;
+
+/// Messages that a step of the retention looks at, at least, for each message of the turn before it: a flood does not
+/// outrun it.
+pub const RETENTION_MESSAGES_PER_MESSAGE: usize = 2;
+
+/// Rows that the retention reads and removes between two looks at the clock and at the size of the database: messages, and
+/// those of their recipients' inboxes. The last message may go over.
+pub const RETENTION_CHUNK_ROWS: usize = 256;
+
+/// Milliseconds between two steps of the retention while no turn comes.
+pub const RETENTION_PAUSE_MS: u64 = 10;
+
+/// Seconds at least until the retention looks whether a message has become too old.
+pub const RETENTION_LOOK_S_MIN: u64 = 1;
+
+/// Seconds at most until it looks again: the system's clock may have been set meanwhile.
+pub const RETENTION_LOOK_S_MAX: u64 = 3600;
+
+/// Milliseconds at least between two passes of the retention, each of which begins at the oldest message.
+pub const RETENTION_PASS_MS_MIN: u64 = 100;
+
+/// Microseconds between two passes for each message that the first stepped over, as it waited: to look at it again takes
+/// about a hundredth of that.
+pub const RETENTION_PASS_US_PER_WAITING: u64 = 100;
+
+/// Seconds until the retention tries again after it failed.
+pub const RETENTION_RETRY_S: u64 = 2;
+
+/// Seconds at least between two lines in the log about what the retention removed.
+pub const RETENTION_REPORT_S_MIN: u64 = 3600;
+
+/// Seconds for which all that is left waits, and is too much, before the log says so: what is on its way waits too.
+pub const RETENTION_FULL_S_MIN: u64 = 1;
+
+/// Free pages that a step of the retention gives back to the file system.
+pub const RETENTION_GIVE_BACK_PAGES: u32 = 64;
+
+/// Free pages that the database keeps for what comes next, however small it is.
+pub const FREE_PAGES_MIN: u64 = 64;
+
+/// Free pages that it keeps, however large it is; up to there, one for eight that are in use.
+pub const FREE_PAGES_MAX: u64 = 1024;
+
 const _: () = {
+    assert!(RETENTION_MESSAGES_PER_MESSAGE >= 2);
+    assert!(RETENTION_LOOK_S_MIN <= RETENTION_LOOK_S_MAX);
+    assert!(FREE_PAGES_MIN <= FREE_PAGES_MAX);
     assert!(READ_BYTES_MIN <= READ_BYTES_MAX);
     // Every batch fits the half of a turn that is left for the floods.
     assert!(BATCH_REQUESTS_MAX <= TURN_REQUESTS_MAX / 2);

@@ -68,7 +68,7 @@ impl Server {
     pub fn bind(config: &Config) -> Result<Server, ServeError> {
         let signals = Signals::new([Signal::Int, Signal::Term]).map_err(|source| ServeError::Signals { source })?;
         let admission = Arc::new(Admission::new(&config.limits, raise_descriptor_limit()));
-        let store = Store::open(&config.data, config.durability)?;
+        let store = Store::open(&config.data, config.durability, config.retention)?;
         let listeners = config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<String> = listeners.iter().map(address_of).collect();
         log::info!("listening on {}, data in {}", addresses.join(", "), config.data.display());

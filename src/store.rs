@@ -1,5 +1,5 @@
 //! The store: one thread that owns the one writing connection to `holdline.db`. It applies the entries of a turn in one
-//! transaction, then reads what the turn asks for. Owns all SQL, by way of its rooms; never knows who is online.
+//! transaction, then reads what the turn asks for; what may be removed of the log goes in between. Owns all SQL, by way of its rooms; never knows who is online.
 
 mod backup;
 mod bystander;
@@ -7,6 +7,8 @@ mod directory;
 mod examination;
 mod log;
 mod log_reader;
+mod requests;
+mod retention;
 mod schema;
 mod words;
 
@@ -22,8 +24,10 @@ pub use self::directory::DirectoryError;
 pub use self::examination::{Finding, Mend, Verdict, examine};
 use self::log::Log;
 pub use self::log_reader::{LogLine, LogReader};
+use self::requests::{Waited, wait};
+use self::retention::{Moment, Sweep, TurnDone};
 pub use self::schema::SchemaError;
-use crate::config::Durability;
+use crate::config::{Durability, Retention};
 use crate::limits::STORE_REQUESTS_MAX;
 use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
 use crate::protocol::PastMessage;
@@ -203,14 +207,14 @@ enum StoreRequest {
 impl Store {
     /// Opens the data directory, which is made if it is missing, locks it, brings the schema up to date and starts the
     /// thread. Errors say what is wrong with which path and how to mend it.
-    pub fn open(data: &Path, durability: Durability) -> Result<Store, StoreError> {
+    pub fn open(data: &Path, durability: Durability, retention: Retention) -> Result<Store, StoreError> {
         let directory = DataDirectory::open(data)?;
         let connection = schema::open(&directory.database())?;
         let found = schema::found(&connection, &directory.database())?;
         let (requests, receiver) = async_channel::bounded(STORE_REQUESTS_MAX);
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || serve(connection, durability, found.newest, receiver, directory))
+            .spawn(move || serve(connection, durability, retention, found.newest, receiver, directory))
             .map_err(|source| DirectoryError::Thread { source })?;
         Ok(Store { requests, thread, found })
     }
@@ -248,22 +252,30 @@ impl Commit {
 fn serve(
     connection: rusqlite::Connection,
     durability: Durability,
+    retention: Retention,
     newest: Seq,
     requests: Receiver<StoreRequest>,
     _locked: DataDirectory,
 ) {
     let mut log = Log::new(&connection, durability, newest);
-    while let Ok(request) = requests.recv_blocking() {
+    let mut sweep = Sweep::new(&connection, retention, Moment::now());
+    loop {
         // Whoever asked may have been cancelled: then nobody waits for the answer.
-        match request {
-            StoreRequest::Lookup(names, reply) => {
+        match wait(&requests, sweep.wakes_at()) {
+            Waited::Request(StoreRequest::Lookup(names, reply)) => {
                 let _ = reply.send_blocking(log.lookup(&names).map_err(|error| error.to_string()));
             }
-            StoreRequest::Turn(turn, reply) => {
-                let _ = reply.send_blocking(log.turn(turn));
+            Waited::Request(StoreRequest::Turn(turn, reply)) => {
+                let outcome = log.turn(turn);
+                let done = TurnDone::from(&outcome);
+                let _ = reply.send_blocking(outcome);
+                sweep.after_turn(&mut log, done, Moment::now());
             }
+            Waited::TimeIsUp => sweep.on_time(&mut log, Moment::now()),
+            Waited::Closed => break,
         }
     }
+    sweep.close();
     drop(log);
     schema::close(connection);
 }

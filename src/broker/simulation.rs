@@ -12,7 +12,7 @@ use smol::lock::Semaphore;
 use super::chat::{Chat, Turn};
 use super::outbox::outbox;
 use super::{Chunk, Delivered, EndReason, Event, Mark};
-use crate::config::{Durability, Limits};
+use crate::config::{Durability, Limits, Retention};
 use crate::limits::{OUTBOX_BYTES_MAX, PAGE_BYTES_MAX};
 use crate::message::{Destination, PeerId, PeerName, Seq, SessionId, Text, Timestamp};
 use crate::protocol::{Protocol, Request};
@@ -129,7 +129,7 @@ struct World {
 impl World {
     fn new(mailbox_max: u64) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path(), Durability::Crash).unwrap();
+        let store = Store::open(data.path(), Durability::Crash, Retention::default()).unwrap();
         World {
             chat: Chat::new(&limits(mailbox_max), store.found),
             newest: store.found.newest,

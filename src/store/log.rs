@@ -32,7 +32,7 @@ pub(super) struct Log<'c> {
 
 /// `pragma synchronous`, for a database in WAL mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Synchronous {
+pub(super) enum Synchronous {
     /// A commit is written, and synced by the next one that is `Full` or by the next checkpoint.
     Normal,
     /// A commit is synced before it returns.
@@ -87,6 +87,24 @@ impl<'c> Log<'c> {
         TurnOutcome { entries, commit, before, newest: self.newest, answers }
     }
 
+    /// Chooses how the next commits are synced.
+    pub(super) fn set_synchronous(&mut self, wanted: Synchronous) -> rusqlite::Result<()> {
+        if self.synchronous != Some(wanted) {
+            let value = match wanted {
+                Synchronous::Normal => "pragma synchronous = normal",
+                Synchronous::Full => "pragma synchronous = full",
+            };
+            self.connection.execute_batch(value)?;
+            self.synchronous = Some(wanted);
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, entries: &[Entry]) -> Synchronous {
+        let promised = self.durability == Durability::PowerLoss && entries.iter().any(Entry::is_promise);
+        if promised { Synchronous::Full } else { Synchronous::Normal }
+    }
+
     fn commit(&mut self, entries: &[Entry]) -> Result<(), CommitError> {
         let committed = self.try_commit(entries);
         match committed {
@@ -107,7 +125,7 @@ impl<'c> Log<'c> {
     }
 
     fn try_commit(&mut self, entries: &[Entry]) -> rusqlite::Result<Seq> {
-        self.set_synchronous(entries)?;
+        self.set_synchronous(self.wanted(entries))?;
         self.statements.begin.execute([])?;
         let mut newest = self.newest;
         for entry in entries {
@@ -122,20 +140,6 @@ impl<'c> Log<'c> {
         self.put_sent()?;
         self.statements.commit.execute([])?;
         Ok(newest)
-    }
-
-    fn set_synchronous(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
-        let promised = self.durability == Durability::PowerLoss && entries.iter().any(Entry::is_promise);
-        let wanted = if promised { Synchronous::Full } else { Synchronous::Normal };
-        if self.synchronous != Some(wanted) {
-            let value = match wanted {
-                Synchronous::Normal => "pragma synchronous = normal",
-                Synchronous::Full => "pragma synchronous = full",
-            };
-            self.connection.execute_batch(value)?;
-            self.synchronous = Some(wanted);
-        }
-        Ok(())
     }
 
     fn put_peer(&mut self, record: &PeerRecord) -> rusqlite::Result<()> {
@@ -223,7 +227,7 @@ impl<'c> Log<'c> {
     fn history(&mut self, peer: PeerId, with: Option<PeerId>, count: usize) -> rusqlite::Result<Vec<PastMessage>> {
         let Statements { history, history_with, names, .. } = &mut self.statements;
         let mut rows = match with {
-            None => history.query(params![peer.get(), count as i64])?,
+            None => history.query(params![peer.get(), count as i64, HISTORY_SCAN_ROWS_MAX as i64])?,
             Some(with) => {
                 history_with.query(params![peer.get(), with.get(), HISTORY_SCAN_ROWS_MAX as i64, count as i64])?
             }
@@ -280,11 +284,22 @@ impl<'c> Statements<'c> {
                      select sent from peer where id = ?1
                      union all
                      select previous from sent join message using (seq)
-                     limit ?2
+                     limit ?2 + 1
+                 ),
+                 -- Where a removed message breaks the chain, what is left of it still waited for someone.
+                 left (seq) as (
+                     select seq from (
+                         select seq, sender from message
+                         where seq < (select min(seq) from sent having count(*) <= ?2)
+                         order by seq desc limit ?3
+                     )
+                     where sender = ?1 limit ?2
                  )
                  select message.at, message.sender, sender.name, message.recipients, message.text
                  from (
                      select seq from sent
+                     union
+                     select seq from left
                      union
                      select seq from (select seq from inbox where recipient = ?1 order by seq desc limit ?2)
                  ) as part

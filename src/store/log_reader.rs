@@ -92,11 +92,17 @@ const OF_ONE_PEER: &str = "
             select sent from one
             union all
             select previous from sent join message using (seq)
-            limit ?1
+            limit ?1 + 1
+        ),
+        -- Where a removed message breaks the chain, what is left of it still waited for someone.
+        left (seq) as (
+            select seq from message
+            where seq < (select min(seq) from sent having count(*) <= ?1) and sender = (select id from one)
+            order by seq desc limit ?1
         ),
         got (seq) as (select seq from inbox where recipient = (select id from one) order by seq desc limit ?1)
     select * from history
-    where seq in (select seq from (select seq from sent union select seq from got) order by seq desc limit ?1)
+    where seq in (select seq from (select seq from sent union select seq from left union select seq from got) order by seq desc limit ?1)
     order by seq";
 
 fn log_line(row: &Row<'_>) -> rusqlite::Result<LogLine> {

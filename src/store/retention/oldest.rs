@@ -1,0 +1,200 @@
+//! The oldest messages as rows: read, removed, and their pages given back to the file system. Owns the SQL of the
+//! retention; never which message goes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params};
+
+use crate::limits::{DATABASE_BUSY_MS_MAX, RETENTION_CHUNK_ROWS, RETENTION_GIVE_BACK_PAGES};
+use crate::message::{PeerId, Seq, Timestamp};
+
+/// The log from its other end.
+pub(super) struct Oldest<'c> {
+    connection: &'c Connection,
+    page_bytes: u64,
+    /// Cursors that were read in this transaction.
+    cursors: HashMap<PeerId, Option<Seq>>,
+    page_count: Statement<'c>,
+    freelist_count: Statement<'c>,
+    after: Statement<'c>,
+    cursor: Statement<'c>,
+    remove_messages: Statement<'c>,
+    remove_inbox: Statement<'c>,
+    give_back: Statement<'c>,
+}
+
+/// What is to be known of a message to remove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OldMessage {
+    /// Its place in the log.
+    pub(super) seq: Seq,
+    /// When it was accepted.
+    pub(super) at: Timestamp,
+    /// Whom it is for.
+    pub(super) recipients: Vec<PeerId>,
+    /// Bytes of its text, which is not read for it.
+    pub(super) text_bytes: u64,
+}
+
+/// Messages that go, with all that is left between the first and the last of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// The oldest.
+    pub(super) first: Seq,
+    /// The newest.
+    pub(super) last: Seq,
+    /// How many.
+    pub(super) messages: usize,
+    /// Whom they were for.
+    pub(super) recipients: Vec<PeerId>,
+}
+
+/// How the file is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pages {
+    /// Pages that hold something.
+    pub(super) used: u64,
+    /// Pages that hold nothing: the next messages go there, and what is too much is given back.
+    pub(super) free: u64,
+    /// Bytes of each.
+    page_bytes: u64,
+}
+
+impl Pages {
+    /// Bytes that hold something.
+    pub(super) fn used_bytes(self) -> u64 {
+        self.used * self.page_bytes
+    }
+
+    /// Bytes of the file.
+    pub(super) fn total_bytes(self) -> u64 {
+        (self.used + self.free) * self.page_bytes
+    }
+}
+
+impl<'c> Oldest<'c> {
+    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Oldest {
+            connection,
+            page_bytes: connection.query_row("pragma page_size", [], |row| number(row, 0))?,
+            cursors: HashMap::new(),
+            page_count: connection.prepare("pragma page_count")?,
+            freelist_count: connection.prepare("pragma freelist_count")?,
+            after: connection.prepare(
+                "select seq, at, recipients, octet_length(text) from message where seq > ?1 order by seq limit ?2",
+            )?,
+            cursor: connection.prepare("select cursor from peer where id = ?1")?,
+            remove_messages: connection.prepare("delete from message where seq between ?1 and ?2")?,
+            remove_inbox: connection.prepare("delete from inbox where recipient = ?1 and seq between ?2 and ?3")?,
+            give_back: connection.prepare(&format!("pragma incremental_vacuum({RETENTION_GIVE_BACK_PAGES})"))?,
+        })
+    }
+
+    /// Begins a transaction; what is not committed is rolled back. It does not wait for another process that writes: there
+    /// is time, and whoever sends something must not wait twice.
+    pub(super) fn begin(&mut self) -> rusqlite::Result<Transaction<'c>> {
+        self.cursors.clear();
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let begun = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate);
+        self.connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX))?;
+        begun
+    }
+
+    pub(super) fn pages(&mut self) -> rusqlite::Result<Pages> {
+        let total: u64 = self.page_count.query_row([], |row| number(row, 0))?;
+        let free = self.freelist_count.query_row([], |row| number(row, 0))?;
+        Ok(Pages { used: total.saturating_sub(free), free, page_bytes: self.page_bytes })
+    }
+
+    /// The next messages after this one: a chunk of them, none if there are none.
+    pub(super) fn after(&mut self, seq: Seq) -> rusqlite::Result<Vec<OldMessage>> {
+        let mut rows = self.after.query(params![seq.get(), RETENTION_CHUNK_ROWS as i64])?;
+        let mut messages = Vec::new();
+        let mut rows_left = RETENTION_CHUNK_ROWS;
+        while rows_left > 0
+            && let Some(row) = rows.next()?
+        {
+            let message = old_message(row)?;
+            rows_left = rows_left.saturating_sub(1 + message.recipients.len());
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
+    /// Whether a message has not been delivered to everyone it is for. One who is not kept gets nothing more.
+    pub(super) fn waits(&mut self, message: &OldMessage) -> rusqlite::Result<bool> {
+        for recipient in &message.recipients {
+            if self.cursor(*recipient)?.is_some_and(|cursor| cursor < message.seq) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn cursor(&mut self, peer: PeerId) -> rusqlite::Result<Option<Seq>> {
+        if let Some(cursor) = self.cursors.get(&peer) {
+            return Ok(*cursor);
+        }
+        let cursor = self.cursor.query_row([peer.get()], |row| row.get(0).map(Seq::new)).optional()?;
+        self.cursors.insert(peer, cursor);
+        Ok(cursor)
+    }
+
+    /// Removes messages, and where they stand in their recipients' inboxes.
+    pub(super) fn remove(&mut self, mut run: Run) -> rusqlite::Result<()> {
+        let rows = self.remove_messages.execute([run.first.get(), run.last.get()])?;
+        assert_eq!(rows, run.messages, "all that is removed was looked at");
+        run.recipients.sort_unstable();
+        run.recipients.dedup();
+        for recipient in run.recipients {
+            self.remove_inbox.execute([recipient.get(), run.first.get(), run.last.get()])?;
+        }
+        Ok(())
+    }
+
+    /// Gives a few free pages back to the file system: the file gets smaller with the next checkpoint.
+    pub(super) fn give_back(&mut self) -> rusqlite::Result<()> {
+        // It frees a page with each row that is asked for.
+        let mut rows = self.give_back.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    }
+
+    /// Copies the write-ahead log into the file, as far as nobody reads it, and cuts the file off where it ends.
+    pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))
+    }
+}
+
+fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get(column).map(i64::cast_unsigned)
+}
+
+fn old_message(row: &Row<'_>) -> rusqlite::Result<OldMessage> {
+    Ok(OldMessage {
+        seq: Seq::new(row.get(0)?),
+        at: Timestamp::from_millis(row.get(1)?),
+        recipients: recipients(row.get_ref(2)?.as_str()?),
+        text_bytes: number(row, 3)?,
+    })
+}
+
+/// The ids in a JSON array, as `Log` writes it.
+fn recipients(array: &str) -> Vec<PeerId> {
+    let ids = array.trim_matches(['[', ']']).split(',');
+    ids.filter_map(|id| id.trim().parse().ok()).map(PeerId::new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_are_read_as_they_are_written() {
+        let ids = |array| Vec::from_iter(recipients(array).into_iter().map(PeerId::get));
+        assert_eq!(ids("[]"), []);
+        assert_eq!(ids("[7]"), [7]);
+        assert_eq!(ids("[12,3,4000000000]"), [12, 3, 4_000_000_000]);
+    }
+}

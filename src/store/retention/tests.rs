@@ -1,0 +1,594 @@
+//! The sweep over a real database, with clocks of the tests' own.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use log::{LevelFilter, Metadata, Record};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::Durability;
+use crate::limits::RETENTION_REPORT_S_MIN;
+use crate::message::{PeerId, PeerName, Text};
+use crate::store::{Answer, PeerRecord, Read, TurnRequest, schema};
+
+const PEERS: i64 = 4;
+
+/// A database with a few peers, and a log over it.
+struct World<'c> {
+    log: Log<'c>,
+    sweep: Sweep<'c>,
+    connection: &'c Connection,
+    now: Moment,
+}
+
+fn database() -> (TempDir, Connection) {
+    let home = tempfile::tempdir().unwrap();
+    let connection = schema::open(&home.path().join("holdline.db")).unwrap();
+    (home, connection)
+}
+
+fn aged(max_age_ms: u64) -> Retention {
+    Retention { max_age: Some(Duration::from_millis(max_age_ms)), max_size_bytes: None }
+}
+
+fn sized(max_size_bytes: u64) -> Retention {
+    Retention { max_age: None, max_size_bytes: Some(max_size_bytes) }
+}
+
+impl<'c> World<'c> {
+    fn new(connection: &'c Connection, retention: Retention) -> Self {
+        Self::with(connection, retention, Durability::Crash)
+    }
+
+    fn with(connection: &'c Connection, retention: Retention, durability: Durability) -> Self {
+        let now = Moment { clock: Timestamp::from_millis(0), instant: Instant::now() };
+        let mut world = World {
+            log: Log::new(connection, durability, Seq::ZERO),
+            sweep: Sweep::new(connection, retention, now),
+            connection,
+            now,
+        };
+        world.turn((1..=PEERS).map(|peer| record(peer, 0)).collect());
+        world
+    }
+
+    fn turn(&mut self, entries: Vec<Entry>) {
+        let outcome = self.log.turn(TurnRequest { entries, reads: Vec::new() });
+        outcome.commit.as_ref().unwrap();
+        self.sweep.after_turn(&mut self.log, TurnDone::from(&outcome), self.now);
+    }
+
+    /// A message that was accepted at this time.
+    fn send(&mut self, at_ms: i64, to: &[i64]) {
+        self.turn(vec![message(at_ms, 1, to, "hello")]);
+    }
+
+    /// Everything for a peer is delivered up to here.
+    fn deliver(&mut self, peer: i64, cursor: i64) {
+        self.turn(vec![record(peer, cursor)]);
+    }
+
+    /// Lets time pass, and the sweep wake up as it asked to.
+    fn pass(&mut self, ms: u64) {
+        let until = self.now.instant + Duration::from_millis(ms);
+        let mut steps = 0;
+        while let Some(wakes_at) = self.sweep.wakes_at().filter(|wakes_at| *wakes_at <= until) {
+            self.wake(wakes_at.saturating_duration_since(self.now.instant));
+            steps += 1;
+            assert!(steps < 10_000, "it does not come to rest");
+        }
+        self.advance(until.saturating_duration_since(self.now.instant));
+    }
+
+    fn wake(&mut self, later: Duration) {
+        self.advance(later);
+        self.sweep.on_time(&mut self.log, self.now);
+    }
+
+    fn advance(&mut self, later: Duration) {
+        self.now.instant += later;
+        self.now.clock = Timestamp::from_millis(self.now.clock.millis() + later.as_millis() as i64);
+    }
+
+    fn numbers(&self, sql: &str) -> Vec<i64> {
+        let mut statement = self.connection.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    fn number(&self, sql: &str) -> i64 {
+        self.numbers(sql)[0]
+    }
+
+    fn kept(&self) -> Vec<i64> {
+        self.numbers("select seq from message order by seq")
+    }
+
+    fn used_bytes(&mut self) -> u64 {
+        self.sweep.oldest.pages().unwrap().used_bytes()
+    }
+
+    /// The texts that the history of a peer holds.
+    fn history(&mut self, peer: i64, count: usize) -> Vec<String> {
+        let read = Read::History { peer: PeerId::new(peer), with: None, count };
+        let mut answers = self.log.turn(TurnRequest { entries: Vec::new(), reads: vec![read] }).answers;
+        match answers.remove(0) {
+            Answer::History(messages) => messages.into_iter().map(|message| message.text).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+thread_local! {
+    static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps what each test's thread logs.
+struct Listener;
+
+impl log::Log for Listener {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        SAID.with_borrow_mut(|said| said.push(format!("{} {}", record.level(), record.args())));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Listens to what is logged from here on.
+fn listen() {
+    // Another test may have been first.
+    let _ = log::set_logger(&Listener);
+    log::set_max_level(LevelFilter::Info);
+}
+
+/// What was logged since this was last asked.
+fn said() -> Vec<String> {
+    SAID.take()
+}
+
+fn record(peer: i64, cursor: i64) -> Entry {
+    let name = PeerName::parse(&format!("peer{peer}")).unwrap();
+    Entry::Peer(PeerRecord { id: PeerId::new(peer), name, seen: true, cursor: Seq::new(cursor) })
+}
+
+fn message(at_ms: i64, sender: i64, to: &[i64], text: &str) -> Entry {
+    Entry::Message {
+        at: Timestamp::from_millis(at_ms),
+        sender: PeerId::new(sender),
+        recipients: to.iter().copied().map(PeerId::new).collect(),
+        text: Text::clean(text).unwrap(),
+    }
+}
+
+// Which messages go
+
+#[test]
+fn what_is_too_old_goes_and_the_first_young_one_stops_it() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(10_000));
+    // The clock was wrong for a while: the third looks young and holds back those behind it.
+    for at_ms in [0, 1_000, 50_000, 0, 2_000] {
+        world.send(at_ms, &[2]);
+    }
+    world.deliver(2, 5);
+    world.pass(9_900);
+    assert_eq!(world.kept(), [1, 2, 3, 4, 5], "nothing is too old yet");
+    world.pass(3_000);
+    assert_eq!(world.kept(), [3, 4, 5]);
+    assert_eq!(world.numbers("select seq from inbox"), [3, 4, 5]);
+    world.pass(60_000);
+    assert_eq!(world.kept(), []);
+}
+
+#[test]
+fn a_clock_that_goes_back_keeps_what_is_there() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(10_000));
+    world.send(0, &[2]);
+    world.deliver(2, 1);
+    world.now.clock = Timestamp::from_millis(-1_000_000);
+    world.pass(20_000);
+    assert_eq!(world.kept(), [1]);
+    world.now.clock = Timestamp::from_millis(10_000);
+    world.pass(1000 * RETENTION_LOOK_S_MAX);
+    assert_eq!(world.kept(), [], "the clock was set, and is looked at within the hour");
+}
+
+#[test]
+fn what_waits_for_anyone_is_stepped_over_until_it_is_delivered() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(1_000));
+    world.send(0, &[2]);
+    world.send(0, &[2, 3]);
+    world.send(0, &[2]);
+    world.send(0, &[4, 2]);
+    world.send(0, &[2]);
+    world.deliver(2, 5);
+    world.pass(5_000);
+    assert_eq!(world.kept(), [2, 4]);
+    assert_eq!(world.numbers("select seq from inbox order by recipient, seq"), [2, 4, 2, 4], "of peers 2, 3 and 4");
+    world.deliver(3, 2);
+    world.pass(1_000);
+    assert_eq!(world.kept(), [4]);
+    world.deliver(4, 4);
+    world.pass(1_000);
+    assert_eq!(world.kept(), []);
+    assert_eq!(world.number("select count(*) from inbox"), 0);
+}
+
+#[test]
+fn for_too_little_room_the_oldest_go_and_no_more_than_it_takes() {
+    let (_home, connection) = database();
+    let max_size_bytes = 400_000;
+    let mut world = World::new(&connection, sized(max_size_bytes));
+    let text = "x".repeat(1000);
+    for turn in 1..=100 {
+        let cursor = 20 * turn;
+        world.turn((0..20).map(|_| message(0, 1, &[2], &text)).chain([record(2, cursor)]).collect());
+        assert!(world.used_bytes() <= max_size_bytes, "turn {turn}: {} bytes", world.used_bytes());
+        // It was full for the first time when the 16th was over.
+        assert!(turn < 20 || world.used_bytes() > max_size_bytes - 20_000, "turn {turn}: {} bytes", world.used_bytes());
+    }
+    let kept = world.kept();
+    assert_eq!(kept.last(), Some(&2000));
+    assert_eq!(kept.len() as i64, 2000 - kept[0] + 1, "there is a gap");
+}
+
+#[test]
+fn one_that_is_young_goes_if_there_is_no_room() {
+    let at =
+        |at_ms| OldMessage { seq: Seq::new(1), at: Timestamp::from_millis(at_ms), recipients: vec![], text_bytes: 5 };
+    let both = Retention { max_size_bytes: Some(1), ..aged(100) };
+    let clock = Timestamp::from_millis(1_000);
+    assert_eq!(reason(both, &at(900), 0, clock), Some(Reason::Age));
+    assert_eq!(reason(both, &at(900), 1, clock), Some(Reason::Age));
+    assert_eq!(reason(both, &at(901), 0, clock), None);
+    assert_eq!(reason(both, &at(901), 1, clock), Some(Reason::Size));
+    assert_eq!(reason(both, &at(i64::MAX), 0, clock), None);
+    assert_eq!(reason(both, &at(i64::MIN), 0, clock), Some(Reason::Age));
+    assert_eq!(reason(aged(u64::MAX), &at(i64::MIN), 0, clock), Some(Reason::Age));
+    assert_eq!(reason(aged(u64::MAX), &at(0), 0, clock), None);
+}
+
+// When there is a step
+
+#[test]
+fn it_looks_again_when_the_next_message_is_due_within_bounds() {
+    let clock = Timestamp::from_millis(1_000_000);
+    let minute = Duration::from_secs(60);
+    let look_in_ms = |max_age, at_ms| look_in(max_age, Timestamp::from_millis(at_ms), clock).as_millis();
+    assert_eq!(look_in_ms(minute, 990_000), 50_000);
+    assert_eq!(look_in_ms(minute, 940_000), 1_000, "not more than once a second");
+    assert_eq!(look_in_ms(minute, 0), 1_000);
+    assert_eq!(look_in_ms(minute, i64::MAX), 3_600_000, "at least once an hour");
+    assert_eq!(look_in_ms(Duration::MAX, 0), 3_600_000);
+}
+
+#[test]
+fn without_anything_to_wait_for_it_never_wakes() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, Retention::default());
+    world.send(0, &[2]);
+    world.deliver(2, 1);
+    assert_eq!(world.sweep.wakes_at(), None);
+
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, sized(1_000_000));
+    world.pass(0);
+    world.send(0, &[2, 3]);
+    world.deliver(2, 1);
+    assert_eq!(world.sweep.wakes_at(), None, "only a turn can make it too large");
+
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(1_000));
+    world.pass(0);
+    assert_eq!(world.sweep.wakes_at(), None, "there is no message");
+    world.send(0, &[2, 3]);
+    assert_eq!(world.sweep.wakes_at(), Some(world.now.instant + Duration::from_secs(1)));
+    world.deliver(2, 1);
+    world.pass(1_000);
+    assert_eq!(world.sweep.wakes_at(), None, "it waits for peer 3");
+    world.deliver(3, 1);
+    assert!(world.sweep.wakes_at().is_some());
+    world.pass(1_000);
+    assert_eq!((world.kept(), world.sweep.wakes_at()), (vec![], None));
+}
+
+#[test]
+fn what_it_stepped_over_is_left_alone_until_a_cursor_moves_and_for_longer_the_more_it_is() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(1));
+    let waiting = 3 * 1_000_000 / RETENTION_PASS_US_PER_WAITING as i64;
+    world.turn((0..waiting).map(|_| message(-10, 1, &[3], "waits")).collect());
+    world.turn(vec![message(-10, 1, &[2], "goes"), record(2, waiting + 1)]);
+    world.pass(1_500);
+    assert_eq!(world.sweep.walk, Walk { position: Seq::new(waiting + 1), stepped_over: waiting as u64 });
+    assert_eq!(world.kept().len() as i64, waiting);
+
+    world.deliver(3, waiting / 2);
+    world.pass(1_400);
+    assert_eq!(world.kept().len() as i64, waiting, "three seconds for so many");
+    world.pass(200);
+    assert_eq!(world.kept().len() as i64, waiting - waiting / 2);
+}
+
+#[test]
+fn a_flood_gets_longer_steps_than_time_alone_gives() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, Retention::default());
+    world.turn((0..20_000).map(|_| message(-10, 1, &[2], "goes")).chain([record(2, 20_000)]).collect());
+    let look = |sweep: &mut Sweep<'_>, occasion| {
+        let transaction = sweep.oldest.begin().unwrap();
+        let (mut walk, mut removed) = (Walk::BEGIN, Removed::default());
+        let stop = sweep.walk_up(&mut walk, &mut removed, occasion, Timestamp::from_millis(0)).unwrap();
+        drop(transaction);
+        (walk.position.get(), stop)
+    };
+    let mut sweep = Sweep::new(&connection, aged(1), world.now);
+    assert_eq!(look(&mut sweep, Occasion::Turn(15_000)), (20_000, Stop::End));
+    assert_eq!(world.kept().len(), 20_000, "what is not committed is rolled back");
+    let (position, stop) = look(&mut sweep, Occasion::Turn(6_000));
+    assert!(position >= 12_000, "{position}, {stop:?}");
+    let (position, stop) = look(&mut sweep, Occasion::Time);
+    assert!(position < 20_000 && stop == Stop::Pause, "{position}, {stop:?}");
+}
+
+#[test]
+fn another_writer_puts_it_off_and_nothing_else() {
+    listen();
+    let (home, connection) = database();
+    let mut world = World::new(&connection, aged(1_000));
+    world.send(0, &[2]);
+    world.deliver(2, 1);
+    let other = Connection::open(home.path().join("holdline.db")).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    let started = Instant::now();
+    world.pass(10_000);
+    assert!(started.elapsed() < Duration::from_secs(2), "it waits for nobody");
+    assert_eq!(world.kept(), [1]);
+    assert_eq!(
+        said(),
+        ["WARN old messages cannot be removed now, which is tried again until it works: database is locked"],
+        "once is enough"
+    );
+    other.execute_batch("rollback").unwrap();
+    world.pass(1000 * RETENTION_RETRY_S);
+    assert_eq!(world.kept(), []);
+    assert_eq!(world.sweep.retries_at, None);
+}
+
+// What it says
+
+#[test]
+fn what_was_removed_is_said_when_it_is_done_and_then_once_an_hour() {
+    listen();
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(60_000));
+    let goes = (0..20_000).map(|_| message(0, 1, &[2], "goes"));
+    world.turn(goes.chain([message(0, 1, &[3], "stays"), record(2, 20_001)]).collect());
+    world.pass(61_000);
+    let lines = said();
+    assert_eq!(lines.len(), 1, "many steps, one line: {lines:#?}");
+    let words = "INFO removed 20000 messages, up to seq 20000 of 1970-01-01T00:00:00.000Z: 20000 for max_age, 0 for max_size; \
+                 1 waits for someone and is kept; the database uses ";
+    assert!(lines[0].starts_with(words), "{}", lines[0]);
+    // A message a minute, each of which goes a minute later.
+    for minute in 1..=150 {
+        world.turn(vec![message(world.now.clock.millis(), 1, &[2], "goes"), record(2, 20_001 + minute)]);
+        world.pass(60_000);
+    }
+    world.pass(60_000);
+    let lines = said();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    world.sweep.close();
+    let lines = [lines, said()].concat();
+    let removed = lines.iter().map(|line| line.split(' ').nth(2).and_then(|word| word.parse::<u32>().ok()).unwrap());
+    assert_eq!(removed.sum::<u32>(), 150, "the rest is said at the end: {lines:#?}");
+    assert!(lines[2].contains("up to seq 20151 of 1970-01-01T02:"), "{lines:#?}");
+}
+
+#[test]
+fn that_all_that_is_left_waits_is_said_once_and_again_when_it_comes_back() {
+    listen();
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, sized(100_000));
+    let text = "x".repeat(1000);
+    let fill = |world: &mut World<'_>| {
+        world.turn((0..100).map(|_| message(0, 1, &[2], &text)).collect());
+        world.pass(500);
+    };
+    fill(&mut world);
+    assert_eq!(said(), [""; 0], "it may only be on its way");
+    for _ in 0..10 {
+        fill(&mut world);
+    }
+    let lines = said();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("more than max_size") && lines[0].contains("200 messages wait"), "{}", lines[0]);
+    world.deliver(2, 1_100);
+    world.pass(1_000);
+    assert_eq!(said().len(), 1, "what was removed");
+    world.pass(2 * 1000 * RETENTION_REPORT_S_MIN);
+    for _ in 0..4 {
+        fill(&mut world);
+    }
+    assert_eq!(said().len(), 1, "it is full again");
+}
+
+// What it leaves
+
+#[test]
+fn a_promise_after_a_removal_is_synced() {
+    let (_home, connection) = database();
+    let mut world = World::with(&connection, aged(1), Durability::PowerLoss);
+    let synchronous = |world: &World<'_>| world.number("pragma synchronous");
+    world.turn(vec![message(0, 1, &[2], "goes"), record(2, 1)]);
+    world.pass(1_000);
+    assert_eq!(world.kept(), []);
+    assert_eq!(synchronous(&world), 1, "normal: a removal is no promise");
+    world.send(2_000, &[2]);
+    assert_eq!(synchronous(&world), 2, "full");
+}
+
+#[test]
+fn a_log_with_everything_removed_goes_on_where_it_was() {
+    let (home, connection) = database();
+    let mut world = World::new(&connection, aged(1));
+    for _ in 0..10 {
+        world.send(-10, &[2, 3]);
+    }
+    world.deliver(2, 10);
+    world.deliver(3, 10);
+    world.pass(1_000);
+    assert_eq!(world.kept(), []);
+    let found = schema::found(&connection, &home.path().join("holdline.db")).unwrap();
+    assert_eq!(found.newest, Seq::new(10));
+}
+
+#[test]
+fn free_pages_are_given_back_and_the_file_gets_smaller() {
+    let (home, connection) = database();
+    let mut world = World::new(&connection, aged(1));
+    let file = home.path().join("holdline.db");
+    let text = "x".repeat(4_000);
+    world.turn((0..1_000).map(|_| message(0, 1, &[2], &text)).collect());
+    world.sweep.oldest.checkpoint().unwrap();
+    assert!(file.metadata().unwrap().len() > 4_000_000);
+    world.deliver(2, 1_000);
+    world.pass(60_000);
+    assert_eq!(world.kept(), []);
+    assert!(file.metadata().unwrap().len() < 4096 * (FREE_PAGES_MIN + 16), "{} bytes", file.metadata().unwrap().len());
+    assert_eq!(world.number("select count(*) from pragma_integrity_check where integrity_check <> 'ok'"), 0);
+}
+
+#[test]
+fn a_history_finds_what_waits_below_a_break_in_the_chain() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(1_000));
+    for number in 1..=40 {
+        // Every tenth waits, and so do those of another sender between them.
+        let to = if number % 10 == 0 { 3 } else { 2 };
+        world.turn(vec![message(0, 1, &[to], &number.to_string()), message(0, 4, &[3], "another")]);
+    }
+    world.turn((41..=43).map(|number| message(100_000, 1, &[2], &number.to_string())).collect());
+    world.deliver(2, 83);
+    world.pass(5_000);
+    assert_eq!(world.kept().len(), 4 + 40 + 3);
+    assert_eq!(world.history(1, 20), ["10", "20", "30", "40", "41", "42", "43"]);
+    assert_eq!(world.history(1, 5), ["30", "40", "41", "42", "43"]);
+    assert_eq!(world.history(1, 4), ["40", "41", "42", "43"]);
+    assert_eq!(world.history(1, 3), ["41", "42", "43"]);
+    assert_eq!(world.history(1, 2), ["42", "43"]);
+    assert_eq!(world.history(4, 50).len(), 40);
+
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(1_000));
+    world.turn(vec![message(0, 1, &[3], "waits"), message(0, 1, &[2], "gone"), record(2, 2)]);
+    world.pass(5_000);
+    assert_eq!(world.history(1, 20), ["waits"], "the newest is gone, and with it the head of the chain");
+    assert_eq!(world.history(2, 20), [""; 0]);
+}
+
+/// What happens to the log, and in between to the clock.
+#[derive(Clone, Debug)]
+enum Step {
+    Send { sender: i64, to: BTreeSet<i64>, copies: usize, bytes: usize },
+    Deliver { peer: i64, share: u8 },
+    Pass { ms: u64 },
+    ClockJumps { ms: i64 },
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let to = || proptest::collection::btree_set(1..=PEERS, 1..=3);
+    let step = prop_oneof![
+        5 => (1..=PEERS, to(), 1..40usize, 1..600usize)
+            .prop_map(|(sender, to, copies, bytes)| Step::Send { sender, to, copies, bytes }),
+        4 => (1..=PEERS, any::<u8>()).prop_map(|(peer, share)| Step::Deliver { peer, share }),
+        3 => (0..4_000u64).prop_map(|ms| Step::Pass { ms }),
+        1 => (-5_000..5_000i64).prop_map(|ms| Step::ClockJumps { ms }),
+        1 => Just(Step::Restart),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+/// A message as it was sent.
+struct Sent {
+    seq: i64,
+    at: i64,
+    sender: i64,
+    to: BTreeSet<i64>,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_waits_or_is_behind_a_young_one_stays_and_all_else_goes(
+        steps in steps(),
+        max_age_ms in proptest::option::of(500..4_000u64),
+        max_size_bytes in proptest::option::of(60_000..200_000u64),
+    ) {
+        let retention = Retention { max_age: max_age_ms.map(Duration::from_millis), max_size_bytes };
+        let (_home, connection) = database();
+        let mut world = World::new(&connection, retention);
+        let mut sent: Vec<Sent> = Vec::new();
+        let mut cursors = [0; PEERS as usize + 1];
+        for step in steps {
+            match step {
+                Step::Send { sender, to, copies, bytes } => {
+                    let at = world.now.clock.millis();
+                    let recipients = Vec::from_iter(to.iter().copied());
+                    let text = "x".repeat(bytes);
+                    for _ in 0..copies {
+                        sent.push(Sent { seq: sent.len() as i64 + 1, at, sender, to: to.clone() });
+                    }
+                    world.turn((0..copies).map(|_| message(at, sender, &recipients, &text)).collect());
+                }
+                Step::Deliver { peer, share } => {
+                    let cursor = &mut cursors[peer as usize];
+                    *cursor += (sent.len() as i64 - *cursor) * i64::from(share) / 255;
+                    world.turn(vec![record(peer, *cursor)]);
+                }
+                Step::Pass { ms } => world.pass(ms),
+                Step::ClockJumps { ms } => {
+                    world.now.clock = Timestamp::from_millis((world.now.clock.millis() + ms).max(0));
+                }
+                Step::Restart => world.sweep = Sweep::new(&connection, retention, world.now),
+            }
+            let kept: BTreeSet<i64> = world.kept().into_iter().collect();
+            let waits = |sent: &Sent| sent.to.iter().any(|peer| cursors[*peer as usize] < sent.seq);
+            for sent in sent.iter().filter(|sent| waits(sent)) {
+                assert!(kept.contains(&sent.seq), "{} waited and was removed", sent.seq);
+            }
+        }
+        // Two hours: whatever is due is looked at, and the size as well.
+        let clock = world.now.clock;
+        world.pass(2 * 1000 * RETENTION_LOOK_S_MAX);
+        let now = world.now.clock.millis();
+        let kept: BTreeSet<i64> = world.kept().into_iter().collect();
+        let waits = |sent: &Sent| sent.to.iter().any(|peer| cursors[*peer as usize] < sent.seq);
+        let is_old = |sent: &Sent| max_age_ms.is_some_and(|max_age| now - sent.at >= max_age as i64);
+        let is_large = max_size_bytes.is_some_and(|max_size| world.used_bytes() > max_size);
+        for sent in sent.iter().take_while(|sent| is_old(sent) || is_large) {
+            assert_eq!(kept.contains(&sent.seq), waits(sent), "{} at {}, now {clock}", sent.seq, sent.at);
+        }
+        if retention == Retention::default() {
+            assert_eq!(kept.len(), sent.len());
+        }
+        // The index, and each one's history, hold exactly what is left.
+        let inbox: Vec<i64> = world.numbers("select seq from inbox order by seq, recipient");
+        let expected = sent.iter().filter(|sent| kept.contains(&sent.seq));
+        assert_eq!(inbox, Vec::from_iter(expected.flat_map(|sent| sent.to.iter().map(|_| sent.seq))));
+        for peer in 1..=PEERS {
+            let part = sent.iter().filter(|sent| sent.sender == peer || sent.to.contains(&peer));
+            let part = part.filter(|sent| kept.contains(&sent.seq)).count();
+            assert_eq!(world.history(peer, 5_000).len(), part, "the history of {peer}");
+        }
+    }
+}

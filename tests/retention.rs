@@ -1,0 +1,316 @@
+//! `[retention]` from outside: what is removed when, what is never removed, and that all else goes on meanwhile. Owns
+//! messages that go; that they come first is the matter of `keep.rs`.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use support::{TestClient, TestServer, assert_contiguous, eventually, flood, holdline};
+
+/// Messages in the log, and rows of it in inboxes.
+const ROWS: &str = "select (select count(*) from message), (select count(*) from inbox)";
+
+/// Bytes of the database in use.
+const USED_BYTES: &str = "select (page_count - freelist_count) * page_size
+    from pragma_page_count, pragma_freelist_count, pragma_page_size";
+
+fn with_retention(keys: &str) -> TestServer {
+    TestServer::with_config(&format!("[retention]\n{keys}\n"))
+}
+
+fn configuration(server: &TestServer) -> PathBuf {
+    server.data().with_file_name("empty").join("holdline.toml")
+}
+
+/// Ends a server, and starts it again with a retention for which all that is there is too old.
+#[track_caller]
+fn restart_with_all_too_old(server: &mut TestServer) {
+    server.terminate();
+    let young = "select count(*) from history where julianday('now') - julianday(at) < 1.0 / 86400";
+    eventually("all is a second old", || server.sqlite(young) == "0");
+    fs::write(configuration(server), "[retention]\nmax_age = \"1s\"\n").unwrap();
+    server.start_again();
+}
+
+fn number(server: &TestServer, sql: &str) -> u64 {
+    server.sqlite(sql).parse().unwrap()
+}
+
+/// The lines of the log that hold this.
+fn said(server: &TestServer, words: &str) -> Vec<String> {
+    server.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+}
+
+/// Alice sends so many messages to bob, who takes them; carol is away, and every tenth is for her too.
+fn delivered_flood(server: &TestServer, messages: usize, padding: usize) {
+    let mut alice = TestClient::login(server, "alice");
+    let mut bob = TestClient::login(server, "bob");
+    for start in (0..messages).step_by(1000) {
+        for ten in (start..messages.min(start + 1000)).step_by(10) {
+            alice.send_bytes(&flood("bob", ten..ten + 9, padding));
+            alice.send_bytes(&flood("bob, carol", ten + 9..ten + 10, padding));
+        }
+        let last = messages.min(start + 1000) - 1;
+        assert_contiguous(&bob.read_flood("alice", last));
+        alice.ping();
+    }
+    alice.quit();
+    bob.quit();
+    server.wait_until_delivered("bob");
+}
+
+// What is removed
+
+#[test]
+fn what_is_too_old_is_removed_while_nothing_happens() {
+    let server = with_retention("max_age = \"1s\"");
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    alice.send("bob, alice: one");
+    alice.send("bob: two");
+    bob.expect("from alice: one");
+    bob.expect("from alice: two");
+    eventually("both are removed", || server.sqlite(ROWS) == "0|0");
+    eventually("it is said", || said(&server, "removed ").len() == 1);
+}
+
+#[test]
+fn what_waits_is_kept_until_it_is_delivered_and_removed_then() {
+    let server = with_retention("max_age = \"1s\"");
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    alice.send("bob: before");
+    alice.send("bob, carol: for both");
+    alice.send("carol: for one");
+    alice.send("bob: after");
+    alice.ping();
+    bob.expect("from alice: before");
+    bob.expect("from alice: for both");
+    bob.expect("from alice: after");
+    eventually("what bob has is removed", || server.sqlite("select count(*) from history") == "2");
+    assert_eq!(server.sqlite("select recipient, text from waiting order by seq"), "carol|for both\ncarol|for one");
+    assert_eq!(server.sqlite("select text, waiting_for from history"), "for both|carol\nfor one|carol");
+
+    let mut carol = TestClient::login(&server, "carol");
+    carol.expect("from alice: for both");
+    carol.expect("from alice: for one");
+    eventually("all is removed", || server.sqlite(ROWS) == "0|0");
+    carol.expect_nothing();
+}
+
+#[test]
+fn under_a_flood_the_database_stays_as_large_as_it_may_be() {
+    let (messages, max_size) = (30_000, 1_000_000);
+    let server = with_retention("max_size = \"1 MB\"");
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    let mut largest = 0;
+    for start in (0..messages).step_by(500) {
+        alice.send_bytes(&flood("bob", start..start + 500, 100));
+        assert_eq!(bob.read_flood("alice", start + 499), Vec::from_iter(start..start + 500));
+        alice.expect_nothing();
+        largest = largest.max(fs::metadata(server.database()).unwrap().len());
+    }
+    // All of it would take five times as much.
+    assert!(largest < 2 * max_size, "the file had {largest} bytes");
+    server.wait_until_delivered("bob");
+    eventually("it is below its cap", || number(&server, USED_BYTES) <= max_size);
+    assert!(number(&server, USED_BYTES) > max_size / 2, "more was removed than had to be");
+    assert_eq!(
+        server.sqlite("select max(seq), max(seq) - min(seq) + 1 = count(*) from history"),
+        format!("{messages}|1")
+    );
+    assert_eq!(said(&server, "removed ").len(), 1, "a steady flow is said once: {}", server.log());
+    assert_eq!(server.sqlite("pragma integrity_check"), "ok");
+}
+
+#[test]
+fn without_retention_everything_is_kept() {
+    let mut server = TestServer::start();
+    delivered_flood(&server, 1000, 100);
+    server.restart();
+    TestClient::login(&server, "bob").expect_nothing();
+    assert_eq!(server.sqlite(ROWS), "1000|1100");
+    assert_eq!(said(&server, "removed "), [""; 0]);
+}
+
+// What is never removed
+
+#[test]
+fn messages_that_all_wait_are_accepted_over_the_cap_and_kept() {
+    let server = with_retention("max_size = \"200 kB\"");
+    let mut alice = TestClient::login(&server, "alice");
+    for start in (0..3000).step_by(500) {
+        alice.send_bytes(&flood("carol", start..start + 500, 200));
+        alice.expect_nothing();
+    }
+    eventually("it is said that all wait", || !said(&server, "more than max_size").is_empty());
+    alice.send("carol: 3000 one more");
+    alice.expect_nothing();
+    assert_eq!(server.sqlite("select count(*) from waiting"), "3001");
+    assert!(number(&server, USED_BYTES) > 600_000);
+
+    let mut carol = TestClient::login(&server, "carol");
+    assert_eq!(carol.read_flood("alice", 3000), Vec::from_iter(0..=3000));
+    eventually("it is below its cap", || number(&server, USED_BYTES) <= 200_000);
+    assert_eq!(said(&server, "more than max_size").len(), 1, "once is enough: {}", server.log());
+}
+
+#[test]
+fn what_waits_is_replayed_whole_while_what_is_between_goes() {
+    let mut server = TestServer::start();
+    delivered_flood(&server, 20_000, 100);
+    restart_with_all_too_old(&mut server);
+    let mut carol = TestClient::login(&server, "carol");
+    let numbers = carol.read_flood("alice", 19_999);
+    assert_eq!(numbers, Vec::from_iter((9..20_000).step_by(10)));
+    eventually("all is removed", || server.sqlite(ROWS) == "0|0");
+    carol.expect_nothing();
+}
+
+// What goes on
+
+#[test]
+fn a_log_that_was_emptied_goes_on_with_the_next_number() {
+    let mut server = with_retention("max_age = \"1s\"");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send_bytes(&flood("alice", 0..10, 0));
+    alice.read_flood("alice", 9);
+    eventually("all is removed", || server.sqlite(ROWS) == "0|0");
+    server.restart();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("carol: kept");
+    alice.expect_nothing();
+    assert_eq!(server.sqlite("select seq, text from history"), "11|kept");
+}
+
+#[test]
+fn a_history_shows_all_that_is_left() {
+    let server = with_retention("max_age = \"1s\"");
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    alice.send("carol: waits, the first");
+    alice.send("bob: goes");
+    alice.send("carol: waits, the second");
+    alice.send("bob: goes too");
+    alice.ping();
+    bob.expect("from alice: goes");
+    bob.expect("from alice: goes too");
+    eventually("what bob has is removed", || server.sqlite("select count(*) from history") == "2");
+    assert_eq!(alice.history(""), ["to carol: waits, the first", "to carol: waits, the second"]);
+    alice.send("dave: and a new one");
+    alice.ping();
+    assert_eq!(
+        alice.history(""),
+        ["to carol: waits, the first", "to carol: waits, the second", "to dave: and a new one"]
+    );
+    assert_eq!(alice.history("2"), ["to carol: waits, the second", "to dave: and a new one"]);
+    assert_eq!(alice.history("carol"), ["to carol: waits, the first", "to carol: waits, the second"]);
+    assert_eq!(bob.history(""), [""; 0]);
+
+    let mut command = holdline();
+    let output = command.args(["history", "--with=alice", "--data"]).arg(server.data()).stdout(Stdio::piped()).output();
+    let printed = String::from_utf8(output.unwrap().stdout).unwrap();
+    let texts = Vec::from_iter(printed.lines().filter_map(|line| line.split_once(": ")).map(|(_, text)| text));
+    assert_eq!(
+        texts,
+        [
+            "waits, the first  (waiting for carol)",
+            "waits, the second  (waiting for carol)",
+            "and a new one  (waiting for dave)"
+        ]
+    );
+}
+
+#[test]
+fn the_file_gets_smaller_and_the_log_says_what_went() {
+    let mut server = TestServer::start();
+    delivered_flood(&server, 4_000, 1000);
+    restart_with_all_too_old(&mut server);
+    let mut alice = TestClient::login(&server, "alice");
+    // 4 MB of texts were in it.
+    eventually("the file gets smaller", || fs::metadata(server.database()).unwrap().len() < 1_500_000);
+    alice.expect_nothing();
+    assert_eq!(server.sqlite(ROWS), "400|800", "every tenth waits for carol");
+    let removed = said(&server, "removed ");
+    assert_eq!(removed.len(), 1, "{}", server.log());
+    for words in
+        ["removed 3600 messages, up to seq 3999 of 20", "3600 for max_age, 0 for max_size", "400 wait for someone"]
+    {
+        assert!(removed[0].contains(words), "`{words}` is not in {}", removed[0]);
+    }
+    assert_eq!(server.sqlite("pragma integrity_check"), "ok");
+}
+
+#[test]
+fn killed_at_any_time_it_goes_on_where_it_was() {
+    let mut server = TestServer::start();
+    delivered_flood(&server, 10_000, 300);
+    restart_with_all_too_old(&mut server);
+    for pause_ms in [0, 5, 20, 50] {
+        thread::sleep(Duration::from_millis(pause_ms));
+        server.kill();
+        server.start_again();
+    }
+    let all_but_waiting = "select count(*) from history where waiting_for = ''";
+    eventually("all but what waits is removed", || server.sqlite(all_but_waiting) == "0");
+    assert_eq!(server.sqlite("select count(*) from waiting"), "1000");
+    assert_eq!(server.sqlite("pragma integrity_check"), "ok");
+    let mut carol = TestClient::login(&server, "carol");
+    assert_eq!(carol.read_flood("alice", 9_999).len(), 1000);
+}
+
+#[test]
+fn another_writer_puts_it_off_and_is_mentioned_once() {
+    let server = with_retention("max_age = \"1s\"");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("alice: goes");
+    alice.expect("from alice: goes");
+    server.wait_until_delivered("alice");
+    let mut shell = Command::new("sqlite3");
+    shell.arg("-batch").arg(server.database()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = shell.spawn().expect("the sqlite3 shell is installed");
+    let mut output = BufReader::new(shell.stdout.take().unwrap()).lines();
+    writeln!(shell.stdin.as_mut().unwrap(), "begin immediate; select 'locked';").unwrap();
+    assert_eq!(output.next().unwrap().unwrap(), "locked");
+    eventually("it is said", || !said(&server, "cannot be removed now").is_empty());
+    assert_eq!(server.sqlite("select count(*) from history"), "1");
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
+    eventually("it is removed", || server.sqlite(ROWS) == "0|0");
+    assert_eq!(said(&server, "cannot be removed now").len(), 1, "{}", server.log());
+}
+
+#[test]
+fn while_nothing_is_due_nothing_wakes() {
+    let configurations = ["", "[retention]\nmax_age = \"90 days\"\nmax_size = \"1 MB\""];
+    let servers = configurations.map(|toml| {
+        let server = TestServer::with_config(toml);
+        let mut alice = TestClient::login(&server, "alice");
+        alice.send("alice, carol: hello");
+        alice.expect("from alice: hello");
+        server.wait_until_delivered("alice");
+        (server, alice)
+    });
+    let sleeps = || servers.iter().map(|(server, _)| store_sleeps(server)).collect::<Vec<_>>();
+    let nothing_woke_for = |pause| {
+        let before = sleeps();
+        thread::sleep(pause);
+        sleeps() == before
+    };
+    eventually("what was said is dealt with", || nothing_woke_for(Duration::from_millis(50)));
+    eventually("all sleep", || nothing_woke_for(Duration::from_millis(1200)));
+}
+
+/// How often the store's thread went to sleep so far.
+fn store_sleeps(server: &TestServer) -> String {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().map(|task| task.unwrap().path());
+    let mut stores = tasks.filter(|task| fs::read_to_string(task.join("comm")).unwrap() == "store\n");
+    let status = fs::read_to_string(stores.next().expect("a thread of this name").join("status")).unwrap();
+    status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:")).unwrap().to_owned()
+}
