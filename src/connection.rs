@@ -10,7 +10,6 @@ mod writer;
 use std::net::TcpStream;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_channel::Receiver;
@@ -21,7 +20,7 @@ use smol::{Async, Timer, future};
 use self::detect::Spoken;
 use self::input::{Filled, Input};
 use self::pace::Pace;
-use self::writer::Writer;
+use self::writer::{Progress, Writer};
 use crate::broker::{self, EndReason, Event, Handle};
 use crate::config::Limits;
 use crate::limits::{BATCH_REQUESTS_MAX, CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN_REFUSALS_MAX};
@@ -146,6 +145,8 @@ async fn log_in(input: &mut Input, socket: &Socket) -> Arrival {
         if refusals >= LOGIN_REFUSALS_MAX {
             return Arrival::Refused;
         }
+        // What was read may hold thousands of bad names more.
+        future::yield_now().await;
     }
     Arrival::Gone
 }
@@ -186,7 +187,7 @@ async fn converse(
 ) {
     let (sender, outbox) = broker::outbox();
     broker.tell(Event::Join { session, name, protocol, outbox: sender }).await;
-    let progress = Arc::new(AtomicU64::new(0));
+    let progress = Arc::new(Progress::default());
     let dead_after = (limits.dead_after_s > 0).then(|| Duration::from_secs(limits.dead_after_s));
     let mut writer = Writer::new(socket.clone(), session, outbox, broker.clone(), progress.clone(), dead_after);
     let ended = {
@@ -195,7 +196,7 @@ async fn converse(
             writing.as_mut().await;
             Ended::LetGo
         };
-        let ended = future::or(read_requests(&mut input, session, broker, limits), let_go).await;
+        let ended = future::or(read_requests(&mut input, session, broker, limits, &progress), let_go).await;
         match ended {
             Ended::Input => {
                 broker.tell(Event::End { session, reason: EndReason::Client }).await;
@@ -225,7 +226,13 @@ async fn converse(
 
 /// Hands requests to the broker, a batch at a time, until there are no more. What was read is dealt with before anything
 /// else is read.
-async fn read_requests(input: &mut Input, session: SessionId, broker: &Handle, limits: &Limits) -> Ended {
+async fn read_requests(
+    input: &mut Input,
+    session: SessionId,
+    broker: &Handle,
+    limits: &Limits,
+    progress: &Progress,
+) -> Ended {
     let permits = Arc::new(Semaphore::new(1));
     let destinations_max = Limits::or_none(limits.destinations_max);
     let mut pace = Pace::new(limits.messages_per_s);
@@ -237,10 +244,11 @@ async fn read_requests(input: &mut Input, session: SessionId, broker: &Handle, l
             pace = Pace::new(0);
         }
         let batch_max = pace.allowed().min(BATCH_REQUESTS_MAX);
-        let mut requests = next_batch(input, batch_max, destinations_max);
+        let next_batch = |input: &mut Input| next_batch(input, batch_max, destinations_max, progress.is_broken());
+        let mut requests = next_batch(input);
         while requests.is_empty() {
             match input.fill().await {
-                Filled::Some => requests = next_batch(input, batch_max, destinations_max),
+                Filled::Some => requests = next_batch(input),
                 Filled::End => return Ended::Input,
                 Filled::Reset => return Ended::Broken,
                 Filled::Stop => return Ended::Stop,
@@ -256,8 +264,8 @@ async fn read_requests(input: &mut Input, session: SessionId, broker: &Handle, l
 }
 
 /// The requests in what was read. A command ends the batch, since its answer may be large: a batch is answered with little
-/// more than it holds.
-fn next_batch(input: &mut Input, batch_max: usize, destinations_max: u64) -> Vec<Request> {
+/// more than it holds. Once nobody hears the answers, what only asks for one is dropped.
+fn next_batch(input: &mut Input, batch_max: usize, destinations_max: u64, is_unheard: bool) -> Vec<Request> {
     let mut requests = Vec::new();
     while requests.len() < batch_max
         && let Some(line) = input.next_line()
@@ -267,6 +275,9 @@ fn next_batch(input: &mut Input, batch_max: usize, destinations_max: u64) -> Vec
             Err(refusal) => Some(Request::Malformed(refusal.but("not sent"))),
         };
         let Some(request) = request else { continue };
+        if is_unheard && request.only_asks() {
+            continue;
+        }
         let ends_batch = matches!(request, Request::Who | Request::History { .. } | Request::Help | Request::Quit);
         requests.push(request);
         if ends_batch {
@@ -277,12 +288,12 @@ fn next_batch(input: &mut Input, batch_max: usize, destinations_max: u64) -> Vec
 }
 
 /// Waits until everything queued is written and acknowledged, or nothing has moved for a while.
-async fn finish(writing: Pin<&mut impl Future<Output = ()>>, progress: &AtomicU64) {
+async fn finish(writing: Pin<&mut impl Future<Output = ()>>, progress: &Progress) {
     let is_stalled = async {
-        let (mut before, mut still_s) = (progress.load(Ordering::Relaxed), 0);
+        let (mut before, mut still_s) = (progress.taken(), 0);
         while still_s < CLOSING_STALL_S_MAX {
             Timer::after(Duration::from_secs(1)).await;
-            let now = progress.load(Ordering::Relaxed);
+            let now = progress.taken();
             still_s = if now == before { still_s + 1 } else { 0 };
             before = now;
         }
@@ -304,4 +315,10 @@ async fn close(socket: &Socket, input: &mut Input, linger_s: u64) {
 fn abort(socket: &Socket) {
     // It fails on a socket that has failed already.
     let _ = rustix::net::sockopt::set_socket_linger(socket.get_ref(), Some(Duration::ZERO));
+}
+
+/// Whether a socket was reset, also where a read or a write has taken the error away: one that is closed and not half closed
+/// has no peer any more; getpeername(2), ENOTCONN.
+fn is_broken(socket: &Socket) -> bool {
+    socket.get_ref().peer_addr().is_err()
 }

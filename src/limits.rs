@@ -41,6 +41,9 @@ pub const HISTORY_SCAN_ROWS_MAX: usize = 200_000;
 /// Free bytes that a connection's buffer has at least when it reads.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 
+/// Lines of one connection that are looked at before the others have their turn.
+pub const LINES_AT_ONCE_MAX: usize = 1024;
+
 /// Bytes that one read takes at most, and so of all the lines that one connection has in the broker's hands.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
 

@@ -37,6 +37,13 @@ pub enum Request {
     Malformed(Refusal),
 }
 
+impl Request {
+    /// Whether it is for nothing but its answer.
+    pub fn only_asks(&self) -> bool {
+        !matches!(self, Request::Send { .. } | Request::Quit)
+    }
+}
+
 /// What a client is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {

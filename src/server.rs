@@ -152,6 +152,8 @@ impl Acceptor {
                     retry_ms = ACCEPT_RETRY_MS_MIN;
                     log::debug!("accepted {address}");
                     self.serve(socket, address.ip());
+                    // While a crowd comes, accepting is no wait.
+                    future::yield_now().await;
                 }
                 Err(error) => {
                     log::warn!("cannot accept a connection, trying again in {retry_ms} ms: {error}");

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use async_channel::Receiver;
 use smol::future;
 
-use super::Socket;
-use crate::limits::LINE_BYTES_MAX;
+use super::{Socket, is_broken};
+use crate::limits::{LINE_BYTES_MAX, LINES_AT_ONCE_MAX};
 use crate::protocol::plain::{Line, LineBuffer};
 use crate::protocol::{Code, Refusal};
 
@@ -20,6 +20,8 @@ pub(super) struct Input {
     stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The client has sent all that it will: its last line needs no newline.
     is_at_end: bool,
+    /// Lines taken since the others last had their turn.
+    lines_taken: usize,
 }
 
 /// How reading went.
@@ -41,7 +43,7 @@ impl Input {
             // Nothing is ever sent: the channel closes.
             let _ = stop.recv().await;
         });
-        Input { socket, lines: LineBuffer::new(), stop: Some(stopped), is_at_end: false }
+        Input { socket, lines: LineBuffer::new(), stop: Some(stopped), is_at_end: false, lines_taken: 0 }
     }
 
     /// Bytes not yet taken as lines.
@@ -49,8 +51,12 @@ impl Input {
         self.lines.unread()
     }
 
-    /// Takes the next line of what was read. `None`: there is none, unless more is read.
+    /// Takes the next line of what was read. `None`: there is none, unless it is filled again.
     pub(super) fn next_line(&mut self) -> Option<Result<&str, Refusal>> {
+        if self.lines_taken == LINES_AT_ONCE_MAX {
+            return None;
+        }
+        self.lines_taken += 1;
         let line = if self.is_at_end { self.lines.end_of_input() } else { self.lines.next_line() };
         line.map(|line| match line {
             Line::Text(text) => Ok(text),
@@ -62,8 +68,16 @@ impl Input {
         })
     }
 
-    /// Reads once, waiting until there is something. An idle connection holds no buffer while it waits.
+    /// Reads once, waiting until there is something. An idle connection holds no buffer while it waits. Taking lines and
+    /// reading are no wait while there is always more: so whoever sends without end lets the others go first here.
     pub(super) async fn fill(&mut self) -> Filled {
+        future::yield_now().await;
+        if std::mem::take(&mut self.lines_taken) == LINES_AT_ONCE_MAX {
+            return Filled::Some;
+        }
+        if self.is_stopped().await {
+            return Filled::Stop;
+        }
         loop {
             if self.is_at_end {
                 return Filled::End;
@@ -90,6 +104,16 @@ impl Input {
                 Err(_) => return Filled::Reset,
             }
         }
+    }
+
+    /// Whether the server stops, looked at without waiting.
+    async fn is_stopped(&mut self) -> bool {
+        if let Some(stop) = &mut self.stop
+            && future::poll_once(stop).await.is_some()
+        {
+            self.stop = None;
+        }
+        self.stop.is_none()
     }
 
     /// Waits for something to happen. Says whether it did before the server stopped.
@@ -128,10 +152,4 @@ impl Input {
             }
         }
     }
-}
-
-/// Whether a socket that reads as ended was reset: a write that met the reset first has taken the error away. A socket
-/// that is closed and not half closed has no peer any more; getpeername(2), ENOTCONN.
-fn is_broken(socket: &Socket) -> bool {
-    socket.get_ref().peer_addr().is_err()
 }

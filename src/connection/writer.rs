@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
@@ -31,11 +31,37 @@ pub(super) struct Writer {
     outstanding_since: Option<Instant>,
     /// Messages written and not yet acknowledged, by where in the stream they end.
     marks: VecDeque<(u64, Delivered)>,
-    /// Grows with what the client takes, for whoever watches whether it still does.
-    progress: Arc<AtomicU64>,
+    progress: Arc<Progress>,
+}
+
+/// What the reading half is to know of the writing one.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Grows with what the client takes.
+    taken: AtomicU64,
     /// The socket has failed. What comes now is dropped, and stays in the log: so nobody waits for room in the outbox while
     /// what the client sent before is still read.
-    is_broken: bool,
+    is_broken: AtomicBool,
+}
+
+impl Progress {
+    /// A number that changes while the client takes what is written.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing reaches the client any more.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
+    }
+
+    fn take(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn break_off(&self) {
+        self.is_broken.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What is to be done next.
@@ -71,7 +97,7 @@ impl Writer {
         session: SessionId,
         outbox: Receiver<Chunk>,
         broker: Handle,
-        progress: Arc<AtomicU64>,
+        progress: Arc<Progress>,
         dead_after: Option<Duration>,
     ) -> Self {
         Writer {
@@ -85,7 +111,6 @@ impl Writer {
             outstanding_since: None,
             marks: VecDeque::new(),
             progress,
-            is_broken: false,
         }
     }
 
@@ -128,7 +153,7 @@ impl Writer {
 
     /// While something is under way, it is looked after too; otherwise nothing wakes us but the outbox.
     async fn next(&self, look: &Pause) -> Next {
-        let is_settled = self.outstanding_bytes == 0 || self.is_broken;
+        let is_settled = self.outstanding_bytes == 0 || self.progress.is_broken();
         let chunk = async {
             match self.outbox.recv().await {
                 Ok(chunk) => Next::Write(chunk),
@@ -157,15 +182,15 @@ impl Writer {
     /// reported.
     async fn write_all(&mut self, mut bytes: &[u8]) {
         let mut look = Pause::new();
-        while !bytes.is_empty() && !self.is_broken && !self.is_dead() {
+        while !bytes.is_empty() && !self.progress.is_broken() && !self.is_dead() {
             let mut socket = &*self.socket;
             let write = async { Some(socket.write(bytes).await) };
             match future::or(write, look.after(None)).await {
-                Some(Ok(0) | Err(_)) => self.is_broken = true,
+                Some(Ok(0) | Err(_)) => self.progress.break_off(),
                 Some(Ok(written)) => {
                     bytes = &bytes[written..];
                     self.written_bytes += written as u64;
-                    self.progress.fetch_add(1, Ordering::Relaxed);
+                    self.progress.take();
                 }
                 None => {
                     let moved = self.report(0).await;
@@ -176,7 +201,7 @@ impl Writer {
     }
 
     fn mark(&mut self, marks: Vec<Mark>, before: usize) {
-        if self.is_broken {
+        if self.progress.is_broken() {
             return;
         }
         let start = self.written_bytes + before as u64;
@@ -187,6 +212,10 @@ impl Writer {
     fn take_acknowledged(&mut self) -> Option<Delivered> {
         // What was written counts where the system tells nothing else.
         self.outstanding_bytes = acknowledged::outstanding_bytes(self.socket.get_ref()).unwrap_or(0);
+        // After a reset it stays so: there is nothing to wait for.
+        if self.outstanding_bytes > 0 && super::is_broken(&self.socket) {
+            self.progress.break_off();
+        }
         if self.outstanding_bytes == 0 {
             self.outstanding_since = None;
         } else if self.outstanding_since.is_none() {
@@ -202,7 +231,7 @@ impl Writer {
             self.marks.pop_front();
         }
         if taken.is_some() {
-            self.progress.fetch_add(1, Ordering::Relaxed);
+            self.progress.take();
         }
         taken
     }
