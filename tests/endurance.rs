@@ -14,7 +14,7 @@ use rustix::io::ioctl_fionread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{
     LARGE_FLOOD, LARGE_PADDING, TestClient, TestServer, assert_contiguous, eventually, flood, flood_number, is_notice,
-    messages,
+    messages, resident_kib,
 };
 
 /// How long a client that ended its input may take nothing of its backlog.
@@ -270,14 +270,6 @@ fn past(seqs: impl IntoIterator<Item = usize>) -> Vec<String> {
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     (work(), start.elapsed())
-}
-
-/// The server's resident memory; 0 where the system does not tell.
-fn resident_kib(server: &TestServer) -> u64 {
-    let Ok(status) = fs::read_to_string(format!("/proc/{}/status", server.pid())) else { return 0 };
-    let resident =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
-    resident.expect("a process has resident memory")
 }
 
 // Floods and crowds

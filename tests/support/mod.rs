@@ -7,9 +7,11 @@
 pub(crate) mod bad_line;
 mod chat;
 mod client;
+mod gauge;
 #[cfg(target_os = "linux")]
 pub(crate) mod hosts;
 mod lines;
+mod pair;
 mod process;
 #[cfg(target_os = "linux")]
 pub(crate) mod residents;
@@ -20,7 +22,11 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::chat::chat;
 pub(crate) use self::client::TestClient;
+pub(crate) use self::gauge::{
+    descriptors, forget_peak, peak_kib, resident_kib, wait_for_descriptors, wait_until_at_rest,
+};
 pub(crate) use self::lines::{LARGE_FLOOD, LARGE_PADDING, assert_contiguous, flood, flood_number, is_notice, messages};
+pub(crate) use self::pair::Pair;
 pub(crate) use self::process::{Program, wait_for_exit};
 pub(crate) use self::server::{TestServer, holdline, refusal};
 

@@ -24,6 +24,8 @@ pub(crate) struct TestServer {
     home: TempDir,
     /// How many descriptors it may have at most; none: as many as the tests.
     descriptors: Option<u32>,
+    /// Variables that it has in its environment besides those of the tests.
+    environment: Vec<(String, String)>,
 }
 
 impl TestServer {
@@ -34,23 +36,30 @@ impl TestServer {
 
     /// Starts with this as `holdline.toml`.
     pub(crate) fn with_config(toml: &str) -> Self {
-        Self::with(toml, None)
+        Self::with(toml, None, &[])
     }
 
     /// Starts with these lines as its `holdline.toml` and this many descriptors at most, its own files among them.
     pub(crate) fn with_descriptors(toml: &str, descriptors: u32) -> Self {
-        Self::with(toml, Some(descriptors))
+        Self::with(toml, Some(descriptors), &[])
     }
 
-    fn with(toml: &str, descriptors: Option<u32>) -> Self {
+    /// Starts with these variables in its environment.
+    pub(crate) fn with_environment(variables: &[(&str, &str)]) -> Self {
+        Self::with("", None, variables)
+    }
+
+    fn with(toml: &str, descriptors: Option<u32>, variables: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let directory = home.path().join("empty");
         fs::create_dir(&directory).expect("a working directory");
         if !toml.is_empty() {
             fs::write(directory.join("holdline.toml"), toml).expect("a configuration");
         }
-        let (process, log, address) = spawn(home.path(), descriptors);
-        TestServer { process, address, log, home, descriptors }
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let environment = Vec::from_iter(variables);
+        let (process, log, address) = spawn(home.path(), descriptors, &environment);
+        TestServer { process, address, log, home, descriptors, environment }
     }
 
     /// Where it listens; another port after each start.
@@ -107,7 +116,7 @@ impl TestServer {
     pub(crate) fn start_again(&mut self) {
         let ended = self.process.try_wait().expect("a child of ours");
         assert!(ended.is_some(), "the server still runs");
-        (self.process, self.log, self.address) = spawn(self.home.path(), self.descriptors);
+        (self.process, self.log, self.address) = spawn(self.home.path(), self.descriptors, &self.environment);
     }
 
     /// Ends it with SIGTERM and starts it again.
@@ -176,8 +185,9 @@ fn data_in(home: &Path) -> PathBuf {
     home.join("data")
 }
 
-fn spawn(home: &Path, descriptors: Option<u32>) -> (Child, Arc<Output>, SocketAddr) {
+fn spawn(home: &Path, descriptors: Option<u32>, environment: &[(String, String)]) -> (Child, Arc<Output>, SocketAddr) {
     let mut command = descriptors.map_or_else(holdline, holdline_with);
+    command.envs(environment.iter().cloned());
     command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data_in(home)).current_dir(home.join("empty"));
     let mut process = command.spawn().expect("the server can be started");
     let log = Output::of(process.stderr.take().expect("stderr is a pipe"));

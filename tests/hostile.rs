@@ -1,0 +1,528 @@
+//! Clients that mean no good, or whose software is broken: crowds that say nothing, lines without an end, noise, floods of
+//! questions without a look at the answers, connections that break at every stage. Owns what the others notice of it, which
+//! is nothing, and what is left of it, which is nothing either.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use rustix::net::{SendFlags, send, sockopt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::{
+    Pair, TestClient, TestServer, descriptors, eventually, forget_peak, is_notice, messages, peak_kib, resident_kib,
+    wait_for_descriptors, wait_until_at_rest,
+};
+
+/// How long a hostile client waits for the server to take more.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a server may keep the sockets of those who have left: it gives a client 2 s to close its side, and 10 s to take
+/// what is written to it.
+const ALL_GONE: Duration = Duration::from_secs(8);
+
+/// How long a server may take to stop while nobody has anything to get: it gives those who have 5 s.
+const SHUTDOWN: Duration = Duration::from_secs(4);
+
+/// Exchanges of the two who chat during an attack that goes on as long as they do.
+const EXCHANGES: usize = 30;
+
+/// A server under attack, and two who want nothing but to chat.
+struct Siege {
+    server: TestServer,
+    pair: Pair,
+    descriptors: usize,
+    before_kib: u64,
+    /// One siege at a time: what it does to the time of others is measured.
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// What an attacker knows.
+struct Besieged<'s> {
+    server: &'s TestServer,
+    is_over: &'s AtomicBool,
+}
+
+impl Besieged<'_> {
+    /// Whether an attack has gone on for long enough: for so many exchanges.
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+}
+
+impl Siege {
+    #[track_caller]
+    fn start() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        raise_descriptor_limit();
+        let server = TestServer::start();
+        let pair = Pair::login(&server);
+        let descriptors = descriptors(&server);
+        forget_peak(&server);
+        let before_kib = resident_kib(&server);
+        Siege { server, pair, descriptors, before_kib, _alone: alone }
+    }
+
+    /// Lets the two chat during the attack, while it holds what it gives back, and when that is gone. The server may take so
+    /// much memory more for a moment, and no descriptor for longer than the attack holds its other end.
+    #[track_caller]
+    fn withstand<H: Send>(mut self, growth_kib: u64, attack: impl FnOnce(&Besieged) -> H + Send) -> TestServer {
+        let is_over = AtomicBool::new(false);
+        let held = thread::scope(|scope| {
+            // If the two fail, the attack ends too.
+            let over = SetAtLast(&is_over);
+            let besieged = Besieged { server: &self.server, is_over: &is_over };
+            let attack = scope.spawn(move || attack(&besieged));
+            self.pair.chat_until(|exchanges| {
+                over.set_if(exchanges >= EXCHANGES);
+                attack.is_finished()
+            });
+            attack.join().expect("an attack fails in words")
+        });
+        self.pair.chat(EXCHANGES / 3);
+        self.check_memory(growth_kib);
+        drop(held);
+        let start = Instant::now();
+        wait_for_descriptors(&self.server, self.descriptors);
+        assert!(start.elapsed() < ALL_GONE, "the sockets came back after {:?}", start.elapsed());
+        wait_until_at_rest(&self.server);
+        self.pair.chat(EXCHANGES / 3);
+        self.check_memory(growth_kib);
+        assert!(!self.server.log().contains("ERROR"), "{}", self.server.log());
+        self.server
+    }
+
+    #[track_caller]
+    fn check_memory(&self, growth_kib: u64) {
+        let (before_kib, peak_kib) = (self.before_kib, peak_kib(&self.server));
+        println!("{before_kib} KiB of memory before the attack, {peak_kib} KiB at most");
+        assert!(peak_kib < before_kib + growth_kib, "{peak_kib} KiB, {before_kib} KiB before the attack");
+    }
+}
+
+/// A flag that is set when this is dropped.
+struct SetAtLast<'f>(&'f AtomicBool);
+
+impl SetAtLast<'_> {
+    fn set_if(&self, is_so: bool) {
+        self.0.fetch_or(is_so, Ordering::Relaxed);
+    }
+}
+
+impl Drop for SetAtLast<'_> {
+    fn drop(&mut self) {
+        self.set_if(true);
+    }
+}
+
+// Crowds
+
+#[test]
+fn a_crowd_that_says_nothing_or_one_byte_at_a_time_costs_little() {
+    Siege::start().withstand(24 * 1024, |besieged| {
+        let server = besieged.server;
+        let mut silent = Vec::from_iter((0..500).map(|_| connect(server)));
+        let mut slow = Vec::from_iter((0..500).map(|_| connect(server)));
+        // The names never end, and the lines of those who are logged in do not either.
+        slow.extend((0..100).map(|number| log_in(server, &format!("slow{number}"))));
+        for byte in b"someone-types: very slowly, if at" {
+            slow.iter_mut().for_each(|slow| slow.write_all(&[*byte]).unwrap());
+        }
+        silent.drain(..250).for_each(reset);
+        slow.drain(..250).for_each(reset);
+        (silent, slow)
+    });
+}
+
+#[test]
+fn crowds_that_only_come_and_go_keep_nobody_waiting() {
+    Siege::start().withstand(16 * 1024, |besieged| {
+        thread::scope(|scope| {
+            for leave in [reset, drop] {
+                scope.spawn(move || come_and_go(besieged, leave));
+            }
+        });
+    });
+}
+
+fn come_and_go(besieged: &Besieged, leave: fn(TcpStream)) {
+    while !besieged.is_over() {
+        let crowd = Vec::from_iter((0..100).map(|_| connect(besieged.server)));
+        crowd.into_iter().for_each(leave);
+    }
+}
+
+// Bytes without end
+
+#[test]
+fn blank_lines_without_end_before_the_login_keep_nobody_waiting() {
+    check_flood(b"", b"\n");
+}
+
+#[test]
+fn bad_names_without_end_keep_nobody_waiting() {
+    check_flood(b"", b"-\n");
+}
+
+#[test]
+fn blank_lines_without_end_keep_nobody_waiting() {
+    check_flood(b"alice\n", b"\n");
+}
+
+#[test]
+fn a_line_without_end_keeps_nobody_waiting() {
+    check_flood(b"alice\n", b"x");
+}
+
+/// Sends something again and again, as fast as the server takes it; reads the answers as fast as they come.
+#[track_caller]
+fn check_flood(first: &[u8], again: &[u8]) {
+    Siege::start().withstand(4 * 1024, |besieged| {
+        let flood = connect(besieged.server);
+        (&flood).write_all(first).unwrap();
+        let again = again.repeat(100_000);
+        thread::scope(|scope| {
+            scope.spawn(|| io::copy(&mut &flood, &mut io::sink()));
+            while !besieged.is_over() {
+                (&flood).write_all(&again).unwrap();
+            }
+            flood.shutdown(Shutdown::Both).unwrap();
+        });
+        reset(flood);
+    });
+}
+
+#[test]
+fn who_sends_without_end_does_not_hold_up_the_shutdown() {
+    let mut server = TestServer::with_config("[limits]\nmailbox_max = 0\n");
+    let floods: [(&[u8], &[u8]); 3] = [(b"", b"\n"), (b"alice\n", b"bob: hi\n"), (b"carol\n", b"x")];
+    let streams = floods.map(|_| connect(&server));
+    thread::scope(|scope| {
+        for (stream, (first, again)) in streams.iter().zip(floods) {
+            scope.spawn(move || send_until_closed(stream, first, again));
+        }
+        eventually("the floods are under way", || server.sqlite("select count(*) > 1000 from history") == "1");
+        let start = Instant::now();
+        assert_eq!(server.terminate().code(), Some(0), "{}", server.log());
+        assert!(start.elapsed() < SHUTDOWN, "it took {:?}", start.elapsed());
+    });
+}
+
+fn send_until_closed(mut stream: &TcpStream, first: &[u8], again: &[u8]) {
+    let again = again.repeat(10_000);
+    let mut sent = stream.write_all(first);
+    while sent.is_ok() {
+        sent = stream.write_all(&again);
+    }
+}
+
+#[test]
+fn a_hundred_megabytes_without_a_newline_are_one_error() {
+    let server = Siege::start().withstand(2 * 1024, |&Besieged { server, .. }| {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut nameless = TestClient::connect(server);
+                send_megabytes(&mut nameless, 100);
+                nameless.expect_error("too_long");
+                nameless.log_in("nameless");
+                nameless.expect_nothing();
+            });
+            let mut alice = TestClient::login(server, "alice");
+            alice.send_bytes(b"alice: ");
+            send_megabytes(&mut alice, 100);
+            alice.expect_error("too_long");
+            alice.expect_nothing();
+        });
+    });
+    assert_eq!(server.sqlite("select count(*) from history where sender not in ('carol', 'dave')"), "0");
+}
+
+/// Sends so many megabytes, and only then a newline.
+#[track_caller]
+fn send_megabytes(client: &mut TestClient, megabytes: usize) {
+    let megabyte = vec![b'x'; 1_000_000];
+    for _ in 0..megabytes {
+        client.send_bytes(&megabyte);
+    }
+    client.send_bytes(b"\n");
+}
+
+#[test]
+fn noise_is_answered_in_clean_lines() {
+    let seed = fastrand::u64(0..1_000_000);
+    println!("the noise is that of seed {seed}");
+    Siege::start().withstand(4 * 1024, |&Besieged { server, .. }| {
+        thread::scope(|scope| {
+            for number in 0..4 {
+                let rng = Rng::with_seed(seed + number);
+                // Two of them are logged in, where a line may be anything.
+                let noisy = if number < 2 { connect(server) } else { log_in(server, &format!("noisy{number}")) };
+                scope.spawn(|| check_answers_to_noise(noisy, rng));
+            }
+        });
+    });
+}
+
+/// Makes noise, and looks at every line that is said about it.
+#[track_caller]
+fn check_answers_to_noise(stream: TcpStream, mut rng: Rng) {
+    let mut writing = stream.try_clone().unwrap();
+    let writer = thread::spawn(move || {
+        let mut noise = vec![0; 100_000];
+        // The first byte makes it plain lines.
+        let mut written = writing.write_all(b"?");
+        for _ in 0..40 {
+            rng.fill(&mut noise);
+            written = written.and_then(|()| writing.write_all(&noise));
+        }
+        written.and_then(|()| writing.shutdown(Shutdown::Write)).expect("it takes all of it");
+    });
+    let mut answers = 0;
+    for line in BufReader::new(stream).lines() {
+        let line = line.expect("lines in UTF-8, and an orderly end");
+        // Among all that noise there may be a name, and even a message.
+        assert!(["! ", "* ", "from "].iter().any(|start| line.starts_with(start)), "noise was answered `{line}`");
+        assert_printable(&line);
+        answers += 1;
+    }
+    writer.join().unwrap();
+    assert!(answers > 1000, "only {answers} answers");
+}
+
+#[test]
+fn nul_bytes_and_escape_sequences_reach_no_terminal_and_no_log() {
+    let server = TestServer::start();
+    let mut bob = TestClient::login(&server, "bob");
+    let mut alice = TestClient::connect(&server);
+    let traps = [
+        "\u{1b}[2J",
+        "\u{1b}]0;owned\u{7}",
+        "\u{9b}31m",
+        "\u{90}q\u{9c}",
+        "\u{8}\u{8}",
+        "\u{7f}",
+        "\u{0}",
+        "a\rb\u{1b}",
+    ];
+    for trap in traps {
+        alice.send(&format!("name-{trap}"));
+        assert_printable(&alice.next_message());
+    }
+    alice.log_in("alice");
+    for trap in traps {
+        for line in [
+            format!("bob: before {trap} after"),
+            format!("bob{trap}: text"),
+            format!("bob,{trap}: text"),
+            trap.to_owned(),
+            format!("{trap}: text"),
+            format!("/ping {trap}"),
+            format!("/{trap}"),
+            format!("/who {trap}"),
+            format!("/history {trap}"),
+            format!("/history bob {trap}"),
+            format!("/quit {trap}"),
+        ] {
+            alice.send(&line);
+        }
+    }
+    alice.send("/history 1000\n/who");
+    alice.ping().iter().for_each(|line| assert_printable(line));
+    let read = bob.ping();
+    assert_eq!(messages(&read).len(), traps.len(), "one line in eleven is a message: {read:?}");
+    read.iter().for_each(|line| assert_printable(line));
+    assert_printable(&server.sqlite("select text from history").replace('\n', " "));
+    assert_printable(&server.log().replace('\n', " "));
+}
+
+/// Checks that there is nothing in it that a terminal would obey.
+#[track_caller]
+fn assert_printable(line: &str) {
+    assert!(!line.chars().any(char::is_control), "{line:?} holds a control character");
+}
+
+// Requests
+
+#[test]
+fn thousands_of_destinations_in_a_line_are_refused_and_nobody_is_made_up() {
+    let server = Siege::start().withstand(4 * 1024, |&Besieged { server, .. }| {
+        let mut alice = TestClient::login(server, "alice");
+        let names = |count| Vec::from_iter((0..count).map(|number| format!("n{number}"))).join(",");
+        let many_names = format!("{}: hi\n", names(1500));
+        let many_commas = format!("{}: hi\n", ",".repeat(8000));
+        let many_rooms = format!("{}: hi\n", "#x,".repeat(2000));
+        for _ in 0..100 {
+            for (line, code) in [(&many_names, "bad_request"), (&many_commas, "bad_name"), (&many_rooms, "bad_name")] {
+                alice.send_bytes(line.as_bytes());
+                alice.expect_error(code);
+            }
+        }
+        // One name is one destination, however often it is named.
+        alice.send(&format!("{}alice: once", "alice, ".repeat(1000)));
+        alice.expect("from alice: once");
+        alice.expect_nothing();
+        alice
+    });
+    assert_eq!(server.sqlite("select count(*) from history where sender = 'alice'"), "1");
+    assert_eq!(server.sqlite("select count(*) from waiting where recipient not in ('carol', 'dave')"), "0");
+}
+
+#[test]
+fn endless_questions_whose_answers_nobody_reads_cost_an_outbox_each() {
+    let siege = Siege::start();
+    let crowd = Vec::from_iter((0..200).map(|number| log_in(&siege.server, &format!("{}{number}", "x".repeat(28)))));
+    siege.withstand(24 * 1024, |&Besieged { server, .. }| {
+        let hogs = thread::scope(|scope| {
+            let hogs = Vec::from_iter((0..8).map(|number| scope.spawn(move || ask_without_end(server, number))));
+            Vec::from_iter(hogs.into_iter().map(|hog| hog.join().unwrap()))
+        });
+        (hogs, crowd)
+    });
+}
+
+/// Asks for large answers until the server takes no more questions.
+#[track_caller]
+fn ask_without_end(server: &TestServer, number: usize) -> TcpStream {
+    let name = format!("hog{number}");
+    let mut hog = log_in(server, &name);
+    let line = format!("{name}: {}\n", "x".repeat(1000));
+    hog.write_all(line.repeat(300).as_bytes()).unwrap();
+    hog.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    loop {
+        match hog.write(&b"/history 1000\n/who\n/help\n".repeat(100)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return hog,
+            Err(error) => panic!("the server closed {name}: {error}"),
+        }
+    }
+}
+
+// Connections that break
+
+#[test]
+fn connections_may_break_at_any_stage() {
+    let stages: [&[u8]; 13] = [
+        b"",
+        b"\x16\x03\x01",
+        b"{\"type\":",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"G",
+        b"mallo",
+        b"mallory",
+        b"mallory\n",
+        b"mallory\nmallory: to my",
+        b"mallory\nmallory: to myself\n/history\n/ping\n",
+        b"mallory\n/quit\nand on",
+        b"mallory\n\xff\xfb",
+        b"\0\0\0",
+    ];
+    Siege::start().withstand(4 * 1024, |&Besieged { server, .. }| {
+        for stage in stages {
+            for end in [Broken::Reset, Broken::Closed, Broken::Half, Broken::Urgent, Broken::UrgentReset] {
+                for _ in 0..10 {
+                    let mut stream = connect(server);
+                    stream.write_all(stage).unwrap();
+                    end.bring(stream);
+                }
+            }
+        }
+    });
+}
+
+/// How a connection breaks.
+#[derive(Clone, Copy)]
+enum Broken {
+    Reset,
+    Closed,
+    /// Only the input ends; all that is said is read.
+    Half,
+    /// A byte out of band, which is in no line, then the same.
+    Urgent,
+    UrgentReset,
+}
+
+impl Broken {
+    #[track_caller]
+    fn bring(self, mut stream: TcpStream) {
+        match self {
+            Broken::Reset => reset(stream),
+            Broken::Closed => drop(stream),
+            Broken::Half => {
+                stream.shutdown(Shutdown::Write).unwrap();
+                stream.read_to_end(&mut Vec::new()).unwrap();
+            }
+            Broken::Urgent => {
+                send(&stream, b"!", SendFlags::OOB).unwrap();
+                Broken::Half.bring(stream);
+            }
+            Broken::UrgentReset => {
+                send(&stream, b"!", SendFlags::OOB).unwrap();
+                reset(stream);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_byte_out_of_band_is_in_no_line_and_keeps_nobody_awake() {
+    Siege::start().withstand(1024, |&Besieged { server, .. }| {
+        let mut alice = log_in(server, "alice");
+        send(&alice, b"!", SendFlags::OOB).unwrap();
+        // Nobody fetches it, and while it lies there the server has nothing to do.
+        let mut bob = TestClient::login(server, "bob");
+        bob.send("alice: hi");
+        bob.ping();
+        let mut line = String::new();
+        BufReader::new(&alice).read_line(&mut line).unwrap();
+        assert_eq!(line, "from bob: hi\n");
+        alice.write_all(b"bob: and ").unwrap();
+        send(&alice, b"!", SendFlags::OOB).unwrap();
+        alice.write_all(b"hi\n").unwrap();
+        bob.expect("from alice: and hi");
+        (alice, bob)
+    });
+}
+
+// Raw sockets
+
+#[track_caller]
+fn connect(server: &TestServer) -> TcpStream {
+    let stream = TcpStream::connect(server.address()).expect("the server listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
+    stream
+}
+
+/// Connects, logs in, and reads the greeting and not a byte more.
+#[track_caller]
+fn log_in(server: &TestServer, name: &str) -> TcpStream {
+    let mut stream = connect(server);
+    stream.write_all(format!("{name}\n").as_bytes()).unwrap();
+    let mut greeting = Vec::new();
+    while greeting.last() != Some(&b'\n') {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        greeting.extend(byte);
+    }
+    let greeting = String::from_utf8(greeting).unwrap();
+    assert!(is_notice(&greeting), "{name} was to be greeted, and read `{greeting}`");
+    stream
+}
+
+fn reset(stream: TcpStream) {
+    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a linger time of zero");
+}
+
+/// A crowd takes more descriptors than a process has at first on many systems.
+fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the limit may be raised");
+}

@@ -1,0 +1,349 @@
+//! The limits of `[limits]`, from outside: each says its own name when it refuses, closes only whom it must, disturbs nobody
+//! who is here, and frees the place when somebody leaves. Owns those; `mailbox_max` is the matter of `keep.rs`, and what
+//! dead connections cost that of `cable.rs`.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{Pair, TestClient, TestServer, eventually, flood, is_notice, messages};
+
+fn server_with(limits: &str) -> TestServer {
+    TestServer::with_config(&format!("[limits]\n{limits}\n"))
+}
+
+// Connections
+
+#[test]
+fn a_full_server_says_so_and_has_room_again_when_somebody_leaves() {
+    let server = server_with("connections_max = 3");
+    let mut pair = Pair::login(&server);
+    let third = TestClient::connect(&server);
+    for _ in 0..3 {
+        check_too_many(TestClient::connect(&server), "3 connections are open (connections_max)");
+        pair.exchange();
+    }
+    drop(third);
+    // Logged in or not, it held a place.
+    let mut alice = login_once_there_is_room(&server, "alice");
+    check_too_many(TestClient::connect(&server), "(connections_max)");
+    alice.expect_nothing();
+    alice.quit();
+    login_once_there_is_room(&server, "bob").expect_nothing();
+    pair.exchange();
+}
+
+#[test]
+fn a_crowd_at_the_door_of_a_full_server_disturbs_nobody() {
+    let server = server_with("connections_max = 2");
+    let mut pair = Pair::login(&server);
+    thread::scope(|scope| {
+        let crowd = scope.spawn(|| {
+            for _ in 0..10 {
+                let crowd = Vec::from_iter((0..100).map(|_| TestClient::connect(&server)));
+                for turned_away in crowd {
+                    // In a flood, not everybody is told.
+                    let words = String::from_utf8(turned_away.read_to_end()).unwrap();
+                    assert!(words.is_empty() || words.starts_with("! too_many_connections: "), "{words}");
+                }
+            }
+        });
+        pair.chat_until(|exchanges| exchanges >= 20 && crowd.is_finished());
+    });
+    drop(pair);
+    login_once_there_is_room(&server, "alice").expect_nothing();
+}
+
+/// Each address of the loopback network is a host of its own, as far as the server knows.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_address_has_so_many_places_and_no_more() {
+    let server = server_with("connections_per_address_max = 2");
+    let mut pair = Pair::login(&server);
+    check_too_many(TestClient::connect(&server), "2 connections from 127.0.0.1 are open (connections_per_address_max)");
+
+    let mut others =
+        Vec::from_iter((0..2).map(|_| TestClient::over(connect_from(Ipv4Addr::new(127, 0, 0, 2), &server))));
+    for (number, other) in others.iter_mut().enumerate() {
+        other.log_in(&format!("other{number}"));
+    }
+    check_too_many(
+        TestClient::over(connect_from(Ipv4Addr::new(127, 0, 0, 2), &server)),
+        "2 connections from 127.0.0.2 are open (connections_per_address_max)",
+    );
+    pair.exchange();
+    drop(pair);
+    login_once_there_is_room(&server, "alice").expect_nothing();
+    for mut other in others {
+        other.expect_nothing();
+    }
+}
+
+/// Checks that it is told this, and closed.
+#[track_caller]
+fn check_too_many(mut turned_away: TestClient, why: &str) {
+    // Whatever it says is not looked at.
+    turned_away.try_send_bytes(b"mallory\n").unwrap();
+    let error = turned_away.expect_error("too_many_connections");
+    assert!(error.contains(why), "{error}");
+    assert!(turned_away.expect_closed().is_empty(), "that was not all");
+}
+
+/// The server notices in its own time that somebody has left.
+#[track_caller]
+fn login_once_there_is_room(server: &TestServer, name: &str) -> TestClient {
+    let mut came_in = None;
+    eventually("there is room", || {
+        let mut client = TestClient::connect(server);
+        client.try_send_bytes(format!("{name}\n").as_bytes()).unwrap();
+        came_in = client.next_line().is_some_and(|line| is_notice(&line)).then_some(client);
+        came_in.is_some()
+    });
+    came_in.expect("it came true")
+}
+
+#[cfg(target_os = "linux")]
+fn connect_from(address: Ipv4Addr, server: &TestServer) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+    use std::net::{SocketAddr, SocketAddrV4};
+
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&socket, &SocketAddr::from(SocketAddrV4::new(address, 0))).expect("all of 127.0.0.0/8 is this host");
+    connect(&socket, &server.address()).expect("the server listens");
+    TcpStream::from(socket)
+}
+
+// Logging in
+
+/// The limit that the next tests set.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What one may send for ever without logging in.
+const NO_LOGINS: [&[u8]; 4] = [b"", b"x", b" \n\n", b"?\n"];
+
+#[test]
+fn who_does_not_log_in_in_time_is_told_and_closed() {
+    let server = server_with("login_timeout_s = 2");
+    let mut pair = Pair::login(&server);
+    thread::scope(|scope| {
+        for bytes in NO_LOGINS {
+            let server = &server;
+            scope.spawn(move || check_timed_out(server, bytes));
+        }
+        // Who is here may be silent as long as they like.
+        thread::sleep(LOGIN_TIMEOUT * 3 / 2);
+        pair.exchange();
+    });
+}
+
+/// Sends this again and again until the server closes the connection.
+#[track_caller]
+fn check_timed_out(server: &TestServer, bytes: &[u8]) {
+    let start = Instant::now();
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let mut said = Vec::new();
+    loop {
+        // At the end it is closed already.
+        let _ = stream.write_all(bytes);
+        match stream.read_to_end(&mut said) {
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+        assert!(start.elapsed() < 10 * LOGIN_TIMEOUT, "who sends {} is never closed", bytes.escape_ascii());
+    }
+    let said = String::from_utf8(said).unwrap();
+    let last = said.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("! login_timeout: ") && last.contains("(login_timeout_s)"),
+        "who sent {} was told `{last}`",
+        bytes.escape_ascii()
+    );
+    assert!(start.elapsed() >= LOGIN_TIMEOUT, "closed after {:?}", start.elapsed());
+}
+
+#[test]
+fn without_a_timeout_one_may_take_any_time_to_log_in() {
+    let server = server_with("login_timeout_s = 0");
+    let mut slow = TestClient::connect(&server);
+    slow.send_bytes(b"al");
+    thread::sleep(LOGIN_TIMEOUT * 3 / 2);
+    slow.send_bytes(b"ice\n");
+    slow.expect_notice("alice");
+}
+
+// Names
+
+#[test]
+fn a_line_to_too_many_names_is_refused_as_a_whole_and_the_connection_goes_on() {
+    let server = server_with("destinations_max = 3");
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    for line in ["alice, bob, carol, dave: hi", "a, b, c, d, e, f, alice, bob: hi"] {
+        alice.send(line);
+        let error = alice.expect_error("bad_request");
+        assert!(error.contains("3 names (destinations_max)") && error.ends_with("not sent"), "{error}");
+    }
+    alice.send("bob, carol, BOB, dave, bob, carol: three, however often they are named");
+    bob.expect("from alice: three, however often they are named");
+    alice.expect_nothing();
+    bob.expect_nothing();
+    assert_eq!(server.sqlite("select recipients from history"), "bob,carol,dave");
+}
+
+#[test]
+fn a_line_may_go_to_256_names_unless_told_otherwise() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send(&format!("{}: hi", names(257)));
+    assert!(alice.expect_error("bad_request").contains("256 names (destinations_max)"));
+    alice.send(&format!("{}: hi", names(256)));
+    alice.expect_nothing();
+    assert_eq!(server.sqlite("select count(*) from waiting"), "256");
+}
+
+#[test]
+fn without_a_limit_a_line_may_go_to_as_many_as_it_holds() {
+    let server = server_with("destinations_max = 0");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send(&format!("{}: hi", names(1500)));
+    alice.expect_nothing();
+    assert_eq!(server.sqlite("select count(*) from waiting"), "1500");
+}
+
+fn names(count: usize) -> String {
+    Vec::from_iter((0..count).map(|number| format!("n{number}"))).join(",")
+}
+
+#[test]
+fn names_that_nobody_uses_are_limited_and_others_are_not() {
+    let mut server = server_with("unknown_names_max = 3");
+    let mut alice = TestClient::login(&server, "alice");
+    TestClient::login(&server, "known").quit();
+    server.wait_until_gone("known");
+    alice.send("n1: hi\nn2, n3: hi");
+    alice.expect_nothing();
+    for line in ["n4: hi", "known, n4, alice: hi", "n1, n4: hi"] {
+        alice.send(line);
+        let error = alice.expect_error("mailbox_full");
+        assert!(error.contains("unknown_names_max is 3") && error.contains("n4"), "{error}");
+    }
+    // Those who wait already may get more, and those who have been here count for nothing.
+    alice.send("n1, n2, n3, known, alice: more");
+    alice.expect("from alice: more");
+    alice.expect_nothing();
+    assert_eq!(server.sqlite("select count(*) from waiting where recipient = 'n4'"), "0");
+
+    // It is as true after a restart, and until one of them comes.
+    alice.quit();
+    server.restart();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("n4: hi");
+    alice.expect_error("mailbox_full");
+    assert_eq!(messages(&TestClient::login(&server, "n2").ping()), ["from alice: hi", "from alice: more"]);
+    alice.send("n4: hi\nn5: hi");
+    assert!(alice.expect_error("mailbox_full").contains("n5"));
+    alice.expect_nothing();
+}
+
+// Rates
+
+#[test]
+fn a_rate_slows_the_fast_down_and_refuses_nothing() {
+    let (per_s, count) = (200, 500);
+    let server = server_with(&format!("messages_per_s = {per_s}"));
+    let mut bob = TestClient::login(&server, "bob");
+    let mut alice = TestClient::login(&server, "alice");
+    let start = Instant::now();
+    alice.send_bytes(&flood("bob", 0..count, 10));
+    assert_eq!(bob.read_flood("alice", count - 1), Vec::from_iter(0..count));
+    // A second's worth goes at once.
+    let at_least = Duration::from_secs(1) * (count as u32 - per_s) / per_s;
+    assert!(start.elapsed() >= at_least, "{count} messages in {:?}, at {per_s} a second", start.elapsed());
+    alice.expect_nothing();
+    bob.expect_nothing();
+}
+
+#[test]
+fn who_is_slowed_down_slows_nobody_else_down() {
+    let server = server_with("messages_per_s = 20");
+    let mut carol = TestClient::login(&server, "carol");
+    let fast = TcpStream::connect(server.address()).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| send_without_end(&fast, "fast"));
+        eventually("the flood is under way", || server.sqlite("select count(*) > 20 from history") == "1");
+        // It has lines for hours.
+        for number in 0..10 {
+            carol.send(&format!("carol: {number}"));
+            carol.expect(&format!("from carol: {number}"));
+        }
+        fast.shutdown(Shutdown::Both).unwrap();
+    });
+}
+
+// Fairness
+
+/// How often two ask and answer during the floods.
+const EXCHANGES: usize = 15;
+
+#[test]
+fn one_flood_does_not_starve_another_sender() {
+    check_fairness(1);
+}
+
+#[test]
+fn fifty_floods_do_not_starve_another_sender() {
+    check_fairness(50);
+}
+
+/// Lines that each of two may wait for, when many send without end: some turns of them. A round of fifty floods in which each
+/// has what one connection may have in the server's hands is 51,200.
+const GAP_MAX: usize = 25_000;
+
+/// Two chat while others send without end. What counts is not the time, but how many lines went before theirs.
+#[track_caller]
+fn check_fairness(floods: usize) {
+    let server = TestServer::with_config("durability = \"crash\"\n[limits]\nmailbox_max = 0\n");
+    let mut pair = Pair::login(&server);
+    let calm: usize = server.sqlite("select max(seq) from history").parse().unwrap();
+    let streams = Vec::from_iter((0..floods).map(|_| TcpStream::connect(server.address()).unwrap()));
+    thread::scope(|scope| {
+        for (number, stream) in streams.iter().enumerate() {
+            scope.spawn(move || send_without_end(stream, &format!("flood{number}")));
+        }
+        let under_way = format!("select count(distinct sender) > {} from history where seq > {calm}", floods / 2);
+        eventually("the floods are under way", || server.sqlite(&under_way) == "1");
+        for _ in 0..EXCHANGES {
+            pair.exchange();
+        }
+        for stream in &streams {
+            stream.shutdown(Shutdown::Both).unwrap();
+        }
+    });
+    let gap = median_gap(&server);
+    println!("the median line of the two had {gap} lines of {floods} floods before it");
+    assert!(gap < GAP_MAX, "the median line of the two had {gap} lines of others before it");
+}
+
+/// Sends until the connection is shut down.
+fn send_without_end(mut stream: &TcpStream, name: &str) {
+    let mut sent = stream.write_all(format!("{name}\n").as_bytes());
+    let lines = flood("sink", 0..2000, 20);
+    while sent.is_ok() {
+        sent = stream.write_all(&lines);
+    }
+}
+
+/// How many lines there are between two lines of the pair in the log.
+fn median_gap(server: &TestServer) -> usize {
+    let seqs = "select seq from history where sender in ('carol', 'dave') order by seq desc limit ";
+    let seqs = server.sqlite(&format!("{seqs}{}", 2 * EXCHANGES));
+    let seqs = Vec::from_iter(seqs.lines().map(|seq| seq.parse::<usize>().unwrap()));
+    let mut gaps = Vec::from_iter(seqs.windows(2).map(|pair| pair[0] - pair[1]));
+    gaps.sort();
+    gaps[gaps.len() / 2]
+}

@@ -1,0 +1,173 @@
+//! Connections to a server that may die at any time, and where to find the one that lives. Owns sockets; a connection that
+//! ends is no failure here, and one that stands still is.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
+
+/// How long a client waits before it looks at something else.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How long the server may take nothing, or answer nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the server is at present, and what its clients are to do.
+pub(crate) struct Reach {
+    /// Which life of the server, and where it listens; none while it is dead.
+    server: Mutex<Option<(u32, SocketAddr)>>,
+    is_writing_over: AtomicBool,
+    is_reading_over: AtomicBool,
+}
+
+impl Reach {
+    pub(crate) fn new() -> Self {
+        let (is_writing_over, is_reading_over) = Default::default();
+        Reach { server: Mutex::new(None), is_writing_over, is_reading_over }
+    }
+
+    /// A new life begins.
+    pub(crate) fn open(&self, life: u32, address: SocketAddr) {
+        *self.server.lock().unwrap() = Some((life, address));
+    }
+
+    /// It has ended.
+    pub(crate) fn close(&self) {
+        *self.server.lock().unwrap() = None;
+    }
+
+    pub(crate) fn end_writing(&self) {
+        self.is_writing_over.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_reading(&self) {
+        self.is_reading_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether senders are to stop, once everything of theirs has its pong.
+    pub(crate) fn is_writing_over(&self) -> bool {
+        self.is_writing_over.load(Ordering::Relaxed)
+    }
+
+    /// Whether everybody is to stop.
+    pub(crate) fn is_reading_over(&self) -> bool {
+        self.is_reading_over.load(Ordering::Relaxed)
+    }
+
+    /// Ends everything when it is dropped.
+    pub(crate) fn over_at_last(&self) -> impl Drop {
+        OverAtLast(self)
+    }
+
+    /// Logs in as soon as there is a server that greets; none when everything is over. With a number, the system holds
+    /// about so many bytes that are not read.
+    pub(crate) fn log_in(&self, name: &str, held_bytes: Option<usize>) -> Option<(u32, Connection)> {
+        while !self.is_reading_over() {
+            let before = *self.server.lock().unwrap();
+            if let Some((life, address)) = before
+                && let Ok(connection) = Connection::log_in(name, address, held_bytes)
+                // A port may be taken over by the next server.
+                && *self.server.lock().unwrap() == before
+            {
+                return Some((life, connection));
+            }
+            std::thread::sleep(TICK / 5);
+        }
+        None
+    }
+}
+
+struct OverAtLast<'r>(&'r Reach);
+
+impl Drop for OverAtLast<'_> {
+    fn drop(&mut self) {
+        self.0.end_writing();
+        self.0.end_reading();
+    }
+}
+
+/// A connection that is logged in.
+pub(crate) struct Connection {
+    input: BufReader<TcpStream>,
+    /// A line of which not all has come yet.
+    unfinished: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects, logs in, and reads the greeting.
+    pub(crate) fn log_in(name: &str, address: SocketAddr, held_bytes: Option<usize>) -> io::Result<Self> {
+        let stream = open(address, held_bytes)?;
+        let mut connection = Connection { input: BufReader::new(stream), unfinished: Vec::new() };
+        connection.write(format!("{name}\n").as_bytes())?;
+        let greeting = connection.next_line()?;
+        assert!(greeting.starts_with(&format!("* hello {name}")), "{name} was greeted with `{greeting}`");
+        Ok(connection)
+    }
+
+    /// Writes all of it.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.input.get_mut().write_all(bytes);
+        assert!(!is_timeout(&written), "the server takes nothing any more");
+        written
+    }
+
+    /// The next line, without its end. An error: the connection has ended, and an unfinished line is none.
+    pub(crate) fn next_line(&mut self) -> io::Result<String> {
+        let start = Instant::now();
+        loop {
+            if let Some(line) = self.line_within_a_tick()? {
+                return Ok(line);
+            }
+            assert!(start.elapsed() < PATIENCE, "the server says nothing any more");
+        }
+    }
+
+    /// The next line, if it comes soon.
+    pub(crate) fn line_within_a_tick(&mut self) -> io::Result<Option<String>> {
+        let read = self.input.read_until(b'\n', &mut self.unfinished);
+        if is_timeout(&read) {
+            return Ok(None);
+        }
+        read?;
+        if self.unfinished.pop() != Some(b'\n') {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Some(String::from_utf8(std::mem::take(&mut self.unfinished)).expect("lines are UTF-8")))
+    }
+
+    /// Says that nothing more comes; the server writes what it has, and closes.
+    pub(crate) fn end_input(&self) {
+        // It may have ended already.
+        let _ = self.input.get_ref().shutdown(Shutdown::Write);
+    }
+
+    /// Breaks off: the server reads a reset, and what was not read is gone.
+    pub(crate) fn break_off(self) {
+        sockopt::set_socket_linger(self.input.get_ref(), Some(Duration::ZERO)).expect("a linger time of zero");
+    }
+}
+
+fn open(address: SocketAddr, held_bytes: Option<usize>) -> io::Result<TcpStream> {
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::TCP))?;
+    if let Some(bytes) = held_bytes {
+        // Before it is connected: the window is agreed on then.
+        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+    }
+    connect(&socket, &address)?;
+    let stream = TcpStream::from(socket);
+    // With nobody listening there, a socket can meet itself.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(ErrorKind::ConnectionRefused.into());
+    }
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TICK))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn is_timeout<T>(result: &io::Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+}

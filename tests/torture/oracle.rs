@@ -1,0 +1,257 @@
+//! What must hold after the torture: the promises, held against what the senders sent, what the receivers read, and what the
+//! database holds. Owns the verdict; takes no part in the run.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::RECEIVERS;
+use super::receiver::{Visit, parse};
+use super::sender::{Attempt, Message, Plan};
+use super::support::TestServer;
+
+/// Bytes that were acknowledged for a receiver that broke off, and that it did not read: what its system held, and what its
+/// own buffer held.
+const UNREAD_BYTES_MAX: usize = 64 * 1024;
+
+/// All that is known at the end.
+pub(crate) struct Evidence {
+    plan: Plan,
+    attempts: Vec<Vec<Attempt>>,
+    /// By receiver.
+    visits: Vec<Vec<Visit>>,
+    crashes: Vec<Crash>,
+    log: Vec<Kept>,
+    /// By receiver: what the log holds for it.
+    feeds: Vec<Feed>,
+}
+
+/// A message in the log.
+struct Kept {
+    seq: usize,
+    message: Message,
+    text_bytes: usize,
+    recipients: String,
+}
+
+/// What was on disk when the server was dead.
+pub(crate) struct Crash {
+    life: u32,
+    /// The newest message.
+    newest: usize,
+    /// By receiver: the oldest message that was not delivered.
+    undelivered: Vec<Option<usize>>,
+}
+
+impl Crash {
+    /// Looks, while nobody else does.
+    pub(crate) fn look(server: &TestServer, life: u32) -> Self {
+        let mut sql = "select coalesce(max(seq), 0) from history;".to_owned();
+        for (name, ..) in RECEIVERS {
+            sql += &format!(
+                "select coalesce((select seq from waiting where recipient = '{name}' order by seq limit 1), 0);"
+            );
+        }
+        let rows = server.sqlite(&sql);
+        let mut seqs = rows.lines().map(|row| row.parse().expect("a seq"));
+        let newest = seqs.next().expect("the newest");
+        Crash { life, newest, undelivered: seqs.map(|seq| (seq > 0).then_some(seq)).collect() }
+    }
+}
+
+/// Everything in the log for one receiver, in order.
+#[derive(Default)]
+struct Feed {
+    seqs: Vec<usize>,
+    /// Where the line of each ends, counted from the first one's beginning.
+    ends: Vec<usize>,
+    places: HashMap<Message, usize>,
+}
+
+impl Feed {
+    fn push(&mut self, kept: &Kept) {
+        self.places.insert(kept.message, self.seqs.len());
+        self.seqs.push(kept.seq);
+        let line_bytes = "from : \n".len() + kept.message.sender.len() + kept.text_bytes;
+        self.ends.push(self.bytes_before(self.ends.len()) + line_bytes);
+    }
+
+    fn bytes_before(&self, place: usize) -> usize {
+        if place == 0 { 0 } else { self.ends[place - 1] }
+    }
+
+    fn bytes(&self, places: Range<usize>) -> usize {
+        if places.is_empty() { 0 } else { self.bytes_before(places.end) - self.bytes_before(places.start) }
+    }
+}
+
+impl Evidence {
+    pub(crate) fn new(
+        server: &TestServer,
+        plan: Plan,
+        attempts: Vec<Vec<Attempt>>,
+        visits: Vec<Vec<Visit>>,
+        crashes: Vec<Crash>,
+    ) -> Self {
+        assert_eq!(server.sqlite("pragma integrity_check"), "ok");
+        let log = read_log(server);
+        let mut feeds = Vec::from_iter(RECEIVERS.map(|_| Feed::default()));
+        for kept in &log {
+            for receiver in plan.recipients(kept.message) {
+                feeds[receiver].push(kept);
+            }
+        }
+        Evidence { plan, attempts, visits, crashes, log, feeds }
+    }
+
+    /// How much there was to lose.
+    pub(crate) fn summary(&self) -> String {
+        let attempts = self.attempts.iter().flatten();
+        let (connections, ponged) = attempts
+            .fold((0, 0), |(connections, ponged), attempt| (connections + 1, ponged + attempt.ponged - attempt.first));
+        let visits = self.visits.iter().flatten();
+        let (visited, read) = visits.fold((0, 0), |(visited, read), visit| (visited + 1, read + visit.read.len()));
+        format!(
+            "{} kills; {ponged} messages had their pong, over {connections} connections; the log holds {}; \
+             {} were to be delivered, {read} were read in {visited} visits",
+            self.crashes.len(),
+            self.log.len(),
+            self.feeds.iter().map(|feed| feed.seqs.len()).sum::<usize>(),
+        )
+    }
+
+    /// Whether every promise was kept.
+    #[track_caller]
+    pub(crate) fn check(&self) {
+        self.check_log();
+        self.check_attempts();
+        for (receiver, (name, _, connections)) in RECEIVERS.into_iter().enumerate() {
+            let visits = Vec::from_iter(self.visits[receiver].iter().map(|visit| self.seen(receiver, visit)));
+            if connections == 1 {
+                self.check_nothing_is_missing(receiver, visits.iter());
+            } else {
+                // What one of two connections took, the other need not get.
+                let mut visits = Vec::from_iter(&visits);
+                visits.sort_by_key(|seen| seen.places.start);
+                self.check_nothing_is_missing(receiver, visits.into_iter());
+            }
+            for crash in &self.crashes {
+                self.check_cursor(name, receiver, crash, &visits);
+            }
+        }
+    }
+
+    /// The log has no gap, and holds what was sent as it was sent.
+    fn check_log(&self) {
+        for (before, kept) in self.log.iter().enumerate() {
+            let Kept { seq, message, text_bytes, recipients } = kept;
+            assert_eq!(*seq, before + 1, "the log has a gap");
+            let expected = self.plan.recipients(*message);
+            let expected = Vec::from_iter(expected.into_iter().map(|receiver| self.plan.receivers[receiver])).join(",");
+            assert_eq!((recipients, *text_bytes), (&expected, self.plan.text_bytes(*message)), "{message:?}");
+        }
+    }
+
+    /// Of each connection of a sender, the log holds a beginning without gap or double, in the order sent, and at least what
+    /// had its pong.
+    fn check_attempts(&self) {
+        let mut kept: HashMap<(&str, u32), Vec<u32>> = HashMap::new();
+        for Kept { message, .. } in &self.log {
+            kept.entry((message.sender, message.attempt)).or_default().push(message.number);
+        }
+        for attempts in &self.attempts {
+            for (nth, Attempt { sender, first, ponged, sent }) in attempts.iter().enumerate() {
+                let numbers = kept.remove(&(*sender, nth as u32)).unwrap_or_default();
+                let wrong = numbers.iter().zip(*first..).find(|(number, expected)| *number != expected);
+                assert!(
+                    wrong.is_none(),
+                    "{sender} sent {first} to {sent}; the log holds, instead of what comes: {wrong:?}"
+                );
+                let end = *first + numbers.len() as u32;
+                assert!(
+                    end >= *ponged,
+                    "{sender} had a pong for what is before {ponged}; the log holds {first} to {end}"
+                );
+                assert!(end <= *sent, "{sender} sent {first} to {sent}; the log holds {first} to {end}");
+            }
+        }
+        assert!(kept.is_empty(), "the log holds what nobody sent: {:?}", kept.keys());
+    }
+
+    /// What a visit saw of the receiver's feed: a piece of it, in order, with no gap and no double.
+    fn seen(&self, receiver: usize, visit: &Visit) -> Seen {
+        let name = RECEIVERS[receiver].0;
+        let places = Vec::from_iter(visit.read.iter().map(|(message, text_bytes)| {
+            let place = self.feeds[receiver].places.get(message);
+            let place = *place.unwrap_or_else(|| panic!("{name} read {message:?}, which is not in the log for it"));
+            assert_eq!(*text_bytes, self.plan.text_bytes(*message), "{name} read {message:?} with another text");
+            place
+        }));
+        for pair in places.windows(2) {
+            assert_eq!(pair[1], pair[0] + 1, "{name} read messages of the log for it out of their order");
+        }
+        let start = places.first().copied().unwrap_or(0);
+        Seen { life: visit.life, places: start..start + places.len(), broke_off: visit.broke_off }
+    }
+
+    /// Each visit begins no later than where those before it came to, and the last one comes to the end.
+    fn check_nothing_is_missing<'v>(&self, receiver: usize, visits: impl Iterator<Item = &'v Seen>) {
+        let (name, feed) = (RECEIVERS[receiver].0, &self.feeds[receiver]);
+        let (mut next, mut broke_off) = (0, false);
+        for seen in visits {
+            if !seen.places.is_empty() {
+                let missing_bytes = feed.bytes(next..seen.places.start);
+                let allowed_bytes = if broke_off { UNREAD_BYTES_MAX } else { 0 };
+                assert!(
+                    missing_bytes <= allowed_bytes,
+                    "{name} had read up to {next} of the log for it, and was next sent {:?}",
+                    seen.places
+                );
+                next = next.max(seen.places.end);
+                broke_off = false;
+            }
+            broke_off |= seen.broke_off;
+        }
+        let missing_bytes = feed.bytes(next..feed.seqs.len());
+        let allowed_bytes = if broke_off { UNREAD_BYTES_MAX } else { 0 };
+        assert!(missing_bytes <= allowed_bytes, "{name} never read what is after {next} of {}", feed.seqs.len());
+    }
+
+    /// Nothing counted as delivered at a crash that nobody had taken by then, and all that was read was on disk.
+    fn check_cursor(&self, name: &str, receiver: usize, crash: &Crash, visits: &[Seen]) {
+        let feed = &self.feeds[receiver];
+        let until_then = visits.iter().filter(|seen| seen.life <= crash.life);
+        let taken = until_then.clone().map(|seen| seen.places.end).max().unwrap_or(0);
+        let is_delivered = |seq: usize| crash.undelivered[receiver].map_or(seq <= crash.newest, |first| seq < first);
+        let delivered = feed.seqs.partition_point(|seq| is_delivered(*seq));
+        let allowed_bytes = if until_then.clone().any(|seen| seen.broke_off) { UNREAD_BYTES_MAX } else { 0 };
+        assert!(
+            feed.bytes(taken..delivered) <= allowed_bytes,
+            "{delivered} messages counted as delivered to {name} at crash {}, which had taken {taken}",
+            crash.life
+        );
+        let on_disk = feed.seqs.partition_point(|seq| *seq <= crash.newest);
+        assert!(taken <= on_disk, "{name} had read {taken} messages at crash {}, {on_disk} were on disk", crash.life);
+    }
+}
+
+/// What one visit saw, as places in the receiver's feed.
+struct Seen {
+    life: u32,
+    places: Range<usize>,
+    broke_off: bool,
+}
+
+fn read_log(server: &TestServer) -> Vec<Kept> {
+    // The text begins with its numbers, which are shorter than this.
+    let rows =
+        server.sqlite("select seq, sender, recipients, length(text), substr(text, 1, 24) from history order by seq");
+    let kept = |row: &str| {
+        let mut columns = row.split('|');
+        let mut column = || columns.next().expect("five columns");
+        let (seq, sender, recipients) = (column(), column(), column().to_owned());
+        let text_bytes = column().parse().expect("a length");
+        let message = parse(sender, column());
+        Kept { seq: seq.parse().expect("a seq"), message, text_bytes, recipients }
+    };
+    rows.lines().map(kept).collect()
+}
