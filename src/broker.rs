@@ -8,17 +8,21 @@ mod outbox;
 mod simulation;
 mod waiting;
 
+use std::time::Duration;
+
 use async_channel::{Receiver, Sender};
 use smol::lock::SemaphoreGuardArc;
+use smol::{Timer, future};
 
 use self::chat::{Chat, Turn};
 pub(crate) use self::outbox::{Chunk, Mark, outbox};
 use self::waiting::Waiting;
 use crate::config::Limits;
-use crate::limits::{INBOX_EVENTS_MAX, TURN_REQUESTS_MAX};
+use crate::limits::{INBOX_EVENTS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, Seq, SessionId, Timestamp};
 use crate::protocol::{Protocol, Request};
-use crate::store::{Commit, Store, TurnOutcome};
+use crate::store::{Answer, Commit, Store, TurnOutcome};
+use crate::trouble::Trouble;
 
 /// What the broker is told. The order of the inbox is the order of the chat.
 #[derive(Debug)]
@@ -89,7 +93,16 @@ pub(crate) enum EndReason {
 pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS_MAX);
     let chat = Chat::new(limits, store.found);
-    (Handle { inbox: sender }, Broker { inbox, left: Waiting::default(), chat, store })
+    let broker = Broker {
+        inbox,
+        left: Waiting::default(),
+        chat,
+        store,
+        commits: Trouble::new("nothing is kept, whoever sends something is told", "what is sent is kept again"),
+        reads: Trouble::new("the log cannot be read, who is to get something of it waits", "the log can be read again"),
+        lookups: Trouble::new("peers cannot be looked up, who is named is refused", "peers can be looked up again"),
+    };
+    (Handle { inbox: sender }, broker)
 }
 
 /// A connection's end of the inbox. The broker ends when the last one is dropped.
@@ -113,6 +126,12 @@ pub(crate) struct Broker {
     left: Waiting,
     chat: Chat,
     store: Store,
+    /// Whether turns can be committed.
+    commits: Trouble,
+    /// Whether the log can be read.
+    reads: Trouble,
+    /// Whether peers can be looked up.
+    lookups: Trouble,
 }
 
 impl Broker {
@@ -141,7 +160,7 @@ impl Broker {
     async fn take_turn(&mut self, is_committed: bool) -> Option<Vec<Event>> {
         let mut events = Vec::new();
         if self.left.is_empty() && !is_committed && !self.chat.wants_pages() {
-            self.left.push(self.inbox.recv().await.ok()?);
+            self.wait().await?;
         }
         while self.left.len() < INBOX_EVENTS_MAX
             && let Ok(event) = self.inbox.try_recv()
@@ -154,6 +173,21 @@ impl Broker {
         Some(events)
     }
 
+    /// Waits for an event; not for long while somebody waits for what could not be read.
+    async fn wait(&mut self) -> Option<()> {
+        let event = async { Some(self.inbox.recv().await) };
+        let retry = async {
+            Timer::after(Duration::from_millis(READ_RETRY_MS)).await;
+            None
+        };
+        let woken = if self.chat.starves() { future::or(event, retry).await } else { event.await };
+        match woken {
+            Some(event) => self.left.push(event.ok()?),
+            None => self.chat.feed_starved(),
+        }
+        Some(())
+    }
+
     async fn begin(&mut self, events: Vec<Event>) -> (Turn, Commit) {
         self.meet_strangers(&events).await;
         let (turn, request) = self.chat.decide(events, Timestamp::now());
@@ -162,8 +196,13 @@ impl Broker {
 
     async fn outcome(&mut self, commit: Commit) -> TurnOutcome {
         let outcome = commit.outcome().await;
-        if let Err(error) = &outcome.commit {
-            log::error!("a turn was not committed, whoever sent something in it is told: {error}");
+        if !outcome.entries.is_empty() {
+            self.commits.note(outcome.commit.as_ref().err());
+        }
+        if !outcome.answers.is_empty() {
+            self.reads.note(outcome.answers.iter().find_map(Answer::error));
+        }
+        if outcome.commit.is_err() {
             self.chat.undo(&outcome.entries);
         }
         outcome
@@ -181,9 +220,10 @@ impl Broker {
         if strangers.is_empty() {
             return;
         }
-        match self.store.lookup(strangers.clone()).await {
-            Ok(found) => self.chat.meet(strangers, found),
-            Err(error) => log::error!("peers cannot be looked up, who is named is refused: {error}"),
+        let found = self.store.lookup(strangers.clone()).await;
+        self.lookups.note(found.as_ref().err());
+        if let Ok(found) = found {
+            self.chat.meet(strangers, found);
         }
     }
 }

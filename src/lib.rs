@@ -26,3 +26,4 @@ pub mod message;
 pub mod protocol;
 pub mod server;
 pub mod store;
+mod trouble;

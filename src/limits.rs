@@ -139,11 +139,20 @@ pub const DATABASE_BUSY_MS_MAX: u64 = 5000;
 /// Senders whose newest message the store remembers; the others are looked up when they send.
 pub const SENDERS_REMEMBERED_MAX: usize = 4096;
 
+/// Milliseconds until what could not be read for a client is read again, if nothing else happens before.
+pub const READ_RETRY_MS: u64 = 1000;
+
+/// Milliseconds that what failed must work again before the log calls it mended.
+pub const TROUBLE_MS_MIN: u64 = 1000;
+
 /// Requests waiting for the store: the broker has one under way at a time.
 pub const STORE_REQUESTS_MAX: usize = 1;
 
 /// Pages of the write-ahead log after which SQLite copies it into the database file.
 pub const CHECKPOINT_WAL_PAGES: u32 = 4000;
+
+/// Bytes of the write-ahead log that are written again at once, after a sync failed.
+pub const WAL_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Bytes of the write-ahead log that stay allocated after a checkpoint.
 pub const WAL_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;

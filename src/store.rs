@@ -10,8 +10,10 @@ mod log_reader;
 mod requests;
 mod retention;
 mod schema;
+mod wal;
 mod words;
 
+use std::fs::File;
 use std::path::Path;
 use std::thread::JoinHandle;
 
@@ -112,6 +114,16 @@ pub enum Answer {
     Failed(String),
 }
 
+impl Answer {
+    /// Why it could not be read, if so.
+    pub fn error(&self) -> Option<&String> {
+        match self {
+            Answer::Failed(error) => Some(error),
+            Answer::Page(_) | Answer::History(_) => None,
+        }
+    }
+}
+
 /// A piece of the log, for one feed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
@@ -210,11 +222,14 @@ impl Store {
     pub fn open(data: &Path, durability: Durability, retention: Retention) -> Result<Store, StoreError> {
         let directory = DataDirectory::open(data)?;
         let connection = schema::open(&directory.database())?;
+        let wal = directory.open_wal()?;
+        // Their names are kept before anything in them is promised.
+        directory.sync()?;
         let found = schema::found(&connection, &directory.database())?;
         let (requests, receiver) = async_channel::bounded(STORE_REQUESTS_MAX);
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || serve(connection, durability, retention, found.newest, receiver, directory))
+            .spawn(move || serve(connection, wal, durability, retention, found.newest, receiver, directory))
             .map_err(|source| DirectoryError::Thread { source })?;
         Ok(Store { requests, thread, found })
     }
@@ -251,13 +266,14 @@ impl Commit {
 
 fn serve(
     connection: rusqlite::Connection,
+    wal: File,
     durability: Durability,
     retention: Retention,
     newest: Seq,
     requests: Receiver<StoreRequest>,
     _locked: DataDirectory,
 ) {
-    let mut log = Log::new(&connection, durability, newest);
+    let mut log = Log::new(&connection, wal, durability, newest);
     let mut sweep = Sweep::new(&connection, retention, Moment::now());
     loop {
         // Whoever asked may have been cancelled: then nobody waits for the answer.

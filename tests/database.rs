@@ -122,6 +122,25 @@ fn the_shell_reads_while_messages_flow() {
 }
 
 #[test]
+fn a_damaged_letter_holds_back_nothing() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    for text in ["one", "two", "three"] {
+        alice.send(&format!("bob: {text}"));
+    }
+    alice.ping();
+    server.sqlite_write("update message set text = cast(x'74ff6f' as text) where seq = 2");
+    let mut bob = TestClient::login(&server, "bob");
+    for text in ["one", "t\u{fffd}o", "three"] {
+        bob.expect(&format!("from alice: {text}"));
+    }
+    assert_eq!(bob.history(""), ["from alice: one", "from alice: t\u{fffd}o", "from alice: three"]);
+    let mut shown = holdline();
+    let shown = shown.args(["history", "--data"]).arg(server.data()).stdout(Stdio::piped()).output().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("t\u{fffd}o"), "{shown:?}");
+}
+
+#[test]
 fn a_shell_that_keeps_reading_holds_up_nobody() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");

@@ -40,7 +40,7 @@ pub(super) struct Chat {
     changed: HashSet<PeerId>,
     /// Replaying sessions that are to have a page, in this order. One that has left may still stand here.
     hungry: VecDeque<SessionId>,
-    /// Replaying sessions whose page could not be read: tried again when something happens.
+    /// Replaying sessions whose page could not be read: tried again when something happens, or after a while.
     starved: Vec<SessionId>,
 }
 
@@ -144,6 +144,16 @@ impl Chat {
     /// Whether a turn has something to do though no event came.
     pub(super) fn wants_pages(&self) -> bool {
         !self.hungry.is_empty()
+    }
+
+    /// Whether somebody waits for a page that could not be read.
+    pub(super) fn starves(&self) -> bool {
+        !self.starved.is_empty()
+    }
+
+    /// Pages that could not be read are asked for again.
+    pub(super) fn feed_starved(&mut self) {
+        self.hungry.extend(self.starved.drain(..));
     }
 
     /// Who is named in these events and not known here, each once.

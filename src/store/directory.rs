@@ -1,13 +1,14 @@
 //! The data directory: made private, and locked against a second server. Owns paths, permissions and the lock; never SQL.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 pub(super) const DIRECTORY_MODE: u32 = 0o700;
 pub(super) const FILE_MODE: u32 = 0o600;
 const DATABASE: &str = "holdline.db";
+const WAL: &str = "holdline.db-wal";
 pub(super) const LOCK: &str = "holdline.lock";
 
 /// Why the data directory cannot be used.
@@ -63,12 +64,25 @@ impl DataDirectory {
         let lock = lock(path)?;
         let directory = DataDirectory { path: path.to_owned(), _lock: lock };
         make_database_file(&directory.database())?;
-        // The entry of a new file is on the medium only once its directory is synced; fsync(2).
-        for synced in [path, path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))] {
-            // A parent that we may not read cannot be synced by us, and was not changed by us either.
-            let _ = File::open(synced).and_then(|directory| directory.sync_all());
-        }
         Ok(directory)
+    }
+
+    /// Opens the write-ahead log, which is there while the database is open.
+    pub(super) fn open_wal(&self) -> Result<File, DirectoryError> {
+        let path = self.path.join(WAL);
+        OpenOptions::new().read(true).write(true).open(&path).map_err(unusable("open", &path))
+    }
+
+    /// Syncs the names of what is in the directory, and its own: a new file is on the medium only once its directory is
+    /// synced too; fsync(2).
+    pub(super) fn sync(&self) -> Result<(), DirectoryError> {
+        let path = std::path::absolute(&self.path).map_err(unusable("find", &self.path))?;
+        sync_directory(&path).map_err(unusable("sync", &path))?;
+        for parent in path.ancestors().skip(1) {
+            // A parent that we may not read, or not write to, was not changed by us either.
+            let _ = sync_directory(parent);
+        }
+        Ok(())
     }
 
     /// Where the database is.
@@ -98,6 +112,14 @@ fn make_private(path: &Path) -> Result<(), DirectoryError> {
         return Err(DirectoryError::Shared { path: path.to_owned() });
     }
     path.set_mode(DIRECTORY_MODE).map_err(unusable("make private", path))
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match File::open(path)?.sync_all() {
+        // Some file systems have nothing to sync.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
 }
 
 fn is_empty(path: &Path) -> io::Result<bool> {

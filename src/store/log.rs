@@ -3,24 +3,32 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::fs::File;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, ffi, params};
 
-use super::{Answer, CommitError, Entry, FoundPeer, Page, PeerRecord, Read, TurnOutcome, TurnRequest};
+use super::{Answer, CommitError, Entry, FoundPeer, Page, PeerRecord, Read, TurnOutcome, TurnRequest, schema, wal};
 use crate::config::Durability;
 use crate::limits::{
-    HISTORY_BYTES_MAX, HISTORY_SCAN_ROWS_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, SENDERS_REMEMBERED_MAX,
-    TURN_PAGES_BYTES_MAX,
+    CHECKPOINT_WAL_PAGES, HISTORY_BYTES_MAX, HISTORY_SCAN_ROWS_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX,
+    SENDERS_REMEMBERED_MAX, TURN_PAGES_BYTES_MAX,
 };
 use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
 use crate::protocol::PastMessage;
+use crate::trouble::Trouble;
 
 /// The log as the store's thread uses it.
 pub(super) struct Log<'c> {
     connection: &'c Connection,
+    /// The file that holds what was committed, until it is copied into the database file.
+    wal: File,
     durability: Durability,
     /// What `pragma synchronous` was last set to.
     synchronous: Option<Synchronous>,
+    /// Whether the write-ahead log may hold what is not on the medium, and what no later sync brings there.
+    is_doubtful: bool,
+    /// Whether the write-ahead log can be copied into the database file.
+    checkpoints: Trouble,
     /// The newest committed message.
     newest: Seq,
     /// The newest message of those who sent something lately: each message points to the one before it.
@@ -43,6 +51,8 @@ struct Statements<'c> {
     begin: Statement<'c>,
     commit: Statement<'c>,
     rollback: Statement<'c>,
+    wal_pages: Statement<'c>,
+    checkpoint: Statement<'c>,
     find_peer: Statement<'c>,
     put_peer: Statement<'c>,
     find_sent: Statement<'c>,
@@ -56,12 +66,19 @@ struct Statements<'c> {
 }
 
 impl<'c> Log<'c> {
-    pub(super) fn new(connection: &'c Connection, durability: Durability, newest: Seq) -> Self {
+    pub(super) fn new(connection: &'c Connection, wal: File, durability: Durability, newest: Seq) -> Self {
         let statements = Statements::prepare(connection).expect("statements fit the schema that was just checked");
         Log {
             connection,
+            wal,
             durability,
             synchronous: None,
+            // The server before us may have left something there whose sync failed.
+            is_doubtful: true,
+            checkpoints: Trouble::new(
+                "the write-ahead log cannot be copied into the database file, and grows",
+                "the write-ahead log is copied into the database file again",
+            ),
             newest,
             sent: HashMap::new(),
             recipients: String::new(),
@@ -110,6 +127,7 @@ impl<'c> Log<'c> {
         match committed {
             Ok(newest) => {
                 self.newest = newest;
+                self.checkpoint_if_due();
                 Ok(())
             }
             Err(error) => {
@@ -119,6 +137,10 @@ impl<'c> Log<'c> {
                 }
                 // It holds what was rolled back.
                 self.sent.clear();
+                if is_failed_sync(&error) {
+                    self.is_doubtful = true;
+                    self.take_back();
+                }
                 Err(explain(&error))
             }
         }
@@ -127,6 +149,10 @@ impl<'c> Log<'c> {
     fn try_commit(&mut self, entries: &[Entry]) -> rusqlite::Result<Seq> {
         self.set_synchronous(self.wanted(entries))?;
         self.statements.begin.execute([])?;
+        if self.is_doubtful {
+            wal::write_again(&self.wal)?;
+            self.is_doubtful = false;
+        }
         let mut newest = self.newest;
         for entry in entries {
             match entry {
@@ -140,6 +166,28 @@ impl<'c> Log<'c> {
         self.put_sent()?;
         self.statements.commit.execute([])?;
         Ok(newest)
+    }
+
+    /// A commit that could not be synced was written all the same, and would be found after a crash, though its senders were
+    /// told otherwise. One that changes nothing, and is not synced, takes its place.
+    fn take_back(&mut self) {
+        let _ = self.set_synchronous(Synchronous::Normal).and_then(|()| schema::write_nothing_new(self.connection));
+    }
+
+    /// Copies the write-ahead log into the database file once it is long enough. SQLite's own checkpoints tell nobody when
+    /// they fail.
+    pub(super) fn checkpoint_if_due(&mut self) {
+        let copied = self.try_checkpoint_if_due();
+        if copied.as_ref().is_err_and(is_failed_sync) {
+            self.is_doubtful = true;
+        }
+        self.checkpoints.note(copied.err().as_ref());
+    }
+
+    fn try_checkpoint_if_due(&mut self) -> rusqlite::Result<()> {
+        let Statements { wal_pages, checkpoint, .. } = &mut self.statements;
+        let (pages, copied): (u32, u32) = wal_pages.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        if pages < CHECKPOINT_WAL_PAGES || pages == copied { Ok(()) } else { checkpoint.query_row([], |_| Ok(())) }
     }
 
     fn put_peer(&mut self, record: &PeerRecord) -> rusqlite::Result<()> {
@@ -252,6 +300,8 @@ impl<'c> Statements<'c> {
             begin: connection.prepare("begin immediate")?,
             commit: connection.prepare("commit")?,
             rollback: connection.prepare("rollback")?,
+            wal_pages: connection.prepare("pragma wal_checkpoint(noop)")?,
+            checkpoint: connection.prepare("pragma wal_checkpoint(passive)")?,
             find_peer: connection.prepare(
                 "select id, seen, cursor, (select count(*) from inbox where recipient = peer.id and seq > peer.cursor)
                  from peer where name = ?1",
@@ -344,7 +394,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         seq: Seq::new(row.get(0)?),
         at: Timestamp::from_millis(row.get(1)?),
         sender: PeerName::stored(row.get_ref(2)?.as_str()?),
-        text: Text::stored(row.get(3)?),
+        text: Text::stored(text(row, 3)?),
     })
 }
 
@@ -358,8 +408,17 @@ fn past_message(asker: PeerId, row: &Row<'_>, names: &mut Statement<'_>) -> rusq
         sent: row.get::<_, i64>(1)? == asker.get(),
         sender: PeerName::stored(row.get_ref(2)?.as_str()?),
         recipients,
-        text: row.get(4)?,
+        text: text(row, 4)?,
     })
+}
+
+/// A text as far as it can be read: one damaged letter must not hold back all that is behind it.
+pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
+}
+
+fn is_failed_sync(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC)
 }
 
 fn explain(error: &rusqlite::Error) -> CommitError {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Params, Row, params};
 
 use super::directory::database_in;
+use super::log::text;
 use super::{SchemaError, StoreError, schema};
 use crate::limits::DATABASE_BUSY_MS_MAX;
 use crate::message::PeerName;
@@ -110,7 +111,7 @@ fn log_line(row: &Row<'_>) -> rusqlite::Result<LogLine> {
         at: row.get(1)?,
         sender: row.get(2)?,
         recipients: row.get(3)?,
-        text: row.get(4)?,
+        text: text(row, 4)?,
         waiting_for: row.get(5)?,
     })
 }

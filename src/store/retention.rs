@@ -211,6 +211,7 @@ impl<'c> Sweep<'c> {
         }
         let pages = self.oldest.pages()?;
         transaction.commit()?;
+        log.checkpoint_if_due();
         self.walk = walk;
         self.report.add(removed, pages.used_bytes(), walk.stepped_over);
         self.finish_giving_back(pages, occasion);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::Found;
-use crate::limits::{CHECKPOINT_WAL_PAGES, DATABASE_BUSY_MS_MAX, WAL_FILE_BYTES_MAX};
+use crate::limits::{DATABASE_BUSY_MS_MAX, WAL_FILE_BYTES_MAX};
 use crate::message::{PeerId, Seq};
 
 /// Migration N of this list brings a database of schema version N to N + 1. Append-only: what has landed is never edited.
@@ -113,11 +113,17 @@ pub(super) fn close(connection: Connection) {
     }
 }
 
+/// Commits a page that is what it was before.
+pub(super) fn write_nothing_new(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", APPLICATION_ID)
+}
+
 fn prepare_file(connection: &Connection) -> rusqlite::Result<()> {
     // Both must be chosen before the first table: pages that are freed can then be given back a few at a time.
     connection.execute_batch("pragma auto_vacuum = incremental")?;
     connection.query_row("pragma journal_mode = wal", [], |_| Ok(()))?;
-    connection.query_row(&format!("pragma wal_autocheckpoint = {CHECKPOINT_WAL_PAGES}"), [], |_| Ok(()))?;
+    // The log does it, and sees whether it works.
+    connection.query_row("pragma wal_autocheckpoint = 0", [], |_| Ok(()))?;
     connection.query_row(&format!("pragma journal_size_limit = {WAL_FILE_BYTES_MAX}"), [], |_| Ok(()))
 }
 

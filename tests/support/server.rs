@@ -20,8 +20,9 @@ pub(crate) struct TestServer {
     process: Child,
     address: SocketAddr,
     log: Arc<Output>,
-    /// Holds the working directory and the data directory.
+    /// Holds the working directory and, unless it is elsewhere, the data directory.
     home: TempDir,
+    data: PathBuf,
     /// How many descriptors it may have at most; none: as many as the tests.
     descriptors: Option<u32>,
     /// Variables that it has in its environment besides those of the tests.
@@ -36,20 +37,25 @@ impl TestServer {
 
     /// Starts with this as `holdline.toml`.
     pub(crate) fn with_config(toml: &str) -> Self {
-        Self::with(toml, None, &[])
+        Self::with(toml, None, None, &[])
+    }
+
+    /// Starts with this as `holdline.toml` and with its data elsewhere.
+    pub(crate) fn with_data(data: &Path, toml: &str) -> Self {
+        Self::with(toml, Some(data), None, &[])
     }
 
     /// Starts with these lines as its `holdline.toml` and this many descriptors at most, its own files among them.
     pub(crate) fn with_descriptors(toml: &str, descriptors: u32) -> Self {
-        Self::with(toml, Some(descriptors), &[])
+        Self::with(toml, None, Some(descriptors), &[])
     }
 
     /// Starts with these variables in its environment.
     pub(crate) fn with_environment(variables: &[(&str, &str)]) -> Self {
-        Self::with("", None, variables)
+        Self::with("", None, None, variables)
     }
 
-    fn with(toml: &str, descriptors: Option<u32>, variables: &[(&str, &str)]) -> Self {
+    fn with(toml: &str, data: Option<&Path>, descriptors: Option<u32>, variables: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let directory = home.path().join("empty");
         fs::create_dir(&directory).expect("a working directory");
@@ -58,8 +64,9 @@ impl TestServer {
         }
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment = Vec::from_iter(variables);
-        let (process, log, address) = spawn(home.path(), descriptors, &environment);
-        TestServer { process, address, log, home, descriptors, environment }
+        let data = data.map_or_else(|| home.path().join("data"), Path::to_owned);
+        let (process, log, address) = spawn(home.path(), &data, descriptors, &environment);
+        TestServer { process, address, log, home, data, descriptors, environment }
     }
 
     /// Where it listens; another port after each start.
@@ -74,7 +81,7 @@ impl TestServer {
 
     /// Its data directory.
     pub(crate) fn data(&self) -> PathBuf {
-        data_in(self.home.path())
+        self.data.clone()
     }
 
     /// Its database.
@@ -116,7 +123,8 @@ impl TestServer {
     pub(crate) fn start_again(&mut self) {
         let ended = self.process.try_wait().expect("a child of ours");
         assert!(ended.is_some(), "the server still runs");
-        (self.process, self.log, self.address) = spawn(self.home.path(), self.descriptors, &self.environment);
+        (self.process, self.log, self.address) =
+            spawn(self.home.path(), &self.data, self.descriptors, &self.environment);
     }
 
     /// Ends it with SIGTERM and starts it again.
@@ -181,14 +189,15 @@ fn only_stderr(mut command: Command) -> Command {
     command
 }
 
-fn data_in(home: &Path) -> PathBuf {
-    home.join("data")
-}
-
-fn spawn(home: &Path, descriptors: Option<u32>, environment: &[(String, String)]) -> (Child, Arc<Output>, SocketAddr) {
+fn spawn(
+    home: &Path,
+    data: &Path,
+    descriptors: Option<u32>,
+    environment: &[(String, String)],
+) -> (Child, Arc<Output>, SocketAddr) {
     let mut command = descriptors.map_or_else(holdline, holdline_with);
     command.envs(environment.iter().cloned());
-    command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data_in(home)).current_dir(home.join("empty"));
+    command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data).current_dir(home.join("empty"));
     let mut process = command.spawn().expect("the server can be started");
     let log = Output::of(process.stderr.take().expect("stderr is a pipe"));
     let Some(address) = wait_for_address(&log) else {

@@ -15,7 +15,7 @@ impl Chat {
     pub(in crate::broker) fn decide(&mut self, events: Vec<Event>, now: Timestamp) -> (Turn, TurnRequest) {
         let mut turn = Turn::default();
         let mut request = TurnRequest::default();
-        self.hungry.extend(self.starved.drain(..));
+        self.feed_starved();
         for event in events {
             match event {
                 Event::Join { session, name, protocol, outbox } => self.join(session, &name, protocol, outbox),

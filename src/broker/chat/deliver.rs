@@ -124,8 +124,7 @@ impl Chat {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Page { messages, complete } = match answer {
             Answer::Page(page) => page,
-            Answer::Failed(error) => {
-                log::error!("session {id} waits, the log cannot be read: {error}");
+            Answer::Failed(_) => {
                 self.starved.push(id);
                 return;
             }
@@ -242,8 +241,7 @@ fn feed_live(session: &mut Session, seq: Seq, bytes: &[u8]) {
 fn history_reply(answer: Answer) -> Reply {
     match answer {
         Answer::History(messages) => Reply::History { messages },
-        Answer::Failed(error) => {
-            log::error!("the history cannot be read: {error}");
+        Answer::Failed(_) => {
             let words = "the history cannot be read now, the server's log says why; nothing is shown";
             Reply::Refused(Refusal::new(Code::Internal, words))
         }

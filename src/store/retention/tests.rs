@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fs::File;
 
 use log::{LevelFilter, Metadata, Record};
 use proptest::prelude::*;
@@ -44,8 +45,10 @@ impl<'c> World<'c> {
 
     fn with(connection: &'c Connection, retention: Retention, durability: Durability) -> Self {
         let now = Moment { clock: Timestamp::from_millis(0), instant: Instant::now() };
+        let wal = format!("{}-wal", connection.path().unwrap());
+        let wal = File::options().read(true).write(true).open(wal).unwrap();
         let mut world = World {
-            log: Log::new(connection, durability, Seq::ZERO),
+            log: Log::new(connection, wal, durability, Seq::ZERO),
             sweep: Sweep::new(connection, retention, now),
             connection,
             now,
