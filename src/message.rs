@@ -308,12 +308,17 @@ pub struct Message {
     pub text: Text,
 }
 
-/// A value from outside as an error repeats it: in quotes, in one line, cut when it is long, and safe for a terminal.
+/// A value from outside as an error repeats it, in quotes.
 pub(crate) fn quoted(value: &str) -> String {
+    format!("\"{}\"", repeated(value))
+}
+
+/// The same without quotes: in one line, cut when it is long, and safe for a terminal.
+pub(crate) fn repeated(value: &str) -> String {
     let mut chars = value.chars();
     let shown: String = chars.by_ref().take(QUOTED_CHARS_MAX).map(without_unseen).collect();
     let cut = if chars.next().is_some() { "…" } else { "" };
-    format!("\"{shown}{cut}\"")
+    shown + cut
 }
 
 /// What a terminal would obey or not show at all, such as a byte order mark, is shown as U+FFFD.

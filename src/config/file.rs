@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue, Error};
 
 use super::ConfigError;
+use crate::message::repeated;
 
 /// What a refusal says about a key; that there is such a key is serde's to know.
 pub(super) struct Key {
@@ -88,10 +89,10 @@ impl File {
     fn not_toml(&self, error: &Error) -> ConfigError {
         let span = error.span().unwrap_or_default();
         if error.message() == "duplicate key" {
-            let problem = format!("`{}` is there twice; keep one of them", &self.text[span.clone()]);
+            let problem = format!("`{}` is there twice; keep one of them", repeated(&self.text[span.clone()]));
             return self.malformed(span, problem);
         }
-        let line = self.text.lines().nth(self.line(&span) - 1).unwrap_or_default().trim();
+        let line = repeated(self.text.lines().nth(self.line(&span) - 1).unwrap_or_default().trim());
         let hint = "KEY = VALUE is wanted, a string in double quotes";
         self.malformed(span, format!("`{line}` is not TOML: {}; {hint}", error.message()))
     }
@@ -125,7 +126,7 @@ impl File {
     /// A value as it is written, or the first line of it.
     fn shown(&self, value: Span) -> String {
         let text = &self.text[value];
-        text.split_once('\n').map_or_else(|| text.to_owned(), |(first, _)| format!("{} …", first.trim_end()))
+        text.split_once('\n').map_or_else(|| repeated(text), |(first, _)| format!("{} …", repeated(first.trim_end())))
     }
 }
 
@@ -143,7 +144,7 @@ fn unknown_key(prefix: &str, name: &str, keys: &[Key]) -> String {
         Some((table, _)) => format!("; `{name}` belongs below [{table}]"),
         None => format!("; `{name}` belongs above the first [table]"),
     });
-    format!("unknown key `{prefix}{name}`{}; {known}", hint.unwrap_or_default())
+    format!("unknown key `{prefix}{}`{}; {known}", repeated(name), hint.unwrap_or_default())
 }
 
 fn wrong_kind(value: &DeValue<'_>) -> String {

@@ -1,0 +1,232 @@
+//! Any bytes as `holdline.toml`, as `plugins.toml` and as `--listen`: they are refused in one line that says where, or mean
+//! what they say. Owns these properties; never which bytes are tried.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use holdline::config::{Config, ConfigError, Durability, Flags, Limits, Retention, data_directory};
+use tempfile::TempDir;
+use toml::de::DeTable;
+use toml::{Table, Value};
+
+use crate::words::check_shown;
+
+/// Characters of a refusal, but for the name of its file, of which none of the sentences we have comes near.
+const REFUSAL_CHARS_MAX: usize = 500;
+
+/// What says which keys there are.
+const DOCUMENTATION: &str = include_str!("../../docs/configuration.md");
+
+/// Checks all that must be true of these bytes.
+pub(crate) fn check(input: &[u8]) {
+    let place = Place::get();
+    fs::write(place.path("chat.toml"), input).expect("a file can be written");
+    check_settings(place, input);
+    check_plugins(place, input);
+    let first = input.split(|byte| *byte == b'\n').next().and_then(|line| str::from_utf8(line).ok());
+    check_listen(place, first.unwrap_or_default());
+}
+
+/// A directory with the input as `chat.toml`, and with an `empty.toml`.
+struct Place(TempDir);
+
+impl Place {
+    /// One for all inputs: they come one after the other.
+    fn get() -> &'static Place {
+        static PLACE: OnceLock<Place> = OnceLock::new();
+        PLACE.get_or_init(|| {
+            let place = Place(tempfile::tempdir().expect("a temporary directory"));
+            fs::write(place.path("empty.toml"), "").expect("a file can be written");
+            place
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Flags with these files, so that nothing else is read, and with an address, so that no host is looked up.
+    fn flags(&self, config: &str, plugins: &str) -> Flags {
+        let (config, plugins) = (Some(self.path(config)), Some(self.path(plugins)));
+        Flags { config, plugins, listen: vec!["127.0.0.1:1".to_owned()], ..Flags::default() }
+    }
+}
+
+fn check_settings(place: &Place, input: &[u8]) {
+    let flags = place.flags("chat.toml", "empty.toml");
+    let (config, data) = (Config::load(&flags), data_directory(&flags));
+    match (&config, &data) {
+        (Ok(config), Ok(data)) => assert_eq!(config.data, *data),
+        (Err(refusal), Err(again)) => assert_eq!(refusal.to_string(), again.to_string()),
+        _ => panic!("what the server takes, `history` takes: {config:?}, {data:?}"),
+    }
+    match (config, table(input)) {
+        (Ok(config), Some(table)) => check_meaning(place, &config, &table),
+        (Ok(config), None) => assert!(is_toml(input), "{config:?}"),
+        (Err(refusal), table) => {
+            check_refusal(&refusal, &place.path("chat.toml"), input);
+            assert_ne!(table.map(|table| is_possible(&table)), Some(Some(true)), "{refusal}");
+        }
+    }
+}
+
+/// The input as TOML, if it is TOML, and no number in it needs the 64th bit.
+fn table(input: &[u8]) -> Option<Table> {
+    toml::from_str(str::from_utf8(input).ok()?).ok()
+}
+
+fn is_toml(input: &[u8]) -> bool {
+    str::from_utf8(input).is_ok_and(|text| DeTable::parse(text).is_ok())
+}
+
+/// Checks that each value is the one that is written, or the default.
+fn check_meaning(place: &Place, config: &Config, table: &Table) {
+    assert_ne!(is_possible(table), Some(false), "{table:?} was taken");
+    assert!(table.iter().all(|(key, value)| is_documented("", key, value)), "{table:?} was taken");
+    let default = Config::default();
+    let data = table.get("data").and_then(Value::as_str).map_or(default.data, |data| place.path(data));
+    assert_eq!(config.data, data);
+    let crash = table.get("durability").and_then(Value::as_str) == Some("crash");
+    assert_eq!(config.durability, if crash { Durability::Crash } else { Durability::PowerLoss });
+    assert_eq!(config.open, table.get("open").and_then(Value::as_bool).unwrap_or_default());
+    check_limits(&config.limits, table.get("limits").unwrap_or(&Value::Table(Table::new())));
+    check_retention(&config.retention, table.get("retention").unwrap_or(&Value::Table(Table::new())));
+}
+
+fn check_limits(limits: &Limits, written: &Value) {
+    for (key, limit) in numbers(limits) {
+        let (_, default) =
+            numbers(&Limits::default()).into_iter().find(|(name, _)| *name == key).expect("each has one");
+        let expected = written.get(key).and_then(Value::as_integer).map_or(default, i64::unsigned_abs);
+        assert_eq!(limit, expected, "{key}");
+    }
+}
+
+fn numbers(limits: &Limits) -> [(&'static str, u64); 8] {
+    [
+        ("connections_max", limits.connections_max),
+        ("connections_per_address_max", limits.connections_per_address_max),
+        ("login_timeout_s", limits.login_timeout_s),
+        ("dead_after_s", limits.dead_after_s),
+        ("messages_per_s", limits.messages_per_s),
+        ("destinations_max", limits.destinations_max),
+        ("mailbox_max", limits.mailbox_max),
+        ("unknown_names_max", limits.unknown_names_max),
+    ]
+}
+
+/// What is kept is kept for some time, or up to some size.
+fn check_retention(retention: &Retention, written: &Value) {
+    let Retention { max_age, max_size_bytes } = *retention;
+    let (age, size) = (written.get("max_age"), written.get("max_size"));
+    assert_eq!((max_age.is_some(), max_size_bytes.is_some()), (age.is_some(), size.is_some()), "{written:?}");
+    assert!(
+        max_age.is_none_or(|age| age > Duration::ZERO) && max_size_bytes.is_none_or(|size| size > 0),
+        "{written:?}"
+    );
+    if let Some(days) = age.and_then(|age| number_before(" days", age)) {
+        assert_eq!(max_age.map(|age| age.as_secs()), days.checked_mul(24 * 60 * 60), "{written:?}");
+    }
+    if let Some(megabytes) = size.and_then(|size| number_before(" MB", size)) {
+        assert_eq!(max_size_bytes, Some(megabytes.saturating_mul(1_000_000)), "{written:?}");
+    }
+}
+
+fn number_before(unit: &str, value: &Value) -> Option<u64> {
+    let number = value.as_str()?.strip_suffix(unit)?;
+    number.parse().ok().filter(|_| number.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Whether the rules of the keys that are known here allow a file; `None`: it has others.
+fn is_possible(table: &Table) -> Option<bool> {
+    let possible = table.iter().map(|(key, value)| match (&**key, value) {
+        ("listen", Value::Array(entries)) => Some(!entries.is_empty() && entries.iter().all(Value::is_str)),
+        ("data" | "plugins", Value::String(path)) => Some(!path.is_empty() && !path.contains('\0')),
+        ("durability", Value::String(word)) => Some(word == "power-loss" || word == "crash"),
+        ("open", value) => Some(value.is_bool()),
+        ("limits", Value::Table(limits)) => all(limits.iter().map(|(key, value)| is_possible_limit(key, value))),
+        ("retention", Value::Table(retention)) => all(retention.values().map(is_possible_retention)),
+        ("listen" | "data" | "plugins" | "durability" | "limits" | "retention", _) => Some(false),
+        _ => None,
+    });
+    all(possible)
+}
+
+fn is_possible_limit(key: &str, value: &Value) -> Option<bool> {
+    is_documented("limits.", key, value).then(|| value.as_integer().is_some_and(|max| max >= 0))
+}
+
+/// Which words are an age or a size is the libraries' to know.
+fn is_possible_retention(value: &Value) -> Option<bool> {
+    (!value.is_str()).then_some(false)
+}
+
+fn is_documented(prefix: &str, key: &str, value: &Value) -> bool {
+    match value {
+        Value::Table(table) => {
+            table.iter().all(|(inner, value)| is_documented(&format!("{prefix}{key}."), inner, value))
+        }
+        _ => DOCUMENTATION.contains(&format!("`{prefix}{key}`")),
+    }
+}
+
+/// Whether all are true, unless one is unknown.
+fn all(answers: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    answers.into_iter().collect::<Option<Vec<_>>>().map(|answers| !answers.contains(&false))
+}
+
+/// A file of plugins may be empty or name none.
+fn check_plugins(place: &Place, input: &[u8]) {
+    let config = Config::load(&place.flags("empty.toml", "chat.toml"));
+    let names_none = |table: Table| table.iter().all(|(key, value)| key == "plugin" && is_empty(value));
+    assert_eq!(config.is_ok(), table(input).is_some_and(names_none), "{config:?}");
+    if let Err(refusal) = config {
+        check_refusal(&refusal, &place.path("chat.toml"), input);
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty)
+}
+
+/// Checks that a refusal is one line, and names the file and a line that it has.
+fn check_refusal(refusal: &ConfigError, file: &Path, input: &[u8]) {
+    let said = refusal.to_string();
+    check_shown(&said);
+    assert!(said.chars().count() <= file.as_os_str().len() + REFUSAL_CHARS_MAX, "too much is repeated: {said:?}");
+    let place = said.strip_prefix(&format!("{}:", file.display()));
+    let (line, problem) = place.and_then(|rest| rest.split_once(": ")).unwrap_or_else(|| panic!("no place: {said}"));
+    let lines = 1 + input.iter().filter(|byte| **byte == b'\n').count();
+    let line: usize = line.parse().unwrap_or_else(|_| panic!("no line: {said}"));
+    assert!((1..=lines).contains(&line), "the file has {lines} lines: {said}");
+    assert!(!problem.trim().is_empty(), "{said}");
+}
+
+/// One that is an address listens there, if others may come or cannot; one that is not `HOST:PORT` is refused. A host
+/// would be looked up, and is left out.
+fn check_listen(place: &Place, entry: &str) {
+    let address = entry.parse::<SocketAddr>().ok();
+    let (host, port) = entry.rsplit_once(':').unwrap_or((entry, ""));
+    let may_be_host = !host.is_empty() && !host.contains([':', '[', ']']) && port.parse::<u16>().is_ok();
+    if address.is_none() && may_be_host {
+        return;
+    }
+    for open in [false, true] {
+        let flags = Flags { listen: vec![entry.to_owned()], open, ..place.flags("empty.toml", "empty.toml") };
+        match (Config::load(&flags), address) {
+            (Ok(config), Some(address)) => {
+                assert_eq!(config.listen, [address]);
+                assert!(open || config.exposed().next().is_none(), "{address} is exposed");
+            }
+            (Err(refusal @ ConfigError::Exposed { .. }), Some(address)) => {
+                check_shown(&refusal.to_string());
+                assert!(!open && !address.ip().is_loopback(), "{refusal}");
+            }
+            (Err(refusal @ ConfigError::Impossible { .. }), None) => check_shown(&refusal.to_string()),
+            (config, _) => panic!("{entry:?}: {config:?}"),
+        }
+    }
+}

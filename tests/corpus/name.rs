@@ -1,0 +1,100 @@
+//! Any text as a name: it is refused in words, or mapped to one that is its own mapping and keeps every rule. Owns these
+//! properties; never which texts are tried.
+
+use holdline::limits::NAME_CHARS_MAX;
+use holdline::message::{BadName, Destination, PeerName, Room};
+use holdline::protocol::Request;
+use holdline::protocol::plain::{self, Login};
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+
+use crate::words::check_refusal;
+
+/// What stands between a letter of ASCII and its full-width form.
+const FULL_WIDTH: u32 = 0xFF01 - '!' as u32;
+
+/// Checks all that must be true of this text.
+pub(crate) fn check(input: &[u8]) {
+    let Ok(written) = str::from_utf8(input) else { return };
+    let parsed = PeerName::parse(written);
+    match &parsed {
+        Ok(name) => check_name(name),
+        Err(bad) => check_bad_name(bad, written),
+    }
+    check_forms(written, &parsed);
+    check_room(written, &parsed);
+    check_destination(written, &parsed);
+    check_lines(written, &parsed);
+}
+
+fn check_name(name: &PeerName) {
+    let shown = name.as_str();
+    assert_eq!(PeerName::parse(shown).as_ref(), Ok(name), "a name is its own parse");
+    assert_eq!(PeerName::stored(shown), *name);
+    assert_eq!(name.to_string(), shown);
+    assert!((1..=NAME_CHARS_MAX).contains(&shown.chars().count()), "the length of {shown:?}");
+    assert!(shown.starts_with(is_letter_or_digit), "the first of {shown:?}");
+    assert!(shown.chars().all(is_name_char), "the characters of {shown:?}");
+    assert_eq!(shown.to_lowercase(), shown, "a name is in small letters");
+}
+
+fn check_bad_name(bad: &BadName, written: &str) {
+    let said = bad.to_string();
+    assert_eq!(written.is_empty(), said.starts_with("a name is missing; "));
+    check_refusal(&said, [written].into_iter());
+}
+
+/// Letters of ASCII are the same name in capitals and in full width.
+fn check_forms(written: &str, parsed: &Result<PeerName, BadName>) {
+    assert_eq!(PeerName::parse(&written.to_ascii_uppercase()).ok().as_ref(), parsed.as_ref().ok(), "{written:?}");
+    if written.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let wide = |c: char| char::from_u32(u32::from(c) + FULL_WIDTH).expect("it has a full width");
+        let wide: String = written.chars().map(wide).collect();
+        assert_eq!(PeerName::parse(&wide).ok().as_ref(), parsed.as_ref().ok(), "{wide:?}");
+    }
+}
+
+fn check_room(written: &str, parsed: &Result<PeerName, BadName>) {
+    let room = Room::parse(&format!("#{written}"));
+    assert_eq!(room.is_ok(), parsed.is_ok(), "a room is its sign and a name: {written:?}");
+    if let (Ok(room), Ok(name)) = (&room, parsed) {
+        assert_eq!(room.as_str(), format!("#{name}"));
+        assert_eq!(Room::parse(room.as_str()).as_ref(), Ok(room));
+    }
+    if let Err(bad) = room {
+        check_refusal(&bad.to_string(), [written].into_iter());
+    }
+}
+
+fn check_destination(written: &str, parsed: &Result<PeerName, BadName>) {
+    match Destination::parse(written) {
+        Ok(Destination::Peer(name)) => assert_eq!(parsed.as_ref(), Ok(&name)),
+        Ok(Destination::Room(room)) => assert_eq!(Room::parse(written), Ok(room)),
+        Err(bad) => {
+            assert!(parsed.is_err());
+            check_refusal(&bad.to_string(), [written.strip_prefix('#').unwrap_or(written)].into_iter());
+        }
+    }
+}
+
+/// A line that logs in with a name, and one that is sent to it, take it or refuse it alike.
+fn check_lines(written: &str, parsed: &Result<PeerName, BadName>) {
+    if written.is_empty() || written.contains(|c: char| c.is_whitespace() || ",:/".contains(c)) {
+        return;
+    }
+    match plain::parse_login(written) {
+        Some(Ok(Login { name, password: None })) => assert_eq!(parsed.as_ref(), Ok(&name)),
+        other => assert!(parsed.is_err() && matches!(other, Some(Err(_))), "{other:?}"),
+    }
+    match plain::parse(&format!("{written}: hi"), 1) {
+        Some(Request::Send { to, .. }) => assert_eq!(Destination::parse(written).map(|to| vec![to]), Ok(to)),
+        other => assert!(Destination::parse(written).is_err(), "{other:?}"),
+    }
+}
+
+fn is_name_char(c: char) -> bool {
+    matches!(c, '-' | '_' | '.') || is_letter_or_digit(c) || c.general_category_group() == GeneralCategoryGroup::Mark
+}
+
+fn is_letter_or_digit(c: char) -> bool {
+    c.general_category_group() == GeneralCategoryGroup::Letter || c.general_category() == GeneralCategory::DecimalNumber
+}
