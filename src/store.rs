@@ -211,8 +211,12 @@ pub struct Commit {
     outcome: Receiver<TurnOutcome>,
 }
 
-enum StoreRequest {
+/// What the thread is asked, and where it answers.
+#[derive(Debug)]
+pub(crate) enum StoreRequest {
+    /// What is kept of these names, in their order?
     Lookup(Vec<PeerName>, Sender<Result<Vec<Option<FoundPeer>>, String>>),
+    /// Apply the entries, then answer the reads.
     Turn(TurnRequest, Sender<TurnOutcome>),
 }
 
@@ -232,6 +236,13 @@ impl Store {
             .spawn(move || serve(connection, wal, durability, retention, found.newest, receiver, directory))
             .map_err(|source| DirectoryError::Thread { source })?;
         Ok(Store { requests, thread, found })
+    }
+
+    /// A store that somebody else answers for: the broker's simulation.
+    #[cfg(test)]
+    pub(crate) fn answered_elsewhere(found: Found) -> (Store, Receiver<StoreRequest>) {
+        let (requests, receiver) = async_channel::bounded(STORE_REQUESTS_MAX);
+        (Store { requests, thread: std::thread::spawn(|| ()), found }, receiver)
     }
 
     /// What is kept of each of these names, in their order; `None` for a name nobody has used or written to.

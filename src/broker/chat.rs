@@ -78,6 +78,8 @@ struct Session {
     feed: Feed,
     /// Every message for the peer up to here was put into the outbox, or had been delivered before.
     fed: Seq,
+    /// How many of the peer's `addressed` were put into the outbox, or had been delivered before.
+    counted: u64,
     /// How many of the peer's `addressed` are delivered, seen from this session.
     delivered: u64,
     /// Set when no more requests come: the session is closed once it is fed up to here.

@@ -62,6 +62,7 @@ impl Chat {
             outbox,
             feed: if peer.waiting() == 0 { Feed::Live } else { Feed::Replaying },
             fed: peer.record.cursor,
+            counted: peer.delivered,
             delivered: peer.delivered,
             ends_at: None,
             permit: None,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use smol::lock::SemaphoreGuardArc;
 
-use super::{Act, Chat, Feed, Session, Turn};
+use super::{Act, Chat, Feed, Peer, Session, Turn};
 use crate::message::{PeerId, PeerName, Seq, SessionId, Text};
 use crate::protocol::{Code, Protocol, Refusal, Reply};
 use crate::store::{Answer, CommitError, Entry, Page, TurnOutcome};
@@ -63,6 +63,14 @@ impl Encoded {
             protocol.encode_message(sender, text, bytes);
         }
         bytes
+    }
+}
+
+impl Session {
+    /// A message of its peer was put into its outbox.
+    fn feeds(&mut self, seq: Seq) {
+        self.fed = seq;
+        self.counted += 1;
     }
 }
 
@@ -137,14 +145,17 @@ impl Chat {
         }
         session.is_hungry = false;
         let protocol = session.protocol;
+        let peer = &self.peers[&session.peer];
         for message in messages {
             assert!(message.seq > session.fed, "a feed goes forward: {} after {}", message.seq, session.fed);
+            count_removed(session, peer, message.seq);
             session
                 .outbox
                 .append(Some(message.seq), |out| protocol.encode_message(&message.sender, &message.text, out));
-            session.fed = message.seq;
+            session.feeds(message.seq);
         }
         if complete {
+            count_removed(session, peer, self.newest.next());
             session.feed = Feed::Live;
             session.fed = self.newest;
         }
@@ -228,11 +239,21 @@ impl Chat {
     }
 }
 
+/// A session that lags behind what another has delivered may find some of that removed. Where it has caught up with the
+/// cursor, it counts as delivered what the peer counts.
+fn count_removed(session: &mut Session, peer: &Peer, next: Seq) {
+    if (session.fed..next).contains(&peer.record.cursor) {
+        let removed = peer.delivered.saturating_sub(session.counted);
+        session.counted += removed;
+        session.delivered += removed;
+    }
+}
+
 /// A live session whose outbox is full reads on from the log, once there is room again.
 fn feed_live(session: &mut Session, seq: Seq, bytes: &[u8]) {
     if session.outbox.has_room(bytes.len()) {
         session.outbox.append(Some(seq), |out| out.extend_from_slice(bytes));
-        session.fed = seq;
+        session.feeds(seq);
     } else {
         session.feed = Feed::Replaying;
     }

@@ -1,0 +1,89 @@
+//! The model of the store, and beside it, where that is wanted, the real one: both are asked the same, and must answer the
+//! same. Owns the comparison; never decides what is asked.
+
+use tempfile::TempDir;
+
+use super::disk::Disk;
+use crate::config::{Durability, Retention};
+use crate::message::PeerName;
+use crate::store::{CommitError, FoundPeer, Store, TurnOutcome, TurnRequest};
+
+/// A model that is checked against the real store, or trusted.
+pub(super) struct CheckedStore {
+    pub(super) disk: Disk,
+    real: Option<Real>,
+}
+
+/// A database of its own.
+struct Real {
+    /// `None` only while it is opened again.
+    store: Option<Store>,
+    data: TempDir,
+}
+
+impl CheckedStore {
+    pub(super) fn new(durability: Durability, is_checked: bool) -> Self {
+        CheckedStore { disk: Disk::new(durability), real: is_checked.then(Real::new) }
+    }
+
+    /// The process dies and starts anew.
+    pub(super) fn reopen(&mut self) {
+        let Some(real) = &mut self.real else { return };
+        real.store.take().expect("it is open").close();
+        let store = real.open();
+        assert_eq!(store.found, self.disk.found(), "the store finds what the model finds");
+        real.store = Some(store);
+    }
+
+    pub(super) fn lookup(&self, names: &[PeerName]) -> Vec<Option<FoundPeer>> {
+        let found = self.disk.lookup(names);
+        if let Some(Real { store: Some(store), .. }) = &self.real {
+            let really = smol::block_on(store.lookup(names.to_vec()));
+            assert_eq!(really.as_ref(), Ok(&found), "the store knows {names:?} as the model does");
+        }
+        found
+    }
+
+    /// Applies a turn, or only reads if the disk is full.
+    pub(super) fn turn(&mut self, request: TurnRequest, is_full: bool) -> TurnOutcome {
+        let TurnRequest { entries, reads } = request;
+        let before = self.disk.newest();
+        let fails = is_full && !entries.is_empty();
+        let applied = if fails { &[][..] } else { &entries[..] };
+        if !applied.is_empty() {
+            self.disk.commit(applied);
+        }
+        let answers = self.disk.read(&reads);
+        let commit = if fails { Err(CommitError::Storage("injected".into())) } else { Ok(()) };
+        let applied = if self.real.is_some() { applied.to_vec() } else { Vec::new() };
+        let outcome = TurnOutcome { entries, commit, before, newest: self.disk.newest(), answers };
+        self.check(TurnRequest { entries: applied, reads }, &outcome);
+        outcome
+    }
+
+    fn check(&self, request: TurnRequest, expected: &TurnOutcome) {
+        let Some(Real { store: Some(store), .. }) = &self.real else { return };
+        let applied = request.entries.clone();
+        let really = smol::block_on(store.begin(request).outcome());
+        assert!(really.commit.is_ok(), "the store committed: {:?}", really.commit);
+        assert_eq!(really.entries, applied, "the store hands the entries back");
+        assert_eq!(
+            (really.before, really.newest),
+            (expected.before, expected.newest),
+            "the store counts as the model does"
+        );
+        assert_eq!(really.answers, expected.answers, "the store reads what the model reads");
+    }
+}
+
+impl Real {
+    fn new() -> Self {
+        let mut real = Real { store: None, data: tempfile::tempdir().expect("there is room for one") };
+        real.store = Some(real.open());
+        real
+    }
+
+    fn open(&self) -> Store {
+        Store::open(self.data.path(), Durability::Crash, Retention::default()).expect("it opens")
+    }
+}

@@ -1,0 +1,630 @@
+//! The world around the broker: its inbox, its clients, its store, and the scheduler that lets one of them take a step.
+//! The broker is the real one, with its loop. Owns what happens next; the promises are held by `truth` and `view`.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Add;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use async_channel::{Receiver, TrySendError};
+use fastrand::Rng;
+
+use super::client::{Client, Untold};
+use super::differential::CheckedStore;
+use super::swarm::{Step, Swarm};
+use super::truth::{Fate, Truth};
+use super::view::{Asked, View};
+use crate::broker::{EndReason, Event, Handle, open};
+use crate::config::Limits;
+use crate::limits::{INBOX_EVENTS_MAX, TURN_PAGES_MAX, TURN_REQUESTS_MAX};
+use crate::message::{PeerName, Seq};
+use crate::store::{Answer, Entry, Read, Store, StoreRequest, TurnRequest};
+
+/// Rounds after which everything that is under way has arrived, however much that is.
+const CALM_ROUNDS_MAX: usize = 1_000_000;
+
+/// Steps that nobody could take, one after the other, until it counts as a standstill.
+const STANDSTILL_TRIES: usize = 200;
+
+/// The last steps that a trace shows.
+const TRACE_LINES_MAX: usize = 100;
+
+/// Everything.
+pub(super) struct World {
+    pub(super) swarm: Swarm,
+    pub(super) rng: Rng,
+    pub(super) store: CheckedStore,
+    broker: Running,
+    pub(super) clients: Vec<Client>,
+    /// Connections that left since it was last calm.
+    pub(super) left: usize,
+    pub(super) truth: Truth,
+    /// One for each connection there ever was.
+    pub(super) views: Vec<View>,
+    is_full: bool,
+    is_unreadable: bool,
+    /// Lines before this one are known to be dealt with.
+    dealt_with: usize,
+    pub(super) next_token: u64,
+    /// Names that the store looked up.
+    pub(super) looked_up: usize,
+    trace: Option<VecDeque<String>>,
+}
+
+/// How much a run has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    /// Of the scheduler; each did something.
+    pub(super) steps: u64,
+    /// That the store was asked for.
+    pub(super) turns: u64,
+    /// That were committed.
+    pub(super) messages: u64,
+    /// Connections that there were.
+    pub(super) sessions: u64,
+}
+
+impl Add for Counts {
+    type Output = Counts;
+
+    fn add(self, other: Counts) -> Counts {
+        Counts {
+            steps: self.steps + other.steps,
+            turns: self.turns + other.turns,
+            messages: self.messages + other.messages,
+            sessions: self.sessions + other.sessions,
+        }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { steps, turns, messages, sessions } = self;
+        write!(f, "{steps} steps, {turns} turns, {messages} messages, {sessions} sessions")
+    }
+}
+
+/// A broker that runs until it waits for something.
+struct Running {
+    run: Pin<Box<dyn Future<Output = Store>>>,
+    /// `None` once it is let go.
+    handle: Option<Handle>,
+    requests: Receiver<StoreRequest>,
+    /// What it has asked the store.
+    asked: Option<StoreRequest>,
+    /// The store has answered since it last ran.
+    is_answered: bool,
+}
+
+/// What the broker was told, as far as others must know it.
+enum Told {
+    Join,
+    Requests,
+    Taken(Option<Seq>),
+    End(EndReason),
+    Leave,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.swarm.fmt(f)
+    }
+}
+
+impl World {
+    pub(super) fn new(swarm: Swarm, is_checked: bool, is_traced: bool) -> Self {
+        let store = CheckedStore::new(swarm.durability, is_checked);
+        let names = (0..swarm.names()).map(name);
+        World {
+            // Other numbers than those that chose the swarm.
+            rng: Rng::with_seed(!swarm.seed),
+            broker: Running::new(&store, &swarm),
+            store,
+            clients: Vec::new(),
+            left: 0,
+            truth: Truth::new(names, swarm.mailbox_max, swarm.unknown_names_max),
+            views: Vec::new(),
+            is_full: false,
+            is_unreadable: false,
+            dealt_with: 0,
+            next_token: 0,
+            looked_up: 0,
+            trace: is_traced.then(VecDeque::new),
+            swarm,
+        }
+    }
+
+    /// Takes the swarm's steps, and comes to an end.
+    pub(super) fn run(&mut self) {
+        let mut tries = 0;
+        while self.truth.step < self.swarm.steps {
+            let step = self.swarm.next(&mut self.rng);
+            tries = if self.take(step) { 0 } else { tries + 1 };
+            // Where a seed has turned off what would go on, everything stands still.
+            if tries == STANDSTILL_TRIES {
+                self.calm_down();
+            }
+        }
+        self.finish();
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            steps: self.truth.step,
+            turns: self.truth.turn,
+            messages: self.truth.newest.get() as u64,
+            sessions: self.views.len() as u64,
+        }
+    }
+
+    /// The last steps, in words.
+    pub(super) fn trace(&self) -> impl Iterator<Item = &String> {
+        self.trace.iter().flatten()
+    }
+
+    /// Takes a step, if there is anyone who can.
+    fn take(&mut self, step: Step) -> bool {
+        match step {
+            Step::Join => self.join_any(),
+            Step::Send => self.send_any(false),
+            Step::Flood => self.send_any(true),
+            Step::Write => self.write_any(),
+            Step::Read => self.read_any(),
+            Step::Acknowledge => self.acknowledge_any(),
+            Step::Stall => self.stall_any(),
+            Step::End => self.end_any(),
+            Step::Break => self.break_any(),
+            Step::Vanish => self.vanish_any(),
+            Step::Finish => self.finish_any(),
+            Step::Tell => self.tell_untold(),
+            Step::Broker => self.run_broker(),
+            Step::Store => self.answer(),
+            Step::FailCommits => self.fail_commits(),
+            Step::FailReads => self.fail_reads(),
+            Step::Remove => self.remove(),
+            Step::Crash => self.crash(false),
+            Step::CutPower => self.crash(true),
+            Step::ShutDown => self.shut_down(),
+            Step::Calm => self.calm_down(),
+        }
+    }
+
+    /// Counts a step, which has done something.
+    pub(super) fn step(&mut self, words: impl FnOnce() -> String) -> bool {
+        self.truth.step += 1;
+        self.note(words);
+        true
+    }
+
+    fn note(&mut self, words: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            if trace.len() == TRACE_LINES_MAX {
+                trace.pop_front();
+            }
+            trace.push_back(format!("{:>7}  {}", self.truth.step, words()));
+        }
+    }
+
+    pub(super) fn tell_some(&mut self, place: usize, event: Option<Event>) {
+        if let Some(event) = event {
+            self.tell(place, event, Vec::new());
+        }
+    }
+
+    /// Tells the broker, or waits until the inbox has room.
+    pub(super) fn tell(&mut self, place: usize, event: Event, asked: Vec<Asked>) {
+        let untold = Untold { event, asked };
+        let session = self.clients[place].number();
+        let is_next = self.clients[place].untold.is_empty();
+        let left = if is_next { self.try_tell(session, untold, true) } else { Some(untold) };
+        self.clients[place].untold.extend(left);
+    }
+
+    /// Hands it back if there is no room.
+    fn try_tell(&mut self, session: usize, untold: Untold, at_once: bool) -> Option<Untold> {
+        let Untold { event, asked } = untold;
+        let told = Told::of(&event);
+        match self.broker.inbox().try_send(event) {
+            Ok(()) => {
+                self.note_told(session, told, asked, at_once);
+                None
+            }
+            Err(TrySendError::Full(event)) => Some(Untold { event, asked }),
+            Err(TrySendError::Closed(_)) => unreachable!("the broker outlives its handles"),
+        }
+    }
+
+    fn note_told(&mut self, session: usize, told: Told, asked: Vec<Asked>, at_once: bool) {
+        let turn_max = if at_once { self.turn_max(asked.len()) } else { u64::MAX };
+        let (view, truth) = (&mut self.views[session], &mut self.truth);
+        match told {
+            Told::Join => view.joins(truth),
+            Told::Requests => {
+                for asked in &asked {
+                    if let Asked::Send(number) = asked {
+                        truth.sent[*number].turn_max = turn_max;
+                    }
+                }
+                view.asks(asked, truth);
+            }
+            Told::Taken(seq) => {
+                let peer = &mut truth.peers[view.peer];
+                peer.reported = peer.reported.max(seq.unwrap_or(Seq::ZERO));
+            }
+            Told::End(EndReason::Client) => view.ends(truth),
+            Told::End(EndReason::Shutdown) => view.is_shut_down(truth),
+            Told::Leave => view.leaves(truth),
+        }
+    }
+
+    /// The turn in which a batch that is told now is at the latest, if that can be told: one line waits for nobody, and a
+    /// flood for the floods before it.
+    fn turn_max(&self, requests: usize) -> u64 {
+        // Each connection has a batch that waits at most, and what it told behind that.
+        let connections = self.clients.len() + self.left;
+        if self.broker.inbox().len() + 2 * connections >= INBOX_EVENTS_MAX {
+            return u64::MAX;
+        }
+        // The next turn may have been taken already, and wait until strangers are looked up.
+        self.truth.turn + 2 + if requests == 1 { 0 } else { connections as u64 }
+    }
+
+    /// One who waits for room in the inbox tries again.
+    fn tell_untold(&mut self) -> bool {
+        let waits = |client: &Client| !client.untold.is_empty();
+        self.clients.iter().position(waits).is_some_and(|place| self.tell_untold_of(place))
+    }
+
+    fn tell_untold_of(&mut self, place: usize) -> bool {
+        let session = self.clients[place].number();
+        let before = self.clients[place].untold.len();
+        while let Some(untold) = self.clients[place].untold.pop_front() {
+            if let Some(left) = self.try_tell(session, untold, false) {
+                self.clients[place].untold.push_front(left);
+                break;
+            }
+        }
+        let has_told = self.clients[place].untold.len() < before;
+        self.drop_if_gone(place);
+        has_told && self.step(|| format!("#{} tells the broker what it waited with", session + 1))
+    }
+
+    /// A connection that has told everything is no more.
+    pub(super) fn drop_if_gone(&mut self, place: usize) {
+        if self.clients[place].is_gone && self.clients[place].untold.is_empty() {
+            self.clients.swap_remove(place);
+        }
+    }
+
+    /// The broker runs until it waits for something.
+    fn run_broker(&mut self) -> bool {
+        if !self.broker.can_run() {
+            return false;
+        }
+        self.step(|| "the broker runs".to_owned());
+        let running = self.broker.run();
+        assert!(running.is_none(), "the broker runs until it is let go");
+        self.look_at_turn();
+        self.look_at_outboxes();
+        true
+    }
+
+    fn look_at_turn(&mut self) {
+        let Some(StoreRequest::Turn(request, _)) = &self.broker.asked else { return };
+        let is_page = |read: &&Read| matches!(read, Read::Page { .. });
+        let pages = request.reads.iter().filter(is_page).count();
+        assert!(pages <= TURN_PAGES_MAX, "a turn asks for {pages} pages");
+        let is_message = |entry: &&Entry| matches!(entry, Entry::Message { .. });
+        let messages = request.entries.iter().filter(is_message).count();
+        assert!(messages <= TURN_REQUESTS_MAX, "a turn has {messages} messages");
+        self.truth.asked(request);
+        let turn = self.truth.turn;
+        if let (Some(_), TurnRequest { entries, reads }) = (&self.trace, request) {
+            let words = format!("turn {turn} is decided: {} entries, {messages} messages, {reads:?}", entries.len());
+            self.note(|| words);
+        }
+    }
+
+    fn look_at_outboxes(&mut self) {
+        let is_clogged = !self.broker.inbox().is_empty();
+        for place in 0..self.clients.len() {
+            self.look_at_outbox(place);
+            let client = &self.clients[place];
+            // What it told is not known to the broker in time, or was too much.
+            if is_clogged || !client.untold.is_empty() || client.may_be_full() {
+                self.views[client.number()].falls_behind(&mut self.truth);
+            }
+        }
+    }
+
+    fn look_at_outbox(&mut self, place: usize) {
+        let client = &mut self.clients[place];
+        let view = &mut self.views[client.number()];
+        let was_let_go = client.is_let_go;
+        let before = view.messages_read;
+        while let Some(chunk) = client.next_chunk() {
+            let bytes = chunk.bytes.len();
+            let messages_bytes = view.reads(&chunk.bytes, &mut self.truth);
+            client.is_handed(bytes, messages_bytes);
+        }
+        if client.is_let_go && !was_let_go {
+            view.is_let_go(&self.truth);
+        }
+        if self.trace.is_some() {
+            let (session, messages) = (client.session, view.messages_read - before);
+            let (place, lets_go) = (view.place(), client.is_let_go && !was_let_go);
+            if messages > 0 || lets_go {
+                let end = if lets_go { ", and is let go" } else { "" };
+                self.note(|| format!("    #{session} is handed {messages} messages, up to its peer's {place}.{end}"));
+            }
+        }
+    }
+
+    /// The store does what it was asked.
+    fn answer(&mut self) -> bool {
+        let Some(asked) = self.broker.asked.take() else { return false };
+        self.broker.is_answered = true;
+        match asked {
+            StoreRequest::Lookup(names, reply) => {
+                self.looked_up += names.len();
+                let found = if self.is_unreadable { Err("injected".to_owned()) } else { Ok(self.store.lookup(&names)) };
+                if found.is_err() {
+                    self.truth.lookup_failed_at = self.truth.step + 1;
+                }
+                self.step(|| format!("the store looks up {names:?}: {found:?}"));
+                reply.try_send(found).expect("the broker waits for it");
+            }
+            StoreRequest::Turn(request, reply) => {
+                let outcome = self.turn(request);
+                reply.try_send(outcome).expect("the broker waits for it");
+            }
+        }
+        true
+    }
+
+    fn turn(&mut self, request: TurnRequest) -> crate::store::TurnOutcome {
+        let mut outcome = self.store.turn(request, self.is_full);
+        if outcome.commit.is_ok() {
+            self.truth.committed(&outcome.entries, &self.store.disk, &mut self.views);
+        } else {
+            self.truth.failed(&outcome.entries);
+        }
+        if self.is_unreadable && !outcome.answers.is_empty() {
+            self.truth.read_failed_at = self.truth.step + 1;
+            outcome.answers.fill_with(|| Answer::Failed("injected".to_owned()));
+        }
+        let (newest, is_ok) = (outcome.newest, outcome.commit.is_ok());
+        self.step(|| {
+            format!("the store {} the turn, its newest message is {newest}", if is_ok { "commits" } else { "fails" })
+        });
+        outcome
+    }
+
+    fn fail_commits(&mut self) -> bool {
+        self.is_full = !self.is_full;
+        let is_full = self.is_full;
+        self.step(|| format!("the disk {}", if is_full { "is full" } else { "has room again" }))
+    }
+
+    fn fail_reads(&mut self) -> bool {
+        self.is_unreadable = !self.is_unreadable;
+        let fails = self.is_unreadable;
+        self.step(|| format!("the disk {}", if fails { "cannot be read" } else { "can be read again" }))
+    }
+
+    fn remove(&mut self) -> bool {
+        let removed = self.store.disk.remove(self.rng.usize(1..64));
+        self.truth.removed(&removed);
+        !removed.is_empty() && self.step(|| format!("the store removes {removed:?}"))
+    }
+
+    /// The process dies, or the power fails, and it starts anew.
+    fn crash(&mut self, is_power_cut: bool) -> bool {
+        self.step(|| if is_power_cut { "the power fails".to_owned() } else { "the process dies".to_owned() });
+        // The store may have done what it was asked, and nobody learned of it.
+        if let Some(StoreRequest::Turn(request, _)) = self.broker.asked.take()
+            && self.rng.bool()
+        {
+            self.turn(request);
+        }
+        if is_power_cut {
+            let kept = self.rng.usize(..=self.store.disk.unsynced_commits());
+            self.store.disk.cut_power(kept);
+        }
+        self.cut_off();
+        self.start();
+        true
+    }
+
+    /// Every connection is gone, and nobody learns how much arrived.
+    fn cut_off(&mut self) {
+        for place in 0..self.clients.len() {
+            self.lose(place);
+        }
+        self.clients.clear();
+    }
+
+    fn start(&mut self) {
+        self.left = 0;
+        self.dealt_with = self.truth.sent.len();
+        self.store.reopen();
+        self.truth.died(&self.store.disk);
+        self.broker = Running::new(&self.store, &self.swarm);
+    }
+
+    /// The server is told to stop: who reads gets what waits, who stalls is cut off.
+    pub(super) fn shut_down(&mut self) -> bool {
+        self.step(|| "the server stops".to_owned());
+        while self.go_on(true) || self.end_one() {}
+        self.check_dealt_with();
+        self.cut_off();
+        self.broker.handle = None;
+        while self.broker.run().is_none() {
+            self.look_at_turn();
+            assert!(self.answer(), "the broker ends when it is let go");
+        }
+        let is_kept = !self.is_full;
+        if is_kept {
+            self.check_cursors_kept();
+        }
+        self.start();
+        true
+    }
+
+    fn end_one(&mut self) -> bool {
+        let can_end = |client: &Client| !client.is_ending && client.permit().is_some();
+        let place = self.clients.iter().position(can_end);
+        place.is_some_and(|place| self.end(place, EndReason::Shutdown))
+    }
+
+    /// Nothing fails for a while: everything that is under way arrives, and what the next greeting counts is true.
+    pub(super) fn calm_down(&mut self) -> bool {
+        (self.is_full, self.is_unreadable) = (false, false);
+        self.step(|| "nothing fails now".to_owned());
+        let names = self.swarm.peers + self.swarm.strangers;
+        // What could not be read is tried again when something happens.
+        let somebody = self.rng.usize(..names);
+        self.join(somebody);
+        self.arrive();
+        let peer = self.rng.usize(..names);
+        self.check_greetings(peer..=peer);
+        true
+    }
+
+    /// Everything that is under way arrives.
+    pub(super) fn arrive(&mut self) {
+        let mut rounds = 0;
+        while self.go_on(false) {
+            rounds += 1;
+            assert!(rounds < CALM_ROUNDS_MAX, "it never becomes calm");
+        }
+        self.check_calm();
+    }
+
+    /// Lets everyone who can do something do it. Says whether anyone did.
+    fn go_on(&mut self, stalls: bool) -> bool {
+        let mut goes_on = self.run_broker();
+        goes_on |= self.answer();
+        for place in (0..self.clients.len()).rev() {
+            goes_on |= self.client_goes_on(place, stalls);
+        }
+        goes_on
+    }
+
+    fn client_goes_on(&mut self, place: usize, stalls: bool) -> bool {
+        let client = &mut self.clients[place];
+        client.is_stalled &= stalls;
+        let is_stalled = client.is_stalled;
+        // Those who read on have room for everything.
+        let socket_bytes = if is_stalled { self.swarm.socket_bytes } else { u64::MAX };
+        if !client.untold.is_empty() {
+            self.tell_untold_of(place)
+        } else if client.can_write(socket_bytes) {
+            self.write(place, socket_bytes)
+        } else if client.is_broken && !client.is_finished() {
+            self.leave(place, 0)
+        } else if client.can_read() && !is_stalled {
+            self.read(place, u64::MAX / 2)
+        } else if client.can_acknowledge() {
+            self.acknowledge(place, u64::MAX / 2)
+        } else {
+            client.is_finished() && self.leave(place, 0)
+        }
+    }
+
+    fn check_calm(&mut self) {
+        for client in &self.clients {
+            assert!(!client.is_ending, "#{} is let go", client.session);
+            assert!(client.permit().is_some(), "#{} has its permit back", client.session);
+            self.views[client.number()].check_calm(&mut self.truth);
+        }
+        self.check_dealt_with();
+        self.left = 0;
+        for peer in &mut self.truth.peers {
+            peer.sessions.retain(|session| self.views[*session].left_in_turn.is_none());
+        }
+    }
+
+    /// No line is dropped silently.
+    fn check_dealt_with(&mut self) {
+        let may_refuse = self.swarm.may_refuse() || self.truth.lookup_failed_at > 0;
+        for (number, sent) in self.truth.sent.iter().enumerate().skip(self.dealt_with) {
+            let view = &self.views[sent.session];
+            // Whoever left did not hear of a refusal.
+            let is_unheard = may_refuse && view.left_in_turn.is_some() || view.is_refused();
+            assert!(sent.fate != Fate::Told || is_unheard, "line {number} was dropped");
+        }
+        self.dealt_with = self.truth.sent.len();
+    }
+
+    /// Each of these comes, is told how many messages wait, and gets them.
+    pub(super) fn check_greetings(&mut self, peers: impl Iterator<Item = usize>) {
+        let mut expected = Vec::new();
+        for peer in peers {
+            let known = &self.truth.peers[peer];
+            let waiting = (known.log.len() - known.place_after(known.reported)) as u64;
+            expected.push((self.views.len(), waiting));
+            self.join(peer);
+        }
+        self.arrive();
+        for (session, waiting) in expected {
+            let View { peer, greeted_with, .. } = &self.views[session];
+            assert_eq!(*greeted_with, waiting, "messages that wait for p{peer} are counted");
+        }
+    }
+
+    /// A shutdown loses no cursor.
+    fn check_cursors_kept(&self) {
+        for peer in &self.truth.peers {
+            let kept = self.store.disk.peer(&peer.name).map_or(Seq::ZERO, |record| record.cursor);
+            assert_eq!(kept, peer.reported, "the cursor of {} is kept when the server stops", peer.name);
+        }
+    }
+}
+
+impl Running {
+    fn new(store: &CheckedStore, swarm: &Swarm) -> Self {
+        let (store, requests) = Store::answered_elsewhere(store.disk.found());
+        let Swarm { mailbox_max, unknown_names_max, .. } = *swarm;
+        let limits = Limits { mailbox_max, unknown_names_max, ..Limits::default() };
+        let (handle, broker) = open(store, &limits);
+        Running { run: Box::pin(broker.run()), handle: Some(handle), requests, asked: None, is_answered: false }
+    }
+
+    fn inbox(&self) -> &async_channel::Sender<Event> {
+        &self.handle.as_ref().expect("the broker was not let go").inbox
+    }
+
+    fn can_run(&self) -> bool {
+        self.is_answered || self.asked.is_none() && !self.inbox().is_empty()
+    }
+
+    /// Says whether it has ended.
+    fn run(&mut self) -> Option<Store> {
+        self.is_answered = false;
+        let waker = Context::from_waker(Waker::noop());
+        let mut context = waker;
+        if let Poll::Ready(store) = self.run.as_mut().poll(&mut context) {
+            return Some(store);
+        }
+        self.asked = self.requests.try_recv().ok();
+        None
+    }
+}
+
+impl Told {
+    fn of(event: &Event) -> Self {
+        match event {
+            Event::Join { .. } => Told::Join,
+            Event::Requests { .. } => Told::Requests,
+            Event::Taken { delivered, .. } => Told::Taken(delivered.map(|delivered| delivered.seq)),
+            Event::End { reason, .. } => Told::End(*reason),
+            Event::Leave { .. } => Told::Leave,
+        }
+    }
+}
+
+fn name(peer: usize) -> PeerName {
+    PeerName::parse(&format!("p{peer}")).expect("it is one")
+}
