@@ -301,8 +301,10 @@ fn serve(
             Waited::TimeIsUp => sweep.on_time(&mut log, Moment::now()),
             Waited::Closed => break,
         }
+        log.wal().copy_if_long();
     }
     sweep.close();
+    let is_settled = log.wal().settle().is_ok();
     drop(log);
-    schema::close(connection);
+    schema::close(connection, is_settled);
 }

@@ -5,30 +5,26 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs::File;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, ffi, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, params};
 
-use super::{Answer, CommitError, Entry, FoundPeer, Page, PeerRecord, Read, TurnOutcome, TurnRequest, schema, wal};
+use super::wal::Wal;
+use super::{Answer, CommitError, Entry, FoundPeer, Page, PeerRecord, Read, TurnOutcome, TurnRequest, schema};
 use crate::config::Durability;
 use crate::limits::{
-    CHECKPOINT_WAL_PAGES, HISTORY_BYTES_MAX, HISTORY_SCAN_ROWS_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX,
-    SENDERS_REMEMBERED_MAX, TURN_PAGES_BYTES_MAX,
+    HISTORY_BYTES_MAX, HISTORY_SCAN_ROWS_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, SENDERS_REMEMBERED_MAX,
+    TURN_PAGES_BYTES_MAX,
 };
 use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
 use crate::protocol::PastMessage;
-use crate::trouble::Trouble;
 
 /// The log as the store's thread uses it.
 pub(super) struct Log<'c> {
     connection: &'c Connection,
-    /// The file that holds what was committed, until it is copied into the database file.
-    wal: File,
+    /// Holds what was committed, until it is copied into the database file.
+    wal: Wal<'c>,
     durability: Durability,
     /// What `pragma synchronous` was last set to.
     synchronous: Option<Synchronous>,
-    /// Whether the write-ahead log may hold what is not on the medium, and what no later sync brings there.
-    is_doubtful: bool,
-    /// Whether the write-ahead log can be copied into the database file.
-    checkpoints: Trouble,
     /// The newest committed message.
     newest: Seq,
     /// The newest message of those who sent something lately: each message points to the one before it.
@@ -51,8 +47,6 @@ struct Statements<'c> {
     begin: Statement<'c>,
     commit: Statement<'c>,
     rollback: Statement<'c>,
-    wal_pages: Statement<'c>,
-    checkpoint: Statement<'c>,
     find_peer: Statement<'c>,
     put_peer: Statement<'c>,
     find_sent: Statement<'c>,
@@ -68,17 +62,12 @@ struct Statements<'c> {
 impl<'c> Log<'c> {
     pub(super) fn new(connection: &'c Connection, wal: File, durability: Durability, newest: Seq) -> Self {
         let statements = Statements::prepare(connection).expect("statements fit the schema that was just checked");
+        let wal = Wal::new(connection, wal).expect("these statements fit every schema");
         Log {
             connection,
             wal,
             durability,
             synchronous: None,
-            // The server before us may have left something there whose sync failed.
-            is_doubtful: true,
-            checkpoints: Trouble::new(
-                "the write-ahead log cannot be copied into the database file, and grows",
-                "the write-ahead log is copied into the database file again",
-            ),
             newest,
             sent: HashMap::new(),
             recipients: String::new(),
@@ -104,6 +93,11 @@ impl<'c> Log<'c> {
         TurnOutcome { entries, commit, before, newest: self.newest, answers }
     }
 
+    /// The write-ahead log.
+    pub(super) fn wal(&mut self) -> &mut Wal<'c> {
+        &mut self.wal
+    }
+
     /// Chooses how the next commits are synced.
     pub(super) fn set_synchronous(&mut self, wanted: Synchronous) -> rusqlite::Result<()> {
         if self.synchronous != Some(wanted) {
@@ -127,7 +121,6 @@ impl<'c> Log<'c> {
         match committed {
             Ok(newest) => {
                 self.newest = newest;
-                self.checkpoint_if_due();
                 Ok(())
             }
             Err(error) => {
@@ -137,8 +130,7 @@ impl<'c> Log<'c> {
                 }
                 // It holds what was rolled back.
                 self.sent.clear();
-                if is_failed_sync(&error) {
-                    self.is_doubtful = true;
+                if self.wal.note_failure(&error) {
                     self.take_back();
                 }
                 Err(explain(&error))
@@ -149,10 +141,7 @@ impl<'c> Log<'c> {
     fn try_commit(&mut self, entries: &[Entry]) -> rusqlite::Result<Seq> {
         self.set_synchronous(self.wanted(entries))?;
         self.statements.begin.execute([])?;
-        if self.is_doubtful {
-            wal::write_again(&self.wal)?;
-            self.is_doubtful = false;
-        }
+        self.wal.settle_in_transaction()?;
         let mut newest = self.newest;
         for entry in entries {
             match entry {
@@ -172,22 +161,6 @@ impl<'c> Log<'c> {
     /// told otherwise. One that changes nothing, and is not synced, takes its place.
     fn take_back(&mut self) {
         let _ = self.set_synchronous(Synchronous::Normal).and_then(|()| schema::write_nothing_new(self.connection));
-    }
-
-    /// Copies the write-ahead log into the database file once it is long enough. SQLite's own checkpoints tell nobody when
-    /// they fail.
-    pub(super) fn checkpoint_if_due(&mut self) {
-        let copied = self.try_checkpoint_if_due();
-        if copied.as_ref().is_err_and(is_failed_sync) {
-            self.is_doubtful = true;
-        }
-        self.checkpoints.note(copied.err().as_ref());
-    }
-
-    fn try_checkpoint_if_due(&mut self) -> rusqlite::Result<()> {
-        let Statements { wal_pages, checkpoint, .. } = &mut self.statements;
-        let (pages, copied): (u32, u32) = wal_pages.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
-        if pages < CHECKPOINT_WAL_PAGES || pages == copied { Ok(()) } else { checkpoint.query_row([], |_| Ok(())) }
     }
 
     fn put_peer(&mut self, record: &PeerRecord) -> rusqlite::Result<()> {
@@ -300,8 +273,6 @@ impl<'c> Statements<'c> {
             begin: connection.prepare("begin immediate")?,
             commit: connection.prepare("commit")?,
             rollback: connection.prepare("rollback")?,
-            wal_pages: connection.prepare("pragma wal_checkpoint(noop)")?,
-            checkpoint: connection.prepare("pragma wal_checkpoint(passive)")?,
             find_peer: connection.prepare(
                 "select id, seen, cursor, (select count(*) from inbox where recipient = peer.id and seq > peer.cursor)
                  from peer where name = ?1",
@@ -415,10 +386,6 @@ fn past_message(asker: PeerId, row: &Row<'_>, names: &mut Statement<'_>) -> rusq
 /// A text as far as it can be read: one damaged letter must not hold back all that is behind it.
 pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
     Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
-}
-
-fn is_failed_sync(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC)
 }
 
 fn explain(error: &rusqlite::Error) -> CommitError {

@@ -211,10 +211,9 @@ impl<'c> Sweep<'c> {
         }
         let pages = self.oldest.pages()?;
         transaction.commit()?;
-        log.checkpoint_if_due();
         self.walk = walk;
         self.report.add(removed, pages.used_bytes(), walk.stepped_over);
-        self.finish_giving_back(pages, occasion);
+        self.finish_giving_back(log, pages, occasion);
         self.plan(stop, pages, now);
         Ok(())
     }
@@ -319,16 +318,14 @@ impl<'c> Sweep<'c> {
     }
 
     /// It ends with half of the spare pages, so that a few more do not make it begin again. The file itself gets smaller
-    /// with the next checkpoint; the commit of a turn makes one too, and no turn is to wait for two.
-    fn finish_giving_back(&mut self, pages: Pages, occasion: Occasion) {
+    /// with the next checkpoint; a turn may make one too, and no turn is to wait for two.
+    fn finish_giving_back(&mut self, log: &mut Log<'_>, pages: Pages, occasion: Occasion) {
         if !self.is_giving_back || pages.free > spare_pages(pages) / 2 {
             return;
         }
         self.is_giving_back = false;
-        if occasion == Occasion::Time
-            && let Err(error) = self.oldest.checkpoint()
-        {
-            log::debug!("the file gets smaller with the next checkpoint: {error}");
+        if occasion == Occasion::Time {
+            log.wal().copy();
         }
     }
 

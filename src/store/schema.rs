@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::Found;
@@ -105,11 +106,18 @@ pub(super) fn found(connection: &Connection, path: &Path) -> Result<Found, Schem
     found.map_err(explain(path))
 }
 
-/// Copies the write-ahead log into the database file and closes it. A failure costs nothing but time at the next start.
-pub(super) fn close(connection: Connection) {
-    let checkpoint = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
-    if let Err(error) = checkpoint.and(connection.close().map_err(|(_, error)| error)) {
-        log::warn!("the write-ahead log stays beside the database, nothing in it is lost: {error}");
+/// Copies the write-ahead log into the database file and closes it; one that is not settled is only left where it is. A
+/// failure costs nothing but time at the next start.
+pub(super) fn close(connection: Connection, is_settled: bool) {
+    let copied = if is_settled {
+        connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
+    } else {
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+    };
+    match copied.and(connection.close().map_err(|(_, error)| error)) {
+        Ok(()) if is_settled => {}
+        Ok(()) => log::warn!("the write-ahead log stays beside the database, as it cannot be synced"),
+        Err(error) => log::warn!("the write-ahead log stays beside the database, nothing in it is lost: {error}"),
     }
 }
 
@@ -122,7 +130,7 @@ fn prepare_file(connection: &Connection) -> rusqlite::Result<()> {
     // Both must be chosen before the first table: pages that are freed can then be given back a few at a time.
     connection.execute_batch("pragma auto_vacuum = incremental")?;
     connection.query_row("pragma journal_mode = wal", [], |_| Ok(()))?;
-    // The log does it, and sees whether it works.
+    // The store does it, and sees whether it works.
     connection.query_row("pragma wal_autocheckpoint = 0", [], |_| Ok(()))?;
     connection.query_row(&format!("pragma journal_size_limit = {WAL_FILE_BYTES_MAX}"), [], |_| Ok(()))
 }

@@ -1,24 +1,100 @@
-//! The write-ahead log as a file, for the one thing that SQLite does not do. Owns no SQL.
+//! The write-ahead log: when it is copied into the database file, and what becomes of it after a failed sync, which is the
+//! one thing that SQLite leaves open. Owns the file beside SQLite, which alone knows what is in it.
+//!
+//! Where a sync has failed, the system forgets what it could not write, and no later sync brings it to the medium; fsync(2).
+//! SQLite writes a commit again that it was to sync, but not those before it that it was not to. Whatever is committed
+//! behind them would be lost with them, synced or not, and if they are copied into the database file, it may be left with
+//! pages of two times. So they are written again first, as they still can be read.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use rusqlite::ffi;
+use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi};
 
-use crate::limits::WAL_CHUNK_BYTES;
+use crate::limits::{CHECKPOINT_WAL_PAGES, WAL_CHUNK_BYTES};
+use crate::trouble::Trouble;
 
-/// Writes the write-ahead log again as it can be read, and syncs it. Nobody else may write to it meanwhile.
-///
-/// Where a sync has failed, the system forgets what it could not write, and the next sync knows nothing of it; fsync(2). SQLite
-/// writes a commit again that it was to sync, but not those before it that it was not: what is written behind them would be
-/// lost with them. Only writing them again brings them to the medium.
-pub(super) fn write_again(wal: &File) -> rusqlite::Result<()> {
-    copy_onto_itself(wal).map_err(in_words_of_sqlite)
+/// The write-ahead log of an open database.
+pub(super) struct Wal<'c> {
+    connection: &'c Connection,
+    file: File,
+    /// Something in it may not be on the medium, and not be on its way there.
+    is_doubtful: bool,
+    /// Whether it can be copied.
+    copies: Trouble,
+    pages: Statement<'c>,
+    copy: Statement<'c>,
 }
 
-fn copy_onto_itself(file: &File) -> io::Result<()> {
-    // The system tells of a failed sync once by each way the file is open: by this one it may not have told yet.
+impl<'c> Wal<'c> {
+    pub(super) fn new(connection: &'c Connection, file: File) -> rusqlite::Result<Self> {
+        Ok(Wal {
+            connection,
+            file,
+            // The server before us may have met a failed sync.
+            is_doubtful: true,
+            copies: Trouble::new(
+                "the write-ahead log cannot be copied into the database file, and grows",
+                "the write-ahead log is copied into the database file again",
+            ),
+            pages: connection.prepare("pragma wal_checkpoint(noop)")?,
+            copy: connection.prepare("pragma wal_checkpoint(passive)")?,
+        })
+    }
+
+    /// Notes that a commit or a copy has failed; says whether that was a failed sync.
+    pub(super) fn note_failure(&mut self, error: &rusqlite::Error) -> bool {
+        let is_failed_sync = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC);
+        self.is_doubtful |= is_failed_sync;
+        is_failed_sync
+    }
+
+    /// Makes sure that all of it is on its way to the medium.
+    pub(super) fn settle(&mut self) -> rusqlite::Result<()> {
+        if !self.is_doubtful {
+            return Ok(());
+        }
+        // Nobody else writes to it meanwhile.
+        let _transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
+        self.settle_in_transaction()
+    }
+
+    /// The same in a transaction that was begun to write.
+    pub(super) fn settle_in_transaction(&mut self) -> rusqlite::Result<()> {
+        if self.is_doubtful {
+            write_again(&self.file).map_err(in_words_of_sqlite)?;
+            self.is_doubtful = false;
+        }
+        Ok(())
+    }
+
+    /// Copies it into the database file when it has become long. SQLite would do that too, and tell nobody when it fails.
+    pub(super) fn copy_if_long(&mut self) {
+        match self.uncopied_pages() {
+            Ok((pages, copied)) if pages >= CHECKPOINT_WAL_PAGES && copied < pages => self.copy(),
+            Ok(_) => {}
+            Err(error) => self.copies.note(Some(&error)),
+        }
+    }
+
+    /// Copies it into the database file, as far as nobody reads it, and cuts that off where it ends.
+    pub(super) fn copy(&mut self) {
+        let copied = self.settle().and_then(|()| self.copy.query_row([], |_| Ok(())));
+        if let Err(error) = &copied {
+            self.note_failure(error);
+        }
+        self.copies.note(copied.err().as_ref());
+    }
+
+    /// How many pages it has, and how many of them are copied.
+    fn uncopied_pages(&mut self) -> rusqlite::Result<(u32, u32)> {
+        self.pages.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))
+    }
+}
+
+fn write_again(file: &File) -> io::Result<()> {
+    // A failed sync is told once to each who has the file open, and to us perhaps not yet.
     let _ = file.sync_data();
     let mut chunk = vec![0; WAL_CHUNK_BYTES];
     let mut offset = 0;

@@ -40,7 +40,7 @@ impl TestServer {
         Self::with(toml, None, None, &[])
     }
 
-    /// Starts with this as `holdline.toml` and with its data elsewhere.
+    /// Starts with this as `holdline.toml`, and with its data elsewhere.
     pub(crate) fn with_data(data: &Path, toml: &str) -> Self {
         Self::with(toml, Some(data), None, &[])
     }

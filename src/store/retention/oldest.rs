@@ -160,11 +160,6 @@ impl<'c> Oldest<'c> {
         while rows.next()?.is_some() {}
         Ok(())
     }
-
-    /// Copies the write-ahead log into the file, as far as nobody reads it, and cuts the file off where it ends.
-    pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
-        self.connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))
-    }
 }
 
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

@@ -30,6 +30,12 @@ fn database() -> (TempDir, Connection) {
     (home, connection)
 }
 
+/// The write-ahead log of an open database.
+fn wal(connection: &Connection) -> File {
+    let path = format!("{}-wal", connection.path().unwrap());
+    File::options().read(true).write(true).open(path).unwrap()
+}
+
 fn aged(max_age_ms: u64) -> Retention {
     Retention { max_age: Some(Duration::from_millis(max_age_ms)), max_size_bytes: None }
 }
@@ -45,10 +51,8 @@ impl<'c> World<'c> {
 
     fn with(connection: &'c Connection, retention: Retention, durability: Durability) -> Self {
         let now = Moment { clock: Timestamp::from_millis(0), instant: Instant::now() };
-        let wal = format!("{}-wal", connection.path().unwrap());
-        let wal = File::options().read(true).write(true).open(wal).unwrap();
         let mut world = World {
-            log: Log::new(connection, wal, durability, Seq::ZERO),
+            log: Log::new(connection, wal(connection), durability, Seq::ZERO),
             sweep: Sweep::new(connection, retention, now),
             connection,
             now,
@@ -460,7 +464,7 @@ fn free_pages_are_given_back_and_the_file_gets_smaller() {
     let file = home.path().join("holdline.db");
     let text = "x".repeat(4_000);
     world.turn((0..1_000).map(|_| message(0, 1, &[2], &text)).collect());
-    world.sweep.oldest.checkpoint().unwrap();
+    world.log.wal().copy();
     assert!(file.metadata().unwrap().len() > 4_000_000);
     world.deliver(2, 1_000);
     world.pass(60_000);
