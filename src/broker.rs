@@ -152,7 +152,16 @@ impl Broker {
                 committed = Some((turn, self.outcome(commit).await));
             }
         }
+        self.keep_rest().await;
         self.store
+    }
+
+    /// What could not be kept when it changed, as the disk was full, is tried once more.
+    async fn keep_rest(&mut self) {
+        if self.chat.has_changed() {
+            let (_, commit) = self.begin(Vec::new()).await;
+            self.outcome(commit).await;
+        }
     }
 
     /// Takes what is waiting in the inbox, as far as it fits a turn. Waits for a first event, unless there is something to

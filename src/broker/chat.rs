@@ -148,6 +148,11 @@ impl Chat {
         !self.hungry.is_empty()
     }
 
+    /// Whether something of a peer is to be kept with the next turn.
+    pub(super) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// Whether somebody waits for a page that could not be read.
     pub(super) fn starves(&self) -> bool {
         !self.starved.is_empty()

@@ -183,11 +183,13 @@ impl<'c> Sweep<'c> {
         }
         match self.try_step(log, occasion, now) {
             Ok(()) => self.retries_at = None,
-            Err(error) => self.put_off(&error, now),
+            Err(error) => self.put_off(log, &error, now),
         }
     }
 
-    fn put_off(&mut self, error: &rusqlite::Error, now: Moment) {
+    fn put_off(&mut self, log: &mut Log<'_>, error: &rusqlite::Error, now: Moment) {
+        // Even a commit that is not synced begins a new write-ahead log with a sync.
+        log.wal().note_failure(error);
         if self.retries_at.is_none() {
             log::warn!("old messages cannot be removed now, which is tried again until it works: {error}");
         }
