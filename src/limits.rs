@@ -136,6 +136,12 @@ pub const SHUTDOWN_S_MAX: u64 = 5;
 /// Milliseconds that the store waits for another process which is writing to the database.
 pub const DATABASE_BUSY_MS_MAX: u64 = 5000;
 
+/// Rows that the log's index may lag behind the log by, and as many as one turn adds. Fewer where single turns are tested.
+pub const INDEX_LAG_ROWS_MAX: usize = if cfg!(test) { 100 } else { 16 * 1024 };
+
+/// Rows that one statement inserts.
+pub const INSERT_ROWS_MAX: usize = 64;
+
 /// Senders whose newest message the store remembers; the others are looked up when they send.
 pub const SENDERS_REMEMBERED_MAX: usize = 4096;
 

@@ -5,6 +5,8 @@ mod backup;
 mod bystander;
 mod directory;
 mod examination;
+mod index;
+mod insert;
 mod log;
 mod log_reader;
 mod requests;
@@ -24,6 +26,7 @@ pub use self::bystander::LookError;
 use self::directory::DataDirectory;
 pub use self::directory::DirectoryError;
 pub use self::examination::{Finding, Mend, Verdict, examine};
+use self::index::Tail;
 use self::log::Log;
 pub use self::log_reader::{LogLine, LogReader};
 use self::requests::{Waited, wait};
@@ -230,10 +233,11 @@ impl Store {
         // Their names are kept before anything in them is promised.
         directory.sync()?;
         let found = schema::found(&connection, &directory.database())?;
+        let tail = index::tail(&connection).map_err(schema::explain(&directory.database()))?;
         let (requests, receiver) = async_channel::bounded(STORE_REQUESTS_MAX);
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || serve(connection, wal, durability, retention, found.newest, receiver, directory))
+            .spawn(move || serve(connection, wal, durability, retention, (found.newest, tail), receiver, directory))
             .map_err(|source| DirectoryError::Thread { source })?;
         Ok(Store { requests, thread, found })
     }
@@ -280,11 +284,12 @@ fn serve(
     wal: File,
     durability: Durability,
     retention: Retention,
-    newest: Seq,
+    (newest, tail): (Seq, Tail),
     requests: Receiver<StoreRequest>,
     _locked: DataDirectory,
 ) {
-    let mut log = Log::new(&connection, wal, durability, newest);
+    let mut log =
+        Log::new(&connection, wal, durability, newest, tail).expect("statements fit the schema that was just checked");
     let mut sweep = Sweep::new(&connection, retention, Moment::now());
     loop {
         // Whoever asked may have been cancelled: then nobody waits for the answer.
@@ -304,6 +309,8 @@ fn serve(
         log.wal().copy_if_long();
     }
     sweep.close();
+    // Otherwise the next server begins with the tail.
+    let _ = log.catch_up();
     let is_settled = log.wal().settle().is_ok();
     drop(log);
     schema::close(connection, is_settled);

@@ -78,6 +78,75 @@ fn a_time_is_iso_8601_in_utc_with_milliseconds() {
     }
 }
 
+/// As the first version left it: Alice wrote to Bob and Carol, and Bob has got what is his.
+const FIRST_VERSION: &str = concat!(
+    "pragma auto_vacuum = incremental; pragma journal_mode = wal;",
+    include_str!("../migrations/0001-log.sql"),
+    "pragma application_id = 0x686f6c64; pragma user_version = 1;
+    insert into peer values (1, 'alice', 1, 0, 2), (2, 'bob', 1, 2, 0), (3, 'carol', 0, 0, 0);
+    insert into message values
+        (1, 1764000000000, 1, 0, '[2,3]', 'to both'), (2, 1764000001000, 1, 1, '[2,3]', 'and again');
+    insert into inbox values (2, 1, 1), (3, 1, 1), (2, 2, 1), (3, 2, 1);"
+);
+
+#[test]
+fn a_database_of_the_first_version_is_brought_up_to_date() {
+    let mut server = TestServer::start();
+    server.terminate();
+    for file in ["holdline.db", "holdline.db-wal", "holdline.db-shm"] {
+        let _ = fs::remove_file(server.data().join(file));
+    }
+    server.sqlite_write(FIRST_VERSION);
+    let shown = holdline().args(["history", "--data"]).arg(server.data()).output().unwrap();
+    let words = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(words.contains("has schema version 1") && words.contains("start holdline once"), "{words}");
+
+    server.start_again();
+    let waiting = "select recipient, seq, text from waiting order by seq";
+    assert_eq!(server.sqlite(waiting), "carol|1|to both\ncarol|2|and again");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("carol: and now");
+    alice.ping();
+    assert_eq!(server.sqlite(waiting), "carol|1|to both\ncarol|2|and again\ncarol|3|and now");
+    assert_eq!(alice.history("2"), ["to bob, carol: and again", "to carol: and now"]);
+    let mut carol = TestClient::login(&server, "carol");
+    for text in ["to both", "and again", "and now"] {
+        carol.expect(&format!("from alice: {text}"));
+    }
+    server.wait_until_delivered("carol");
+    assert_eq!(server.sqlite("select count(*) from waiting"), "0");
+}
+
+#[test]
+fn after_a_crash_everything_is_found_that_the_index_lags_behind() {
+    let mut server = TestServer::start();
+    let mut bob = TestClient::login(&server, "bob");
+    for (name, line) in [("alice", "bob, carol: one"), ("dave", "carol: two"), ("alice", "dave, bob: three")] {
+        let mut client = TestClient::login(&server, name);
+        client.send(line);
+        client.quit();
+    }
+    server.wait_until_delivered("bob");
+    assert_eq!(server.sqlite("select count(*), (select count(*) from unindexed) from inbox"), "0|5");
+    let history = ["from alice: one", "from alice: three"];
+    assert_eq!(bob.history(""), history);
+    server.kill();
+    let found = server.sqlite("select recipient, seq, sender, text from waiting order by recipient, seq");
+    assert_eq!(found, "carol|1|alice|one\ncarol|2|dave|two\ndave|3|alice|three");
+    server.start_again();
+    let mut bob = TestClient::login(&server, "bob");
+    assert_eq!(bob.history(""), history);
+    assert_eq!(bob.history("alice"), history);
+    assert_eq!(TestClient::login(&server, "alice").history(""), ["to bob, carol: one", "to dave, bob: three"]);
+    let mut carol = TestClient::login(&server, "carol");
+    carol.expect("from alice: one");
+    carol.expect("from dave: two");
+    server.wait_until_delivered("carol");
+    server.terminate();
+    let rest = "select (select count(*) from unindexed), (select count(*) from inbox)";
+    assert_eq!(server.sqlite(rest), "0|5", "who stops in good order leaves nothing behind");
+}
+
 #[test]
 fn seq_grows_over_restarts() {
     let mut server = TestServer::start();

@@ -226,6 +226,12 @@ const FAULTS: &[(&str, &str, &str, bool)] = &[
         "give it one",
         false,
     ),
+    (
+        "update indexed set seq = 99",
+        "problem: 1 note says that inboxes hold every message up to one that is not there yet",
+        "update indexed set seq",
+        true,
+    ),
     ("drop view waiting", "problem: the view waiting is missing", "CREATE VIEW waiting", true),
     ("drop table inbox", "problem: the table inbox is missing", "restore a backup", false),
     (

@@ -212,6 +212,7 @@ const A_MILLION: &str = "
     from number;
     insert into inbox (recipient, seq, sender)
     select iif(seq > 990000, 4, 1 + seq % 2), seq, sender from message order by 1, 2;
+    update indexed set seq = 1000000;
     commit;
 ";
 
@@ -255,6 +256,20 @@ fn a_million_messages_change_neither_the_start_nor_the_memory() {
     alice.send("bob: and on it goes");
     alice.ping();
     assert_eq!(server.sqlite("select seq, text from history order by seq desc limit 1"), "1000001|and on it goes");
+}
+
+#[test]
+fn a_lost_index_is_made_anew_from_the_log() {
+    let mut server = TestServer::start();
+    server.terminate();
+    server.sqlite_write(A_MILLION);
+    server.sqlite_write("delete from inbox; delete from indexed; update peer set sent = 0");
+    server.start_again();
+    let empty = "select count(*) from (select recipient, seq from inbox union select recipient, seq from unindexed)";
+    assert_eq!(server.sqlite(empty), "1000000");
+    assert_eq!(TestClient::login(&server, "alice").history("bob 100"), past(989_901..=990_000));
+    let replayed = TestClient::login(&server, "dave").read_flood("carol", 1_000_000);
+    assert_whole(&replayed, 990_001..1_000_001);
 }
 
 /// What Alice's history shows of these.

@@ -289,12 +289,9 @@ fn newest(database: &Connection) -> rusqlite::Result<Seq> {
 
 /// How many messages there are, and how many are still to be delivered.
 fn counts(backup: &Connection) -> rusqlite::Result<(u64, u64)> {
-    backup.query_row(
-        "select (select count(*) from message), (
-             select count(*) from peer join inbox on inbox.recipient = peer.id and inbox.seq > peer.cursor)",
-        [],
-        |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)),
-    )
+    backup.query_row("select (select count(*) from message), (select count(*) from waiting)", [], |row| {
+        Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
+    })
 }
 
 /// Renames a file and overwrites none.

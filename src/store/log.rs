@@ -1,18 +1,19 @@
 //! The log: every statement that a running server makes, prepared once. Owns how entries become rows and rows become
 //! pages; never which of them are made when.
 
-use std::collections::HashMap;
-use std::fmt::Write;
 use std::fs::File;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Row, Rows, Statement, Transaction, TransactionBehavior, params,
+};
 
+use super::index::{Index, Tail, write_json};
+use super::insert::Insert;
 use super::wal::Wal;
 use super::{Answer, CommitError, Entry, FoundPeer, Page, PeerRecord, Read, TurnOutcome, TurnRequest, schema};
 use crate::config::Durability;
 use crate::limits::{
-    HISTORY_BYTES_MAX, HISTORY_SCAN_ROWS_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, SENDERS_REMEMBERED_MAX,
-    TURN_PAGES_BYTES_MAX,
+    HISTORY_BYTES_MAX, HISTORY_SCAN_ROWS_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, TURN_PAGES_BYTES_MAX,
 };
 use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
 use crate::protocol::PastMessage;
@@ -27,10 +28,8 @@ pub(super) struct Log<'c> {
     synchronous: Option<Synchronous>,
     /// The newest committed message.
     newest: Seq,
-    /// The newest message of those who sent something lately: each message points to the one before it.
-    sent: HashMap<PeerId, Seq>,
-    /// The text of one message's `recipients`, kept for its memory.
-    recipients: String,
+    index: Index<'c>,
+    put_message: Insert<'c>,
     statements: Statements<'c>,
 }
 
@@ -49,38 +48,48 @@ struct Statements<'c> {
     rollback: Statement<'c>,
     find_peer: Statement<'c>,
     put_peer: Statement<'c>,
-    find_sent: Statement<'c>,
-    put_sent: Statement<'c>,
-    put_message: Statement<'c>,
-    put_inbox: Statement<'c>,
     page: Statement<'c>,
+    page_of_tail: Statement<'c>,
     names: Statement<'c>,
     history: Statement<'c>,
     history_with: Statement<'c>,
 }
 
 impl<'c> Log<'c> {
-    pub(super) fn new(connection: &'c Connection, wal: File, durability: Durability, newest: Seq) -> Self {
-        let statements = Statements::prepare(connection).expect("statements fit the schema that was just checked");
-        let wal = Wal::new(connection, wal).expect("these statements fit every schema");
-        Log {
+    pub(super) fn new(
+        connection: &'c Connection,
+        wal: File,
+        durability: Durability,
+        newest: Seq,
+        tail: Tail,
+    ) -> rusqlite::Result<Self> {
+        Ok(Log {
             connection,
-            wal,
+            wal: Wal::new(connection, wal)?,
             durability,
             synchronous: None,
             newest,
-            sent: HashMap::new(),
-            recipients: String::new(),
-            statements,
-        }
+            index: Index::new(connection, tail)?,
+            put_message: Insert::prepare(
+                connection,
+                "insert into message (seq, at, sender, previous, recipients, text)",
+                6,
+            )?,
+            statements: Statements::prepare(connection)?,
+        })
     }
 
     /// What is kept of each of these names.
     pub(super) fn lookup(&mut self, names: &[PeerName]) -> rusqlite::Result<Vec<Option<FoundPeer>>> {
-        names
-            .iter()
-            .map(|name| self.statements.find_peer.query_row([name.as_str()], |row| found_peer(name, row)).optional())
-            .collect()
+        names.iter().map(|name| self.find_peer(name)).collect()
+    }
+
+    fn find_peer(&mut self, name: &PeerName) -> rusqlite::Result<Option<FoundPeer>> {
+        let found = self.statements.find_peer.query_row([name.as_str()], |row| found_peer(name, row)).optional()?;
+        Ok(found.map(|mut found| {
+            found.waiting += self.index.count_after(found.record.id, found.record.cursor);
+            found
+        }))
     }
 
     /// Applies a turn's entries in one transaction, then answers its reads.
@@ -91,6 +100,26 @@ impl<'c> Log<'c> {
         let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
         let answers = reads.iter().map(|read| self.read(read, &mut page_bytes_left)).collect();
         TurnOutcome { entries, commit, before, newest: self.newest, answers }
+    }
+
+    /// The index holds every message up to here.
+    pub(super) fn indexed(&self) -> Seq {
+        self.index.indexed()
+    }
+
+    /// Brings the index up to date.
+    pub(super) fn catch_up(&mut self) -> rusqlite::Result<()> {
+        if self.index.indexed() == self.newest {
+            return Ok(());
+        }
+        // It is no promise: if the power takes it, the tail is longer.
+        self.set_synchronous(Synchronous::Normal)?;
+        let transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
+        self.wal.settle_in_transaction()?;
+        self.index.write(self.newest)?;
+        transaction.commit()?;
+        self.index.written(self.newest);
+        Ok(())
     }
 
     /// The write-ahead log.
@@ -128,8 +157,7 @@ impl<'c> Log<'c> {
                 if !self.connection.is_autocommit() {
                     let _ = self.statements.rollback.execute([]);
                 }
-                // It holds what was rolled back.
-                self.sent.clear();
+                self.index.undo_sends();
                 if self.wal.note_failure(&error) {
                     self.take_back();
                 }
@@ -142,18 +170,17 @@ impl<'c> Log<'c> {
         self.set_synchronous(self.wanted(entries))?;
         self.statements.begin.execute([])?;
         self.wal.settle_in_transaction()?;
-        let mut newest = self.newest;
-        for entry in entries {
-            match entry {
-                Entry::Peer(record) => self.put_peer(record)?,
-                Entry::Message { at, sender, recipients, text } => {
-                    newest = newest.next();
-                    self.put_message(newest, *at, *sender, recipients, text)?;
-                }
-            }
+        let is_indexed = self.index.is_due();
+        if is_indexed {
+            self.index.write(self.newest)?;
         }
-        self.put_sent()?;
+        self.put_peers(entries)?;
+        let newest = self.put_messages(entries)?;
         self.statements.commit.execute([])?;
+        if is_indexed {
+            self.index.written(self.newest);
+        }
+        self.add_to_index(entries);
         Ok(newest)
     }
 
@@ -163,59 +190,39 @@ impl<'c> Log<'c> {
         let _ = self.set_synchronous(Synchronous::Normal).and_then(|()| schema::write_nothing_new(self.connection));
     }
 
-    fn put_peer(&mut self, record: &PeerRecord) -> rusqlite::Result<()> {
-        let PeerRecord { id, name, seen, cursor } = record;
-        let rows = self.statements.put_peer.execute(params![id.get(), name.as_str(), seen, cursor.get()])?;
-        assert_eq!(rows, 1, "one peer is one row");
-        Ok(())
-    }
-
-    fn put_message(
-        &mut self,
-        seq: Seq,
-        at: Timestamp,
-        sender: PeerId,
-        recipients: &[PeerId],
-        text: &Text,
-    ) -> rusqlite::Result<()> {
-        self.recipients.clear();
-        for (place, recipient) in recipients.iter().enumerate() {
-            let before = if place == 0 { '[' } else { ',' };
-            write!(self.recipients, "{before}{}", recipient.get()).expect("a string takes all");
-        }
-        self.recipients.push(']');
-        let previous = self.previous(sender, seq)?;
-        let row = params![seq.get(), at.millis(), sender.get(), previous.get(), self.recipients, text.as_str()];
-        self.statements.put_message.execute(row)?;
-        for recipient in recipients {
-            self.statements.put_inbox.execute(params![recipient.get(), seq.get(), sender.get()])?;
+    fn put_peers(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
+        for entry in entries {
+            let Entry::Peer(PeerRecord { id, name, seen, cursor }) = entry else { continue };
+            let row = params![id.get(), name.as_str(), seen, cursor.get()];
+            assert_eq!(self.statements.put_peer.execute(row)?, 1, "one peer is one row");
         }
         Ok(())
     }
 
-    /// What a sender sent before this message, which is from now on its newest.
-    fn previous(&mut self, sender: PeerId, seq: Seq) -> rusqlite::Result<Seq> {
-        if let Some(sent) = self.sent.get_mut(&sender) {
-            return Ok(std::mem::replace(sent, seq));
-        }
-        // A peer that was never kept has sent nothing.
-        let found = self.statements.find_sent.query_row([sender.get()], |row| row.get(0)).optional()?;
-        self.sent.insert(sender, seq);
-        Ok(Seq::new(found.unwrap_or(0)))
+    /// Says which is the newest.
+    fn put_messages(&mut self, entries: &[Entry]) -> rusqlite::Result<Seq> {
+        let mut newest = self.newest;
+        let mut json = String::new();
+        self.put_message.insert(messages(entries), |&(at, sender, recipients, text), row| {
+            newest = newest.next();
+            json.clear();
+            write_json(&mut json, recipients.iter());
+            row.add(newest.get())?;
+            row.add(at.millis())?;
+            row.add(sender.get())?;
+            row.add(self.index.send(sender, newest)?.get())?;
+            row.add(&json)?;
+            row.add(text.as_str())
+        })?;
+        Ok(newest)
     }
 
-    /// Keeps the newest message of each who sent one in this turn.
-    fn put_sent(&mut self) -> rusqlite::Result<()> {
-        for (sender, seq) in &self.sent {
-            if *seq > self.newest {
-                let rows = self.statements.put_sent.execute([sender.get(), seq.get()])?;
-                assert_eq!(rows, 1, "whoever sends has been kept");
-            }
+    fn add_to_index(&mut self, entries: &[Entry]) {
+        let mut seq = self.newest;
+        for (_, sender, recipients, _) in messages(entries) {
+            seq = seq.next();
+            self.index.add(seq, sender, recipients);
         }
-        if self.sent.len() > SENDERS_REMEMBERED_MAX {
-            self.sent.clear();
-        }
-        Ok(())
     }
 
     fn read(&mut self, read: &Read, page_bytes_left: &mut usize) -> Answer {
@@ -227,30 +234,28 @@ impl<'c> Log<'c> {
     }
 
     fn page(&mut self, peer: PeerId, after: Seq, page_bytes_left: &mut usize) -> rusqlite::Result<Page> {
-        let mut page = Page::default();
-        let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
-        let mut rows = self.statements.page.query(params![peer.get(), after.get(), PAGE_MESSAGES_MAX as i64])?;
-        while bytes_left > 0 {
-            let Some(row) = rows.next()? else {
-                page.complete = page.messages.len() < PAGE_MESSAGES_MAX;
-                break;
-            };
-            let message = message(row)?;
-            // The last message may go over: a page with room for anything holds at least one.
-            let bytes = message.text.len() + message.sender.as_str().len();
-            bytes_left = bytes_left.saturating_sub(bytes);
-            *page_bytes_left = page_bytes_left.saturating_sub(bytes);
-            page.messages.push(message);
+        let Statements { page, page_of_tail, .. } = &mut self.statements;
+        let mut filling = Filling { messages: Vec::new(), bytes: 0, bytes_max: PAGE_BYTES_MAX.min(*page_bytes_left) };
+        let mut complete = filling.take(page.query(params![peer.get(), after.get(), PAGE_MESSAGES_MAX as i64])?)?;
+        if complete {
+            let unindexed = self.index.next_after(peer, after, PAGE_MESSAGES_MAX - filling.messages.len());
+            complete = filling.take(page_of_tail.query([unindexed])?)?;
         }
-        Ok(page)
+        *page_bytes_left = page_bytes_left.saturating_sub(filling.bytes);
+        Ok(Page { messages: filling.messages, complete })
     }
 
     fn history(&mut self, peer: PeerId, with: Option<PeerId>, count: usize) -> rusqlite::Result<Vec<PastMessage>> {
-        let Statements { history, history_with, names, .. } = &mut self.statements;
+        let Log { index, statements: Statements { history, history_with, names, .. }, .. } = self;
+        let (rows_max, got) = (HISTORY_SCAN_ROWS_MAX as i64, index.newest(peer, with, count));
         let mut rows = match with {
-            None => history.query(params![peer.get(), count as i64, HISTORY_SCAN_ROWS_MAX as i64])?,
+            None => {
+                let sent = index.newest_sent(peer).map_or(0, Seq::get);
+                history.query(params![peer.get(), count as i64, rows_max, sent, got])?
+            }
             Some(with) => {
-                history_with.query(params![peer.get(), with.get(), HISTORY_SCAN_ROWS_MAX as i64, count as i64])?
+                let sent = index.newest(with, Some(peer), count);
+                history_with.query(params![peer.get(), with.get(), rows_max, count as i64, got, sent])?
             }
         };
         let mut messages = Vec::new();
@@ -282,12 +287,6 @@ impl<'c> Statements<'c> {
                  on conflict (id) do update
                  set seen = max(seen, excluded.seen), cursor = max(cursor, excluded.cursor)",
             )?,
-            find_sent: connection.prepare("select sent from peer where id = ?1")?,
-            put_sent: connection.prepare("update peer set sent = ?2 where id = ?1")?,
-            put_message: connection.prepare(
-                "insert into message (seq, at, sender, previous, recipients, text) values (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?,
-            put_inbox: connection.prepare("insert into inbox (recipient, seq, sender) values (?1, ?2, ?3)")?,
             page: connection.prepare(
                 "select message.seq, message.at, sender.name, message.text
                  from inbox
@@ -296,13 +295,20 @@ impl<'c> Statements<'c> {
                  where inbox.recipient = ?1 and inbox.seq > ?2
                  order by inbox.seq limit ?3",
             )?,
+            page_of_tail: connection.prepare(
+                "select message.seq, message.at, sender.name, message.text
+                 from json_each(?1) as unindexed
+                 join message on message.seq = unindexed.value
+                 join peer as sender on sender.id = message.sender
+                 order by unindexed.key",
+            )?,
             names: connection.prepare(
                 "select peer.name from json_each(?1) as addressed join peer on peer.id = addressed.value
                  order by addressed.key",
             )?,
             history: connection.prepare(
                 "with recursive sent (seq) as (
-                     select sent from peer where id = ?1
+                     select max(sent, ?4) from peer where id = ?1
                      union all
                      select previous from sent join message using (seq)
                      limit ?2 + 1
@@ -322,6 +328,8 @@ impl<'c> Statements<'c> {
                      union
                      select seq from left
                      union
+                     select value from json_each(?5)
+                     union
                      select seq from (select seq from inbox where recipient = ?1 order by seq desc limit ?2)
                  ) as part
                  join message on message.seq = part.seq
@@ -340,6 +348,10 @@ impl<'c> Statements<'c> {
                          select seq from (select seq, sender from inbox where recipient = ?2 order by seq desc limit ?3)
                          where sender = ?1 limit ?4
                      )
+                     union
+                     select value from json_each(?5)
+                     union
+                     select value from json_each(?6)
                      order by seq desc limit ?4
                  ) as part
                  join message on message.seq = part.seq
@@ -348,6 +360,35 @@ impl<'c> Statements<'c> {
             )?,
         })
     }
+}
+
+/// A page that is being filled.
+struct Filling {
+    messages: Vec<Message>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Filling {
+    /// Takes messages as far as there is room; says whether these were all. The last may go over: a page with room for
+    /// anything holds at least one.
+    fn take(&mut self, mut rows: Rows<'_>) -> rusqlite::Result<bool> {
+        while self.bytes < self.bytes_max && self.messages.len() < PAGE_MESSAGES_MAX {
+            let Some(row) = rows.next()? else { return Ok(true) };
+            let message = message(row)?;
+            self.bytes += message.text.len() + message.sender.as_str().len();
+            self.messages.push(message);
+        }
+        Ok(false)
+    }
+}
+
+/// The messages among a turn's entries, in order.
+fn messages(entries: &[Entry]) -> impl Iterator<Item = (Timestamp, PeerId, &[PeerId], &Text)> {
+    entries.iter().filter_map(|entry| match entry {
+        Entry::Message { at, sender, recipients, text } => Some((*at, *sender, &**recipients, text)),
+        Entry::Peer(_) => None,
+    })
 }
 
 fn found_peer(name: &PeerName, row: &Row<'_>) -> rusqlite::Result<FoundPeer> {

@@ -44,6 +44,7 @@ impl LogReader {
         let connection = Connection::open_with_flags(&path, flags).map_err(schema::explain(&path))?;
         connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX)).map_err(schema::explain(&path))?;
         schema::check(&connection, &path)?;
+        schema::check_newest(&connection, &path)?;
         Ok(LogReader { connection })
     }
 
@@ -88,7 +89,10 @@ const OF_ALL: &str = "
 /// The newest ?1 messages that ?2 sent or was sent.
 const OF_ONE_PEER: &str = "
     with recursive
-        one (id, sent) as (select id, sent from peer where name = ?2),
+        one (id, sent) as (
+            select id, max(sent, coalesce((select max(seq) from unindexed where sender = peer.id), 0))
+            from peer where name = ?2
+        ),
         sent (seq) as (
             select sent from one
             union all
@@ -101,9 +105,13 @@ const OF_ONE_PEER: &str = "
             where seq < (select min(seq) from sent having count(*) <= ?1) and sender = (select id from one)
             order by seq desc limit ?1
         ),
-        got (seq) as (select seq from inbox where recipient = (select id from one) order by seq desc limit ?1)
-    select * from history
-    where seq in (select seq from (select seq from sent union select seq from left union select seq from got) order by seq desc limit ?1)
+        got (seq) as (select seq from inbox where recipient = (select id from one) order by seq desc limit ?1),
+        got_last (seq) as (select seq from unindexed where recipient = (select id from one)),
+        part (seq) as (
+            select seq from sent union select seq from left union select seq from got union select seq from got_last
+            order by seq desc limit ?1
+        )
+    select * from history where seq in (select seq from part)
     order by seq";
 
 fn log_line(row: &Row<'_>) -> rusqlite::Result<LogLine> {

@@ -122,6 +122,8 @@ enum Stop {
     Young(Timestamp),
     /// There is no other message.
     End,
+    /// The next message is to go, and the index does not hold it yet.
+    Unindexed,
     /// The step was long enough.
     Pause,
 }
@@ -202,12 +204,24 @@ impl<'c> Sweep<'c> {
         if !is_new_pass && !self.has_to_do(pages, now) {
             return Ok(());
         }
+        let (mut stop, mut pages) = self.remove(log, occasion, now.clock)?;
+        if stop == Stop::Unindexed {
+            log.catch_up()?;
+            (stop, pages) = self.remove(log, occasion, now.clock)?;
+        }
+        self.finish_giving_back(log, pages, occasion);
+        self.plan(stop, pages, now);
+        Ok(())
+    }
+
+    /// Removes what is to go, in one transaction. Says why it stopped, and how the file is filled then.
+    fn remove(&mut self, log: &mut Log<'_>, occasion: Occasion, clock: Timestamp) -> rusqlite::Result<(Stop, Pages)> {
         // If the power takes it, it is done again.
         log.set_synchronous(Synchronous::Normal)?;
         let transaction = self.oldest.begin()?;
         let mut walk = self.walk;
         let mut removed = Removed::default();
-        let stop = self.walk_up(&mut walk, &mut removed, occasion, now.clock)?;
+        let stop = self.walk_up(&mut walk, &mut removed, occasion, clock, log.indexed())?;
         if stop != Stop::Pause {
             removed.given_back_bytes = self.give_back()?;
         }
@@ -215,9 +229,7 @@ impl<'c> Sweep<'c> {
         transaction.commit()?;
         self.walk = walk;
         self.report.add(removed, pages.used_bytes(), walk.stepped_over);
-        self.finish_giving_back(log, pages, occasion);
-        self.plan(stop, pages, now);
-        Ok(())
+        Ok((stop, pages))
     }
 
     fn has_to_do(&self, pages: Pages, now: Moment) -> bool {
@@ -250,6 +262,7 @@ impl<'c> Sweep<'c> {
         removed: &mut Removed,
         occasion: Occasion,
         clock: Timestamp,
+        indexed: Seq,
     ) -> rusqlite::Result<Stop> {
         let started = Instant::now();
         let mut left = match occasion {
@@ -257,7 +270,7 @@ impl<'c> Sweep<'c> {
             Occasion::Time => 0,
         };
         loop {
-            let (looked_at, stop) = self.walk_chunk(walk, removed, clock)?;
+            let (looked_at, stop) = self.walk_chunk(walk, removed, clock, indexed)?;
             if let Some(stop) = stop {
                 return Ok(stop);
             }
@@ -274,6 +287,7 @@ impl<'c> Sweep<'c> {
         walk: &mut Walk,
         removed: &mut Removed,
         clock: Timestamp,
+        indexed: Seq,
     ) -> rusqlite::Result<(usize, Option<Stop>)> {
         let pages = self.oldest.pages()?;
         let over_bytes = self.over_bytes(pages);
@@ -288,6 +302,10 @@ impl<'c> Sweep<'c> {
                 stop = (over_bytes_left == over_bytes).then_some(Stop::Young(message.at));
                 break;
             };
+            if message.seq > indexed {
+                stop = Some(Stop::Unindexed);
+                break;
+            }
             walk.position = message.seq;
             looked_at += 1;
             if self.oldest.waits(&message)? {
@@ -336,7 +354,7 @@ impl<'c> Sweep<'c> {
         self.goes_on_at = goes_on.then(|| Instant::now() + Duration::from_millis(RETENTION_PAUSE_MS));
         self.looks_at = match stop {
             Stop::Young(at) => self.look_at(at, now),
-            Stop::End | Stop::Pause => None,
+            Stop::End | Stop::Pause | Stop::Unindexed => None,
         };
         let is_full = stop == Stop::End && self.over_bytes(pages) > 0;
         self.report.full(is_full && self.walk.stepped_over > 0, now.instant);

@@ -12,7 +12,8 @@ use crate::limits::{DATABASE_BUSY_MS_MAX, WAL_FILE_BYTES_MAX};
 use crate::message::{PeerId, Seq};
 
 /// Migration N of this list brings a database of schema version N to N + 1. Append-only: what has landed is never edited.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001-log.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("../../migrations/0001-log.sql"), include_str!("../../migrations/0002-lagging-index.sql")];
 
 /// Marks the file as ours, for `file(1)` and for ourselves: "hold". <https://www.sqlite.org/pragma.html#pragma_application_id>
 pub(super) const APPLICATION_ID: i64 = 0x686f_6c64;
@@ -26,6 +27,19 @@ pub enum SchemaError {
         path.display()
     )]
     Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// An earlier version of holdline wrote it, and nobody may bring it up to date but a server.
+    #[error(
+        "{} has schema version {found}, and is read from version {known} on; start holdline once, which brings it up to date",
+        path.display()
+    )]
+    Older {
         /// The file.
         path: PathBuf,
         /// Its version.
@@ -86,6 +100,16 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), SchemaEr
     let known = MIGRATIONS.len() as i64;
     if found > known {
         return Err(SchemaError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(())
+}
+
+/// Refuses what a server has not brought up to date.
+pub(super) fn check_newest(connection: &Connection, path: &Path) -> Result<(), SchemaError> {
+    let found = version(connection).map_err(explain(path))?;
+    let known = MIGRATIONS.len() as i64;
+    if found < known {
+        return Err(SchemaError::Older { path: path.to_owned(), found, known });
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ fn try_look(bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Res
     findings.extend(look_at_tables(bystander, version)?);
     findings.push(look_at_settings(bystander)?);
     findings.push(look_at_size(bystander)?);
-    Ok(true)
+    Ok(version == MIGRATIONS.len() as i64)
 }
 
 fn look_at_version(bystander: &Bystander, version: i64) -> Finding {
@@ -49,7 +49,7 @@ fn look_at_version(bystander: &Bystander, version: i64) -> Finding {
     match version {
         0 => Finding::note(format!("{path} is empty: no server has used it yet")),
         _ if version < known => Finding::note(format!("{path} is a database of holdline, schema version {version}"))
-            .advise(format!("the next start brings it to version {known}")),
+            .advise(format!("the next start brings it to version {known}; its rows are examined after that")),
         _ => Finding::fine(format!("{path} is a database of holdline, schema version {version}")),
     }
 }

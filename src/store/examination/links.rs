@@ -12,7 +12,7 @@ use crate::store::bystander::Bystander;
 /// What is so about messages, inboxes and peers.
 pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for check in [&SENDERS, &RECIPIENTS, &PEERS] {
+    for check in [&SENDERS, &RECIPIENTS, &INDEX, &PEERS] {
         check.look(bystander, &mut findings)?;
     }
     Ok(findings)
@@ -75,7 +75,7 @@ const SENDERS: Check = Check {
             ),
         },
         Fault {
-            condition: "message.seq > sender.sent",
+            condition: "message.seq > sender.sent and message.seq <= {indexed}",
             verdict: Verdict::Problem,
             one: "message is newer than the newest that is noted for its sender, whose history will miss it",
             many: "messages are newer than the newest that is noted for their sender, whose history will miss them",
@@ -108,14 +108,14 @@ const RECIPIENTS: Check = Check {
     key_name: "seq",
     faults: &[
         Fault {
-            condition: "inbox.seq is null and message.seq > peer.cursor",
+            condition: "inbox.seq is null and message.seq <= {indexed} and message.seq > peer.cursor",
             verdict: Verdict::Problem,
             one: "waiting message is missing in the inbox of its recipient, and would never be delivered",
             many: "waiting messages are missing in the inboxes of their recipients, and would never be delivered",
             mend: Some(FILL_INBOX),
         },
         Fault {
-            condition: "inbox.seq is null and message.seq <= peer.cursor",
+            condition: "inbox.seq is null and message.seq <= {indexed} and message.seq <= peer.cursor",
             verdict: Verdict::Warning,
             one: "older message is missing in the inbox of its recipient, who may never have got it and will not see it in \
                   /history",
@@ -179,6 +179,21 @@ const STRAYS: Check = Check {
     beyond: None,
 };
 
+const INDEX: Check = Check {
+    fine: "",
+    from: "indexed",
+    key: "indexed.seq",
+    key_name: "seq",
+    faults: &[Fault {
+        condition: "indexed.seq > (select max(coalesce((select max(seq) from message), 0), coalesce(max(cursor), 0)) from peer)",
+        verdict: Verdict::Problem,
+        one: "note says that inboxes hold every message up to one that is not there yet: those that are sent next may be missing",
+        many: "notes say that inboxes hold every message up to one that is not there yet: those that are sent next may be missing",
+        mend: Some("update indexed set seq = (select coalesce(max(seq), 0) from inbox)"),
+    }],
+    beyond: None,
+};
+
 const PEERS: Check = Check {
     fine: "every cursor lies within the log",
     from: "peer left join message as last on last.seq = peer.sent",
@@ -219,12 +234,16 @@ const NOTE_NEWEST: &str = "
     update peer set sent = newest.seq from (select sender, max(seq) as seq from message group by sender) as newest
     where newest.sender = peer.id";
 
+/// What `{indexed}` stands for: inboxes hold every message up to there.
+const INDEXED: &str = "(select coalesce(max(seq), 0) from indexed)";
+
 /// What `{addressed}` stands for: whom a message is for, and nobody where that cannot be read.
 const ADDRESSED: &str = "json_each(iif(json_valid(message.recipients), message.recipients, '[]'))";
 
 const FILL_INBOX: &str = "
     insert or ignore into inbox (recipient, seq, sender)
-    select addressed.value, message.seq, message.sender from message, {addressed} as addressed";
+    select addressed.value, message.seq, message.sender from message, {addressed} as addressed
+    where message.seq <= {indexed}";
 
 impl Check {
     fn look(&self, bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
@@ -248,7 +267,7 @@ impl Check {
         let counts = self.faults.iter().map(|fault| format!("count(*) filter (where {})", fault.condition));
         let beyond = self.beyond.map_or("0", |(has_more, _)| has_more);
         let sql = format!("select {}, {beyond} from {}", counts.collect::<Vec<_>>().join(", "), self.from);
-        connection.query_row(&sql.replace("{addressed}", ADDRESSED), [], |row| {
+        connection.query_row(&in_full(&sql), [], |row| {
             let count = |nth| row.get::<_, i64>(nth).map(|count| count as u64);
             Ok(((0..self.faults.len()).map(count).collect::<Result<_, _>>()?, row.get(self.faults.len())?))
         })
@@ -260,10 +279,7 @@ impl Check {
         let condition = fault.condition;
         let sql =
             format!("select distinct {key} from {from} where {condition} order by {key} limit {FAULTS_NAMED_MAX}");
-        connection
-            .prepare(&sql.replace("{addressed}", ADDRESSED))?
-            .query_map([], |row| row.get_ref(0).map(key_name))?
-            .collect()
+        connection.prepare(&in_full(&sql))?.query_map([], |row| row.get_ref(0).map(key_name))?.collect()
     }
 }
 
@@ -271,10 +287,14 @@ impl Fault {
     fn finding(&self, count: u64, key_name: &str, named: &[String], bystander: &Bystander) -> Finding {
         let finding = Finding::of(self.verdict, said(count, self.one, self.many, key_name, named));
         match self.mend {
-            Some(sql) => finding.mended_by_sql(bystander.path(), &sql.replace("{addressed}", ADDRESSED)),
+            Some(sql) => finding.mended_by_sql(bystander.path(), &in_full(sql)),
             None => finding,
         }
     }
+}
+
+fn in_full(sql: &str) -> String {
+    sql.replace("{addressed}", ADDRESSED).replace("{indexed}", INDEXED)
 }
 
 fn key_name(key: ValueRef<'_>) -> String {

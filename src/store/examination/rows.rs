@@ -45,14 +45,10 @@ const COUNT: &str = "
         (select count(*) from message),
         (select coalesce(min(seq), 0) from message),
         (select coalesce(max(seq), 0) from message),
-        count(*),
-        coalesce(sum(not seen), 0),
-        coalesce(sum(waiting), 0),
-        coalesce(sum(waiting > 0), 0)
-    from (
-        select seen, (select count(*) from inbox where recipient = peer.id and seq > peer.cursor) as waiting
-        from peer
-    )";
+        (select count(*) from peer),
+        (select count(*) from peer where not seen),
+        (select count(*) from waiting),
+        (select count(distinct recipient) from waiting)";
 
 fn counts<const N: usize>(row: &Row<'_>) -> rusqlite::Result<[u64; N]> {
     let mut counts = [0; N];
