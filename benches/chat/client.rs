@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use smol::Async;
 
 /// Time without progress after which a message counts as lost.
@@ -45,6 +47,31 @@ impl Client {
         Ok(clients)
     }
 
+    /// Starts to connect a client for each name, and waits for none of them: [`Client::log_in`] does.
+    pub(crate) fn start_all(address: SocketAddr, names: impl IntoIterator<Item = String>) -> Result<Vec<Client>> {
+        names.into_iter().map(|name| Client::start(address, name)).collect()
+    }
+
+    /// Waits until it is connected, says who it is, and waits until holdline has greeted it. The socket is for further
+    /// waiting; what else arrived with the greeting is there to be had before the first wait.
+    pub(crate) async fn log_in(&mut self) -> Result<Async<TcpStream>> {
+        let socket = self.socket()?;
+        socket.writable().await?;
+        if let Some(error) = self.stream.take_error()? {
+            bail!("{} cannot connect: {error}", self.name);
+        }
+        self.say_name()?;
+        let greeting = format!("* hello {},", self.name);
+        loop {
+            if let Some(line) = self.next_line() {
+                ensure!(line.starts_with(greeting.as_bytes()), "not greeted: \"{}\"", line.escape_ascii());
+                return Ok(socket);
+            }
+            socket.readable().await?;
+            self.read()?;
+        }
+    }
+
     /// Returns when each client has had `word` from itself, and with it all that was under way to it; any other message
     /// is a failure.
     pub(crate) fn barrier<'a>(clients: impl IntoIterator<Item = &'a mut Client>, word: &str) -> Result<()> {
@@ -55,7 +82,8 @@ impl Client {
             client.stream.write_all(line.as_bytes()).with_context(|| client.name.clone())?;
         }
         for client in clients {
-            client.wait_for(word)?;
+            let expected = format!("from {}: {word}", client.name);
+            client.expect(expected.as_bytes())?;
         }
         Ok(())
     }
@@ -79,6 +107,11 @@ impl Client {
         }
     }
 
+    /// Writes all of it; not on a socket that does not wait by itself.
+    pub(crate) fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).with_context(|| format!("{} cannot write", self.name))
+    }
+
     /// Reads once; false where there is nothing to read.
     pub(crate) fn read(&mut self) -> Result<bool> {
         self.make_room();
@@ -93,9 +126,7 @@ impl Client {
 
     /// The next message among what was read. Notices are skipped, a refusal is a failure.
     pub(crate) fn next_message(&mut self) -> Result<Option<&[u8]>> {
-        while let Some(length) = memchr::memchr(b'\n', &self.buffer[self.unread.clone()]) {
-            let line = self.unread.start..self.unread.start + length;
-            self.unread.start = line.end + 1;
+        while let Some(line) = self.next_line_range() {
             match &self.buffer[line.clone()] {
                 [b'*', b' ', ..] => {}
                 [b'!', b' ', ..] => bail!("{} was told: {}", self.name, self.buffer[line].escape_ascii()),
@@ -103,6 +134,23 @@ impl Client {
             }
         }
         Ok(None)
+    }
+
+    /// The next line among what was read, whatever it is.
+    pub(crate) fn next_line(&mut self) -> Option<&[u8]> {
+        self.next_line_range().map(|line| &self.buffer[line])
+    }
+
+    /// Waits for the next message, which must be this one; not on a socket that does not wait by itself.
+    pub(crate) fn expect(&mut self, expected: &[u8]) -> Result<()> {
+        loop {
+            if let Some(line) = self.next_message()? {
+                let (wanted, got) = (expected.escape_ascii(), line.escape_ascii());
+                ensure!(line == expected, "expected \"{wanted}\", got \"{got}\"");
+                return Ok(());
+            }
+            ensure!(self.read()?, "{} waited {STALL:?} for \"{}\"", self.name, expected.escape_ascii());
+        }
     }
 
     /// Fails if the server refused something or sent a message to one that is to get none.
@@ -116,23 +164,38 @@ impl Client {
     }
 
     fn connect(address: SocketAddr, name: String) -> Result<Client> {
-        let mut stream = TcpStream::connect(address).with_context(|| format!("{name} cannot connect"))?;
-        stream.set_nodelay(true)?;
+        let stream = TcpStream::connect(address).with_context(|| format!("{name} cannot connect"))?;
         stream.set_read_timeout(Some(STALL))?;
         stream.set_write_timeout(Some(STALL))?;
-        stream.write_all(format!("{name}\n").as_bytes())?;
+        let mut client = Client::new(name, stream)?;
+        client.say_name()?;
+        Ok(client)
+    }
+
+    fn start(address: SocketAddr, name: String) -> Result<Client> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+        match net::connect(&socket, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => Client::new(name, TcpStream::from(socket)),
+            Err(error) => Err(error).with_context(|| format!("{name} cannot connect")),
+        }
+    }
+
+    fn new(name: String, stream: TcpStream) -> Result<Client> {
+        stream.set_nodelay(true)?;
         Ok(Client { name, stream, buffer: Vec::new(), unread: 0..0 })
     }
 
-    fn wait_for(&mut self, word: &str) -> Result<()> {
-        let expected = format!("from {}: {word}", self.name);
-        loop {
-            if let Some(line) = self.next_message()? {
-                ensure!(line == expected.as_bytes(), "expected {expected:?}, got \"{}\"", line.escape_ascii());
-                return Ok(());
-            }
-            ensure!(self.read()?, "{} waited {STALL:?} for {expected:?}", self.name);
-        }
+    fn say_name(&mut self) -> Result<()> {
+        let line = format!("{}\n", self.name);
+        self.stream.write_all(line.as_bytes()).with_context(|| self.name.clone())
+    }
+
+    fn next_line_range(&mut self) -> Option<Range<usize>> {
+        let length = memchr::memchr(b'\n', &self.buffer[self.unread.clone()])?;
+        let line = self.unread.start..self.unread.start + length;
+        self.unread.start = line.end + 1;
+        Some(line)
     }
 
     /// Moves an unfinished line to the front; doubles a buffer that the last read filled.

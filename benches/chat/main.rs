@@ -1,82 +1,71 @@
 //! The benchmark: holdline and a relay that keeps nothing, under the same load, in alternating rounds.
-//! Owns the arguments, the list of scenarios and the order of the rounds; never measures anything itself.
+//! Owns the list of scenarios and the order of the rounds; never measures anything itself.
 //!
 //! `cargo bench`, or `cargo bench -- --help`. A server that loses, doubles or reorders a message ends it with exit code 1.
 //! For a new row of the table write a file like `idle.rs` and add its scenario to [`SCENARIOS`].
 
+mod background;
+mod backlog;
+mod binary;
+mod chart;
 mod client;
+mod crowd;
+mod descriptors;
+mod drive;
+mod fan_out;
 mod floor;
+mod growth;
+mod history;
 mod idle;
+mod latency;
+mod lines;
+mod medium;
+mod meter;
+mod options;
 mod pair;
 mod pairs;
+mod past;
+mod probe;
+mod proc;
+mod reader;
 mod relay;
 mod report;
+mod rest;
+mod sample;
+mod scenario;
 mod server;
+mod slow_reader;
+mod table;
+mod written;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use bpaf::{OptionParser, Parser, construct, long};
 
-use crate::report::{Report, Round};
-use crate::server::{Contestant, Durability};
+use crate::options::{Options, Task};
+use crate::report::Report;
+use crate::sample::rounded;
+use crate::scenario::{Figures, Round, Run, Scenario};
+use crate::server::Contestant;
 
 /// Every scenario, in the order in which they run.
-const SCENARIOS: &[Scenario] = &[pairs::WOKEN, pairs::SWEPT, idle::SCENARIO, floor::SCENARIO];
-
-/// The first argument with which this program is the relay.
-const RELAY_COMMAND: &str = "relay";
-
-/// What this process is to be.
-enum Task {
-    /// The baseline, listening there.
-    Relay(SocketAddr),
-    /// The benchmark.
-    Measure(Options),
-}
-
-/// What is measured, the same for each contestant.
-struct Scenario {
-    /// As `--only` and the table call it.
-    name: &'static str,
-    /// Unit of the measured value.
-    unit: &'static str,
-    /// Who takes part, in the order of the table's rows; ratios are to the first.
-    contestants: &'static [Contestant],
-    /// Runs it once; nothing where this machine does not let it run, which it has then said.
-    run: fn(Contestant, &Options) -> Result<Option<Figures>>,
-}
-
-/// What one run of a scenario measured.
-#[derive(Clone, Copy)]
-struct Figures {
-    /// The result, in the scenario's unit.
-    value: f64,
-    /// CPU time of the server per message, where the scenario counts messages.
-    server_cpu_us: Option<f64>,
-    /// CPU time of this program per message.
-    load_cpu_us: Option<f64>,
-    /// The most memory that the server had resident.
-    peak_bytes: Option<u64>,
-}
-
-/// What the arguments after `--` choose.
-struct Options {
-    /// How often each contestant runs each scenario.
-    rounds: usize,
-    /// Messages that each sender sends.
-    messages: u32,
-    /// The one scenario to run.
-    only: Option<String>,
-    /// What holdline promises of an accepted message.
-    durability: Durability,
-    /// The holdline binary to measure.
-    server: PathBuf,
-    /// Whether `cargo bench` started this: `cargo test --all-targets` does too, and must not wait for a measurement.
-    bench: bool,
-}
+const SCENARIOS: &[Scenario] = &[
+    pairs::WOKEN,
+    pairs::SWEPT,
+    fan_out::SCENARIO,
+    latency::ALONE,
+    latency::BUSY,
+    backlog::SCENARIO,
+    slow_reader::SCENARIO,
+    history::SCENARIO,
+    crowd::SCENARIO,
+    idle::SCENARIO,
+    rest::SCENARIO,
+    binary::SCENARIO,
+    written::SCENARIO,
+    growth::SCENARIO,
+];
 
 fn main() -> ExitCode {
     match run() {
@@ -89,7 +78,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    match task().run() {
+    match options::task() {
         Task::Relay(listen) => relay::run(listen),
         Task::Measure(options) if options.bench => measure(&options),
         Task::Measure(_) => {
@@ -102,62 +91,77 @@ fn run() -> Result<()> {
 fn measure(options: &Options) -> Result<()> {
     let scenarios = chosen(options)?;
     let mut report = Report::default();
-    for round in 1..=options.rounds {
+    let _pasts = past::Keeper;
+    for number in 1..=options.rounds {
         for scenario in &scenarios {
-            measure_round(scenario, round, options, &mut report)?;
+            if let Some(round) = run_round(scenario, number, options)? {
+                say(scenario, number, &round);
+                report.add(scenario, round);
+            }
         }
     }
     print!("{report}");
+    if let Some(path) = &options.chart {
+        let chart = chart::draw(&report.verdicts(), options.rounds);
+        fs::write(path, chart).with_context(|| path.display().to_string())?;
+    }
     Ok(())
 }
 
 fn chosen(options: &Options) -> Result<Vec<&'static Scenario>> {
-    let wanted = |scenario: &&Scenario| options.only.as_ref().is_none_or(|name| name == scenario.name);
-    let scenarios: Vec<_> = SCENARIOS.iter().filter(wanted).collect();
-    if scenarios.is_empty() {
+    if let Some(unknown) = options.only.iter().find(|name| SCENARIOS.iter().all(|scenario| scenario.name != **name)) {
         let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-        bail!("--only: no such scenario; there are {}", names.join(", "));
+        bail!("--only {unknown}: no such scenario; there are {}", names.join(", "));
     }
-    Ok(scenarios)
+    let is_named = |scenario: &Scenario| options.only.iter().any(|name| name == scenario.name);
+    let is_chosen = |scenario: &&Scenario| match options.only[..] {
+        [] => !scenario.on_request,
+        _ => is_named(scenario),
+    };
+    Ok(SCENARIOS.iter().filter(is_chosen).collect())
+}
+
+fn run_round(scenario: &Scenario, number: usize, options: &Options) -> Result<Option<Round>> {
+    match scenario.run {
+        Run::Each(run) => run_each(scenario, run, number, options),
+        Run::Together(run) => run(options).with_context(|| format!("scenario {}, round {number}", scenario.name)),
+        // It runs all its rounds with the first of the others.
+        Run::Tables(run) if number == 1 => run(options).map(|tables| {
+            println!("{tables}");
+            None
+        }),
+        Run::Tables(_) => Ok(None),
+    }
 }
 
 /// Every other round goes the other way, so that nobody always runs on the machine that the other one left behind.
-fn measure_round(scenario: &'static Scenario, round: usize, options: &Options, report: &mut Report) -> Result<()> {
+fn run_each(
+    scenario: &Scenario,
+    run: fn(Contestant, &Options) -> Result<Option<Figures>>,
+    number: usize,
+    options: &Options,
+) -> Result<Option<Round>> {
     let mut contestants = scenario.contestants.to_vec();
-    if round.is_multiple_of(2) {
+    if number.is_multiple_of(2) {
         contestants.reverse();
     }
-    let mut figures = Round::default();
+    let mut round = Round::new();
     for contestant in contestants {
-        let run = (scenario.run)(contestant, options);
-        let run = run.with_context(|| format!("scenario {}, {contestant}, round {round}", scenario.name))?;
-        let Some(run) = run else { return Ok(()) };
-        eprintln!("round {round}: {}, {contestant}: {:.0} {}", scenario.name, run.value, scenario.unit);
-        figures.insert(contestant, run);
+        let figures = run(contestant, options);
+        let figures = figures.with_context(|| format!("scenario {}, {contestant}, round {number}", scenario.name))?;
+        let Some(figures) = figures else { return Ok(None) };
+        round.insert(contestant, figures);
     }
-    report.add(scenario, figures);
-    Ok(())
+    Ok(Some(round))
 }
 
-fn task() -> OptionParser<Task> {
-    let relay = long("listen").argument::<SocketAddr>("ADDR").to_options().command(RELAY_COMMAND).hide();
-    let relay = relay.map(Task::Relay);
-    let measure = options().map(Task::Measure);
-    construct!([relay, measure]).to_options().descr("Measures holdline against a relay that keeps nothing.")
-}
-
-fn options() -> impl Parser<Options> {
-    let rounds = long("rounds").help("How often each server runs each scenario (default: 5)");
-    let rounds = rounds.argument::<usize>("N").guard(|n| *n > 0, "at least one round").fallback(5);
-    let messages = long("messages").help("Messages that each of the 50 senders sends (default: 20000)");
-    let messages = messages.argument::<u32>("N").guard(|n| *n > 0, "at least one message").fallback(20_000);
-    let only = long("only").help("Run one scenario").argument::<String>("NAME").optional();
-    let durability = long("durability").help("What holdline promises: power-loss (default) or crash");
-    let durability = durability.argument::<Durability>("HOW").fallback(Durability::PowerLoss);
-    let server = long("server").help("Measure this binary instead of the one just built");
-    let server = server.argument::<PathBuf>("PATH").fallback(PathBuf::from(env!("CARGO_BIN_EXE_holdline")));
-    let bench = long("bench").help("Measure: passed by cargo bench").switch();
-    let options = construct!(Options { rounds, messages, only, durability, server, bench });
-    let test = long("test").switch().hide();
-    construct!(options, test).map(|(options, _)| options)
+/// So that whoever waits sees how it goes.
+fn say(scenario: &Scenario, number: usize, round: &Round) {
+    for (contestant, figures) in round {
+        assert_eq!(figures.values.len(), scenario.measures.len(), "{}: a value for each measure", scenario.name);
+        let values = scenario.measures.iter().zip(&figures.values);
+        let values: Vec<_> =
+            values.map(|(measure, value)| format!("{} {} {}", measure.name, rounded(*value), measure.unit)).collect();
+        eprintln!("round {number}: {}, {contestant}: {}", scenario.name, values.join(", ").trim_start());
+    }
 }

@@ -10,28 +10,46 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use smol::{LocalExecutor, Timer};
 
 use crate::client::{Client, STALL};
-use crate::pair::Pair;
-use crate::server::{Contestant, Server, own_cpu};
-use crate::{Figures, Options, Scenario};
+use crate::drive::run_all;
+use crate::floor;
+use crate::meter::Meter;
+use crate::options::Options;
+use crate::pair::{Load, Pair};
+use crate::scenario::{Bar, Figures, Measure, Run, Scenario};
+use crate::server::{Contestant, Server};
 
 /// Clients that are woken whenever their socket has something, as those on the same machine are.
 pub(crate) const WOKEN: Scenario = Scenario {
     name: "pairs",
-    unit: "messages/s",
-    contestants: &[Contestant::Relay, Contestant::Holdline],
-    run: |contestant, options| run(contestant, options, flood_woken),
+    title: "50 pairs at full speed",
+    contestants: &[Contestant::Relay, Contestant::Sqlite, Contestant::Holdline, Contestant::HoldlineCrash],
+    measures: &[Measure {
+        name: "",
+        unit: "messages/s",
+        bars: &[
+            (Contestant::Holdline, Bar::AtLeast(1.0, Contestant::Relay)),
+            (Contestant::Holdline, Bar::AtLeast(0.8, Contestant::Sqlite)),
+            (Contestant::HoldlineCrash, Bar::AtLeast(1.0, Contestant::Holdline)),
+        ],
+    }],
+    run: Run::Each(|contestant, options| match contestant {
+        Contestant::Sqlite => Ok(Some(floor::run(options)?)),
+        _ => run(contestant, options, flood_woken),
+    }),
+    on_request: false,
 };
 
 /// Clients that look at their sockets once in a while: they cost next to nothing, and acknowledge as late as those behind
 /// a network do.
 pub(crate) const SWEPT: Scenario = Scenario {
     name: "pairs-swept",
-    unit: "messages/s",
+    title: "50 pairs who look once a millisecond",
     contestants: &[Contestant::Relay, Contestant::Holdline],
-    run: |contestant, options| run(contestant, options, flood_swept),
+    measures: &[Measure { name: "", unit: "messages/s", bars: &[] }],
+    run: Run::Each(|contestant, options| run(contestant, options, flood_swept)),
+    on_request: false,
 };
 
 /// Senders, and as many receivers.
@@ -40,39 +58,37 @@ pub(crate) const PAIRS: usize = 50;
 /// Time between two sweeps over all sockets.
 const SWEEP: Duration = Duration::from_millis(1);
 
-fn run(contestant: Contestant, options: &Options, flood: fn(&mut [Pair]) -> Result<()>) -> Result<Option<Figures>> {
-    let server = Server::start(contestant, options)?;
-    let mut pairs = Pair::login_all(server.address(), PAIRS, options.messages)?;
-    let (server_cpu, load_cpu, started) = (server.cpu()?, own_cpu()?, Instant::now());
-    flood(&mut pairs).or_else(|error| explain(error, &mut pairs))?;
-    let (elapsed, load_cpu) = (started.elapsed(), own_cpu()? - load_cpu);
-    // Nobody gets one message more than it should, and the server's work behind the last delivery counts as well.
-    Client::barrier(pairs.iter_mut().flat_map(Pair::clients), "done")?;
-    let server_cpu = server.cpu()? - server_cpu;
-    let peak_bytes = server.peak_bytes()?;
-    drop(pairs);
-    server.stop()?;
-
-    let messages = PAIRS as f64 * f64::from(options.messages);
-    Ok(Some(Figures {
-        value: messages / elapsed.as_secs_f64(),
-        server_cpu_us: Some(server_cpu.as_secs_f64() * 1e6 / messages),
-        load_cpu_us: Some(load_cpu.as_secs_f64() * 1e6 / messages),
-        peak_bytes: Some(peak_bytes),
-    }))
+/// What both scenarios exchange.
+pub(crate) fn load(options: &Options) -> Load {
+    Load::new(PAIRS, options.messages)
 }
 
-fn flood_woken(pairs: &mut [Pair]) -> Result<()> {
+/// Floods a server that runs, its clients woken, and lets it run on: messages per second, and what they cost.
+pub(crate) fn measure(server: &Server, load: Load) -> Result<Figures> {
+    measure_flood(server, load, flood_woken)
+}
+
+fn run(contestant: Contestant, options: &Options, flood: fn(&mut [Pair]) -> Result<()>) -> Result<Option<Figures>> {
+    let server = Server::start(contestant, options)?;
+    let figures = measure_flood(&server, load(options), flood)?;
+    server.stop()?;
+    Ok(Some(figures))
+}
+
+fn measure_flood(server: &Server, load: Load, flood: fn(&mut [Pair]) -> Result<()>) -> Result<Figures> {
+    let mut pairs = Pair::login_load(server.address(), load)?;
+    let meter = Meter::start(server)?;
+    flood(&mut pairs).or_else(|error| explain(error, &mut pairs))?;
+    let reading = meter.stop()?;
+    // Nobody gets one message more than it should, and the server's work behind the last delivery counts as well.
+    Client::barrier(pairs.iter_mut().flat_map(Pair::clients), "done")?;
+    reading.of_messages(load.messages_of_all())
+}
+
+/// Lets all pairs exchange their messages, as fast as they may.
+pub(crate) fn flood_woken(pairs: &mut [Pair]) -> Result<()> {
     let arrived = Cell::new(0);
-    let executor = LocalExecutor::new();
-    let floods: Vec<_> = pairs.iter_mut().map(|pair| executor.spawn(flood_pair(pair, &arrived))).collect();
-    let all = async {
-        for flood in floods {
-            flood.await?;
-        }
-        Ok(())
-    };
-    smol::block_on(executor.run(smol::future::or(all, watch_for_stall(&arrived))))
+    run_all(pairs.iter_mut().map(|pair| flood_pair(pair, &arrived)), &arrived)
 }
 
 async fn flood_pair(pair: &mut Pair, arrived: &Cell<u64>) -> Result<()> {
@@ -86,16 +102,6 @@ async fn flood_pair(pair: &mut Pair, arrived: &Cell<u64>) -> Result<()> {
             receiver.readable().await?;
         } else {
             smol::future::or(receiver.readable(), sender.writable()).await?;
-        }
-    }
-}
-
-async fn watch_for_stall(arrived: &Cell<u64>) -> Result<()> {
-    loop {
-        let before = arrived.get();
-        Timer::after(STALL).await;
-        if arrived.get() == before {
-            bail!("no message for {STALL:?}");
         }
     }
 }

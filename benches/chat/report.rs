@@ -1,14 +1,12 @@
-//! The table at the end: medians, spread and ratios over all rounds.
-//! Owns the arithmetic over runs and the layout; never runs anything.
+//! The tables at the end: medians and spread over all rounds, and each bar with what was measured against it.
+//! Owns which columns there are; never runs anything.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::sample::{Sample, rounded};
+use crate::scenario::{Bar, Figures, Measure, Round, Scenario};
 use crate::server::Contestant;
-use crate::{Figures, Scenario};
-
-/// What each contestant measured in one round of one scenario.
-pub(crate) type Round = BTreeMap<Contestant, Figures>;
+use crate::table::{Align, Table};
 
 /// All rounds so far.
 #[derive(Default)]
@@ -22,6 +20,22 @@ struct Result {
     rounds: Vec<Round>,
 }
 
+/// A bar, and what was measured against it.
+pub(crate) struct Verdict {
+    /// Where it was measured.
+    pub(crate) scenario: &'static Scenario,
+    /// What was measured.
+    pub(crate) measure: &'static Measure,
+    /// Whose value it is.
+    pub(crate) who: Contestant,
+    /// What it has to reach.
+    pub(crate) bar: Bar,
+    /// The median of all rounds: a ratio, or a value where the bar is one.
+    pub(crate) held: f64,
+    /// Of all rounds.
+    held_each: Sample,
+}
+
 impl Report {
     /// Adds a round that every contestant finished.
     pub(crate) fn add(&mut self, scenario: &'static Scenario, round: Round) {
@@ -30,79 +44,133 @@ impl Report {
             None => self.results.push(Result { scenario, rounds: vec![round] }),
         }
     }
+
+    /// Every bar of what was run.
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        self.results.iter().flat_map(Result::verdicts).collect()
+    }
+
+    fn values(&self) -> Table<8> {
+        let mut table = Table::new([
+            ("scenario", Align::Left),
+            ("server", Align::Left),
+            ("median", Align::Right),
+            ("min–max", Align::Right),
+            ("unit", Align::Left),
+            ("CPU µs/message", Align::Right),
+            ("load µs/message", Align::Right),
+            ("peak MiB", Align::Right),
+        ]);
+        for result in &self.results {
+            result.add_rows(&mut table);
+        }
+        table
+    }
 }
-
-/// Columns of words; all others are numbers.
-const SCENARIO: usize = 0;
-const SERVER: usize = 1;
-const UNIT: usize = 4;
-
-/// The columns.
-const HEADINGS: [&str; 9] =
-    ["scenario", "server", "median", "min–max", "unit", "CPU µs/message", "load µs/message", "peak MiB", "ratio"];
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rows = vec![HEADINGS.map(String::from)];
-        rows.extend(self.results.iter().flat_map(Result::rows));
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
-        for row in &rows {
-            let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
-                SCENARIO | SERVER | UNIT => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
-            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  "))?;
+        write!(f, "{}", self.values())?;
+        let verdicts = self.verdicts();
+        if verdicts.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let met = verdicts.iter().filter(|verdict| verdict.is_met()).count();
+        write!(f, "\n{}\n{met} of {} bars are met.\n", bars(&verdicts), verdicts.len())
     }
 }
 
 impl Result {
-    fn rows(&self) -> impl Iterator<Item = [String; HEADINGS.len()]> {
-        self.scenario.contestants.iter().map(|contestant| self.row(*contestant))
+    fn add_rows(&self, table: &mut Table<8>) {
+        for (place, measure) in self.scenario.measures.iter().enumerate() {
+            for contestant in self.scenario.contestants {
+                table.add(self.row(place, measure, *contestant));
+            }
+        }
     }
 
-    fn row(&self, contestant: Contestant) -> [String; HEADINGS.len()] {
-        let values = self.each(|round| Some(round.get(&contestant)?.value));
-        let cpu = self.each(|round| round.get(&contestant)?.server_cpu_us);
-        let load = self.each(|round| round.get(&contestant)?.load_cpu_us);
-        let peak = self.each(|round| Some(round.get(&contestant)?.peak_bytes? as f64 / f64::from(1 << 20)));
-        let baseline = self.scenario.contestants.first();
-        let ratio = self.each(|round| Some(round.get(&contestant)?.value / round.get(baseline?)?.value));
+    fn row(&self, place: usize, measure: &Measure, contestant: Contestant) -> [String; 8] {
+        let values = self.each(contestant, |figures| figures.values.get(place).copied());
+        // They are of the whole run: the first of its measures has them.
+        let of_run = |number: fn(&Figures) -> Option<f64>| match place {
+            0 => self.each(contestant, number),
+            _ => Sample::default(),
+        };
         [
-            self.scenario.name.to_string(),
+            self.scenario.name_of(measure),
             contestant.to_string(),
-            median(&values, 0),
+            median(&values),
             spread(&values),
-            self.scenario.unit.to_string(),
-            median(&cpu, 2),
-            median(&load, 2),
-            median(&peak, 1),
-            median(&ratio, 2),
+            measure.unit.to_string(),
+            median(&of_run(|figures| figures.server_cpu_us)),
+            median(&of_run(|figures| figures.load_cpu_us)),
+            median(&of_run(|figures| Some(figures.peak_bytes? as f64 / f64::from(1 << 20)))),
         ]
     }
 
-    /// One number of each round that has it, in ascending order.
-    fn each(&self, number: impl Fn(&Round) -> Option<f64>) -> Vec<f64> {
-        let mut numbers: Vec<_> = self.rounds.iter().filter_map(number).collect();
-        numbers.sort_by(f64::total_cmp);
-        numbers
+    /// One number of each round that has it.
+    fn each(&self, contestant: Contestant, number: impl Fn(&Figures) -> Option<f64>) -> Sample {
+        self.rounds.iter().filter_map(|round| number(round.get(&contestant)?)).collect()
+    }
+
+    fn verdicts(&self) -> impl Iterator<Item = Verdict> {
+        let bars = move |(place, measure): (usize, &'static Measure)| {
+            measure.bars.iter().filter_map(move |(who, bar)| self.verdict(place, measure, *who, *bar))
+        };
+        self.scenario.measures.iter().enumerate().flat_map(bars)
+    }
+
+    fn verdict(&self, place: usize, measure: &'static Measure, who: Contestant, bar: Bar) -> Option<Verdict> {
+        let held_each: Sample = self.rounds.iter().filter_map(|round| bar.held_against(round, who, place)).collect();
+        let held = held_each.median()?;
+        Some(Verdict { scenario: self.scenario, measure, who, bar, held, held_each })
     }
 }
 
-fn median(ascending: &[f64], decimals: usize) -> String {
-    let middle = ascending.len() / 2;
-    match ascending {
-        [] => "-".to_string(),
-        _ if ascending.len() % 2 == 1 => format!("{:.decimals$}", ascending[middle]),
-        _ => format!("{:.decimals$}", (ascending[middle - 1] + ascending[middle]) / 2.0),
+impl Verdict {
+    /// Whether the bar is reached.
+    pub(crate) fn is_met(&self) -> bool {
+        self.bar.is_met_by(self.held)
+    }
+
+    fn row(&self) -> [String; 6] {
+        let unit = match self.bar {
+            Bar::AtLeast(..) | Bar::AtMost(..) | Bar::Zero => String::new(),
+            Bar::Under(_) => format!(" {}", self.measure.unit),
+        };
+        [
+            self.scenario.name_of(self.measure),
+            self.who.to_string(),
+            format!("{}{unit}", self.bar),
+            rounded(self.held),
+            spread(&self.held_each),
+            if self.is_met() { "yes" } else { "no" }.to_string(),
+        ]
     }
 }
 
-fn spread(ascending: &[f64]) -> String {
-    match ascending {
-        [lowest, .., highest] => format!("{lowest:.0}–{highest:.0}"),
-        _ => "-".to_string(),
+fn bars(verdicts: &[Verdict]) -> Table<6> {
+    let mut table = Table::new([
+        ("scenario", Align::Left),
+        ("server", Align::Left),
+        ("bar", Align::Left),
+        ("median", Align::Right),
+        ("min–max", Align::Right),
+        ("met", Align::Left),
+    ]);
+    for verdict in verdicts {
+        table.add(verdict.row());
+    }
+    table
+}
+
+fn median(sample: &Sample) -> String {
+    sample.median().map_or_else(|| "-".to_string(), rounded)
+}
+
+fn spread(sample: &Sample) -> String {
+    match sample.range() {
+        Some((lowest, highest)) => format!("{}–{}", rounded(lowest), rounded(highest)),
+        None => "-".to_string(),
     }
 }

@@ -1,38 +1,41 @@
 //! The servers under test, each a process of its own, so that both are measured alike.
-//! Owns starting, stopping and what `/proc` says of a process; never speaks to a server.
+//! Owns their homes, starting and stopping them; never speaks to a server.
 
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::str::FromStr;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
-use crate::{Options, RELAY_COMMAND};
+use crate::options::{Options, RELAY_COMMAND};
+use crate::proc;
 
 /// Time that a server may take to listen, and to stop.
 const SERVER_WAIT: Duration = Duration::from_secs(30);
-
-/// Clock ticks in a second, in which `/proc/PID/stat` counts: the same on every Linux that matters here.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Who is measured.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Contestant {
     /// The baseline that keeps nothing.
     Relay,
-    /// The server.
+    /// The server, which syncs every message to the medium.
     Holdline,
+    /// The server without a history, where it is held against one that has one.
+    HoldlineEmpty,
+    /// The server where an accepted message survives the process, not the power.
+    HoldlineCrash,
     /// No server at all, but what holdline keeps its messages in.
     Sqlite,
+    /// No server at all, but one write and one sync.
+    Fdatasync,
 }
 
 impl fmt::Display for Contestant {
@@ -40,66 +43,88 @@ impl fmt::Display for Contestant {
         f.pad(match self {
             Contestant::Relay => "relay",
             Contestant::Holdline => "holdline",
-            Contestant::Sqlite => "(none)",
+            Contestant::HoldlineEmpty => "holdline (empty)",
+            Contestant::HoldlineCrash => "holdline (crash)",
+            Contestant::Sqlite => "SQLite",
+            Contestant::Fdatasync => "fdatasync",
         })
     }
 }
 
-/// What holdline is configured to promise of an accepted message.
-#[derive(Clone, Copy)]
-pub(crate) enum Durability {
-    /// Synced to the medium.
-    PowerLoss,
-    /// Survives the process.
-    Crash,
-}
-
-impl FromStr for Durability {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        match word {
-            "power-loss" => Ok(Durability::PowerLoss),
-            "crash" => Ok(Durability::Crash),
-            _ => Err("it is power-loss or crash".to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Durability::PowerLoss => "power-loss",
-            Durability::Crash => "crash",
-        })
-    }
+/// Where a server lives: its working directory, its configuration and its data, gone when this is dropped.
+pub(crate) struct Home {
+    directory: TempDir,
 }
 
 /// A running server; dropped, it is killed.
 pub(crate) struct Server {
     contestant: Contestant,
-    process: Child,
+    process: Process,
     address: SocketAddr,
-    /// Its working directory and its data, gone with it.
-    _home: TempDir,
+    startup: Duration,
+    home: Home,
+}
+
+/// Killed when it is dropped.
+struct Process(Child);
+
+/// A server that ended in good order.
+pub(crate) struct Stopped {
+    /// Where it lived, and another may.
+    pub(crate) home: Home,
+    /// Bytes that it caused to be written to the medium, its last checkpoint included.
+    pub(crate) written_bytes: u64,
+}
+
+impl Home {
+    /// An empty one, on the disk that is measured.
+    pub(crate) fn new() -> Result<Self> {
+        // What those before left to be written is written first, so that nobody pays for another.
+        rustix::fs::sync();
+        Ok(Home { directory: TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))? })
+    }
+
+    /// Adds lines to `holdline.toml`; tables last.
+    pub(crate) fn configure(&self, lines: &str) -> Result<()> {
+        let file = fs::File::options().create(true).append(true).open(self.directory.path().join("holdline.toml"));
+        Ok(file?.write_all(lines.as_bytes())?)
+    }
+
+    /// The working directory.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where holdline keeps its data; it makes it.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
 }
 
 impl Server {
-    /// Starts a server in an empty directory and waits until it listens.
+    /// Starts a server in an empty home.
     pub(crate) fn start(contestant: Contestant, options: &Options) -> Result<Self> {
-        let home = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let mut command = command(contestant, options, home.path())?;
+        let home = Home::new()?;
+        if contestant == Contestant::HoldlineCrash {
+            home.configure("durability = \"crash\"\n")?;
+        }
+        Server::start_in(home, contestant, options)
+    }
+
+    /// Starts a server where there may be data and a configuration already, and waits until it listens.
+    pub(crate) fn start_in(home: Home, contestant: Contestant, options: &Options) -> Result<Self> {
+        let mut command = command(contestant, options, &home)?;
         command.current_dir(home.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut process = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let started = Instant::now();
+        let process = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let mut process = Process(process);
         let (found, address) = mpsc::sync_channel(1);
-        let stderr = process.stderr.take().expect("stderr is piped");
+        let stderr = process.0.stderr.take().expect("stderr is piped");
         thread::spawn(move || pass_on(contestant, stderr, found));
         let Ok(address) = address.recv_timeout(SERVER_WAIT) else {
-            let _ = process.kill();
-            let _ = process.wait();
             bail!("{contestant} did not say where it listens");
         };
-        Ok(Server { contestant, process, address, _home: home })
+        Ok(Server { contestant, process, address, startup: started.elapsed(), home })
     }
 
     /// Where it listens.
@@ -107,58 +132,80 @@ impl Server {
         self.address
     }
 
+    /// From its start until it said that it listens.
+    pub(crate) fn startup(&self) -> Duration {
+        self.startup
+    }
+
     /// CPU time that it has used so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        cpu_of(&self.process.id().to_string())
+        proc::cpu(&self.process.id())
     }
 
     /// Bytes that it has resident.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
-        self.status_bytes("VmRSS:")
+        proc::status_bytes(&self.process.id(), "VmRSS:")
     }
 
     /// The most bytes that it has had resident.
     pub(crate) fn peak_bytes(&self) -> Result<u64> {
-        self.status_bytes("VmHWM:")
+        proc::status_bytes(&self.process.id(), "VmHWM:")
+    }
+
+    /// Makes what it has resident now the most that it has had.
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        proc::forget_peak(&self.process.id())
+    }
+
+    /// Bytes that it has caused to be written to the medium so far.
+    pub(crate) fn written_bytes(&self) -> Result<u64> {
+        proc::written_bytes(&self.process.id())
+    }
+
+    /// How often any of its threads has been given a core, and was taken off it again.
+    pub(crate) fn context_switches(&self) -> Result<u64> {
+        proc::context_switches(&self.process.id())
     }
 
     /// Ends it as an administrator would.
-    pub(crate) fn stop(mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
+    pub(crate) fn stop(self) -> Result<Stopped> {
+        let Server { contestant, mut process, home, .. } = self;
+        kill_process(Pid::from_child(&process.0), Signal::TERM)?;
+        process.wait_for_end()?;
+        // Until its end is taken note of, what the system counted of it is still there.
+        let written_bytes = proc::written_bytes(&process.id())?;
+        let status = process.0.wait()?;
+        // The relay knows no signal: it is ended by it.
+        ensure!(contestant == Contestant::Relay || status.success(), "ended with {status} after SIGTERM");
+        Ok(Stopped { home, written_bytes })
+    }
+}
+
+impl Process {
+    fn id(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    fn wait_for_end(&self) -> Result<()> {
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let started = Instant::now();
-        loop {
-            if let Some(status) = self.process.try_wait()? {
-                // The relay knows no signal: it is ended by it.
-                ensure!(self.contestant == Contestant::Relay || status.success(), "ended with {status} after SIGTERM");
-                return Ok(());
-            }
+        while waitid(WaitId::Pid(Pid::from_child(&self.0)), ended)?.is_none() {
             ensure!(started.elapsed() < SERVER_WAIT, "still runs {SERVER_WAIT:?} after SIGTERM");
             thread::sleep(Duration::from_millis(5));
         }
-    }
-
-    fn status_bytes(&self, field: &str) -> Result<u64> {
-        let status = read_proc(&self.process.id().to_string(), "status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let kib = line.and_then(|value| value.trim().strip_suffix(" kB")).and_then(|value| value.parse::<u64>().ok());
-        Ok(kib.with_context(|| format!("no {field} in {status:?}"))? * 1024)
+        Ok(())
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
-        // After `stop` there is nothing to kill, and nothing to be done about a failure.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        // After its end there is nothing to kill, and nothing to be done about a failure.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
-/// CPU time that this program has used so far.
-pub(crate) fn own_cpu() -> Result<Duration> {
-    cpu_of("self")
-}
-
-fn command(contestant: Contestant, options: &Options, home: &Path) -> Result<Command> {
+fn command(contestant: Contestant, options: &Options, home: &Home) -> Result<Command> {
     match contestant {
         Contestant::Relay => {
             let mut command = Command::new(std::env::current_exe()?);
@@ -167,14 +214,13 @@ fn command(contestant: Contestant, options: &Options, home: &Path) -> Result<Com
             command.env("SMOL_THREADS", thread::available_parallelism()?.to_string());
             Ok(command)
         }
-        Contestant::Holdline => {
-            fs::write(home.join("holdline.toml"), format!("durability = \"{}\"\n", options.durability))?;
-            let mut command =
-                Command::new(fs::canonicalize(&options.server).context(options.server.display().to_string())?);
-            command.args(["--listen", "127.0.0.1:0", "--data"]).arg(home.join("data"));
+        Contestant::Holdline | Contestant::HoldlineEmpty | Contestant::HoldlineCrash => {
+            let program = fs::canonicalize(&options.server).context(options.server.display().to_string())?;
+            let mut command = Command::new(program);
+            command.args(["--listen", "127.0.0.1:0", "--data"]).arg(home.data());
             Ok(command)
         }
-        Contestant::Sqlite => bail!("SQLite is no server"),
+        Contestant::Sqlite | Contestant::Fdatasync => bail!("{contestant} is no server"),
     }
 }
 
@@ -194,17 +240,4 @@ fn listening_address(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("listening on ")?;
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap_or(rest.len());
     rest[..end].trim_end_matches(['.', ':']).parse().ok()
-}
-
-fn cpu_of(process: &str) -> Result<Duration> {
-    let stat = read_proc(process, "stat")?;
-    // The second field is the program's name in parentheses, which may hold blanks; utime and stime are the 14th and 15th.
-    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(11).take(2));
-    let ticks: Option<f64> = fields.and_then(|fields| fields.map(|field| field.parse::<f64>().ok()).sum());
-    Ok(Duration::from_secs_f64(ticks.with_context(|| format!("no CPU time in {stat:?}"))? / TICKS_PER_SECOND))
-}
-
-fn read_proc(process: &str, file: &str) -> Result<String> {
-    let path = format!("/proc/{process}/{file}");
-    fs::read_to_string(&path).with_context(|| format!("{path}: the benchmark needs Linux's /proc"))
 }

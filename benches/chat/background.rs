@@ -1,0 +1,83 @@
+//! Background: pairs who exchange 1,000 messages a second while somebody else is measured.
+//! Owns their thread, and the proof that every message arrived; never measures anything.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::client::{Client, STALL};
+use crate::pair::Pair;
+
+/// Those who send, one after the other.
+const PAIRS: usize = 10;
+
+/// Time between two messages.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Pairs who go on until they are stopped.
+pub(crate) struct Background {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Background {
+    /// Logs them in and lets them begin.
+    pub(crate) fn start(address: SocketAddr) -> Result<Background> {
+        let mut pairs = Pair::login_all(address, PAIRS, 0)?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = is_over.clone();
+        let thread = thread::spawn(move || {
+            chat(&mut pairs, &over)?;
+            finish(&mut pairs)
+        });
+        Ok(Background { is_over, thread })
+    }
+
+    /// Waits until all that was sent has arrived, and nothing else.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it does not panic")
+    }
+}
+
+fn chat(pairs: &mut [Pair], is_over: &AtomicBool) -> Result<()> {
+    // Held: as long as they are, the sockets do not block.
+    let _sockets: Vec<_> = pairs.iter().map(Pair::sockets).collect::<Result<_>>()?;
+    let mut due = Instant::now();
+    for pair in (0..PAIRS).cycle() {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        pairs[pair].add(1);
+        pairs[pair].send()?;
+        due += PAUSE;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        receive(pairs)?;
+    }
+    wait_for_the_rest(pairs)
+}
+
+fn wait_for_the_rest(pairs: &mut [Pair]) -> Result<()> {
+    let stopped = Instant::now();
+    while !pairs.iter().all(Pair::is_done) {
+        ensure!(stopped.elapsed() < STALL, "the background's messages did not arrive");
+        receive(pairs)?;
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+fn receive(pairs: &mut [Pair]) -> Result<()> {
+    for pair in pairs {
+        pair.receive()?;
+    }
+    Ok(())
+}
+
+fn finish(pairs: &mut [Pair]) -> Result<()> {
+    Client::barrier(pairs.iter_mut().flat_map(Pair::clients), "done")
+}
