@@ -15,7 +15,7 @@ use smol::lock::SemaphoreGuardArc;
 use smol::{Timer, future};
 
 use self::chat::{Chat, Turn};
-pub(crate) use self::outbox::{Chunk, Mark, outbox};
+pub(crate) use self::outbox::{Chunk, Inlet, Mark, Outlet, outbox};
 use self::waiting::Waiting;
 use crate::config::Limits;
 use crate::limits::{INBOX_EVENTS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
@@ -36,7 +36,7 @@ pub(crate) enum Event {
         /// How it is spoken to.
         protocol: Protocol,
         /// Takes what is written to it; dropped by the broker once nothing more comes.
-        outbox: Sender<Chunk>,
+        outbox: Inlet,
     },
     /// A client asks for things.
     Requests {
@@ -52,8 +52,8 @@ pub(crate) enum Event {
     Taken {
         /// Its connection.
         session: SessionId,
-        /// How many chunks were written to it, the oldest first: the outbox has room again.
-        chunks: usize,
+        /// How many bytes were written to it, or dropped: the outbox has room again.
+        bytes: usize,
         /// The messages that its system has acknowledged since, if any.
         delivered: Option<Delivered>,
     },

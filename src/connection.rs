@@ -28,8 +28,8 @@ use crate::message::{PeerName, SessionId};
 use crate::protocol::plain::{self, Login};
 use crate::protocol::{Code, Protocol, Refusal, Reply, Request};
 
-/// A socket that its reader and its writer share.
-pub(crate) type Socket = Arc<Async<TcpStream>>;
+/// A socket, which its reader and its writer share.
+pub(crate) type Socket = Async<TcpStream>;
 
 /// What all connections of a server share.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ enum Arrival {
     Foreign(Spoken),
     /// It was refused for good.
     Refused,
+    /// It took too long.
+    Late,
     /// It is gone.
     Gone,
 }
@@ -71,32 +73,30 @@ enum Ended {
 
 /// Serves one client, from its first byte to its last.
 pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared>) {
-    let mut input = Input::new(socket.clone(), shared.stop.clone());
-    match within_login_timeout(shared.limits.login_timeout_s, arrive(&mut input, &socket)).await {
-        Some(Arrival::Peer(name, protocol)) => converse(input, socket, session, name, protocol, &shared).await,
-        Some(Arrival::Foreign(spoken)) => turn_away(&socket, spoken.refusal(), input).await,
-        Some(Arrival::Refused) => close(&socket, &mut input, LINGER_S_MAX).await,
-        Some(Arrival::Gone) => {}
-        None => turn_away(&socket, &encoded(too_late(shared.limits.login_timeout_s)), input).await,
+    let mut input = Input::new(&socket, shared.stop.clone());
+    let login_timeout_s = shared.limits.login_timeout_s;
+    match future::or(arrive(&mut input, &socket), late(login_timeout_s)).await {
+        Arrival::Peer(name, protocol) => converse(&mut input, &socket, session, name, protocol, &shared).await,
+        Arrival::Foreign(spoken) => turn_away(&socket, spoken.refusal(), &mut input).await,
+        Arrival::Late => turn_away(&socket, &encoded(too_late(login_timeout_s)), &mut input).await,
+        Arrival::Refused => close(&socket, &mut input, LINGER_S_MAX).await,
+        Arrival::Gone => {}
     }
 }
 
 /// Tells one for whom there is no room why, and closes the connection.
 pub(crate) async fn refuse(socket: Socket, refusal: Refusal, stop: Receiver<()>) {
-    let input = Input::new(socket.clone(), stop);
-    turn_away(&socket, &encoded(refusal), input).await;
+    let mut input = Input::new(&socket, stop);
+    turn_away(&socket, &encoded(refusal), &mut input).await;
 }
 
-/// `None`: it took too long.
-async fn within_login_timeout<T>(timeout_s: u64, arrival: impl Future<Output = T>) -> Option<T> {
-    let timeout = async {
-        match timeout_s {
-            0 => future::pending().await,
-            timeout_s => Timer::after(Duration::from_secs(timeout_s)).await,
-        };
-        None
+/// Comes true when the time to log in is over; 0: never.
+async fn late(timeout_s: u64) -> Arrival {
+    match timeout_s {
+        0 => future::pending().await,
+        timeout_s => Timer::after(Duration::from_secs(timeout_s)).await,
     };
-    future::or(async { Some(arrival.await) }, timeout).await
+    Arrival::Late
 }
 
 fn too_late(timeout_s: u64) -> Refusal {
@@ -104,7 +104,7 @@ fn too_late(timeout_s: u64) -> Refusal {
 }
 
 /// Finds the protocol, and asks for a name until there is one.
-async fn arrive(input: &mut Input, socket: &Socket) -> Arrival {
+async fn arrive(input: &mut Input<'_>, socket: &Socket) -> Arrival {
     match detect::detect(input).await {
         Some(Spoken::Plain) => log_in(input, socket).await,
         Some(foreign) => Arrival::Foreign(foreign),
@@ -113,10 +113,10 @@ async fn arrive(input: &mut Input, socket: &Socket) -> Arrival {
 }
 
 /// Says why, in words that the client understands as far as that is known, and closes.
-async fn turn_away(socket: &Socket, words: &[u8], mut input: Input) {
+async fn turn_away(mut socket: &Socket, words: &[u8], input: &mut Input<'_>) {
     let told = async {
-        if (&**socket).write_all(words).await.is_ok() {
-            close(socket, &mut input, LINGER_S_MAX).await;
+        if socket.write_all(words).await.is_ok() {
+            close(socket, input, LINGER_S_MAX).await;
         }
     };
     // It may not even take that.
@@ -126,7 +126,7 @@ async fn turn_away(socket: &Socket, words: &[u8], mut input: Input) {
     future::or(told, patience).await;
 }
 
-async fn log_in(input: &mut Input, socket: &Socket) -> Arrival {
+async fn log_in(input: &mut Input<'_>, mut socket: &Socket) -> Arrival {
     let mut refusals = 0;
     while let Some(login) = next_login(input).await {
         let refusal = match login {
@@ -139,7 +139,7 @@ async fn log_in(input: &mut Input, socket: &Socket) -> Arrival {
             }
             Err(refusal) => refusal,
         };
-        if (&**socket).write_all(&encoded(refusal)).await.is_err() {
+        if socket.write_all(&encoded(refusal)).await.is_err() {
             break;
         }
         if refusals >= LOGIN_REFUSALS_MAX {
@@ -152,7 +152,7 @@ async fn log_in(input: &mut Input, socket: &Socket) -> Arrival {
 }
 
 /// The next line that is not empty, as a login. `None`: there is none.
-async fn next_login(input: &mut Input) -> Option<Result<Login, Refusal>> {
+async fn next_login(input: &mut Input<'_>) -> Option<Result<Login, Refusal>> {
     loop {
         while let Some(line) = input.next_line() {
             match line {
@@ -178,25 +178,25 @@ fn encoded(refusal: Refusal) -> Vec<u8> {
 
 /// The life of a session: its requests go to the broker, and what the broker has for it is written, side by side.
 async fn converse(
-    mut input: Input,
-    socket: Socket,
+    input: &mut Input<'_>,
+    socket: &Socket,
     session: SessionId,
     name: PeerName,
     protocol: Protocol,
     Shared { broker, limits, .. }: &Shared,
 ) {
-    let (sender, outbox) = broker::outbox();
-    broker.tell(Event::Join { session, name, protocol, outbox: sender }).await;
-    let progress = Arc::new(Progress::default());
+    let (inlet, outlet) = broker::outbox();
+    broker.tell(Event::Join { session, name, protocol, outbox: inlet }).await;
+    let progress = Progress::default();
     let dead_after = (limits.dead_after_s > 0).then(|| Duration::from_secs(limits.dead_after_s));
-    let mut writer = Writer::new(socket.clone(), session, outbox, broker.clone(), progress.clone(), dead_after);
+    let mut writer = Writer::new(socket, session, outlet, broker, &progress, dead_after);
     let ended = {
         let mut writing = pin!(writer.run());
         let let_go = async {
             writing.as_mut().await;
             Ended::LetGo
         };
-        let ended = future::or(read_requests(&mut input, session, broker, limits, &progress), let_go).await;
+        let ended = future::or(read_requests(input, session, broker, limits, &progress), let_go).await;
         match ended {
             Ended::Input => {
                 broker.tell(Event::End { session, reason: EndReason::Client }).await;
@@ -217,17 +217,17 @@ async fn converse(
     broker.tell(Event::Leave { session }).await;
     if writer.is_dead() {
         log::debug!("session {session} is dead: no sign of life for {} s", limits.dead_after_s);
-        return abort(&socket);
+        return abort(socket);
     }
     // A server that stops keeps nobody waiting: what it wrote is acknowledged.
     let linger_s = if ended == Ended::Stop { 0 } else { LINGER_S_MAX };
-    close(&socket, &mut input, linger_s).await;
+    close(socket, input, linger_s).await;
 }
 
 /// Hands requests to the broker, a batch at a time, until there are no more. What was read is dealt with before anything
 /// else is read.
 async fn read_requests(
-    input: &mut Input,
+    input: &mut Input<'_>,
     session: SessionId,
     broker: &Handle,
     limits: &Limits,
@@ -244,7 +244,7 @@ async fn read_requests(
             pace = Pace::new(0);
         }
         let batch_max = pace.allowed().min(BATCH_REQUESTS_MAX);
-        let next_batch = |input: &mut Input| next_batch(input, batch_max, destinations_max, progress.is_broken());
+        let next_batch = |input: &mut Input<'_>| next_batch(input, batch_max, destinations_max, progress.is_broken());
         let mut requests = next_batch(input);
         while requests.is_empty() {
             match input.fill().await {
@@ -265,7 +265,7 @@ async fn read_requests(
 
 /// The requests in what was read. A command ends the batch, since its answer may be large: a batch is answered with little
 /// more than it holds. Once nobody hears the answers, what only asks for one is dropped.
-fn next_batch(input: &mut Input, batch_max: usize, destinations_max: u64, is_unheard: bool) -> Vec<Request> {
+fn next_batch(input: &mut Input<'_>, batch_max: usize, destinations_max: u64, is_unheard: bool) -> Vec<Request> {
     let mut requests = Vec::new();
     while requests.len() < batch_max
         && let Some(line) = input.next_line()
@@ -303,7 +303,7 @@ async fn finish(writing: Pin<&mut impl Future<Output = ()>>, progress: &Progress
 
 /// Closes our side, then waits a little for the client's: a socket that is closed with bytes unread is reset, and the
 /// client may lose what it has not read yet.
-async fn close(socket: &Socket, input: &mut Input, linger_s: u64) {
+async fn close(socket: &Socket, input: &mut Input<'_>, linger_s: u64) {
     let _ = socket.get_ref().shutdown(std::net::Shutdown::Write);
     let lingered = async {
         Timer::after(Duration::from_secs(linger_s)).await;

@@ -38,8 +38,9 @@ pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
 /// Newest rows of a peer's inbox that one `/history NAME` looks through.
 pub const HISTORY_SCAN_ROWS_MAX: usize = 200_000;
 
-/// Free bytes that a connection's buffer has at least when it reads.
-pub const READ_BYTES_MIN: usize = 4 * 1024;
+/// Free bytes that a connection's buffer has at least when it reads: most lines are shorter, and a crowd that logs in at once
+/// has as many buffers. Whoever fills them gets larger ones.
+pub const READ_BYTES_MIN: usize = 1024;
 
 /// Lines of one connection that are looked at before the others have their turn.
 pub const LINES_AT_ONCE_MAX: usize = 1024;
@@ -64,9 +65,6 @@ pub const TURN_REQUESTS_MAX: usize = 4096;
 
 /// Bytes queued for one session and not yet written; what is over it stays in the log and is read from there.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
-
-/// Chunks (one a turn at most) queued for one session and not yet written.
-pub const OUTBOX_CHUNKS_MAX: usize = 16;
 
 /// Bytes of messages that may be acknowledged together only: what a broken connection costs at most in doubles.
 pub const MARK_BYTES_MAX: usize = 1024;
@@ -239,6 +237,4 @@ const _: () = {
     assert!(ACCEPT_RETRY_MS_MIN <= ACCEPT_RETRY_MS_MAX);
     // What a server writes before it can give anything back fits into what is not called low.
     assert!(WAL_FILE_BYTES_MAX < FREE_DISK_BYTES_LOW);
-    // One chunk for what is live, one kept free for answers.
-    assert!(OUTBOX_CHUNKS_MAX >= 2);
 };

@@ -167,7 +167,6 @@ impl Acceptor {
     fn serve(&self, socket: Async<TcpStream>, address: IpAddr) {
         // What waits in an outbox leaves in one write: there is nothing to gather in the kernel. Without it, it is slower.
         let _ = socket.get_ref().set_nodelay(true);
-        let socket = Arc::new(socket);
         match self.admission.admit(address) {
             Ok(admitted) => {
                 keep_alive(&socket, self.shared.limits.dead_after_s);
@@ -186,15 +185,14 @@ impl Acceptor {
     /// Runs a connection until it ends by itself or by the cut, and holds something for it so long.
     fn spawn(&self, served: impl Future<Output = ()> + Send + 'static, held: impl Send + 'static) {
         let (cut_off, alive) = (self.cut_off.clone(), self.alive.clone());
-        let until_cut = async move {
-            let (_alive, _held) = (alive, held);
-            let cut = async {
-                let _ = cut_off.recv().await;
-            };
-            future::or(served, cut).await;
+        // It lives as long as the connection, and so does what it holds. A block around both would hold `served` twice: as
+        // what it was given, and as what it waits for.
+        let cut = async move {
+            let _ = cut_off.recv().await;
+            drop((alive, held));
         };
         // Nobody waits for it in particular.
-        self.executor.spawn(until_cut).detach();
+        self.executor.spawn(future::or(served, cut)).detach();
     }
 }
 

@@ -22,6 +22,9 @@ const STALL: Duration = Duration::from_secs(10);
 /// How long a server with a long history may take for what it does at once: many times what it takes.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
+/// The most that a connection may add to the server's resident memory, once it has nothing to say any more.
+const IDLE_CONNECTION_BYTES: u64 = 4 * 1024;
+
 /// The most that a history may add to the server's resident memory.
 const HISTORY_MEMORY_KIB: u64 = 4 * 1024;
 
@@ -333,6 +336,29 @@ fn a_crowd_that_comes_at_once_is_greeted() {
     assert_eq!(here.iter().filter(|word| word.starts_with("guest")).count(), count);
     alice.send("guest999: hi");
     TestClient::over(crowd.pop().unwrap()).expect("from alice: hi");
+}
+
+#[test]
+fn a_connection_that_has_said_and_heard_much_costs_little_once_it_is_idle() {
+    raise_descriptor_limit();
+    let server = TestServer::start();
+    // What the server takes once, whoever is connected, it has by now.
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send_bytes(&flood("alice", 0..1000, LARGE_PADDING));
+    alice.read_flood("alice", 999);
+    let before_kib = resident_kib(&server);
+    let count = 1000;
+    let guests = Vec::from_iter((0..count).map(|number| {
+        let name = format!("guest{number:03}");
+        let mut guest = TestClient::login(&server, &name);
+        guest.send_bytes(&flood(&name, 0..5, LARGE_PADDING));
+        assert_contiguous(&guest.read_flood(&name, 4));
+        guest
+    }));
+    server.wait_until_delivered("guest999");
+    let each_bytes = (resident_kib(&server) - before_kib) * 1024 / count;
+    println!("each of {} idle connections takes {each_bytes} bytes", guests.len());
+    assert!(each_bytes < IDLE_CONNECTION_BYTES, "{each_bytes} bytes each");
 }
 
 /// A crowd takes more descriptors than a process has at first on many systems.

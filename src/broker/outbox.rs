@@ -1,12 +1,13 @@
-//! What is on its way to one client: chunks of bytes, with marks that say where in them which messages end. Owns the
-//! outbox's bounds; never decides what goes into it.
+//! What is on its way to one client: chunks of bytes, with marks that say where in them which messages end. Owns the outbox's
+//! bounds, and the way from the broker to the writer; never decides what goes into it.
 
-use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
-use async_channel::{Receiver, Sender, TrySendError};
+use smol::future;
 
 use super::Delivered;
-use crate::limits::{MARK_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_CHUNKS_MAX, PAGE_BYTES_MAX};
+use crate::limits::{MARK_BYTES_MAX, OUTBOX_BYTES_MAX, PAGE_BYTES_MAX};
 use crate::message::Seq;
 
 /// Bytes for one client, as they are written to it.
@@ -27,53 +28,58 @@ pub(crate) struct Mark {
     pub(crate) delivered: Delivered,
 }
 
-impl Chunk {
-    /// Notes that the bytes end with a message. Small ones share a mark: what a broken connection has taken of them is
-    /// known a little less exactly, and a client that reads nothing costs few marks.
-    fn mark(&mut self, seq: Seq) {
-        let end = self.bytes.len();
-        let before = self.marks.len().checked_sub(2).map_or(0, |place| self.marks[place].end);
-        match self.marks.last_mut() {
-            Some(last) if end - before <= MARK_BYTES_MAX => {
-                *last = Mark { end, delivered: Delivered { seq, messages: last.delivered.messages + 1 } };
-            }
-            _ => self.marks.push(Mark { end, delivered: Delivered { seq, messages: 1 } }),
-        }
-    }
+/// The two ends of an outbox: the broker's, and that of the connection which writes it. Each closes it when it is dropped.
+pub(crate) fn outbox() -> (Inlet, Outlet) {
+    let way = Arc::new(Mutex::new(Way::default()));
+    (Inlet { way: way.clone() }, Outlet { way })
 }
 
-/// The two ends of an outbox: the broker's, and that of the connection which writes it.
-pub(crate) fn outbox() -> (Sender<Chunk>, Receiver<Chunk>) {
-    // One more for last words: a session that ends gets them whatever is queued.
-    async_channel::bounded(OUTBOX_CHUNKS_MAX + 1)
+/// What both ends share. Nobody has memory in it while nothing is on the way: that is most of the time.
+#[derive(Debug, Default)]
+struct Way {
+    /// Handed over, and not yet taken.
+    waiting: Chunk,
+    /// Woken when there is something to take.
+    writer: Option<Waker>,
+    /// One of the ends is gone.
+    is_closed: bool,
+}
+
+/// The broker's end.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    way: Arc<Mutex<Way>>,
+}
+
+/// The writer's end.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    way: Arc<Mutex<Way>>,
 }
 
 /// The broker's side of one session's outbox. A turn's output is gathered in one chunk, which leaves when it is flushed.
 #[derive(Debug)]
 pub(in crate::broker) struct Outbox {
     /// `None` once nothing more is to come: that is the writer's signal to finish.
-    sender: Option<Sender<Chunk>>,
+    inlet: Option<Inlet>,
     gathered: Chunk,
-    /// Sizes of the chunks that the writer has not reported as written, the oldest first.
-    unwritten: VecDeque<usize>,
-    /// Bytes in `gathered` and `unwritten`.
-    bytes: usize,
+    /// Bytes that the writer has not reported as written, those in `gathered` too.
+    unwritten_bytes: usize,
 }
 
 impl Outbox {
-    pub(in crate::broker) fn new(sender: Sender<Chunk>) -> Self {
-        Outbox { sender: Some(sender), gathered: Chunk::default(), unwritten: VecDeque::new(), bytes: 0 }
+    pub(in crate::broker) fn new(inlet: Inlet) -> Self {
+        Outbox { inlet: Some(inlet), gathered: Chunk::default(), unwritten_bytes: 0 }
     }
 
     /// Whether nothing more can be written.
     pub(in crate::broker) fn is_closed(&self) -> bool {
-        self.sender.is_none()
+        self.inlet.is_none()
     }
 
-    /// Whether a message of this size may be added. One chunk stays free for replies, of which one batch at a time is
-    /// under way.
+    /// Whether a message of this size may be added.
     pub(in crate::broker) fn has_room(&self, bytes: usize) -> bool {
-        !self.is_closed() && self.unwritten.len() < OUTBOX_CHUNKS_MAX - 1 && self.bytes + bytes <= OUTBOX_BYTES_MAX
+        !self.is_closed() && self.unwritten_bytes + bytes <= OUTBOX_BYTES_MAX
     }
 
     /// Whether a page may be asked for: it and the largest message after it fit.
@@ -85,7 +91,7 @@ impl Outbox {
     pub(in crate::broker) fn append(&mut self, seq: Option<Seq>, encode: impl FnOnce(&mut Vec<u8>)) {
         let before = self.gathered.bytes.len();
         encode(&mut self.gathered.bytes);
-        self.bytes += self.gathered.bytes.len() - before;
+        self.unwritten_bytes += self.gathered.bytes.len() - before;
         if let Some(seq) = seq {
             self.gathered.mark(seq);
         }
@@ -94,33 +100,238 @@ impl Outbox {
     /// Hands over what was gathered.
     pub(in crate::broker) fn flush(&mut self) {
         let chunk = std::mem::take(&mut self.gathered);
-        if chunk.bytes.is_empty() {
-            return;
-        }
-        let Some(sender) = &self.sender else {
-            self.bytes -= chunk.bytes.len();
-            return;
-        };
-        self.unwritten.push_back(chunk.bytes.len());
-        match sender.try_send(chunk) {
-            Ok(()) => {}
+        if let Some(inlet) = &self.inlet
+            && !chunk.bytes.is_empty()
+            && !inlet.put(chunk)
+        {
             // The connection has failed and will leave; what it did not get stays in the log.
-            Err(TrySendError::Closed(_)) => self.close(),
-            Err(TrySendError::Full(_)) => {
-                unreachable!("the outbox counts its chunks: {} are unwritten", self.unwritten.len())
-            }
+            self.close();
         }
     }
 
-    /// The writer has written its oldest chunks.
-    pub(in crate::broker) fn written(&mut self, chunks: usize) {
-        for size in self.unwritten.drain(..chunks) {
-            self.bytes -= size;
-        }
+    /// The writer has written so many bytes.
+    pub(in crate::broker) fn written(&mut self, bytes: usize) {
+        let left = self.unwritten_bytes.checked_sub(bytes);
+        self.unwritten_bytes = left.expect("a writer reports what it was handed, once");
     }
 
     /// Nothing more comes: the writer finishes what it has.
     pub(in crate::broker) fn close(&mut self) {
-        self.sender = None;
+        self.inlet = None;
+    }
+}
+
+impl Inlet {
+    /// Puts a chunk behind what waits already. Says whether there still is someone to take it.
+    fn put(&self, chunk: Chunk) -> bool {
+        let mut way = locked(&self.way);
+        if way.is_closed {
+            return false;
+        }
+        way.waiting.append(chunk);
+        wake(way);
+        true
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        let mut way = locked(&self.way);
+        way.is_closed = true;
+        wake(way);
+    }
+}
+
+impl Outlet {
+    /// Takes all that waits, as soon as there is something. `None`: nothing more comes.
+    pub(crate) async fn take(&self) -> Option<Chunk> {
+        future::poll_fn(|context| self.poll_take(context)).await
+    }
+
+    /// The same, without waiting.
+    pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<Option<Chunk>> {
+        let mut way = locked(&self.way);
+        if !way.waiting.bytes.is_empty() {
+            return Poll::Ready(Some(std::mem::take(&mut way.waiting)));
+        }
+        if way.is_closed {
+            return Poll::Ready(None);
+        }
+        way.writer = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        *locked(&self.way) = Way { is_closed: true, ..Way::default() };
+    }
+}
+
+impl Chunk {
+    /// Puts another one behind it.
+    fn append(&mut self, mut next: Chunk) {
+        let before = self.bytes.len();
+        if before == 0 {
+            *self = next;
+            return;
+        }
+        self.bytes.append(&mut next.bytes);
+        for Mark { end, delivered } in next.marks {
+            self.add_mark(Mark { end: before + end, delivered });
+        }
+    }
+
+    /// Notes that the bytes end with a message.
+    fn mark(&mut self, seq: Seq) {
+        self.add_mark(Mark { end: self.bytes.len(), delivered: Delivered { seq, messages: 1 } });
+    }
+
+    /// Small messages share a mark: what a broken connection has taken of them is known a little less exactly, and a client
+    /// that reads nothing costs few marks.
+    fn add_mark(&mut self, mark: Mark) {
+        let before = self.marks.len().checked_sub(2).map_or(0, |place| self.marks[place].end);
+        match self.marks.last_mut() {
+            Some(last) if mark.end - before <= MARK_BYTES_MAX => {
+                let messages = last.delivered.messages + mark.delivered.messages;
+                *last = Mark { end: mark.end, delivered: Delivered { messages, ..mark.delivered } };
+            }
+            _ => self.marks.push(mark),
+        }
+    }
+}
+
+fn locked(way: &Mutex<Way>) -> MutexGuard<'_, Way> {
+    way.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets go of the way first: who is woken wants it.
+fn wake(mut way: MutexGuard<'_, Way>) {
+    let writer = way.writer.take();
+    drop(way);
+    if let Some(writer) = writer {
+        writer.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    /// Puts out a message of so many bytes.
+    fn append(outbox: &mut Outbox, seq: i64, bytes: usize) {
+        outbox.append(Some(Seq::new(seq)), |out| out.resize(out.len() + bytes, b'x'));
+    }
+
+    fn open() -> (Outbox, Outlet) {
+        let (inlet, outlet) = outbox();
+        (Outbox::new(inlet), outlet)
+    }
+
+    fn poll(outlet: &Outlet) -> Poll<Option<Chunk>> {
+        outlet.poll_take(&Context::from_waker(Waker::noop()))
+    }
+
+    /// What waits: how many bytes, and of each mark its end, its `seq` and its messages.
+    fn taken(outlet: &Outlet) -> (usize, Vec<(usize, i64, u64)>) {
+        let Poll::Ready(Some(Chunk { bytes, marks })) = poll(outlet) else { panic!("nothing waits") };
+        let marks = marks.iter().map(|mark| (mark.end, mark.delivered.seq.get(), mark.delivered.messages));
+        (bytes.len(), marks.collect())
+    }
+
+    #[test]
+    fn all_that_was_handed_over_is_taken_at_once() {
+        let (mut outbox, outlet) = open();
+        assert_eq!(poll(&outlet), Poll::Pending);
+        append(&mut outbox, 1, 2000);
+        append(&mut outbox, 2, 2000);
+        assert_eq!(poll(&outlet), Poll::Pending);
+        outbox.flush();
+        append(&mut outbox, 5, 3000);
+        outbox.flush();
+        assert_eq!(taken(&outlet), (7000, vec![(2000, 1, 1), (4000, 2, 1), (7000, 5, 1)]));
+        assert_eq!(poll(&outlet), Poll::Pending);
+    }
+
+    #[test]
+    fn small_messages_share_a_mark_over_many_turns_too() {
+        let (mut outbox, outlet) = open();
+        for seq in 1..=1000 {
+            append(&mut outbox, seq, 64);
+            outbox.flush();
+        }
+        let (bytes, marks) = taken(&outlet);
+        assert_eq!(bytes, 64_000);
+        assert!(marks.len() <= 2 * 64_000 / MARK_BYTES_MAX, "{} marks", marks.len());
+        assert_eq!(marks.iter().map(|(_, _, messages)| messages).sum::<u64>(), 1000);
+        assert!(marks.iter().all(|(end, seq, _)| *end == 64 * *seq as usize), "{marks:?}");
+        assert_eq!(marks.last().map(|mark| mark.1), Some(1000));
+    }
+
+    #[test]
+    fn there_is_room_again_for_what_was_written() {
+        let (mut outbox, outlet) = open();
+        append(&mut outbox, 1, OUTBOX_BYTES_MAX);
+        outbox.flush();
+        let (bytes, _) = taken(&outlet);
+        assert!(outbox.has_room(0) && !outbox.has_room(1), "what was taken is not written yet");
+        outbox.written(bytes);
+        assert!(outbox.has_room(OUTBOX_BYTES_MAX));
+    }
+
+    #[test]
+    fn what_waits_is_taken_before_the_end() {
+        let (mut outbox, outlet) = open();
+        append(&mut outbox, 1, 10);
+        outbox.flush();
+        outbox.close();
+        assert_eq!(taken(&outlet), (10, vec![(10, 1, 1)]));
+        assert_eq!(poll(&outlet), Poll::Ready(None));
+    }
+
+    #[test]
+    fn an_outbox_that_nobody_empties_closes() {
+        let (mut outbox, outlet) = open();
+        drop(outlet);
+        append(&mut outbox, 1, 10);
+        outbox.flush();
+        assert!(outbox.is_closed() && !outbox.has_room(0));
+    }
+
+    #[test]
+    fn a_writer_that_waits_is_woken_by_what_is_handed_over_and_by_the_end() {
+        let (mut outbox, outlet) = open();
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let context = Context::from_waker(&waker);
+        assert_eq!(outlet.poll_take(&context), Poll::Pending);
+        append(&mut outbox, 1, 10);
+        assert!(!woken.take(), "it may be more yet");
+        outbox.flush();
+        assert!(woken.take());
+        assert_eq!(taken(&outlet).0, 10);
+        assert_eq!(outlet.poll_take(&context), Poll::Pending);
+        drop(outbox);
+        assert!(woken.take());
+        assert_eq!(outlet.poll_take(&context), Poll::Ready(None));
+    }
+
+    /// Whether somebody was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Woken {
+        fn take(&self) -> bool {
+            self.0.swap(false, Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }

@@ -42,7 +42,7 @@ impl Spoken {
 }
 
 /// Reads until the protocol is known. `None`: the client is gone before.
-pub(super) async fn detect(input: &mut Input) -> Option<Spoken> {
+pub(super) async fn detect(input: &mut Input<'_>) -> Option<Spoken> {
     loop {
         if let Some(spoken) = spoken(input.unread()) {
             return Some(spoken);

@@ -1,11 +1,11 @@
 //! What comes from a client's socket, as lines. Owns reading and how it ends; never what the lines mean.
 
-use std::future::Future;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::pin::Pin;
 
 use async_channel::Receiver;
 use smol::future;
+use smol::stream::StreamExt;
 
 use super::{Socket, is_broken};
 use crate::limits::{LINE_BYTES_MAX, LINES_AT_ONCE_MAX};
@@ -13,11 +13,11 @@ use crate::protocol::plain::{Line, LineBuffer};
 use crate::protocol::{Code, Refusal};
 
 /// The reading half of a connection.
-pub(super) struct Input {
-    socket: Socket,
+pub(super) struct Input<'a> {
+    socket: &'a Socket,
     lines: LineBuffer,
-    /// Comes true when the server stops; `None` once it has.
-    stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Closed when the server stops.
+    stop: Pin<Box<Receiver<()>>>,
     /// The client has sent all that it will: its last line needs no newline.
     is_at_end: bool,
     /// Lines taken since the others last had their turn.
@@ -37,13 +37,9 @@ pub(super) enum Filled {
     Stop,
 }
 
-impl Input {
-    pub(super) fn new(socket: Socket, stop: Receiver<()>) -> Self {
-        let stopped = Box::pin(async move {
-            // Nothing is ever sent: the channel closes.
-            let _ = stop.recv().await;
-        });
-        Input { socket, lines: LineBuffer::new(), stop: Some(stopped), is_at_end: false, lines_taken: 0 }
+impl<'a> Input<'a> {
+    pub(super) fn new(socket: &'a Socket, stop: Receiver<()>) -> Self {
+        Input { socket, lines: LineBuffer::new(), stop: Box::pin(stop), is_at_end: false, lines_taken: 0 }
     }
 
     /// Bytes not yet taken as lines.
@@ -75,7 +71,7 @@ impl Input {
         if std::mem::take(&mut self.lines_taken) == LINES_AT_ONCE_MAX {
             return Filled::Some;
         }
-        if self.is_stopped().await {
+        if self.stop.is_closed() {
             return Filled::Stop;
         }
         loop {
@@ -83,7 +79,7 @@ impl Input {
                 return Filled::End;
             }
             match self.socket.get_ref().read(self.lines.space()) {
-                Ok(0) if is_broken(&self.socket) => return Filled::Reset,
+                Ok(0) if is_broken(self.socket) => return Filled::Reset,
                 Ok(0) => {
                     self.is_at_end = true;
                     return Filled::Some;
@@ -94,9 +90,7 @@ impl Input {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.lines.release();
-                    let socket = self.socket.clone();
-                    // What is wrong with the socket, the next read says.
-                    if !self.unless_stopped(socket.readable()).await {
+                    if !self.unless_stopped(readable(self.socket)).await {
                         return Filled::Stop;
                     }
                 }
@@ -106,32 +100,13 @@ impl Input {
         }
     }
 
-    /// Whether the server stops, looked at without waiting.
-    async fn is_stopped(&mut self) -> bool {
-        if let Some(stop) = &mut self.stop
-            && future::poll_once(stop).await.is_some()
-        {
-            self.stop = None;
-        }
-        self.stop.is_none()
-    }
-
     /// Waits for something to happen. Says whether it did before the server stopped.
-    pub(super) async fn unless_stopped<T>(&mut self, happens: impl Future<Output = T>) -> bool {
-        let Some(stop) = &mut self.stop else { return false };
-        let happened = async {
-            happens.await;
-            true
-        };
+    pub(super) async fn unless_stopped(&mut self, happens: impl Future<Output = ()>) -> bool {
         let stopped = async {
-            stop.await;
-            false
+            self.stop.next().await;
         };
-        let happened = future::or(stopped, happened).await;
-        if !happened {
-            self.stop = None;
-        }
-        happened
+        future::or(stopped, happens).await;
+        !self.stop.is_closed()
     }
 
     /// Reads on and drops it, until the client has closed its side too.
@@ -139,17 +114,25 @@ impl Input {
         if self.is_at_end {
             return;
         }
-        let mut scratch = [0; 1024];
         loop {
-            match self.socket.get_ref().read(&mut scratch) {
+            match read_away(self.socket) {
                 Ok(0) => return,
                 Ok(_) => future::yield_now().await,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let _ = self.socket.readable().await;
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => readable(self.socket).await,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
         }
     }
+}
+
+/// Waits until there may be something to read. What is wrong with the socket, the next read says. One task reads a socket,
+/// so it needs the one place for a waker that costs nothing.
+async fn readable(socket: &Socket) {
+    let _ = future::poll_fn(|context| socket.poll_readable(context)).await;
+}
+
+/// Reads once, into nowhere. Not in a task itself, whose size would be the buffer's too.
+fn read_away(socket: &Socket) -> io::Result<usize> {
+    socket.get_ref().read(&mut [0; 1024])
 }

@@ -2,25 +2,23 @@
 //! the client's system has acknowledged of it. Owns the bytes on their way; never what they say.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use async_channel::Receiver;
 use smol::io::AsyncWriteExt;
 use smol::{Timer, future};
 
 use super::{Socket, acknowledged};
-use crate::broker::{Chunk, Delivered, Event, Handle, Mark};
+use crate::broker::{Chunk, Delivered, Event, Handle, Mark, Outlet};
 use crate::limits::{LOOK_MS_MAX, LOOK_MS_MIN};
 use crate::message::SessionId;
 
 /// Writes one session's outbox, and follows what becomes of it.
-pub(super) struct Writer {
-    socket: Socket,
+pub(super) struct Writer<'a> {
+    socket: &'a Socket,
     session: SessionId,
-    outbox: Receiver<Chunk>,
-    broker: Handle,
+    outlet: Outlet,
+    broker: &'a Handle,
     /// How long the client's system may be silent while it owes us an acknowledgement; `None`: as long as it likes.
     dead_after: Option<Duration>,
     /// Bytes written to the stream since the session began.
@@ -31,7 +29,7 @@ pub(super) struct Writer {
     outstanding_since: Option<Instant>,
     /// Messages written and not yet acknowledged, by where in the stream they end.
     marks: VecDeque<(u64, Delivered)>,
-    progress: Arc<Progress>,
+    progress: &'a Progress,
 }
 
 /// What the reading half is to know of the writing one.
@@ -81,9 +79,8 @@ impl Pause {
         Pause { ms: LOOK_MS_MIN }
     }
 
-    async fn after<T>(&self, then: T) -> T {
-        Timer::after(Duration::from_millis(self.ms)).await;
-        then
+    fn timer(&self) -> Timer {
+        Timer::after(Duration::from_millis(self.ms))
     }
 
     fn next(&mut self, moved: bool) {
@@ -91,19 +88,19 @@ impl Pause {
     }
 }
 
-impl Writer {
+impl<'a> Writer<'a> {
     pub(super) fn new(
-        socket: Socket,
+        socket: &'a Socket,
         session: SessionId,
-        outbox: Receiver<Chunk>,
-        broker: Handle,
-        progress: Arc<Progress>,
+        outlet: Outlet,
+        broker: &'a Handle,
+        progress: &'a Progress,
         dead_after: Option<Duration>,
     ) -> Self {
         Writer {
             socket,
             session,
-            outbox,
+            outlet,
             broker,
             dead_after,
             written_bytes: 0,
@@ -119,9 +116,10 @@ impl Writer {
         let mut look = Pause::new();
         while !self.is_dead() {
             match self.next(&look).await {
-                Next::Write(chunk) => {
-                    let chunks = self.write(chunk).await;
-                    self.report(chunks).await;
+                Next::Write(Chunk { bytes, marks }) => {
+                    self.mark(marks);
+                    self.write(&bytes).await;
+                    self.report(bytes.len()).await;
                     look = Pause::new();
                 }
                 Next::Look => {
@@ -134,10 +132,10 @@ impl Writer {
     }
 
     /// Tells the broker what was written, and what is acknowledged by now. Says whether anything was.
-    pub(super) async fn report(&mut self, chunks: usize) -> bool {
+    pub(super) async fn report(&mut self, bytes: usize) -> bool {
         let delivered = self.take_acknowledged();
-        if chunks > 0 || delivered.is_some() {
-            self.broker.tell(Event::Taken { session: self.session, chunks, delivered }).await;
+        if bytes > 0 || delivered.is_some() {
+            self.broker.tell(Event::Taken { session: self.session, bytes, delivered }).await;
         }
         delivered.is_some()
     }
@@ -155,37 +153,31 @@ impl Writer {
     async fn next(&self, look: &Pause) -> Next {
         let is_settled = self.outstanding_bytes == 0 || self.progress.is_broken();
         let chunk = async {
-            match self.outbox.recv().await {
-                Ok(chunk) => Next::Write(chunk),
-                Err(_) if is_settled => Next::Finish,
-                Err(_) => future::pending().await,
+            match self.outlet.take().await {
+                Some(chunk) => Next::Write(chunk),
+                None if is_settled => Next::Finish,
+                None => future::pending().await,
             }
         };
-        if is_settled { chunk.await } else { future::or(chunk, look.after(Next::Look)).await }
-    }
-
-    /// Writes a chunk and all that came behind it, as far as the socket lets it. Says how many that were.
-    async fn write(&mut self, first: Chunk) -> usize {
-        let Chunk { mut bytes, marks } = first;
-        let mut chunks = 1;
-        self.mark(marks, 0);
-        while let Ok(mut next) = self.outbox.try_recv() {
-            self.mark(next.marks, bytes.len());
-            bytes.append(&mut next.bytes);
-            chunks += 1;
-        }
-        self.write_all(&bytes).await;
-        chunks
+        let time_to_look = async {
+            if is_settled { Timer::never() } else { look.timer() }.await;
+            Next::Look
+        };
+        future::or(chunk, time_to_look).await
     }
 
     /// Writes until all is written or the socket fails. While a slow client holds it up, what that one acknowledges is
     /// reported.
-    async fn write_all(&mut self, mut bytes: &[u8]) {
+    async fn write(&mut self, mut bytes: &[u8]) {
         let mut look = Pause::new();
         while !bytes.is_empty() && !self.progress.is_broken() && !self.is_dead() {
-            let mut socket = &*self.socket;
+            let mut socket = self.socket;
             let write = async { Some(socket.write(bytes).await) };
-            match future::or(write, look.after(None)).await {
+            let time_to_look = async {
+                look.timer().await;
+                None
+            };
+            match future::or(write, time_to_look).await {
                 Some(Ok(0) | Err(_)) => self.progress.break_off(),
                 Some(Ok(written)) => {
                     bytes = &bytes[written..];
@@ -200,11 +192,11 @@ impl Writer {
         }
     }
 
-    fn mark(&mut self, marks: Vec<Mark>, before: usize) {
+    fn mark(&mut self, marks: Vec<Mark>) {
         if self.progress.is_broken() {
             return;
         }
-        let start = self.written_bytes + before as u64;
+        let start = self.written_bytes;
         self.marks.extend(marks.into_iter().map(|mark| (start + mark.end as u64, mark.delivered)));
     }
 
@@ -213,7 +205,7 @@ impl Writer {
         // What was written counts where the system tells nothing else.
         self.outstanding_bytes = acknowledged::outstanding_bytes(self.socket.get_ref()).unwrap_or(0);
         // After a reset it stays so: there is nothing to wait for.
-        if self.outstanding_bytes > 0 && super::is_broken(&self.socket) {
+        if self.outstanding_bytes > 0 && super::is_broken(self.socket) {
             self.progress.break_off();
         }
         if self.outstanding_bytes == 0 {
@@ -232,6 +224,10 @@ impl Writer {
         }
         if taken.is_some() {
             self.progress.take();
+        }
+        // An idle connection holds no room for marks.
+        if self.marks.is_empty() {
+            self.marks = VecDeque::new();
         }
         taken
     }

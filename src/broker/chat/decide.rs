@@ -1,10 +1,8 @@
 //! The first half of a turn: what each event changes, and what the store is to write and read for it.
 
-use async_channel::Sender;
-
 use super::{Act, Chat, Feed, Peer, Session, Turn};
 use crate::broker::outbox::Outbox;
-use crate::broker::{Chunk, Delivered, EndReason, Event};
+use crate::broker::{Delivered, EndReason, Event, Inlet};
 use crate::limits::TURN_PAGES_MAX;
 use crate::message::{Destination, PeerId, PeerName, SessionId, Text, Timestamp};
 use crate::protocol::{Code, Protocol, Refusal, Reply, Request};
@@ -25,7 +23,7 @@ impl Chat {
                     }
                     turn.asked.push((session, permit));
                 }
-                Event::Taken { session, chunks, delivered } => self.taken(session, chunks, delivered),
+                Event::Taken { session, bytes, delivered } => self.taken(session, bytes, delivered),
                 Event::End { session, reason } => end(session, reason, &mut turn),
                 Event::Leave { session } => self.leave(session),
             }
@@ -36,8 +34,8 @@ impl Chat {
     }
 
     /// A login needs nothing of the disk but that it can be read: it is answered at once.
-    fn join(&mut self, session: SessionId, name: &PeerName, protocol: Protocol, sender: Sender<Chunk>) {
-        let mut outbox = Outbox::new(sender);
+    fn join(&mut self, session: SessionId, name: &PeerName, protocol: Protocol, inlet: Inlet) {
+        let mut outbox = Outbox::new(inlet);
         let Some(peer) = self.ids.get(name).and_then(|id| self.peers.get_mut(id)) else {
             let refusal = unreachable_peer(name, "not logged in");
             outbox.append(None, |out| protocol.encode_reply(&Reply::Refused(refusal), out));
@@ -186,9 +184,9 @@ impl Chat {
         names
     }
 
-    fn taken(&mut self, id: SessionId, chunks: usize, delivered: Option<Delivered>) {
+    fn taken(&mut self, id: SessionId, bytes: usize, delivered: Option<Delivered>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.outbox.written(chunks);
+        session.outbox.written(bytes);
         if session.outbox.has_room(0) {
             session.permit = None;
         }

@@ -19,12 +19,12 @@ impl World {
 
     pub(super) fn join(&mut self, peer: usize) -> bool {
         let session = SessionId::new(self.views.len() as u64 + 1);
-        let (sender, outbox) = outbox();
+        let (inlet, outlet) = outbox();
         self.step(|| format!("#{session} logs in as p{peer}"));
         self.views.push(View::new(self.views.len(), peer));
-        self.clients.push(Client::new(session, outbox));
+        self.clients.push(Client::new(session, outlet));
         let name = self.truth.peers[peer].name.clone();
-        let join = Event::Join { session, name, protocol: Protocol::Plain, outbox: sender };
+        let join = Event::Join { session, name, protocol: Protocol::Plain, outbox: inlet };
         self.tell(self.clients.len() - 1, join, Vec::new());
         true
     }
@@ -239,9 +239,9 @@ impl World {
 
 fn told(event: &Option<Event>) -> String {
     match event {
-        Some(Event::Taken { chunks, delivered: None, .. }) => format!("{chunks} chunks are written"),
-        Some(Event::Taken { chunks, delivered: Some(delivered), .. }) => {
-            format!("{chunks} chunks are written, {} messages up to {} delivered", delivered.messages, delivered.seq)
+        Some(Event::Taken { bytes, delivered: None, .. }) => format!("{bytes} bytes are written"),
+        Some(Event::Taken { bytes, delivered: Some(delivered), .. }) => {
+            format!("{bytes} bytes are written, {} messages up to {} delivered", delivered.messages, delivered.seq)
         }
         _ => "nothing to tell".to_owned(),
     }

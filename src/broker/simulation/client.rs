@@ -4,13 +4,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use async_channel::Receiver;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use super::view::Asked;
-use crate::broker::{Chunk, Delivered, Event};
-use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_CHUNKS_MAX, PAGE_MESSAGES_MAX, TEXT_BYTES_MAX};
+use crate::broker::{Chunk, Delivered, Event, Outlet};
+use crate::limits::{OUTBOX_BYTES_MAX, PAGE_MESSAGES_MAX, TEXT_BYTES_MAX};
 use crate::message::SessionId;
 
 /// Bytes by which a page may be larger than its texts and names: "from ", ": " and a newline for each message.
@@ -34,9 +34,9 @@ pub(super) struct Untold {
 /// One connection.
 pub(super) struct Client {
     pub(super) session: SessionId,
-    outbox: Receiver<Chunk>,
+    outlet: Outlet,
     permits: Arc<Semaphore>,
-    /// Taken out of the outbox as soon as it is there, and held to the outbox's bounds here.
+    /// Taken out of the outlet as soon as it is there, and held to the outbox's bounds here.
     handed: VecDeque<Chunk>,
     /// All chunks that were not reported as written, the oldest first.
     unreported: VecDeque<Unreported>,
@@ -69,10 +69,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(session: SessionId, outbox: Receiver<Chunk>) -> Self {
+    pub(super) fn new(session: SessionId, outlet: Outlet) -> Self {
         Client {
             session,
-            outbox,
+            outlet,
             permits: Arc::new(Semaphore::new(1)),
             handed: VecDeque::new(),
             unreported: VecDeque::new(),
@@ -107,23 +107,17 @@ impl Client {
         self.arrived
     }
 
-    /// Takes the next chunk that the broker has put out, to be looked at.
+    /// Takes what the broker has put out since it was last asked, to be looked at.
     pub(super) fn next_chunk(&mut self) -> Option<&Chunk> {
-        match self.outbox.try_recv() {
-            Ok(chunk) => {
-                assert!(self.handed.len() <= OUTBOX_CHUNKS_MAX, "{} chunks are queued", self.handed.len() + 1);
-                self.handed.push_back(chunk);
-                self.handed.back()
-            }
-            Err(error) => {
-                self.is_let_go = error.is_closed();
-                None
-            }
-        }
+        let taken = self.outlet.poll_take(&Context::from_waker(Waker::noop()));
+        self.is_let_go = taken == Poll::Ready(None);
+        let Poll::Ready(Some(chunk)) = taken else { return None };
+        self.handed.push_back(chunk);
+        self.handed.back()
     }
 
-    /// Promise 6: what is put out for one who does not read is bounded. This is the bound for messages; answers are bounded
-    /// by the chunks, of which a batch makes one.
+    /// Promise 6: what is put out for one who does not read is bounded, messages by the room for them, and answers by the
+    /// permit, which is held back while there is no room.
     pub(super) fn is_handed(&mut self, bytes: usize, messages_bytes: usize) {
         self.unreported_bytes += bytes;
         self.unreported.push_back(Unreported { bytes, messages_bytes });
@@ -134,8 +128,7 @@ impl Client {
 
     /// Whether a live feed may not have fitted what is put out already.
     pub(super) fn may_be_full(&self) -> bool {
-        let bytes = self.unreported_bytes + PAGE_FRAME_BYTES_MAX + TEXT_BYTES_MAX;
-        self.unreported.len() >= OUTBOX_CHUNKS_MAX - 1 || bytes > OUTBOX_BYTES_MAX
+        self.unreported_bytes + PAGE_FRAME_BYTES_MAX + TEXT_BYTES_MAX > OUTBOX_BYTES_MAX
     }
 
     pub(super) fn can_write(&self, socket_bytes: u64) -> bool {
@@ -173,7 +166,8 @@ impl Client {
 
     /// Tells what was written, and what is acknowledged by now.
     pub(super) fn report(&mut self, chunks: usize) -> Option<Event> {
-        self.unreported_bytes -= self.unreported.drain(..chunks).map(|chunk| chunk.bytes).sum::<usize>();
+        let bytes = self.unreported.drain(..chunks).map(|chunk| chunk.bytes).sum();
+        self.unreported_bytes -= bytes;
         let mut delivered: Option<Delivered> = None;
         while let Some((end, Delivered { seq, messages })) = self.marks.front().copied()
             && end <= self.acknowledged
@@ -182,7 +176,7 @@ impl Client {
             delivered = Some(Delivered { seq, messages: before + messages });
             self.marks.pop_front();
         }
-        (chunks > 0 || delivered.is_some()).then_some(Event::Taken { session: self.session, chunks, delivered })
+        (bytes > 0 || delivered.is_some()).then_some(Event::Taken { session: self.session, bytes, delivered })
     }
 
     pub(super) fn can_read(&self) -> bool {

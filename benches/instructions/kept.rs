@@ -1,0 +1,73 @@
+//! The counts that the repository keeps, one a scenario. Owns the file and the verdict on a new count; never counts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::io::ErrorKind;
+
+use anyhow::{Context, Result};
+
+/// Where they are.
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/counts.toml");
+
+/// What stands above them.
+const HEADING: &str = "\
+# Instructions of the server for each message, as `cargo bench --profile profiling --bench instructions -- --save` counts them.
+# Another compiler, C library or processor counts others: compare what the same machine has counted.
+";
+
+/// Percent by which a count may be higher than the one that is kept: a multiple of what chance adds.
+const HIGHER_PERCENT_MAX: f64 = 3.0;
+
+/// The kept counts, by scenario.
+pub(crate) struct Kept {
+    counts: BTreeMap<String, u64>,
+}
+
+/// What a count is beside the one that is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Not much higher, or the first.
+    Fine,
+    /// Higher than chance makes it.
+    TooMany,
+}
+
+impl Kept {
+    /// Reads them; there are none before the first are saved.
+    pub(crate) fn load() -> Result<Kept> {
+        let text = match fs::read_to_string(PATH) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            text => text.context(PATH)?,
+        };
+        Ok(Kept { counts: toml::from_str(&text).context(PATH)? })
+    }
+
+    /// Takes over a count.
+    pub(crate) fn put(&mut self, scenario: &str, instructions: f64) {
+        self.counts.insert(scenario.to_string(), instructions.round() as u64);
+    }
+
+    /// Writes them.
+    pub(crate) fn save(&self) -> Result<()> {
+        let mut text = HEADING.to_string();
+        for (scenario, count) in &self.counts {
+            writeln!(text, "{scenario} = {count}")?;
+        }
+        fs::write(PATH, text).context(PATH)
+    }
+
+    /// What a count is beside the one that is kept, and in words.
+    pub(crate) fn compare(&self, scenario: &str, instructions: f64) -> (Verdict, String) {
+        let Some(&kept) = self.counts.get(scenario) else {
+            return (Verdict::Fine, "none is kept".to_string());
+        };
+        let percent = 100.0 * (instructions / kept as f64 - 1.0);
+        let words = format!("kept: {kept}, {percent:+.1} %");
+        if percent > HIGHER_PERCENT_MAX {
+            (Verdict::TooMany, format!("{words}: more than {HIGHER_PERCENT_MAX} % higher"))
+        } else {
+            (Verdict::Fine, words)
+        }
+    }
+}

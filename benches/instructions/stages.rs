@@ -1,0 +1,186 @@
+//! How the instructions are shared among the stages of a message's way. Owns which function belongs to which stage, and
+//! the table; never reads a file.
+//!
+//! What serves many, such as `malloc` or a copy, belongs to those that call it: to each as much as it cost there.
+
+use std::collections::HashMap;
+
+use crate::profile::Profile;
+
+/// The stages, in the order of the path, and what their functions are called. The first that fits is a function's.
+const STAGES: &[(&str, &[&str])] = &[
+    (
+        "read and parse",
+        &[
+            "holdline::connection::input",
+            "holdline::connection::next_batch",
+            "holdline::connection::detect",
+            "holdline::protocol::plain::line_buffer",
+            "holdline::protocol::plain::parse",
+            "holdline::message",
+        ],
+    ),
+    (
+        "deliver and encode",
+        &[
+            "holdline::broker::chat::deliver",
+            "holdline::broker::Broker::deliver",
+            "holdline::broker::outbox",
+            "holdline::protocol",
+        ],
+    ),
+    ("decide", &["holdline::broker"]),
+    ("write and report", &["holdline::connection::writer", "holdline::connection::acknowledged"]),
+    ("store", &["holdline::store", "rusqlite::"]),
+    ("wait and wake", RUNTIME),
+    ("else of holdline", &["holdline::"]),
+];
+
+/// What runs the tasks, moves what they tell each other, and waits for sockets.
+const RUNTIME: &[&str] = &[
+    "async_channel::",
+    "async_executor::",
+    "async_io::",
+    "async_lock::",
+    "async_signal::",
+    "async_task::",
+    "concurrent_queue::",
+    "event_listener::",
+    "futures_lite::",
+    "parking::",
+    "polling::",
+    "smol::",
+    "std::thread::park",
+];
+
+/// SQLite's own, by the beginning or a part of the name: it is one file.
+const SQLITE_STAGES: &[(&str, &[&str])] = &[
+    ("SQLite: parse", &["RunParser", "sqlite3Prepare", "sqlite3Pragma", "sqlite3Parser", "yy", "Token", "Schema"]),
+    (
+        "SQLite: pages, log, disk",
+        &["Pager", "pager", "Wal", "wal", "Pcache", "pcache", "unix", "getPage", "seekAndWrite", "readDbPage", "Os"],
+    ),
+    (
+        "SQLite: trees",
+        &[
+            "Btree",
+            "btree",
+            "balance",
+            "Cell",
+            "moveTo",
+            "ptrmap",
+            "RecordCompare",
+            "pageInsert",
+            "editPage",
+            "rebuildPage",
+        ],
+    ),
+];
+
+/// All else of SQLite.
+const SQLITE_REST: &str = "SQLite: statements, values";
+
+/// What none of them called.
+const REST: &str = "else";
+
+/// How often what functions cost is passed on to their callers: more than any chain of them is long.
+const PASSES: usize = 64;
+
+/// Instructions for each message, by stage.
+pub(crate) struct Shares {
+    stages: HashMap<&'static str, f64>,
+}
+
+impl Shares {
+    /// Shares out what was counted for so many messages.
+    pub(crate) fn of(profile: &Profile, messages: f64) -> Shares {
+        let belongings = belongings(profile);
+        let mut stages = HashMap::new();
+        for (function, &own) in &profile.own {
+            for (stage, part) in &belongings[function.as_str()] {
+                *stages.entry(*stage).or_default() += part * own as f64 / messages;
+            }
+        }
+        Shares { stages }
+    }
+}
+
+/// Prints the shares of some scenarios side by side, in instructions and in percent.
+pub(crate) fn print<'a>(scenarios: impl Iterator<Item = (&'a str, &'a Shares)> + Clone) {
+    print!("{:<26}", "instructions each");
+    scenarios.clone().for_each(|(name, _)| print!("  {name:>13}"));
+    println!();
+    for stage in all_stages() {
+        print!("{stage:<26}");
+        for (_, shares) in scenarios.clone() {
+            let all: f64 = shares.stages.values().sum();
+            let share = shares.stages.get(stage).unwrap_or(&0.0);
+            print!("  {share:>7.0} {:>3.0} %", 100.0 * share / all);
+        }
+        println!();
+    }
+}
+
+fn all_stages() -> impl Iterator<Item = &'static str> {
+    let named = |stages: &'static [(&'static str, &[&str])]| stages.iter().map(|(stage, _)| *stage);
+    named(STAGES).chain(named(SQLITE_STAGES)).chain([SQLITE_REST, REST])
+}
+
+/// To which stages each function belongs, and with what part of its instructions.
+fn belongings(profile: &Profile) -> HashMap<&str, HashMap<&'static str, f64>> {
+    let mut belongings: HashMap<&str, HashMap<&'static str, f64>> = profile
+        .own
+        .keys()
+        .map(|function| (function.as_str(), whole(stage_of(profile, function).unwrap_or(REST))))
+        .collect();
+    let mut callers: HashMap<&str, Vec<(&str, f64)>> = HashMap::new();
+    for ((caller, callee), &instructions) in &profile.calls {
+        if caller != callee && instructions > 0 && stage_of(profile, callee).is_none() {
+            callers.entry(callee).or_default().push((caller, instructions as f64));
+        }
+    }
+    for _ in 0..PASSES {
+        for (callee, callers) in &callers {
+            let shared = shared(callers, &belongings);
+            belongings.insert(callee, shared);
+        }
+    }
+    belongings
+}
+
+/// What belongs to some callers, to each as much as it cost there.
+fn shared(
+    callers: &[(&str, f64)],
+    belongings: &HashMap<&str, HashMap<&'static str, f64>>,
+) -> HashMap<&'static str, f64> {
+    let all: f64 = callers.iter().map(|(_, instructions)| instructions).sum();
+    let mut shared = HashMap::new();
+    for (caller, instructions) in callers {
+        for (stage, part) in belongings.get(caller).unwrap_or(&whole(REST)) {
+            *shared.entry(*stage).or_default() += part * instructions / all;
+        }
+    }
+    shared
+}
+
+fn whole(stage: &'static str) -> HashMap<&'static str, f64> {
+    HashMap::from([(stage, 1.0)])
+}
+
+/// `None`: it serves many.
+fn stage_of(profile: &Profile, function: &str) -> Option<&'static str> {
+    // SQLite's memory is its callers'.
+    let serves_many =
+        |name: &str| name.contains("Malloc") || name.contains("Mem") && name.contains("Grow") || name == "sqlite3_free";
+    if profile.files.get(function).is_some_and(|file| file.ends_with("sqlite3.c")) {
+        if serves_many(function) {
+            return None;
+        }
+        return Some(find(SQLITE_STAGES, function).unwrap_or(SQLITE_REST));
+    }
+    find(STAGES, function)
+}
+
+fn find(stages: &[(&'static str, &[&str])], function: &str) -> Option<&'static str> {
+    stages.iter().find(|(_, names)| names.iter().any(|name| function.contains(name))).map(|(stage, _)| *stage)
+}
