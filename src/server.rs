@@ -79,7 +79,7 @@ impl Server {
     /// Serves until SIGINT or SIGTERM, then stops accepting, deals with what was read, delivers what the clients take in
     /// time, and closes the database. A second signal ends the process at once: what was accepted is on disk.
     pub fn run(self) {
-        let Server { listeners, mut signals, handle, broker, limits, admission } = self;
+        let Server { listeners, signals, handle, broker, limits, admission } = self;
         let executor = Arc::new(Executor::new());
         let (stop, stopped) = async_channel::bounded(1);
         let (cut, cut_off) = async_channel::bounded(1);
@@ -102,19 +102,21 @@ impl Server {
                     executor.spawn(acceptor.accept(listener))
                 })
                 .collect();
-            let signal = async {
-                wait_for_signal(&mut signals).await;
+            // A task of its own: what is waited for here is looked at whenever anything happens, by a system call.
+            let signal = executor.spawn(wait_for_signal(signals));
+            // The broker outlives its handles, and we hold one: it ends before only by a panic, which goes on here.
+            let broken = async {
+                (&mut broker).await;
                 None
             };
-            // The broker outlives its handles, and we hold one: it ends before only by a panic, which goes on here.
-            let broken = async { Some((&mut broker).await) };
-            assert!(future::or(signal, broken).await.is_none(), "the broker runs until it is let go");
+            let signals = future::or(async { Some(signal.await) }, broken).await;
+            let signals = signals.expect("the broker runs until it is let go");
             log::debug!("stopping");
             // A task that is dropped is cancelled: nobody is accepted any more.
             drop(accepting);
             drop((stop, shared, alive));
             let second = async {
-                wait_for_signal(&mut signals).await;
+                executor.spawn(wait_for_signal(signals)).await;
                 std::process::exit(EXIT_INTERRUPTED);
             };
             let in_order = async {
@@ -234,13 +236,12 @@ async fn give_time(gone: &Receiver<()>, cut: Sender<()>) {
     let _ = gone.recv().await;
 }
 
-async fn wait_for_signal(signals: &mut Signals) {
-    while let Some(signal) = signals.next().await {
-        match signal {
-            Ok(_) => return,
-            Err(error) => log::warn!("a signal could not be read: {error}"),
-        }
+/// Hands the signals back when one came.
+async fn wait_for_signal(mut signals: Signals) -> Signals {
+    while let Some(Err(error)) = signals.next().await {
+        log::warn!("a signal could not be read: {error}");
     }
+    signals
 }
 
 fn listen(address: SocketAddr) -> Result<Async<TcpListener>, ServeError> {

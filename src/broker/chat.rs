@@ -7,6 +7,7 @@ mod deliver;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use smol::lock::SemaphoreGuardArc;
 
 use super::Event;
@@ -30,14 +31,14 @@ pub(super) struct Chat {
     newest: Seq,
     /// The highest id given to a peer.
     last_peer: PeerId,
-    /// The peers in `peers`, by name.
+    /// The peers in `peers`, by name. Clients choose names, so these are hashed with a secret key; ids are ours.
     ids: HashMap<PeerName, PeerId>,
     /// Everyone who is here, and those absent ones who were named lately.
-    peers: HashMap<PeerId, Peer>,
+    peers: IdMap<PeerId, Peer>,
     /// Every connection that has logged in and not left.
-    sessions: HashMap<SessionId, Session>,
+    sessions: IdMap<SessionId, Session>,
     /// Peers of which something is to be kept with the next turn.
-    changed: HashSet<PeerId>,
+    changed: IdSet<PeerId>,
     /// Replaying sessions that are to have a page, in this order. One that has left may still stand here.
     hungry: VecDeque<SessionId>,
     /// Replaying sessions whose page could not be read: tried again when something happens, or after a while.
@@ -135,9 +136,9 @@ impl Chat {
             newest,
             last_peer,
             ids: HashMap::new(),
-            peers: HashMap::new(),
-            sessions: HashMap::new(),
-            changed: HashSet::new(),
+            peers: IdMap::default(),
+            sessions: IdMap::default(),
+            changed: IdSet::default(),
             hungry: VecDeque::new(),
             starved: Vec::new(),
         }
@@ -215,7 +216,7 @@ impl Chat {
 
     /// Forgets who is absent; they are looked up again when they are named. No turn may be under way: it names them.
     pub(super) fn forget_absent(&mut self) {
-        let spoken_for: HashSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();
+        let spoken_for: IdSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();
         self.peers.retain(|id, _| spoken_for.contains(id) || self.changed.contains(id));
         self.ids.retain(|_, id| self.peers.contains_key(id));
     }

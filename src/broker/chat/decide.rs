@@ -18,9 +18,7 @@ impl Chat {
             match event {
                 Event::Join { session, name, protocol, outbox } => self.join(session, &name, protocol, outbox),
                 Event::Requests { session, requests, permit } => {
-                    for asked in requests {
-                        self.request(session, asked, now, &mut turn, &mut request);
-                    }
+                    self.requests(session, requests, now, &mut turn, &mut request);
                     turn.asked.push((session, permit));
                 }
                 Event::Taken { session, bytes, delivered } => self.taken(session, bytes, delivered),
@@ -73,10 +71,28 @@ impl Chat {
         log::debug!("session {session} joined as {name}");
     }
 
-    fn request(&mut self, id: SessionId, asked: Request, now: Timestamp, turn: &mut Turn, request: &mut TurnRequest) {
+    fn requests(
+        &mut self,
+        id: SessionId,
+        requests: Vec<Request>,
+        now: Timestamp,
+        turn: &mut Turn,
+        request: &mut TurnRequest,
+    ) {
         // One whose login was refused is nobody.
         let Some(peer) = self.sessions.get(&id).map(|session| session.peer) else { return };
-        let answered = match asked {
+        turn.acts.extend(requests.into_iter().map(|asked| self.request(id, peer, asked, now, request)));
+    }
+
+    fn request(
+        &mut self,
+        id: SessionId,
+        peer: PeerId,
+        asked: Request,
+        now: Timestamp,
+        request: &mut TurnRequest,
+    ) -> Act {
+        let act = match asked {
             Request::Send { to, text } => self.send(id, peer, to, text, now, request),
             Request::History { with, count } => self.history(id, peer, with, count, request),
             Request::Who => Ok(Act::Reply { session: id, reply: Reply::Who { here: self.here() } }),
@@ -85,8 +101,7 @@ impl Chat {
             Request::Quit => Ok(Act::End { session: id }),
             Request::Malformed(refusal) => Err(refusal),
         };
-        let refused = |refusal| Act::Reply { session: id, reply: Reply::Refused(refusal) };
-        turn.acts.push(answered.unwrap_or_else(refused));
+        act.unwrap_or_else(|refusal| Act::Reply { session: id, reply: Reply::Refused(refusal) })
     }
 
     /// Appends a message to the turn, for all destinations or for none.

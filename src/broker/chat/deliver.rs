@@ -1,7 +1,6 @@
 //! The second half of a turn: what was committed is fed, what was read is handed on, what was asked is answered.
 
-use std::collections::HashSet;
-
+use foldhash::HashSet as IdSet;
 use smol::lock::SemaphoreGuardArc;
 
 use super::{Act, Chat, Feed, Peer, Session, Turn};
@@ -15,7 +14,9 @@ struct Gathered {
     /// Each once.
     sessions: Vec<SessionId>,
     /// Who was told that something is kept for whom: once a turn is enough.
-    told: HashSet<(SessionId, PeerId)>,
+    told: IdSet<(SessionId, PeerId)>,
+    /// The message that is being fed; the next one takes its memory.
+    encoded: Encoded,
 }
 
 impl Gathered {
@@ -55,6 +56,10 @@ struct Encoded {
 }
 
 impl Encoded {
+    fn clear(&mut self) {
+        self.plain.clear();
+    }
+
     fn get(&mut self, protocol: Protocol, sender: &PeerName, text: &Text) -> &[u8] {
         let bytes = match protocol {
             Protocol::Plain => &mut self.plain,
@@ -171,12 +176,12 @@ impl Chat {
         gathered: &mut Gathered,
     ) {
         let from = &self.peers[&from].record.name;
-        let mut encoded = Encoded::default();
+        gathered.encoded.clear();
         for id in recipients.iter().flat_map(|recipient| &self.peers[recipient].sessions) {
             let session = self.sessions.get_mut(id).expect("a peer's sessions are known");
             // What a page of this turn held already is not sent again.
             if session.feed == Feed::Live && seq > session.fed {
-                feed_live(session, seq, encoded.get(session.protocol, from, &text));
+                feed_live(session, seq, gathered.encoded.get(session.protocol, from, &text));
                 gathered.add(*id, session);
             }
         }
