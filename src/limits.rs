@@ -35,8 +35,8 @@ pub const HISTORY_MESSAGES_MAX: usize = 1000;
 /// Bytes of text after which one `/history` shows no older message.
 pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
 
-/// Newest rows of a peer's inbox that one `/history NAME` looks through.
-pub const HISTORY_SCAN_ROWS_MAX: usize = 200_000;
+/// Newest messages for a peer that one `/history NAME` looks through.
+pub const HISTORY_SCAN_MESSAGES_MAX: usize = 50_000;
 
 /// Free bytes that a connection's buffer has at least when it reads: most lines are shorter, and a crowd that logs in at once
 /// has as many buffers. Whoever fills them gets larger ones.
@@ -134,8 +134,12 @@ pub const SHUTDOWN_S_MAX: u64 = 5;
 /// Milliseconds that the store waits for another process which is writing to the database.
 pub const DATABASE_BUSY_MS_MAX: u64 = 5000;
 
-/// Rows that the log's index may lag behind the log by, and as many as one turn adds. Fewer where single turns are tested.
+/// Messages that the log's index may lag behind the log by, each counted for each recipient, and as many as one turn adds.
+/// Fewer where single turns are tested.
 pub const INDEX_LAG_ROWS_MAX: usize = if cfg!(test) { 100 } else { 16 * 1024 };
+
+/// Messages in a row of an inbox: with sequence numbers of eight digits it fits a page of the database.
+pub const INBOX_ROW_MESSAGES_MAX: usize = if cfg!(test) { 10 } else { 400 };
 
 /// Rows that one statement inserts.
 pub const INSERT_ROWS_MAX: usize = 64;

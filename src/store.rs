@@ -1,6 +1,7 @@
 //! The store: one thread that owns the one writing connection to `holdline.db`. It applies the entries of a turn in one
 //! transaction, then reads what the turn asks for; what may be removed of the log goes in between. Owns all SQL, by way of its rooms; never knows who is online.
 
+mod array;
 mod backup;
 mod bystander;
 mod directory;

@@ -12,8 +12,12 @@ use std::time::Duration;
 
 use support::{TestClient, TestServer, assert_contiguous, eventually, flood, holdline};
 
-/// Messages in the log, and rows of it in inboxes.
-const ROWS: &str = "select (select count(*) from message), (select count(*) from inbox)";
+/// Messages in the log, and in inboxes.
+const ROWS: &str = "select (select count(*) from message), (
+    select count(*) from (
+        select seq from unindexed
+        union all
+        select entry.value from inbox join json_each(seqs) as entry join message on message.seq = entry.value))";
 
 /// Bytes of the database in use.
 const USED_BYTES: &str = "select (page_count - freelist_count) * page_size

@@ -19,15 +19,17 @@ use crate::server::Home;
 /// Messages of one transaction, as many as a turn of the server has at most.
 const BATCH_MESSAGES: i64 = 4096;
 
-/// Rows by which the index of the log lags behind it, until they are written in the order of the index. In the order of the log
-/// they would cost as much as all else together.
-const INDEX_ROWS: usize = 16 * 1024;
+/// Messages by which the index of the log lags behind it, until they are written, sorted by recipient.
+const INDEX_MESSAGES: usize = 16 * 1024;
+
+/// Messages in a row of the index.
+const INDEX_ROW_MESSAGES: usize = 400;
 
 /// Rows of one statement.
 const STATEMENT_ROWS: i64 = 64;
 
-/// One row of the index: recipient, message, sender.
-type IndexRow = [i64; 3];
+/// What the index is to hold: recipient and message.
+type Addressed = (i64, i64);
 
 /// Writes what `pairs` writes: no server that keeps its messages in SQLite can be faster than this by much.
 pub(crate) fn run(options: &Options) -> Result<Figures> {
@@ -73,12 +75,12 @@ fn insert(connection: &Connection, messages: i64) -> Result<()> {
     for first in (1..=messages).step_by(BATCH_MESSAGES as usize) {
         let batch = first..messages.min(first + BATCH_MESSAGES - 1) + 1;
         connection.execute_batch("begin immediate")?;
-        if index.len() >= INDEX_ROWS {
+        if index.len() >= INDEX_MESSAGES {
             insert_index(connection, &mut index)?;
         }
         insert_messages(connection, batch.clone())
             .context("the schema has changed: floor.rs inserts the rows of an older one")?;
-        index.extend(batch.map(|seq| [recipient_of(seq), seq, sender_of(seq)]));
+        index.extend(batch.map(|seq| (recipient_of(seq), seq)));
         connection.execute_batch("commit")?;
     }
     connection.execute_batch("begin immediate")?;
@@ -105,16 +107,15 @@ fn insert_messages(connection: &Connection, seqs: Range<i64>) -> Result<()> {
     Ok(())
 }
 
-fn insert_index(connection: &Connection, rows: &mut Vec<IndexRow>) -> Result<()> {
-    rows.sort_unstable();
-    for rows in rows.chunks(STATEMENT_ROWS as usize) {
-        let mut statement = prepare(connection, "inbox (recipient, seq, sender)", 3, rows.len())?;
-        for (place, value) in rows.iter().flatten().enumerate() {
-            statement.raw_bind_parameter(place + 1, value)?;
-        }
-        statement.raw_execute()?;
+fn insert_index(connection: &Connection, index: &mut Vec<Addressed>) -> Result<()> {
+    index.sort_unstable();
+    let mut inbox = connection.prepare_cached("insert into inbox (recipient, last, seqs) values (?1, ?2, ?3)")?;
+    for addressed in index.chunk_by(|one, next| one.0 == next.0).flat_map(|inbox| inbox.chunks(INDEX_ROW_MESSAGES)) {
+        let seqs: Vec<String> = addressed.iter().map(|(_, seq)| seq.to_string()).collect();
+        let (recipient, last) = addressed[addressed.len() - 1];
+        inbox.execute(params![recipient, last, format!("[{}]", seqs.join(","))])?;
     }
-    rows.clear();
+    index.clear();
     Ok(())
 }
 

@@ -15,6 +15,9 @@ use crate::lines::TEXT_BYTES;
 use crate::options::Options;
 use crate::server::{Contestant, Home, Server};
 
+/// Messages in a row of an inbox, as the server writes them.
+const INBOX_ROW_MESSAGES: usize = 400;
+
 /// Those who write, and as many whom they write to. `pairs` finds its own among them.
 const PAIRS: i64 = 500;
 
@@ -113,11 +116,13 @@ fn insert_messages(connection: &Connection, messages: i64) -> Result<()> {
 
 /// In the order of the table, so that it grows at its end only.
 fn insert_inbox(connection: &Connection, messages: i64) -> Result<()> {
-    let mut inbox = connection.prepare("insert into inbox (recipient, seq, sender) values (?1, ?2, ?3)")?;
+    let mut inbox = connection.prepare("insert into inbox (recipient, last, seqs) values (?1, ?2, ?3)")?;
     in_batches(connection, 0..PAIRS, |pair| {
-        let (sender, recipient) = ids(pair);
-        for seq in (pair..=messages).step_by(PAIRS as usize).filter(|seq| *seq > 0) {
-            inbox.execute(params![recipient, seq, sender])?;
+        let (_, recipient) = ids(pair);
+        let seqs: Vec<i64> = (pair..=messages).step_by(PAIRS as usize).filter(|seq| *seq > 0).collect();
+        for seqs in seqs.chunks(INBOX_ROW_MESSAGES) {
+            let array: Vec<String> = seqs.iter().map(i64::to_string).collect();
+            inbox.execute(params![recipient, seqs.last(), format!("[{}]", array.join(","))])?;
         }
         Ok(())
     })

@@ -1,29 +1,28 @@
 //! The index of the log: whom each message is for, and what each peer sent last. Owns `inbox`, `peer.sent` and `indexed`;
 //! never a message itself.
 //!
-//! It follows the log in large batches, sorted by recipient: to keep it up with every turn costs as much as all else together,
-//! as each touches a page for every recipient. The log is the truth, and the tail of it that the tables do not hold yet is
-//! known in memory.
+//! It follows the log in large batches, sorted by recipient, with many messages in a row: a row for each message and recipient,
+//! kept up with every turn, costs as much as all else together. The log is the truth, and the tail of it that the tables do
+//! not hold yet is known in memory.
 
 mod tail;
 
-use std::fmt::{Display, Write};
+use rusqlite::{Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params};
 
-use rusqlite::{Connection, OptionalExtension, Statement, Transaction, TransactionBehavior};
-
-use self::tail::Addressed;
 pub(super) use self::tail::Tail;
-use super::insert::Insert;
-use crate::limits::INDEX_LAG_ROWS_MAX;
+use super::array;
+use crate::limits::{INBOX_ROW_MESSAGES_MAX, INDEX_LAG_ROWS_MAX};
 use crate::message::{PeerId, Seq};
 
 /// The tables, and the tail that they lag behind by.
 pub(super) struct Index<'c> {
     tail: Tail,
-    put_inbox: Insert<'c>,
+    put_inbox: Statement<'c>,
     put_sent: Statement<'c>,
     put_indexed: Statement<'c>,
     find_sent: Statement<'c>,
+    first_after: Statement<'c>,
+    newest: Statement<'c>,
 }
 
 /// Reads the tail from the log. The tables are brought up to date where they lag behind by more than a running server lets
@@ -43,10 +42,14 @@ impl<'c> Index<'c> {
         Ok(Index {
             tail,
             // It may stand there: somebody may have mended the tables by hand.
-            put_inbox: Insert::prepare(connection, "insert or ignore into inbox (recipient, seq, sender)", 3)?,
+            put_inbox: connection
+                .prepare("insert or replace into inbox (recipient, last, seqs) values (?1, ?2, ?3)")?,
             put_sent: connection.prepare("update peer set sent = ?2 where id = ?1")?,
             put_indexed: connection.prepare("insert or replace into indexed (rowid, seq) values (1, ?1)")?,
             find_sent: connection.prepare("select sent from peer where id = ?1")?,
+            first_after: connection
+                .prepare("select seqs from inbox where recipient = ?1 and last > ?2 order by last")?,
+            newest: connection.prepare("select seqs from inbox where recipient = ?1 order by last desc")?,
         })
     }
 
@@ -62,11 +65,15 @@ impl<'c> Index<'c> {
 
     /// Writes the tail into the tables, in a transaction in which nothing was sent yet. `newest` is the last of it.
     pub(super) fn write(&mut self, newest: Seq) -> rusqlite::Result<()> {
-        self.put_inbox.insert(self.tail.sorted(), |(recipient, Addressed { seq, sender }), row| {
-            row.add(recipient.get())?;
-            row.add(seq.get())?;
-            row.add(sender.get())
-        })?;
+        let mut array = String::new();
+        for (recipient, inbox) in self.tail.inboxes() {
+            for seqs in inbox.chunks(INBOX_ROW_MESSAGES_MAX) {
+                array.clear();
+                array::write(&mut array, seqs.iter().map(|seq| seq.get()));
+                let last = seqs.last().expect("a chunk is not empty");
+                self.put_inbox.execute(params![recipient.get(), last.get(), array])?;
+            }
+        }
         for (sender, seq) in self.tail.senders() {
             let rows = self.put_sent.execute([sender.get(), seq.get()])?;
             assert_eq!(rows, 1, "whoever sends has been kept");
@@ -86,7 +93,7 @@ impl<'c> Index<'c> {
             // A peer that was never kept has sent nothing.
             None => Seq::new(self.find_sent.query_row([sender.get()], |row| row.get(0)).optional()?.unwrap_or(0)),
         };
-        self.tail.send(sender, seq);
+        self.tail.send(sender, before, seq);
         Ok(before)
     }
 
@@ -96,45 +103,47 @@ impl<'c> Index<'c> {
     }
 
     /// What was sent is in the log.
-    pub(super) fn add(&mut self, seq: Seq, sender: PeerId, recipients: &[PeerId]) {
-        self.tail.add(seq, sender, recipients);
+    pub(super) fn add(&mut self, seq: Seq, recipients: &[PeerId]) {
+        self.tail.add(seq, recipients);
     }
 
-    /// How many messages the tail holds for a peer after this one.
-    pub(super) fn count_after(&self, recipient: PeerId, seq: Seq) -> u64 {
-        self.tail.after(recipient, seq).len() as u64
+    /// That was all of it.
+    pub(super) fn keep_sends(&mut self) {
+        self.tail.keep_sends();
     }
 
-    /// The first messages that the tail holds for a peer after this one, as a JSON array.
-    pub(super) fn next_after(&self, recipient: PeerId, seq: Seq, count: usize) -> String {
-        json(self.tail.after(recipient, seq).iter().take(count).map(|addressed| addressed.seq))
+    /// The newest message of a sender.
+    pub(super) fn newest_sent(&mut self, sender: PeerId) -> rusqlite::Result<Seq> {
+        match self.tail.sent(sender) {
+            Some(seq) => Ok(seq),
+            None => Ok(Seq::new(self.find_sent.query_row([sender.get()], |row| row.get(0)).optional()?.unwrap_or(0))),
+        }
     }
 
-    /// The newest messages that the tail holds for a peer, as a JSON array; only those of one sender, where there is one.
-    pub(super) fn newest(&self, recipient: PeerId, sender: Option<PeerId>, count: usize) -> String {
-        let inbox = self.tail.after(recipient, Seq::ZERO).iter().rev();
-        let inbox = inbox.filter(|addressed| sender.is_none_or(|sender| addressed.sender == sender));
-        json(inbox.take(count).map(|addressed| addressed.seq))
+    /// The first messages for a peer after this one, in order; some may have been removed.
+    pub(super) fn first_after(&mut self, recipient: PeerId, after: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
+        let mut seqs = Vec::new();
+        let mut rows = self.first_after.query([recipient.get(), after.get()])?;
+        while seqs.len() < count
+            && let Some(row) = rows.next()?
+        {
+            seqs.extend(array::read(row.get_ref(0)?.as_str()?).map(Seq::new).filter(|seq| *seq > after));
+        }
+        seqs.extend(self.tail.after(recipient, after));
+        seqs.truncate(count);
+        Ok(seqs)
     }
 
-    /// The newest message of a sender, if the tail holds it.
-    pub(super) fn newest_sent(&self, sender: PeerId) -> Option<Seq> {
-        self.tail.sent(sender)
+    /// The newest messages for a peer, the newest first; some may have been removed.
+    pub(super) fn newest(&mut self, recipient: PeerId, count: usize) -> rusqlite::Result<Vec<Seq>> {
+        let mut seqs: Vec<Seq> = self.tail.after(recipient, Seq::ZERO).iter().rev().take(count).copied().collect();
+        let mut rows = self.newest.query([recipient.get()])?;
+        while seqs.len() < count
+            && let Some(row) = rows.next()?
+        {
+            seqs.extend(array::read(row.get_ref(0)?.as_str()?).rev().map(Seq::new));
+        }
+        seqs.truncate(count);
+        Ok(seqs)
     }
-}
-
-fn json(seqs: impl Iterator<Item = Seq>) -> String {
-    let mut array = String::new();
-    write_json(&mut array, seqs);
-    array
-}
-
-/// Appends numbers as a JSON array.
-pub(super) fn write_json(array: &mut String, numbers: impl Iterator<Item = impl Display>) {
-    array.push('[');
-    for (place, number) in numbers.enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        write!(array, "{comma}{number}").expect("a string takes all");
-    }
-    array.push(']');
 }

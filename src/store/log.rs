@@ -3,17 +3,15 @@
 
 use std::fs::File;
 
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Row, Rows, Statement, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params};
 
-use super::index::{Index, Tail, write_json};
+use super::index::{Index, Tail};
 use super::insert::Insert;
 use super::wal::Wal;
-use super::{Answer, CommitError, Entry, FoundPeer, Page, PeerRecord, Read, TurnOutcome, TurnRequest, schema};
+use super::{Answer, CommitError, Entry, FoundPeer, Page, PeerRecord, Read, TurnOutcome, TurnRequest, array, schema};
 use crate::config::Durability;
 use crate::limits::{
-    HISTORY_BYTES_MAX, HISTORY_SCAN_ROWS_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, TURN_PAGES_BYTES_MAX,
+    HISTORY_BYTES_MAX, HISTORY_SCAN_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, TURN_PAGES_BYTES_MAX,
 };
 use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
 use crate::protocol::PastMessage;
@@ -48,11 +46,11 @@ struct Statements<'c> {
     rollback: Statement<'c>,
     find_peer: Statement<'c>,
     put_peer: Statement<'c>,
-    page: Statement<'c>,
-    page_of_tail: Statement<'c>,
+    message: Statement<'c>,
+    sender: Statement<'c>,
+    past_message: Statement<'c>,
     names: Statement<'c>,
-    history: Statement<'c>,
-    history_with: Statement<'c>,
+    sent: Statement<'c>,
 }
 
 impl<'c> Log<'c> {
@@ -85,11 +83,10 @@ impl<'c> Log<'c> {
     }
 
     fn find_peer(&mut self, name: &PeerName) -> rusqlite::Result<Option<FoundPeer>> {
-        let found = self.statements.find_peer.query_row([name.as_str()], |row| found_peer(name, row)).optional()?;
-        Ok(found.map(|mut found| {
-            found.waiting += self.index.count_after(found.record.id, found.record.cursor);
-            found
-        }))
+        let found = self.statements.find_peer.query_row([name.as_str()], |row| peer_record(name, row)).optional()?;
+        let Some(record) = found else { return Ok(None) };
+        let waiting = self.index.first_after(record.id, record.cursor, usize::MAX)?.len() as u64;
+        Ok(Some(FoundPeer { record, waiting }))
     }
 
     /// Applies a turn's entries in one transaction, then answers its reads.
@@ -206,7 +203,7 @@ impl<'c> Log<'c> {
         self.put_message.insert(messages(entries), |&(at, sender, recipients, text), row| {
             newest = newest.next();
             json.clear();
-            write_json(&mut json, recipients.iter());
+            array::write(&mut json, recipients.iter().map(|recipient| recipient.get()));
             row.add(newest.get())?;
             row.add(at.millis())?;
             row.add(sender.get())?;
@@ -219,10 +216,11 @@ impl<'c> Log<'c> {
 
     fn add_to_index(&mut self, entries: &[Entry]) {
         let mut seq = self.newest;
-        for (_, sender, recipients, _) in messages(entries) {
+        for (_, _, recipients, _) in messages(entries) {
             seq = seq.next();
-            self.index.add(seq, sender, recipients);
+            self.index.add(seq, recipients);
         }
+        self.index.keep_sends();
     }
 
     fn read(&mut self, read: &Read, page_bytes_left: &mut usize) -> Answer {
@@ -234,41 +232,74 @@ impl<'c> Log<'c> {
     }
 
     fn page(&mut self, peer: PeerId, after: Seq, page_bytes_left: &mut usize) -> rusqlite::Result<Page> {
-        let Statements { page, page_of_tail, .. } = &mut self.statements;
-        let mut filling = Filling { messages: Vec::new(), bytes: 0, bytes_max: PAGE_BYTES_MAX.min(*page_bytes_left) };
-        let mut complete = filling.take(page.query(params![peer.get(), after.get(), PAGE_MESSAGES_MAX as i64])?)?;
-        if complete {
-            let unindexed = self.index.next_after(peer, after, PAGE_MESSAGES_MAX - filling.messages.len());
-            complete = filling.take(page_of_tail.query([unindexed])?)?;
+        let seqs = self.index.first_after(peer, after, PAGE_MESSAGES_MAX)?;
+        let mut page = Page { messages: Vec::new(), complete: seqs.len() < PAGE_MESSAGES_MAX };
+        let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
+        for seq in seqs {
+            if bytes_left == 0 {
+                page.complete = false;
+                break;
+            }
+            // What was removed is passed over.
+            let Some(message) = self.statements.message.query_row([seq.get()], message).optional()? else { continue };
+            // The last message may go over: a page with room for anything holds at least one.
+            let bytes = message.text.len() + message.sender.as_str().len();
+            bytes_left = bytes_left.saturating_sub(bytes);
+            *page_bytes_left = page_bytes_left.saturating_sub(bytes);
+            page.messages.push(message);
         }
-        *page_bytes_left = page_bytes_left.saturating_sub(filling.bytes);
-        Ok(Page { messages: filling.messages, complete })
+        Ok(page)
     }
 
     fn history(&mut self, peer: PeerId, with: Option<PeerId>, count: usize) -> rusqlite::Result<Vec<PastMessage>> {
-        let Log { index, statements: Statements { history, history_with, names, .. }, .. } = self;
-        let (rows_max, got) = (HISTORY_SCAN_ROWS_MAX as i64, index.newest(peer, with, count));
-        let mut rows = match with {
-            None => {
-                let sent = index.newest_sent(peer).map_or(0, Seq::get);
-                history.query(params![peer.get(), count as i64, rows_max, sent, got])?
-            }
-            Some(with) => {
-                let sent = index.newest(with, Some(peer), count);
-                history_with.query(params![peer.get(), with.get(), rows_max, count as i64, got, sent])?
-            }
-        };
+        let mut seqs = match with {
+            None => [self.sent(peer, count)?, self.index.newest(peer, count)?],
+            Some(with) => [self.exchanged(with, peer, count)?, self.exchanged(peer, with, count)?],
+        }
+        .concat();
+        seqs.sort_unstable_by(|one, other| other.cmp(one));
+        seqs.dedup();
         let mut messages = Vec::new();
         let mut bytes = 0;
-        while let Some(row) = rows.next()?
-            && bytes < HISTORY_BYTES_MAX
-        {
-            let message = past_message(peer, row, names)?;
+        for seq in seqs {
+            if messages.len() == count || bytes >= HISTORY_BYTES_MAX {
+                break;
+            }
+            let Some(message) = self.past_message(peer, seq)? else { continue };
             bytes += message.text.len();
             messages.push(message);
         }
         messages.reverse();
         Ok(messages)
+    }
+
+    /// The newest messages that a peer sent.
+    fn sent(&mut self, peer: PeerId, count: usize) -> rusqlite::Result<Vec<Seq>> {
+        let newest = self.index.newest_sent(peer)?;
+        let scan = HISTORY_SCAN_MESSAGES_MAX as i64;
+        let sent = params![peer.get(), newest.get(), count as i64, scan];
+        self.statements.sent.query_map(sent, |row| row.get(0).map(Seq::new))?.collect()
+    }
+
+    /// The newest messages for a peer from another.
+    fn exchanged(&mut self, peer: PeerId, from: PeerId, count: usize) -> rusqlite::Result<Vec<Seq>> {
+        let mut seqs = Vec::new();
+        for seq in self.index.newest(peer, HISTORY_SCAN_MESSAGES_MAX)? {
+            if seqs.len() == count {
+                break;
+            }
+            let sender = self.statements.sender.query_row([seq.get()], |row| row.get(0).map(PeerId::new)).optional()?;
+            if sender == Some(from) {
+                seqs.push(seq);
+            }
+        }
+        Ok(seqs)
+    }
+
+    fn past_message(&mut self, asker: PeerId, seq: Seq) -> rusqlite::Result<Option<PastMessage>> {
+        let Statements { past_message, names, .. } = &mut self.statements;
+        let mut rows = past_message.query([seq.get()])?;
+        rows.next()?.map(|row| past_message_of(asker, row, names)).transpose()
     }
 }
 
@@ -278,108 +309,44 @@ impl<'c> Statements<'c> {
             begin: connection.prepare("begin immediate")?,
             commit: connection.prepare("commit")?,
             rollback: connection.prepare("rollback")?,
-            find_peer: connection.prepare(
-                "select id, seen, cursor, (select count(*) from inbox where recipient = peer.id and seq > peer.cursor)
-                 from peer where name = ?1",
-            )?,
+            find_peer: connection.prepare("select id, seen, cursor from peer where name = ?1")?,
             put_peer: connection.prepare(
                 "insert into peer (id, name, seen, cursor) values (?1, ?2, ?3, ?4)
                  on conflict (id) do update
                  set seen = max(seen, excluded.seen), cursor = max(cursor, excluded.cursor)",
             )?,
-            page: connection.prepare(
+            message: connection.prepare(
                 "select message.seq, message.at, sender.name, message.text
-                 from inbox
-                 join message on message.seq = inbox.seq
-                 join peer as sender on sender.id = inbox.sender
-                 where inbox.recipient = ?1 and inbox.seq > ?2
-                 order by inbox.seq limit ?3",
+                 from message join peer as sender on sender.id = message.sender where message.seq = ?1",
             )?,
-            page_of_tail: connection.prepare(
-                "select message.seq, message.at, sender.name, message.text
-                 from json_each(?1) as unindexed
-                 join message on message.seq = unindexed.value
-                 join peer as sender on sender.id = message.sender
-                 order by unindexed.key",
+            sender: connection.prepare("select sender from message where seq = ?1")?,
+            past_message: connection.prepare(
+                "select message.at, message.sender, sender.name, message.recipients, message.text
+                 from message join peer as sender on sender.id = message.sender where message.seq = ?1",
             )?,
             names: connection.prepare(
                 "select peer.name from json_each(?1) as addressed join peer on peer.id = addressed.value
                  order by addressed.key",
             )?,
-            history: connection.prepare(
+            sent: connection.prepare(
                 "with recursive sent (seq) as (
-                     select max(sent, ?4) from peer where id = ?1
+                     select ?2
                      union all
                      select previous from sent join message using (seq)
-                     limit ?2 + 1
+                     limit ?3 + 1
                  ),
                  -- Where a removed message breaks the chain, what is left of it still waited for someone.
                  left (seq) as (
                      select seq from (
                          select seq, sender from message
-                         where seq < (select min(seq) from sent having count(*) <= ?2)
-                         order by seq desc limit ?3
+                         where seq < (select min(seq) from sent having count(*) <= ?3)
+                         order by seq desc limit ?4
                      )
-                     where sender = ?1 limit ?2
+                     where sender = ?1 limit ?3
                  )
-                 select message.at, message.sender, sender.name, message.recipients, message.text
-                 from (
-                     select seq from sent
-                     union
-                     select seq from left
-                     union
-                     select value from json_each(?5)
-                     union
-                     select seq from (select seq from inbox where recipient = ?1 order by seq desc limit ?2)
-                 ) as part
-                 join message on message.seq = part.seq
-                 join peer as sender on sender.id = message.sender
-                 order by part.seq desc limit ?2",
-            )?,
-            history_with: connection.prepare(
-                "select message.at, message.sender, sender.name, message.recipients, message.text
-                 from (
-                     select seq from (
-                         select seq from (select seq, sender from inbox where recipient = ?1 order by seq desc limit ?3)
-                         where sender = ?2 limit ?4
-                     )
-                     union
-                     select seq from (
-                         select seq from (select seq, sender from inbox where recipient = ?2 order by seq desc limit ?3)
-                         where sender = ?1 limit ?4
-                     )
-                     union
-                     select value from json_each(?5)
-                     union
-                     select value from json_each(?6)
-                     order by seq desc limit ?4
-                 ) as part
-                 join message on message.seq = part.seq
-                 join peer as sender on sender.id = message.sender
-                 order by part.seq desc",
+                 select seq from sent union select seq from left order by seq desc limit ?3 + 1",
             )?,
         })
-    }
-}
-
-/// A page that is being filled.
-struct Filling {
-    messages: Vec<Message>,
-    bytes: usize,
-    bytes_max: usize,
-}
-
-impl Filling {
-    /// Takes messages as far as there is room; says whether these were all. The last may go over: a page with room for
-    /// anything holds at least one.
-    fn take(&mut self, mut rows: Rows<'_>) -> rusqlite::Result<bool> {
-        while self.bytes < self.bytes_max && self.messages.len() < PAGE_MESSAGES_MAX {
-            let Some(row) = rows.next()? else { return Ok(true) };
-            let message = message(row)?;
-            self.bytes += message.text.len() + message.sender.as_str().len();
-            self.messages.push(message);
-        }
-        Ok(false)
     }
 }
 
@@ -391,14 +358,13 @@ fn messages(entries: &[Entry]) -> impl Iterator<Item = (Timestamp, PeerId, &[Pee
     })
 }
 
-fn found_peer(name: &PeerName, row: &Row<'_>) -> rusqlite::Result<FoundPeer> {
-    let record = PeerRecord {
+fn peer_record(name: &PeerName, row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
+    Ok(PeerRecord {
         id: PeerId::new(row.get(0)?),
         name: name.clone(),
         seen: row.get(1)?,
         cursor: Seq::new(row.get(2)?),
-    };
-    Ok(FoundPeer { record, waiting: row.get::<_, i64>(3)? as u64 })
+    })
 }
 
 fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
@@ -410,7 +376,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     })
 }
 
-fn past_message(asker: PeerId, row: &Row<'_>, names: &mut Statement<'_>) -> rusqlite::Result<PastMessage> {
+fn past_message_of(asker: PeerId, row: &Row<'_>, names: &mut Statement<'_>) -> rusqlite::Result<PastMessage> {
     let recipients: String = row.get(3)?;
     let recipients = names
         .query_map([recipients], |row| Ok(PeerName::stored(row.get_ref(0)?.as_str()?)))?

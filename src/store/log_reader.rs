@@ -105,7 +105,11 @@ const OF_ONE_PEER: &str = "
             where seq < (select min(seq) from sent having count(*) <= ?1) and sender = (select id from one)
             order by seq desc limit ?1
         ),
-        got (seq) as (select seq from inbox where recipient = (select id from one) order by seq desc limit ?1),
+        got (seq) as (
+            select entry.value from inbox join json_each(inbox.seqs) as entry
+            where inbox.recipient = (select id from one)
+            order by inbox.last desc, entry.key desc limit ?1
+        ),
         got_last (seq) as (select seq from unindexed where recipient = (select id from one)),
         part (seq) as (
             select seq from sent union select seq from left union select seq from got union select seq from got_last

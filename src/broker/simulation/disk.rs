@@ -234,18 +234,15 @@ impl Disk {
     fn page(&self, peer: PeerId, after: Seq, page_bytes_left: &mut usize) -> Page {
         let mut page = Page::default();
         let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
-        let mut waiting = self.after(peer, after).iter();
-        while bytes_left > 0 && page.messages.len() < PAGE_MESSAGES_MAX {
-            let Some(seq) = waiting.next() else {
-                page.complete = true;
-                break;
-            };
-            let message = self.message(*seq);
+        let waiting = self.after(peer, after);
+        while bytes_left > 0 && page.messages.len() < waiting.len().min(PAGE_MESSAGES_MAX) {
+            let message = self.message(waiting[page.messages.len()]);
             let bytes = message.text.len() + message.sender.as_str().len();
             bytes_left = bytes_left.saturating_sub(bytes);
             *page_bytes_left = page_bytes_left.saturating_sub(bytes);
             page.messages.push(message);
         }
+        page.complete = page.messages.len() == waiting.len() && waiting.len() < PAGE_MESSAGES_MAX;
         page
     }
 

@@ -12,7 +12,7 @@ use crate::store::bystander::Bystander;
 /// What is so about messages, inboxes and peers.
 pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for check in [&SENDERS, &RECIPIENTS, &INDEX, &PEERS] {
+    for check in [&SENDERS, &RECIPIENTS, &MISSING, &STRAYS, &ROWS, &INDEX, &PEERS] {
         check.look(bystander, &mut findings)?;
     }
     Ok(findings)
@@ -30,8 +30,6 @@ struct Check {
     key_name: &'static str,
     /// What may be wrong with a row.
     faults: &'static [Fault],
-    /// Whether there are rows that the join does not reach, and what looks at them.
-    beyond: Option<(&'static str, &'static Check)>,
 }
 
 /// What may be wrong with a row.
@@ -95,88 +93,99 @@ const SENDERS: Check = Check {
             ),
         },
     ],
-    beyond: None,
 };
 
 const RECIPIENTS: Check = Check {
-    fine: "every message is in the inbox of each of its recipients, and in no other",
-    from: "message
-           join {addressed} as addressed
-           left join peer on peer.id = addressed.value
-           left join inbox on inbox.recipient = addressed.value and inbox.seq = message.seq",
+    fine: "",
+    from: "message join {addressed} as addressed left join peer on peer.id = addressed.value",
     key: "message.seq",
+    key_name: "seq",
+    faults: &[Fault {
+        condition: "peer.id is null",
+        verdict: Verdict::Problem,
+        one: "message is for somebody who is no peer: nobody can log in and get it",
+        many: "messages are for somebody who is no peer: nobody can log in and get them",
+        mend: Some(
+            "insert into peer (id, name)
+             select distinct addressed.value, 'unknown-' || addressed.value
+             from message, {addressed} as addressed
+             where addressed.value not in (select id from peer)",
+        ),
+    }],
+};
+
+const MISSING: Check = Check {
+    fine: "every message is in the inbox of each of its recipients",
+    from: "(
+               select addressed.value as recipient, message.seq as seq
+               from message join {addressed} as addressed where message.seq <= {indexed}
+               except
+               select inbox.recipient, entry.value from inbox join {entries} as entry
+           ) as missing
+           join peer on peer.id = missing.recipient",
+    key: "missing.seq",
     key_name: "seq",
     faults: &[
         Fault {
-            condition: "inbox.seq is null and message.seq <= {indexed} and message.seq > peer.cursor",
+            condition: "missing.seq > peer.cursor",
             verdict: Verdict::Problem,
             one: "waiting message is missing in the inbox of its recipient, and would never be delivered",
             many: "waiting messages are missing in the inboxes of their recipients, and would never be delivered",
-            mend: Some(FILL_INBOX),
+            mend: Some(MAKE_ANEW),
         },
         Fault {
-            condition: "inbox.seq is null and message.seq <= {indexed} and message.seq <= peer.cursor",
+            condition: "missing.seq <= peer.cursor",
             verdict: Verdict::Warning,
             one: "older message is missing in the inbox of its recipient, who may never have got it and will not see it in \
                   /history",
             many: "older messages are missing in the inboxes of their recipients, who may never have got them and will not \
                    see them in /history",
-            mend: Some(FILL_INBOX),
-        },
-        Fault {
-            condition: "peer.id is null",
-            verdict: Verdict::Problem,
-            one: "message is for somebody who is no peer: nobody can log in and get it",
-            many: "messages are for somebody who is no peer: nobody can log in and get them",
-            mend: Some(
-                "insert into peer (id, name)
-                 select distinct addressed.value, 'unknown-' || addressed.value
-                 from message, {addressed} as addressed
-                 where addressed.value not in (select id from peer)",
-            ),
-        },
-        Fault {
-            condition: "inbox.sender <> message.sender",
-            verdict: Verdict::Problem,
-            one: "message has another sender in an inbox than in the log, and is delivered under that name",
-            many: "messages have another sender in an inbox than in the log, and are delivered under that name",
-            mend: Some(
-                "update inbox set sender = message.sender from message
-                 where message.seq = inbox.seq and message.sender <> inbox.sender",
-            ),
+            mend: Some(MAKE_ANEW),
         },
     ],
-    beyond: Some(("(select count(*) from inbox) > count(inbox.seq)", &STRAYS)),
 };
 
-/// A whole inbox has no more rows than there are recipients, so this is asked only when it has.
 const STRAYS: Check = Check {
-    fine: "",
-    from: "inbox left join message on message.seq = inbox.seq",
-    key: "inbox.seq",
+    fine: "no inbox holds anything else",
+    from: "(
+               select inbox.recipient as recipient, entry.value as seq from inbox join {entries} as entry
+               except
+               select addressed.value, message.seq from message join {addressed} as addressed
+           ) as stray
+           left join peer on peer.id = stray.recipient
+           left join message on message.seq = stray.seq",
+    key: "stray.seq",
     key_name: "seq",
     faults: &[
         Fault {
-            condition: "message.seq is null",
+            condition: "message.seq is null and stray.seq > coalesce(peer.cursor, 0)",
             verdict: Verdict::Problem,
-            one: "row of an inbox has no message: it counts as waiting, and never arrives",
-            many: "rows of inboxes have no message: they count as waiting, and never arrive",
-            mend: Some("delete from inbox where seq not in (select seq from message)"),
+            one: "entry of an inbox has no message: it counts as waiting, and never arrives",
+            many: "entries of inboxes have no message: they count as waiting, and never arrive",
+            mend: Some(MAKE_ANEW),
         },
         Fault {
-            condition: "json_valid(message.recipients)
-                        and not exists (select 1 from {addressed} where value = inbox.recipient)",
+            condition: "message.seq is not null and json_valid(message.recipients)",
             verdict: Verdict::Problem,
             one: "message is in the inbox of somebody to whom it was not sent",
             many: "messages are in the inbox of somebody to whom they were not sent",
-            mend: Some(
-                "delete from inbox where exists (
-                     select 1 from message where message.seq = inbox.seq and json_valid(message.recipients)
-                     and not exists (select 1 from {addressed} where value = inbox.recipient))",
-            ),
+            mend: Some(MAKE_ANEW),
         },
     ],
-    beyond: None,
+};
+
+const ROWS: Check = Check {
+    fine: "",
+    from: "inbox",
+    key: "inbox.last",
+    key_name: "last",
+    faults: &[Fault {
+        condition: "not json_valid(inbox.seqs) or inbox.last is not (select max(value) from {entries})",
+        verdict: Verdict::Problem,
+        one: "row of an inbox does not end where it says: messages may not be delivered, or never count as delivered",
+        many: "rows of inboxes do not end where they say: messages may not be delivered, or never count as delivered",
+        mend: Some(MAKE_ANEW),
+    }],
 };
 
 const INDEX: Check = Check {
@@ -189,9 +198,8 @@ const INDEX: Check = Check {
         verdict: Verdict::Problem,
         one: "note says that inboxes hold every message up to one that is not there yet: those that are sent next may be missing",
         many: "notes say that inboxes hold every message up to one that is not there yet: those that are sent next may be missing",
-        mend: Some("update indexed set seq = (select coalesce(max(seq), 0) from inbox)"),
+        mend: Some(MAKE_ANEW),
     }],
-    beyond: None,
 };
 
 const PEERS: Check = Check {
@@ -226,7 +234,6 @@ const PEERS: Check = Check {
             mend: Some(NOTE_NEWEST),
         },
     ],
-    beyond: None,
 };
 
 /// What a peer sent last may have been removed since, so one who sent nothing that is there keeps what is noted.
@@ -240,21 +247,19 @@ const INDEXED: &str = "(select coalesce(max(seq), 0) from indexed)";
 /// What `{addressed}` stands for: whom a message is for, and nobody where that cannot be read.
 const ADDRESSED: &str = "json_each(iif(json_valid(message.recipients), message.recipients, '[]'))";
 
-const FILL_INBOX: &str = "
-    insert or ignore into inbox (recipient, seq, sender)
-    select addressed.value, message.seq, message.sender from message, {addressed} as addressed
-    where message.seq <= {indexed}";
+/// What `{entries}` stands for: the messages in a row of an inbox.
+const ENTRIES: &str = "json_each(iif(json_valid(inbox.seqs), inbox.seqs, '[]'))";
+
+/// The next start makes the inboxes from the log.
+const MAKE_ANEW: &str = "delete from inbox; update indexed set seq = 0";
 
 impl Check {
     fn look(&self, bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
         let before = findings.len();
-        let (counts, has_more) = self.count(bystander.connection())?;
+        let counts = self.count(bystander.connection())?;
         for (fault, count) in self.faults.iter().zip(counts).filter(|(_, count)| *count > 0) {
             let named = self.name(fault, bystander.connection())?;
             findings.push(fault.finding(count, self.key_name, &named, bystander));
-        }
-        if let Some((_, check)) = self.beyond.filter(|_| has_more) {
-            check.look(bystander, findings)?;
         }
         if findings.len() == before && !self.fine.is_empty() {
             findings.push(Finding::fine(self.fine));
@@ -262,14 +267,12 @@ impl Check {
         Ok(())
     }
 
-    /// How many rows have each of the faults, and whether there are rows beyond; in one pass.
-    fn count(&self, connection: &Connection) -> rusqlite::Result<(Vec<u64>, bool)> {
+    /// How many rows have each of the faults, in one pass.
+    fn count(&self, connection: &Connection) -> rusqlite::Result<Vec<u64>> {
         let counts = self.faults.iter().map(|fault| format!("count(*) filter (where {})", fault.condition));
-        let beyond = self.beyond.map_or("0", |(has_more, _)| has_more);
-        let sql = format!("select {}, {beyond} from {}", counts.collect::<Vec<_>>().join(", "), self.from);
+        let sql = format!("select {} from {}", counts.collect::<Vec<_>>().join(", "), self.from);
         connection.query_row(&in_full(&sql), [], |row| {
-            let count = |nth| row.get::<_, i64>(nth).map(|count| count as u64);
-            Ok(((0..self.faults.len()).map(count).collect::<Result<_, _>>()?, row.get(self.faults.len())?))
+            (0..self.faults.len()).map(|nth| row.get::<_, i64>(nth).map(|count| count as u64)).collect()
         })
     }
 
@@ -294,7 +297,7 @@ impl Fault {
 }
 
 fn in_full(sql: &str) -> String {
-    sql.replace("{addressed}", ADDRESSED).replace("{indexed}", INDEXED)
+    sql.replace("{addressed}", ADDRESSED).replace("{entries}", ENTRIES).replace("{indexed}", INDEXED)
 }
 
 fn key_name(key: ValueRef<'_>) -> String {

@@ -13,43 +13,40 @@ use crate::message::{PeerId, Seq};
 pub(in crate::store) struct Tail {
     /// The tables hold every message up to here.
     indexed: Seq,
-    /// Behind that: of each recipient, in the order of the log.
-    inboxes: BTreeMap<PeerId, Vec<Addressed>>,
-    /// Rows in `inboxes`.
+    /// Behind that: the messages for each recipient, in order.
+    inboxes: BTreeMap<PeerId, Vec<Seq>>,
+    /// Messages in `inboxes`, each as often as it has recipients.
     rows: usize,
     /// The newest message of everyone who sent one of them, and of some who sent one before.
     sent: HashMap<PeerId, Seq>,
-}
-
-/// A message as it stands in an inbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Addressed {
-    /// Its place in the log.
-    pub(super) seq: Seq,
-    /// Who sent it.
-    pub(super) sender: PeerId,
+    /// What stood in `sent` before what is not in the log yet.
+    sent_before: Vec<(PeerId, Seq)>,
 }
 
 impl Tail {
     /// Reads it from the log. Where it is too long, as when the index was lost, only its begin, and says where that ends.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<(Self, Option<Seq>)> {
         let indexed = connection.query_row("select coalesce(max(seq), 0) from indexed", [], |row| row.get(0))?;
-        let mut tail = Tail { indexed: Seq::new(indexed), inboxes: BTreeMap::new(), rows: 0, sent: HashMap::new() };
+        let mut tail = Tail {
+            indexed: Seq::new(indexed),
+            inboxes: BTreeMap::new(),
+            rows: 0,
+            sent: HashMap::new(),
+            sent_before: Vec::new(),
+        };
         let mut unindexed = connection.prepare("select recipient, seq, sender from unindexed order by seq")?;
         let mut rows = unindexed.query([])?;
         let mut last = tail.indexed;
-        let mut end = None;
         while let Some(row) = rows.next()? {
             let (recipient, seq, sender) = (row.get(0)?, Seq::new(row.get(1)?), row.get(2)?);
             if seq != last && tail.rows >= 2 * INDEX_LAG_ROWS_MAX {
-                end = Some(last);
-                break;
+                return Ok((tail, Some(last)));
             }
-            tail.add(seq, PeerId::new(sender), &[PeerId::new(recipient)]);
+            tail.add(seq, &[PeerId::new(recipient)]);
+            tail.sent.insert(PeerId::new(sender), seq);
             last = seq;
         }
-        tail.undo_sends();
-        Ok((tail, end))
+        Ok((tail, None))
     }
 
     /// The tables hold every message up to here.
@@ -57,15 +54,15 @@ impl Tail {
         self.indexed
     }
 
-    /// How many rows of the inboxes it stands for.
+    /// How many messages it holds, each as often as it has recipients.
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
     /// Adds a message, in the order of the log.
-    pub(super) fn add(&mut self, seq: Seq, sender: PeerId, recipients: &[PeerId]) {
+    pub(super) fn add(&mut self, seq: Seq, recipients: &[PeerId]) {
         for recipient in recipients {
-            self.inboxes.entry(*recipient).or_default().push(Addressed { seq, sender });
+            self.inboxes.entry(*recipient).or_default().push(seq);
         }
         self.rows += recipients.len();
     }
@@ -80,15 +77,20 @@ impl Tail {
         }
     }
 
-    /// All of it, sorted by recipient, and by `seq` within.
-    pub(super) fn sorted(&self) -> impl Iterator<Item = (PeerId, Addressed)> {
-        self.inboxes.iter().flat_map(|(recipient, inbox)| inbox.iter().map(|addressed| (*recipient, *addressed)))
+    /// The messages for each recipient, in order.
+    pub(super) fn inboxes(&self) -> impl Iterator<Item = (PeerId, &[Seq])> {
+        self.inboxes.iter().map(|(recipient, inbox)| (*recipient, &**inbox))
     }
 
-    /// What a peer was sent after this message.
-    pub(super) fn after(&self, recipient: PeerId, seq: Seq) -> &[Addressed] {
+    /// The messages for one recipient after this one, in order.
+    pub(super) fn after(&self, recipient: PeerId, seq: Seq) -> &[Seq] {
         let inbox = self.inboxes.get(&recipient).map_or(&[][..], Vec::as_slice);
-        &inbox[inbox.partition_point(|addressed| addressed.seq <= seq)..]
+        &inbox[inbox.partition_point(|one| *one <= seq)..]
+    }
+
+    /// Everyone who sent something of it, and the newest message of each.
+    pub(super) fn senders(&self) -> impl Iterator<Item = (PeerId, Seq)> {
+        self.sent.iter().map(|(sender, seq)| (*sender, *seq)).filter(|(_, seq)| *seq > self.indexed)
     }
 
     /// The newest message of a sender, as far as it is known here.
@@ -96,22 +98,21 @@ impl Tail {
         self.sent.get(&sender).copied()
     }
 
-    /// Notes that a sender sends this message; it counts once that is added.
-    pub(super) fn send(&mut self, sender: PeerId, seq: Seq) {
+    /// Notes that a sender sends this message after that one.
+    pub(super) fn send(&mut self, sender: PeerId, before: Seq, seq: Seq) {
         self.sent.insert(sender, seq);
+        self.sent_before.push((sender, before));
     }
 
-    /// Forgets what was sent and not added.
+    /// What was sent is in the log.
+    pub(super) fn keep_sends(&mut self) {
+        self.sent_before.clear();
+    }
+
+    /// What was sent and not kept never was.
     pub(super) fn undo_sends(&mut self) {
-        self.sent.clear();
-        for Addressed { seq, sender } in self.inboxes.values().flatten() {
-            let newest = self.sent.entry(*sender).or_insert(*seq);
-            *newest = (*seq).max(*newest);
+        for (sender, before) in self.sent_before.drain(..).rev() {
+            self.sent.insert(sender, before);
         }
-    }
-
-    /// Everyone who sent something of it, and the newest message of each.
-    pub(super) fn senders(&self) -> impl Iterator<Item = (PeerId, Seq)> {
-        self.sent.iter().map(|(sender, seq)| (*sender, *seq)).filter(|(_, seq)| *seq > self.indexed)
     }
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, Trans
 
 use crate::limits::{DATABASE_BUSY_MS_MAX, RETENTION_CHUNK_ROWS, RETENTION_GIVE_BACK_PAGES};
 use crate::message::{PeerId, Seq, Timestamp};
+use crate::store::array;
 
 /// The log from its other end.
 pub(super) struct Oldest<'c> {
@@ -20,7 +21,10 @@ pub(super) struct Oldest<'c> {
     after: Statement<'c>,
     cursor: Statement<'c>,
     remove_messages: Statement<'c>,
-    remove_inbox: Statement<'c>,
+    ends_in: Statement<'c>,
+    remove_row: Statement<'c>,
+    shorten_row: Statement<'c>,
+    is_kept: Statement<'c>,
     give_back: Statement<'c>,
 }
 
@@ -86,7 +90,12 @@ impl<'c> Oldest<'c> {
             )?,
             cursor: connection.prepare("select cursor from peer where id = ?1")?,
             remove_messages: connection.prepare("delete from message where seq between ?1 and ?2")?,
-            remove_inbox: connection.prepare("delete from inbox where recipient = ?1 and seq between ?2 and ?3")?,
+            ends_in: connection
+                .prepare("select last, seqs from inbox where recipient = ?1 and last between ?2 and ?3")?,
+            remove_row: connection.prepare("delete from inbox where recipient = ?1 and last = ?2")?,
+            shorten_row: connection
+                .prepare("update inbox set last = ?3, seqs = ?4 where recipient = ?1 and last = ?2")?,
+            is_kept: connection.prepare("select 1 from message where seq = ?1")?,
             give_back: connection.prepare(&format!("pragma incremental_vacuum({RETENTION_GIVE_BACK_PAGES})"))?,
         })
     }
@@ -141,15 +150,42 @@ impl<'c> Oldest<'c> {
         Ok(cursor)
     }
 
-    /// Removes messages, and where they stand in their recipients' inboxes.
+    /// Removes messages, and the rows of their recipients' inboxes that end with one of them.
     pub(super) fn remove(&mut self, mut run: Run) -> rusqlite::Result<()> {
         let rows = self.remove_messages.execute([run.first.get(), run.last.get()])?;
         assert_eq!(rows, run.messages, "all that is removed was looked at");
         run.recipients.sort_unstable();
         run.recipients.dedup();
         for recipient in run.recipients {
-            self.remove_inbox.execute([recipient.get(), run.first.get(), run.last.get()])?;
+            for (last, seqs) in self.ends_in(recipient, run.first, run.last)? {
+                self.shorten(recipient, last, &seqs)?;
+            }
         }
+        Ok(())
+    }
+
+    fn ends_in(&mut self, recipient: PeerId, first: Seq, last: Seq) -> rusqlite::Result<Vec<(i64, String)>> {
+        let range = [recipient.get(), first.get(), last.get()];
+        self.ends_in.query_map(range, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    }
+
+    /// Leaves in a row of an inbox what is still in the log, as it waits for somebody else.
+    fn shorten(&mut self, recipient: PeerId, last: i64, seqs: &str) -> rusqlite::Result<()> {
+        let mut kept = Vec::new();
+        for seq in array::read(seqs) {
+            if self.is_kept.exists([seq])? {
+                kept.push(seq);
+            }
+        }
+        let rows = match kept.last() {
+            None => self.remove_row.execute([recipient.get(), last])?,
+            Some(end) => {
+                let mut seqs = String::new();
+                array::write(&mut seqs, kept.iter().copied());
+                self.shorten_row.execute(params![recipient.get(), last, end, seqs])?
+            }
+        };
+        assert_eq!(rows, 1, "a row of an inbox has an end of its own");
         Ok(())
     }
 
@@ -170,26 +206,7 @@ fn old_message(row: &Row<'_>) -> rusqlite::Result<OldMessage> {
     Ok(OldMessage {
         seq: Seq::new(row.get(0)?),
         at: Timestamp::from_millis(row.get(1)?),
-        recipients: recipients(row.get_ref(2)?.as_str()?),
+        recipients: array::read(row.get_ref(2)?.as_str()?).map(PeerId::new).collect(),
         text_bytes: number(row, 3)?,
     })
-}
-
-/// The ids in a JSON array, as `Log` writes it.
-fn recipients(array: &str) -> Vec<PeerId> {
-    let ids = array.trim_matches(['[', ']']).split(',');
-    ids.filter_map(|id| id.trim().parse().ok()).map(PeerId::new).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recipients_are_read_as_they_are_written() {
-        let ids = |array| Vec::from_iter(recipients(array).into_iter().map(PeerId::get));
-        assert_eq!(ids("[]"), []);
-        assert_eq!(ids("[7]"), [7]);
-        assert_eq!(ids("[12,3,4000000000]"), [12, 3, 4_000_000_000]);
-    }
 }
