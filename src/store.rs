@@ -33,6 +33,7 @@ pub use self::log_reader::{LogLine, LogReader};
 use self::requests::{Waited, wait};
 use self::retention::{Moment, Sweep, TurnDone};
 pub use self::schema::SchemaError;
+use self::wal::WalPages;
 use crate::config::{Durability, Retention};
 use crate::limits::STORE_REQUESTS_MAX;
 use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
@@ -229,7 +230,8 @@ impl Store {
     /// thread. Errors say what is wrong with which path and how to mend it.
     pub fn open(data: &Path, durability: Durability, retention: Retention) -> Result<Store, StoreError> {
         let directory = DataDirectory::open(data)?;
-        let connection = schema::open(&directory.database())?;
+        let mut connection = schema::open(&directory.database())?;
+        let pages = WalPages::watch(&mut connection).map_err(schema::explain(&directory.database()))?;
         let wal = directory.open_wal()?;
         // Their names are kept before anything in them is promised.
         directory.sync()?;
@@ -238,7 +240,9 @@ impl Store {
         let (requests, receiver) = async_channel::bounded(STORE_REQUESTS_MAX);
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || serve(connection, wal, durability, retention, (found.newest, tail), receiver, directory))
+            .spawn(move || {
+                serve(connection, (pages, wal), durability, retention, (found.newest, tail), receiver, directory)
+            })
             .map_err(|source| DirectoryError::Thread { source })?;
         Ok(Store { requests, thread, found })
     }
@@ -282,7 +286,7 @@ impl Commit {
 
 fn serve(
     connection: rusqlite::Connection,
-    wal: File,
+    wal: (WalPages, File),
     durability: Durability,
     retention: Retention,
     (newest, tail): (Seq, Tail),

@@ -278,9 +278,7 @@ fn a_message_that_would_never_be_delivered_is_delivered_once_it_is_mended() {
     let mut server = TestServer::start();
     a_few_messages(&server);
     assert!(server.terminate().success());
-    server.sqlite_write(
-        "update inbox set seqs = '[2,4]' where recipient = (select id from peer where name = 'carol')",
-    );
+    server.sqlite_write("update inbox set seqs = '[2,4]' where recipient = (select id from peer where name = 'carol')");
     let found = examine(&server.data());
     found.says("problem: 1 waiting message is missing in the inbox of its recipient");
     found.says("before you run sqlite3, stop the server and keep a copy of the directory");
@@ -295,10 +293,7 @@ fn a_message_that_would_never_be_delivered_is_delivered_once_it_is_mended() {
 #[test]
 fn what_retention_removes_is_no_fault() {
     let data = at_rest();
-    sqlite(
-        &data.path().join("holdline.db"),
-        "delete from message where seq in (1, 5)",
-    );
+    sqlite(&data.path().join("holdline.db"), "delete from message where seq in (1, 5)");
     examine(data.path()).is_well();
     let data = at_rest();
     sqlite(

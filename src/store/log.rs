@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transac
 
 use super::index::{Index, Tail};
 use super::insert::Insert;
-use super::wal::Wal;
+use super::wal::{Wal, WalPages};
 use super::{Answer, CommitError, Entry, FoundPeer, Page, PeerRecord, Read, TurnOutcome, TurnRequest, array, schema};
 use crate::config::Durability;
 use crate::limits::{
@@ -42,6 +42,7 @@ pub(super) enum Synchronous {
 
 struct Statements<'c> {
     begin: Statement<'c>,
+    begin_to_read: Statement<'c>,
     commit: Statement<'c>,
     rollback: Statement<'c>,
     find_peer: Statement<'c>,
@@ -56,14 +57,14 @@ struct Statements<'c> {
 impl<'c> Log<'c> {
     pub(super) fn new(
         connection: &'c Connection,
-        wal: File,
+        (pages, wal): (WalPages, File),
         durability: Durability,
         newest: Seq,
         tail: Tail,
     ) -> rusqlite::Result<Self> {
         Ok(Log {
             connection,
-            wal: Wal::new(connection, wal)?,
+            wal: Wal::new(connection, pages, wal)?,
             durability,
             synchronous: None,
             newest,
@@ -94,8 +95,7 @@ impl<'c> Log<'c> {
         let TurnRequest { entries, reads } = turn;
         let before = self.newest;
         let commit = if entries.is_empty() { Ok(()) } else { self.commit(&entries) };
-        let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
-        let answers = reads.iter().map(|read| self.read(read, &mut page_bytes_left)).collect();
+        let answers = if reads.is_empty() { Vec::new() } else { self.answers(&reads) };
         TurnOutcome { entries, commit, before, newest: self.newest, answers }
     }
 
@@ -223,6 +223,22 @@ impl<'c> Log<'c> {
         self.index.keep_sends();
     }
 
+    /// In one transaction: a lock for each message that is read would cost more than the reading.
+    fn answers(&mut self, reads: &[Read]) -> Vec<Answer> {
+        let begun = self.statements.begin_to_read.execute([]).map_err(|error| error.to_string());
+        let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
+        let answer = |read| match &begun {
+            Ok(_) => self.read(read, &mut page_bytes_left),
+            Err(error) => Answer::Failed(error.clone()),
+        };
+        let answers = reads.iter().map(answer).collect();
+        // After some errors SQLite has ended it by itself; there is nothing in it to keep.
+        if !self.connection.is_autocommit() {
+            let _ = self.statements.rollback.execute([]);
+        }
+        answers
+    }
+
     fn read(&mut self, read: &Read, page_bytes_left: &mut usize) -> Answer {
         let answer = match read {
             Read::Page { peer, after } => self.page(*peer, *after, page_bytes_left).map(Answer::Page),
@@ -307,6 +323,7 @@ impl<'c> Statements<'c> {
     fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Statements {
             begin: connection.prepare("begin immediate")?,
+            begin_to_read: connection.prepare("begin")?,
             commit: connection.prepare("commit")?,
             rollback: connection.prepare("rollback")?,
             find_peer: connection.prepare("select id, seen, cursor from peer where name = ?1")?,

@@ -9,28 +9,49 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi};
+use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi, hooks};
 
 use crate::limits::{CHECKPOINT_WAL_PAGES, WAL_CHUNK_BYTES};
 use crate::trouble::Trouble;
 
+/// How many pages the write-ahead log had after the last commit: SQLite tells, as to ask would cost more than a commit.
+#[derive(Debug, Default)]
+pub(super) struct WalPages(Arc<AtomicU32>);
+
+impl WalPages {
+    /// From the next commit on.
+    pub(super) fn watch(connection: &mut Connection) -> rusqlite::Result<Self> {
+        let count = Arc::new(AtomicU32::new(0));
+        let told = count.clone();
+        let tell = move |_: &mut hooks::Wal, pages: i32| {
+            told.store(pages.unsigned_abs(), Ordering::Relaxed);
+            Ok(())
+        };
+        connection.wal_hook(Some(tell))?;
+        Ok(WalPages(count))
+    }
+}
+
 /// The write-ahead log of an open database.
 pub(super) struct Wal<'c> {
     connection: &'c Connection,
+    pages: WalPages,
     file: File,
     /// Something in it may not be on the medium, and not be on its way there.
     is_doubtful: bool,
     /// Whether it can be copied.
     copies: Trouble,
-    pages: Statement<'c>,
     copy: Statement<'c>,
 }
 
 impl<'c> Wal<'c> {
-    pub(super) fn new(connection: &'c Connection, file: File) -> rusqlite::Result<Self> {
+    pub(super) fn new(connection: &'c Connection, pages: WalPages, file: File) -> rusqlite::Result<Self> {
         Ok(Wal {
             connection,
+            pages,
             file,
             // The server before us may have met a failed sync.
             is_doubtful: true,
@@ -38,7 +59,6 @@ impl<'c> Wal<'c> {
                 "the write-ahead log cannot be copied into the database file, and grows",
                 "the write-ahead log is copied into the database file again",
             ),
-            pages: connection.prepare("pragma wal_checkpoint(noop)")?,
             copy: connection.prepare("pragma wal_checkpoint(passive)")?,
         })
     }
@@ -71,10 +91,8 @@ impl<'c> Wal<'c> {
 
     /// Copies it into the database file when it has become long. SQLite would do that too, and tell nobody when it fails.
     pub(super) fn copy_if_long(&mut self) {
-        match self.uncopied_pages() {
-            Ok((pages, copied)) if pages >= CHECKPOINT_WAL_PAGES && copied < pages => self.copy(),
-            Ok(_) => {}
-            Err(error) => self.copies.note(Some(&error)),
+        if self.pages.0.swap(0, Ordering::Relaxed) >= CHECKPOINT_WAL_PAGES {
+            self.copy();
         }
     }
 
@@ -85,11 +103,6 @@ impl<'c> Wal<'c> {
             self.note_failure(error);
         }
         self.copies.note(copied.err().as_ref());
-    }
-
-    /// How many pages it has, and how many of them are copied.
-    fn uncopied_pages(&mut self) -> rusqlite::Result<(u32, u32)> {
-        self.pages.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))
     }
 }
 

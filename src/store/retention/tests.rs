@@ -12,6 +12,7 @@ use super::*;
 use crate::config::Durability;
 use crate::limits::RETENTION_REPORT_S_MIN;
 use crate::message::{PeerId, PeerName, Text};
+use crate::store::wal::WalPages;
 use crate::store::{Answer, PeerRecord, Read, TurnRequest, index, schema};
 
 const PEERS: i64 = 4;
@@ -38,9 +39,9 @@ fn database() -> (TempDir, Connection) {
 }
 
 /// The write-ahead log of an open database.
-fn wal(connection: &Connection) -> File {
+fn wal(connection: &Connection) -> (WalPages, File) {
     let path = format!("{}-wal", connection.path().unwrap());
-    File::options().read(true).write(true).open(path).unwrap()
+    (WalPages::default(), File::options().read(true).write(true).open(path).unwrap())
 }
 
 fn aged(max_age_ms: u64) -> Retention {
