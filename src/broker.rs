@@ -6,6 +6,8 @@ mod chat;
 mod outbox;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::time::Duration;
@@ -21,7 +23,7 @@ use crate::config::Limits;
 use crate::limits::{INBOX_EVENTS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, Seq, SessionId, Timestamp};
 use crate::protocol::{Protocol, Request};
-use crate::store::{Answer, Commit, Store, TurnOutcome};
+use crate::store::{Answer, Commit, Store, TurnOutcome, TurnRequest};
 use crate::trouble::Trouble;
 
 /// What the broker is told. The order of the inbox is the order of the chat.
@@ -137,20 +139,23 @@ pub(crate) struct Broker {
 impl Broker {
     /// Runs until every handle is dropped and everything told is dealt with; hands the store back, to be closed.
     ///
-    /// A turn is delivered while the next one commits: the store waits for nothing but a decision.
+    /// While a turn commits, the one before it is delivered and, as soon as there is enough for it, the next is decided: the
+    /// store waits for nothing.
     pub(crate) async fn run(mut self) -> Store {
-        let mut committed = None;
-        while let Some(events) = self.take_turn(committed.is_some()).await {
-            if self.chat.remembers_too_many() {
+        let mut committing = None;
+        while let Some(events) = self.take_turn(committing.as_mut()).await {
+            // What has failed is undone before anything else is decided, if that is known by now.
+            let mut committed = self.outcome_if_known(&mut committing).await;
+            if committing.is_none() && self.chat.remembers_too_many() {
                 self.deliver(committed.take());
                 self.chat.forget_absent();
             }
-            let begun =
-                if events.is_empty() && !self.chat.wants_pages() { None } else { Some(self.begin(events).await) };
-            self.deliver(committed.take());
-            if let Some((turn, commit)) = begun {
-                committed = Some((turn, self.outcome(commit).await));
+            let decided = self.decide(events).await;
+            if let Some(committing) = committing.take() {
+                committed = Some(self.outcome(committing).await);
             }
+            committing = decided.map(|decided| self.commit(decided));
+            self.deliver(committed);
         }
         self.keep_rest().await;
         self.store
@@ -159,31 +164,69 @@ impl Broker {
     /// What could not be kept when it changed, as the disk was full, is tried once more.
     async fn keep_rest(&mut self) {
         if self.chat.has_changed() {
-            let (_, commit) = self.begin(Vec::new()).await;
-            self.outcome(commit).await;
+            let committing = self.commit(Default::default());
+            self.outcome(committing).await;
         }
     }
 
-    /// Takes what is waiting in the inbox, as far as it fits a turn. Waits for a first event, unless there is something to
-    /// do without. `None`: no handle is left, and nothing is to be done.
-    async fn take_turn(&mut self, is_committed: bool) -> Option<Vec<Event>> {
-        let mut events = Vec::new();
-        if self.left.is_empty() && !is_committed && !self.chat.wants_pages() {
-            self.wait().await?;
+    /// Takes what is waiting in the inbox, as far as it fits a turn: as soon as that is a whole turn, or the store has nothing
+    /// to do, and there is something to do. `None`: no handle is left, and nothing is to be done.
+    async fn take_turn(&mut self, mut committing: Option<&mut (Turn, Commit)>) -> Option<Vec<Event>> {
+        let mut taken = Vec::new();
+        loop {
+            self.empty_inbox(&mut taken);
+            let is_idle = taken.is_empty() && self.left.is_empty() && !self.chat.wants_pages();
+            match &mut committing {
+                // To forget somebody, everything that was decided must be done with.
+                Some(_) if self.is_turn_full() && !self.chat.remembers_too_many() => break,
+                Some((_, commit)) if !commit.is_done() => self.wait_beside(commit, &mut taken).await,
+                None if is_idle => self.wait(&mut taken).await?,
+                _ => break,
+            }
         }
+        self.left.take(TURN_REQUESTS_MAX, &mut taken);
+        Some(taken)
+    }
+
+    fn is_turn_full(&self) -> bool {
+        self.left.requests() >= TURN_REQUESTS_MAX || self.left.len() >= INBOX_EVENTS_MAX
+    }
+
+    fn empty_inbox(&mut self, taken: &mut Vec<Event>) {
         while self.left.len() < INBOX_EVENTS_MAX
             && let Ok(event) = self.inbox.try_recv()
         {
-            // What a client has taken is no part of the chat's order: it goes first, so that a crowd of senders does not
-            // make those who read look as if they did not.
-            if matches!(event, Event::Taken { .. }) { events.push(event) } else { self.left.push(event) }
+            self.sort(event, taken);
         }
-        self.left.take(TURN_REQUESTS_MAX, &mut events);
-        Some(events)
+    }
+
+    /// What a client has taken is no part of the chat's order: it goes first, so that a crowd of senders does not make those
+    /// who read look as if they did not.
+    fn sort(&mut self, event: Event, taken: &mut Vec<Event>) {
+        if matches!(event, Event::Taken { .. }) { taken.push(event) } else { self.left.push(event) }
+    }
+
+    /// Waits for the store to be done, or for an event if there is room for one.
+    async fn wait_beside(&mut self, commit: &mut Commit, taken: &mut Vec<Event>) {
+        let is_full = self.is_turn_full();
+        let event = async {
+            match self.inbox.recv().await {
+                Ok(event) => Some(event),
+                Err(_) => future::pending().await,
+            }
+        };
+        let event = async { if is_full { future::pending().await } else { event.await } };
+        let done = async {
+            commit.done().await;
+            None
+        };
+        if let Some(event) = future::or(done, event).await {
+            self.sort(event, taken);
+        }
     }
 
     /// Waits for an event; not for long while somebody waits for what could not be read.
-    async fn wait(&mut self) -> Option<()> {
+    async fn wait(&mut self, taken: &mut Vec<Event>) -> Option<()> {
         let event = async { Some(self.inbox.recv().await) };
         let retry = async {
             Timer::after(Duration::from_millis(READ_RETRY_MS)).await;
@@ -191,19 +234,33 @@ impl Broker {
         };
         let woken = if self.chat.starves() { future::or(event, retry).await } else { event.await };
         match woken {
-            Some(event) => self.left.push(event.ok()?),
+            Some(event) => self.sort(event.ok()?, taken),
             None => self.chat.feed_starved(),
         }
         Some(())
     }
 
-    async fn begin(&mut self, events: Vec<Event>) -> (Turn, Commit) {
+    async fn decide(&mut self, events: Vec<Event>) -> Option<(Turn, TurnRequest)> {
+        if events.is_empty() && !self.chat.wants_pages() {
+            return None;
+        }
         self.meet_strangers(&events).await;
-        let (turn, request) = self.chat.decide(events, Timestamp::now());
+        Some(self.chat.decide(events, Timestamp::now()))
+    }
+
+    fn commit(&mut self, (turn, mut request): (Turn, TurnRequest)) -> (Turn, Commit) {
+        self.chat.keep_changed(&mut request);
         (turn, self.store.begin(request))
     }
 
-    async fn outcome(&mut self, commit: Commit) -> TurnOutcome {
+    async fn outcome_if_known(&mut self, committing: &mut Option<(Turn, Commit)>) -> Option<(Turn, TurnOutcome)> {
+        match committing.take_if(|(_, commit)| commit.is_done()) {
+            Some(done) => Some(self.outcome(done).await),
+            None => None,
+        }
+    }
+
+    async fn outcome(&mut self, (turn, commit): (Turn, Commit)) -> (Turn, TurnOutcome) {
         let outcome = commit.outcome().await;
         if !outcome.entries.is_empty() {
             self.commits.note(outcome.commit.as_ref().err());
@@ -214,7 +271,7 @@ impl Broker {
         if outcome.commit.is_err() {
             self.chat.undo(&outcome.entries);
         }
-        outcome
+        (turn, outcome)
     }
 
     fn deliver(&mut self, committed: Option<(Turn, TurnOutcome)>) {

@@ -213,7 +213,8 @@ pub struct Found {
 /// A turn that is being committed.
 #[derive(Debug)]
 pub struct Commit {
-    outcome: Receiver<TurnOutcome>,
+    reply: Receiver<TurnOutcome>,
+    outcome: Option<TurnOutcome>,
 }
 
 /// What the thread is asked, and where it answers.
@@ -263,11 +264,11 @@ impl Store {
 
     /// Begins to apply a turn's entries in one transaction, and to answer its reads. One turn is under way at a time.
     pub fn begin(&self, turn: TurnRequest) -> Commit {
-        let (reply, outcome) = async_channel::bounded(1);
+        let (sender, reply) = async_channel::bounded(1);
         self.requests
-            .try_send(StoreRequest::Turn(turn, reply))
+            .try_send(StoreRequest::Turn(turn, sender))
             .expect("the turn before is done, and the thread is there");
-        Commit { outcome }
+        Commit { reply, outcome: None }
     }
 
     /// Copies the write-ahead log into the database file, closes it, and gives the directory free.
@@ -278,9 +279,22 @@ impl Store {
 }
 
 impl Commit {
+    /// Whether it is known what became of the turn.
+    pub fn is_done(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// Waits until it is known; nothing is lost if the waiting ends before.
+    pub async fn done(&mut self) {
+        if self.outcome.is_none() {
+            self.outcome = Some(self.reply.recv().await.expect("the store's thread answers every turn"));
+        }
+    }
+
     /// What became of the turn.
-    pub async fn outcome(self) -> TurnOutcome {
-        self.outcome.recv().await.expect("the store's thread answers every turn")
+    pub async fn outcome(mut self) -> TurnOutcome {
+        self.done().await;
+        self.outcome.expect("it was waited for")
     }
 }
 

@@ -4,14 +4,21 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::Event;
+use crate::limits::BATCH_REQUESTS_MAX;
 
 /// Events, in the order in which they came. Of each connection there is one batch of requests at most.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     events: VecDeque<Event>,
+    /// Requests in them.
+    requests: usize,
 }
 
 impl Waiting {
+    pub(super) fn requests(&self) -> usize {
+        self.requests
+    }
+
     pub(super) fn len(&self) -> usize {
         self.events.len()
     }
@@ -21,6 +28,8 @@ impl Waiting {
     }
 
     pub(super) fn push(&mut self, event: Event) {
+        assert!(event.requests() <= BATCH_REQUESTS_MAX, "a batch fits a turn");
+        self.requests += event.requests();
         self.events.push_back(event);
     }
 
@@ -47,6 +56,7 @@ impl Waiting {
             requests_left -= event.requests();
             turn.push(event);
         }
+        self.requests -= requests_max - requests_left;
     }
 }
 
@@ -57,9 +67,12 @@ mod tests {
     use smol::lock::Semaphore;
 
     use super::*;
-    use crate::limits::{BATCH_REQUESTS_MAX, TURN_REQUESTS_MAX};
+    use crate::limits::TURN_REQUESTS_MAX;
     use crate::message::SessionId;
     use crate::protocol::Request;
+
+    /// Four of these are a turn.
+    const FLOOD_REQUESTS: usize = TURN_REQUESTS_MAX / 4;
 
     fn batch(session: u64, requests: usize) -> Event {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_arc().unwrap();
@@ -79,41 +92,43 @@ mod tests {
     }
 
     fn waiting(events: impl IntoIterator<Item = Event>) -> Waiting {
-        Waiting { events: events.into_iter().collect() }
+        let mut waiting = Waiting::default();
+        events.into_iter().for_each(|event| waiting.push(event));
+        waiting
     }
 
     #[test]
     fn one_line_is_in_the_next_turn_behind_any_number_of_floods() {
-        let floods = (1..=1000).map(|session| batch(session, BATCH_REQUESTS_MAX));
-        let mut waiting = waiting(floods.chain([batch(2000, 1)]));
-        assert_eq!(take(&mut waiting)[0], (2000, 1));
+        let floods = (1..=TURN_REQUESTS_MAX as u64 / 4).map(|session| batch(session, FLOOD_REQUESTS));
+        let mut waiting = waiting(floods.chain([batch(5000, 1)]));
+        assert_eq!(take(&mut waiting)[0], (5000, 1));
     }
 
     #[test]
     fn a_flood_has_its_turn_behind_any_number_of_single_lines() {
-        let lines = |first: u64| (first..first + 2048).map(|session| batch(session, 1));
-        let mut waiting = waiting([batch(1, BATCH_REQUESTS_MAX)].into_iter().chain(lines(10)));
-        assert!(take(&mut waiting).contains(&(1, BATCH_REQUESTS_MAX)));
+        let lines = |first: u64| (first..first + TURN_REQUESTS_MAX as u64 / 2).map(|session| batch(session, 1));
+        let mut waiting = waiting([batch(1, FLOOD_REQUESTS)].into_iter().chain(lines(10)));
+        assert!(take(&mut waiting).contains(&(1, FLOOD_REQUESTS)));
         assert!(waiting.is_empty());
     }
 
     #[test]
     fn floods_take_their_turns_one_after_the_other() {
-        let mut waiting = waiting((1..=6).map(|session| batch(session, BATCH_REQUESTS_MAX)));
+        let mut waiting = waiting((1..=6).map(|session| batch(session, FLOOD_REQUESTS)));
         let sessions = |taken: Vec<(u64, usize)>| taken.into_iter().map(|(session, _)| session).collect::<Vec<_>>();
         assert_eq!(sessions(take(&mut waiting)), [1, 2, 3, 4]);
-        waiting.push(batch(1, BATCH_REQUESTS_MAX));
+        waiting.push(batch(1, FLOOD_REQUESTS));
         assert_eq!(sessions(take(&mut waiting)), [5, 6, 1]);
     }
 
     #[test]
     fn what_a_connection_told_stays_in_its_order() {
-        let floods = (1..=5).flat_map(|session| [batch(session, BATCH_REQUESTS_MAX), leave(session)]);
+        let floods = (1..=5).flat_map(|session| [batch(session, FLOOD_REQUESTS), leave(session)]);
         let mut waiting = waiting(floods.chain([batch(9, 1), leave(9)]));
         let first = take(&mut waiting);
         assert_eq!(first[..2], [(9, 1), (9, 0)]);
-        assert_eq!(first[2..6], [(1, BATCH_REQUESTS_MAX), (1, 0), (2, BATCH_REQUESTS_MAX), (2, 0)]);
-        let last = [(4, BATCH_REQUESTS_MAX), (4, 0), (5, BATCH_REQUESTS_MAX), (5, 0)];
+        assert_eq!(first[2..6], [(1, FLOOD_REQUESTS), (1, 0), (2, FLOOD_REQUESTS), (2, 0)]);
+        let last = [(4, FLOOD_REQUESTS), (4, 0), (5, FLOOD_REQUESTS), (5, 0)];
         assert_eq!(take(&mut waiting), last);
     }
 }

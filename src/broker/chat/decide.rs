@@ -26,7 +26,6 @@ impl Chat {
                 Event::Leave { session } => self.leave(session),
             }
         }
-        self.keep_changed(&mut request);
         self.ask_for_pages(&mut turn, &mut request);
         (turn, request)
     }
@@ -226,7 +225,9 @@ impl Chat {
         }
     }
 
-    fn keep_changed(&mut self, request: &mut TurnRequest) {
+    /// Adds what is to be kept of peers when the store is about to get the turn: what a turn before it was to keep and did
+    /// not is among it, as these messages may be theirs.
+    pub(in crate::broker) fn keep_changed(&mut self, request: &mut TurnRequest) {
         let peers = &self.peers;
         request.entries.extend(self.changed.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
     }
