@@ -86,7 +86,7 @@ fn a_turn_that_was_decided_ahead_keeps_what_the_failed_one_before_it_did_not() {
         for sender in 1..=SENDERS {
             handle.tell(batch(sender, BATCH_REQUESTS_MAX)).await;
         }
-        while handle.inbox.len() > 0 {
+        while !handle.inbox.is_empty() {
             future::yield_now().await;
         }
         // One more line is too late for that turn.
