@@ -22,6 +22,7 @@ mod broker;
 pub mod config;
 mod connection;
 pub mod limits;
+mod memory;
 pub mod message;
 pub mod protocol;
 pub mod server;

@@ -153,6 +153,9 @@ pub const READ_RETRY_MS: u64 = 1000;
 /// Milliseconds that what failed must work again before the log calls it mended.
 pub const TROUBLE_MS_MIN: u64 = 1000;
 
+/// Seconds without a request after which the store gives back the memory that it does not need.
+pub const REST_S: u64 = 2;
+
 /// Requests waiting for the store: the broker has one under way at a time.
 pub const STORE_REQUESTS_MAX: usize = 1;
 

@@ -19,6 +19,7 @@ mod words;
 use std::fs::File;
 use std::path::Path;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 
@@ -35,7 +36,8 @@ use self::retention::{Moment, Sweep, TurnDone};
 pub use self::schema::SchemaError;
 use self::wal::WalPages;
 use crate::config::{Durability, Retention};
-use crate::limits::STORE_REQUESTS_MAX;
+use crate::limits::{REST_S, STORE_REQUESTS_MAX};
+use crate::memory;
 use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
 use crate::protocol::PastMessage;
 
@@ -310,9 +312,11 @@ fn serve(
     let mut log =
         Log::new(&connection, wal, durability, newest, tail).expect("statements fit the schema that was just checked");
     let mut sweep = Sweep::new(&connection, retention, Moment::now());
+    let mut rests_at = None;
     loop {
+        let wakes_at = [rests_at, sweep.wakes_at()].into_iter().flatten().min();
         // Whoever asked may have been cancelled: then nobody waits for the answer.
-        match wait(&requests, sweep.wakes_at()) {
+        match wait(&requests, wakes_at) {
             Waited::Request(StoreRequest::Lookup(names, reply)) => {
                 let _ = reply.send_blocking(log.lookup(&names).map_err(|error| error.to_string()));
             }
@@ -322,10 +326,16 @@ fn serve(
                 let _ = reply.send_blocking(outcome);
                 sweep.after_turn(&mut log, done, Moment::now());
             }
+            Waited::TimeIsUp if rests_at.is_some_and(|time| time <= Instant::now()) => {
+                rest(&connection);
+                rests_at = None;
+                continue;
+            }
             Waited::TimeIsUp => sweep.on_time(&mut log, Moment::now()),
             Waited::Closed => break,
         }
         log.wal().copy_if_long();
+        rests_at = Some(Instant::now() + Duration::from_secs(REST_S));
     }
     sweep.close();
     // Otherwise the next server begins with the tail.
@@ -333,4 +343,11 @@ fn serve(
     let is_settled = log.wal().settle().is_ok();
     drop(log);
     schema::close(connection, is_settled);
+}
+
+/// Nobody has asked for anything for a while: what was needed for that is given back.
+fn rest(connection: &rusqlite::Connection) {
+    // It frees nothing that is in use, and what it may say is no news to anyone.
+    let _ = connection.release_memory();
+    memory::give_back();
 }

@@ -28,6 +28,9 @@ const IDLE_CONNECTION_BYTES: u64 = 4 * 1024;
 /// The most that a history may add to the server's resident memory.
 const HISTORY_MEMORY_KIB: u64 = 4 * 1024;
 
+/// What a server gives back at least when it rests after a flood: most of what its database holds in memory.
+const GIVEN_BACK_KIB: u64 = 1024;
+
 /// More connections than there are descriptors. Unless it is told so, a server counts its descriptors, and turns away whom it
 /// has none for.
 const MORE_ALLOWED: &str = "limits.connections_max = 1000";
@@ -361,6 +364,21 @@ fn a_connection_that_has_said_and_heard_much_costs_little_once_it_is_idle() {
     let each_bytes = (resident_kib(&server) - before_kib) * 1024 / count;
     println!("each of {} idle connections takes {each_bytes} bytes", guests.len());
     assert!(each_bytes < IDLE_CONNECTION_BYTES, "{each_bytes} bytes each");
+}
+
+#[test]
+fn a_flood_that_is_over_leaves_little_memory_behind() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    for round in 0..4 {
+        let numbers = 1000 * round..1000 * (round + 1);
+        alice.send_bytes(&flood("alice", numbers.clone(), LARGE_PADDING));
+        assert_whole(&alice.read_flood("alice", numbers.end - 1), numbers);
+    }
+    let after_kib = resident_kib(&server);
+    eventually("the server gives back what it does not need", || resident_kib(&server) + GIVEN_BACK_KIB <= after_kib);
+    alice.send("alice: hi");
+    alice.expect("from alice: hi");
 }
 
 /// A crowd takes more descriptors than a process has at first on many systems.
