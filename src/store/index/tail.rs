@@ -116,3 +116,26 @@ impl Tail {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    #[test]
+    fn what_was_sent_and_not_kept_never_was() {
+        let home = tempfile::tempdir().unwrap();
+        let connection = schema::open(&home.path().join("holdline.db")).unwrap();
+        let (mut tail, _) = Tail::read(&connection).unwrap();
+        let (alice, bob) = (PeerId::new(1), PeerId::new(2));
+        tail.send(alice, Seq::ZERO, Seq::new(1));
+        tail.keep_sends();
+        for (sender, before, seq) in [(alice, 1, 2), (bob, 0, 3), (alice, 2, 4)] {
+            tail.send(sender, Seq::new(before), Seq::new(seq));
+        }
+        tail.undo_sends();
+        assert_eq!((tail.sent(alice), tail.sent(bob)), (Some(Seq::new(1)), Some(Seq::ZERO)));
+        tail.undo_sends();
+        assert_eq!(tail.sent(alice), Some(Seq::new(1)), "once");
+    }
+}

@@ -600,6 +600,9 @@ proptest! {
         }
         // The index, and each one's history, hold exactly what is left.
         let inbox: Vec<i64> = world.numbers(&format!("{INBOX} order by seq, recipient"));
+        world.log.catch_up().unwrap();
+        let endless = "select count(*) from inbox where last not in (select seq from message)";
+        assert_eq!(world.number(endless), 0, "a row goes when its last message goes");
         let expected = sent.iter().filter(|sent| kept.contains(&sent.seq));
         assert_eq!(inbox, Vec::from_iter(expected.flat_map(|sent| sent.to.iter().map(|_| sent.seq))));
         for peer in 1..=PEERS {
