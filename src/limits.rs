@@ -160,7 +160,7 @@ pub const REST_S: u64 = 2;
 pub const STORE_REQUESTS_MAX: usize = 1;
 
 /// Pages of the write-ahead log after which SQLite copies it into the database file.
-pub const CHECKPOINT_WAL_PAGES: u32 = 4000;
+pub const CHECKPOINT_WAL_PAGES: u32 = 1000;
 
 /// Bytes of the write-ahead log that are written again at once, after a sync failed.
 pub const WAL_CHUNK_BYTES: usize = 64 * 1024;

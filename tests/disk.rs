@@ -28,7 +28,7 @@ const CRASH: &str = "durability = \"crash\"\n[limits]\nmailbox_max = 0\n";
 const SENDERS: [&str; 2] = ["alice", "carol"];
 
 /// When the write-ahead log is copied into the database.
-const CHECKPOINT_WAL_PAGES: u64 = 4000;
+const CHECKPOINT_WAL_PAGES: u64 = 1000;
 
 /// A page in the write-ahead log, with what SQLite writes before it.
 const WAL_FRAME_BYTES: u64 = 24 + 4096;
