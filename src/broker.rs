@@ -210,12 +210,11 @@ impl Broker {
     async fn wait_beside(&mut self, commit: &mut Commit, taken: &mut Vec<Event>) {
         let is_full = self.is_turn_full();
         let event = async {
-            match self.inbox.recv().await {
-                Ok(event) => Some(event),
-                Err(_) => future::pending().await,
+            match if is_full { None } else { self.inbox.recv().await.ok() } {
+                Some(event) => Some(event),
+                None => future::pending().await,
             }
         };
-        let event = async { if is_full { future::pending().await } else { event.await } };
         let done = async {
             commit.done().await;
             None

@@ -338,10 +338,7 @@ fn serve(
         rests_at = Some(Instant::now() + Duration::from_secs(REST_S));
     }
     sweep.close();
-    // Otherwise the next server begins with the tail.
-    let _ = log.catch_up();
-    let is_settled = log.wal().settle().is_ok();
-    drop(log);
+    let is_settled = log.close();
     schema::close(connection, is_settled);
 }
 

@@ -88,11 +88,7 @@ impl<'c> Index<'c> {
 
     /// Notes that a sender sends this message, and says which one it sent before.
     pub(super) fn send(&mut self, sender: PeerId, seq: Seq) -> rusqlite::Result<Seq> {
-        let before = match self.tail.sent(sender) {
-            Some(before) => before,
-            // A peer that was never kept has sent nothing.
-            None => Seq::new(self.find_sent.query_row([sender.get()], |row| row.get(0)).optional()?.unwrap_or(0)),
-        };
+        let before = self.newest_sent(sender)?;
         self.tail.send(sender, before, seq);
         Ok(before)
     }
@@ -116,6 +112,7 @@ impl<'c> Index<'c> {
     pub(super) fn newest_sent(&mut self, sender: PeerId) -> rusqlite::Result<Seq> {
         match self.tail.sent(sender) {
             Some(seq) => Ok(seq),
+            // A peer that was never kept has sent nothing.
             None => Ok(Seq::new(self.find_sent.query_row([sender.get()], |row| row.get(0)).optional()?.unwrap_or(0))),
         }
     }
@@ -134,16 +131,25 @@ impl<'c> Index<'c> {
         Ok(seqs)
     }
 
-    /// The newest messages for a peer, the newest first; some may have been removed.
-    pub(super) fn newest(&mut self, recipient: PeerId, count: usize) -> rusqlite::Result<Vec<Seq>> {
-        let mut seqs: Vec<Seq> = self.tail.after(recipient, Seq::ZERO).iter().rev().take(count).copied().collect();
-        let mut rows = self.newest.query([recipient.get()])?;
-        while seqs.len() < count
-            && let Some(row) = rows.next()?
-        {
-            seqs.extend(array::read(row.get_ref(0)?.as_str()?).rev().map(Seq::new));
+    /// Hands over the messages for a peer, the newest first, as long as more are wanted; some may have been removed.
+    pub(super) fn newest_first(
+        &mut self,
+        recipient: PeerId,
+        mut wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
+    ) -> rusqlite::Result<()> {
+        for seq in self.tail.after(recipient, Seq::ZERO).iter().rev() {
+            if !wants_more_after(*seq)? {
+                return Ok(());
+            }
         }
-        seqs.truncate(count);
-        Ok(seqs)
+        let mut rows = self.newest.query([recipient.get()])?;
+        while let Some(row) = rows.next()? {
+            for seq in array::read(row.get_ref(0)?.as_str()?).rev() {
+                if !wants_more_after(Seq::new(seq))? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 }

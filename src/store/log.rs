@@ -104,19 +104,32 @@ impl<'c> Log<'c> {
         self.index.indexed()
     }
 
-    /// Brings the index up to date.
-    pub(super) fn catch_up(&mut self) -> rusqlite::Result<()> {
+    /// Brings the index up to date, in a transaction of its own. It is no promise: if the power takes it, the tail is longer.
+    pub(super) fn catch_up<'t>(
+        &mut self,
+        begin: impl FnOnce() -> rusqlite::Result<Transaction<'t>>,
+    ) -> rusqlite::Result<()> {
         if self.index.indexed() == self.newest {
             return Ok(());
         }
-        // It is no promise: if the power takes it, the tail is longer.
         self.set_synchronous(Synchronous::Normal)?;
-        let transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
+        let transaction = begin()?;
         self.wal.settle_in_transaction()?;
         self.index.write(self.newest)?;
         transaction.commit()?;
         self.index.written(self.newest);
         Ok(())
+    }
+
+    /// The server stops: the next one begins with an index that is up to date, or else with the tail. Says whether the
+    /// write-ahead log may be copied.
+    pub(super) fn close(mut self) -> bool {
+        let connection = self.connection;
+        let begin = || Transaction::new_unchecked(connection, TransactionBehavior::Immediate);
+        if let Err(error) = self.catch_up(begin) {
+            self.wal.note_failure(&error);
+        }
+        self.wal.settle().is_ok()
     }
 
     /// The write-ahead log.
@@ -248,29 +261,36 @@ impl<'c> Log<'c> {
     }
 
     fn page(&mut self, peer: PeerId, after: Seq, page_bytes_left: &mut usize) -> rusqlite::Result<Page> {
-        let seqs = self.index.first_after(peer, after, PAGE_MESSAGES_MAX)?;
-        let mut page = Page { messages: Vec::new(), complete: seqs.len() < PAGE_MESSAGES_MAX };
+        let mut page = Page::default();
         let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
-        for seq in seqs {
-            if bytes_left == 0 {
-                page.complete = false;
-                break;
+        let mut after = after;
+        // What was removed may still stand in an inbox: where there is nothing else, it is passed over.
+        while page.messages.is_empty() && !page.complete {
+            let seqs = self.index.first_after(peer, after, PAGE_MESSAGES_MAX)?;
+            page.complete = seqs.len() < PAGE_MESSAGES_MAX;
+            for seq in seqs {
+                if bytes_left == 0 {
+                    page.complete = false;
+                    return Ok(page);
+                }
+                after = seq;
+                let Some(message) = self.statements.message.query_row([seq.get()], message).optional()? else {
+                    continue;
+                };
+                // The last message may go over: a page with room for anything holds at least one.
+                let bytes = message.text.len() + message.sender.as_str().len();
+                bytes_left = bytes_left.saturating_sub(bytes);
+                *page_bytes_left = page_bytes_left.saturating_sub(bytes);
+                page.messages.push(message);
             }
-            // What was removed is passed over.
-            let Some(message) = self.statements.message.query_row([seq.get()], message).optional()? else { continue };
-            // The last message may go over: a page with room for anything holds at least one.
-            let bytes = message.text.len() + message.sender.as_str().len();
-            bytes_left = bytes_left.saturating_sub(bytes);
-            *page_bytes_left = page_bytes_left.saturating_sub(bytes);
-            page.messages.push(message);
         }
         Ok(page)
     }
 
     fn history(&mut self, peer: PeerId, with: Option<PeerId>, count: usize) -> rusqlite::Result<Vec<PastMessage>> {
         let mut seqs = match with {
-            None => [self.sent(peer, count)?, self.index.newest(peer, count)?],
-            Some(with) => [self.exchanged(with, peer, count)?, self.exchanged(peer, with, count)?],
+            None => [self.sent(peer, count)?, self.got(peer, None, count)?],
+            Some(with) => [self.got(with, Some(peer), count)?, self.got(peer, Some(with), count)?],
         }
         .concat();
         seqs.sort_unstable_by(|one, other| other.cmp(one));
@@ -297,18 +317,19 @@ impl<'c> Log<'c> {
         self.statements.sent.query_map(sent, |row| row.get(0).map(Seq::new))?.collect()
     }
 
-    /// The newest messages for a peer from another.
-    fn exchanged(&mut self, peer: PeerId, from: PeerId, count: usize) -> rusqlite::Result<Vec<Seq>> {
-        let mut seqs = Vec::new();
-        for seq in self.index.newest(peer, HISTORY_SCAN_MESSAGES_MAX)? {
-            if seqs.len() == count {
-                break;
-            }
-            let sender = self.statements.sender.query_row([seq.get()], |row| row.get(0).map(PeerId::new)).optional()?;
-            if sender == Some(from) {
+    /// The newest messages for a peer; only those of one sender, where there is one.
+    fn got(&mut self, peer: PeerId, from: Option<PeerId>, count: usize) -> rusqlite::Result<Vec<Seq>> {
+        let Log { index, statements: Statements { sender, .. }, .. } = self;
+        let (mut seqs, mut scanned) = (Vec::new(), 0);
+        index.newest_first(peer, |seq| {
+            // None: it was removed.
+            let found = sender.query_row([seq.get()], |row| row.get(0).map(PeerId::new)).optional()?;
+            if found.is_some_and(|found| from.is_none_or(|from| from == found)) {
                 seqs.push(seq);
             }
-        }
+            scanned += 1;
+            Ok(seqs.len() < count && scanned < HISTORY_SCAN_MESSAGES_MAX)
+        })?;
         Ok(seqs)
     }
 

@@ -206,7 +206,7 @@ impl<'c> Sweep<'c> {
         }
         let (mut stop, mut pages) = self.remove(log, occasion, now.clock)?;
         if stop == Stop::Unindexed {
-            log.catch_up()?;
+            log.catch_up(|| self.oldest.begin())?;
             (stop, pages) = self.remove(log, occasion, now.clock)?;
         }
         self.finish_giving_back(log, pages, occasion);

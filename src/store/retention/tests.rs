@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::Durability;
-use crate::limits::RETENTION_REPORT_S_MIN;
+use crate::limits::{PAGE_MESSAGES_MAX, RETENTION_REPORT_S_MIN};
 use crate::message::{PeerId, PeerName, Text};
 use crate::store::wal::WalPages;
 use crate::store::{Answer, PeerRecord, Read, TurnRequest, index, schema};
@@ -440,6 +440,22 @@ fn that_all_that_is_left_waits_is_said_once_and_again_when_it_comes_back() {
 // What it leaves
 
 #[test]
+fn what_was_removed_and_still_stands_in_an_inbox_is_passed_over() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, Retention::default());
+    let last = 2 * PAGE_MESSAGES_MAX as i64 + 5;
+    world.turn((1..=last).map(|seq| message(0, 1, &[2], &seq.to_string())).collect());
+    world.log.catch_up(|| world.sweep.oldest.begin()).unwrap();
+    connection.execute("delete from message where seq > 1 and seq < ?1", [last]).unwrap();
+    assert_eq!(world.history(2, 5), ["1".to_owned(), last.to_string()]);
+    let reads = vec![Read::Page { peer: PeerId::new(2), after: Seq::new(1) }];
+    let outcome = world.log.turn(TurnRequest { entries: Vec::new(), reads });
+    let [Answer::Page(page)] = &outcome.answers[..] else { panic!("a page was asked for") };
+    assert_eq!(Vec::from_iter(page.messages.iter().map(|message| message.seq.get())), [last]);
+    assert!(page.complete);
+}
+
+#[test]
 fn a_promise_after_a_removal_is_synced() {
     let (_home, connection) = database();
     let mut world = World::with(&connection, aged(1), Durability::PowerLoss);
@@ -600,7 +616,7 @@ proptest! {
         }
         // The index, and each one's history, hold exactly what is left.
         let inbox: Vec<i64> = world.numbers(&format!("{INBOX} order by seq, recipient"));
-        world.log.catch_up().unwrap();
+        world.log.catch_up(|| world.sweep.oldest.begin()).unwrap();
         let endless = "select count(*) from inbox where last not in (select seq from message)";
         assert_eq!(world.number(endless), 0, "a row goes when its last message goes");
         let expected = sent.iter().filter(|sent| kept.contains(&sent.seq));
