@@ -10,7 +10,7 @@ mod simulation;
 mod tests;
 mod waiting;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use smol::lock::SemaphoreGuardArc;
@@ -20,7 +20,7 @@ use self::chat::{Chat, Turn};
 pub(crate) use self::outbox::{Chunk, Inlet, Mark, Outlet, outbox};
 use self::waiting::Waiting;
 use crate::config::Limits;
-use crate::limits::{INBOX_EVENTS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
+use crate::limits::{INBOX_EVENTS_MAX, KEEP_MS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, Seq, SessionId, Timestamp};
 use crate::protocol::{Protocol, Request};
 use crate::store::{Answer, Commit, Store, TurnOutcome, TurnRequest};
@@ -98,6 +98,8 @@ pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
     let broker = Broker {
         inbox,
         left: Waiting::default(),
+        keep_within: Duration::from_millis(KEEP_MS_MAX),
+        alarm: None,
         chat,
         store,
         commits: Trouble::new("nothing is kept, whoever sends something is told", "what is sent is kept again"),
@@ -126,6 +128,10 @@ pub(crate) struct Broker {
     inbox: Receiver<Event>,
     /// Taken out of the inbox, and left for the next turn.
     left: Waiting,
+    /// How long a cursor that moved waits until it is kept. The simulation has others.
+    keep_within: Duration,
+    /// When what has changed is kept at the latest. Not set for what could not be kept, until something happens.
+    alarm: Option<Alarm>,
     chat: Chat,
     store: Store,
     /// Whether turns can be committed.
@@ -134,6 +140,14 @@ pub(crate) struct Broker {
     reads: Trouble,
     /// Whether peers can be looked up.
     lookups: Trouble,
+}
+
+/// A time to wake at, and the timer that does it.
+#[derive(Debug)]
+struct Alarm {
+    time: Instant,
+    /// Kept until it rings: to set one wakes the runtime, each time.
+    timer: Timer,
 }
 
 impl Broker {
@@ -154,18 +168,28 @@ impl Broker {
             if let Some(committing) = committing.take() {
                 committed = Some(self.outcome(committing).await);
             }
-            committing = decided.map(|decided| self.commit(decided));
+            let begun = decided.map(|decided| self.begin(decided));
             self.deliver(committed);
+            committing = match begun {
+                Some((turn, Some(commit))) => Some((turn, commit)),
+                Some((turn, None)) => {
+                    self.chat.deliver_unasked(turn);
+                    None
+                }
+                None => None,
+            };
         }
         self.keep_rest().await;
         self.store
     }
 
-    /// What could not be kept when it changed, as the disk was full, is tried once more.
+    /// What was not kept yet, or could not be as the disk was full, is kept now.
     async fn keep_rest(&mut self) {
         if self.chat.has_changed() {
-            let committing = self.commit(Default::default());
-            self.outcome(committing).await;
+            let mut request = TurnRequest::default();
+            self.chat.keep_all_changed(&mut request);
+            let commit = self.store.begin(request);
+            self.outcome((Turn::default(), commit)).await;
         }
     }
 
@@ -175,7 +199,7 @@ impl Broker {
         let mut taken = Vec::new();
         loop {
             self.empty_inbox(&mut taken);
-            let is_idle = taken.is_empty() && self.left.is_empty() && !self.chat.wants_pages();
+            let is_idle = taken.is_empty() && self.left.is_empty() && !self.is_due();
             match &mut committing {
                 // To forget somebody, everything that was decided must be done with.
                 Some(_) if self.is_turn_full() && !self.chat.remembers_too_many() => break,
@@ -224,32 +248,55 @@ impl Broker {
         }
     }
 
-    /// Waits for an event; not for long while somebody waits for what could not be read.
+    /// Waits for an event; not for long while something is to be kept, or somebody waits for what could not be read.
     async fn wait(&mut self, taken: &mut Vec<Event>) -> Option<()> {
         let event = async { Some(self.inbox.recv().await) };
-        let retry = async {
-            Timer::after(Duration::from_millis(READ_RETRY_MS)).await;
+        let time_is_up = async {
+            match &mut self.alarm {
+                Some(alarm) => (&mut alarm.timer).await,
+                None if self.chat.starves() => Timer::after(Duration::from_millis(READ_RETRY_MS)).await,
+                None => future::pending().await,
+            };
             None
         };
-        let woken = if self.chat.starves() { future::or(event, retry).await } else { event.await };
-        match woken {
+        match future::or(event, time_is_up).await {
             Some(event) => self.sort(event.ok()?, taken),
             None => self.chat.feed_starved(),
         }
         Some(())
     }
 
+    /// Whether a turn has something to do though no event came.
+    fn is_due(&self) -> bool {
+        self.chat.wants_pages() || self.is_time_to_keep()
+    }
+
+    fn is_time_to_keep(&self) -> bool {
+        self.alarm.as_ref().is_some_and(|alarm| alarm.time <= Instant::now())
+    }
+
     async fn decide(&mut self, events: Vec<Event>) -> Option<(Turn, TurnRequest)> {
-        if events.is_empty() && !self.chat.wants_pages() {
+        if events.is_empty() && !self.is_due() {
             return None;
         }
         self.meet_strangers(&events).await;
         Some(self.chat.decide(events, Timestamp::now()))
     }
 
-    fn commit(&mut self, (turn, mut request): (Turn, TurnRequest)) -> (Turn, Commit) {
-        self.chat.keep_changed(&mut request);
-        (turn, self.store.begin(request))
+    /// Has the store begin a turn, if it asks the store for anything. Cursors wait for a while, and are kept all at once: a commit for
+    /// each message's would take as long as the message's own but for the sync, and the next message would wait for it.
+    fn begin(&mut self, (turn, mut request): (Turn, TurnRequest)) -> (Turn, Option<Commit>) {
+        if self.is_time_to_keep() {
+            self.alarm = None;
+            self.chat.keep_all_changed(&mut request);
+        } else if !request.entries.is_empty() {
+            self.chat.keep_changed(&mut request);
+        }
+        if self.alarm.is_none() && self.chat.has_changed() {
+            self.alarm = Alarm::after(self.keep_within);
+        }
+        let commit = (!request.is_empty()).then(|| self.store.begin(request));
+        (turn, commit)
     }
 
     async fn outcome_if_known(&mut self, committing: &mut Option<(Turn, Commit)>) -> Option<(Turn, TurnOutcome)> {
@@ -290,6 +337,14 @@ impl Broker {
         if let Ok(found) = found {
             self.chat.meet(strangers, found);
         }
+    }
+}
+
+impl Alarm {
+    /// `None`: so late is never.
+    fn after(duration: Duration) -> Option<Self> {
+        let time = Instant::now().checked_add(duration)?;
+        Some(Alarm { time, timer: Timer::at(time) })
     }
 }
 

@@ -147,6 +147,9 @@ pub const INSERT_ROWS_MAX: usize = 64;
 /// Senders whose newest message the store remembers; the others are looked up when they send.
 pub const SENDERS_REMEMBERED_MAX: usize = 4096;
 
+/// Milliseconds until a cursor that moved is kept: so much of what was delivered before a crash of the process may come again.
+pub const KEEP_MS_MAX: u64 = 20;
+
 /// Milliseconds until what could not be read for a client is read again, if nothing else happens before.
 pub const READ_RETRY_MS: u64 = 1000;
 
@@ -156,8 +159,8 @@ pub const TROUBLE_MS_MIN: u64 = 1000;
 /// Seconds without a request after which the store gives back the memory that it does not need.
 pub const REST_S: u64 = 2;
 
-/// Requests waiting for the store: the broker has one under way at a time.
-pub const STORE_REQUESTS_MAX: usize = 1;
+/// Requests waiting for the store: the broker has one turn under way at a time, and looks names up for the next.
+pub const STORE_REQUESTS_MAX: usize = 2;
 
 /// Pages of the write-ahead log after which SQLite copies it into the database file.
 pub const CHECKPOINT_WAL_PAGES: u32 = 1000;

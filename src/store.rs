@@ -10,7 +10,6 @@ mod index;
 mod insert;
 mod log;
 mod log_reader;
-mod requests;
 mod retention;
 mod schema;
 mod wal;
@@ -18,10 +17,9 @@ mod words;
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use async_channel::{Receiver, Sender};
 
 pub use self::backup::{Backup, BackupError, BackupSummary, Unfinished};
 pub use self::bystander::LookError;
@@ -31,7 +29,6 @@ pub use self::examination::{Finding, Mend, Verdict, examine};
 use self::index::Tail;
 use self::log::Log;
 pub use self::log_reader::{LogLine, LogReader};
-use self::requests::{Waited, wait};
 use self::retention::{Moment, Sweep, TurnDone};
 pub use self::schema::SchemaError;
 use self::wal::WalPages;
@@ -149,6 +146,13 @@ pub struct TurnRequest {
     pub reads: Vec<Read>,
 }
 
+impl TurnRequest {
+    /// Whether the store has nothing to do for it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.reads.is_empty()
+    }
+}
+
 /// What became of a turn.
 #[derive(Debug)]
 pub struct TurnOutcome {
@@ -195,7 +199,7 @@ pub enum StoreError {
 /// The broker's end of the store.
 #[derive(Debug)]
 pub struct Store {
-    requests: Sender<StoreRequest>,
+    requests: SyncSender<StoreRequest>,
     thread: JoinHandle<()>,
     /// What was in the database when it was opened.
     pub found: Found,
@@ -215,7 +219,7 @@ pub struct Found {
 /// A turn that is being committed.
 #[derive(Debug)]
 pub struct Commit {
-    reply: Receiver<TurnOutcome>,
+    reply: oneshot::AsyncReceiver<TurnOutcome>,
     outcome: Option<TurnOutcome>,
 }
 
@@ -223,9 +227,9 @@ pub struct Commit {
 #[derive(Debug)]
 pub(crate) enum StoreRequest {
     /// What is kept of these names, in their order?
-    Lookup(Vec<PeerName>, Sender<Result<Vec<Option<FoundPeer>>, String>>),
+    Lookup(Vec<PeerName>, oneshot::Sender<Result<Vec<Option<FoundPeer>>, String>>),
     /// Apply the entries, then answer the reads.
-    Turn(TurnRequest, Sender<TurnOutcome>),
+    Turn(TurnRequest, oneshot::Sender<TurnOutcome>),
 }
 
 impl Store {
@@ -240,7 +244,7 @@ impl Store {
         directory.sync()?;
         let found = schema::found(&connection, &directory.database())?;
         let tail = index::tail(&connection).map_err(schema::explain(&directory.database()))?;
-        let (requests, receiver) = async_channel::bounded(STORE_REQUESTS_MAX);
+        let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || {
@@ -253,24 +257,26 @@ impl Store {
     /// A store that somebody else answers for: the broker's simulation.
     #[cfg(test)]
     pub(crate) fn answered_elsewhere(found: Found) -> (Store, Receiver<StoreRequest>) {
-        let (requests, receiver) = async_channel::bounded(STORE_REQUESTS_MAX);
+        let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         (Store { requests, thread: std::thread::spawn(|| ()), found }, receiver)
     }
 
     /// What is kept of each of these names, in their order; `None` for a name nobody has used or written to.
     pub async fn lookup(&self, names: Vec<PeerName>) -> Result<Vec<Option<FoundPeer>>, String> {
-        let (reply, found) = async_channel::bounded(1);
-        self.requests.send(StoreRequest::Lookup(names, reply)).await.expect("the store's thread is there");
-        found.recv().await.expect("the store's thread answers every lookup")
+        let (reply, found) = oneshot::async_channel();
+        self.ask(StoreRequest::Lookup(names, reply));
+        found.await.expect("the store's thread answers every lookup")
     }
 
     /// Begins to apply a turn's entries in one transaction, and to answer its reads. One turn is under way at a time.
     pub fn begin(&self, turn: TurnRequest) -> Commit {
-        let (sender, reply) = async_channel::bounded(1);
-        self.requests
-            .try_send(StoreRequest::Turn(turn, sender))
-            .expect("the turn before is done, and the thread is there");
+        let (sender, reply) = oneshot::async_channel();
+        self.ask(StoreRequest::Turn(turn, sender));
         Commit { reply, outcome: None }
+    }
+
+    fn ask(&self, request: StoreRequest) {
+        self.requests.try_send(request).expect("one turn and one lookup are under way, and the thread is there");
     }
 
     /// Copies the write-ahead log into the database file, closes it, and gives the directory free.
@@ -289,7 +295,7 @@ impl Commit {
     /// Waits until it is known; nothing is lost if the waiting ends before.
     pub async fn done(&mut self) {
         if self.outcome.is_none() {
-            self.outcome = Some(self.reply.recv().await.expect("the store's thread answers every turn"));
+            self.outcome = Some((&mut self.reply).await.expect("the store's thread answers every turn"));
         }
     }
 
@@ -316,23 +322,23 @@ fn serve(
     loop {
         let wakes_at = [rests_at, sweep.wakes_at()].into_iter().flatten().min();
         // Whoever asked may have been cancelled: then nobody waits for the answer.
-        match wait(&requests, wakes_at) {
-            Waited::Request(StoreRequest::Lookup(names, reply)) => {
-                let _ = reply.send_blocking(log.lookup(&names).map_err(|error| error.to_string()));
+        match next_request(&requests, wakes_at) {
+            Ok(StoreRequest::Lookup(names, reply)) => {
+                let _ = reply.send(log.lookup(&names).map_err(|error| error.to_string()));
             }
-            Waited::Request(StoreRequest::Turn(turn, reply)) => {
+            Ok(StoreRequest::Turn(turn, reply)) => {
                 let outcome = log.turn(turn);
                 let done = TurnDone::from(&outcome);
-                let _ = reply.send_blocking(outcome);
+                let _ = reply.send(outcome);
                 sweep.after_turn(&mut log, done, Moment::now());
             }
-            Waited::TimeIsUp if rests_at.is_some_and(|time| time <= Instant::now()) => {
+            Err(RecvTimeoutError::Timeout) if rests_at.is_some_and(|time| time <= Instant::now()) => {
                 rest(&connection);
                 rests_at = None;
                 continue;
             }
-            Waited::TimeIsUp => sweep.on_time(&mut log, Moment::now()),
-            Waited::Closed => break,
+            Err(RecvTimeoutError::Timeout) => sweep.on_time(&mut log, Moment::now()),
+            Err(RecvTimeoutError::Disconnected) => break,
         }
         log.wal().copy_if_long();
         rests_at = Some(Instant::now() + Duration::from_secs(REST_S));
@@ -340,6 +346,18 @@ fn serve(
     sweep.close();
     let is_settled = log.close();
     schema::close(connection, is_settled);
+}
+
+/// Waits for a request, up to the deadline where there is one. It parks the thread: one that waited for a timer of the runtime
+/// would have to see to everybody's sockets meanwhile.
+fn next_request(
+    requests: &Receiver<StoreRequest>,
+    deadline: Option<Instant>,
+) -> Result<StoreRequest, RecvTimeoutError> {
+    match deadline {
+        None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(deadline) => requests.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+    }
 }
 
 /// Nobody has asked for anything for a while: what was needed for that is given back.

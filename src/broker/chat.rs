@@ -37,8 +37,10 @@ pub(super) struct Chat {
     peers: IdMap<PeerId, Peer>,
     /// Every connection that has logged in and not left.
     sessions: IdMap<SessionId, Session>,
-    /// Peers of which something is to be kept with the next turn.
+    /// Peers of which something is to be kept before the next message is.
     changed: IdSet<PeerId>,
+    /// Peers whose cursor moved; that is no promise, and can wait.
+    moved: IdSet<PeerId>,
     /// Replaying sessions that are to have a page, in this order. One that has left may still stand here.
     hungry: VecDeque<SessionId>,
     /// Replaying sessions whose page could not be read: tried again when something happens, or after a while.
@@ -139,19 +141,20 @@ impl Chat {
             peers: IdMap::default(),
             sessions: IdMap::default(),
             changed: IdSet::default(),
+            moved: IdSet::default(),
             hungry: VecDeque::new(),
             starved: Vec::new(),
         }
     }
 
-    /// Whether a turn has something to do though no event came.
+    /// Whether somebody is to have a page.
     pub(super) fn wants_pages(&self) -> bool {
         !self.hungry.is_empty()
     }
 
-    /// Whether something of a peer is to be kept with the next turn.
+    /// Whether something of a peer is to be kept.
     pub(super) fn has_changed(&self) -> bool {
-        !self.changed.is_empty()
+        !self.changed.is_empty() || !self.moved.is_empty()
     }
 
     /// Whether somebody waits for a page that could not be read.
@@ -217,7 +220,7 @@ impl Chat {
     /// Forgets who is absent; they are looked up again when they are named. No turn may be under way: it names them.
     pub(super) fn forget_absent(&mut self) {
         let spoken_for: IdSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();
-        self.peers.retain(|id, _| spoken_for.contains(id) || self.changed.contains(id));
+        self.peers.retain(|id, _| spoken_for.contains(id) || self.changed.contains(id) || self.moved.contains(id));
         self.ids.retain(|_, id| self.peers.contains_key(id));
     }
 }

@@ -1,7 +1,7 @@
 //! Turns that follow one another, with a store that the test answers for. Owns what is decided before it is known what became of
 //! the turn before; all else is the simulation's.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use smol::future;
 use smol::lock::Semaphore;
@@ -15,14 +15,23 @@ use crate::store::{CommitError, Entry, Found, StoreRequest};
 const SENDERS: u64 = (TURN_REQUESTS_MAX / BATCH_REQUESTS_MAX) as u64;
 
 /// The store's end.
-struct Asked(Receiver<StoreRequest>);
+struct Asked(mpsc::Receiver<StoreRequest>);
 
 impl Asked {
-    /// The next turn; nobody who is looked up is known.
-    async fn turn(&self) -> (TurnRequest, Sender<TurnOutcome>) {
+    async fn request(&self) -> StoreRequest {
         loop {
-            match self.0.recv().await.expect("the broker runs") {
-                StoreRequest::Lookup(names, reply) => reply.try_send(Ok(vec![None; names.len()])).unwrap(),
+            match self.0.try_recv() {
+                Ok(request) => return request,
+                Err(_) => future::yield_now().await,
+            }
+        }
+    }
+
+    /// The next turn; nobody who is looked up is known.
+    async fn turn(&self) -> (TurnRequest, oneshot::Sender<TurnOutcome>) {
+        loop {
+            match self.request().await {
+                StoreRequest::Lookup(names, reply) => reply.send(Ok(vec![None; names.len()])).unwrap(),
                 StoreRequest::Turn(request, reply) => return (request, reply),
             }
         }
@@ -98,7 +107,7 @@ fn a_turn_that_was_decided_ahead_keeps_what_the_failed_one_before_it_did_not() {
         let (failed, commit) = (peers(&logins.entries), Err(CommitError::Storage("full".to_owned())));
         let outcome =
             TurnOutcome { entries: logins.entries, commit, before: Seq::ZERO, newest: Seq::ZERO, answers: Vec::new() };
-        reply.try_send(outcome).unwrap();
+        reply.send(outcome).unwrap();
 
         let (messages, _reply) = asked.turn().await;
         assert_eq!(messages.entries.iter().filter(is_message).count(), TURN_REQUESTS_MAX);

@@ -211,7 +211,7 @@ impl Chat {
             peer.delivered = peer.delivered.max(session.delivered);
             if seq > peer.record.cursor {
                 peer.record.cursor = seq;
-                self.changed.insert(session.peer);
+                self.moved.insert(session.peer);
             }
         }
         self.feed_again(id);
@@ -230,6 +230,12 @@ impl Chat {
     pub(in crate::broker) fn keep_changed(&mut self, request: &mut TurnRequest) {
         let peers = &self.peers;
         request.entries.extend(self.changed.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
+    }
+
+    /// Adds all that has changed of peers, cursors too.
+    pub(in crate::broker) fn keep_all_changed(&mut self, request: &mut TurnRequest) {
+        self.changed.extend(self.moved.drain());
+        self.keep_changed(request);
     }
 
     fn ask_for_pages(&mut self, turn: &mut Turn, request: &mut TurnRequest) {

@@ -133,6 +133,12 @@ impl Chat {
         }
     }
 
+    /// Delivers a turn that asked the store for nothing.
+    pub(in crate::broker) fn deliver_unasked(&mut self, turn: Turn) {
+        let (before, newest) = (self.newest, self.newest);
+        self.deliver(turn, TurnOutcome { entries: Vec::new(), commit: Ok(()), before, newest, answers: Vec::new() });
+    }
+
     fn feed_page(&mut self, id: SessionId, answer: Answer, gathered: &mut Gathered) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Page { messages, complete } = match answer {

@@ -69,7 +69,8 @@ impl World {
     /// As many messages wait for one who is away as may, and no more.
     fn check_mailbox(&mut self) {
         let Some(mailbox_max) = Some(self.swarm.mailbox_max as usize).filter(|max| *max > 0) else { return };
-        self.everyone_leaves();
+        // Who came for the first time is kept on the disk now.
+        self.shut_down();
         self.join(0);
         self.arrive();
         let away = self.swarm.peers + self.swarm.strangers - 1;
@@ -90,7 +91,8 @@ impl World {
         if unknown_max == 0 {
             return;
         }
-        self.everyone_leaves();
+        // Who came for the first time is kept on the disk now.
+        self.shut_down();
         self.join(0);
         self.arrive();
         let free = unknown_max - self.store.disk.unknown_names() as usize;

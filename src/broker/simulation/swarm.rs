@@ -2,6 +2,8 @@
 //! turns some of it off and some of it up: runs that are all alike miss what only shows where something else does not
 //! happen (Groce and others, "Swarm Testing", 2012). Owns these choices; never takes a step.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 
 use crate::config::Durability;
@@ -98,6 +100,8 @@ pub(super) struct Swarm {
     pub(super) mailbox_max: u64,
     /// 0: no cap.
     pub(super) unknown_names_max: u64,
+    /// How long a cursor may wait to be kept: no time passes here, so that it is not at all or for ever.
+    pub(super) keep_within: Duration,
     pub(super) durability: Durability,
     weights: [u32; WEIGHTS.len()],
     weights_total: u32,
@@ -121,6 +125,7 @@ impl Swarm {
             socket_bytes: one_of(rng, &[100, 2000, 40_000, 1_000_000]),
             mailbox_max: one_of(rng, &[0, 0, 1, 2, 5, 20, 100]),
             unknown_names_max: one_of(rng, &[0, 0, 1, 2, 5]),
+            keep_within: one_of(rng, &[Duration::ZERO, Duration::MAX]),
             durability,
             weights: [0; WEIGHTS.len()],
             weights_total: 0,

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Add;
 use std::pin::Pin;
+use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll, Waker};
 
-use async_channel::{Receiver, TrySendError};
+use async_channel::TrySendError;
 use fastrand::Rng;
 
 use super::client::{Client, Untold};
@@ -373,11 +374,11 @@ impl World {
                     self.truth.lookup_failed_at = self.truth.step + 1;
                 }
                 self.step(|| format!("the store looks up {names:?}: {found:?}"));
-                reply.try_send(found).expect("the broker waits for it");
+                reply.send(found).expect("the broker waits for it");
             }
             StoreRequest::Turn(request, reply) => {
                 let outcome = self.turn(request);
-                reply.try_send(outcome).expect("the broker waits for it");
+                reply.send(outcome).expect("the broker waits for it");
             }
         }
         true
@@ -586,9 +587,10 @@ impl World {
 impl Running {
     fn new(store: &CheckedStore, swarm: &Swarm) -> Self {
         let (store, requests) = Store::answered_elsewhere(store.disk.found());
-        let Swarm { mailbox_max, unknown_names_max, .. } = *swarm;
+        let Swarm { mailbox_max, unknown_names_max, keep_within, .. } = *swarm;
         let limits = Limits { mailbox_max, unknown_names_max, ..Limits::default() };
-        let (handle, broker) = open(store, &limits);
+        let (handle, mut broker) = open(store, &limits);
+        broker.keep_within = keep_within;
         Running { run: Box::pin(broker.run()), handle: Some(handle), requests, asked: None, is_answered: false }
     }
 
