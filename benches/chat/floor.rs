@@ -50,7 +50,7 @@ fn open(path: &Path) -> Result<Connection> {
     for (pragma, value) in [
         ("auto_vacuum", "incremental"),
         ("journal_mode", "wal"),
-        ("wal_autocheckpoint", "4000"),
+        ("wal_autocheckpoint", "1000"),
         ("synchronous", "full"),
     ] {
         connection.pragma_update(None, pragma, value).with_context(|| format!("pragma {pragma} = {value}"))?;

@@ -11,8 +11,8 @@ use anyhow::Result;
 /// Bytes of a page in the log, with what stands before it.
 const FRAME_BYTES: usize = 24 + 4096;
 
-/// Frames of one commit: a page of messages, and one with how far the reader of the message before has come.
-const FRAMES_OF_COMMIT: usize = 2;
+/// Frames of one commit: a page of messages. How far their readers have come is not kept with each.
+const FRAMES_OF_COMMIT: usize = 1;
 
 /// Commits until the log is written from its beginning again: 16 MiB.
 const COMMITS: u64 = 2000;
