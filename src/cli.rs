@@ -1,11 +1,14 @@
 //! The command line: which subcommand, with which flags, and the help for both. Owns the words of `--help` and of refused
 //! flags; never opens a file or a socket.
 
+mod account;
 pub(crate) mod backup;
 pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod logging;
+pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod tail;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -15,6 +18,8 @@ use holdline::config::Flags;
 
 use self::backup::Order;
 use self::history::Query;
+use self::send::Errand;
+use self::tail::Watch;
 
 /// What `--version` prints.
 const VERSION: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
@@ -23,6 +28,8 @@ const VERSION: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
 const USAGE: &str = "Usage:
 
         holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
+        holdline send [--to=NAMES] [--as=NAME] [--server=ADDR] [--id=PREFIX] [--timeout=S] [TEXT]
+        holdline tail [--as=NAME] [--server=ADDR] [--json] [--after=SEQ] [--count=N]
         holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--last=N]
         holdline doctor [--data=DIR] [--config=FILE]
         holdline backup [--data=DIR] [--config=FILE] FILE";
@@ -40,6 +47,10 @@ Example:
 pub(crate) enum Command {
     /// Run the server.
     Serve(Flags),
+    /// Send lines to a server.
+    Send(Errand),
+    /// Print what a server sends.
+    Tail(Watch),
     /// Print the log.
     History(Query),
     /// Examine a data directory.
@@ -89,6 +100,8 @@ fn command() -> OptionParser<Command> {
         .command("serve")
         .help("Runs the server; so does holdline without a command")
         .map(Command::Serve);
+    let send = send::options().command("send").help("Sends a text, or lines of a program").map(Command::Send);
+    let tail = tail::options().command("tail").help("Prints what arrives, for a program").map(Command::Tail);
     let history = history::options().command("history").help("Prints the log for people").map(Command::History);
     let doctor = doctor::options()
         .command("doctor")
@@ -97,7 +110,7 @@ fn command() -> OptionParser<Command> {
     let backup = backup::options().command("backup").help("Copies the database into a file").map(Command::Backup);
     let version = long("version").short('V').help("Prints the version").req_flag(Command::Show(VERSION.to_owned()));
     let bare = serve::flags().map(Command::Serve);
-    construct!([serve, history, doctor, backup, version, bare])
+    construct!([serve, send, tail, history, doctor, backup, version, bare])
         .to_options()
         .descr("A chat server for small devices, spoken to with nc")
         .usage(USAGE)

@@ -19,6 +19,7 @@
 //! ARCHITECTURE.md has the ideas behind it.
 
 mod broker;
+pub mod client;
 pub mod config;
 mod connection;
 pub mod limits;

@@ -17,6 +17,12 @@ pub const HERE_LINE_BYTES_MAX: usize = 512;
 /// Bytes of one plain line, its end not counted.
 pub const LINE_BYTES_MAX: usize = 8192;
 
+/// Bytes of the id of a request; `protocol.md`, "JSON lines".
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// Bytes of one JSON line, its end not counted.
+pub const JSON_LINE_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes of a Telnet subnegotiation that is skipped over; a longer one spoils its line.
 pub const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
 
@@ -231,7 +237,52 @@ pub const FREE_PAGES_MIN: u64 = 64;
 /// Free pages that it keeps, however large it is; up to there, one for eight that are in use.
 pub const FREE_PAGES_MAX: u64 = 1024;
 
+/// Bytes of the prefix of a client's ids: `-` and any line's number follow it.
+pub const ID_PREFIX_BYTES_MAX: usize = REQUEST_ID_BYTES_MAX - 1 - U64_DIGITS_MAX;
+
+/// Digits of the largest number of a line.
+const U64_DIGITS_MAX: usize = 20;
+
+/// Lines that `holdline send` has read and not yet looked at.
+pub const CLIENT_INPUT_LINES_MAX: usize = 64;
+
+/// Lines that `holdline send` has on their way to the server.
+pub const SEND_WINDOW_LINES_MAX: usize = 1024;
+
+/// Bytes of these lines; the last one may go over.
+pub const SEND_WINDOW_BYTES_MAX: usize = 256 * 1024;
+
+/// Seconds without an answer to any line after which `holdline send` gives up, unless it is told otherwise.
+pub const SEND_GIVE_UP_S_DEFAULT: u64 = 60;
+
+/// Bytes of a line from the server that a client reads.
+pub const CLIENT_LINE_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes that a client reads at once.
+pub const CLIENT_READ_BYTES: usize = 16 * 1024;
+
+/// Messages that `holdline tail` acknowledges together at most.
+pub const TAIL_ACK_MESSAGES_MAX: usize = 256;
+
+/// Seconds that a server may take for an answer before a client takes its connection for dead.
+pub const CLIENT_ANSWER_S_MAX: u64 = 10;
+
+/// Seconds without a word after which `holdline tail` asks the server whether it is there.
+pub const TAIL_SILENCE_S_MAX: u64 = 30;
+
+/// Milliseconds until a client connects again after its connection was lost; it doubles up to the next.
+pub const CLIENT_RETRY_MS_MIN: u64 = 50;
+
+/// Milliseconds at most between two attempts to connect.
+pub const CLIENT_RETRY_MS_MAX: u64 = 5000;
+
 const _: () = {
+    // A client reads every line that the server writes: no text grows more than sixfold when it is encoded.
+    assert!(CLIENT_LINE_BYTES_MAX >= 6 * TEXT_BYTES_MAX + JSON_LINE_BYTES_MAX);
+    assert!(SEND_WINDOW_BYTES_MAX >= JSON_LINE_BYTES_MAX);
+    assert!(CLIENT_RETRY_MS_MIN <= CLIENT_RETRY_MS_MAX);
+    // A connection that died is made anew before the sender gives up.
+    assert!(2 * CLIENT_ANSWER_S_MAX < SEND_GIVE_UP_S_DEFAULT);
     assert!(RETENTION_MESSAGES_PER_MESSAGE >= 2);
     assert!(RETENTION_LOOK_S_MIN <= RETENTION_LOOK_S_MAX);
     assert!(FREE_PAGES_MIN <= FREE_PAGES_MAX);

@@ -28,6 +28,11 @@ fn run() -> anyhow::Result<ExitCode> {
             cli::logging::start()?;
             cli::serve::run(&Config::load(&flags)?)?;
         }
+        Command::Send(errand) => {
+            let is_accepted = cli::send::run(errand)?;
+            return Ok(if is_accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Tail(watch) => cli::tail::run(watch)?,
         Command::History(query) => {
             cli::logging::start()?;
             cli::history::run(&data_directory(&query.flags)?, &query)?;

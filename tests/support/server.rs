@@ -15,6 +15,9 @@ use super::client::TestClient;
 use super::process::{Output, wait_for_exit};
 use super::{DEADLINE, eventually};
 
+/// Lets the system choose a port that is free.
+const ANY_PORT: &str = "127.0.0.1:0";
+
 /// A holdline with a data directory of its own; killed when it is dropped.
 pub(crate) struct TestServer {
     process: Child,
@@ -65,11 +68,11 @@ impl TestServer {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment = Vec::from_iter(variables);
         let data = data.map_or_else(|| home.path().join("data"), Path::to_owned);
-        let (process, log, address) = spawn(home.path(), &data, descriptors, &environment);
+        let (process, log, address) = spawn(ANY_PORT, home.path(), &data, descriptors, &environment);
         TestServer { process, address, log, home, data, descriptors, environment }
     }
 
-    /// Where it listens; another port after each start.
+    /// Where it listens; another port after each start, unless it was started in place.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -121,10 +124,21 @@ impl TestServer {
     /// Starts it again on the same data, after it has ended.
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
+        self.start_again_at(ANY_PORT);
+    }
+
+    /// Starts it again on the same data and at the same address, after it has ended.
+    #[track_caller]
+    pub(crate) fn start_again_in_place(&mut self) {
+        self.start_again_at(&self.address.to_string());
+    }
+
+    #[track_caller]
+    fn start_again_at(&mut self, listen: &str) {
         let ended = self.process.try_wait().expect("a child of ours");
         assert!(ended.is_some(), "the server still runs");
         (self.process, self.log, self.address) =
-            spawn(self.home.path(), &self.data, self.descriptors, &self.environment);
+            spawn(listen, self.home.path(), &self.data, self.descriptors, &self.environment);
     }
 
     /// Ends it with SIGTERM and starts it again.
@@ -190,6 +204,7 @@ fn only_stderr(mut command: Command) -> Command {
 }
 
 fn spawn(
+    listen: &str,
     home: &Path,
     data: &Path,
     descriptors: Option<u32>,
@@ -197,7 +212,7 @@ fn spawn(
 ) -> (Child, Arc<Output>, SocketAddr) {
     let mut command = descriptors.map_or_else(holdline, holdline_with);
     command.envs(environment.iter().cloned());
-    command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data).current_dir(home.join("empty"));
+    command.args(["--listen", listen, "--data"]).arg(data).current_dir(home.join("empty"));
     let mut process = command.spawn().expect("the server can be started");
     let log = Output::of(process.stderr.take().expect("stderr is a pipe"));
     let Some(address) = wait_for_address(&log) else {

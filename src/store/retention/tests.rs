@@ -198,7 +198,7 @@ fn what_is_too_old_goes_and_the_first_young_one_stops_it() {
     assert_eq!(world.kept(), [3, 4, 5]);
     assert_eq!(world.numbers(INBOX), [3, 4, 5]);
     world.pass(60_000);
-    assert_eq!(world.kept(), []);
+    assert_eq!(world.kept(), Vec::<i64>::new());
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_clock_that_goes_back_keeps_what_is_there() {
     assert_eq!(world.kept(), [1]);
     world.now.clock = Timestamp::from_millis(10_000);
     world.pass(1000 * RETENTION_LOOK_S_MAX);
-    assert_eq!(world.kept(), [], "the clock was set, and is looked at within the hour");
+    assert_eq!(world.kept(), Vec::<i64>::new(), "the clock was set, and is looked at within the hour");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn what_waits_for_anyone_is_stepped_over_until_it_is_delivered() {
     assert_eq!(world.kept(), [4]);
     world.deliver(4, 4);
     world.pass(1_000);
-    assert_eq!(world.kept(), []);
+    assert_eq!(world.kept(), Vec::<i64>::new());
     assert_eq!(world.number("select count(*) from inbox"), 0);
 }
 
@@ -375,7 +375,7 @@ fn another_writer_puts_it_off_and_nothing_else() {
     );
     other.execute_batch("rollback").unwrap();
     world.pass(1000 * RETENTION_RETRY_S);
-    assert_eq!(world.kept(), []);
+    assert_eq!(world.kept(), Vec::<i64>::new());
     assert_eq!(world.sweep.retries_at, None);
 }
 
@@ -462,7 +462,7 @@ fn a_promise_after_a_removal_is_synced() {
     let synchronous = |world: &World<'_>| world.number("pragma synchronous");
     world.turn(vec![message(0, 1, &[2], "goes"), record(2, 1)]);
     world.pass(1_000);
-    assert_eq!(world.kept(), []);
+    assert_eq!(world.kept(), Vec::<i64>::new());
     assert_eq!(synchronous(&world), 1, "normal: a removal is no promise");
     world.send(2_000, &[2]);
     assert_eq!(synchronous(&world), 2, "full");
@@ -478,7 +478,7 @@ fn a_log_with_everything_removed_goes_on_where_it_was() {
     world.deliver(2, 10);
     world.deliver(3, 10);
     world.pass(1_000);
-    assert_eq!(world.kept(), []);
+    assert_eq!(world.kept(), Vec::<i64>::new());
     let found = schema::found(&connection, &home.path().join("holdline.db")).unwrap();
     assert_eq!(found.newest, Seq::new(10));
 }
@@ -494,7 +494,7 @@ fn free_pages_are_given_back_and_the_file_gets_smaller() {
     assert!(file.metadata().unwrap().len() > 4_000_000);
     world.deliver(2, 1_000);
     world.pass(60_000);
-    assert_eq!(world.kept(), []);
+    assert_eq!(world.kept(), Vec::<i64>::new());
     assert!(file.metadata().unwrap().len() < 4096 * (FREE_PAGES_MIN + 16), "{} bytes", file.metadata().unwrap().len());
     assert_eq!(world.number("select count(*) from pragma_integrity_check where integrity_check <> 'ok'"), 0);
 }

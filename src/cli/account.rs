@@ -1,0 +1,60 @@
+//! Who a program is and where its server listens: the flags that `send` and `tail` understand alike. Owns their words and
+//! defaults; never connects.
+
+use std::env;
+
+use bpaf::{Parser, construct, long};
+use holdline::client::{Account, Password, ServerAddress};
+use holdline::message::PeerName;
+
+/// Where a server listens that was told nothing else.
+const SERVER_DEFAULT: &str = "127.0.0.1:7878";
+
+/// The environment variables that may hold one's name; cron sets the second alone.
+const NAME_VARIABLES: [&str; 2] = ["USER", "LOGNAME"];
+
+/// The environment variable with the password: what is on the command line is seen by everyone.
+pub(super) const PASSWORD_VARIABLE: &str = "HOLDLINE_PASSWORD";
+
+/// `--as` and `--server`.
+pub(super) fn flags() -> impl Parser<Account> {
+    let name = long("as")
+        .argument::<String>("NAME")
+        .help("Who you are [default: what USER or LOGNAME says]")
+        .parse(|name| PeerName::parse(&name).map_err(|error| format!("--as wants a name: {error}")))
+        .fallback_with(|| name_of_environment(|variable| env::var(variable).ok()));
+    let server = long("server")
+        .argument::<String>("ADDR")
+        .help(format!("HOST:PORT of the server [default: {SERVER_DEFAULT}]").as_str())
+        .fallback(SERVER_DEFAULT.to_owned())
+        .parse(|address| ServerAddress::parse(&address).map_err(|error| format!("--server: {error}")));
+    construct!(name, server).map(|(name, server)| Account { server, name, password: password() })
+}
+
+fn name_of_environment(variable: impl Fn(&str) -> Option<String>) -> Result<PeerName, &'static str> {
+    let names = NAME_VARIABLES.iter().filter_map(|name| variable(name));
+    let mut names = names.filter_map(|name| PeerName::parse(&name).ok());
+    names.next().ok_or("neither USER nor LOGNAME holds a name; say with --as=NAME who you are")
+}
+
+fn password() -> Option<Password> {
+    env::var(PASSWORD_VARIABLE).ok().filter(|password| !password.is_empty()).map(Password::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(user: Option<&str>, logname: Option<&str>) -> Option<String> {
+        let variable = |name: &str| if name == "USER" { user } else { logname }.map(str::to_owned);
+        name_of_environment(variable).ok().map(|name| name.to_string())
+    }
+
+    #[test]
+    fn the_name_is_the_first_in_the_environment_that_is_one() {
+        assert_eq!(name(Some("Alice"), Some("bob")).as_deref(), Some("alice"));
+        assert_eq!(name(Some("DOMAIN\\alice"), Some("alice")).as_deref(), Some("alice"));
+        assert_eq!(name(None, Some("cron")).as_deref(), Some("cron"));
+        assert_eq!(name(Some(""), None), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! `holdline tail`: prints what arrives, and acknowledges it once standard output took it. Owns its flags and how a message
+//! looks on a line; never knows how messages come.
+
+use std::fmt;
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use bpaf::{OptionParser, Parser, construct, long};
+use holdline::client::{self, Account, Message, Range, Sink, TailError};
+
+/// Whose messages are wanted, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    /// Whose.
+    account: Account,
+    /// Which.
+    range: Range,
+    /// Whether they are printed as they come.
+    json: bool,
+}
+
+/// The flags of `tail`, with their help.
+pub(crate) fn options() -> OptionParser<Watch> {
+    let account = super::account::flags();
+    let json =
+        long("json").switch().help("Prints each message as the object that came, with seq, at, from, to, room, text");
+    let after = long("after")
+        .argument::<String>("SEQ")
+        .help("Drops messages up to SEQ: whoever remembers the last one gets each exactly once")
+        .parse(|seq| {
+            seq.parse().ok().filter(|seq| *seq >= 0).ok_or("--after wants the seq of a message, a whole number")
+        })
+        .fallback(0);
+    let count = long("count")
+        .argument::<String>("N")
+        .help("Ends after N messages [default: never]")
+        .parse(|count| count.parse().ok().filter(|count| *count > 0).ok_or("--count wants a whole number from 1"))
+        .optional();
+    let range = construct!(after, count).map(|(after, count)| Range { after, count });
+    construct!(account, range, json)
+        .map(|(account, range, json)| Watch { account, range, json })
+        .to_options()
+        .descr("Prints what arrives, and what waited; a message is delivered once it is printed")
+        .header("It connects again when a connection is lost, and ends when standard output is closed.")
+        .footer(FOOTER)
+}
+
+/// What to type, and what no flag sets.
+const FOOTER: &str = "HOLDLINE_PASSWORD holds the password of a name that has one.
+
+Examples:
+
+        holdline tail
+        holdline tail --as=logger --json >> messages.jsonl
+        holdline tail --as=door --count=1";
+
+/// Prints until nobody reads, or there were as many as wanted.
+pub(crate) fn run(watch: Watch) -> Result<(), TailError> {
+    let Watch { account, range, json } = watch;
+    let printer = Printer { out: BufWriter::new(io::stdout().lock()), json };
+    match smol::block_on(client::tail(account, range, printer)) {
+        Err(TailError::Write(error)) => super::unless_reader_gone(Err(error)).map_err(TailError::Write),
+        other => other,
+    }
+}
+
+struct Printer {
+    out: BufWriter<StdoutLock<'static>>,
+    json: bool,
+}
+
+impl Sink for Printer {
+    fn message(&mut self, message: &Message, line: &str) -> io::Result<()> {
+        if self.json { writeln!(self.out, "{line}") } else { writeln!(self.out, "{}", ForPeople(message)) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn lost(&mut self, why: &str) {
+        eprintln!("holdline: {why}; trying again");
+    }
+
+    fn back(&mut self) {
+        eprintln!("holdline: connected again");
+    }
+}
+
+/// `from alice in #home: TEXT`, on one line whatever the text is, and safe for a terminal whoever the server is.
+struct ForPeople<'a>(&'a Message);
+
+impl fmt::Display for ForPeople<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Message { from, room, text, .. } = self.0;
+        write!(f, "from {}", on_one_line(from))?;
+        if let Some(room) = room {
+            write!(f, " in {}", on_one_line(room))?;
+        }
+        write!(f, ": {}", on_one_line(text))
+    }
+}
+
+fn on_one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\t', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(room: Option<&str>, text: &str, expected: &str) {
+        let room = room.map(str::to_owned);
+        let message = Message { seq: 1, from: "alice".to_owned(), room, text: text.to_owned() };
+        assert_eq!(ForPeople(&message).to_string(), expected);
+    }
+
+    #[test]
+    fn a_message_is_one_line() {
+        check(None, "dinner at 7", "from alice: dinner at 7");
+        check(Some("#home"), "dinner at 7", "from alice in #home: dinner at 7");
+        check(None, "one\ntwo\tthree\u{1b}[2J", "from alice: one two\tthree [2J");
+    }
+}

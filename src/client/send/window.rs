@@ -1,0 +1,129 @@
+//! The lines that are not accepted yet, in order. Owns which of them went out on this connection; never knows what is in them.
+
+use std::collections::VecDeque;
+
+use crate::limits::{SEND_WINDOW_BYTES_MAX, SEND_WINDOW_LINES_MAX};
+
+/// Lines on their way.
+pub(super) struct Window {
+    lines: VecDeque<Outgoing>,
+    /// How many of them went out on this connection: the first ones.
+    written: usize,
+    /// Bytes of all.
+    bytes: usize,
+}
+
+struct Outgoing {
+    number: u64,
+    request: String,
+}
+
+impl Window {
+    pub(super) fn new() -> Self {
+        Window { lines: VecDeque::new(), written: 0, bytes: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Whether another line fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.lines.len() < SEND_WINDOW_LINES_MAX && self.bytes < SEND_WINDOW_BYTES_MAX
+    }
+
+    /// Adds a line behind all others.
+    pub(super) fn push(&mut self, number: u64, request: String) {
+        debug_assert!(self.lines.back().is_none_or(|last| last.number < number), "lines come in order");
+        self.bytes += request.len();
+        self.lines.push_back(Outgoing { number, request });
+    }
+
+    /// The first line that did not go out on this connection; it does now.
+    pub(super) fn next_to_write(&mut self) -> Option<&str> {
+        let next = self.lines.get(self.written)?;
+        self.written += 1;
+        Some(&next.request)
+    }
+
+    /// Removes a line that has its answer; whether it was there, and had gone out.
+    pub(super) fn remove(&mut self, number: u64) -> bool {
+        let Ok(index) = self.lines.binary_search_by_key(&number, |line| line.number) else { return false };
+        if index >= self.written {
+            return false;
+        }
+        self.written -= 1;
+        let line = self.lines.remove(index).expect("it was just found there");
+        self.bytes -= line.request.len();
+        true
+    }
+
+    /// Nothing went out on the next connection yet.
+    pub(super) fn rewind(&mut self) {
+        self.written = 0;
+    }
+
+    /// The numbers of the first and the last line.
+    pub(super) fn span(&self) -> Option<(u64, u64)> {
+        Some((self.lines.front()?.number, self.lines.back()?.number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(numbers: &[u64]) -> Window {
+        let mut window = Window::new();
+        for number in numbers {
+            window.push(*number, format!("line {number}"));
+        }
+        window
+    }
+
+    fn write_all(window: &mut Window) -> Vec<String> {
+        std::iter::from_fn(|| window.next_to_write().map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn what_has_no_answer_goes_out_again_in_order() {
+        let mut window = window(&[1, 3, 4]);
+        assert_eq!(write_all(&mut window), ["line 1", "line 3", "line 4"]);
+        assert!(window.remove(3));
+        window.push(7, "line 7".to_owned());
+        assert_eq!(write_all(&mut window), ["line 7"]);
+        window.rewind();
+        assert_eq!(write_all(&mut window), ["line 1", "line 4", "line 7"]);
+        assert_eq!(window.span(), Some((1, 7)));
+    }
+
+    #[test]
+    fn an_answer_counts_once_and_only_for_what_went_out() {
+        let mut window = window(&[1, 2]);
+        assert!(!window.remove(1));
+        write_all(&mut window);
+        assert!(window.remove(2));
+        assert!(!window.remove(2));
+        assert!(!window.remove(9));
+        assert!(window.remove(1));
+        assert!(window.is_empty());
+        assert_eq!(window.span(), None);
+    }
+
+    #[test]
+    fn the_window_has_a_bound_in_lines_and_in_bytes() {
+        let mut window = Window::new();
+        for number in 0..SEND_WINDOW_LINES_MAX {
+            assert!(window.has_room());
+            window.push(number as u64, String::new());
+        }
+        assert!(!window.has_room());
+
+        let mut window = self::window(&[]);
+        window.push(1, "x".repeat(SEND_WINDOW_BYTES_MAX));
+        assert!(!window.has_room());
+        write_all(&mut window);
+        assert!(window.remove(1));
+        assert!(window.has_room());
+    }
+}
