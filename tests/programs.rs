@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -13,6 +13,9 @@ use support::{Output, TestClient, TestServer, eventually, holdline, wait_for_exi
 
 /// Enough that a kill comes in the middle.
 const MANY: u64 = 5000;
+
+/// Lines between two kills.
+const PART: u64 = 1000;
 
 #[test]
 fn a_text_is_sent_and_nothing_is_said() {
@@ -151,44 +154,49 @@ fn a_server_that_does_not_come_is_given_up() {
 fn a_slow_sensor_is_heard_at_once() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
-    let mut sensor = command(&server, "send", &["--as=alice", "--to=bob"]);
-    let mut sensor = sensor.stdin(Stdio::piped()).spawn().expect("holdline can be started");
-    let mut input = sensor.stdin.take().expect("stdin is a pipe");
+    let (run, mut input) = Run::open(&mut command(&server, "send", &["--as=sensor", "--to=bob"]));
     for reading in ["20.5", "20.6", "20.7"] {
         writeln!(input, "{reading}").expect("it reads");
-        bob.expect(&format!("from alice: {reading}"));
+        bob.expect(&format!("from sensor: {reading}"));
     }
     drop(input);
-    assert_eq!(wait_for_exit(&mut sensor).code(), Some(0));
+    run.finish().expect_success();
 }
 
 #[test]
 fn every_line_arrives_once_and_in_order_though_the_server_is_killed() {
     let mut server = TestServer::start();
     let mut tail = Tail::start(&server, &["--as=bob", &format!("--count={MANY}")]);
-    let run = start_send(&server, &["--to=bob"], &numbered_lines());
-    for kill in 1..=3 {
-        let enough = kill * MANY / 5;
-        eventually("a part of it is accepted", || count(&server) >= enough);
+    let (run, mut input) = Run::open(&mut command(&server, "send", &["--as=alice", "--to=bob"]));
+    for (part, lines) in parts() {
+        // What came before is accepted, or was repeated; this part is on its way when the server dies.
+        eventually("the part before it is accepted", || count(&server) == part * PART);
+        input.write_all(lines.as_bytes()).expect("it reads");
         server.kill();
         server.start_again_in_place();
     }
+    drop(input);
     run.finish().expect_success();
     assert_eq!(tail.finish(), numbered("from alice: "));
     assert_eq!(texts(&server), numbered("").join("\n"));
-    server.wait_until_delivered("bob");
+    assert_eq!(server.sqlite("select count(*) from waiting"), "0");
 }
 
 #[test]
 fn every_line_is_sent_once_though_the_sender_is_killed() {
     let server = TestServer::start();
-    let arguments = ["--to=bob", "--id=batch-7"];
-    let mut run = start_send(&server, &arguments, &numbered_lines());
-    eventually("a part of it is accepted", || count(&server) >= MANY / 10);
+    let arguments = ["--as=alice", "--to=bob", "--id=batch-7"];
+    let (mut run, mut input) = Run::open(&mut command(&server, "send", &arguments));
+    for (part, lines) in parts().take(2) {
+        eventually("the part before it is accepted", || count(&server) == part * PART);
+        input.write_all(lines.as_bytes()).expect("it reads");
+    }
     run.kill();
-    send(&server, &arguments, &numbered_lines()).expect_success();
+    assert!(count(&server) < MANY);
+    let arguments = &arguments[1..];
+    send(&server, arguments, &numbered_lines()).expect_success();
     assert_eq!(texts(&server), numbered("").join("\n"));
-    let changed = send(&server, &arguments, "something else");
+    let changed = send(&server, arguments, "something else");
     assert_eq!(changed.code, 1);
     assert!(changed.stderr.starts_with("holdline: line 1: id_reused: "), "{}", changed.stderr);
 }
@@ -196,18 +204,17 @@ fn every_line_is_sent_once_though_the_sender_is_killed() {
 #[test]
 fn every_message_is_printed_once_though_the_reader_is_killed() {
     let server = TestServer::start();
-    send(&server, &["--to=bob"], &numbered_lines()).expect_success();
     let mut printed: Vec<Value> = Vec::new();
-    for kill in 1..=4 {
-        let after = format!("--after={}", printed.last().map_or(0, seq));
-        let mut tail = Tail::start(&server, &["--as=bob", "--json", &after]);
-        tail.wait_for_lines(kill * 100);
+    for (_, lines) in parts() {
+        let mut tail = Tail::start(&server, &["--as=bob", "--json", &after(&printed)]);
+        let run = start_send(&server, &["--to=bob"], &lines);
+        tail.wait_for_lines(10);
         printed.extend(tail.kill().iter().map(|line| object(line)));
+        run.finish().expect_success();
     }
-    let after = format!("--after={}", printed.last().map_or(0, seq));
-    if (printed.len() as u64) < MANY {
-        let left = format!("--count={}", MANY - printed.len() as u64);
-        let mut tail = Tail::start(&server, &["--as=bob", "--json", &after, &left]);
+    let left = MANY - printed.len() as u64;
+    if left > 0 {
+        let mut tail = Tail::start(&server, &["--as=bob", "--json", &after(&printed), &format!("--count={left}")]);
         printed.extend(tail.finish().iter().map(|line| object(line)));
     }
     let texts: Vec<_> = printed.iter().map(|message| message["text"].as_str().expect("a text")).collect();
@@ -280,6 +287,18 @@ fn numbered_lines() -> String {
     numbered("").join("\n") + "\n"
 }
 
+/// The same lines in parts, each with its number from 0.
+fn parts() -> impl Iterator<Item = (u64, String)> {
+    let lines = numbered("");
+    let parts: Vec<_> = lines.chunks(PART as usize).map(|part| part.join("\n") + "\n").collect();
+    (0..).zip(parts)
+}
+
+/// Drops what was printed already.
+fn after(printed: &[Value]) -> String {
+    format!("--after={}", printed.last().map_or(0, seq))
+}
+
 /// All texts of the log, a line each.
 fn texts(server: &TestServer) -> String {
     server.sqlite("select text from history order by seq")
@@ -331,14 +350,21 @@ struct Ended {
 }
 
 impl Run {
+    /// Starts it with this as its input.
     fn start(command: &mut Command, input: &str) -> Self {
-        let mut process = command.stdin(Stdio::piped()).spawn().expect("holdline can be started");
-        let mut stdin = process.stdin.take().expect("stdin is a pipe");
+        let (run, mut stdin) = Run::open(command);
         let input = input.to_owned();
         // One that ends early, or is killed, does not read all of it.
         thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+        run
+    }
+
+    /// Starts it with an input that is still to be written.
+    fn open(command: &mut Command) -> (Self, ChildStdin) {
+        let mut process = command.stdin(Stdio::piped()).spawn().expect("holdline can be started");
+        let stdin = process.stdin.take().expect("stdin is a pipe");
         let stderr = Output::of(process.stderr.take().expect("stderr is a pipe"));
-        Run { process, stderr }
+        (Run { process, stderr }, stdin)
     }
 
     #[track_caller]
