@@ -695,6 +695,8 @@ fn help_and_version() {
 
             Usage:
                 holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
+                holdline send [--to=NAMES] [--as=NAME] [--server=ADDR] [--id=PREFIX] [--timeout=S] [TEXT]
+                holdline tail [--as=NAME] [--server=ADDR] [--json] [--after=SEQ] [--count=N]
                 holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--last=N]
                 holdline doctor [--data=DIR] [--config=FILE]
                 holdline backup [--data=DIR] [--config=FILE] FILE
@@ -710,6 +712,8 @@ fn help_and_version() {
 
             Available commands:
                 serve               Runs the server; so does holdline without a command
+                send                Sends a text, or lines of a program
+                tail                Prints what arrives, for a program
                 history             Prints the log for people
                 doctor              Examines the database and says what is wrong with it
                 backup              Copies the database into a file
