@@ -4,6 +4,7 @@
 
 mod chat;
 mod outbox;
+mod post;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -18,12 +19,13 @@ use smol::{Timer, future};
 
 use self::chat::{Chat, Turn};
 pub(crate) use self::outbox::{Chunk, Inlet, Mark, Outlet, outbox};
+use self::post::ReadPost;
 use self::waiting::Waiting;
 use crate::config::Limits;
 use crate::limits::{INBOX_EVENTS_MAX, KEEP_MS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
-use crate::message::{PeerName, Seq, SessionId, Timestamp};
-use crate::protocol::{Protocol, Request};
-use crate::store::{Answer, Commit, Store, TurnOutcome, TurnRequest};
+use crate::message::{PeerName, RequestId, Seq, SessionId, Timestamp};
+use crate::protocol::{Asked, Protocol};
+use crate::store::{Answer, Commit, Post, Store, TurnOutcome, TurnRequest};
 use crate::trouble::Trouble;
 
 /// What the broker is told. The order of the inbox is the order of the chat.
@@ -35,17 +37,15 @@ pub(crate) enum Event {
         session: SessionId,
         /// The peer it speaks for.
         name: PeerName,
-        /// How it is spoken to.
-        protocol: Protocol,
-        /// Takes what is written to it; dropped by the broker once nothing more comes.
-        outbox: Inlet,
+        /// How.
+        joining: Joining,
     },
     /// A client asks for things.
     Requests {
         /// Its connection.
         session: SessionId,
         /// In the order in which they were read.
-        requests: Vec<Request>,
+        requests: Vec<Asked>,
         /// The connection's right to hand in requests: given back when these are dealt with and the client is taking
         /// what it is answered. So each connection has one batch under way, and none outruns its own outbox.
         permit: SemaphoreGuardArc,
@@ -71,6 +71,21 @@ pub(crate) enum Event {
         /// The connection.
         session: SessionId,
     },
+    /// Somebody may have written into the table `outbox`.
+    OutboxTouched,
+}
+
+/// How a client takes part.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    /// By what it wants to know the welcome again.
+    pub(crate) id: Option<RequestId>,
+    /// How it is spoken to.
+    pub(crate) protocol: Protocol,
+    /// Whether it says itself what it has got.
+    pub(crate) acks: bool,
+    /// Takes what is written to it; dropped by the broker once nothing more comes.
+    pub(crate) outbox: Inlet,
 }
 
 /// Messages that a client has got.
@@ -78,7 +93,7 @@ pub(crate) enum Event {
 pub(crate) struct Delivered {
     /// Everything that its feed held up to here.
     pub(crate) seq: Seq,
-    /// How many they are.
+    /// How many of them were addressed to its peer directly: only those count for the limit of a mailbox.
     pub(crate) messages: u64,
 }
 
@@ -100,6 +115,8 @@ pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
         left: Waiting::default(),
         keep_within: Duration::from_millis(KEEP_MS_MAX),
         alarm: None,
+        posts: Posts::Unknown,
+        limits: *limits,
         chat,
         store,
         commits: Trouble::new("nothing is kept, whoever sends something is told", "what is sent is kept again"),
@@ -132,6 +149,9 @@ pub(crate) struct Broker {
     keep_within: Duration,
     /// When what has changed is kept at the latest. Not set for what could not be kept, until something happens.
     alarm: Option<Alarm>,
+    /// What stands in the table `outbox`.
+    posts: Posts,
+    limits: Limits,
     chat: Chat,
     store: Store,
     /// Whether turns can be committed.
@@ -140,6 +160,17 @@ pub(crate) struct Broker {
     reads: Trouble,
     /// Whether peers can be looked up.
     lookups: Trouble,
+}
+
+/// What is known of the table `outbox`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Posts {
+    /// There may be something in it.
+    Unknown,
+    /// There is something in it that could not be dealt with: it is looked at again after a while.
+    Left,
+    /// Nothing, as long as nobody writes.
+    None,
 }
 
 /// A time to wake at, and the timer that does it.
@@ -189,7 +220,7 @@ impl Broker {
             let mut request = TurnRequest::default();
             self.chat.keep_all_changed(&mut request);
             let commit = self.store.begin(request);
-            self.outcome((Turn::default(), commit)).await;
+            self.outcome((Turn::new(Timestamp::now()), commit)).await;
         }
     }
 
@@ -202,7 +233,9 @@ impl Broker {
             let is_idle = taken.is_empty() && self.left.is_empty() && !self.is_due();
             match &mut committing {
                 // To forget somebody, everything that was decided must be done with.
-                Some(_) if self.is_turn_full() && !self.chat.remembers_too_many() => break,
+                Some((turn, _)) if self.is_turn_full() && !turn.is_awaited() && !self.chat.remembers_too_many() => {
+                    break;
+                }
                 Some((_, commit)) if !commit.is_done() => self.wait_beside(commit, &mut taken).await,
                 None if is_idle => self.wait(&mut taken).await?,
                 _ => break,
@@ -254,21 +287,31 @@ impl Broker {
         let time_is_up = async {
             match &mut self.alarm {
                 Some(alarm) => (&mut alarm.timer).await,
-                None if self.chat.starves() => Timer::after(Duration::from_millis(READ_RETRY_MS)).await,
+                None if self.chat.starves() || self.posts == Posts::Left => {
+                    Timer::after(Duration::from_millis(READ_RETRY_MS)).await
+                }
                 None => future::pending().await,
             };
             None
         };
         match future::or(event, time_is_up).await {
             Some(event) => self.sort(event.ok()?, taken),
-            None => self.chat.feed_starved(),
+            None => self.try_again(),
         }
         Some(())
     }
 
+    /// What failed and waits for nothing else is tried again.
+    fn try_again(&mut self) {
+        self.chat.feed_starved();
+        if self.posts == Posts::Left {
+            self.posts = Posts::Unknown;
+        }
+    }
+
     /// Whether a turn has something to do though no event came.
     fn is_due(&self) -> bool {
-        self.chat.wants_pages() || self.is_time_to_keep()
+        self.chat.wants_reads() || self.posts == Posts::Unknown || self.is_time_to_keep()
     }
 
     fn is_time_to_keep(&self) -> bool {
@@ -279,14 +322,42 @@ impl Broker {
         if events.is_empty() && !self.is_due() {
             return None;
         }
-        self.meet_strangers(&events).await;
-        Some(self.chat.decide(events, Timestamp::now()))
+        if events.iter().any(|event| matches!(event, Event::OutboxTouched)) {
+            self.posts = Posts::Unknown;
+        }
+        let posts = self.read_posts().await;
+        self.meet_strangers(&events, &posts).await;
+        Some(self.chat.decide(events, posts, Timestamp::now()))
+    }
+
+    /// What could not be sent now is not tried again at once.
+    fn put_posts_off(&mut self) {
+        if self.posts == Posts::Unknown {
+            self.posts = Posts::Left;
+        }
+    }
+
+    /// What stands in the table `outbox`, as far as a turn takes it.
+    async fn read_posts(&mut self) -> Vec<ReadPost> {
+        if self.posts != Posts::Unknown {
+            return Vec::new();
+        }
+        let posts = self.store.posts().await;
+        self.reads.note(posts.as_ref().err());
+        self.posts = match &posts {
+            Ok(posts) if posts.is_empty() => Posts::None,
+            // What follows is read when these are dealt with.
+            Ok(posts) if !Post::is_a_turns_worth(posts) => Posts::Left,
+            Ok(_) => Posts::Unknown,
+            Err(_) => Posts::Left,
+        };
+        posts.unwrap_or_default().into_iter().map(|post| post::read(post, &self.limits)).collect()
     }
 
     /// Has the store begin a turn, if it asks the store for anything. Cursors wait for a while, and are kept all at once: a commit for
     /// each message's would take as long as the message's own but for the sync, and the next message would wait for it.
     fn begin(&mut self, (turn, mut request): (Turn, TurnRequest)) -> (Turn, Option<Commit>) {
-        if self.is_time_to_keep() {
+        if self.is_time_to_keep() || turn.keeps_cursors() {
             self.alarm = None;
             self.chat.keep_all_changed(&mut request);
         } else if !request.entries.is_empty() {
@@ -306,7 +377,7 @@ impl Broker {
         }
     }
 
-    async fn outcome(&mut self, (turn, commit): (Turn, Commit)) -> (Turn, TurnOutcome) {
+    async fn outcome(&mut self, (mut turn, commit): (Turn, Commit)) -> (Turn, TurnOutcome) {
         let outcome = commit.outcome().await;
         if !outcome.entries.is_empty() {
             self.commits.note(outcome.commit.as_ref().err());
@@ -315,7 +386,8 @@ impl Broker {
             self.reads.note(outcome.answers.iter().find_map(Answer::error));
         }
         if outcome.commit.is_err() {
-            self.chat.undo(&outcome.entries);
+            self.put_posts_off();
+            self.chat.undo(&mut turn, &outcome.entries);
         }
         (turn, outcome)
     }
@@ -326,16 +398,17 @@ impl Broker {
         }
     }
 
-    /// Looks up who is named in these events and not known here. A turn in which everyone is known asks nothing.
-    async fn meet_strangers(&mut self, events: &[Event]) {
-        let strangers = self.chat.strangers(events);
+    /// Looks up who and what is named in these events and not known here. A turn in which everyone is known asks nothing.
+    async fn meet_strangers(&mut self, events: &[Event], posts: &[ReadPost]) {
+        let strangers = self.chat.strangers(events, posts);
         if strangers.is_empty() {
             return;
         }
         let found = self.store.lookup(strangers.clone()).await;
         self.lookups.note(found.as_ref().err());
-        if let Ok(found) = found {
-            self.chat.meet(strangers, found);
+        match found {
+            Ok(found) => self.chat.meet(strangers, found),
+            Err(_) => self.put_posts_off(),
         }
     }
 }
@@ -357,13 +430,15 @@ impl Event {
         }
     }
 
-    fn session(&self) -> SessionId {
+    /// Whose it is, if it is a connection's.
+    fn session(&self) -> Option<SessionId> {
         match self {
             Event::Join { session, .. }
             | Event::Requests { session, .. }
             | Event::Taken { session, .. }
             | Event::End { session, .. }
-            | Event::Leave { session } => *session,
+            | Event::Leave { session } => Some(*session),
+            Event::OutboxTouched => None,
         }
     }
 }

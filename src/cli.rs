@@ -5,7 +5,9 @@ mod account;
 pub(crate) mod backup;
 pub(crate) mod doctor;
 pub(crate) mod history;
+mod lines;
 pub(crate) mod logging;
+pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod tail;
@@ -18,6 +20,7 @@ use holdline::config::Flags;
 
 use self::backup::Order;
 use self::history::Query;
+use self::search::Wanted;
 use self::send::Errand;
 use self::tail::Watch;
 
@@ -30,7 +33,8 @@ const USAGE: &str = "Usage:
         holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
         holdline send [--to=NAMES] [--as=NAME] [--server=ADDR] [--id=PREFIX] [--timeout=S] [TEXT]
         holdline tail [--as=NAME] [--server=ADDR] [--json] [--after=SEQ] [--count=N]
-        holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--last=N]
+        holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json]
+        holdline search [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json] WORDS...
         holdline doctor [--data=DIR] [--config=FILE]
         holdline backup [--data=DIR] [--config=FILE] FILE";
 
@@ -53,6 +57,8 @@ pub(crate) enum Command {
     Tail(Watch),
     /// Print the log.
     History(Query),
+    /// Print what of the log holds some words.
+    Search(Wanted),
     /// Examine a data directory.
     Doctor(Flags),
     /// Copy the database.
@@ -102,7 +108,9 @@ fn command() -> OptionParser<Command> {
         .map(Command::Serve);
     let send = send::options().command("send").help("Sends a text, or lines of a program").map(Command::Send);
     let tail = tail::options().command("tail").help("Prints what arrives, for a program").map(Command::Tail);
-    let history = history::options().command("history").help("Prints the log for people").map(Command::History);
+    let history =
+        history::options().command("history").help("Prints the log, for people or programs").map(Command::History);
+    let search = search::options().command("search").help("Finds words in the log").map(Command::Search);
     let doctor = doctor::options()
         .command("doctor")
         .help("Examines the database and says what is wrong with it")
@@ -110,11 +118,18 @@ fn command() -> OptionParser<Command> {
     let backup = backup::options().command("backup").help("Copies the database into a file").map(Command::Backup);
     let version = long("version").short('V').help("Prints the version").req_flag(Command::Show(VERSION.to_owned()));
     let bare = serve::flags().map(Command::Serve);
-    construct!([serve, send, tail, history, doctor, backup, version, bare])
+    construct!([serve, send, tail, history, search, doctor, backup, version, bare])
         .to_options()
         .descr("A chat server for small devices, spoken to with nc")
         .usage(USAGE)
         .footer(FOOTER)
+}
+
+/// The flags of who only wants to know where the database is.
+fn database_flags() -> impl Parser<Flags> {
+    let data = data_flag();
+    let config = config_flag();
+    construct!(data, config).map(|(data, config)| Flags { data, config, ..Flags::default() })
 }
 
 /// `--data`, which every subcommand understands alike.

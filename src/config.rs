@@ -17,7 +17,7 @@ use toml::Spanned;
 use self::file::{File, Key};
 use self::settings::{NO_SUCH_FILE, Setting, Settings};
 use crate::limits::{
-    DEAD_AFTER_S_DEFAULT, DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT,
+    DEAD_AFTER_S_DEFAULT, DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT, ROOMS_DEFAULT,
     UNKNOWN_NAMES_DEFAULT,
 };
 
@@ -71,6 +71,8 @@ pub struct Limits {
     pub mailbox_max: u64,
     /// Names that nobody ever logged in by, and for which messages wait.
     pub unknown_names_max: u64,
+    /// Rooms, with members or without.
+    pub rooms_max: u64,
 }
 
 /// What is removed of the log, of what waits for nobody any more: `[retention]` of the file. By default, nothing.
@@ -170,6 +172,7 @@ impl Default for Limits {
             destinations_max: DESTINATIONS_DEFAULT,
             mailbox_max: MAILBOX_MESSAGES_DEFAULT,
             unknown_names_max: UNKNOWN_NAMES_DEFAULT,
+            rooms_max: ROOMS_DEFAULT,
         }
     }
 }

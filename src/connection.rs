@@ -21,12 +21,11 @@ use self::detect::Spoken;
 use self::input::{Filled, Input};
 use self::pace::Pace;
 use self::writer::{Progress, Writer};
-use crate::broker::{self, EndReason, Event, Handle};
+use crate::broker::{self, EndReason, Event, Handle, Joining};
 use crate::config::Limits;
 use crate::limits::{BATCH_REQUESTS_MAX, CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN_REFUSALS_MAX};
-use crate::message::{PeerName, SessionId};
-use crate::protocol::plain::{self, Login};
-use crate::protocol::{Code, Protocol, Refusal, Reply, Request};
+use crate::message::SessionId;
+use crate::protocol::{Asked, Code, Login, Protocol, Refusal, Rejected, Reply, Request};
 
 /// A socket, which its reader and its writer share.
 pub(crate) type Socket = Async<TcpStream>;
@@ -44,8 +43,8 @@ pub(crate) struct Shared {
 
 /// What became of a connection's first lines.
 enum Arrival {
-    /// A peer, and how it speaks.
-    Peer(PeerName, Protocol),
+    /// A peer.
+    Peer(Login),
     /// It speaks what is not spoken here.
     Foreign(Spoken),
     /// It was refused for good.
@@ -76,9 +75,12 @@ pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared
     let mut input = Input::new(&socket, shared.stop.clone());
     let login_timeout_s = shared.limits.login_timeout_s;
     match future::or(arrive(&mut input, &socket), late(login_timeout_s)).await {
-        Arrival::Peer(name, protocol) => converse(&mut input, &socket, session, name, protocol, &shared).await,
+        Arrival::Peer(login) => converse(&mut input, &socket, session, login, &shared).await,
         Arrival::Foreign(spoken) => turn_away(&socket, spoken.refusal(), &mut input).await,
-        Arrival::Late => turn_away(&socket, &encoded(too_late(login_timeout_s)), &mut input).await,
+        Arrival::Late => {
+            let refusal = encoded(input.protocol(), too_late(login_timeout_s));
+            turn_away(&socket, &refusal, &mut input).await;
+        }
         Arrival::Refused => close(&socket, &mut input, LINGER_S_MAX).await,
         Arrival::Gone => {}
     }
@@ -87,7 +89,8 @@ pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared
 /// Tells one for whom there is no room why, and closes the connection.
 pub(crate) async fn refuse(socket: Socket, refusal: Refusal, stop: Receiver<()>) {
     let mut input = Input::new(&socket, stop);
-    turn_away(&socket, &encoded(refusal), &mut input).await;
+    // What it speaks is not known yet.
+    turn_away(&socket, &encoded(Protocol::Plain, refusal), &mut input).await;
 }
 
 /// Comes true when the time to log in is over; 0: never.
@@ -107,6 +110,10 @@ fn too_late(timeout_s: u64) -> Refusal {
 async fn arrive(input: &mut Input<'_>, socket: &Socket) -> Arrival {
     match detect::detect(input).await {
         Some(Spoken::Plain) => log_in(input, socket).await,
+        Some(Spoken::Json) => {
+            input.speak(Protocol::Json);
+            log_in(input, socket).await
+        }
         Some(foreign) => Arrival::Foreign(foreign),
         None => Arrival::Gone,
     }
@@ -129,17 +136,17 @@ async fn turn_away(mut socket: &Socket, words: &[u8], input: &mut Input<'_>) {
 async fn log_in(input: &mut Input<'_>, mut socket: &Socket) -> Arrival {
     let mut refusals = 0;
     while let Some(login) = next_login(input).await {
-        let refusal = match login {
-            Ok(Login { name, password: None }) => return Arrival::Peer(name, Protocol::Plain),
-            Ok(Login { name, password: Some(_) }) => {
+        let rejected = match login {
+            Ok(login) if login.password.is_none() => return Arrival::Peer(login),
+            Ok(Login { id, name, .. }) => {
                 refusals += 1;
                 let again = if refusals < LOGIN_REFUSALS_MAX { "try again with the name alone" } else { "goodbye" };
                 let words = format!("{name} has no password, so none is taken; not logged in, {again}");
-                Refusal::new(Code::BadPassword, words)
+                Rejected { id, refusal: Refusal::new(Code::BadPassword, words) }
             }
-            Err(refusal) => refusal,
+            Err(rejected) => rejected,
         };
-        if socket.write_all(&encoded(refusal)).await.is_err() {
+        if socket.write_all(&encoded(input.protocol(), rejected)).await.is_err() {
             break;
         }
         if refusals >= LOGIN_REFUSALS_MAX {
@@ -152,16 +159,17 @@ async fn log_in(input: &mut Input<'_>, mut socket: &Socket) -> Arrival {
 }
 
 /// The next line that is not empty, as a login. `None`: there is none.
-async fn next_login(input: &mut Input<'_>) -> Option<Result<Login, Refusal>> {
+async fn next_login(input: &mut Input<'_>) -> Option<Result<Login, Rejected>> {
+    let protocol = input.protocol();
     loop {
         while let Some(line) = input.next_line() {
             match line {
                 Ok(line) => {
-                    if let Some(login) = plain::parse_login(line) {
+                    if let Some(login) = protocol.parse_login(line) {
                         return Some(login);
                     }
                 }
-                Err(refusal) => return Some(Err(refusal.but("not logged in"))),
+                Err(refusal) => return Some(Err(refusal.but("not logged in").into())),
             }
         }
         if input.fill().await != Filled::Some {
@@ -170,9 +178,10 @@ async fn next_login(input: &mut Input<'_>) -> Option<Result<Login, Refusal>> {
     }
 }
 
-fn encoded(refusal: Refusal) -> Vec<u8> {
+fn encoded(protocol: Protocol, rejected: impl Into<Rejected>) -> Vec<u8> {
+    let Rejected { id, refusal } = rejected.into();
     let mut bytes = Vec::new();
-    plain::encode_reply(&Reply::Refused(refusal), &mut bytes);
+    protocol.encode_reply(id.as_ref(), &Reply::Refused(refusal), &mut bytes);
     bytes
 }
 
@@ -181,12 +190,12 @@ async fn converse(
     input: &mut Input<'_>,
     socket: &Socket,
     session: SessionId,
-    name: PeerName,
-    protocol: Protocol,
+    Login { id, name, acks, .. }: Login,
     Shared { broker, limits, .. }: &Shared,
 ) {
     let (inlet, outlet) = broker::outbox();
-    broker.tell(Event::Join { session, name, protocol, outbox: inlet }).await;
+    let joining = Joining { id, protocol: input.protocol(), acks, outbox: inlet };
+    broker.tell(Event::Join { session, name, joining }).await;
     let progress = Progress::default();
     let dead_after = (limits.dead_after_s > 0).then(|| Duration::from_secs(limits.dead_after_s));
     let mut writer = Writer::new(socket, session, outlet, broker, &progress, dead_after);
@@ -255,7 +264,7 @@ async fn read_requests(
             }
         }
         pace.take(requests.len());
-        let quits = requests.last() == Some(&Request::Quit);
+        let quits = requests.last().is_some_and(|asked| asked.request == Request::Quit);
         broker.tell(Event::Requests { session, requests, permit }).await;
         if quits {
             return Ended::Quit;
@@ -263,23 +272,24 @@ async fn read_requests(
     }
 }
 
-/// The requests in what was read. A command ends the batch, since its answer may be large: a batch is answered with little
-/// more than it holds. Once nobody hears the answers, what only asks for one is dropped.
-fn next_batch(input: &mut Input<'_>, batch_max: usize, destinations_max: u64, is_unheard: bool) -> Vec<Request> {
+/// The requests in what was read. One whose answer may be large ends the batch: a batch is answered with little more than it
+/// holds. Once nobody hears the answers, what only asks for one is dropped.
+fn next_batch(input: &mut Input<'_>, batch_max: usize, destinations_max: u64, is_unheard: bool) -> Vec<Asked> {
+    let protocol = input.protocol();
     let mut requests = Vec::new();
     while requests.len() < batch_max
         && let Some(line) = input.next_line()
     {
-        let request = match line {
-            Ok(line) => plain::parse(line, destinations_max),
-            Err(refusal) => Some(Request::Malformed(refusal.but("not sent"))),
+        let asked = match line {
+            Ok(line) => protocol.parse(line, destinations_max),
+            Err(refusal) => Some(Request::Malformed(refusal.but("not sent")).into()),
         };
-        let Some(request) = request else { continue };
-        if is_unheard && request.only_asks() {
+        let Some(asked) = asked else { continue };
+        if is_unheard && asked.request.only_asks() {
             continue;
         }
-        let ends_batch = matches!(request, Request::Who | Request::History { .. } | Request::Help | Request::Quit);
-        requests.push(request);
+        let ends_batch = asked.request.asks_much() || asked.request == Request::Quit;
+        requests.push(asked);
         if ends_batch {
             break;
         }

@@ -11,17 +11,17 @@ pub const UNMAPPED_CHARS_MAX: usize = 4 * NAME_CHARS_MAX;
 /// Characters of a value that an error repeats.
 pub const QUOTED_CHARS_MAX: usize = 40;
 
-/// Bytes of a line of `/who` after which the next one begins.
-pub const HERE_LINE_BYTES_MAX: usize = 512;
-
-/// Bytes of one plain line, its end not counted.
-pub const LINE_BYTES_MAX: usize = 8192;
-
 /// Bytes of the id of a request; `protocol.md`, "JSON lines".
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
 /// Bytes of one JSON line, its end not counted.
 pub const JSON_LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a line of `/who` after which the next one begins.
+pub const HERE_LINE_BYTES_MAX: usize = 512;
+
+/// Bytes of one plain line, its end not counted.
+pub const LINE_BYTES_MAX: usize = 8192;
 
 /// Bytes of a Telnet subnegotiation that is skipped over; a longer one spoils its line.
 pub const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
@@ -43,6 +43,39 @@ pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
 
 /// Newest messages for a peer that one `/history NAME` looks through.
 pub const HISTORY_SCAN_MESSAGES_MAX: usize = 50_000;
+
+/// Newest messages for a peer that a `/history NAME` looks through before it asks for more of them.
+pub const HISTORY_LOOK_MESSAGES: usize = 1000;
+
+/// Bytes of a word as the index of the search holds it; of a longer one it holds the begin and a hash.
+pub const SEARCH_TOKEN_BYTES_MAX: usize = 64;
+
+/// Words, or pairs of characters, of one question that the index is asked for; the others are looked for in what it finds.
+pub const SEARCH_TERMS_MAX: usize = 32;
+
+/// Messages that one step adds to the index of the search. Fewer where single steps are tested.
+pub const SEARCH_STEP_MESSAGES_MAX: usize = if cfg!(test) { 10 } else { 128 };
+
+/// Bytes of text that one step adds to it; the last message may go over.
+pub const SEARCH_STEP_BYTES_MAX: usize = if cfg!(test) { 500 } else { 8 * 1024 };
+
+/// Milliseconds after which the turn of the others comes while the index of the search follows the log: so long they wait.
+pub const SEARCH_TURN_MS: u64 = 8;
+
+/// Pages of the index of the search that a step writes anew to merge what earlier steps added: on the way into a long log each
+/// page is merged six to eight times, and a full step adds two. With fewer, FTS5 would merge much at once in the end.
+pub const SEARCH_STEP_MERGE_PAGES: usize = 16;
+
+/// Pages of it that are written anew when messages are removed. What is removed at once was about two pages, and costs as many
+/// more until it is left out.
+pub const SEARCH_REMOVAL_MERGE_PAGES: usize = 8;
+
+/// Messages found by the index that one `/search` looks at.
+pub const SEARCH_SCAN_MESSAGES_MAX: usize = if cfg!(test) { 100 } else { 20_000 };
+
+/// Messages from before the reader joined, after which a search asks the index anew, without the rooms that are behind; it
+/// doubles each time.
+pub const SEARCH_REFUSED_MESSAGES_MIN: usize = if cfg!(test) { 4 } else { 256 };
 
 /// Free bytes that a connection's buffer has at least when it reads: most lines are shorter, and a crowd that logs in at once
 /// has as many buffers. Whoever fills them gets larger ones.
@@ -177,6 +210,9 @@ pub const WAL_CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes of the write-ahead log that stay allocated after a checkpoint.
 pub const WAL_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Messages that `holdline history` reads at a time, and holds in memory: while they are printed, it holds no lock.
+pub const PRINTED_MESSAGES_MAX: usize = 500;
+
 /// Looks at a database that somebody changes each time, without SQLite's locks, before it is given up.
 pub const LOOKS_MAX: usize = 3;
 
@@ -237,6 +273,46 @@ pub const FREE_PAGES_MIN: u64 = 64;
 /// Free pages that it keeps, however large it is; up to there, one for eight that are in use.
 pub const FREE_PAGES_MAX: u64 = 1024;
 
+/// Rooms that there may be, with members or without, unless the configuration says otherwise.
+pub const ROOMS_DEFAULT: u64 = 10_000;
+
+/// Rooms that one peer may be in.
+pub const ROOMS_PER_PEER_MAX: usize = 1024;
+
+/// Messages in rooms that a login looks at one by one to say how many wait; what is over it is counted with one's own.
+pub const WAITING_LOOKED_AT_MESSAGES_MAX: usize = 10_000;
+
+/// Ids of programs' messages that are remembered, of all senders together. Fewer where they are tested.
+pub const SENT_IDS_MAX: usize = if cfg!(test) { 100 } else { 1_000_000 };
+
+/// Days for which an id of a program's message is remembered, as long as there are not too many; `protocol.md`, promise 5.
+pub const SENT_ID_DAYS_MAX: i64 = 30;
+
+/// Old ids that are forgotten for each new one, at most.
+pub const SENT_IDS_FORGOTTEN_PER_ID: usize = 2;
+
+/// Messages that a client which acknowledges them was sent, and has not acknowledged, and that are known one by one; what is
+/// over it is known in pairs.
+pub const UNACKNOWLEDGED_MARKS_MAX: usize = 4096;
+
+/// Rows of the table `outbox` that one turn sends.
+pub const POSTS_MAX: usize = 256;
+
+/// Bytes of a column of such a row that are read: more is too long for a message anyway.
+pub const POST_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of all rows that one turn sends; the last row may go over.
+pub const POSTS_BYTES_MAX: usize = 256 * 1024;
+
+/// Rows of the table `outbox_refused`; the oldest go.
+pub const REFUSED_POSTS_MAX: usize = 1000;
+
+/// Milliseconds between two looks at the table `outbox`, each after somebody has written to the database.
+pub const OUTBOX_LOOK_MS: u64 = 250;
+
+/// Searches that one turn carries on.
+pub const TURN_SEARCHES_MAX: usize = 4;
+
 /// Bytes of the prefix of a client's ids: `-` and any line's number follow it.
 pub const ID_PREFIX_BYTES_MAX: usize = REQUEST_ID_BYTES_MAX - 1 - U64_DIGITS_MAX;
 
@@ -277,6 +353,9 @@ pub const CLIENT_RETRY_MS_MIN: u64 = 50;
 pub const CLIENT_RETRY_MS_MAX: u64 = 5000;
 
 const _: () = {
+    // A row that was just written is sent within a second.
+    assert!(OUTBOX_LOOK_MS < 1000);
+    assert!(REQUEST_ID_BYTES_MAX < JSON_LINE_BYTES_MAX);
     // A client reads every line that the server writes: no text grows more than sixfold when it is encoded.
     assert!(CLIENT_LINE_BYTES_MAX >= 6 * TEXT_BYTES_MAX + JSON_LINE_BYTES_MAX);
     assert!(SEND_WINDOW_BYTES_MAX >= JSON_LINE_BYTES_MAX);
@@ -293,6 +372,9 @@ const _: () = {
     assert!(PAGE_BYTES_MAX + TEXT_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(HISTORY_MESSAGES_DEFAULT <= HISTORY_MESSAGES_MAX);
     assert!(LOOK_MS_MIN <= LOOK_MS_MAX);
+    // Room for the begin of a long word beside its hash.
+    assert!(SEARCH_TOKEN_BYTES_MAX >= 32);
+    assert!(SEARCH_REFUSED_MESSAGES_MIN <= SEARCH_SCAN_MESSAGES_MAX);
     // A client that acknowledges as seldom as we look still makes progress when it is closed.
     assert!(LOOK_MS_MAX < 1000 * CLOSING_STALL_S_MAX);
     assert!(ACCEPT_RETRY_MS_MIN <= ACCEPT_RETRY_MS_MAX);

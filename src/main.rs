@@ -37,6 +37,10 @@ fn run() -> anyhow::Result<ExitCode> {
             cli::logging::start()?;
             cli::history::run(&data_directory(&query.flags)?, &query)?;
         }
+        Command::Search(wanted) => {
+            cli::logging::start()?;
+            cli::search::run(&data_directory(&wanted.flags)?, &wanted)?;
+        }
         Command::Doctor(flags) => {
             let is_well = cli::doctor::run(&data_directory(&flags)?)?;
             return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -11,7 +11,7 @@ use precis_profiles::precis_core::Error as PrecisError;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
-use crate::limits::{NAME_CHARS_MAX, QUOTED_CHARS_MAX, UNMAPPED_CHARS_MAX};
+use crate::limits::{NAME_CHARS_MAX, QUOTED_CHARS_MAX, REQUEST_ID_BYTES_MAX, UNMAPPED_CHARS_MAX};
 
 /// The last millisecond of the year 9999, the last that is written with a year of four digits.
 const SHOWN_MILLIS_MAX: i64 = 253_402_300_799_999;
@@ -59,6 +59,12 @@ impl Room {
         let name =
             room.strip_prefix('#').ok_or_else(|| BadName::of(room, "does not start with \"#\" as a room does"))?;
         PeerName::parse(name).map(|name| Room(format!("#{name}").into()))
+    }
+
+    /// A room that was parsed before it was stored, with its `#`.
+    pub fn stored(room: &str) -> Self {
+        debug_assert_eq!(Self::parse(room).as_ref().map(Self::as_str), Ok(room), "a stored room is its own parse");
+        Room(room.into())
     }
 
     /// The name as it is compared and shown, with its `#`.
@@ -163,6 +169,19 @@ impl Text {
         }
     }
 
+    /// Keeps a text as it is, white space and newlines too (`\r\n` counts as one), but replaces every other control
+    /// character but the tab; `None` if it holds nothing but white space.
+    pub fn kept(text: &str) -> Option<Self> {
+        if text.trim().is_empty() {
+            None
+        } else if may_hold_control(text) {
+            let text = text.replace("\r\n", "\n");
+            Some(Text(text.chars().map(|c| if c == '\n' { c } else { without_control(c) }).collect()))
+        } else {
+            Some(Text(text.into()))
+        }
+    }
+
     /// A text that was cleaned before it was stored.
     pub fn stored(text: String) -> Self {
         debug_assert!(!text.is_empty(), "a stored text is not empty");
@@ -194,6 +213,9 @@ pub struct Seq(i64);
 impl Seq {
     /// Before the first message.
     pub const ZERO: Seq = Seq(0);
+
+    /// Behind the last message that there can be.
+    pub const MAX: Seq = Seq(i64::MAX);
 
     /// The place with this number.
     pub const fn new(seq: i64) -> Self {
@@ -236,6 +258,101 @@ impl PeerId {
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A room, as the store numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(i64);
+
+impl RoomId {
+    /// The room with this number, from 1.
+    pub const fn new(id: i64) -> Self {
+        RoomId(id)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// The room after it.
+    pub const fn next(self) -> Self {
+        RoomId(self.0 + 1)
+    }
+}
+
+impl fmt::Display for RoomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whom a message is addressed to, as the store numbers them: peers and rooms share the numbers, and a room's is negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Recipient {
+    /// One peer.
+    Peer(PeerId),
+    /// Everyone in a room.
+    Room(RoomId),
+}
+
+impl Recipient {
+    /// The recipient with this number.
+    pub const fn numbered(number: i64) -> Self {
+        if number < 0 { Recipient::Room(RoomId(-number)) } else { Recipient::Peer(PeerId(number)) }
+    }
+
+    /// Its number.
+    pub const fn number(self) -> i64 {
+        match self {
+            Recipient::Peer(peer) => peer.0,
+            Recipient::Room(room) => -room.0,
+        }
+    }
+
+    /// The peer, if it is one.
+    pub const fn peer(self) -> Option<PeerId> {
+        match self {
+            Recipient::Peer(peer) => Some(peer),
+            Recipient::Room(_) => None,
+        }
+    }
+
+    /// The room, if it is one.
+    pub const fn room(self) -> Option<RoomId> {
+        match self {
+            Recipient::Peer(_) => None,
+            Recipient::Room(room) => Some(room),
+        }
+    }
+}
+
+impl From<PeerId> for Recipient {
+    fn from(peer: PeerId) -> Self {
+        Recipient::Peer(peer)
+    }
+}
+
+impl From<RoomId> for Recipient {
+    fn from(room: RoomId) -> Self {
+        Recipient::Room(room)
+    }
+}
+
+/// By what a client wants to know the answer to a request again: 1 to 64 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(Box<str>);
+
+impl RequestId {
+    /// `None`: it is empty, or of more than 64 bytes.
+    pub fn parse(id: &str) -> Option<Self> {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()).then(|| RequestId(id.into()))
+    }
+
+    /// The id as the client wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -295,7 +412,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A message as a feed delivers it.
+/// A message as one reader of it sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Its place in the log.
@@ -304,6 +421,11 @@ pub struct Message {
     pub at: Timestamp,
     /// Who sent it.
     pub sender: PeerName,
+    /// Whom it was addressed to, in that order; empty where the reader's protocol does not say it.
+    pub to: Vec<Destination>,
+    /// The room through which it reached the reader, or into which the reader sent it; none where it was addressed to the
+    /// reader directly.
+    pub room: Option<Room>,
     /// What it says.
     pub text: Text,
 }

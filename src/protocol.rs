@@ -1,9 +1,45 @@
 //! What clients ask and what they are answered, as types; each protocol is a thin codec over them, a file of its own.
 //! Owns the requests, the replies and the codes; never does I/O.
 
+pub mod json;
+mod line_buffer;
 pub mod plain;
 
-use crate::message::{Destination, PeerName, Text, Timestamp};
+pub use self::line_buffer::{Line, LineBuffer};
+use crate::limits::{JSON_LINE_BYTES_MAX, LINE_BYTES_MAX};
+use crate::message::{Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
+
+/// The version of the protocols, as [`Reply::Welcome`] says it to programs. It grows when a client must know of a change.
+pub const VERSION: u32 = 1;
+
+/// Who a client says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// By what it wants to know an answer to the login again.
+    pub id: Option<RequestId>,
+    /// Who it is.
+    pub name: PeerName,
+    /// What proves it, if anything was sent.
+    pub password: Option<String>,
+    /// Whether a message counts as delivered only when the client says so ([`Request::Ack`]).
+    pub acks: bool,
+}
+
+/// What a client asks, and by what it wants to know the answer again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Handed back with the answer. For a [`Request::Send`] it is more: the same id is never sent twice.
+    pub id: Option<RequestId>,
+    /// What is asked.
+    pub request: Request,
+}
+
+impl From<Request> for Asked {
+    /// Without an id, as on plain lines.
+    fn from(request: Request) -> Self {
+        Asked { id: None, request }
+    }
+}
 
 /// What a client asks, once it is logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +51,36 @@ pub enum Request {
         /// What they get.
         text: Text,
     },
-    /// Who is here?
+    /// All messages up to this one have been taken; for one who logged in with [`Login::acks`].
+    Ack {
+        /// The last of them.
+        seq: Seq,
+    },
+    /// Become a member of a room, which there is from then on.
+    Join {
+        /// Which.
+        room: Room,
+    },
+    /// Be a member no more.
+    Leave {
+        /// Of which room.
+        room: Room,
+    },
+    /// Who is here, and in the asker's rooms?
     Who,
     /// The newest messages that the asker was part of.
     History {
         /// Only those exchanged with this peer, or sent in this room.
         with: Option<Destination>,
+        /// Only those before this one.
+        before: Option<Seq>,
+        /// How many at most: 1 to [`HISTORY_MESSAGES_MAX`](crate::limits::HISTORY_MESSAGES_MAX).
+        count: usize,
+    },
+    /// The newest messages that the asker was part of and that hold all of these words.
+    Search {
+        /// As the client wrote them; never blank.
+        words: Text,
         /// How many at most: 1 to [`HISTORY_MESSAGES_MAX`](crate::limits::HISTORY_MESSAGES_MAX).
         count: usize,
     },
@@ -40,11 +100,21 @@ pub enum Request {
 impl Request {
     /// Whether it is for nothing but its answer.
     pub fn only_asks(&self) -> bool {
-        !matches!(self, Request::Send { .. } | Request::Quit)
+        match self {
+            Request::Send { .. } | Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => false,
+            Request::Quit => false,
+            Request::Who | Request::History { .. } | Request::Search { .. } => true,
+            Request::Ping { .. } | Request::Help | Request::Malformed(_) => true,
+        }
+    }
+
+    /// Whether its answer may be large, so that nothing else is asked together with it.
+    pub fn asks_much(&self) -> bool {
+        matches!(self, Request::Who | Request::History { .. } | Request::Search { .. } | Request::Help)
     }
 }
 
-/// What a client is answered.
+/// What a client is answered, or told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The login succeeded.
@@ -54,12 +124,34 @@ pub enum Reply {
         /// Messages waiting: their replay follows.
         waiting: u64,
     },
+    /// Answers [`Request::Send`]: it is on disk. Only programs are told; people are told [`Reply::Kept`].
+    Accepted {
+        /// Its place in the log.
+        seq: Seq,
+        /// When it was accepted.
+        at: Timestamp,
+    },
     /// A message was kept for a peer that is not here.
     Kept {
         /// For whom.
         peer: PeerName,
         /// Whether anybody has ever logged in by that name.
         seen: bool,
+    },
+    /// A message was sent into a room in which nobody else is.
+    Alone {
+        /// Which.
+        room: Room,
+    },
+    /// Answers [`Request::Join`].
+    Joined {
+        /// As it was mapped.
+        room: Room,
+    },
+    /// Answers [`Request::Leave`].
+    Left {
+        /// As it was mapped.
+        room: Room,
     },
     /// Answers [`Request::Ping`].
     Pong {
@@ -70,33 +162,56 @@ pub enum Reply {
     Who {
         /// Everyone with a session, in the order of their names.
         here: Vec<PeerName>,
+        /// The asker's rooms, in the order of their names.
+        rooms: Vec<RoomHere>,
     },
     /// Answers [`Request::History`].
     History {
         /// Oldest first.
         messages: Vec<PastMessage>,
+        /// Whether there are older ones.
+        more: bool,
+    },
+    /// Answers [`Request::Search`].
+    Found {
+        /// Newest first.
+        messages: Vec<PastMessage>,
+        /// Whether there are older ones.
+        more: bool,
     },
     /// Answers [`Request::Help`].
     Help,
+    /// The first session of a peer came, or its last one went. Only programs are told.
+    Presence {
+        /// Who.
+        name: PeerName,
+        /// Whether it is here now.
+        here: bool,
+    },
+    /// What the client's name has sent over another connection. Only programs are told.
+    Sent(Message),
     /// The request was not carried out.
     Refused(Refusal),
     /// The server stops; what is queued is still written.
     ShuttingDown,
 }
 
+/// A room, as one of its members sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomHere {
+    /// Which.
+    pub room: Room,
+    /// Its members with a session, in the order of their names.
+    pub here: Vec<PeerName>,
+}
+
 /// A message as the history shows it to one who was part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastMessage {
-    /// When it was accepted.
-    pub at: Timestamp,
     /// Whether the one who asks sent it.
     pub sent: bool,
-    /// Its sender.
-    pub sender: PeerName,
-    /// Its recipients, in the order in which they were addressed.
-    pub recipients: Vec<PeerName>,
-    /// Its text.
-    pub text: String,
+    /// The message; whom it was addressed to is said.
+    pub message: Message,
 }
 
 /// Why a request was not carried out.
@@ -122,6 +237,21 @@ impl Refusal {
     }
 }
 
+/// A refusal of something that never became a request, with its id if it had one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// By what the client knows what was refused.
+    pub id: Option<RequestId>,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+impl From<Refusal> for Rejected {
+    fn from(refusal: Refusal) -> Self {
+        Rejected { id: None, refusal }
+    }
+}
+
 /// The codes of refusals; they are the same in every protocol, and none ever changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -131,14 +261,22 @@ pub enum Code {
     BadName,
     /// A wrong password, or one for a name that has none.
     BadPassword,
+    /// Something else than a login before there was one.
+    NotLoggedIn,
+    /// A second login.
+    LoggedInAlready,
     /// A line or a text over its limit.
     TooLong,
     /// A message without text.
     Empty,
     /// Bytes that are not UTF-8.
     NotUtf8,
+    /// A JSON line of a type that nobody knows.
+    UnknownType,
     /// A command that nobody knows.
     UnknownCommand,
+    /// The id of a message that was sent, with another text or other destinations.
+    IdReused,
     /// A room that the sender is not in.
     NotAMember,
     /// As many messages as may wait for a recipient are waiting.
@@ -149,6 +287,8 @@ pub enum Code {
     LoginTimeout,
     /// The disk, or the limit of the database, is full.
     StorageFull,
+    /// The server stops.
+    ShuttingDown,
     /// The server failed at something that is not the client's fault.
     Internal,
 }
@@ -160,39 +300,87 @@ impl Code {
             Code::BadRequest => "bad_request",
             Code::BadName => "bad_name",
             Code::BadPassword => "bad_password",
+            Code::NotLoggedIn => "not_logged_in",
+            Code::LoggedInAlready => "logged_in_already",
             Code::TooLong => "too_long",
             Code::Empty => "empty",
             Code::NotUtf8 => "not_utf8",
+            Code::UnknownType => "unknown_type",
             Code::UnknownCommand => "unknown_command",
+            Code::IdReused => "id_reused",
             Code::NotAMember => "not_a_member",
             Code::MailboxFull => "mailbox_full",
             Code::TooManyConnections => "too_many_connections",
             Code::LoginTimeout => "login_timeout",
             Code::StorageFull => "storage_full",
+            Code::ShuttingDown => "shutting_down",
             Code::Internal => "internal",
         }
     }
 }
 
+/// What is wrong with a list of destinations that is too long.
+fn too_many_destinations(destinations_max: u64) -> String {
+    format!("more than {destinations_max} names (destinations_max)")
+}
+
 /// How a session is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// Lines for people, `nc` and shell scripts.
     Plain,
+    /// JSON lines, for programs.
+    Json,
 }
 
 impl Protocol {
-    /// Appends a message as this protocol delivers it.
-    pub fn encode_message(self, sender: &PeerName, text: &Text, out: &mut Vec<u8>) {
+    /// Bytes of a line from a client, its end not counted.
+    pub fn line_bytes_max(self) -> usize {
         match self {
-            Protocol::Plain => plain::encode_message(sender, text, out),
+            Protocol::Plain => LINE_BYTES_MAX,
+            Protocol::Json => JSON_LINE_BYTES_MAX,
         }
     }
 
-    /// Appends a reply as this protocol writes it.
-    pub fn encode_reply(self, reply: &Reply, out: &mut Vec<u8>) {
+    /// Whether a client is told of each message that it sent that it is accepted.
+    pub(crate) fn answers_sends(self) -> bool {
+        self == Protocol::Json
+    }
+
+    /// Whether a message says whom it was addressed to.
+    pub(crate) fn says_destinations(self) -> bool {
+        self == Protocol::Json
+    }
+
+    /// Reads a line of one who is not logged in; `None` for a line of blanks.
+    pub fn parse_login(self, line: &str) -> Option<Result<Login, Rejected>> {
+        match self {
+            Protocol::Plain => plain::parse_login(line),
+            Protocol::Json => json::parse_login(line),
+        }
+    }
+
+    /// Reads a line of one who is logged in, which may name so many destinations; `None` for a line of blanks.
+    pub fn parse(self, line: &str, destinations_max: u64) -> Option<Asked> {
+        match self {
+            Protocol::Plain => plain::parse(line, destinations_max).map(Asked::from),
+            Protocol::Json => json::parse(line, destinations_max),
+        }
+    }
+
+    /// Appends a message as this protocol delivers it.
+    pub fn encode_message(self, message: &Message, out: &mut Vec<u8>) {
+        match self {
+            Protocol::Plain => plain::encode_message(message, out),
+            Protocol::Json => json::encode_message(message, out),
+        }
+    }
+
+    /// Appends a reply as this protocol writes it: nothing, where it does not say such a thing. `id` is that of the request.
+    pub fn encode_reply(self, id: Option<&RequestId>, reply: &Reply, out: &mut Vec<u8>) {
         match self {
             Protocol::Plain => plain::encode_reply(reply, out),
+            Protocol::Json => json::encode_reply(id, reply, out),
         }
     }
 }

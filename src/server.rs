@@ -17,15 +17,15 @@ use smol::stream::StreamExt;
 use smol::{Async, Executor, Timer, future};
 
 use self::admission::Admission;
-use crate::broker::{self, Broker, Handle};
+use crate::broker::{self, Broker, Event, Handle};
 use crate::config::{Config, Limits};
 use crate::connection::{self, Shared};
 use crate::limits::{
     ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, KEEPALIVE_PROBES, KEEPALIVE_S_MAX, LISTEN_BACKLOG_CONNECTIONS,
-    SHUTDOWN_S_MAX, TURNED_AWAY_CONNECTIONS_MAX,
+    OUTBOX_LOOK_MS, SHUTDOWN_S_MAX, TURNED_AWAY_CONNECTIONS_MAX,
 };
 use crate::message::SessionId;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Watch};
 
 /// The exit code of a process that a second signal ends; 128 and SIGINT's number, as a shell has it.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -59,6 +59,7 @@ pub struct Server {
     signals: Signals,
     handle: Handle,
     broker: Broker,
+    watch: Watch,
     limits: Limits,
     admission: Arc<Admission>,
 }
@@ -72,14 +73,15 @@ impl Server {
         let listeners = config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<String> = listeners.iter().map(address_of).collect();
         log::info!("listening on {}, data in {}", addresses.join(", "), config.data.display());
+        let watch = store.watch();
         let (handle, broker) = broker::open(store, &config.limits);
-        Ok(Server { listeners, signals, handle, broker, limits: config.limits, admission })
+        Ok(Server { listeners, signals, handle, broker, watch, limits: config.limits, admission })
     }
 
     /// Serves until SIGINT or SIGTERM, then stops accepting, deals with what was read, delivers what the clients take in
     /// time, and closes the database. A second signal ends the process at once: what was accepted is on disk.
     pub fn run(self) {
-        let Server { listeners, signals, handle, broker, limits, admission } = self;
+        let Server { listeners, signals, handle, broker, watch, limits, admission } = self;
         let executor = Arc::new(Executor::new());
         let (stop, stopped) = async_channel::bounded(1);
         let (cut, cut_off) = async_channel::bounded(1);
@@ -88,6 +90,7 @@ impl Server {
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_CONNECTIONS_MAX));
         let ended = async {
             let mut broker = executor.spawn(broker.run());
+            let watching = executor.spawn(watch_outbox(watch, shared.broker.clone()));
             let accepting: Vec<_> = listeners
                 .into_iter()
                 .map(|listener| {
@@ -112,8 +115,8 @@ impl Server {
             let signals = future::or(async { Some(signal.await) }, broken).await;
             let signals = signals.expect("the broker runs until it is let go");
             log::debug!("stopping");
-            // A task that is dropped is cancelled: nobody is accepted any more.
-            drop(accepting);
+            // A task that is dropped is cancelled: nobody is accepted any more, and nothing is taken out of the outbox.
+            drop((accepting, watching));
             drop((stop, shared, alive));
             let second = async {
                 executor.spawn(wait_for_signal(signals)).await;
@@ -195,6 +198,14 @@ impl Acceptor {
         };
         // Nobody waits for it in particular.
         self.executor.spawn(future::or(served, cut)).detach();
+    }
+}
+
+/// Whoever writes to the database may have written into its table `outbox`.
+async fn watch_outbox(mut watch: Watch, broker: Handle) {
+    loop {
+        watch.touched(OUTBOX_LOOK_MS).await;
+        broker.tell(Event::OutboxTouched).await;
     }
 }
 

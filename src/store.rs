@@ -6,17 +6,28 @@ mod backup;
 mod bystander;
 mod directory;
 mod examination;
+mod feed;
+mod inboxes;
 mod index;
 mod insert;
 mod log;
 mod log_reader;
+mod members;
+mod messages;
+mod names;
+mod past;
+mod posts;
 mod retention;
 mod schema;
+mod search;
+mod sent_ids;
+mod turn;
 mod wal;
+mod watch;
 mod words;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -28,159 +39,19 @@ pub use self::directory::DirectoryError;
 pub use self::examination::{Finding, Mend, Verdict, examine};
 use self::index::Tail;
 use self::log::Log;
-pub use self::log_reader::{LogLine, LogReader};
+pub use self::log_reader::{LogLine, LogReader, ReadError, Selection};
 use self::retention::{Moment, Sweep, TurnDone};
 pub use self::schema::SchemaError;
+pub use self::turn::{
+    Answer, CommitError, Entry, Fed, FoundId, FoundPeer, FoundRoom, LookedUp, Lookup, Membership, Page, PastPage,
+    PeerRecord, Post, Read, SendId, TurnOutcome, TurnRequest,
+};
 use self::wal::WalPages;
+pub use self::watch::Watch;
 use crate::config::{Durability, Retention};
 use crate::limits::{REST_S, STORE_REQUESTS_MAX};
 use crate::memory;
-use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
-use crate::protocol::PastMessage;
-
-/// What changes state: applied in order, inside the transaction of its turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// A peer that is new, was seen for the first time, or whose cursor moved. A cursor never moves back.
-    Peer(PeerRecord),
-    /// A message, to be given the next `seq`.
-    Message {
-        /// When it was accepted.
-        at: Timestamp,
-        /// Who sent it.
-        sender: PeerId,
-        /// Who is to get it, each once, in the order in which they were addressed.
-        recipients: Vec<PeerId>,
-        /// What they get.
-        text: Text,
-    },
-}
-
-impl Entry {
-    /// Whether somebody was promised that this is on disk. A cursor is no promise: if the power takes the last moves,
-    /// a few messages are delivered twice and none is lost.
-    pub fn is_promise(&self) -> bool {
-        matches!(self, Entry::Message { .. })
-    }
-}
-
-/// What is kept of a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerRecord {
-    /// Given once, by the broker.
-    pub id: PeerId,
-    /// The name it logs in by.
-    pub name: PeerName,
-    /// Whether it ever logged in.
-    pub seen: bool,
-    /// Everything for it up to here has been delivered.
-    pub cursor: Seq,
-}
-
-/// What is found of a peer when it is looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundPeer {
-    /// What is kept of it.
-    pub record: PeerRecord,
-    /// How many messages wait for it.
-    pub waiting: u64,
-}
-
-/// What a turn reads, once its entries are committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// The next messages for a peer, in order.
-    Page {
-        /// For whom.
-        peer: PeerId,
-        /// They come after this one.
-        after: Seq,
-    },
-    /// The newest messages that a peer was part of.
-    History {
-        /// Whose.
-        peer: PeerId,
-        /// Only those exchanged with this one.
-        with: Option<PeerId>,
-        /// How many at most.
-        count: usize,
-    },
-}
-
-/// What one [`Read`] gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// For [`Read::Page`].
-    Page(Page),
-    /// For [`Read::History`]: oldest first.
-    History(Vec<PastMessage>),
-    /// It could not be read; the reason is for people.
-    Failed(String),
-}
-
-impl Answer {
-    /// Why it could not be read, if so.
-    pub fn error(&self) -> Option<&String> {
-        match self {
-            Answer::Failed(error) => Some(error),
-            Answer::Page(_) | Answer::History(_) => None,
-        }
-    }
-}
-
-/// A piece of the log, for one feed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// In the order of `seq`.
-    pub messages: Vec<Message>,
-    /// Whether it reaches the newest commit: nothing for this peer comes after it.
-    pub complete: bool,
-}
-
-/// A turn's entries and reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TurnRequest {
-    /// Applied in order, all or none.
-    pub entries: Vec<Entry>,
-    /// Answered in order, after the commit.
-    pub reads: Vec<Read>,
-}
-
-impl TurnRequest {
-    /// Whether the store has nothing to do for it.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.reads.is_empty()
-    }
-}
-
-/// What became of a turn.
-#[derive(Debug)]
-pub struct TurnOutcome {
-    /// The turn's entries, handed back.
-    pub entries: Vec<Entry>,
-    /// Whether they are committed: all are, or none is.
-    pub commit: Result<(), CommitError>,
-    /// The `seq` before that of the turn's first message.
-    pub before: Seq,
-    /// The newest committed `seq`.
-    pub newest: Seq,
-    /// One for each read, in order.
-    pub answers: Vec<Answer>,
-}
-
-/// Why a turn could not be committed.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// The disk is full, or cannot be written.
-    #[error("the storage is full or cannot be written ({0})")]
-    Storage(String),
-    /// Another process kept the database locked.
-    #[error("another process is writing to the database ({0})")]
-    Busy(String),
-    /// Anything else that SQLite reports.
-    #[error("the database failed ({0})")]
-    Database(String),
-}
+use crate::message::{PeerId, RoomId, Seq};
 
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -201,6 +72,8 @@ pub enum StoreError {
 pub struct Store {
     requests: SyncSender<StoreRequest>,
     thread: JoinHandle<()>,
+    /// Where the write-ahead log is.
+    wal: PathBuf,
     /// What was in the database when it was opened.
     pub found: Found,
 }
@@ -212,6 +85,8 @@ pub struct Found {
     pub newest: Seq,
     /// The highest id that was ever given to a peer.
     pub last_peer: PeerId,
+    /// The highest id that was ever given to a room.
+    pub last_room: RoomId,
     /// Names that nobody ever logged in by, and for which messages wait.
     pub unknown_names: u64,
 }
@@ -226,8 +101,10 @@ pub struct Commit {
 /// What the thread is asked, and where it answers.
 #[derive(Debug)]
 pub(crate) enum StoreRequest {
-    /// What is kept of these names, in their order?
-    Lookup(Vec<PeerName>, oneshot::Sender<Result<Vec<Option<FoundPeer>>, String>>),
+    /// What is kept of these?
+    Lookup(Lookup, oneshot::Sender<Result<LookedUp, String>>),
+    /// What stands in the table `outbox`?
+    Posts(oneshot::Sender<Result<Vec<Post>, String>>),
     /// Apply the entries, then answer the reads.
     Turn(TurnRequest, oneshot::Sender<TurnOutcome>),
 }
@@ -243,6 +120,7 @@ impl Store {
         // Their names are kept before anything in them is promised.
         directory.sync()?;
         let found = schema::found(&connection, &directory.database())?;
+        let wal_path = directory.wal();
         let tail = index::tail(&connection).map_err(schema::explain(&directory.database()))?;
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         let thread = std::thread::Builder::new()
@@ -251,21 +129,28 @@ impl Store {
                 serve(connection, (pages, wal), durability, retention, (found.newest, tail), receiver, directory)
             })
             .map_err(|source| DirectoryError::Thread { source })?;
-        Ok(Store { requests, thread, found })
+        Ok(Store { requests, thread, wal: wal_path, found })
     }
 
     /// A store that somebody else answers for: the broker's simulation.
     #[cfg(test)]
     pub(crate) fn answered_elsewhere(found: Found) -> (Store, Receiver<StoreRequest>) {
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
-        (Store { requests, thread: std::thread::spawn(|| ()), found }, receiver)
+        (Store { requests, thread: std::thread::spawn(|| ()), wal: PathBuf::new(), found }, receiver)
     }
 
-    /// What is kept of each of these names, in their order; `None` for a name nobody has used or written to.
-    pub async fn lookup(&self, names: Vec<PeerName>) -> Result<Vec<Option<FoundPeer>>, String> {
+    /// What is kept of these names and ids, as of the last commit that was begun.
+    pub async fn lookup(&self, lookup: Lookup) -> Result<LookedUp, String> {
         let (reply, found) = oneshot::async_channel();
-        self.ask(StoreRequest::Lookup(names, reply));
+        self.ask(StoreRequest::Lookup(lookup, reply));
         found.await.expect("the store's thread answers every lookup")
+    }
+
+    /// The first rows of the table `outbox`, as of the last commit that was begun; a turn's worth of them.
+    pub async fn posts(&self) -> Result<Vec<Post>, String> {
+        let (reply, found) = oneshot::async_channel();
+        self.ask(StoreRequest::Posts(reply));
+        found.await.expect("the store's thread answers every question")
     }
 
     /// Begins to apply a turn's entries in one transaction, and to answer its reads. One turn is under way at a time.
@@ -273,6 +158,11 @@ impl Store {
         let (sender, reply) = oneshot::async_channel();
         self.ask(StoreRequest::Turn(turn, sender));
         Commit { reply, outcome: None }
+    }
+
+    /// Notices whoever writes to the database.
+    pub fn watch(&self) -> Watch {
+        Watch::on(&self.wal)
     }
 
     fn ask(&self, request: StoreRequest) {
@@ -323,8 +213,11 @@ fn serve(
         let wakes_at = [rests_at, sweep.wakes_at()].into_iter().flatten().min();
         // Whoever asked may have been cancelled: then nobody waits for the answer.
         match next_request(&requests, wakes_at) {
-            Ok(StoreRequest::Lookup(names, reply)) => {
-                let _ = reply.send(log.lookup(&names).map_err(|error| error.to_string()));
+            Ok(StoreRequest::Lookup(lookup, reply)) => {
+                let _ = reply.send(log.lookup(&lookup).map_err(|error| error.to_string()));
+            }
+            Ok(StoreRequest::Posts(reply)) => {
+                let _ = reply.send(log.posts().map_err(|error| error.to_string()));
             }
             Ok(StoreRequest::Turn(turn, reply)) => {
                 let outcome = log.turn(turn);

@@ -134,14 +134,14 @@ fn keys() {
     check_file(
         "[limits]\nmailbox = 5",
         expect![[r#"
-            holdline: holdline.toml:2: unknown key `limits.mailbox`; the keys of [limits] are connections_max, connections_per_address_max, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max
+            holdline: holdline.toml:2: unknown key `limits.mailbox`; the keys of [limits] are connections_max, connections_per_address_max, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max, rooms_max
             exit 2
         "#]],
     );
     check_file(
         "[limits]\nopen = true",
         expect![[r#"
-            holdline: holdline.toml:2: unknown key `limits.open`; `open` belongs above the first [table]; the keys of [limits] are connections_max, connections_per_address_max, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max
+            holdline: holdline.toml:2: unknown key `limits.open`; `open` belongs above the first [table]; the keys of [limits] are connections_max, connections_per_address_max, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max, rooms_max
             exit 2
         "#]],
     );
@@ -625,9 +625,9 @@ fn arguments() {
     check_arguments(
         &["history", "--open"],
         expect![[r#"
-        holdline: `--open` is not expected in this context (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: no such flag: `--open`, did you mean `--json`? (holdline --help tells more)
+            exit 2
+        "#]],
     );
     check_arguments(
         &["history", "--last=0"],
@@ -695,9 +695,7 @@ fn help_and_version() {
 
             Usage:
                 holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
-                holdline send [--to=NAMES] [--as=NAME] [--server=ADDR] [--id=PREFIX] [--timeout=S] [TEXT]
-                holdline tail [--as=NAME] [--server=ADDR] [--json] [--after=SEQ] [--count=N]
-                holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--last=N]
+                holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json]
                 holdline doctor [--data=DIR] [--config=FILE]
                 holdline backup [--data=DIR] [--config=FILE] FILE
 
@@ -712,9 +710,7 @@ fn help_and_version() {
 
             Available commands:
                 serve               Runs the server; so does holdline without a command
-                send                Sends a text, or lines of a program
-                tail                Prints what arrives, for a program
-                history             Prints the log for people
+                history             Prints the log, for people or programs
                 doctor              Examines the database and says what is wrong with it
                 backup              Copies the database into a file
 
@@ -750,15 +746,17 @@ fn help_and_version() {
     check_arguments(
         &["history", "--help"],
         expect![[r#"
-            Prints the log for people, oldest message first; the server may be running
+            Prints the log, oldest message first; the server may be running
 
-            Usage: holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--last=N]
+            Usage: holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json]
 
             Available options:
                     --data=DIR     Directory of the database [default: holdline-data]
                     --config=FILE  Configuration to read [default: holdline.toml, if it is there]
-                    --with=NAME    Only messages that NAME sent or was sent
+                    --with=NAME    Only what NAME sent or could read; or what was sent in the room '#NAME'
+                    --before=N     Only messages before seq N, as --json says it
                     --last=N       How many of the newest messages [default: 20]
+                    --json         For programs: one JSON object a line, with the text as it is kept
                 -h, --help         Prints help information
 
             Example:

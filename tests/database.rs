@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use support::{TestClient, TestServer, flood, holdline, refusal};
+use support::{TestClient, TestServer, eventually, flood, holdline, refusal};
 
 // Views
 
@@ -21,6 +21,8 @@ fn the_views_keep_their_columns() {
         |view: &str| server.sqlite(&format!("select group_concat(name, ', ') from pragma_table_info('{view}')"));
     assert_eq!(columns("history"), "seq, at, sender, recipients, text, waiting_for");
     assert_eq!(columns("waiting"), "recipient, seq, at, sender, text");
+    assert_eq!(columns("outbox"), "sender, recipients, text");
+    assert_eq!(columns("outbox_refused"), "at, sender, recipients, text, reason");
     assert_eq!(
         server.sqlite("select count(*) from sqlite_schema where type = 'view' and name in ('history', 'waiting')"),
         "2"
@@ -60,6 +62,67 @@ fn the_views_show_what_was_said_and_who_has_not_got_it() {
     server.wait_until_delivered("carol");
     assert_eq!(server.sqlite("select waiting_for from history order by seq"), "dave\n\n");
     assert_eq!(server.sqlite("select recipient, seq from waiting"), "dave|1");
+}
+
+#[test]
+fn the_views_show_rooms_as_addressed_and_those_who_wait_in_them_by_name() {
+    let mut server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    for (name, rooms) in [("bob", &["#home", "#cellar"][..]), ("carol", &["#home"]), ("dave", &[])] {
+        let mut client = TestClient::login(&server, name);
+        rooms.iter().for_each(|room| client.send(&format!("/join {room}")));
+        client.quit();
+    }
+    for line in ["/join #home", "/join #cellar", "#home: one", "#cellar, #home, dave: two", "#home, carol: three"] {
+        alice.send(line);
+        alice.ping();
+    }
+    let mut dave = TestClient::login(&server, "dave");
+    dave.expect("from alice: two");
+    dave.send("/join #home");
+    dave.send("#home: four");
+    dave.ping();
+    alice.expect("from dave in #home: four");
+    alice.send("#home: five");
+    alice.ping();
+    dave.expect("from alice in #home: five");
+    for name in ["alice", "dave"] {
+        server.wait_until_delivered(name);
+    }
+    alice.quit();
+    dave.quit();
+    // What waits is in the tail of the log first, and in the inboxes when the server has stopped.
+    for _ in 0..2 {
+        assert_eq!(
+            server.sqlite("select seq, sender, recipients, text, waiting_for from history order by seq"),
+            "1|alice|#home|one|bob,carol\n\
+             2|alice|#cellar,#home,dave|two|bob,carol\n\
+             3|alice|#home,carol|three|bob,carol\n\
+             4|dave|#home|four|bob,carol\n\
+             5|alice|#home|five|bob,carol"
+        );
+        assert_eq!(
+            server.sqlite("select recipient, seq from waiting order by recipient, seq"),
+            "bob|1\nbob|2\nbob|3\nbob|4\nbob|5\ncarol|1\ncarol|2\ncarol|3\ncarol|4\ncarol|5",
+            "each message once, through however many rooms it comes"
+        );
+        server.restart();
+    }
+    let mut bob = TestClient::login(&server, "bob");
+    for message in ["from alice in #home: one", "from alice in #cellar: two", "from alice in #home: three"] {
+        bob.expect(message);
+    }
+    bob.expect("from dave in #home: four");
+    bob.expect("from alice in #home: five");
+    bob.send("/leave #home");
+    bob.ping();
+    server.wait_until_delivered("bob");
+    assert_eq!(server.sqlite("select group_concat(waiting_for, ';') from history"), "carol;carol;carol;carol;carol");
+    let mut carol = TestClient::login(&server, "carol");
+    carol.send("/leave #home");
+    carol.ping();
+    eventually("nothing waits", || server.sqlite("select count(*) from waiting") == "0");
+    assert_eq!(server.sqlite("select group_concat(waiting_for, ';') from history"), ";;;;");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use support::{TestClient, TestServer, flood, holdline, wait_for_exit};
+use support::{TestClient, TestServer, eventually, flood, holdline, wait_for_exit};
 use tempfile::TempDir;
 
 /// A user who is not the superuser; nobody, mostly.
@@ -31,6 +31,27 @@ fn a_database_beside_its_server_is_well() {
     found.says(&format!("ok: a server is running, process {}", server.pid()));
     found.says("ok: 5 messages, seq 1 to 5");
     found.says("ok: 3 peers, 1 never seen; 3 messages wait for 1 of them");
+    assert!(!found.text.contains("room,"), "{found:?}");
+}
+
+#[test]
+fn rooms_beside_their_server_are_well() {
+    let mut server = TestServer::start();
+    messages_in_rooms(&server);
+    let counts = [
+        "ok: every member of a room is a peer, and is in it since a message that there was",
+        "ok: every room has as many members as it says",
+        "ok: 3 messages, seq 1 to 3",
+        "ok: 3 peers, 0 never seen; 4 messages wait for 2 of them",
+        "ok: 2 rooms, 4 members",
+    ];
+    for _ in 0..2 {
+        let found = examine(&server.data());
+        found.is_well();
+        counts.iter().for_each(|count| found.says(count));
+        // The index is up to date then.
+        server.restart();
+    }
 }
 
 #[test]
@@ -252,17 +273,123 @@ const FAULTS: &[(&str, &str, &str, bool)] = &[
     ),
 ];
 
+/// The same, where there are rooms.
+const FAULTS_OF_ROOMS: &[(&str, &str, &str, bool)] = &[
+    (
+        "delete from room where name = '#home'",
+        "problem: 2 messages were sent into a room that is not kept: whoever was in it may never get them (seq 1, 2)",
+        "insert into room",
+        true,
+    ),
+    (
+        "delete from room where name = '#home'",
+        "problem: 3 members are in a room that is not kept, and may get nothing any more (\"alice\", \"bob\", \"carol\")",
+        "insert into room",
+        true,
+    ),
+    (
+        "insert into member select 99, id, 0 from peer where name = 'bob'",
+        "problem: 1 member is in a room that is not kept, and may get nothing any more (\"bob\")",
+        "insert into room",
+        true,
+    ),
+    (
+        "insert into member select id, 99, 0 from room where name = '#cellar'; update room set members = members + 1 where name = '#cellar'",
+        "problem: 1 member of a room is no peer: should somebody new be given its number, that one is in the room (\"peer 99\")",
+        "delete from member where peer not in",
+        true,
+    ),
+    (
+        "update member set joined = 99 where peer = (select id from peer where name = 'carol')",
+        "problem: 1 member is in a room since a message that is not there yet: it would not get what is sent there next (\"carol\")",
+        "update member set joined",
+        true,
+    ),
+    (
+        "update room set members = 0 where name = '#home'",
+        "problem: 1 room does not have as many members as it says",
+        "update room set members",
+        true,
+    ),
+    (
+        "delete from member where peer = (select id from peer where name = 'carol')",
+        "problem: 1 room does not have as many members as it says: what is sent into it may be refused, or accepted for nobody (\"#home\")",
+        "update room set members",
+        true,
+    ),
+    (
+        "update room set name = 'home' where name = '#home'",
+        "problem: 1 room has a name that is none: nobody can write into it (\"home\")",
+        "give it one in the table room",
+        false,
+    ),
+    (
+        "delete from inbox where recipient = -(select id from room where name = '#home')",
+        "problem: 2 waiting messages are missing in the inboxes of their recipients, and would never be delivered (seq 1, 2)",
+        "delete from inbox; update indexed",
+        true,
+    ),
+    // Only its sender has not got it.
+    (
+        "delete from inbox where recipient < 0;
+         update peer set cursor = 3 where name <> 'alice'; update peer set cursor = 0 where name = 'alice'",
+        "warning: 3 older messages are missing in the inboxes of their recipients",
+        "delete from inbox; update indexed",
+        true,
+    ),
+    (
+        "update inbox set seqs = '[1,2,3]', last = 3 where recipient = -(select id from room where name = '#home')",
+        "problem: 1 message is in the inbox of somebody to whom it was not sent (seq 3)",
+        "delete from inbox; update indexed",
+        true,
+    ),
+    (
+        "delete from message where seq = 1; update message set previous = 0 where seq = 2",
+        "problem: 1 entry of an inbox has no message: it counts as waiting, and never arrives (seq 1)",
+        "delete from inbox; update indexed",
+        true,
+    ),
+    (
+        "update inbox set last = 7 where recipient < 0",
+        "problem: 2 rows of inboxes do not end where they say",
+        "delete from inbox; update indexed",
+        true,
+    ),
+    (
+        "insert into sent_id values (1, 99, 'x1', 2, 0, 0)",
+        "warning: 1 id of a message is of a sender who is no peer: it counts as used for somebody new who is given that number (\"x1\")",
+        "delete from sent_id where sender",
+        true,
+    ),
+    (
+        "insert into sent_id select 1, id, 'x1', 99, 0, 0 from peer where name = 'bob'",
+        "problem: 1 id is of a message that is not there: its sender would be told that it was accepted (\"x1\")",
+        "delete from sent_id where seq",
+        true,
+    ),
+];
+
 #[test]
 fn each_fault_is_found_and_mended_by_what_is_shown() {
-    for (sql, verdict, words, is_mended) in FAULTS {
-        let data = at_rest();
+    check_faults(FAULTS, at_rest);
+}
+
+#[test]
+fn each_fault_of_rooms_is_found_and_mended_by_what_is_shown() {
+    check_faults(FAULTS_OF_ROOMS, at_rest_with_rooms);
+}
+
+#[track_caller]
+fn check_faults(faults: &[(&str, &str, &str, bool)], whole: fn() -> TempDir) {
+    for (sql, verdict, words, is_mended) in faults {
+        let data = whole();
         let database = data.path().join("holdline.db");
         // In WAL mode a vacuum changes no setting.
         sqlite(&database, &format!("pragma journal_mode = delete; {sql}; pragma journal_mode = wal"));
         let found = examine(data.path());
         found.says(verdict);
         found.says(words);
-        assert_eq!(found.code, verdict.starts_with("problem").into(), "{sql}:\n{found:?}");
+        assert_eq!(found.code, i32::from(verdict.starts_with("problem")), "{sql}:\n{found:?}");
         assert_eq!(found.commands().is_empty(), !is_mended, "{sql}:\n{found:?}");
         if *is_mended {
             found.commands().iter().for_each(|command| shell(command));
@@ -271,6 +398,69 @@ fn each_fault_is_found_and_mended_by_what_is_shown() {
             assert!(!mended.text.contains("warning"), "{sql}, after {:?}:\n{mended:?}", found.commands());
         }
     }
+}
+
+#[test]
+fn what_was_missed_in_a_room_is_delivered_once_it_is_mended() {
+    let mut server = TestServer::start();
+    messages_in_rooms(&server);
+    assert!(server.terminate().success());
+    server.sqlite_write("delete from inbox; delete from room; update member set joined = 99 where joined = 1");
+    let found = examine(&server.data());
+    found.commands().iter().for_each(|command| shell(command));
+    server.start_again();
+    let mut carol = TestClient::login(&server, "carol");
+    let room = server.sqlite("select '#unknown-' || id from room order by members desc limit 1");
+    carol.expect(&format!("from alice in {room}: one"));
+    carol.expect(&format!("from alice in {room}: two"));
+    carol.expect_nothing();
+}
+
+#[test]
+fn what_retention_removes_of_rooms_is_no_fault() {
+    let data = at_rest_with_rooms();
+    let database = data.path().join("holdline.db");
+    // All have it but its sender.
+    sqlite(
+        &database,
+        "update peer set cursor = 3 where name <> 'alice'; update peer set cursor = 0 where name = 'alice';
+         delete from message where seq < 3",
+    );
+    examine(data.path()).is_well();
+    sqlite(&database, "delete from message; delete from inbox");
+    examine(data.path()).is_well();
+}
+
+#[test]
+fn rows_of_the_table_outbox_that_wait_for_a_server_are_told() {
+    for (rows, words) in [
+        ("('alice', 'bob', 'hi')", "note: 1 row of the table outbox waits; the next start sends what is in it"),
+        ("('alice', 'bob', 'hi'), ('x', 'y', 'z')", "note: 2 rows of the table outbox wait"),
+    ] {
+        let data = at_rest();
+        sqlite(&data.path().join("holdline.db"), &format!("insert into outbox values {rows}"));
+        let found = examine(data.path());
+        found.says(words);
+        found.says("\nall is well\n");
+        assert_eq!(found.code, 0, "{found:?}");
+    }
+}
+
+#[test]
+fn rows_that_could_not_be_sent_are_told_with_how_to_see_them() {
+    let server = TestServer::start();
+    server.sqlite_write("insert into outbox values ('alice', '#nowhere', 'one'), (null, 'bob', 'two')");
+    eventually("they are refused", || server.sqlite("select count(*) from outbox_refused") == "2");
+    let found = examine(&server.data());
+    found
+        .says("note: 2 rows of the table outbox could not be sent, the last as: bad_request: sender is NULL; not sent");
+    found.says("\nall is well\n");
+    assert_eq!(found.code, 0, "{found:?}");
+    let [shows] = &found.commands()[..] else { panic!("{found:?}") };
+    let shown = Command::new("sh").args(["-c", shows]).output().unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("|alice|#nowhere|one|not_a_member: nobody is in #nowhere; not sent"), "{shown}");
 }
 
 #[test]
@@ -355,7 +545,7 @@ fn damaged_bytes_are_found() {
         fs::write(data.path().join("holdline.db"), &bytes).unwrap();
         let found = examine(data.path());
         found.says(words);
-        assert_eq!(found.code, (!bytes.is_empty()).into(), "{found:?}");
+        assert_eq!(found.code, i32::from(!bytes.is_empty()), "{found:?}");
         assert!(!found.text.contains("ok: every"), "{found:?}");
         assert_eq!(fs::read(data.path().join("holdline.db")).unwrap(), bytes);
     }
@@ -553,15 +743,39 @@ fn a_few_messages(server: &TestServer) {
     server.wait_until_delivered("bob");
 }
 
-/// A data directory with these messages whose server was stopped.
+/// Alice, bob and carol are in one room, and alice alone in another: two messages wait for bob, and for carol too.
+fn messages_in_rooms(server: &TestServer) {
+    for name in ["bob", "carol"] {
+        let mut client = TestClient::login(server, name);
+        client.send("/join #home");
+        client.quit();
+    }
+    let mut alice = TestClient::login(server, "alice");
+    for line in ["/join #home", "/join #cellar", "#home: one", "#home: two", "#cellar: three"] {
+        alice.send(line);
+        alice.ping();
+    }
+    alice.quit();
+}
+
+/// A data directory with a few messages whose server was stopped.
 fn at_rest() -> TempDir {
     static FILES: OnceLock<Files> = OnceLock::new();
-    directory_of(FILES.get_or_init(|| {
-        let mut server = TestServer::start();
-        a_few_messages(&server);
-        assert!(server.terminate().success());
-        files_in(&server.data())
-    }))
+    directory_of(FILES.get_or_init(|| files_of(a_few_messages)))
+}
+
+/// The same with messages in rooms.
+fn at_rest_with_rooms() -> TempDir {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    directory_of(FILES.get_or_init(|| files_of(messages_in_rooms)))
+}
+
+/// What a server leaves that is stopped after this.
+fn files_of(scene: fn(&TestServer)) -> Files {
+    let mut server = TestServer::start();
+    scene(&server);
+    assert!(server.terminate().success());
+    files_in(&server.data())
 }
 
 /// The same, whose server was killed, without an index of its `-wal`.

@@ -168,10 +168,8 @@ fn what_is_not_spoken_yet_is_taken_for_no_login_and_closes() {
     let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
     let requests =
         methods.map(|method| format!("{method} / HTTP/1.1\r\nHost: localhost\r\n\r\nalice\nbob: hi\n").into_bytes());
-    let json =
-        b"{\"type\":\"login\",\"name\":\"alice\"}\n{\"type\":\"send\",\"to\":[\"bob\"],\"text\":\"hi\"}\n".to_vec();
     let tls = b"\x16\x03\x01\x02\x00\x01\x00\nalice\nbob: hi\n".to_vec();
-    for first in requests.into_iter().chain([json, tls]) {
+    for first in requests.into_iter().chain([tls]) {
         let mut client = TestClient::connect(&server);
         client.send_bytes(&first);
         let answer = client.read_to_end();

@@ -108,6 +108,55 @@ fn what_waits_is_kept_until_it_is_delivered_and_removed_then() {
 }
 
 #[test]
+fn what_was_sent_in_a_room_is_kept_until_each_of_its_members_has_it() {
+    let server = with_retention("max_age = \"1s\"");
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    let mut carol = TestClient::login(&server, "carol");
+    for client in [&mut alice, &mut bob, &mut carol] {
+        client.send("/join #home");
+        client.ping();
+    }
+    carol.quit();
+    alice.send("#home: one");
+    alice.send("bob: two");
+    alice.send("bob, #home: three");
+    alice.ping();
+    bob.expect("from alice in #home: one");
+    bob.expect("from alice: two");
+    bob.expect("from alice: three");
+    eventually("what bob has is removed", || server.sqlite("select count(*) from history") == "2");
+    assert_eq!(server.sqlite("select recipient, text from waiting order by seq"), "carol|one\ncarol|three");
+    // Who joins now holds nothing of it.
+    let mut dave = TestClient::login(&server, "dave");
+    dave.send("/join #home");
+    dave.quit();
+
+    let mut carol = TestClient::login(&server, "carol");
+    carol.expect("from alice in #home: one");
+    carol.expect("from alice in #home: three");
+    eventually("all is removed", || server.sqlite(ROWS) == "0|0");
+    carol.expect_nothing();
+    TestClient::login(&server, "dave").expect_nothing();
+}
+
+#[test]
+fn a_number_is_not_given_again_though_nobody_was_to_have_its_message() {
+    let mut server = with_retention("max_age = \"1s\"");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/join #empty");
+    alice.send("#empty: nobody hears me");
+    alice.ping();
+    assert_eq!(server.sqlite("select seq, text from history"), "1|nobody hears me");
+    eventually("it is removed", || server.sqlite(ROWS) == "0|0");
+    server.restart();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("alice: next");
+    alice.expect("from alice: next");
+    assert_eq!(server.sqlite("select seq, text from history"), "2|next");
+}
+
+#[test]
 fn under_a_flood_the_database_stays_as_large_as_it_may_be() {
     let (messages, max_size) = (30_000, 1_000_000);
     let server = with_retention("max_size = \"1 MB\"");

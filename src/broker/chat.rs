@@ -2,41 +2,62 @@
 //! [`decide`] takes a turn's events and says what the store is to do; [`deliver`] takes what became of it. The next turn
 //! may be decided before one is delivered. Owns the state of the chat; never waits, never reads a clock.
 
+mod acks;
 mod decide;
 mod deliver;
+mod encoded;
+mod requests;
+mod rooms;
+mod searches;
+mod send;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use smol::lock::SemaphoreGuardArc;
 
+use self::acks::Acks;
+use self::rooms::{MembershipChange, RoomHere};
+use self::searches::Searches;
+use self::send::KnownId;
 use super::Event;
 use super::outbox::Outbox;
+use super::post::ReadPost;
 use crate::config::Limits;
 use crate::limits::ABSENT_PEERS_MAX;
-use crate::message::{Destination, PeerId, PeerName, Seq, SessionId};
-use crate::protocol::{Protocol, Reply, Request};
-use crate::store::{Found, FoundPeer, PeerRecord};
+use crate::message::{Destination, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId, Timestamp};
+use crate::protocol::{Code, Protocol, Refusal, Reply, Request};
+use crate::store::{Found, FoundPeer, LookedUp, Lookup, PeerRecord};
 
 /// The state of the chat.
 #[derive(Debug)]
 pub(super) struct Chat {
-    /// Messages that may wait for one peer.
-    mailbox_max: u64,
-    /// Names that nobody ever logged in by, and for which messages may wait.
-    unknown_names_max: u64,
-    /// How many such names there are.
+    /// What others may take up.
+    limits: Limits,
+    /// How many names there are that nobody ever logged in by, and for which messages wait.
     unknown_names: u64,
     /// The newest committed message.
     newest: Seq,
     /// The highest id given to a peer.
     last_peer: PeerId,
+    /// The highest id given to a room.
+    last_room: RoomId,
     /// The peers in `peers`, by name. Clients choose names, so these are hashed with a secret key; ids are ours.
     ids: HashMap<PeerName, PeerId>,
     /// Everyone who is here, and those absent ones who were named lately.
     peers: IdMap<PeerId, Peer>,
+    /// The rooms in `rooms`, by name.
+    room_ids: HashMap<Room, RoomId>,
+    /// The rooms of everyone in `peers`, and those that were named lately.
+    rooms: IdMap<RoomId, RoomHere>,
+    /// Rooms that are named in the turn that is being decided, and do not exist.
+    absent_rooms: HashSet<Room>,
+    /// Ids of messages in the turn that is being decided.
+    known_ids: HashMap<(PeerId, RequestId), KnownId>,
     /// Every connection that has logged in and not left.
     sessions: IdMap<SessionId, Session>,
+    /// Those of them that speak JSON and were greeted: they are told who comes and goes.
+    programs: IdSet<SessionId>,
     /// Peers of which something is to be kept before the next message is.
     changed: IdSet<PeerId>,
     /// Peers whose cursor moved; that is no promise, and can wait.
@@ -45,6 +66,8 @@ pub(super) struct Chat {
     hungry: VecDeque<SessionId>,
     /// Replaying sessions whose page could not be read: tried again when something happens, or after a while.
     starved: Vec<SessionId>,
+    /// Searches that are not answered yet.
+    searches: Searches,
 }
 
 /// A peer, here or absent.
@@ -55,7 +78,9 @@ struct Peer {
     is_kept: bool,
     /// Its open sessions, in the order of their logins; it is here while there is one.
     sessions: Vec<SessionId>,
-    /// Messages addressed to it, counted from when it was looked up: those that waited then come first.
+    /// The rooms that it is in, each with the newest message when it joined it; `None` until the joining is committed.
+    rooms: IdMap<RoomId, Option<Seq>>,
+    /// Messages addressed to it directly, counted from when it was looked up: those that waited then come first.
     addressed: u64,
     /// How many of those are delivered.
     delivered: u64,
@@ -66,6 +91,7 @@ impl Peer {
         !self.sessions.is_empty()
     }
 
+    /// Messages that were addressed to it directly and are not delivered.
     fn waiting(&self) -> u64 {
         // People may add and remove rows with sqlite3: what was counted may be off until the peer is looked up again.
         self.addressed.saturating_sub(self.delivered)
@@ -85,10 +111,14 @@ struct Session {
     counted: u64,
     /// How many of the peer's `addressed` are delivered, seen from this session.
     delivered: u64,
+    /// What it has not acknowledged, where the client itself says what it has.
+    acks: Option<Box<Acks>>,
     /// Set when no more requests come: the session is closed once it is fed up to here.
     ends_at: Option<Seq>,
-    /// Held back while the client does not take what it is answered.
+    /// Held back while the client does not take what it is answered, or while it waits for what it searches.
     permit: Option<SemaphoreGuardArc>,
+    /// Waits for the answer of a search.
+    is_searching: bool,
     /// Is to have a page: stands in `hungry` or `starved`, or in a turn that is under way.
     is_hungry: bool,
     /// Something was appended to its outbox in this turn.
@@ -105,51 +135,120 @@ enum Feed {
 }
 
 /// What a turn does once its outcome is known.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turn {
     /// In the order of the events.
     acts: Vec<Act>,
+    /// The sessions that are greeted with how much waits for them in their rooms too, by the read that tells.
+    greeted: Vec<Greeting>,
+    /// The searches that are carried on; their reads come before those of the pages.
+    searches: Searches,
     /// The sessions whose pages are read, in the order of the reads; those are the last ones.
     pages: Vec<SessionId>,
     /// The sessions whose requests are in this turn.
     asked: Vec<(SessionId, SemaphoreGuardArc)>,
+    /// What the turn changes about who is in which room, and how it was before.
+    membership_changes: Vec<MembershipChange>,
+    /// Messages in it.
+    messages: usize,
+    /// When it was decided: that is the time of its messages.
+    at: Timestamp,
+    /// Somebody is to be told that all is kept, cursors too.
+    keeps_cursors: bool,
+}
+
+impl Turn {
+    pub(super) fn new(at: Timestamp) -> Self {
+        Turn {
+            acts: Vec::new(),
+            greeted: Vec::new(),
+            searches: Searches::new(),
+            pages: Vec::new(),
+            asked: Vec::new(),
+            membership_changes: Vec::new(),
+            messages: 0,
+            at,
+            keeps_cursors: false,
+        }
+    }
+
+    /// Whether nothing may be decided before it is known what became of this.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.membership_changes.is_empty()
+    }
+
+    /// Whether cursors are to be kept with it.
+    pub(super) fn keeps_cursors(&self) -> bool {
+        self.keeps_cursors
+    }
+}
+
+/// A welcome that needs to be counted.
+#[derive(Debug)]
+struct Greeting {
+    session: SessionId,
+    id: Option<RequestId>,
+    read: usize,
 }
 
 /// One thing that a turn does after the commit.
 #[derive(Debug)]
 enum Act {
-    /// Feed the turn's next message to its recipients, and tell its sender for whom it is kept.
-    Deliver { sender: SessionId, kept_for: Vec<PeerId> },
+    /// Feed the turn's next message to its recipients, and tell its sender about it.
+    Deliver { sender: Option<SessionId>, id: Option<RequestId>, notes: Vec<Note> },
+    /// Tell the sender of a message of this turn, the so-manieth, once more that it is accepted.
+    Repeat { session: SessionId, id: Option<RequestId>, nth: usize },
     /// Answer.
-    Reply { session: SessionId, reply: Reply },
+    Reply { session: SessionId, id: Option<RequestId>, reply: Reply },
     /// Answer with what was read.
-    History { session: SessionId, read: usize },
+    History { session: SessionId, id: Option<RequestId>, read: usize },
+    /// Messages that come now are for this peer too; answer.
+    Join { session: SessionId, id: Option<RequestId>, peer: PeerId, room: RoomId },
+    /// Messages that come now are for this peer no more; answer.
+    Leave { session: SessionId, id: Option<RequestId>, room: RoomId },
+    /// Tell programs who came or went.
+    Presence { name: PeerName, here: bool },
     /// Let a session end once it has got what waits for it.
     End { session: SessionId },
 }
 
+/// What people are told about a message that they sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Note {
+    /// It is kept for one who is away.
+    Kept(PeerId),
+    /// Nobody else is in a room.
+    Alone(RoomId),
+}
+
 impl Chat {
     pub(super) fn new(limits: &Limits, found: Found) -> Self {
-        let Found { newest, last_peer, unknown_names } = found;
+        let Found { newest, last_peer, last_room, unknown_names } = found;
         Chat {
-            mailbox_max: Limits::or_none(limits.mailbox_max),
-            unknown_names_max: Limits::or_none(limits.unknown_names_max),
+            limits: *limits,
             unknown_names,
             newest,
             last_peer,
+            last_room,
             ids: HashMap::new(),
             peers: IdMap::default(),
+            room_ids: HashMap::new(),
+            rooms: IdMap::default(),
+            absent_rooms: HashSet::new(),
+            known_ids: HashMap::new(),
             sessions: IdMap::default(),
+            programs: IdSet::default(),
             changed: IdSet::default(),
             moved: IdSet::default(),
             hungry: VecDeque::new(),
             starved: Vec::new(),
+            searches: Searches::default(),
         }
     }
 
-    /// Whether somebody is to have a page.
-    pub(super) fn wants_pages(&self) -> bool {
-        !self.hungry.is_empty()
+    /// Whether somebody waits for something that is to be read: a page, or what was searched.
+    pub(super) fn wants_reads(&self) -> bool {
+        !self.hungry.is_empty() || !self.searches.is_empty()
     }
 
     /// Whether something of a peer is to be kept.
@@ -167,34 +266,54 @@ impl Chat {
         self.hungry.extend(self.starved.drain(..));
     }
 
-    /// Who is named in these events and not known here, each once.
-    pub(super) fn strangers(&self, events: &[Event]) -> Vec<PeerName> {
-        let mut strangers = Vec::new();
-        let mut met = HashSet::new();
-        for_each_name(events, |name| {
-            if !self.ids.contains_key(name) && met.insert(name) {
-                strangers.push(name.clone());
-            }
-        });
-        strangers
+    /// Who and what is named in these events and not known here, each once.
+    pub(super) fn strangers(&self, events: &[Event], posts: &[ReadPost]) -> Lookup {
+        let mut strangers =
+            Strangers { chat: self, joining: HashMap::new(), met: HashSet::new(), lookup: Lookup::default() };
+        for event in events {
+            strangers.look_at(event);
+        }
+        for post in posts {
+            strangers.look_at_post(post);
+        }
+        strangers.lookup
     }
 
     /// Gets to know strangers, by what the store found of each.
-    pub(super) fn meet(&mut self, names: Vec<PeerName>, found: Vec<Option<FoundPeer>>) {
-        for (name, found) in names.into_iter().zip(found) {
-            let is_kept = found.is_some();
-            let FoundPeer { record, waiting } = found.unwrap_or_else(|| self.new_peer(name));
-            assert!(record.id <= self.last_peer, "the store knows no id that was not given");
-            self.ids.insert(record.name.clone(), record.id);
-            let peer = Peer { record, is_kept, sessions: Vec::new(), addressed: waiting, delivered: 0 };
-            self.peers.insert(peer.record.id, peer);
+    pub(super) fn meet(&mut self, lookup: Lookup, found: LookedUp) {
+        for (name, found) in lookup.peers.into_iter().zip(found.peers) {
+            self.meet_peer(name, found);
         }
+        for (name, found) in lookup.rooms.into_iter().zip(found.rooms) {
+            match found {
+                Some(found) => self.meet_room(name, found),
+                None => drop(self.absent_rooms.insert(name)),
+            }
+        }
+        for ((sender, id), found) in lookup.ids.into_iter().zip(found.ids) {
+            let sender = self.ids[&sender];
+            self.known_ids.insert((sender, id), found.map_or(KnownId::New, KnownId::Before));
+        }
+    }
+
+    fn meet_peer(&mut self, name: PeerName, found: Option<FoundPeer>) {
+        let is_kept = found.is_some();
+        let FoundPeer { record, waiting, rooms } = found.unwrap_or_else(|| self.new_peer(name));
+        assert!(record.id <= self.last_peer, "the store knows no id that was not given");
+        self.ids.insert(record.name.clone(), record.id);
+        let mut peer =
+            Peer { record, is_kept, sessions: Vec::new(), rooms: IdMap::default(), addressed: waiting, delivered: 0 };
+        for membership in rooms {
+            peer.rooms.insert(membership.room.id, Some(membership.joined));
+            self.meet_room(membership.name, membership.room);
+        }
+        self.peers.insert(peer.record.id, peer);
     }
 
     fn new_peer(&mut self, name: PeerName) -> FoundPeer {
         self.last_peer = PeerId::new(self.last_peer.get() + 1);
         let record = PeerRecord { id: self.last_peer, name, seen: false, cursor: Seq::ZERO };
-        FoundPeer { record, waiting: 0 }
+        FoundPeer { record, waiting: 0, rooms: Vec::new() }
     }
 
     /// Lets a replaying session have its next page, if it has room for one.
@@ -206,10 +325,32 @@ impl Chat {
         }
     }
 
-    /// A session that gets no more messages makes its peer absent, unless there is another.
-    fn detach(&mut self, session: SessionId, peer: PeerId) {
-        let peer = self.peers.get_mut(&peer).expect("a session's peer is remembered");
+    /// A session is there for its peer. Says whether the peer was absent before.
+    fn attach(&mut self, session: SessionId, id: PeerId) -> bool {
+        let peer = self.peers.get_mut(&id).expect("a session's peer is remembered");
+        let was_absent = !peer.is_here();
+        peer.sessions.push(session);
+        if was_absent {
+            for room in peer.rooms.keys() {
+                self.rooms.get_mut(room).expect("a peer's rooms are remembered").here.insert(id);
+            }
+        }
+        was_absent
+    }
+
+    /// A session that gets no more messages makes its peer absent, unless there is another. Says whether it did.
+    fn detach(&mut self, session: SessionId, id: PeerId) -> bool {
+        self.programs.remove(&session);
+        let peer = self.peers.get_mut(&id).expect("a session's peer is remembered");
+        let was_here = peer.is_here();
         peer.sessions.retain(|other| *other != session);
+        if !was_here || peer.is_here() {
+            return false;
+        }
+        for room in peer.rooms.keys() {
+            self.rooms.get_mut(room).expect("a peer's rooms are remembered").here.remove(&id);
+        }
+        true
     }
 
     /// Whether it is time to forget some absent peers.
@@ -222,29 +363,81 @@ impl Chat {
         let spoken_for: IdSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();
         self.peers.retain(|id, _| spoken_for.contains(id) || self.changed.contains(id) || self.moved.contains(id));
         self.ids.retain(|_, id| self.peers.contains_key(id));
+        let rooms: IdSet<RoomId> = self.peers.values().flat_map(|peer| peer.rooms.keys().copied()).collect();
+        self.rooms.retain(|id, _| rooms.contains(id));
+        self.room_ids.retain(|_, id| rooms.contains(id));
     }
 }
 
-fn for_each_name<'a>(events: &'a [Event], mut meet: impl FnMut(&'a PeerName)) {
-    for event in events {
+/// What is to be looked up for a turn.
+struct Strangers<'a> {
+    chat: &'a Chat,
+    /// The names of sessions that log in with this turn.
+    joining: HashMap<SessionId, &'a PeerName>,
+    /// Peers and rooms in `lookup`.
+    met: HashSet<&'a str>,
+    lookup: Lookup,
+}
+
+impl<'a> Strangers<'a> {
+    fn look_at(&mut self, event: &'a Event) {
         match event {
-            Event::Join { name, .. } => meet(name),
-            Event::Requests { requests, .. } => {
-                for destination in requests.iter().flat_map(destinations) {
-                    if let Destination::Peer(name) = destination {
-                        meet(name);
+            Event::Join { session, name, .. } => {
+                self.joining.insert(*session, name);
+                self.peer(name);
+            }
+            Event::Requests { session, requests, .. } => {
+                for asked in requests {
+                    match &asked.request {
+                        Request::Send { to, .. } => to.iter().for_each(|destination| self.destination(destination)),
+                        Request::History { with: Some(with), .. } => self.destination(with),
+                        Request::Join { room } | Request::Leave { room } => self.room(room),
+                        _ => {}
+                    }
+                    if let (Request::Send { .. }, Some(id)) = (&asked.request, &asked.id) {
+                        self.id(*session, id);
                     }
                 }
             }
-            Event::Taken { .. } | Event::End { .. } | Event::Leave { .. } => {}
+            Event::Taken { .. } | Event::End { .. } | Event::Leave { .. } | Event::OutboxTouched => {}
+        }
+    }
+
+    fn look_at_post(&mut self, post: &'a ReadPost) {
+        if let Ok(message) = &post.message {
+            self.peer(&message.sender);
+            message.to.iter().for_each(|destination| self.destination(destination));
+        }
+    }
+
+    fn destination(&mut self, destination: &'a Destination) {
+        match destination {
+            Destination::Peer(name) => self.peer(name),
+            Destination::Room(room) => self.room(room),
+        }
+    }
+
+    fn peer(&mut self, name: &'a PeerName) {
+        if !self.chat.ids.contains_key(name) && self.met.insert(name.as_str()) {
+            self.lookup.peers.push(name.clone());
+        }
+    }
+
+    fn room(&mut self, room: &'a Room) {
+        if !self.chat.room_ids.contains_key(room) && self.met.insert(room.as_str()) {
+            self.lookup.rooms.push(room.clone());
+        }
+    }
+
+    /// An id that stands in a turn twice is looked up twice, and found the same.
+    fn id(&mut self, session: SessionId, id: &RequestId) {
+        let known = self.chat.sessions.get(&session).map(|session| &self.chat.peers[&session.peer].record.name);
+        if let Some(name) = known.or(self.joining.get(&session).copied()) {
+            self.lookup.ids.push((name.clone(), id.clone()));
         }
     }
 }
 
-fn destinations(request: &Request) -> &[Destination] {
-    match request {
-        Request::Send { to, .. } => to,
-        Request::History { with, .. } => with.as_slice(),
-        _ => &[],
-    }
+fn unreachable_peer(name: &PeerName, became: &str) -> Refusal {
+    Refusal::new(Code::Internal, format!("{name} cannot be looked up now, the log says why; {became}"))
 }

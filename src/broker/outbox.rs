@@ -8,7 +8,6 @@ use smol::future;
 
 use super::Delivered;
 use crate::limits::{MARK_BYTES_MAX, OUTBOX_BYTES_MAX, PAGE_BYTES_MAX};
-use crate::message::Seq;
 
 /// Bytes for one client, as they are written to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,13 +62,15 @@ pub(in crate::broker) struct Outbox {
     /// `None` once nothing more is to come: that is the writer's signal to finish.
     inlet: Option<Inlet>,
     gathered: Chunk,
+    /// Bytes that were appended since the session began.
+    appended_bytes: u64,
     /// Bytes that the writer has not reported as written, those in `gathered` too.
     unwritten_bytes: usize,
 }
 
 impl Outbox {
     pub(in crate::broker) fn new(inlet: Inlet) -> Self {
-        Outbox { inlet: Some(inlet), gathered: Chunk::default(), unwritten_bytes: 0 }
+        Outbox { inlet: Some(inlet), gathered: Chunk::default(), appended_bytes: 0, unwritten_bytes: 0 }
     }
 
     /// Whether nothing more can be written.
@@ -87,14 +88,26 @@ impl Outbox {
         self.has_room(PAGE_BYTES_MAX)
     }
 
-    /// Adds the bytes that `encode` appends; with a `seq`, they are that message.
-    pub(in crate::broker) fn append(&mut self, seq: Option<Seq>, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Adds the bytes that `encode` appends; with a message, they are delivered with it.
+    pub(in crate::broker) fn append(&mut self, message: Option<Delivered>, encode: impl FnOnce(&mut Vec<u8>)) {
         let before = self.gathered.bytes.len();
         encode(&mut self.gathered.bytes);
-        self.unwritten_bytes += self.gathered.bytes.len() - before;
-        if let Some(seq) = seq {
-            self.gathered.mark(seq);
+        let bytes = self.gathered.bytes.len() - before;
+        self.unwritten_bytes += bytes;
+        self.appended_bytes += bytes as u64;
+        if let Some(delivered) = message {
+            self.gathered.add_mark(Mark { end: self.gathered.bytes.len(), delivered });
         }
+    }
+
+    /// Bytes that were appended since the session began.
+    pub(in crate::broker) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
+    }
+
+    /// Bytes of those that the writer has reported as written.
+    pub(in crate::broker) fn written_bytes(&self) -> u64 {
+        self.appended_bytes - self.unwritten_bytes as u64
     }
 
     /// Hands over what was gathered.
@@ -182,11 +195,6 @@ impl Chunk {
         }
     }
 
-    /// Notes that the bytes end with a message.
-    fn mark(&mut self, seq: Seq) {
-        self.add_mark(Mark { end: self.bytes.len(), delivered: Delivered { seq, messages: 1 } });
-    }
-
     /// Small messages share a mark: what a broken connection has taken of them is known a little less exactly, and a client
     /// that reads nothing costs few marks.
     fn add_mark(&mut self, mark: Mark) {
@@ -220,10 +228,12 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use super::*;
+    use crate::message::Seq;
 
     /// Puts out a message of so many bytes.
     fn append(outbox: &mut Outbox, seq: i64, bytes: usize) {
-        outbox.append(Some(Seq::new(seq)), |out| out.resize(out.len() + bytes, b'x'));
+        let message = Delivered { seq: Seq::new(seq), messages: 1 };
+        outbox.append(Some(message), |out| out.resize(out.len() + bytes, b'x'));
     }
 
     fn open() -> (Outbox, Outlet) {

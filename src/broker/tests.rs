@@ -8,8 +8,9 @@ use smol::lock::Semaphore;
 
 use super::*;
 use crate::limits::BATCH_REQUESTS_MAX;
-use crate::message::{Destination, PeerId, Text};
-use crate::store::{CommitError, Entry, Found, StoreRequest};
+use crate::message::{Destination, PeerId, RequestId, Room, RoomId, Text};
+use crate::protocol::{self, Request};
+use crate::store::{CommitError, Entry, Found, LookedUp, Lookup, StoreRequest};
 
 /// As many as it takes to fill a turn.
 const SENDERS: u64 = (TURN_REQUESTS_MAX / BATCH_REQUESTS_MAX) as u64;
@@ -31,7 +32,12 @@ impl Asked {
     async fn turn(&self) -> (TurnRequest, oneshot::Sender<TurnOutcome>) {
         loop {
             match self.request().await {
-                StoreRequest::Lookup(names, reply) => reply.send(Ok(vec![None; names.len()])).unwrap(),
+                StoreRequest::Lookup(lookup, reply) => {
+                    let Lookup { peers, rooms, ids } = lookup;
+                    let (peers, rooms) = (vec![None; peers.len()], vec![None; rooms.len()]);
+                    reply.send(Ok(LookedUp { peers, rooms, ids: vec![None; ids.len()] })).unwrap();
+                }
+                StoreRequest::Posts(reply) => reply.send(Ok(Vec::new())).unwrap(),
                 StoreRequest::Turn(request, reply) => return (request, reply),
             }
         }
@@ -45,15 +51,55 @@ fn name(sender: u64) -> PeerName {
 fn join(sender: u64) -> (Event, Outlet) {
     let (inlet, outlet) = outbox();
     let session = SessionId::new(sender);
-    (Event::Join { session, name: name(sender), protocol: Protocol::Plain, outbox: inlet }, outlet)
+    let joining = Joining { id: None, protocol: Protocol::Plain, acks: false, outbox: inlet };
+    (Event::Join { session, name: name(sender), joining }, outlet)
 }
 
 /// Lines to the first sender.
 fn batch(sender: u64, lines: usize) -> Event {
-    let text = Text::clean("hi").unwrap();
-    let line = Request::Send { to: vec![Destination::Peer(name(1))], text };
+    asks(sender, vec![send("s1"); lines])
+}
+
+fn send(to: &str) -> Request {
+    Request::Send { to: vec![Destination::parse(to).unwrap()], text: Text::clean("hi").unwrap() }
+}
+
+fn asks<T: Into<protocol::Asked>>(sender: u64, requests: Vec<T>) -> Event {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_arc().unwrap();
-    Event::Requests { session: SessionId::new(sender), requests: vec![line; lines], permit }
+    let requests = requests.into_iter().map(Into::into).collect();
+    Event::Requests { session: SessionId::new(sender), requests, permit }
+}
+
+fn join_room() -> Request {
+    Request::Join { room: Room::stored("#a") }
+}
+
+/// What the store answers to a turn of which it has kept nothing.
+fn failed(entries: Vec<Entry>) -> TurnOutcome {
+    let commit = Err(CommitError::Storage("full".to_owned()));
+    TurnOutcome { entries, commit, before: Seq::ZERO, newest: Seq::ZERO, answers: Vec::new() }
+}
+
+/// What it answers to the first turn that it has kept.
+fn kept(entries: Vec<Entry>) -> TurnOutcome {
+    let newest = Seq::new(entries.iter().filter(is_message).count() as i64);
+    TurnOutcome { entries, commit: Ok(()), before: Seq::ZERO, newest, answers: Vec::new() }
+}
+
+/// The rooms that are made, and how many messages are sent into one.
+fn of_rooms(entries: &[Entry]) -> (Vec<i64>, usize) {
+    let made =
+        entries.iter().filter_map(|entry| if let Entry::Room { id, .. } = entry { Some(id.get()) } else { None });
+    let is_into_room = |entry: &&Entry| match entry {
+        Entry::Message { recipients, .. } => recipients.iter().any(|recipient| recipient.room().is_some()),
+        _ => false,
+    };
+    (made.collect(), entries.iter().filter(is_into_room).count())
+}
+
+/// What a client is told next.
+async fn told(outlet: &Outlet) -> String {
+    String::from_utf8(outlet.take().await.expect("it is served").bytes).unwrap()
 }
 
 fn is_message(entry: &&Entry) -> bool {
@@ -69,7 +115,7 @@ fn peers(entries: &[Entry]) -> Vec<PeerId> {
 
 /// Runs a script beside a broker.
 fn play<T>(script: impl AsyncFnOnce(Handle, Asked) -> T) -> T {
-    let found = Found { newest: Seq::ZERO, last_peer: PeerId::new(0), unknown_names: 0 };
+    let found = Found { newest: Seq::ZERO, last_peer: PeerId::new(0), last_room: RoomId::new(0), unknown_names: 0 };
     let (store, asked) = Store::answered_elsewhere(found);
     let (handle, broker) = open(store, &Limits::default());
     let running = async {
@@ -104,13 +150,105 @@ fn a_turn_that_was_decided_ahead_keeps_what_the_failed_one_before_it_did_not() {
             future::yield_now().await;
         }
         assert_eq!(handle.inbox.len(), 1, "the turn is decided");
-        let (failed, commit) = (peers(&logins.entries), Err(CommitError::Storage("full".to_owned())));
-        let outcome =
-            TurnOutcome { entries: logins.entries, commit, before: Seq::ZERO, newest: Seq::ZERO, answers: Vec::new() };
-        reply.send(outcome).unwrap();
+        let to_be_kept = peers(&logins.entries);
+        reply.send(failed(logins.entries)).unwrap();
 
         let (messages, _reply) = asked.turn().await;
         assert_eq!(messages.entries.iter().filter(is_message).count(), TURN_REQUESTS_MAX);
-        assert_eq!(peers(&messages.entries), failed, "a message stands beside its sender");
+        assert_eq!(peers(&messages.entries), to_be_kept, "a message stands beside its sender");
+    });
+}
+
+#[test]
+fn who_could_not_join_a_room_is_not_in_it_and_may_try_again() {
+    play(async |handle, asked| {
+        let (event, outlet) = join(1);
+        handle.tell(event).await;
+        let (login, reply) = asked.turn().await;
+        reply.send(kept(login.entries)).unwrap();
+        told(&outlet).await;
+        handle.tell(asks(1, vec![join_room(), send("#a")])).await;
+        let (turn, reply) = asked.turn().await;
+        assert_eq!(of_rooms(&turn.entries), (vec![1], 1));
+        reply.send(failed(turn.entries)).unwrap();
+        let said = told(&outlet).await;
+        assert_eq!(said.matches("! storage_full: ").count(), 2, "{said}");
+
+        handle
+            .tell(asks(1, vec![send("#a"), Request::Leave { room: Room::stored("#a") }, join_room(), send("#a")]))
+            .await;
+        let (turn, reply) = asked.turn().await;
+        assert_eq!(of_rooms(&turn.entries), (vec![1], 1), "a number that was not kept is free");
+        reply.send(kept(turn.entries)).unwrap();
+        let said = told(&outlet).await;
+        assert_eq!(said.matches("! not_a_member: nobody is in #a").count(), 2, "{said}");
+        assert!(said.contains("* you are in #a now\n* nobody else is in #a\n"), "{said}");
+    });
+}
+
+#[test]
+fn who_could_not_leave_a_room_is_still_in_it() {
+    play(async |handle, asked| {
+        let (event, outlet) = join(1);
+        handle.tell(event).await;
+        handle.tell(asks(1, vec![join_room()])).await;
+        let (turn, reply) = asked.turn().await;
+        reply.send(kept(turn.entries)).unwrap();
+        handle.tell(asks(1, vec![Request::Leave { room: Room::stored("#a") }])).await;
+        let (turn, reply) = asked.turn().await;
+        reply.send(failed(turn.entries)).unwrap();
+        handle.tell(asks(1, vec![send("#a")])).await;
+        let (turn, _reply) = asked.turn().await;
+        assert_eq!(of_rooms(&turn.entries), (vec![], 1));
+        drop(outlet);
+    });
+}
+
+#[test]
+fn nothing_is_decided_ahead_of_a_turn_that_changes_who_is_in_a_room() {
+    play(async |handle, asked| {
+        let mut outlets = Vec::new();
+        for sender in 1..=SENDERS {
+            let (event, outlet) = join(sender);
+            handle.tell(event).await;
+            outlets.push(outlet);
+        }
+        let (turn, reply) = asked.turn().await;
+        reply.send(kept(turn.entries)).unwrap();
+        handle.tell(asks(1, vec![join_room()])).await;
+        let (turn, reply) = asked.turn().await;
+        // Enough for a whole turn, that would go into the room if the joining were taken for done.
+        handle.tell(asks(1, vec![send("#a"); BATCH_REQUESTS_MAX])).await;
+        for sender in 2..=SENDERS {
+            handle.tell(batch(sender, BATCH_REQUESTS_MAX)).await;
+        }
+        for _ in 0..100 {
+            future::yield_now().await;
+        }
+        reply.send(failed(turn.entries)).unwrap();
+        let (turn, _reply) = asked.turn().await;
+        assert_eq!(of_rooms(&turn.entries), (vec![], 0), "the room is not there");
+        assert_eq!(turn.entries.iter().filter(is_message).count(), TURN_REQUESTS_MAX - BATCH_REQUESTS_MAX);
+    });
+}
+
+#[test]
+fn an_id_whose_turn_failed_is_free_and_each_who_used_it_is_told() {
+    play(async |handle, asked| {
+        let (event, outlet) = join(1);
+        handle.tell(event).await;
+        let (login, reply) = asked.turn().await;
+        reply.send(kept(login.entries)).unwrap();
+        told(&outlet).await;
+        let with_id = protocol::Asked { id: RequestId::parse("x"), request: send("s1") };
+        handle.tell(asks(1, vec![with_id.clone(), with_id.clone()])).await;
+        let (turn, reply) = asked.turn().await;
+        assert_eq!(turn.entries.iter().filter(is_message).count(), 1, "twice in one turn is once");
+        reply.send(failed(turn.entries)).unwrap();
+        let said = told(&outlet).await;
+        assert_eq!(said.matches("! storage_full: ").count(), 2, "{said}");
+        handle.tell(asks(1, vec![with_id])).await;
+        let (turn, _reply) = asked.turn().await;
+        assert_eq!(turn.entries.iter().filter(is_message).count(), 1);
     });
 }

@@ -42,8 +42,9 @@ impl Waiting {
         // Who has an event that waits has the later ones wait behind it.
         let mut held_back = HashSet::new();
         for event in std::mem::take(&mut self.events) {
-            if event.requests() > share || held_back.contains(&event.session()) {
-                held_back.insert(event.session());
+            let session = event.session();
+            if event.requests() > share || session.is_some_and(|session| held_back.contains(&session)) {
+                held_back.extend(session);
                 self.events.push_back(event);
             } else {
                 requests_left -= event.requests();
@@ -76,7 +77,7 @@ mod tests {
 
     fn batch(session: u64, requests: usize) -> Event {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_arc().unwrap();
-        Event::Requests { session: SessionId::new(session), requests: vec![Request::Who; requests], permit }
+        Event::Requests { session: SessionId::new(session), requests: vec![Request::Who.into(); requests], permit }
     }
 
     fn leave(session: u64) -> Event {
@@ -88,7 +89,7 @@ mod tests {
         let mut turn = Vec::new();
         waiting.take(TURN_REQUESTS_MAX, &mut turn);
         assert!(turn.iter().map(Event::requests).sum::<usize>() <= TURN_REQUESTS_MAX);
-        turn.iter().map(|event| (event.session().get(), event.requests())).collect()
+        turn.iter().map(|event| (event.session().unwrap().get(), event.requests())).collect()
     }
 
     fn waiting(events: impl IntoIterator<Item = Event>) -> Waiting {

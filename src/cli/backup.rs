@@ -40,9 +40,7 @@ pub(crate) enum OrderError {
 
 /// The flags of `backup`, with their help.
 pub(crate) fn options() -> OptionParser<Order> {
-    let data = super::data_flag();
-    let config = super::config_flag();
-    let flags = construct!(data, config).map(|(data, config)| Flags { data, config, ..Flags::default() });
+    let flags = super::database_flags();
     let file = positional::<PathBuf>("FILE").help("The file to be made; it must not exist yet").parse(path);
     construct!(Order { flags, file })
         .to_options()

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use bpaf::{OptionParser, Parser, construct};
+use bpaf::{OptionParser, Parser};
 use holdline::config::Flags;
 use holdline::store::{self, Finding, Verdict};
 
@@ -16,10 +16,7 @@ pub(crate) struct DoctorError(#[source] io::Error);
 
 /// The flags of `doctor`, with their help.
 pub(crate) fn options() -> OptionParser<Flags> {
-    let data = super::data_flag();
-    let config = super::config_flag();
-    construct!(data, config)
-        .map(|(data, config)| Flags { data, config, ..Flags::default() })
+    super::database_flags()
         .to_options()
         .descr("Examines the database and its directory, and changes nothing; the server may be running")
         .header("Exits with 0 if there is no problem, warnings or not, and with 1 if there is one.")

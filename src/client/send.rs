@@ -62,7 +62,7 @@ enum Why {
 /// No line got an answer for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("given up after {seconds} s: {trouble}")]
-struct GaveUp {
+pub struct GaveUp {
     /// For how long.
     seconds: u64,
     /// The last of what stood in the way.

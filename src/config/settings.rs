@@ -190,6 +190,11 @@ pub(super) const CONFIG_KEYS: &[Key] = &[
         mend: "a number of names is wanted, such as 10000, or 0 for no cap",
     },
     Key {
+        path: "limits.rooms_max",
+        kind: "integer",
+        mend: "a number of rooms is wanted, such as 10000, or 0 for no cap",
+    },
+    Key {
         path: "retention",
         kind: "table",
         mend: "a table is wanted: [retention] on a line of its own, its keys below",

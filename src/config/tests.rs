@@ -66,6 +66,7 @@ fn each_key_is_read() {
         limits.destinations_max = 6
         limits.mailbox_max = 0
         limits.unknown_names_max = 7
+        limits.rooms_max = 8
         retention.max_age = "2 days"
         retention.max_size = "3 MiB"
         "#,
@@ -86,6 +87,7 @@ fn each_key_is_read() {
             destinations_max: 6,
             mailbox_max: 0,
             unknown_names_max: 7,
+            rooms_max: 8,
         },
         retention: Retention {
             max_age: Some(Duration::from_secs(2 * 24 * 3600)),

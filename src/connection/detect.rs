@@ -27,10 +27,7 @@ impl Spoken {
     /// What is answered to a client whose protocol is not spoken here.
     pub(super) fn refusal(self) -> &'static [u8] {
         match self {
-            Spoken::Plain => b"",
-            Spoken::Json => {
-                b"{\"type\":\"error\",\"code\":\"bad_request\",\"message\":\"JSON lines are not spoken here yet; send your name as a plain line\"}\n"
-            }
+            Spoken::Plain | Spoken::Json => b"",
             Spoken::Http => {
                 b"HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain\r\nContent-Length: 61\r\nConnection: close\r\n\r\n\
                   holdline speaks plain lines here: try nc with this host:port\n"

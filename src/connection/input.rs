@@ -8,14 +8,14 @@ use smol::future;
 use smol::stream::StreamExt;
 
 use super::{Socket, is_broken};
-use crate::limits::{LINE_BYTES_MAX, LINES_AT_ONCE_MAX};
-use crate::protocol::plain::{Line, LineBuffer};
-use crate::protocol::{Code, Refusal};
+use crate::limits::LINES_AT_ONCE_MAX;
+use crate::protocol::{Code, Line, LineBuffer, Protocol, Refusal};
 
 /// The reading half of a connection.
 pub(super) struct Input<'a> {
     socket: &'a Socket,
     lines: LineBuffer,
+    protocol: Protocol,
     /// Closed when the server stops.
     stop: Pin<Box<Receiver<()>>>,
     /// The client has sent all that it will: its last line needs no newline.
@@ -39,7 +39,19 @@ pub(super) enum Filled {
 
 impl<'a> Input<'a> {
     pub(super) fn new(socket: &'a Socket, stop: Receiver<()>) -> Self {
-        Input { socket, lines: LineBuffer::new(), stop: Box::pin(stop), is_at_end: false, lines_taken: 0 }
+        let (lines, protocol) = (LineBuffer::new(), Protocol::Plain);
+        Input { socket, lines, protocol, stop: Box::pin(stop), is_at_end: false, lines_taken: 0 }
+    }
+
+    /// What is to come, and what was read already, are lines of this protocol; none was taken yet.
+    pub(super) fn speak(&mut self, protocol: Protocol) {
+        self.lines.speak(protocol);
+        self.protocol = protocol;
+    }
+
+    /// How it is spoken.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Bytes not yet taken as lines.
@@ -53,11 +65,12 @@ impl<'a> Input<'a> {
             return None;
         }
         self.lines_taken += 1;
+        let line_bytes_max = self.protocol.line_bytes_max();
         let line = if self.is_at_end { self.lines.end_of_input() } else { self.lines.next_line() };
         line.map(|line| match line {
             Line::Text(text) => Ok(text),
             Line::TooLong => {
-                let words = format!("a line of more than {LINE_BYTES_MAX} bytes");
+                let words = format!("a line of more than {line_bytes_max} bytes");
                 Err(Refusal::new(Code::TooLong, words))
             }
             Line::NotUtf8 => Err(Refusal::new(Code::NotUtf8, "a line that is not UTF-8")),

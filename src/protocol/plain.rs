@@ -2,37 +2,29 @@
 //! Owns the form of every line in both directions; never does I/O, and never decides who may be written to.
 
 mod encode;
-mod line_buffer;
 
 use std::collections::HashSet;
 use std::fmt::Display;
 
 use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
-use crate::message::{Destination, PeerName, Text, quoted};
-use crate::protocol::{Code, Refusal, Request};
+use crate::message::{Destination, PeerName, Room, Text, quoted};
+use crate::protocol::{Code, Login, Refusal, Rejected, Request, too_many_destinations};
 
 pub use encode::{encode_message, encode_reply};
-pub use line_buffer::{Line, LineBuffer};
-
-/// What the first line that is not empty says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
-    /// Who it is.
-    pub name: PeerName,
-    /// What proves it, where the line has more than a name.
-    pub password: Option<String>,
-}
 
 /// Reads `NAME` or `NAME PASSWORD`; `None` for a line of blanks.
-pub fn parse_login(line: &str) -> Option<Result<Login, Refusal>> {
+pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
     let line = line.trim();
     if line.is_empty() {
         return None;
     }
     let (name, password) = split_word(line);
     let login = PeerName::parse(name)
-        .map(|name| Login { name, password: (!password.is_empty()).then(|| password.to_owned()) })
-        .map_err(|bad| Refusal::new(Code::BadName, format!("{bad}; you may try again")));
+        .map(|name| {
+            let password = (!password.is_empty()).then(|| password.to_owned());
+            Login { id: None, name, password, acks: false }
+        })
+        .map_err(|bad| Refusal::new(Code::BadName, format!("{bad}; you may try again")).into());
     Some(login)
 }
 
@@ -59,7 +51,8 @@ fn parse_message(line: &str, destinations_max: u64) -> Result<Request, Refusal> 
     Ok(Request::Send { to, text })
 }
 
-fn parse_destinations(list: &str, destinations_max: u64) -> Result<Vec<Destination>, Refusal> {
+/// Reads `NAME, #ROOM, …`, which may name so many destinations.
+pub(crate) fn parse_destinations(list: &str, destinations_max: u64) -> Result<Vec<Destination>, Refusal> {
     if !list.contains(',') {
         return Ok(vec![parse_destination(list)?]);
     }
@@ -71,9 +64,8 @@ fn parse_destinations(list: &str, destinations_max: u64) -> Result<Vec<Destinati
             continue;
         }
         if to.len() as u64 == destinations_max {
-            let what = format_args!(
-                "more than {destinations_max} names (destinations_max) before the \":\"; write to fewer at a time"
-            );
+            let what =
+                format!("{} before the \":\"; write to fewer at a time", too_many_destinations(destinations_max));
             return Err(not_sent(Code::BadRequest, what));
         }
         to.push(destination);
@@ -90,6 +82,9 @@ fn parse_command(line: &str) -> Result<Request, Refusal> {
     match command {
         "/help" => without_arguments(command, arguments, Request::Help),
         "/who" => without_arguments(command, arguments, Request::Who),
+        "/join" => parse_room(command, arguments).map(|room| Request::Join { room }),
+        "/leave" => parse_room(command, arguments).map(|room| Request::Leave { room }),
+        "/search" => parse_search(arguments),
         "/history" => parse_history(arguments),
         "/ping" => Ok(Request::Ping { token: Text::clean(arguments) }),
         "/quit" => without_arguments(command, arguments, Request::Quit),
@@ -108,6 +103,20 @@ fn without_arguments(command: &str, arguments: &str, request: Request) -> Result
     Err(not_done(Code::BadRequest, format_args!("{arguments} after {command}, which stands alone")))
 }
 
+fn parse_room(command: &str, arguments: &str) -> Result<Room, Refusal> {
+    if arguments.is_empty() || arguments.contains(char::is_whitespace) {
+        let arguments = quoted(arguments);
+        return Err(not_done(Code::BadRequest, format_args!("{arguments} after {command}, which takes one #ROOM")));
+    }
+    Room::parse(arguments).map_err(|bad| not_done(Code::BadName, bad))
+}
+
+fn parse_search(arguments: &str) -> Result<Request, Refusal> {
+    let words = Text::clean(arguments)
+        .ok_or_else(|| not_done(Code::BadRequest, "nothing after /search, which takes the words to look for"))?;
+    Ok(Request::Search { words, count: HISTORY_MESSAGES_DEFAULT })
+}
+
 fn parse_history(arguments: &str) -> Result<Request, Refusal> {
     let mut words = arguments.split_whitespace();
     let (with, count) = match (words.next(), words.next(), words.next()) {
@@ -116,13 +125,13 @@ fn parse_history(arguments: &str) -> Result<Request, Refusal> {
         (Some(name), count, None) => (Some(name), count),
         _ => {
             let arguments = quoted(arguments);
-            let what = format_args!("{arguments} after /history, which takes a name and a count at most");
+            let what = format_args!("{arguments} after /history, which takes a name or #ROOM and a count at most");
             return Err(not_done(Code::BadRequest, what));
         }
     };
     let with = with.map(Destination::parse).transpose().map_err(|bad| not_done(Code::BadName, bad))?;
     let count = count.map_or(Ok(HISTORY_MESSAGES_DEFAULT), parse_count)?;
-    Ok(Request::History { with, count })
+    Ok(Request::History { with, before: None, count })
 }
 
 fn parse_count(count: &str) -> Result<usize, Refusal> {

@@ -122,6 +122,11 @@ impl Bystander {
         self.in_wal_mode
     }
 
+    /// Whether nobody had the database open.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.at_rest.is_some()
+    }
+
     /// Whether all answers so far were of a database that nobody wrote to behind our back. If not, they mean nothing.
     fn was_undisturbed(&self) -> bool {
         let Some(at_rest) = &self.at_rest else { return true };

@@ -69,7 +69,7 @@ impl DataDirectory {
 
     /// Opens the write-ahead log, which is there while the database is open.
     pub(super) fn open_wal(&self) -> Result<File, DirectoryError> {
-        let path = self.path.join(WAL);
+        let path = self.wal();
         OpenOptions::new().read(true).write(true).open(&path).map_err(unusable("open", &path))
     }
 
@@ -83,6 +83,11 @@ impl DataDirectory {
             let _ = sync_directory(parent);
         }
         Ok(())
+    }
+
+    /// Where the write-ahead log is.
+    pub(super) fn wal(&self) -> PathBuf {
+        self.path.join(WAL)
     }
 
     /// Where the database is.

@@ -1,8 +1,10 @@
 //! What `holdline doctor` finds in a data directory: each check, in which words it is told, and how a fault is mended. Owns
 //! the order of the checks; never changes what it looks at.
 
+mod check;
 mod file;
 mod links;
+mod rooms;
 mod rows;
 mod surroundings;
 
@@ -19,7 +21,7 @@ pub struct Finding {
     pub what: String,
     /// What to do about it, or that nothing needs to be done.
     pub advice: Option<String>,
-    /// What mends it.
+    /// What mends it, or shows more of it.
     pub mend: Option<Mend>,
 }
 
@@ -116,6 +118,7 @@ fn look_at_database(bystander: &Bystander) -> Vec<Finding> {
 fn look_at_content(bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
     findings.extend(rows::look(bystander)?);
     findings.extend(links::look(bystander)?);
+    findings.extend(rooms::look(bystander)?);
     findings.extend(rows::count(bystander.connection())?);
     Ok(())
 }

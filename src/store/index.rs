@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Statement, Transaction, Transactio
 pub(super) use self::tail::Tail;
 use super::array;
 use crate::limits::{INBOX_ROW_MESSAGES_MAX, INDEX_LAG_ROWS_MAX};
-use crate::message::{PeerId, Seq};
+use crate::message::{PeerId, Recipient, Seq};
 
 /// The tables, and the tail that they lag behind by.
 pub(super) struct Index<'c> {
@@ -22,19 +22,24 @@ pub(super) struct Index<'c> {
     put_indexed: Statement<'c>,
     find_sent: Statement<'c>,
     first_after: Statement<'c>,
-    newest: Statement<'c>,
+    last_before: Statement<'c>,
 }
 
 /// Reads the tail from the log. The tables are brought up to date where they lag behind by more than a running server lets
 /// them.
 pub(super) fn tail(connection: &Connection) -> rusqlite::Result<Tail> {
     loop {
-        let (tail, end) = Tail::read(connection)?;
+        let (tail, end) = Tail::read(connection, 2 * INDEX_LAG_ROWS_MAX)?;
         let Some(end) = end else { return Ok(tail) };
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         Index::new(connection, tail)?.write(end)?;
         transaction.commit()?;
     }
+}
+
+/// The same for one who only reads: all of the tail, however long it is.
+pub(super) fn whole_tail(connection: &Connection) -> rusqlite::Result<Tail> {
+    Tail::read(connection, usize::MAX).map(|(tail, _)| tail)
 }
 
 impl<'c> Index<'c> {
@@ -49,7 +54,13 @@ impl<'c> Index<'c> {
             find_sent: connection.prepare("select sent from peer where id = ?1")?,
             first_after: connection
                 .prepare("select seqs from inbox where recipient = ?1 and last > ?2 order by last")?,
-            newest: connection.prepare("select seqs from inbox where recipient = ?1 order by last desc")?,
+            // The row in which the message before ?2 may stand is the first that ends with it or later.
+            last_before: connection.prepare(
+                "select seqs from inbox
+                 where recipient = ?1 and last <= coalesce(
+                     (select last from inbox where recipient = ?1 and last >= ?2 order by last limit 1), ?2)
+                 order by last desc",
+            )?,
         })
     }
 
@@ -71,7 +82,7 @@ impl<'c> Index<'c> {
                 array.clear();
                 array::write(&mut array, seqs.iter().map(|seq| seq.get()));
                 let last = seqs.last().expect("a chunk is not empty");
-                self.put_inbox.execute(params![recipient.get(), last.get(), array])?;
+                self.put_inbox.execute(params![recipient.number(), last.get(), array])?;
             }
         }
         for (sender, seq) in self.tail.senders() {
@@ -99,7 +110,7 @@ impl<'c> Index<'c> {
     }
 
     /// What was sent is in the log.
-    pub(super) fn add(&mut self, seq: Seq, recipients: &[PeerId]) {
+    pub(super) fn add(&mut self, seq: Seq, recipients: &[Recipient]) {
         self.tail.add(seq, recipients);
     }
 
@@ -117,10 +128,10 @@ impl<'c> Index<'c> {
         }
     }
 
-    /// The first messages for a peer after this one, in order; some may have been removed.
-    pub(super) fn first_after(&mut self, recipient: PeerId, after: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
+    /// The first messages for a recipient after this one, in order, so many at most; some may have been removed.
+    pub(super) fn first_after(&mut self, recipient: Recipient, after: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
         let mut seqs = Vec::new();
-        let mut rows = self.first_after.query([recipient.get(), after.get()])?;
+        let mut rows = self.first_after.query([recipient.number(), after.get()])?;
         while seqs.len() < count
             && let Some(row) = rows.next()?
         {
@@ -131,25 +142,22 @@ impl<'c> Index<'c> {
         Ok(seqs)
     }
 
-    /// Hands over the messages for a peer, the newest first, as long as more are wanted; some may have been removed.
-    pub(super) fn newest_first(
+    /// The last messages for a recipient before this one, the newest first, so many at most; some may have been removed.
+    pub(super) fn last_before(
         &mut self,
-        recipient: PeerId,
-        mut wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
-    ) -> rusqlite::Result<()> {
-        for seq in self.tail.after(recipient, Seq::ZERO).iter().rev() {
-            if !wants_more_after(*seq)? {
-                return Ok(());
-            }
+        recipient: Recipient,
+        before: Seq,
+        count: usize,
+    ) -> rusqlite::Result<Vec<Seq>> {
+        let tail = self.tail.after(recipient, Seq::ZERO);
+        let mut seqs: Vec<Seq> = tail.iter().rev().copied().filter(|seq| *seq < before).take(count).collect();
+        let mut rows = self.last_before.query([recipient.number(), before.get()])?;
+        while seqs.len() < count
+            && let Some(row) = rows.next()?
+        {
+            seqs.extend(array::read(row.get_ref(0)?.as_str()?).rev().map(Seq::new).filter(|seq| *seq < before));
         }
-        let mut rows = self.newest.query([recipient.get()])?;
-        while let Some(row) = rows.next()? {
-            for seq in array::read(row.get_ref(0)?.as_str()?).rev() {
-                if !wants_more_after(Seq::new(seq))? {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
+        seqs.truncate(count);
+        Ok(seqs)
     }
 }

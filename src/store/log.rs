@@ -1,20 +1,30 @@
-//! The log: every statement that a running server makes, prepared once. Owns how entries become rows and rows become
-//! pages; never which of them are made when.
+//! The log: a turn is applied in one transaction, then its reads are answered. Owns how entries become rows; never which of them
+//! are made when.
 
 use std::fs::File;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params};
 
+use super::feed;
+use super::inboxes::Sources;
 use super::index::{Index, Tail};
 use super::insert::Insert;
+use super::members::Members;
+use super::messages::Messages;
+use super::names::Names;
+use super::past::{Asker, Past};
+use super::posts::Posts;
+use super::search::{Looked, Question, Reader, Search};
+use super::sent_ids::SentIds;
 use super::wal::{Wal, WalPages};
-use super::{Answer, CommitError, Entry, FoundPeer, Page, PeerRecord, Read, TurnOutcome, TurnRequest, array, schema};
-use crate::config::Durability;
-use crate::limits::{
-    HISTORY_BYTES_MAX, HISTORY_SCAN_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, TURN_PAGES_BYTES_MAX,
+use super::{
+    Answer, CommitError, Entry, FoundId, FoundPeer, LookedUp, Lookup, PastPage, PeerRecord, Post, Read, SendId,
+    TurnOutcome, TurnRequest, array, schema,
 };
-use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
-use crate::protocol::PastMessage;
+use crate::config::Durability;
+use crate::limits::{SEARCH_TURN_MS, TURN_PAGES_BYTES_MAX};
+use crate::message::{PeerId, PeerName, Recipient, RequestId, Seq, Text, Timestamp};
 
 /// The log as the store's thread uses it.
 pub(super) struct Log<'c> {
@@ -27,6 +37,13 @@ pub(super) struct Log<'c> {
     /// The newest committed message.
     newest: Seq,
     index: Index<'c>,
+    members: Members<'c>,
+    sent_ids: SentIds<'c>,
+    posts: Posts<'c>,
+    names: Names<'c>,
+    messages: Messages<'c>,
+    past: Past<'c>,
+    search: Search<'c>,
     put_message: Insert<'c>,
     statements: Statements<'c>,
 }
@@ -47,11 +64,15 @@ struct Statements<'c> {
     rollback: Statement<'c>,
     find_peer: Statement<'c>,
     put_peer: Statement<'c>,
-    message: Statement<'c>,
-    sender: Statement<'c>,
-    past_message: Statement<'c>,
-    names: Statement<'c>,
-    sent: Statement<'c>,
+}
+
+/// A message among a turn's entries.
+struct Logged<'e> {
+    at: Timestamp,
+    sender: PeerId,
+    recipients: &'e [Recipient],
+    text: &'e Text,
+    id: Option<&'e SendId>,
 }
 
 impl<'c> Log<'c> {
@@ -69,6 +90,13 @@ impl<'c> Log<'c> {
             synchronous: None,
             newest,
             index: Index::new(connection, tail)?,
+            members: Members::new(connection)?,
+            sent_ids: SentIds::new(connection)?,
+            posts: Posts::new(connection)?,
+            names: Names::new(connection)?,
+            messages: Messages::new(connection)?,
+            past: Past::new(connection)?,
+            search: Search::new(connection)?,
             put_message: Insert::prepare(
                 connection,
                 "insert into message (seq, at, sender, previous, recipients, text)",
@@ -78,16 +106,32 @@ impl<'c> Log<'c> {
         })
     }
 
-    /// What is kept of each of these names.
-    pub(super) fn lookup(&mut self, names: &[PeerName]) -> rusqlite::Result<Vec<Option<FoundPeer>>> {
-        names.iter().map(|name| self.find_peer(name)).collect()
+    /// What is kept of these names and ids.
+    pub(super) fn lookup(&mut self, lookup: &Lookup) -> rusqlite::Result<LookedUp> {
+        Ok(LookedUp {
+            peers: lookup.peers.iter().map(|name| self.find_peer(name)).collect::<rusqlite::Result<_>>()?,
+            rooms: lookup.rooms.iter().map(|name| self.members.find_room(name)).collect::<rusqlite::Result<_>>()?,
+            ids: lookup.ids.iter().map(|(sender, id)| self.find_id(sender, id)).collect::<rusqlite::Result<_>>()?,
+        })
     }
 
     fn find_peer(&mut self, name: &PeerName) -> rusqlite::Result<Option<FoundPeer>> {
         let found = self.statements.find_peer.query_row([name.as_str()], |row| peer_record(name, row)).optional()?;
         let Some(record) = found else { return Ok(None) };
-        let waiting = self.index.first_after(record.id, record.cursor, usize::MAX)?.len() as u64;
-        Ok(Some(FoundPeer { record, waiting }))
+        let waiting = self.index.first_after(record.id.into(), record.cursor, usize::MAX)?.len() as u64;
+        let rooms = self.members.rooms_of(record.id)?;
+        Ok(Some(FoundPeer { record, waiting, rooms }))
+    }
+
+    fn find_id(&mut self, sender: &PeerName, id: &RequestId) -> rusqlite::Result<Option<FoundId>> {
+        let found = self.statements.find_peer.query_row([sender.as_str()], |row| row.get(0).map(PeerId::new));
+        // One of whom nothing is kept has sent nothing.
+        found.optional()?.map_or(Ok(None), |sender| self.sent_ids.find(sender, id))
+    }
+
+    /// The first rows of the table `outbox`.
+    pub(super) fn posts(&mut self) -> rusqlite::Result<Vec<Post>> {
+        self.posts.oldest()
     }
 
     /// Applies a turn's entries in one transaction, then answers its reads.
@@ -185,7 +229,10 @@ impl<'c> Log<'c> {
             self.index.write(self.newest)?;
         }
         self.put_peers(entries)?;
+        self.put_rooms(entries)?;
         let newest = self.put_messages(entries)?;
+        self.put_ids(entries)?;
+        self.take_posts(entries)?;
         self.statements.commit.execute([])?;
         if is_indexed {
             self.index.written(self.newest);
@@ -209,27 +256,65 @@ impl<'c> Log<'c> {
         Ok(())
     }
 
+    /// Who joins a room gets what is behind that in the turn.
+    fn put_rooms(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
+        let mut newest = self.newest;
+        for entry in entries {
+            match entry {
+                Entry::Message { .. } => newest = newest.next(),
+                Entry::Room { id, name } => self.members.put_room(*id, name)?,
+                Entry::Join { room, peer } => self.members.join(*room, *peer, newest)?,
+                Entry::Leave { room, peer } => self.members.leave(*room, *peer)?,
+                Entry::Peer(_) | Entry::Posted(_) | Entry::Unposted { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Says which is the newest.
     fn put_messages(&mut self, entries: &[Entry]) -> rusqlite::Result<Seq> {
         let mut newest = self.newest;
         let mut json = String::new();
-        self.put_message.insert(messages(entries), |&(at, sender, recipients, text), row| {
+        self.put_message.insert(messages(entries), |message, row| {
             newest = newest.next();
             json.clear();
-            array::write(&mut json, recipients.iter().map(|recipient| recipient.get()));
+            array::write(&mut json, message.recipients.iter().map(|recipient| recipient.number()));
             row.add(newest.get())?;
-            row.add(at.millis())?;
-            row.add(sender.get())?;
-            row.add(self.index.send(sender, newest)?.get())?;
+            row.add(message.at.millis())?;
+            row.add(message.sender.get())?;
+            row.add(self.index.send(message.sender, newest)?.get())?;
             row.add(&json)?;
-            row.add(text.as_str())
+            row.add(message.text.as_str())
         })?;
         Ok(newest)
     }
 
+    fn put_ids(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
+        let (mut seq, mut added, mut now) = (self.newest, 0, None);
+        for message in messages(entries) {
+            seq = seq.next();
+            if let Some(id) = message.id {
+                self.sent_ids.put(message.sender, id, seq, message.at)?;
+                (added, now) = (added + 1, Some(message.at));
+            }
+        }
+        now.map_or(Ok(()), |now| self.sent_ids.forget_oldest(added, now))
+    }
+
+    fn take_posts(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
+        for entry in entries {
+            match entry {
+                Entry::Posted(post) => self.posts.remove(post)?,
+                Entry::Unposted { post, at, reason } => self.posts.refuse(post, *at, reason)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn add_to_index(&mut self, entries: &[Entry]) {
         let mut seq = self.newest;
-        for (_, _, recipients, _) in messages(entries) {
+        for Logged { recipients, .. } in messages(entries) {
             seq = seq.next();
             self.index.add(seq, recipients);
         }
@@ -238,11 +323,13 @@ impl<'c> Log<'c> {
 
     /// In one transaction: a lock for each message that is read would cost more than the reading.
     fn answers(&mut self, reads: &[Read]) -> Vec<Answer> {
+        let is_searchable = self.prepare_search(reads);
         let begun = self.statements.begin_to_read.execute([]).map_err(|error| error.to_string());
         let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
-        let answer = |read| match &begun {
-            Ok(_) => self.read(read, &mut page_bytes_left),
-            Err(error) => Answer::Failed(error.clone()),
+        let answer = |read: &Read| match (&begun, &is_searchable) {
+            (Err(error), _) => Answer::Failed(error.clone()),
+            (_, Err(error)) if matches!(read, Read::Search { .. }) => Answer::Failed(error.clone()),
+            _ => self.read(read, &mut page_bytes_left),
         };
         let answers = reads.iter().map(answer).collect();
         // After some errors SQLite has ended it by itself; there is nothing in it to keep.
@@ -253,90 +340,84 @@ impl<'c> Log<'c> {
     }
 
     fn read(&mut self, read: &Read, page_bytes_left: &mut usize) -> Answer {
+        let (past, mut sources) = self.sources();
         let answer = match read {
-            Read::Page { peer, after } => self.page(*peer, *after, page_bytes_left).map(Answer::Page),
-            Read::History { peer, with, count } => self.history(*peer, *with, *count).map(Answer::History),
+            Read::Page { peer, after, is_addressed } => {
+                feed::page(*peer, *after, *is_addressed, page_bytes_left, &mut sources).map(Answer::Page)
+            }
+            Read::Waiting { peer, after } => feed::waiting(*peer, *after, &mut sources).map(Answer::Waiting),
+            Read::History { peer, with, before, count } => {
+                past.history(*peer, *with, *before, *count, &mut sources).map(Answer::History)
+            }
+            Read::Search { peer, words, until, count } => self.search(*peer, words, *until, *count),
         };
         answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
     }
 
-    fn page(&mut self, peer: PeerId, after: Seq, page_bytes_left: &mut usize) -> rusqlite::Result<Page> {
-        let mut page = Page::default();
-        let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
-        let mut after = after;
-        // What was removed may still stand in an inbox: where there is nothing else, it is passed over.
-        while page.messages.is_empty() && !page.complete {
-            let seqs = self.index.first_after(peer, after, PAGE_MESSAGES_MAX)?;
-            page.complete = seqs.len() < PAGE_MESSAGES_MAX;
-            for seq in seqs {
-                if bytes_left == 0 {
-                    page.complete = false;
-                    return Ok(page);
-                }
-                after = seq;
-                let Some(message) = self.statements.message.query_row([seq.get()], message).optional()? else {
-                    continue;
-                };
-                // The last message may go over: a page with room for anything holds at least one.
-                let bytes = message.text.len() + message.sender.as_str().len();
-                bytes_left = bytes_left.saturating_sub(bytes);
-                *page_bytes_left = page_bytes_left.saturating_sub(bytes);
-                page.messages.push(message);
-            }
+    /// Brings the index of the search nearer to the log, if anybody searches.
+    fn prepare_search(&mut self, reads: &[Read]) -> Result<(), String> {
+        let newest = self.newest;
+        let wanted = reads.iter().filter_map(|read| match read {
+            Read::Search { until, .. } => Some(until.unwrap_or(newest)),
+            _ => None,
+        });
+        match wanted.max() {
+            Some(until) if self.search.is_behind(until) => self.step_search().map_err(|error| error.to_string()),
+            _ => Ok(()),
         }
-        Ok(page)
     }
 
-    fn history(&mut self, peer: PeerId, with: Option<PeerId>, count: usize) -> rusqlite::Result<Vec<PastMessage>> {
-        let mut seqs = match with {
-            None => [self.sent(peer, count)?, self.got(peer, None, count)?],
-            Some(with) => [self.got(with, Some(peer), count)?, self.got(peer, Some(with), count)?],
-        }
-        .concat();
-        seqs.sort_unstable_by(|one, other| other.cmp(one));
-        seqs.dedup();
-        let mut messages = Vec::new();
-        let mut bytes = 0;
-        for seq in seqs {
-            if messages.len() == count || bytes >= HISTORY_BYTES_MAX {
-                break;
+    /// In a transaction of its own, that is no promise: what the power takes of it is made again.
+    fn step_search(&mut self) -> rusqlite::Result<()> {
+        let stepped = self.try_step_search();
+        match &stepped {
+            Ok(()) => self.search.committed(),
+            Err(error) => {
+                self.search.rolled_back();
+                self.wal.note_failure(error);
             }
-            let Some(message) = self.past_message(peer, seq)? else { continue };
-            bytes += message.text.len();
-            messages.push(message);
         }
-        messages.reverse();
-        Ok(messages)
+        stepped
     }
 
-    /// The newest messages that a peer sent.
-    fn sent(&mut self, peer: PeerId, count: usize) -> rusqlite::Result<Vec<Seq>> {
-        let newest = self.index.newest_sent(peer)?;
-        let scan = HISTORY_SCAN_MESSAGES_MAX as i64;
-        let sent = params![peer.get(), newest.get(), count as i64, scan];
-        self.statements.sent.query_map(sent, |row| row.get(0).map(Seq::new))?.collect()
+    fn try_step_search(&mut self) -> rusqlite::Result<()> {
+        self.set_synchronous(Synchronous::Normal)?;
+        let transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
+        self.wal.settle_in_transaction()?;
+        let began = Instant::now();
+        while !self.search.step(self.newest)? && began.elapsed() < Duration::from_millis(SEARCH_TURN_MS) {}
+        transaction.commit()
     }
 
-    /// The newest messages for a peer; only those of one sender, where there is one.
-    fn got(&mut self, peer: PeerId, from: Option<PeerId>, count: usize) -> rusqlite::Result<Vec<Seq>> {
-        let Log { index, statements: Statements { sender, .. }, .. } = self;
-        let (mut seqs, mut scanned) = (Vec::new(), 0);
-        index.newest_first(peer, |seq| {
-            // None: it was removed.
-            let found = sender.query_row([seq.get()], |row| row.get(0).map(PeerId::new)).optional()?;
-            if found.is_some_and(|found| from.is_none_or(|from| from == found)) {
-                seqs.push(seq);
-            }
-            scanned += 1;
-            Ok(seqs.len() < count && scanned < HISTORY_SCAN_MESSAGES_MAX)
+    /// The newest messages that hold all words and that a peer was part of, once the index holds what it must.
+    fn search(&mut self, peer: PeerId, words: &Text, until: Option<Seq>, count: usize) -> rusqlite::Result<Answer> {
+        let Some(question) = Question::parse(words.as_str()) else { return Ok(Answer::NoWords) };
+        if self.search.is_behind(until.unwrap_or(self.newest)) {
+            return Ok(Answer::Indexing);
+        }
+        let asker = Asker { peer, rooms: self.members.joined(peer)? };
+        let reader = Reader { peer, rooms: asker.rooms.clone() };
+        let Log { search, past, index, members, names, messages, .. } = self;
+        let mut sources = Sources { index, members, names, messages };
+        let mut page = PastPage::default();
+        let looked = search.asking().newest_first(&question, &reader, None, |seq| {
+            past.add(&asker, None, seq, count, &mut page, &mut sources)?;
+            Ok(!page.is_full(count))
         })?;
-        Ok(seqs)
+        page.more |= matches!(looked, Looked::DownTo(_));
+        Ok(Answer::Found(page))
     }
 
-    fn past_message(&mut self, asker: PeerId, seq: Seq) -> rusqlite::Result<Option<PastMessage>> {
-        let Statements { past_message, names, .. } = &mut self.statements;
-        let mut rows = past_message.query([seq.get()])?;
-        rows.next()?.map(|row| past_message_of(asker, row, names)).transpose()
+    /// Words of messages that are removed are found no more. In the transaction that removes them.
+    pub(super) fn forget_words(&mut self, first: Seq, last: Seq) -> rusqlite::Result<()> {
+        // What is behind that was never learnt.
+        let last = last.min(self.search.searched());
+        if first > last { Ok(()) } else { self.search.remove(first, last) }
+    }
+
+    fn sources(&mut self) -> (&mut Past<'c>, Sources<'_, 'c>) {
+        let Log { index, members, names, messages, past, .. } = self;
+        (past, Sources { index, members, names, messages })
     }
 }
 
@@ -353,46 +434,17 @@ impl<'c> Statements<'c> {
                  on conflict (id) do update
                  set seen = max(seen, excluded.seen), cursor = max(cursor, excluded.cursor)",
             )?,
-            message: connection.prepare(
-                "select message.seq, message.at, sender.name, message.text
-                 from message join peer as sender on sender.id = message.sender where message.seq = ?1",
-            )?,
-            sender: connection.prepare("select sender from message where seq = ?1")?,
-            past_message: connection.prepare(
-                "select message.at, message.sender, sender.name, message.recipients, message.text
-                 from message join peer as sender on sender.id = message.sender where message.seq = ?1",
-            )?,
-            names: connection.prepare(
-                "select peer.name from json_each(?1) as addressed join peer on peer.id = addressed.value
-                 order by addressed.key",
-            )?,
-            sent: connection.prepare(
-                "with recursive sent (seq) as (
-                     select ?2
-                     union all
-                     select previous from sent join message using (seq)
-                     limit ?3 + 1
-                 ),
-                 -- Where a removed message breaks the chain, what is left of it still waited for someone.
-                 left (seq) as (
-                     select seq from (
-                         select seq, sender from message
-                         where seq < (select min(seq) from sent having count(*) <= ?3)
-                         order by seq desc limit ?4
-                     )
-                     where sender = ?1 limit ?3
-                 )
-                 select seq from sent union select seq from left order by seq desc limit ?3 + 1",
-            )?,
         })
     }
 }
 
 /// The messages among a turn's entries, in order.
-fn messages(entries: &[Entry]) -> impl Iterator<Item = (Timestamp, PeerId, &[PeerId], &Text)> {
+fn messages(entries: &[Entry]) -> impl Iterator<Item = Logged<'_>> {
     entries.iter().filter_map(|entry| match entry {
-        Entry::Message { at, sender, recipients, text } => Some((*at, *sender, &**recipients, text)),
-        Entry::Peer(_) => None,
+        Entry::Message { at, sender, recipients, text, id } => {
+            Some(Logged { at: *at, sender: *sender, recipients, text, id: id.as_deref() })
+        }
+        _ => None,
     })
 }
 
@@ -403,34 +455,6 @@ fn peer_record(name: &PeerName, row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
         seen: row.get(1)?,
         cursor: Seq::new(row.get(2)?),
     })
-}
-
-fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
-    Ok(Message {
-        seq: Seq::new(row.get(0)?),
-        at: Timestamp::from_millis(row.get(1)?),
-        sender: PeerName::stored(row.get_ref(2)?.as_str()?),
-        text: Text::stored(text(row, 3)?),
-    })
-}
-
-fn past_message_of(asker: PeerId, row: &Row<'_>, names: &mut Statement<'_>) -> rusqlite::Result<PastMessage> {
-    let recipients: String = row.get(3)?;
-    let recipients = names
-        .query_map([recipients], |row| Ok(PeerName::stored(row.get_ref(0)?.as_str()?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(PastMessage {
-        at: Timestamp::from_millis(row.get(0)?),
-        sent: row.get::<_, i64>(1)? == asker.get(),
-        sender: PeerName::stored(row.get_ref(2)?.as_str()?),
-        recipients,
-        text: text(row, 4)?,
-    })
-}
-
-/// A text as far as it can be read: one damaged letter must not hold back all that is behind it.
-pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
-    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
 }
 
 fn explain(error: &rusqlite::Error) -> CommitError {

@@ -70,16 +70,16 @@ impl Walk {
 pub(super) struct TurnDone {
     /// Messages that it appended.
     messages: usize,
-    /// Whether it kept a cursor, which may have moved.
-    has_cursors: bool,
+    /// Whether something may wait no more: it kept a cursor, which may have moved, or somebody left a room.
+    may_end_waits: bool,
 }
 
 impl From<&TurnOutcome> for TurnDone {
     fn from(outcome: &TurnOutcome) -> Self {
-        let is_cursor = |entry: &Entry| matches!(entry, Entry::Peer(_));
+        let may_end_waits = |entry: &Entry| matches!(entry, Entry::Peer(_) | Entry::Leave { .. });
         TurnDone {
             messages: (outcome.newest.get() - outcome.before.get()) as usize,
-            has_cursors: outcome.commit.is_ok() && outcome.entries.iter().any(is_cursor),
+            may_end_waits: outcome.commit.is_ok() && outcome.entries.iter().any(may_end_waits),
         }
     }
 }
@@ -158,7 +158,7 @@ impl<'c> Sweep<'c> {
         if keeps_everything(self.retention) {
             return;
         }
-        self.is_stale |= turn.has_cursors && self.walk.stepped_over > 0;
+        self.is_stale |= turn.may_end_waits && self.walk.stepped_over > 0;
         if turn.messages > 0 && self.looks_at.is_none() {
             // The next message there is.
             self.looks_at = self.look_at(now.clock, now);
@@ -221,7 +221,7 @@ impl<'c> Sweep<'c> {
         let transaction = self.oldest.begin()?;
         let mut walk = self.walk;
         let mut removed = Removed::default();
-        let stop = self.walk_up(&mut walk, &mut removed, occasion, clock, log.indexed())?;
+        let stop = self.walk_up(&mut walk, &mut removed, occasion, clock, log)?;
         if stop != Stop::Pause {
             removed.given_back_bytes = self.give_back()?;
         }
@@ -262,7 +262,7 @@ impl<'c> Sweep<'c> {
         removed: &mut Removed,
         occasion: Occasion,
         clock: Timestamp,
-        indexed: Seq,
+        log: &mut Log<'_>,
     ) -> rusqlite::Result<Stop> {
         let started = Instant::now();
         let mut left = match occasion {
@@ -270,7 +270,7 @@ impl<'c> Sweep<'c> {
             Occasion::Time => 0,
         };
         loop {
-            let (looked_at, stop) = self.walk_chunk(walk, removed, clock, indexed)?;
+            let (looked_at, stop) = self.walk_chunk(walk, removed, clock, log)?;
             if let Some(stop) = stop {
                 return Ok(stop);
             }
@@ -287,7 +287,7 @@ impl<'c> Sweep<'c> {
         walk: &mut Walk,
         removed: &mut Removed,
         clock: Timestamp,
-        indexed: Seq,
+        log: &mut Log<'_>,
     ) -> rusqlite::Result<(usize, Option<Stop>)> {
         let pages = self.oldest.pages()?;
         let over_bytes = self.over_bytes(pages);
@@ -302,7 +302,7 @@ impl<'c> Sweep<'c> {
                 stop = (over_bytes_left == over_bytes).then_some(Stop::Young(message.at));
                 break;
             };
-            if message.seq > indexed {
+            if message.seq > log.indexed() {
                 stop = Some(Stop::Unindexed);
                 break;
             }
@@ -318,6 +318,7 @@ impl<'c> Sweep<'c> {
             }
         }
         for run in runs.runs {
+            log.forget_words(run.first, run.last)?;
             self.oldest.remove(run)?;
         }
         Ok((looked_at, stop))

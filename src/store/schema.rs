@@ -9,11 +9,15 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::Found;
 use crate::limits::{DATABASE_BUSY_MS_MAX, WAL_FILE_BYTES_MAX};
-use crate::message::{PeerId, Seq};
+use crate::message::{PeerId, RoomId, Seq};
 
 /// Migration N of this list brings a database of schema version N to N + 1. Append-only: what has landed is never edited.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/0001-log.sql"), include_str!("../../migrations/0002-lagging-index.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001-log.sql"),
+    include_str!("../../migrations/0002-lagging-index.sql"),
+    include_str!("../../migrations/0003-rooms-and-programs.sql"),
+    include_str!("../../migrations/0004-search.sql"),
+];
 
 /// Marks the file as ours, for `file(1)` and for ourselves: "hold". <https://www.sqlite.org/pragma.html#pragma_application_id>
 pub(super) const APPLICATION_ID: i64 = 0x686f_6c64;
@@ -114,16 +118,19 @@ pub(super) fn check_newest(connection: &Connection, path: &Path) -> Result<(), S
     Ok(())
 }
 
-/// What the server must know of the log before it serves. Cursors count as messages too: what they point at may have been
-/// removed.
+/// What the server must know of the log before it serves. Cursors and what each sent last count as messages too: what they
+/// point at may have been removed. What was sent into a room that nobody else is in moves no cursor.
 pub(super) fn found(connection: &Connection, path: &Path) -> Result<Found, SchemaError> {
-    let sql = "select max(coalesce((select max(seq) from message), 0), coalesce((select max(cursor) from peer), 0)),
+    let sql = "select max(coalesce((select max(seq) from message), 0),
+                          coalesce((select max(max(cursor, sent)) from peer), 0)),
                       coalesce((select max(id) from peer), 0),
-                      (select count(*) from peer where seen = 0)";
+                      (select count(*) from peer where seen = 0),
+                      (select coalesce(max(id), 0) from room)";
     let found = connection.query_row(sql, [], |row| {
         Ok(Found {
             newest: Seq::new(row.get(0)?),
             last_peer: PeerId::new(row.get(1)?),
+            last_room: RoomId::new(row.get(3)?),
             unknown_names: row.get::<_, i64>(2)? as u64,
         })
     });

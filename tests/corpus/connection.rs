@@ -8,9 +8,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use holdline::limits::{DESTINATIONS_DEFAULT, LOGIN_REFUSALS_MAX};
-use holdline::message::{Destination, PeerName, Text};
-use holdline::protocol::plain::{self, Login};
-use holdline::protocol::{Reply, Request};
+use holdline::message::{Destination, PeerName, Room, Text};
+use holdline::protocol::{Login, Rejected, Reply, Request, plain};
 
 use crate::plain::{DETECTION_BYTES, Seen, lines};
 
@@ -20,14 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The methods that tell HTTP from plain lines.
 const HTTP_METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
 
-/// How JSON lines are answered while they are not spoken.
-const JSON_REFUSAL: &[u8] = br#"{"type":"error","code":"bad_request","message":""#;
-
 /// Checks what a server says to these bytes.
 pub(crate) fn check(server: SocketAddr, input: &[u8]) {
     let said = talk(server, input);
     match input.first() {
-        Some(b'{') => assert!(said.starts_with(JSON_REFUSAL) && said.ends_with(b"}\n")),
+        Some(b'{') => check_json(str::from_utf8(&said).expect("what is written is UTF-8")),
         Some(0x16) => assert_eq!(said, b""),
         _ if is_http(input) => assert!(said.starts_with(b"HTTP/1.1 501 ")),
         _ => check_plain(&lines(input), str::from_utf8(&said).expect("what is written is UTF-8")),
@@ -58,10 +54,25 @@ fn talk(server: SocketAddr, input: &[u8]) -> Vec<u8> {
     said
 }
 
+/// Whatever a program says, it is answered in frames.
+fn check_json(said: &str) {
+    assert!(said.ends_with('\n'), "an unfinished line: {said:?}");
+    for line in said.lines() {
+        let frame: serde_json::Value = serde_json::from_str(line).expect("a frame is JSON");
+        assert!(frame["type"].is_string(), "{line}");
+    }
+}
+
 fn check_plain(lines: &[Seen], said: &str) {
     assert!(said.is_empty() || said.ends_with('\n'), "an unfinished line: {said:?}");
     let (messages, answers): (Vec<_>, Vec<_>) = said.lines().partition(|line| line.starts_with("from "));
-    let mut dialogue = Dialogue { answers: answers.into(), name: None, to_itself: Vec::new(), kept: HashMap::new() };
+    let mut dialogue = Dialogue {
+        answers: answers.into(),
+        name: None,
+        to_itself: Vec::new(),
+        kept: HashMap::new(),
+        rooms: HashMap::new(),
+    };
     dialogue.check(lines);
     // What was kept for it before comes first.
     let newest = messages.len().checked_sub(dialogue.to_itself.len()).map(|first| &messages[first..]);
@@ -81,6 +92,8 @@ struct Dialogue<'s> {
     to_itself: Vec<String>,
     /// For whom something was to be kept, and whether the client was told.
     kept: HashMap<PeerName, bool>,
+    /// Rooms that the client is in or is not, as far as it is known: it may have joined some before.
+    rooms: HashMap<Room, bool>,
 }
 
 impl Dialogue<'_> {
@@ -110,7 +123,7 @@ impl Dialogue<'_> {
     fn login(&mut self, line: &str, refusals: &mut usize) {
         match plain::parse_login(line) {
             None => {}
-            Some(Ok(Login { name, password: None })) => {
+            Some(Ok(Login { name, password: None, .. })) => {
                 self.expect_start(&format!("* hello {name}, "));
                 self.name = Some(name);
             }
@@ -118,7 +131,7 @@ impl Dialogue<'_> {
                 *refusals += 1;
                 self.expect_start("! bad_password: ");
             }
-            Some(Err(refusal)) => self.expect_reply(&Reply::Refused(refusal)),
+            Some(Err(Rejected { refusal, .. })) => self.expect_reply(&Reply::Refused(refusal)),
         }
     }
 
@@ -127,9 +140,27 @@ impl Dialogue<'_> {
         match plain::parse(line, DESTINATIONS_DEFAULT) {
             None => {}
             Some(Request::Send { to, text }) => self.send(name, &to, &text),
-            Some(Request::Who) => self.expect_reply(&Reply::Who { here: vec![name.clone()] }),
-            Some(Request::History { with: Some(Destination::Room(_)), .. }) => self.expect_start("! not_a_member: "),
-            Some(Request::History { count, .. }) => self.history(count),
+            Some(Request::Who) => self.who(name),
+            Some(Request::Join { room }) => {
+                self.rooms.insert(room.clone(), true);
+                self.expect_reply(&Reply::Joined { room });
+            }
+            Some(Request::Leave { room }) if self.is_in([&room]) => {
+                self.rooms.insert(room.clone(), false);
+                self.expect_reply(&Reply::Left { room });
+            }
+            Some(Request::Leave { .. }) => {}
+            Some(Request::History { with: Some(Destination::Room(room)), .. }) if !self.is_in([&room]) => {}
+            Some(Request::History { count, .. }) => self.past(count, "* no messages"),
+            Some(Request::Search { count, .. }) => {
+                self.skip_kept();
+                if self.answers.front().is_some_and(|line| line.starts_with("! bad_request: there is no word in it")) {
+                    self.answers.pop_front();
+                } else {
+                    self.past(count, "* no messages hold that");
+                }
+            }
+            Some(Request::Ack { .. }) => unreachable!("no plain line says that"),
             Some(Request::Ping { token }) => self.expect_reply(&Reply::Pong { token }),
             Some(Request::Help) => self.expect_reply(&Reply::Help),
             Some(Request::Malformed(refusal)) => self.expect_reply(&Reply::Refused(refusal)),
@@ -139,21 +170,54 @@ impl Dialogue<'_> {
     }
 
     fn send(&mut self, name: &PeerName, to: &[Destination], text: &Text) {
-        if to.iter().any(|destination| matches!(destination, Destination::Room(_))) {
-            return self.expect_start("! not_a_member: ");
+        let rooms: Vec<&Room> = to.iter().filter_map(room).collect();
+        if !self.is_in(rooms) {
+            return;
         }
         for destination in to {
             match destination {
+                // Perhaps a notice that nobody else is in it.
+                Destination::Room(_) => {}
                 Destination::Peer(peer) if peer == name => self.to_itself.push(format!("from {name}: {text}")),
                 Destination::Peer(peer) => _ = self.kept.entry(peer.clone()).or_default(),
-                Destination::Room(_) => unreachable!("it was refused"),
             }
         }
     }
 
-    fn history(&mut self, count: usize) {
+    /// Whether the client is in all of these rooms. If not, takes the answer that says so.
+    fn is_in<'r>(&mut self, rooms: impl IntoIterator<Item = &'r Room>) -> bool {
+        let mut unknown = None;
+        for room in rooms {
+            match self.rooms.get(room) {
+                Some(true) => {}
+                Some(false) => {
+                    self.expect_start("! not_a_member: ");
+                    return false;
+                }
+                None => unknown = Some(room),
+            }
+        }
+        if unknown.is_none() {
+            return true;
+        }
         self.skip_kept();
-        if self.answers.front() == Some(&"* no messages") {
+        let is_refused = self.answers.front().is_some_and(|line| line.starts_with("! not_a_member: "));
+        if is_refused {
+            self.answers.pop_front();
+        }
+        !is_refused
+    }
+
+    fn who(&mut self, name: &PeerName) {
+        self.expect_reply(&Reply::Who { here: vec![name.clone()], rooms: vec![] });
+        while self.answers.front().is_some_and(|line| line.starts_with("* #")) {
+            self.answers.pop_front();
+        }
+    }
+
+    fn past(&mut self, count: usize, none: &str) {
+        self.skip_kept();
+        if self.answers.front() == Some(&none) {
             self.answers.pop_front();
             return;
         }
@@ -193,11 +257,22 @@ impl Dialogue<'_> {
     }
 
     fn skip_one_kept(&mut self) -> bool {
+        if self.answers.front().is_some_and(|line| line.starts_with("* nobody else is in #")) {
+            self.answers.pop_front();
+            return true;
+        }
         let name = self.answers.front().and_then(|line| kept_for(line));
         let Some(told) = name.and_then(|name| self.kept.get_mut(&name)) else { return false };
         *told = true;
         self.answers.pop_front();
         true
+    }
+}
+
+fn room(destination: &Destination) -> Option<&Room> {
+    match destination {
+        Destination::Room(room) => Some(room),
+        Destination::Peer(_) => None,
     }
 }
 

@@ -3,8 +3,7 @@
 
 use holdline::limits::NAME_CHARS_MAX;
 use holdline::message::{BadName, Destination, PeerName, Room};
-use holdline::protocol::Request;
-use holdline::protocol::plain::{self, Login};
+use holdline::protocol::{Login, Request, plain};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use crate::words::check_refusal;
@@ -82,7 +81,7 @@ fn check_lines(written: &str, parsed: &Result<PeerName, BadName>) {
         return;
     }
     match plain::parse_login(written) {
-        Some(Ok(Login { name, password: None })) => assert_eq!(parsed.as_ref(), Ok(&name)),
+        Some(Ok(Login { name, password: None, .. })) => assert_eq!(parsed.as_ref(), Ok(&name)),
         other => assert!(parsed.is_err() && matches!(other, Some(Err(_))), "{other:?}"),
     }
     match plain::parse(&format!("{written}: hi"), 1) {

@@ -9,9 +9,8 @@ use holdline::limits::{
     DESTINATIONS_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, READ_BYTES_MAX, READ_BYTES_MIN,
     SUBNEGOTIATION_BYTES_MAX, TEXT_BYTES_MAX,
 };
-use holdline::message::{Destination, PeerName, Text, Timestamp};
-use holdline::protocol::plain::{self, Line, LineBuffer, Login};
-use holdline::protocol::{PastMessage, Reply, Request};
+use holdline::message::{Destination, Message, PeerName, Room, Seq, Text, Timestamp};
+use holdline::protocol::{Line, LineBuffer, Login, PastMessage, Rejected, Reply, Request, plain};
 
 use crate::words::check_refusal;
 
@@ -206,7 +205,7 @@ fn check_login(line: &str, peer: &mut PeerName) {
     let login = plain::parse_login(line);
     assert_eq!(login.is_none(), line.trim().is_empty(), "only blanks are no login: {line:?}");
     match login {
-        Some(Ok(Login { name, password })) => {
+        Some(Ok(Login { name, password, .. })) => {
             let mut words = line.split_whitespace();
             assert_eq!(words.next().map(PeerName::parse), Some(Ok(name.clone())));
             assert_eq!(words.next().is_some(), password.is_some(), "{line:?}");
@@ -214,7 +213,7 @@ fn check_login(line: &str, peer: &mut PeerName) {
             check_lines(&Reply::Welcome { name: name.clone(), waiting: 2 }, 1);
             *peer = name;
         }
-        Some(Err(refusal)) => {
+        Some(Err(Rejected { refusal, .. })) => {
             check_refusal(&refusal.message, line.split_whitespace());
             check_lines(&Reply::Refused(refusal), 1);
         }
@@ -232,7 +231,7 @@ fn check_request(line: &str, peer: &PeerName) {
             check_cleaned(said, token.as_ref());
             check_lines(&Reply::Pong { token }, 1);
         }
-        Some(Request::History { with, count }) => {
+        Some(Request::History { with, count, .. }) => {
             assert!((1..=HISTORY_MESSAGES_MAX).contains(&count));
             let mut words = line.split_whitespace().map(Destination::parse);
             assert!(with.is_none_or(|with| words.any(|word| word == Ok(with.clone()))), "{line:?}");
@@ -243,6 +242,13 @@ fn check_request(line: &str, peer: &PeerName) {
             check_refusal(&refusal.message, values_of(line).into_iter());
             check_lines(&Reply::Refused(refusal), 1);
         }
+        Some(Request::Join { room } | Request::Leave { room }) => {
+            assert_eq!(line.split_whitespace().nth(1).map(Room::parse), Some(Ok(room)), "{line:?}");
+        }
+        Some(Request::Search { words, .. }) => {
+            check_cleaned(line.trim().strip_prefix("/search").expect("it asked for that"), Some(&words));
+        }
+        Some(Request::Ack { .. }) => unreachable!("no plain line says that"),
         Some(Request::Who | Request::Help | Request::Quit) => {
             assert!(["/who", "/help", "/quit"].contains(&line.trim()), "{line:?}");
         }
@@ -288,14 +294,24 @@ fn check_cleaned(said: &str, text: Option<&Text>) {
 
 /// Checks that a message is one line, and says what was said.
 fn check_message(peer: &PeerName, text: &Text) {
-    let mut out = Vec::new();
-    plain::encode_message(peer, text, &mut out);
-    assert_eq!(str::from_utf8(&out), Ok(&*format!("from {peer}: {text}\n")));
-    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
-    let (at, sender, recipients) = (Timestamp::from_millis(0), peer.clone(), vec![peer.clone()]);
-    for sent in [false, true] {
-        let (sender, recipients, text) = (sender.clone(), recipients.clone(), text.to_string());
-        check_lines(&Reply::History { messages: vec![PastMessage { at, sent, sender, recipients, text }] }, 1);
+    let room = Room::stored("#kitchen");
+    for (room, place) in [(None, ""), (Some(room), " in #kitchen")] {
+        let message = Message {
+            seq: Seq::new(1),
+            at: Timestamp::from_millis(0),
+            sender: peer.clone(),
+            to: vec![Destination::Peer(peer.clone())],
+            room,
+            text: text.clone(),
+        };
+        let mut out = Vec::new();
+        plain::encode_message(&message, &mut out);
+        assert_eq!(str::from_utf8(&out), Ok(&*format!("from {peer}{place}: {text}\n")));
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        for sent in [false, true] {
+            let messages = vec![PastMessage { sent, message: message.clone() }];
+            check_lines(&Reply::History { messages, more: false }, 1);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod client;
 mod gauge;
 #[cfg(target_os = "linux")]
 pub(crate) mod hosts;
+mod json;
 mod lines;
 mod pair;
 mod process;
@@ -25,6 +26,7 @@ pub(crate) use self::client::TestClient;
 pub(crate) use self::gauge::{
     descriptors, forget_peak, peak_kib, resident_kib, wait_for_descriptors, wait_until_at_rest,
 };
+pub(crate) use self::json::JsonClient;
 pub(crate) use self::lines::{LARGE_FLOOD, LARGE_PADDING, assert_contiguous, flood, flood_number, is_notice, messages};
 pub(crate) use self::pair::Pair;
 pub(crate) use self::process::{Output, Program, wait_for_exit};

@@ -1,20 +1,26 @@
 //! The second half of a turn: what was committed is fed, what was read is handed on, what was asked is answered.
 
-use foldhash::HashSet as IdSet;
+use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use smol::lock::SemaphoreGuardArc;
 
-use super::{Act, Chat, Feed, Peer, Session, Turn};
-use crate::message::{PeerId, PeerName, Seq, SessionId, Text};
-use crate::protocol::{Code, Protocol, Refusal, Reply};
-use crate::store::{Answer, CommitError, Entry, Page, TurnOutcome};
+use super::encoded::Encoded;
+use super::rooms::RoomHere;
+use super::searches::Search;
+use super::{Act, Chat, Feed, Greeting, Note, Peer, Session, Turn};
+use crate::broker::Delivered;
+use crate::message::{
+    Destination, Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, SessionId, Text, Timestamp,
+};
+use crate::protocol::{Code, Refusal, Reply};
+use crate::store::{Answer, CommitError, Entry, Fed, Page, PastPage, TurnOutcome};
 
 /// Whom the turn has put something out for.
 #[derive(Debug, Default)]
 struct Gathered {
     /// Each once.
     sessions: Vec<SessionId>,
-    /// Who was told that something is kept for whom: once a turn is enough.
-    told: IdSet<(SessionId, PeerId)>,
+    /// Who was told what: once a turn is enough.
+    told: IdSet<(SessionId, Note)>,
     /// The message that is being fed; the next one takes its memory.
     encoded: Encoded,
 }
@@ -32,100 +38,130 @@ impl Gathered {
 #[derive(Debug)]
 struct Committed {
     entries: std::vec::IntoIter<Entry>,
+    /// The message that was handed out last.
     seq: Seq,
 }
 
+/// One of them.
+struct Logged {
+    seq: Seq,
+    at: Timestamp,
+    sender: PeerId,
+    recipients: Vec<Recipient>,
+    text: Text,
+}
+
 impl Iterator for Committed {
-    type Item = (Seq, PeerId, Vec<PeerId>, Text);
+    type Item = Logged;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.entries.find_map(|entry| match entry {
-            Entry::Message { sender, recipients, text, .. } => {
+            Entry::Message { at, sender, recipients, text, .. } => {
                 self.seq = self.seq.next();
-                Some((self.seq, sender, recipients, text))
+                Some(Logged { seq: self.seq, at, sender, recipients, text })
             }
-            Entry::Peer(_) => None,
+            _ => None,
         })
-    }
-}
-
-/// A message as the protocols write it: encoded once for all who speak one.
-#[derive(Debug, Default)]
-struct Encoded {
-    plain: Vec<u8>,
-}
-
-impl Encoded {
-    fn clear(&mut self) {
-        self.plain.clear();
-    }
-
-    fn get(&mut self, protocol: Protocol, sender: &PeerName, text: &Text) -> &[u8] {
-        let bytes = match protocol {
-            Protocol::Plain => &mut self.plain,
-        };
-        if bytes.is_empty() {
-            protocol.encode_message(sender, text, bytes);
-        }
-        bytes
     }
 }
 
 impl Session {
     /// A message of its peer was put into its outbox.
-    fn feeds(&mut self, seq: Seq) {
+    fn feeds(&mut self, seq: Seq, is_direct: bool, encode: impl FnOnce(&mut Vec<u8>)) {
+        let message = Delivered { seq, messages: u64::from(is_direct) };
+        match &mut self.acks {
+            // Its system's word is not enough.
+            Some(acks) => {
+                self.outbox.append(None, encode);
+                acks.feed(self.outbox.appended_bytes(), message);
+            }
+            None => self.outbox.append(Some(message), encode),
+        }
         self.fed = seq;
-        self.counted += 1;
+        self.counted += message.messages;
     }
 }
 
 impl Chat {
-    /// Nothing of the turn was kept: what it counted is taken back, and what changed of peers goes with the next.
+    /// Nothing of the turn was kept: what it changed and counted is taken back, and what changed of peers goes with the next.
     /// So it must be known before the next is decided.
-    pub(in crate::broker) fn undo(&mut self, entries: &[Entry]) {
+    pub(in crate::broker) fn undo(&mut self, turn: &mut Turn, entries: &[Entry]) {
+        self.undo_membership_changes(turn);
         for entry in entries {
             match entry {
                 Entry::Peer(record) => {
                     self.changed.insert(record.id);
                 }
                 Entry::Message { recipients, .. } => {
-                    for recipient in recipients {
-                        self.peers.get_mut(recipient).expect("a turn's recipients are remembered").addressed -= 1;
+                    for recipient in recipients.iter().filter_map(|recipient| recipient.peer()) {
+                        self.peers.get_mut(&recipient).expect("a turn's recipients are remembered").addressed -= 1;
                     }
                 }
+                Entry::Room { id, name } => self.undo_room(*id, name),
+                Entry::Join { .. } | Entry::Leave { .. } | Entry::Posted(_) | Entry::Unposted { .. } => {}
             }
         }
     }
 
     /// Feeds what was committed and read, answers, and hands everyone what was gathered for them.
     pub(in crate::broker) fn deliver(&mut self, turn: Turn, outcome: TurnOutcome) {
-        let Turn { acts, pages, asked } = turn;
+        let Turn { acts, greeted, searches, pages, asked, at, .. } = turn;
         let TurnOutcome { entries, commit, before, newest, mut answers } = outcome;
         assert!(newest >= self.newest, "the log grows: {newest} after {}", self.newest);
         self.newest = newest;
         let mut gathered = Gathered::default();
-        // The pages hold this turn's commit too: who reaches its end is live when the turn's messages come.
         let page_answers = answers.split_off(answers.len() - pages.len());
+        let search_answers = answers.split_off(answers.len() - searches.len());
+        // Nothing else comes before a welcome.
+        for greeting in greeted {
+            self.greet_counted(greeting, &answers);
+        }
+        // The pages hold this turn's commit too: who reaches its end is live when the turn's messages come.
         for (session, answer) in pages.into_iter().zip(page_answers) {
             self.feed_page(session, answer, &mut gathered);
         }
         let mut committed = Committed { entries: entries.into_iter(), seq: before };
         for act in acts {
-            match act {
-                Act::Deliver { sender, kept_for } => {
+            match (act, &commit) {
+                (Act::Deliver { sender, id, notes }, Ok(())) => {
                     let message = committed.next().expect("each act of delivery has its entry");
-                    match &commit {
-                        Ok(()) => self.deliver_message(message, sender, kept_for, &mut gathered),
-                        Err(error) => self.reply(sender, &Reply::Refused(not_committed(error)), &mut gathered),
-                    }
+                    self.deliver_message(message, sender, id.as_ref(), &notes, &mut gathered);
                 }
-                Act::Reply { session, reply } => self.reply(session, &reply, &mut gathered),
-                Act::History { session, read } => {
-                    let reply = history_reply(std::mem::replace(&mut answers[read], Answer::History(Vec::new())));
-                    self.reply(session, &reply, &mut gathered);
+                (Act::Repeat { session, id, nth }, Ok(())) => {
+                    let seq = Seq::new(before.get() + 1 + nth as i64);
+                    self.reply(session, id.as_ref(), &Reply::Accepted { seq, at }, &mut gathered);
                 }
-                Act::End { session } => self.end_at_newest(session),
+                (Act::Join { session, id, peer, room }, Ok(())) => {
+                    self.begin_membership(peer, room, committed.seq);
+                    let reply = Reply::Joined { room: self.rooms[&room].name.clone() };
+                    self.reply(session, id.as_ref(), &reply, &mut gathered);
+                }
+                (Act::Leave { session, id, room }, Ok(())) => {
+                    let reply = Reply::Left { room: self.rooms[&room].name.clone() };
+                    self.reply(session, id.as_ref(), &reply, &mut gathered);
+                }
+                (Act::Deliver { sender: Some(session), id, .. } | Act::Repeat { session, id, .. }, Err(error)) => {
+                    self.reply(session, id.as_ref(), &not_committed(error, "not sent"), &mut gathered);
+                }
+                // It stays where it is, and is tried again.
+                (Act::Deliver { sender: None, .. }, Err(_)) => {}
+                (Act::Join { session, id, .. }, Err(error)) => {
+                    self.reply(session, id.as_ref(), &not_committed(error, "not joined"), &mut gathered);
+                }
+                (Act::Leave { session, id, .. }, Err(error)) => {
+                    self.reply(session, id.as_ref(), &not_committed(error, "nothing was done"), &mut gathered);
+                }
+                (Act::Reply { session, id, reply }, _) => self.reply(session, id.as_ref(), &reply, &mut gathered),
+                (Act::History { session, id, read }, _) => {
+                    let reply = history_reply(std::mem::replace(&mut answers[read], Answer::Waiting(0)));
+                    self.reply(session, id.as_ref(), &reply, &mut gathered);
+                }
+                (Act::Presence { name, here }, _) => self.announce(name, here, &mut gathered),
+                (Act::End { session }, _) => self.end_at_newest(session, &mut gathered),
             }
+        }
+        for (search, answer) in searches.into_iter().zip(search_answers) {
+            self.carry_on(search, answer, &mut gathered);
         }
         self.flush(gathered);
         for (session, permit) in asked {
@@ -139,6 +175,15 @@ impl Chat {
         self.deliver(turn, TurnOutcome { entries: Vec::new(), commit: Ok(()), before, newest, answers: Vec::new() });
     }
 
+    fn greet_counted(&mut self, Greeting { session, id, read }: Greeting, answers: &[Answer]) {
+        let waiting = match &answers[read] {
+            Answer::Waiting(waiting) => *waiting,
+            // Where it cannot be read, what is known here must do.
+            _ => self.sessions.get(&session).map_or(0, |session| self.peers[&session.peer].waiting()),
+        };
+        self.greet(session, id.as_ref(), waiting);
+    }
+
     fn feed_page(&mut self, id: SessionId, answer: Answer, gathered: &mut Gathered) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Page { messages, complete } = match answer {
@@ -147,7 +192,7 @@ impl Chat {
                 self.starved.push(id);
                 return;
             }
-            Answer::History(_) => unreachable!("a page was asked for"),
+            _ => unreachable!("a page was asked for"),
         };
         if messages.is_empty() && !complete {
             // The turn's share of pages was used up before its place came: it is the first of the next.
@@ -157,13 +202,10 @@ impl Chat {
         session.is_hungry = false;
         let protocol = session.protocol;
         let peer = &self.peers[&session.peer];
-        for message in messages {
+        for Fed { message, is_direct } in messages {
             assert!(message.seq > session.fed, "a feed goes forward: {} after {}", message.seq, session.fed);
             count_removed(session, peer, message.seq);
-            session
-                .outbox
-                .append(Some(message.seq), |out| protocol.encode_message(&message.sender, &message.text, out));
-            session.feeds(message.seq);
+            session.feeds(message.seq, is_direct, |out| protocol.encode_message(&message, out));
         }
         if complete {
             count_removed(session, peer, self.newest.next());
@@ -171,81 +213,194 @@ impl Chat {
             session.fed = self.newest;
         }
         gathered.add(id, session);
-        self.end_if_fed(id);
+        self.end_if_fed(id, gathered);
     }
 
     fn deliver_message(
         &mut self,
-        (seq, from, recipients, text): (Seq, PeerId, Vec<PeerId>, Text),
-        sender: SessionId,
-        kept_for: Vec<PeerId>,
+        logged: Logged,
+        sender: Option<SessionId>,
+        id: Option<&RequestId>,
+        notes: &[Note],
         gathered: &mut Gathered,
     ) {
-        let from = &self.peers[&from].record.name;
+        let Logged { seq, at, sender: from, recipients, text } = logged;
+        let to = if self.programs.is_empty() { Vec::new() } else { self.destinations(&recipients) };
+        let name = self.peers[&from].record.name.clone();
+        let mut message = Message { seq, at, sender: name, to, room: None, text };
         gathered.encoded.clear();
-        for id in recipients.iter().flat_map(|recipient| &self.peers[recipient].sessions) {
-            let session = self.sessions.get_mut(id).expect("a peer's sessions are known");
-            // What a page of this turn held already is not sent again.
-            if session.feed == Feed::Live && seq > session.fed {
-                feed_live(session, seq, gathered.encoded.get(session.protocol, from, &text));
-                gathered.add(*id, session);
+        for peer in recipients.iter().filter_map(|recipient| recipient.peer()) {
+            feed_peer(&self.peers[&peer], &mut self.sessions, None, &mut message, gathered);
+        }
+        // Whoever it reached already is not fed it again.
+        for room in recipients.iter().filter_map(|recipient| recipient.room()) {
+            let RoomHere { name, here, .. } = &self.rooms[&room];
+            for peer in here.iter().filter(|peer| **peer != from) {
+                let peer = &self.peers[peer];
+                if peer.rooms[&room].is_some_and(|joined| joined < seq) {
+                    feed_peer(peer, &mut self.sessions, Some((room, name)), &mut message, gathered);
+                }
             }
         }
-        for peer in kept_for {
-            if gathered.told.insert((sender, peer)) {
-                let record = &self.peers[&peer].record;
-                let kept = Reply::Kept { peer: record.name.clone(), seen: record.seen };
-                self.reply(sender, &kept, gathered);
+        if let Some(sender) = sender {
+            self.tell_sender(sender, id, seq, at, notes, gathered);
+        }
+        self.tell_others_of_sender(from, sender, message, gathered);
+    }
+
+    fn destinations(&self, recipients: &[Recipient]) -> Vec<Destination> {
+        let destination = |recipient: &Recipient| match recipient {
+            Recipient::Peer(peer) => Destination::Peer(self.peers[peer].record.name.clone()),
+            Recipient::Room(room) => Destination::Room(self.rooms[room].name.clone()),
+        };
+        recipients.iter().map(destination).collect()
+    }
+
+    /// Programs are told that each message is accepted; people, what they may want to know of it.
+    fn tell_sender(
+        &mut self,
+        sender: SessionId,
+        id: Option<&RequestId>,
+        seq: Seq,
+        at: Timestamp,
+        notes: &[Note],
+        gathered: &mut Gathered,
+    ) {
+        if self.sessions.get(&sender).is_some_and(|session| session.protocol.answers_sends()) {
+            return self.reply(sender, id, &Reply::Accepted { seq, at }, gathered);
+        }
+        for note in notes {
+            if gathered.told.insert((sender, *note)) {
+                let reply = match note {
+                    Note::Kept(peer) => {
+                        let record = &self.peers[peer].record;
+                        Reply::Kept { peer: record.name.clone(), seen: record.seen }
+                    }
+                    Note::Alone(room) => Reply::Alone { room: self.rooms[room].name.clone() },
+                };
+                self.reply(sender, None, &reply, gathered);
             }
         }
     }
 
-    fn reply(&mut self, id: SessionId, reply: &Reply, gathered: &mut Gathered) {
+    /// What a name sends is told to its other connections that are programs, if they keep up.
+    fn tell_others_of_sender(
+        &mut self,
+        from: PeerId,
+        sender: Option<SessionId>,
+        mut message: Message,
+        gathered: &mut Gathered,
+    ) {
+        let others = self.peers[&from].sessions.iter().copied().filter(|session| Some(*session) != sender);
+        let programs: Vec<SessionId> = others.filter(|session| self.programs.contains(session)).collect();
+        if programs.is_empty() {
+            return;
+        }
+        message.room = message.to.iter().find_map(|to| match to {
+            Destination::Room(room) => Some(room.clone()),
+            Destination::Peer(_) => None,
+        });
+        let sent = Reply::Sent(message);
+        for program in programs {
+            self.tell_if_room(program, &sent, gathered);
+        }
+    }
+
+    /// Tells all programs who came or went.
+    fn announce(&mut self, name: PeerName, here: bool, gathered: &mut Gathered) {
+        let presence = Reply::Presence { name, here };
+        for program in self.programs.iter().copied().collect::<Vec<_>>() {
+            self.tell_if_room(program, &presence, gathered);
+        }
+    }
+
+    /// Tells a session what it did not ask for: one that does not read does without.
+    fn tell_if_room(&mut self, id: SessionId, reply: &Reply, gathered: &mut Gathered) {
+        if self.sessions.get(&id).is_some_and(|session| session.outbox.has_room_for_page()) {
+            self.reply(id, None, reply, gathered);
+        }
+    }
+
+    fn reply(&mut self, id: SessionId, request: Option<&RequestId>, reply: &Reply, gathered: &mut Gathered) {
         // One that left in this turn needs no answer.
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let protocol = session.protocol;
-        session.outbox.append(None, |out| protocol.encode_reply(reply, out));
+        session.outbox.append(None, |out| protocol.encode_reply(request, reply, out));
         gathered.add(id, session);
     }
 
-    fn end_at_newest(&mut self, id: SessionId) {
+    /// Answers a search, unless the index is not ready for it.
+    fn carry_on(&mut self, search: Search, answer: Answer, gathered: &mut Gathered) {
+        let Some(reply) = search_reply(answer) else { return self.search_on(search) };
+        self.reply(search.session, search.id.as_ref(), &reply, gathered);
+        self.end_search(search.session);
+    }
+
+    fn end_at_newest(&mut self, id: SessionId, gathered: &mut Gathered) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.ends_at = Some(self.newest);
-            self.end_if_fed(id);
+            self.end_if_fed(id, gathered);
         }
     }
 
     /// Closes a session that is to end and has got what waits for it. Its writer reports what it writes, then it leaves.
-    fn end_if_fed(&mut self, id: SessionId) {
+    fn end_if_fed(&mut self, id: SessionId, gathered: &mut Gathered) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(ends_at) = session.ends_at else { return };
         if session.feed == Feed::Live || session.fed >= ends_at {
             session.outbox.flush();
             session.outbox.close();
             let peer = session.peer;
-            self.detach(id, peer);
+            self.detach_and_announce(id, peer, gathered);
         }
     }
 
-    fn flush(&mut self, gathered: Gathered) {
-        for id in gathered.sessions {
+    fn detach_and_announce(&mut self, id: SessionId, peer: PeerId, gathered: &mut Gathered) {
+        if self.detach(id, peer) {
+            let name = self.peers[&peer].record.name.clone();
+            self.announce(name, false, gathered);
+        }
+    }
+
+    fn flush(&mut self, mut gathered: Gathered) {
+        // To close one may have something to be told to others.
+        while let Some(id) = gathered.sessions.pop() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             session.is_gathered = false;
             session.outbox.flush();
             if session.outbox.is_closed() {
                 let peer = session.peer;
-                self.detach(id, peer);
+                self.detach_and_announce(id, peer, &mut gathered);
             }
             self.feed_again(id);
         }
     }
 
-    /// Lets a client hand in more, unless it does not take what it is answered.
+    /// Lets a client hand in more, unless it does not take what it is answered, or waits for what it searches.
     fn give_back(&mut self, id: SessionId, permit: SemaphoreGuardArc) {
         if let Some(session) = self.sessions.get_mut(&id)
-            && !session.outbox.has_room(0)
+            && (session.is_searching || !session.outbox.has_room(0))
         {
             session.permit = Some(permit);
+        }
+    }
+}
+
+/// Puts a message into the outboxes of a peer's sessions that are live. What a page of this turn held already is not sent
+/// again, nor what came by another way.
+fn feed_peer(
+    peer: &Peer,
+    sessions: &mut IdMap<SessionId, Session>,
+    room: Option<(RoomId, &Room)>,
+    message: &mut Message,
+    gathered: &mut Gathered,
+) {
+    for id in &peer.sessions {
+        let session = sessions.get_mut(id).expect("a peer's sessions are known");
+        if session.feed == Feed::Live && message.seq > session.fed {
+            let bytes = gathered.encoded.get(session.protocol, room, message);
+            feed_live(session, message.seq, room.is_none(), bytes);
+            gathered.add(*id, session);
         }
     }
 }
@@ -261,10 +416,9 @@ fn count_removed(session: &mut Session, peer: &Peer, next: Seq) {
 }
 
 /// A live session whose outbox is full reads on from the log, once there is room again.
-fn feed_live(session: &mut Session, seq: Seq, bytes: &[u8]) {
+fn feed_live(session: &mut Session, seq: Seq, is_direct: bool, bytes: &[u8]) {
     if session.outbox.has_room(bytes.len()) {
-        session.outbox.append(Some(seq), |out| out.extend_from_slice(bytes));
-        session.feeds(seq);
+        session.feeds(seq, is_direct, |out| out.extend_from_slice(bytes));
     } else {
         session.feed = Feed::Replaying;
     }
@@ -272,19 +426,36 @@ fn feed_live(session: &mut Session, seq: Seq, bytes: &[u8]) {
 
 fn history_reply(answer: Answer) -> Reply {
     match answer {
-        Answer::History(messages) => Reply::History { messages },
+        Answer::History(PastPage { messages, more, .. }) => Reply::History { messages, more },
         Answer::Failed(_) => {
             let words = "the history cannot be read now, the server's log says why; nothing is shown";
             Reply::Refused(Refusal::new(Code::Internal, words))
         }
-        Answer::Page(_) => unreachable!("a history was asked for"),
+        _ => unreachable!("a history was asked for"),
     }
 }
 
-fn not_committed(error: &CommitError) -> Refusal {
+/// `None`: the index is not ready.
+fn search_reply(answer: Answer) -> Option<Reply> {
+    match answer {
+        Answer::Found(PastPage { messages, more, .. }) => Some(Reply::Found { messages, more }),
+        Answer::Indexing => None,
+        Answer::NoWords => {
+            let words = "there is no word in it, of letters or digits, to search for; nothing is shown";
+            Some(Reply::Refused(Refusal::new(Code::BadRequest, words)))
+        }
+        Answer::Failed(_) => {
+            let words = "it cannot be searched now, the server's log says why; nothing is shown";
+            Some(Reply::Refused(Refusal::new(Code::Internal, words)))
+        }
+        _ => unreachable!("a search was asked for"),
+    }
+}
+
+fn not_committed(error: &CommitError, became: &str) -> Reply {
     let code = match error {
         CommitError::Storage(_) => Code::StorageFull,
         CommitError::Busy(_) | CommitError::Database(_) => Code::Internal,
     };
-    Refusal::new(code, format!("{error}; not sent"))
+    Reply::Refused(Refusal::new(code, format!("{error}; {became}")))
 }

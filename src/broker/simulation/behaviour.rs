@@ -6,7 +6,7 @@ use super::swarm::{Swarm, one_of};
 use super::truth::{Fate, Sent, text};
 use super::view::{Asked, View};
 use super::world::World;
-use crate::broker::{EndReason, Event, outbox};
+use crate::broker::{EndReason, Event, Joining, outbox};
 use crate::limits::{BATCH_REQUESTS_MAX, HISTORY_MESSAGES_MAX, READ_BYTES_MAX};
 use crate::message::{Destination, SessionId, Text};
 use crate::protocol::{Code, Protocol, Refusal, Request};
@@ -24,7 +24,8 @@ impl World {
         self.views.push(View::new(self.views.len(), peer));
         self.clients.push(Client::new(session, outlet));
         let name = self.truth.peers[peer].name.clone();
-        let join = Event::Join { session, name, protocol: Protocol::Plain, outbox: inlet };
+        let joining = Joining { id: None, protocol: Protocol::Plain, acks: false, outbox: inlet };
+        let join = Event::Join { session, name, joining };
         self.tell(self.clients.len() - 1, join, Vec::new());
         true
     }
@@ -47,6 +48,7 @@ impl World {
         let number = client.number();
         self.step(|| format!("#{session} hands in {asked:?}"));
         self.views[number].is_answered(&self.truth);
+        let requests = requests.into_iter().map(Into::into).collect();
         self.tell(place, Event::Requests { session, requests, permit }, asked);
         true
     }
@@ -221,7 +223,7 @@ impl World {
         let with = if self.rng.bool() { Some(self.any_name(2)) } else { None };
         let with = with.map(|peer| Destination::Peer(self.truth.peers[peer].name.clone()));
         let count = one_of(&mut self.rng, &[1, 5, 20, HISTORY_MESSAGES_MAX]);
-        (Asked::History { is_whole: with.is_none() }, Request::History { with, count })
+        (Asked::History { is_whole: with.is_none() }, Request::History { with, before: None, count })
     }
 
     fn any_line(&mut self, place: usize) -> (Asked, Request) {

@@ -5,8 +5,7 @@ use tempfile::TempDir;
 
 use super::disk::Disk;
 use crate::config::{Durability, Retention};
-use crate::message::PeerName;
-use crate::store::{CommitError, FoundPeer, Store, TurnOutcome, TurnRequest};
+use crate::store::{CommitError, LookedUp, Lookup, Store, TurnOutcome, TurnRequest};
 
 /// A model that is checked against the real store, or trusted.
 pub(super) struct CheckedStore {
@@ -35,11 +34,11 @@ impl CheckedStore {
         real.store = Some(store);
     }
 
-    pub(super) fn lookup(&self, names: &[PeerName]) -> Vec<Option<FoundPeer>> {
-        let found = self.disk.lookup(names);
+    pub(super) fn lookup(&self, lookup: &Lookup) -> LookedUp {
+        let found = self.disk.lookup(lookup);
         if let Some(Real { store: Some(store), .. }) = &self.real {
-            let really = smol::block_on(store.lookup(names.to_vec()));
-            assert_eq!(really.as_ref(), Ok(&found), "the store knows {names:?} as the model does");
+            let really = smol::block_on(store.lookup(lookup.clone()));
+            assert_eq!(really.as_ref(), Ok(&found), "the store knows {lookup:?} as the model does");
         }
         found
     }

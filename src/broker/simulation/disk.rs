@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::config::Durability;
 use crate::limits::{HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, TURN_PAGES_BYTES_MAX};
-use crate::message::{Message, PeerId, PeerName, Seq, Text, Timestamp};
+use crate::message::{Destination, Message, PeerId, PeerName, Recipient, RoomId, Seq, Text, Timestamp};
 use crate::protocol::PastMessage;
-use crate::store::{Answer, Entry, Found, FoundPeer, Page, PeerRecord, Read};
+use crate::store::{Answer, Entry, Fed, Found, FoundPeer, LookedUp, Lookup, Page, PastPage, PeerRecord, Read};
 
 /// The database, and the medium under it.
 pub(super) struct Disk {
@@ -68,6 +68,7 @@ impl Disk {
             newest: self.newest,
             last_peer: self.peers.keys().next_back().copied().unwrap_or(PeerId::new(0)),
             unknown_names: self.unknown_names(),
+            last_room: RoomId::new(0),
         }
     }
 
@@ -95,13 +96,13 @@ impl Disk {
         self.ids.get(name).map(|id| &self.peers[id])
     }
 
-    pub(super) fn lookup(&self, names: &[PeerName]) -> Vec<Option<FoundPeer>> {
+    pub(super) fn lookup(&self, lookup: &Lookup) -> LookedUp {
         let found = |name| {
             let record = self.peer(name)?.clone();
             let waiting = self.after(record.id, record.cursor).len() as u64;
-            Some(FoundPeer { record, waiting })
+            Some(FoundPeer { record, waiting, rooms: Vec::new() })
         };
-        names.iter().map(found).collect()
+        LookedUp { peers: lookup.peers.iter().map(found).collect(), ..LookedUp::default() }
     }
 
     /// Applies a turn's entries, all of them.
@@ -110,10 +111,12 @@ impl Disk {
         for entry in entries {
             match entry {
                 Entry::Peer(record) => self.put_peer(record, &mut undo),
-                Entry::Message { at, sender, recipients, text } => {
-                    let (recipients, text) = (recipients.clone(), text.clone());
+                Entry::Message { at, sender, recipients, text, .. } => {
+                    let recipients = recipients.iter().filter_map(|recipient| recipient.peer()).collect();
+                    let text = text.clone();
                     self.put_message(Stored { at: *at, sender: *sender, recipients, text }, &mut undo);
                 }
+                _ => unreachable!("nothing else is done here"),
             }
         }
         for sender in entries.iter().filter_map(sender) {
@@ -130,8 +133,11 @@ impl Disk {
     pub(super) fn read(&self, reads: &[Read]) -> Vec<Answer> {
         let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
         let answer = |read: &Read| match *read {
-            Read::Page { peer, after } => Answer::Page(self.page(peer, after, &mut page_bytes_left)),
-            Read::History { peer, with, count } => Answer::History(self.history(peer, with, count)),
+            Read::Page { peer, after, .. } => Answer::Page(self.page(peer, after, &mut page_bytes_left)),
+            Read::History { peer, with, count, .. } => {
+                Answer::History(self.history(peer, with.and_then(Recipient::peer), count))
+            }
+            _ => unreachable!("nothing else is asked here"),
         };
         reads.iter().map(answer).collect()
     }
@@ -240,18 +246,19 @@ impl Disk {
             let bytes = message.text.len() + message.sender.as_str().len();
             bytes_left = bytes_left.saturating_sub(bytes);
             *page_bytes_left = page_bytes_left.saturating_sub(bytes);
-            page.messages.push(message);
+            page.messages.push(Fed { message, is_direct: true });
         }
-        page.complete = page.messages.len() == waiting.len() && waiting.len() < PAGE_MESSAGES_MAX;
+        page.complete = page.messages.len() == waiting.len();
         page
     }
 
     fn message(&self, seq: Seq) -> Message {
         let Stored { at, sender, text, .. } = &self.messages[&seq];
-        Message { seq, at: *at, sender: self.peers[sender].name.clone(), text: text.clone() }
+        let (to, room) = (Vec::new(), None);
+        Message { seq, at: *at, sender: self.peers[sender].name.clone(), to, room, text: text.clone() }
     }
 
-    fn history(&self, asker: PeerId, with: Option<PeerId>, count: usize) -> Vec<PastMessage> {
+    fn history(&self, asker: PeerId, with: Option<PeerId>, count: usize) -> PastPage {
         assert!(count <= HISTORY_MESSAGES_MAX, "a history of {count} messages is asked for");
         let is_between =
             |from: PeerId, to: PeerId, stored: &Stored| stored.sender == from && stored.recipients.contains(&to);
@@ -259,34 +266,29 @@ impl Disk {
             None => stored.sender == asker || stored.recipients.contains(&asker),
             Some(with) => is_between(asker, with, stored) || is_between(with, asker, stored),
         };
-        let mut messages = Vec::new();
-        let mut bytes = 0;
-        for stored in self.messages.values().rev().filter(|stored| is_part(stored)).take(count) {
-            if bytes >= HISTORY_BYTES_MAX {
+        let mut page = PastPage::default();
+        for (seq, stored) in self.messages.iter().rev().filter(|(_, stored)| is_part(stored)) {
+            if page.messages.len() == count || page.bytes >= HISTORY_BYTES_MAX {
+                page.more = true;
                 break;
             }
-            bytes += stored.text.len();
-            messages.push(self.past_message(asker, stored));
+            page.bytes += stored.text.len();
+            page.messages.push(self.past_message(asker, *seq, stored));
         }
-        messages.reverse();
-        messages
+        page.messages.reverse();
+        page
     }
 
-    fn past_message(&self, asker: PeerId, stored: &Stored) -> PastMessage {
-        let name = |id: &PeerId| self.peers[id].name.clone();
-        PastMessage {
-            at: stored.at,
-            sent: stored.sender == asker,
-            sender: name(&stored.sender),
-            recipients: stored.recipients.iter().map(name).collect(),
-            text: stored.text.as_str().to_owned(),
-        }
+    fn past_message(&self, asker: PeerId, seq: Seq, stored: &Stored) -> PastMessage {
+        let name = |id: &PeerId| Destination::Peer(self.peers[id].name.clone());
+        let to = stored.recipients.iter().map(name).collect();
+        PastMessage { sent: stored.sender == asker, message: Message { to, ..self.message(seq) } }
     }
 }
 
 fn sender(entry: &Entry) -> Option<PeerId> {
     match entry {
         Entry::Message { sender, .. } => Some(*sender),
-        Entry::Peer(_) => None,
+        _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::disk::Disk;
 use super::view::View;
-use crate::message::{PeerId, PeerName, Seq, Text};
+use crate::message::{PeerId, PeerName, Recipient, Seq, Text};
 use crate::store::{Entry, Found, PeerRecord, TurnRequest};
 
 /// What is known of everyone and everything.
@@ -123,6 +123,10 @@ pub(super) fn number(text: &[u8]) -> (usize, usize) {
     (number, digits)
 }
 
+fn peers(recipients: &[Recipient]) -> Vec<PeerId> {
+    recipients.iter().filter_map(|recipient| recipient.peer()).collect()
+}
+
 impl Truth {
     pub(super) fn new(names: impl Iterator<Item = PeerName>, mailbox_max: u64, unknown_names_max: u64) -> Self {
         let peers: Vec<Peer> = names.map(Peer::new).collect();
@@ -155,7 +159,7 @@ impl Truth {
         self.learn_ids(&request.entries);
         for entry in &request.entries {
             let Entry::Message { recipients, .. } = entry else { continue };
-            for recipient in recipients {
+            for recipient in &peers(recipients) {
                 let peer = self.by_id[recipient];
                 self.peers[peer].under_way += 1;
             }
@@ -170,8 +174,9 @@ impl Truth {
                 Entry::Peer(record) => self.check_cursor(record),
                 Entry::Message { sender, recipients, text, .. } => {
                     self.newest = self.newest.next();
-                    self.message_committed(*sender, recipients, text, views);
+                    self.message_committed(*sender, &peers(recipients), text, views);
                 }
+                _ => unreachable!("nothing else is done here"),
             }
         }
         assert_eq!(self.newest, disk.newest(), "each message has the next seq");
@@ -192,7 +197,7 @@ impl Truth {
             let (number, _) = number(text.as_str().as_bytes());
             self.check_told(number);
             self.sent[number].fate = Fate::Failed;
-            for recipient in recipients {
+            for recipient in &peers(recipients) {
                 let peer = &mut self.peers[self.by_id[recipient]];
                 peer.failed += 1;
                 peer.under_way -= 1;

@@ -5,22 +5,28 @@ use std::fmt;
 
 use memchr::memchr;
 
-use crate::limits::HERE_LINE_BYTES_MAX;
-use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
-use crate::message::{PeerName, Text};
-use crate::protocol::{PastMessage, Refusal, Reply};
+use crate::limits::{HERE_LINE_BYTES_MAX, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
+use crate::message::{Destination, Message, PeerName};
+use crate::protocol::{PastMessage, Refusal, Reply, RoomHere};
 
-/// Appends a message as it is delivered: `from NAME: TEXT`.
-pub fn encode_message(sender: &PeerName, text: &Text, out: &mut Vec<u8>) {
+/// Appends a message as it is delivered: `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.
+pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
+    let Message { sender, room, text, .. } = message;
     let sender = sender.as_str().as_bytes();
-    out.reserve(b"from : \n".len() + sender.len() + text.len());
+    let room = room.as_ref().map_or(&b""[..], |room| room.as_str().as_bytes());
+    out.reserve(b"from  in : \n".len() + sender.len() + room.len() + text.len());
     out.extend_from_slice(b"from ");
     out.extend_from_slice(sender);
+    if !room.is_empty() {
+        out.extend_from_slice(b" in ");
+        out.extend_from_slice(room);
+    }
     out.extend_from_slice(b": ");
     end_line(text.as_str(), out);
 }
 
-/// Appends a reply: notices, which start with `* `, or an error, which starts with `! ` and its code.
+/// Appends a reply: notices, which start with `* `, or an error, which starts with `! ` and its code; nothing where it is for
+/// programs.
 pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     match reply {
         Reply::Welcome { name, waiting: 0 } => notice(format_args!("hello {name}, /help lists the commands"), out),
@@ -32,46 +38,65 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Kept { peer, seen: false } => {
             notice(format_args!("nobody has used the name {peer} yet, kept for later"), out);
         }
+        Reply::Alone { room } => notice(format_args!("nobody else is in {room}"), out),
+        Reply::Joined { room } => notice(format_args!("you are in {room} now"), out),
+        Reply::Left { room } => notice(format_args!("you are no longer in {room}"), out),
         Reply::Pong { token: Some(token) } => notice(format_args!("pong {token}"), out),
         Reply::Pong { token: None } => notice(format_args!("pong"), out),
-        Reply::Who { here } => encode_here(here, out),
-        Reply::History { messages } => encode_history(messages, out),
+        Reply::Who { here, rooms } => encode_who(here, rooms, out),
+        Reply::History { messages, .. } => encode_past(messages, "no messages", out),
+        Reply::Found { messages, .. } => encode_past(messages, "no messages hold that", out),
         Reply::Help => encode_help(out),
         Reply::Refused(refusal) => encode_refusal(refusal, out),
         Reply::ShuttingDown => notice(format_args!("the server is shutting down, what waits for you is kept"), out),
+        Reply::Accepted { .. } | Reply::Presence { .. } | Reply::Sent(_) => {}
     }
 }
 
-fn encode_here(here: &[PeerName], out: &mut Vec<u8>) {
-    if here.is_empty() {
-        return notice(format_args!("nobody is here"), out);
+fn encode_who(here: &[PeerName], rooms: &[RoomHere], out: &mut Vec<u8>) {
+    match here {
+        [] => notice(format_args!("nobody is here"), out),
+        here => encode_names("here", here, out),
     }
+    for RoomHere { room, here } in rooms {
+        match &here[..] {
+            [] => notice(format_args!("{room}: nobody is here"), out),
+            here => encode_names(room.as_str(), here, out),
+        }
+    }
+}
+
+/// `* WHERE: alice, bob`, on as many lines as it takes.
+fn encode_names(place: &str, names: &[PeerName], out: &mut Vec<u8>) {
     let mut start = out.len();
-    for (nth, name) in here.iter().enumerate() {
-        if nth == 0 {
-            out.extend_from_slice(b"* here: ");
-        } else if out.len() - start + ", \n".len() + name.as_str().len() <= HERE_LINE_BYTES_MAX {
+    for (nth, name) in names.iter().enumerate() {
+        let is_full = out.len() - start + ", \n".len() + name.as_str().len() > HERE_LINE_BYTES_MAX;
+        if nth > 0 && !is_full {
             out.extend_from_slice(b", ");
         } else {
-            out.push(b'\n');
+            if nth > 0 {
+                out.push(b'\n');
+            }
             start = out.len();
-            out.extend_from_slice(b"* here: ");
+            for part in ["* ", place, ": "] {
+                out.extend_from_slice(part.as_bytes());
+            }
         }
         out.extend_from_slice(name.as_str().as_bytes());
     }
     out.push(b'\n');
 }
 
-fn encode_history(messages: &[PastMessage], out: &mut Vec<u8>) {
+fn encode_past(messages: &[PastMessage], none: &str, out: &mut Vec<u8>) {
     if messages.is_empty() {
-        return notice(format_args!("no messages"), out);
+        return notice(format_args!("{none}"), out);
     }
-    for message in messages {
-        let PastMessage { at, sent, sender, recipients, text } = message;
-        if *sent {
-            notice(format_args!("{at} to {}: {text}", joined(recipients)), out);
-        } else {
-            notice(format_args!("{at} from {sender}: {text}"), out);
+    for PastMessage { sent, message } in messages {
+        let Message { at, sender, to, room, text, .. } = message;
+        match room {
+            _ if *sent => notice(format_args!("{at} to {}: {text}", joined(to)), out),
+            Some(room) => notice(format_args!("{at} from {sender} in {room}: {text}"), out),
+            None => notice(format_args!("{at} from {sender}: {text}"), out),
         }
     }
 }
@@ -79,14 +104,17 @@ fn encode_history(messages: &[PastMessage], out: &mut Vec<u8>) {
 fn encode_help(out: &mut Vec<u8>) {
     let history = format!("your newest {HISTORY_MESSAGES_DEFAULT} messages, or COUNT up to {HISTORY_MESSAGES_MAX}");
     for (form, does) in [
-        ("NAME, NAME: TEXT", "sends TEXT to each of them, here or away"),
+        ("NAME, #ROOM: TEXT", "sends TEXT to each of them, here or away"),
         ("/help", "lists the commands"),
-        ("/who", "who is here"),
-        ("/history [NAME] [COUNT]", &*history),
+        ("/who", "who is here, and your rooms"),
+        ("/join #ROOM", "you get what is sent there, until you leave"),
+        ("/leave #ROOM", "and no more from then on"),
+        ("/history [NAME|#ROOM] [COUNT]", &*history),
+        ("/search WORDS", "your newest messages that hold all of them"),
         ("/ping [TOKEN]", "answers when all that you sent before is kept"),
         ("/quit", "writes what is queued for you, then closes"),
     ] {
-        notice(format_args!("{form:<23}  {does}"), out);
+        notice(format_args!("{form:<29}  {does}"), out);
     }
 }
 
@@ -97,8 +125,8 @@ fn encode_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
     end_line(&refusal.message, out);
 }
 
-fn joined(names: &[PeerName]) -> String {
-    names.iter().map(PeerName::as_str).collect::<Vec<_>>().join(", ")
+fn joined(names: &[Destination]) -> String {
+    names.iter().map(Destination::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn notice(words: fmt::Arguments<'_>, out: &mut Vec<u8>) {

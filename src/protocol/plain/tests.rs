@@ -18,8 +18,8 @@ fn check(line: &str, expected: Expect) {
 fn check_login(line: &str, expected: Expect) {
     expected.assert_eq(&match parse_login(line) {
         None => "nothing".to_owned(),
-        Some(Ok(Login { name, password })) => format!("{name} {password:?}"),
-        Some(Err(refusal)) => shown_refusal(refusal),
+        Some(Ok(Login { name, password, .. })) => format!("{name} {password:?}"),
+        Some(Err(rejected)) => shown_refusal(rejected.refusal),
     });
 }
 
@@ -29,7 +29,10 @@ fn shown(request: Option<Request>) -> String {
         Some(Request::Send { to, text }) => {
             format!("{} <- {text}", to.iter().map(Destination::as_str).collect::<Vec<_>>().join(" + "))
         }
-        Some(Request::History { with, count }) => {
+        Some(Request::Join { room }) => format!("join {room}"),
+        Some(Request::Leave { room }) => format!("leave {room}"),
+        Some(Request::Search { words, count }) => format!("search {words} up to {count}"),
+        Some(Request::History { with, count, .. }) => {
             format!("history with {} up to {count}", with.as_ref().map_or("anyone", Destination::as_str))
         }
         Some(Request::Ping { token }) => format!("ping {:?}", token.as_ref().map(Text::as_str)),
@@ -139,12 +142,23 @@ fn commands_are_known_by_their_words() {
     check("/help", expect!["Help"]);
     check(" /who ", expect!["Who"]);
     check("/quit\r", expect!["Quit"]);
+    check("/join #Kitchen", expect!["join #kitchen"]);
+    check("/leave  #a ", expect!["leave #a"]);
+    check("/search two  words", expect!["search two  words up to 20"]);
+    check(
+        "/search",
+        expect!["bad_request: nothing after /search, which takes the words to look for; nothing was done"],
+    );
+    check("/join", expect![[r#"bad_request: "" after /join, which takes one #ROOM; nothing was done"#]]);
+    check("/join #a #b", expect![[r##"bad_request: "#a #b" after /join, which takes one #ROOM; nothing was done"##]]);
+    check(
+        "/leave home",
+        expect![[r##"bad_name: "home" does not start with "#" as a room does; RULE; nothing was done"##]],
+    );
     check("/help me", expect![[r#"bad_request: "me" after /help, which stands alone; nothing was done"#]]);
     check("/who bob", expect![[r#"bad_request: "bob" after /who, which stands alone; nothing was done"#]]);
     check("/quit now", expect![[r#"bad_request: "now" after /quit, which stands alone; nothing was done"#]]);
-    for unknown in
-        ["/", "/HELP", "/helpme", "/ help", "/bob: hi", "/join #a", "/leave #a", "/search a", "/password a b"]
-    {
+    for unknown in ["/", "/HELP", "/helpme", "/ help", "/bob: hi", "/password a b"] {
         let Some(Request::Malformed(refusal)) = parse(unknown) else { panic!("{unknown} is known") };
         assert_eq!(refusal.code, Code::UnknownCommand, "{unknown}");
     }
@@ -200,7 +214,9 @@ fn a_history_has_a_name_and_a_count() {
     );
     check(
         "/history bob 5 6",
-        expect![[r#"bad_request: "bob 5 6" after /history, which takes a name and a count at most; nothing was done"#]],
+        expect![[
+            r#"bad_request: "bob 5 6" after /history, which takes a name or #ROOM and a count at most; nothing was done"#
+        ]],
     );
     check("/history bob: 5", expect![[r#"bad_name: "bob:" holds ":"; RULE; nothing was done"#]]);
     check("/history #", expect!["bad_name: a name is missing; RULE; nothing was done"]);

@@ -1,12 +1,8 @@
 //! How the rows hang together: a message and its sender, its recipients and their inboxes, a peer and its cursor. Owns what
 //! is to be so, as SQL, and the statements that mend what is not; never runs one of those.
 
-use rusqlite::Connection;
-use rusqlite::types::ValueRef;
-
-use super::{Finding, Verdict, said};
-use crate::limits::FAULTS_NAMED_MAX;
-use crate::message::quoted;
+use super::check::{Check, Fault};
+use super::{Finding, Verdict};
 use crate::store::bystander::Bystander;
 
 /// What is so about messages, inboxes and peers.
@@ -16,34 +12,6 @@ pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
         check.look(bystander, &mut findings)?;
     }
     Ok(findings)
-}
-
-/// Something that is to be so for all rows of a join.
-struct Check {
-    /// How it is told that it is so.
-    fine: &'static str,
-    /// The rows.
-    from: &'static str,
-    /// The column by which a row is named to people.
-    key: &'static str,
-    /// What the key is called; nothing where it speaks for itself.
-    key_name: &'static str,
-    /// What may be wrong with a row.
-    faults: &'static [Fault],
-}
-
-/// What may be wrong with a row.
-struct Fault {
-    /// When it is.
-    condition: &'static str,
-    /// How bad it is.
-    verdict: Verdict,
-    /// How it is told of one row, after the count.
-    one: &'static str,
-    /// How it is told of more.
-    many: &'static str,
-    /// What mends all such rows.
-    mend: Option<&'static str>,
 }
 
 const SENDERS: Check = Check {
@@ -97,21 +65,38 @@ const SENDERS: Check = Check {
 
 const RECIPIENTS: Check = Check {
     fine: "",
-    from: "message join {addressed} as addressed left join peer on peer.id = addressed.value",
+    from: "message join {addressed} as addressed
+           left join peer on peer.id = addressed.value
+           left join room on room.id = -addressed.value",
     key: "message.seq",
     key_name: "seq",
-    faults: &[Fault {
-        condition: "peer.id is null",
-        verdict: Verdict::Problem,
-        one: "message is for somebody who is no peer: nobody can log in and get it",
-        many: "messages are for somebody who is no peer: nobody can log in and get them",
-        mend: Some(
-            "insert into peer (id, name)
-             select distinct addressed.value, 'unknown-' || addressed.value
-             from message, {addressed} as addressed
-             where addressed.value not in (select id from peer)",
-        ),
-    }],
+    faults: &[
+        Fault {
+            condition: "addressed.value >= 0 and peer.id is null",
+            verdict: Verdict::Problem,
+            one: "message is for somebody who is no peer: nobody can log in and get it",
+            many: "messages are for somebody who is no peer: nobody can log in and get them",
+            mend: Some(
+                "insert into peer (id, name)
+                 select distinct addressed.value, 'unknown-' || addressed.value
+                 from message, {addressed} as addressed
+                 where addressed.value >= 0 and addressed.value not in (select id from peer)",
+            ),
+        },
+        Fault {
+            condition: "addressed.value < 0 and room.id is null",
+            verdict: Verdict::Problem,
+            one: "message was sent into a room that is not kept: whoever was in it may never get it",
+            many: "messages were sent into a room that is not kept: whoever was in it may never get them",
+            mend: Some(
+                "insert into room (id, name, members)
+                 select distinct -addressed.value, '#unknown-' || -addressed.value,
+                     (select count(*) from member where member.room = -addressed.value)
+                 from message, {addressed} as addressed
+                 where addressed.value < 0 and -addressed.value not in (select id from room)",
+            ),
+        },
+    ],
 };
 
 const MISSING: Check = Check {
@@ -122,19 +107,20 @@ const MISSING: Check = Check {
                except
                select inbox.recipient, entry.value from inbox join {entries} as entry
            ) as missing
-           join peer on peer.id = missing.recipient",
+           join message on message.seq = missing.seq
+           left join peer on peer.id = missing.recipient",
     key: "missing.seq",
     key_name: "seq",
     faults: &[
         Fault {
-            condition: "missing.seq > peer.cursor",
+            condition: "missing.seq > peer.cursor or {missed by a member}",
             verdict: Verdict::Problem,
             one: "waiting message is missing in the inbox of its recipient, and would never be delivered",
             many: "waiting messages are missing in the inboxes of their recipients, and would never be delivered",
             mend: Some(MAKE_ANEW),
         },
         Fault {
-            condition: "missing.seq <= peer.cursor",
+            condition: "missing.seq <= peer.cursor or (missing.recipient < 0 and not {missed by a member})",
             verdict: Verdict::Warning,
             one: "older message is missing in the inbox of its recipient, who may never have got it and will not see it in \
                   /history",
@@ -158,7 +144,12 @@ const STRAYS: Check = Check {
     key_name: "seq",
     faults: &[
         Fault {
-            condition: "message.seq is null and stray.seq > coalesce(peer.cursor, 0)",
+            // Of members who have not got it one may have sent it: what waits only for its sender is removed as well.
+            condition: "message.seq is null and iif(stray.recipient >= 0,
+                stray.seq > coalesce(peer.cursor, 0),
+                1 < (
+                    select count(*) from member join peer as reader on reader.id = member.peer
+                    where member.room = -stray.recipient and max(reader.cursor, member.joined) < stray.seq))",
             verdict: Verdict::Problem,
             one: "entry of an inbox has no message: it counts as waiting, and never arrives",
             many: "entries of inboxes have no message: they count as waiting, and never arrive",
@@ -194,7 +185,7 @@ const INDEX: Check = Check {
     key: "indexed.seq",
     key_name: "seq",
     faults: &[Fault {
-        condition: "indexed.seq > (select max(coalesce((select max(seq) from message), 0), coalesce(max(cursor), 0)) from peer)",
+        condition: "indexed.seq > {newest}",
         verdict: Verdict::Problem,
         one: "note says that inboxes hold every message up to one that is not there yet: those that are sent next may be missing",
         many: "notes say that inboxes hold every message up to one that is not there yet: those that are sent next may be missing",
@@ -241,68 +232,5 @@ const NOTE_NEWEST: &str = "
     update peer set sent = newest.seq from (select sender, max(seq) as seq from message group by sender) as newest
     where newest.sender = peer.id";
 
-/// What `{indexed}` stands for: inboxes hold every message up to there.
-const INDEXED: &str = "(select coalesce(max(seq), 0) from indexed)";
-
-/// What `{addressed}` stands for: whom a message is for, and nobody where that cannot be read.
-const ADDRESSED: &str = "json_each(iif(json_valid(message.recipients), message.recipients, '[]'))";
-
-/// What `{entries}` stands for: the messages in a row of an inbox.
-const ENTRIES: &str = "json_each(iif(json_valid(inbox.seqs), inbox.seqs, '[]'))";
-
 /// The next start makes the inboxes from the log.
 const MAKE_ANEW: &str = "delete from inbox; update indexed set seq = 0";
-
-impl Check {
-    fn look(&self, bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
-        let before = findings.len();
-        let counts = self.count(bystander.connection())?;
-        for (fault, count) in self.faults.iter().zip(counts).filter(|(_, count)| *count > 0) {
-            let named = self.name(fault, bystander.connection())?;
-            findings.push(fault.finding(count, self.key_name, &named, bystander));
-        }
-        if findings.len() == before && !self.fine.is_empty() {
-            findings.push(Finding::fine(self.fine));
-        }
-        Ok(())
-    }
-
-    /// How many rows have each of the faults, in one pass.
-    fn count(&self, connection: &Connection) -> rusqlite::Result<Vec<u64>> {
-        let counts = self.faults.iter().map(|fault| format!("count(*) filter (where {})", fault.condition));
-        let sql = format!("select {} from {}", counts.collect::<Vec<_>>().join(", "), self.from);
-        connection.query_row(&in_full(&sql), [], |row| {
-            (0..self.faults.len()).map(|nth| row.get::<_, i64>(nth).map(|count| count as u64)).collect()
-        })
-    }
-
-    /// The first rows that have a fault.
-    fn name(&self, fault: &Fault, connection: &Connection) -> rusqlite::Result<Vec<String>> {
-        let Check { key, from, .. } = self;
-        let condition = fault.condition;
-        let sql =
-            format!("select distinct {key} from {from} where {condition} order by {key} limit {FAULTS_NAMED_MAX}");
-        connection.prepare(&in_full(&sql))?.query_map([], |row| row.get_ref(0).map(key_name))?.collect()
-    }
-}
-
-impl Fault {
-    fn finding(&self, count: u64, key_name: &str, named: &[String], bystander: &Bystander) -> Finding {
-        let finding = Finding::of(self.verdict, said(count, self.one, self.many, key_name, named));
-        match self.mend {
-            Some(sql) => finding.mended_by_sql(bystander.path(), &in_full(sql)),
-            None => finding,
-        }
-    }
-}
-
-fn in_full(sql: &str) -> String {
-    sql.replace("{addressed}", ADDRESSED).replace("{entries}", ENTRIES).replace("{indexed}", INDEXED)
-}
-
-fn key_name(key: ValueRef<'_>) -> String {
-    match key {
-        ValueRef::Integer(seq) => seq.to_string(),
-        other => quoted(&String::from_utf8_lossy(other.as_bytes().unwrap_or_default())),
-    }
-}

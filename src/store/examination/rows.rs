@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 
 use super::{Finding, said};
 use crate::limits::{CLOCK_AHEAD_MS_MAX, FAULTS_NAMED_MAX};
-use crate::message::{PeerName, Timestamp, quoted};
+use crate::message::{PeerName, Room, Timestamp, quoted};
 use crate::store::bystander::Bystander;
 use crate::store::words::counted;
 
@@ -16,27 +16,32 @@ use crate::store::words::counted;
 pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     look_at_messages(bystander, &mut findings)?;
-    look_at_names(bystander.connection(), &mut findings)?;
+    findings.extend(look_at_names(bystander.connection(), &PEER_NAMES)?);
+    findings.extend(look_at_names(bystander.connection(), &ROOM_NAMES)?);
     if findings.is_empty() {
         findings.push(Finding::fine("every message and every name can be read"));
     }
     Ok(findings)
 }
 
-/// How many messages and peers there are, and how much waits.
+/// How many messages, rooms and peers there are, and how much waits.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
     connection.query_row(COUNT, [], |row| {
-        let [messages, oldest, newest, peers, never_seen, waiting, recipients] = counts(row)?;
+        let [messages, oldest, newest, peers, never_seen, rooms, members, waiting, recipients] = counts(row)?;
         let span = if messages == 0 { String::new() } else { format!(", seq {oldest} to {newest}") };
         let waiting = match waiting {
             0 => "nothing waits".to_owned(),
             1 => "1 message waits".to_owned(),
             _ => format!("{waiting} messages wait for {recipients} of them"),
         };
-        Ok(vec![
+        let mut findings = vec![
             Finding::fine(format!("{}{span}", counted(messages, "message"))),
             Finding::fine(format!("{}, {never_seen} never seen; {waiting}", counted(peers, "peer"))),
-        ])
+        ];
+        if rooms > 0 {
+            findings.push(Finding::fine(format!("{}, {}", counted(rooms, "room"), counted(members, "member"))));
+        }
+        Ok(findings)
     })
 }
 
@@ -47,6 +52,8 @@ const COUNT: &str = "
         (select coalesce(max(seq), 0) from message),
         (select count(*) from peer),
         (select count(*) from peer where not seen),
+        (select count(*) from room),
+        (select count(*) from member),
         (select count(*) from waiting),
         (select count(distinct recipient) from waiting)";
 
@@ -113,28 +120,43 @@ fn from_the_future(Faulty { count, named }: &Faulty) -> Finding {
     Finding::note(said(*count, one, many, "seq", named)).advise("nothing depends on it, seq is the order of everything")
 }
 
-fn look_at_names(connection: &Connection, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
+/// Names of one kind.
+struct Names {
+    table: &'static str,
+    /// Whether somebody who writes it means it.
+    is_name: fn(&str) -> bool,
+    one: &'static str,
+    many: &'static str,
+}
+
+const PEER_NAMES: Names = Names {
+    table: "peer",
+    is_name: |name| PeerName::parse(name).is_ok_and(|parsed| parsed.as_str() == name),
+    one: "peer has a name that is none: nobody can log in by it",
+    many: "peers have names that are none: nobody can log in by them",
+};
+
+const ROOM_NAMES: Names = Names {
+    table: "room",
+    is_name: |name| Room::parse(name).is_ok_and(|parsed| parsed.as_str() == name),
+    one: "room has a name that is none: nobody can write into it",
+    many: "rooms have names that are none: nobody can write into them",
+};
+
+fn look_at_names(connection: &Connection, names: &Names) -> rusqlite::Result<Option<Finding>> {
     let mut faulty = Faulty::default();
-    let mut statement = connection.prepare("select id, name from peer order by id")?;
+    let mut statement = connection.prepare(&format!("select id, name from {} order by id", names.table))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         match row.get_ref(1)?.as_str() {
-            Ok(name) => faulty.note_if(!is_name(name), quoted(name)),
+            Ok(name) => faulty.note_if(!(names.is_name)(name), quoted(name)),
             Err(_) => faulty.note_if(true, format!("that of id {}", row.get::<_, i64>(0)?)),
         }
     }
-    findings.extend(faulty.if_any(|Faulty { count, named }| {
-        let one = "peer has a name that is none: nobody can log in by it";
-        let many = "peers have names that are none: nobody can log in by them";
-        Finding::problem(said(*count, one, many, "", named))
-            .advise("give it one in the table peer, or restore a backup")
-    }));
-    Ok(())
-}
-
-/// Whether somebody who logs in by it is found by it.
-fn is_name(name: &str) -> bool {
-    PeerName::parse(name).is_ok_and(|parsed| parsed.as_str() == name)
+    Ok(faulty.if_any(|Faulty { count, named }| {
+        Finding::problem(said(*count, names.one, names.many, "", named))
+            .advise(format!("give it one in the table {}, or restore a backup", names.table))
+    }))
 }
 
 /// Rows with one fault.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
 
-use crate::limits::{INDEX_LAG_ROWS_MAX, SENDERS_REMEMBERED_MAX};
-use crate::message::{PeerId, Seq};
+use crate::limits::SENDERS_REMEMBERED_MAX;
+use crate::message::{PeerId, Recipient, Seq};
 
 /// Every message that the tables do not hold, as they would.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(in crate::store) struct Tail {
     /// The tables hold every message up to here.
     indexed: Seq,
     /// Behind that: the messages for each recipient, in order.
-    inboxes: BTreeMap<PeerId, Vec<Seq>>,
+    inboxes: BTreeMap<Recipient, Vec<Seq>>,
     /// Messages in `inboxes`, each as often as it has recipients.
     rows: usize,
     /// The newest message of everyone who sent one of them, and of some who sent one before.
@@ -24,8 +24,9 @@ pub(in crate::store) struct Tail {
 }
 
 impl Tail {
-    /// Reads it from the log. Where it is too long, as when the index was lost, only its begin, and says where that ends.
-    pub(super) fn read(connection: &Connection) -> rusqlite::Result<(Self, Option<Seq>)> {
+    /// Reads it from the log. Where it has more rows than these, as when the index was lost, only its begin, and says where
+    /// that ends.
+    pub(super) fn read(connection: &Connection, rows_max: usize) -> rusqlite::Result<(Self, Option<Seq>)> {
         let indexed = connection.query_row("select coalesce(max(seq), 0) from indexed", [], |row| row.get(0))?;
         let mut tail = Tail {
             indexed: Seq::new(indexed),
@@ -39,10 +40,10 @@ impl Tail {
         let mut last = tail.indexed;
         while let Some(row) = rows.next()? {
             let (recipient, seq, sender) = (row.get(0)?, Seq::new(row.get(1)?), row.get(2)?);
-            if seq != last && tail.rows >= 2 * INDEX_LAG_ROWS_MAX {
+            if seq != last && tail.rows >= rows_max {
                 return Ok((tail, Some(last)));
             }
-            tail.add(seq, &[PeerId::new(recipient)]);
+            tail.add(seq, &[Recipient::numbered(recipient)]);
             tail.sent.insert(PeerId::new(sender), seq);
             last = seq;
         }
@@ -60,7 +61,7 @@ impl Tail {
     }
 
     /// Adds a message, in the order of the log.
-    pub(super) fn add(&mut self, seq: Seq, recipients: &[PeerId]) {
+    pub(super) fn add(&mut self, seq: Seq, recipients: &[Recipient]) {
         for recipient in recipients {
             self.inboxes.entry(*recipient).or_default().push(seq);
         }
@@ -78,12 +79,12 @@ impl Tail {
     }
 
     /// The messages for each recipient, in order.
-    pub(super) fn inboxes(&self) -> impl Iterator<Item = (PeerId, &[Seq])> {
+    pub(super) fn inboxes(&self) -> impl Iterator<Item = (Recipient, &[Seq])> {
         self.inboxes.iter().map(|(recipient, inbox)| (*recipient, &**inbox))
     }
 
     /// The messages for one recipient after this one, in order.
-    pub(super) fn after(&self, recipient: PeerId, seq: Seq) -> &[Seq] {
+    pub(super) fn after(&self, recipient: Recipient, seq: Seq) -> &[Seq] {
         let inbox = self.inboxes.get(&recipient).map_or(&[][..], Vec::as_slice);
         &inbox[inbox.partition_point(|one| *one <= seq)..]
     }
@@ -126,7 +127,7 @@ mod tests {
     fn what_was_sent_and_not_kept_never_was() {
         let home = tempfile::tempdir().unwrap();
         let connection = schema::open(&home.path().join("holdline.db")).unwrap();
-        let (mut tail, _) = Tail::read(&connection).unwrap();
+        let (mut tail, _) = Tail::read(&connection, usize::MAX).unwrap();
         let (alice, bob) = (PeerId::new(1), PeerId::new(2));
         tail.send(alice, Seq::ZERO, Seq::new(1));
         tail.keep_sends();

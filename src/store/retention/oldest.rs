@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params};
 
 use crate::limits::{DATABASE_BUSY_MS_MAX, RETENTION_CHUNK_ROWS, RETENTION_GIVE_BACK_PAGES};
-use crate::message::{PeerId, Seq, Timestamp};
+use crate::message::{PeerId, Recipient, RoomId, Seq, Timestamp};
 use crate::store::array;
 
 /// The log from its other end.
@@ -16,10 +16,13 @@ pub(super) struct Oldest<'c> {
     page_bytes: u64,
     /// Cursors that were read in this transaction.
     cursors: HashMap<PeerId, Option<Seq>>,
+    /// How far those got who lag behind most in a room, as read in this transaction.
+    laggards: HashMap<RoomId, Vec<(PeerId, Seq)>>,
     page_count: Statement<'c>,
     freelist_count: Statement<'c>,
     after: Statement<'c>,
     cursor: Statement<'c>,
+    laggards_of: Statement<'c>,
     remove_messages: Statement<'c>,
     ends_in: Statement<'c>,
     remove_row: Statement<'c>,
@@ -35,8 +38,10 @@ pub(super) struct OldMessage {
     pub(super) seq: Seq,
     /// When it was accepted.
     pub(super) at: Timestamp,
+    /// Who sent it.
+    pub(super) sender: PeerId,
     /// Whom it is for.
-    pub(super) recipients: Vec<PeerId>,
+    pub(super) recipients: Vec<Recipient>,
     /// Bytes of its text, which is not read for it.
     pub(super) text_bytes: u64,
 }
@@ -51,7 +56,7 @@ pub(super) struct Run {
     /// How many.
     pub(super) messages: usize,
     /// Whom they were for.
-    pub(super) recipients: Vec<PeerId>,
+    pub(super) recipients: Vec<Recipient>,
 }
 
 /// How the file is filled.
@@ -83,12 +88,18 @@ impl<'c> Oldest<'c> {
             connection,
             page_bytes: connection.query_row("pragma page_size", [], |row| number(row, 0))?,
             cursors: HashMap::new(),
+            laggards: HashMap::new(),
             page_count: connection.prepare("pragma page_count")?,
             freelist_count: connection.prepare("pragma freelist_count")?,
             after: connection.prepare(
-                "select seq, at, recipients, octet_length(text) from message where seq > ?1 order by seq limit ?2",
+                "select seq, at, recipients, octet_length(text), sender from message where seq > ?1 order by seq limit ?2",
             )?,
             cursor: connection.prepare("select cursor from peer where id = ?1")?,
+            laggards_of: connection.prepare(
+                "select peer.id, max(peer.cursor, member.joined) as position
+                 from member join peer on peer.id = member.peer where member.room = ?1
+                 order by position limit 2",
+            )?,
             remove_messages: connection.prepare("delete from message where seq between ?1 and ?2")?,
             ends_in: connection
                 .prepare("select last, seqs from inbox where recipient = ?1 and last between ?2 and ?3")?,
@@ -104,6 +115,7 @@ impl<'c> Oldest<'c> {
     /// is time, and whoever sends something must not wait twice.
     pub(super) fn begin(&mut self) -> rusqlite::Result<Transaction<'c>> {
         self.cursors.clear();
+        self.laggards.clear();
         self.connection.busy_timeout(Duration::ZERO)?;
         let begun = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate);
         self.connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX))?;
@@ -134,11 +146,29 @@ impl<'c> Oldest<'c> {
     /// Whether a message has not been delivered to everyone it is for. One who is not kept gets nothing more.
     pub(super) fn waits(&mut self, message: &OldMessage) -> rusqlite::Result<bool> {
         for recipient in &message.recipients {
-            if self.cursor(*recipient)?.is_some_and(|cursor| cursor < message.seq) {
+            let waits = match *recipient {
+                Recipient::Peer(peer) => self.cursor(peer)?.is_some_and(|cursor| cursor < message.seq),
+                Recipient::Room(room) => self.waits_in(room, message)?,
+            };
+            if waits {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether a member of a room has not got a message that somebody else has sent there since it joined. Of those who lag
+    /// behind most, one may be the sender; what holds for the other then holds for all.
+    fn waits_in(&mut self, room: RoomId, message: &OldMessage) -> rusqlite::Result<bool> {
+        if !self.laggards.contains_key(&room) {
+            let laggards = self
+                .laggards_of
+                .query_map([room.get()], |row| Ok((PeerId::new(row.get(0)?), Seq::new(row.get(1)?))))?
+                .collect::<rusqlite::Result<_>>()?;
+            self.laggards.insert(room, laggards);
+        }
+        let mut laggards = self.laggards[&room].iter();
+        Ok(laggards.any(|(peer, position)| *peer != message.sender && *position < message.seq))
     }
 
     fn cursor(&mut self, peer: PeerId) -> rusqlite::Result<Option<Seq>> {
@@ -164,13 +194,13 @@ impl<'c> Oldest<'c> {
         Ok(())
     }
 
-    fn ends_in(&mut self, recipient: PeerId, first: Seq, last: Seq) -> rusqlite::Result<Vec<(i64, String)>> {
-        let range = [recipient.get(), first.get(), last.get()];
+    fn ends_in(&mut self, recipient: Recipient, first: Seq, last: Seq) -> rusqlite::Result<Vec<(i64, String)>> {
+        let range = [recipient.number(), first.get(), last.get()];
         self.ends_in.query_map(range, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     }
 
     /// Leaves in a row of an inbox what is still in the log, as it waits for somebody else.
-    fn shorten(&mut self, recipient: PeerId, last: i64, seqs: &str) -> rusqlite::Result<()> {
+    fn shorten(&mut self, recipient: Recipient, last: i64, seqs: &str) -> rusqlite::Result<()> {
         let mut kept = Vec::new();
         for seq in array::read(seqs) {
             if self.is_kept.exists([seq])? {
@@ -178,11 +208,11 @@ impl<'c> Oldest<'c> {
             }
         }
         let rows = match kept.last() {
-            None => self.remove_row.execute([recipient.get(), last])?,
+            None => self.remove_row.execute([recipient.number(), last])?,
             Some(end) => {
                 let mut seqs = String::new();
                 array::write(&mut seqs, kept.iter().copied());
-                self.shorten_row.execute(params![recipient.get(), last, end, seqs])?
+                self.shorten_row.execute(params![recipient.number(), last, end, seqs])?
             }
         };
         assert_eq!(rows, 1, "a row of an inbox has an end of its own");
@@ -206,7 +236,8 @@ fn old_message(row: &Row<'_>) -> rusqlite::Result<OldMessage> {
     Ok(OldMessage {
         seq: Seq::new(row.get(0)?),
         at: Timestamp::from_millis(row.get(1)?),
-        recipients: array::read(row.get_ref(2)?.as_str()?).map(PeerId::new).collect(),
+        sender: PeerId::new(row.get(4)?),
+        recipients: array::read(row.get_ref(2)?.as_str()?).map(Recipient::numbered).collect(),
         text_bytes: number(row, 3)?,
     })
 }

@@ -1,21 +1,25 @@
 //! The sweep over a real database, with clocks of the tests' own.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
 use log::{LevelFilter, Metadata, Record};
 use proptest::prelude::*;
+use rusqlite::{Transaction, TransactionBehavior};
 use tempfile::TempDir;
 
 use super::*;
 use crate::config::Durability;
 use crate::limits::{PAGE_MESSAGES_MAX, RETENTION_REPORT_S_MIN};
-use crate::message::{PeerId, PeerName, Text};
+use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Text};
 use crate::store::wal::WalPages;
 use crate::store::{Answer, PeerRecord, Read, TurnRequest, index, schema};
 
 const PEERS: i64 = 4;
+
+/// Rooms of the random tests.
+const ROOMS: i64 = 2;
 
 /// What is in inboxes, and in the log: what was removed may stand in them for a while.
 const INBOX: &str = "select seq from (
@@ -81,6 +85,13 @@ impl<'c> World<'c> {
         self.turn(vec![message(at_ms, 1, to, "hello")]);
     }
 
+    /// A room with these members.
+    fn make_room(&mut self, room: i64, members: &[i64]) {
+        let name = Room::parse(&format!("#room{room}")).unwrap();
+        self.turn(vec![Entry::Room { id: RoomId::new(room), name }]);
+        self.turn(members.iter().map(|member| join(room, *member)).collect());
+    }
+
     /// Everything for a peer is delivered up to here.
     fn deliver(&mut self, peer: i64, cursor: i64) {
         self.turn(vec![record(peer, cursor)]);
@@ -127,10 +138,12 @@ impl<'c> World<'c> {
 
     /// The texts that the history of a peer holds.
     fn history(&mut self, peer: i64, count: usize) -> Vec<String> {
-        let read = Read::History { peer: PeerId::new(peer), with: None, count };
+        let read = Read::History { peer: PeerId::new(peer), with: None, before: Seq::MAX, count };
         let mut answers = self.log.turn(TurnRequest { entries: Vec::new(), reads: vec![read] }).answers;
         match answers.remove(0) {
-            Answer::History(messages) => messages.into_iter().map(|message| message.text).collect(),
+            Answer::History(page) => {
+                page.messages.into_iter().map(|past| past.message.text.as_str().to_owned()).collect()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -172,12 +185,21 @@ fn record(peer: i64, cursor: i64) -> Entry {
     Entry::Peer(PeerRecord { id: PeerId::new(peer), name, seen: true, cursor: Seq::new(cursor) })
 }
 
+fn join(room: i64, peer: i64) -> Entry {
+    Entry::Join { room: RoomId::new(room), peer: PeerId::new(peer) }
+}
+
+fn leave(room: i64, peer: i64) -> Entry {
+    Entry::Leave { room: RoomId::new(room), peer: PeerId::new(peer) }
+}
+
 fn message(at_ms: i64, sender: i64, to: &[i64], text: &str) -> Entry {
     Entry::Message {
         at: Timestamp::from_millis(at_ms),
         sender: PeerId::new(sender),
-        recipients: to.iter().copied().map(PeerId::new).collect(),
+        recipients: to.iter().copied().map(Recipient::numbered).collect(),
         text: Text::clean(text).unwrap(),
+        id: None,
     }
 }
 
@@ -198,7 +220,7 @@ fn what_is_too_old_goes_and_the_first_young_one_stops_it() {
     assert_eq!(world.kept(), [3, 4, 5]);
     assert_eq!(world.numbers(INBOX), [3, 4, 5]);
     world.pass(60_000);
-    assert_eq!(world.kept(), Vec::<i64>::new());
+    assert_eq!(world.kept(), [0; 0]);
 }
 
 #[test]
@@ -212,7 +234,7 @@ fn a_clock_that_goes_back_keeps_what_is_there() {
     assert_eq!(world.kept(), [1]);
     world.now.clock = Timestamp::from_millis(10_000);
     world.pass(1000 * RETENTION_LOOK_S_MAX);
-    assert_eq!(world.kept(), Vec::<i64>::new(), "the clock was set, and is looked at within the hour");
+    assert_eq!(world.kept(), [0; 0], "the clock was set, and is looked at within the hour");
 }
 
 #[test]
@@ -233,7 +255,90 @@ fn what_waits_for_anyone_is_stepped_over_until_it_is_delivered() {
     assert_eq!(world.kept(), [4]);
     world.deliver(4, 4);
     world.pass(1_000);
-    assert_eq!(world.kept(), Vec::<i64>::new());
+    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.number("select count(*) from inbox"), 0);
+}
+
+#[test]
+fn what_was_sent_in_a_room_stays_until_each_of_its_members_has_it() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(1_000));
+    world.make_room(7, &[1, 2, 3]);
+    world.send(0, &[-7]);
+    world.send(0, &[2, -7]);
+    world.send(0, &[2]);
+    world.deliver(2, 3);
+    world.pass(5_000);
+    assert_eq!(world.kept(), [1, 2], "they wait for peer 3, and not for their sender");
+    world.pass(1_000_000);
+    assert_eq!(world.kept(), [1, 2], "however long that takes");
+    world.deliver(3, 1);
+    world.pass(1_000);
+    assert_eq!(world.kept(), [2]);
+    world.deliver(3, 2);
+    world.pass(1_000);
+    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.number("select count(*) from inbox"), 0);
+}
+
+#[test]
+fn who_joins_a_room_later_or_leaves_it_holds_nothing_that_was_sent_there() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(1_000));
+    world.make_room(7, &[1, 2, 3]);
+    world.send(0, &[-7]);
+    world.turn(vec![join(7, 4)]);
+    world.send(0, &[-7]);
+    world.deliver(2, 2);
+    world.pass(5_000);
+    assert_eq!(world.kept(), [1, 2], "both wait for peer 3");
+    world.turn(vec![leave(7, 3)]);
+    world.pass(900);
+    assert_eq!(world.kept(), [2], "peer 4 was not there when the first was sent");
+    world.deliver(4, 2);
+    world.pass(2_000);
+    assert_eq!(world.kept(), [0; 0]);
+}
+
+#[test]
+fn of_those_who_lag_behind_in_a_room_only_the_sender_does_not_count() {
+    for (cursors, kept) in [([0, 3, 3], &[][..]), ([0, 0, 3], &[1, 2, 3]), ([3, 3, 1], &[2, 3]), ([3, 2, 3], &[3])] {
+        let (_home, connection) = database();
+        let mut world = World::new(&connection, aged(1_000));
+        world.make_room(7, &[1, 2, 3]);
+        for _ in 0..3 {
+            world.send(0, &[-7]);
+        }
+        for (peer, cursor) in (1..).zip(cursors) {
+            world.deliver(peer, cursor);
+        }
+        world.pass(5_000);
+        assert_eq!(world.kept(), kept, "cursors {cursors:?}");
+    }
+}
+
+#[test]
+fn a_row_of_a_rooms_inbox_gets_shorter_and_goes_as_any_other() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(1_000));
+    world.make_room(7, &[1, 2, 3]);
+    for _ in 0..4 {
+        world.send(0, &[-7]);
+    }
+    world.log.catch_up(|| world.sweep.oldest.begin()).unwrap();
+    let ends = "select last from inbox where recipient = -7";
+    assert_eq!(world.numbers(ends), [4]);
+    // The first and the last go: the second and third were sent by one who has not got them.
+    world.deliver(2, 4);
+    world.deliver(3, 4);
+    world.turn(vec![message(0, 2, &[-7, 4], "waits for peer 4")]);
+    world.deliver(1, 5);
+    world.deliver(3, 5);
+    world.pass(5_000);
+    assert_eq!(world.kept(), [5]);
+    assert_eq!(world.numbers(INBOX), [5, 5], "of the room and of peer 4");
+    world.deliver(4, 5);
+    world.pass(1_000);
     assert_eq!(world.number("select count(*) from inbox"), 0);
 }
 
@@ -257,8 +362,13 @@ fn for_too_little_room_the_oldest_go_and_no_more_than_it_takes() {
 
 #[test]
 fn one_that_is_young_goes_if_there_is_no_room() {
-    let at =
-        |at_ms| OldMessage { seq: Seq::new(1), at: Timestamp::from_millis(at_ms), recipients: vec![], text_bytes: 5 };
+    let at = |at_ms| OldMessage {
+        seq: Seq::new(1),
+        at: Timestamp::from_millis(at_ms),
+        sender: PeerId::new(1),
+        recipients: vec![],
+        text_bytes: 5,
+    };
     let both = Retention { max_size_bytes: Some(1), ..aged(100) };
     let clock = Timestamp::from_millis(1_000);
     assert_eq!(reason(both, &at(900), 0, clock), Some(Reason::Age));
@@ -338,20 +448,21 @@ fn a_flood_gets_longer_steps_than_time_alone_gives() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, Retention::default());
     world.turn((0..20_000).map(|_| message(-10, 1, &[2], "goes")).chain([record(2, 20_000)]).collect());
-    let look = |sweep: &mut Sweep<'_>, occasion| {
+    // Its index holds all of it.
+    world.log.catch_up(|| Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)).unwrap();
+    let look = |world: &mut World<'_>, sweep: &mut Sweep<'_>, occasion| {
         let transaction = sweep.oldest.begin().unwrap();
         let (mut walk, mut removed) = (Walk::BEGIN, Removed::default());
-        let stop =
-            sweep.walk_up(&mut walk, &mut removed, occasion, Timestamp::from_millis(0), Seq::new(20_000)).unwrap();
+        let stop = sweep.walk_up(&mut walk, &mut removed, occasion, Timestamp::from_millis(0), &mut world.log).unwrap();
         drop(transaction);
         (walk.position.get(), stop)
     };
     let mut sweep = Sweep::new(&connection, aged(1), world.now);
-    assert_eq!(look(&mut sweep, Occasion::Turn(15_000)), (20_000, Stop::End));
+    assert_eq!(look(&mut world, &mut sweep, Occasion::Turn(15_000)), (20_000, Stop::End));
     assert_eq!(world.kept().len(), 20_000, "what is not committed is rolled back");
-    let (position, stop) = look(&mut sweep, Occasion::Turn(6_000));
+    let (position, stop) = look(&mut world, &mut sweep, Occasion::Turn(6_000));
     assert!(position >= 12_000, "{position}, {stop:?}");
-    let (position, stop) = look(&mut sweep, Occasion::Time);
+    let (position, stop) = look(&mut world, &mut sweep, Occasion::Time);
     assert!(position < 20_000 && stop == Stop::Pause, "{position}, {stop:?}");
 }
 
@@ -375,7 +486,7 @@ fn another_writer_puts_it_off_and_nothing_else() {
     );
     other.execute_batch("rollback").unwrap();
     world.pass(1000 * RETENTION_RETRY_S);
-    assert_eq!(world.kept(), Vec::<i64>::new());
+    assert_eq!(world.kept(), [0; 0]);
     assert_eq!(world.sweep.retries_at, None);
 }
 
@@ -413,7 +524,7 @@ fn what_was_removed_is_said_when_it_is_done_and_then_once_an_hour() {
 fn that_all_that_is_left_waits_is_said_once_and_again_when_it_comes_back() {
     listen();
     let (_home, connection) = database();
-    let mut world = World::new(&connection, sized(100_000));
+    let mut world = World::new(&connection, sized(200_000));
     let text = "x".repeat(1000);
     let fill = |world: &mut World<'_>| {
         world.turn((0..100).map(|_| message(0, 1, &[2], &text)).collect());
@@ -448,10 +559,10 @@ fn what_was_removed_and_still_stands_in_an_inbox_is_passed_over() {
     world.log.catch_up(|| world.sweep.oldest.begin()).unwrap();
     connection.execute("delete from message where seq > 1 and seq < ?1", [last]).unwrap();
     assert_eq!(world.history(2, 5), ["1".to_owned(), last.to_string()]);
-    let reads = vec![Read::Page { peer: PeerId::new(2), after: Seq::new(1) }];
+    let reads = vec![Read::Page { peer: PeerId::new(2), after: Seq::new(1), is_addressed: false }];
     let outcome = world.log.turn(TurnRequest { entries: Vec::new(), reads });
     let [Answer::Page(page)] = &outcome.answers[..] else { panic!("a page was asked for") };
-    assert_eq!(Vec::from_iter(page.messages.iter().map(|message| message.seq.get())), [last]);
+    assert_eq!(Vec::from_iter(page.messages.iter().map(|fed| fed.message.seq.get())), [last]);
     assert!(page.complete);
 }
 
@@ -462,7 +573,7 @@ fn a_promise_after_a_removal_is_synced() {
     let synchronous = |world: &World<'_>| world.number("pragma synchronous");
     world.turn(vec![message(0, 1, &[2], "goes"), record(2, 1)]);
     world.pass(1_000);
-    assert_eq!(world.kept(), Vec::<i64>::new());
+    assert_eq!(world.kept(), [0; 0]);
     assert_eq!(synchronous(&world), 1, "normal: a removal is no promise");
     world.send(2_000, &[2]);
     assert_eq!(synchronous(&world), 2, "full");
@@ -478,9 +589,21 @@ fn a_log_with_everything_removed_goes_on_where_it_was() {
     world.deliver(2, 10);
     world.deliver(3, 10);
     world.pass(1_000);
-    assert_eq!(world.kept(), Vec::<i64>::new());
+    assert_eq!(world.kept(), [0; 0]);
     let found = schema::found(&connection, &home.path().join("holdline.db")).unwrap();
     assert_eq!(found.newest, Seq::new(10));
+}
+
+#[test]
+fn so_does_one_whose_newest_message_was_for_an_empty_room() {
+    let (home, connection) = database();
+    let mut world = World::new(&connection, aged(1));
+    world.make_room(7, &[1]);
+    world.send(-10, &[-7]);
+    world.pass(1_000);
+    assert_eq!(world.kept(), [0; 0], "it waited for nobody");
+    let found = schema::found(&connection, &home.path().join("holdline.db")).unwrap();
+    assert_eq!(found.newest, Seq::new(1), "its number is not given again");
 }
 
 #[test]
@@ -494,7 +617,7 @@ fn free_pages_are_given_back_and_the_file_gets_smaller() {
     assert!(file.metadata().unwrap().len() > 4_000_000);
     world.deliver(2, 1_000);
     world.pass(60_000);
-    assert_eq!(world.kept(), Vec::<i64>::new());
+    assert_eq!(world.kept(), [0; 0]);
     assert!(file.metadata().unwrap().len() < 4096 * (FREE_PAGES_MIN + 16), "{} bytes", file.metadata().unwrap().len());
     assert_eq!(world.number("select count(*) from pragma_integrity_check where integrity_check <> 'ok'"), 0);
 }
@@ -531,6 +654,8 @@ fn a_history_finds_what_waits_below_a_break_in_the_chain() {
 #[derive(Clone, Debug)]
 enum Step {
     Send { sender: i64, to: BTreeSet<i64>, copies: usize, bytes: usize },
+    Join { room: i64, peer: i64 },
+    Leave { room: i64, peer: i64 },
     Deliver { peer: i64, share: u8 },
     Pass { ms: u64 },
     ClockJumps { ms: i64 },
@@ -538,10 +663,14 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let to = || proptest::collection::btree_set(1..=PEERS, 1..=3);
+    let recipient = || prop_oneof![3 => 1..=PEERS, 2 => -ROOMS..=-1];
+    let to = || proptest::collection::btree_set(recipient(), 1..=3);
+    let member = || (1..=ROOMS, 1..=PEERS);
     let step = prop_oneof![
         5 => (1..=PEERS, to(), 1..40usize, 1..600usize)
             .prop_map(|(sender, to, copies, bytes)| Step::Send { sender, to, copies, bytes }),
+        2 => member().prop_map(|(room, peer)| Step::Join { room, peer }),
+        1 => member().prop_map(|(room, peer)| Step::Leave { room, peer }),
         4 => (1..=PEERS, any::<u8>()).prop_map(|(peer, share)| Step::Deliver { peer, share }),
         3 => (0..4_000u64).prop_map(|ms| Step::Pass { ms }),
         1 => (-5_000..5_000i64).prop_map(|ms| Step::ClockJumps { ms }),
@@ -555,7 +684,28 @@ struct Sent {
     seq: i64,
     at: i64,
     sender: i64,
+    /// Rooms are negative.
     to: BTreeSet<i64>,
+}
+
+/// How far each peer has got, and which rooms it is in since when.
+#[derive(Default)]
+struct Readers {
+    cursors: BTreeMap<i64, i64>,
+    joined: BTreeMap<(i64, i64), i64>,
+}
+
+impl Readers {
+    /// Whether a message is for a peer, directly or in a room.
+    fn reaches(&self, sent: &Sent, peer: i64) -> bool {
+        let since = |room: &i64| self.joined.get(&(-room, peer)).is_some_and(|joined| *joined < sent.seq);
+        sent.to.contains(&peer) || sent.sender != peer && sent.to.iter().any(since)
+    }
+
+    fn waits(&self, sent: &Sent) -> bool {
+        (1..=PEERS)
+            .any(|peer| self.reaches(sent, peer) && self.cursors.get(&peer).is_none_or(|cursor| *cursor < sent.seq))
+    }
 }
 
 proptest! {
@@ -570,8 +720,9 @@ proptest! {
         let retention = Retention { max_age: max_age_ms.map(Duration::from_millis), max_size_bytes };
         let (_home, connection) = database();
         let mut world = World::new(&connection, retention);
+        (1..=ROOMS).for_each(|room| world.make_room(room, &[]));
         let mut sent: Vec<Sent> = Vec::new();
-        let mut cursors = [0; PEERS as usize + 1];
+        let mut readers = Readers::default();
         for step in steps {
             match step {
                 Step::Send { sender, to, copies, bytes } => {
@@ -583,8 +734,19 @@ proptest! {
                     }
                     world.turn((0..copies).map(|_| message(at, sender, &recipients, &text)).collect());
                 }
+                Step::Join { room, peer } => {
+                    if readers.joined.insert((room, peer), sent.len() as i64).is_some() {
+                        world.turn(vec![leave(room, peer)]);
+                    }
+                    world.turn(vec![join(room, peer)]);
+                }
+                Step::Leave { room, peer } => {
+                    if readers.joined.remove(&(room, peer)).is_some() {
+                        world.turn(vec![leave(room, peer)]);
+                    }
+                }
                 Step::Deliver { peer, share } => {
-                    let cursor = &mut cursors[peer as usize];
+                    let cursor = readers.cursors.entry(peer).or_default();
                     *cursor += (sent.len() as i64 - *cursor) * i64::from(share) / 255;
                     world.turn(vec![record(peer, *cursor)]);
                 }
@@ -595,8 +757,7 @@ proptest! {
                 Step::Restart => world.sweep = Sweep::new(&connection, retention, world.now),
             }
             let kept: BTreeSet<i64> = world.kept().into_iter().collect();
-            let waits = |sent: &Sent| sent.to.iter().any(|peer| cursors[*peer as usize] < sent.seq);
-            for sent in sent.iter().filter(|sent| waits(sent)) {
+            for sent in sent.iter().filter(|sent| readers.waits(sent)) {
                 assert!(kept.contains(&sent.seq), "{} waited and was removed", sent.seq);
             }
         }
@@ -605,11 +766,10 @@ proptest! {
         world.pass(2 * 1000 * RETENTION_LOOK_S_MAX);
         let now = world.now.clock.millis();
         let kept: BTreeSet<i64> = world.kept().into_iter().collect();
-        let waits = |sent: &Sent| sent.to.iter().any(|peer| cursors[*peer as usize] < sent.seq);
         let is_old = |sent: &Sent| max_age_ms.is_some_and(|max_age| now - sent.at >= max_age as i64);
         let is_large = max_size_bytes.is_some_and(|max_size| world.used_bytes() > max_size);
         for sent in sent.iter().take_while(|sent| is_old(sent) || is_large) {
-            assert_eq!(kept.contains(&sent.seq), waits(sent), "{} at {}, now {clock}", sent.seq, sent.at);
+            assert_eq!(kept.contains(&sent.seq), readers.waits(sent), "{} at {}, now {clock}", sent.seq, sent.at);
         }
         if retention == Retention::default() {
             assert_eq!(kept.len(), sent.len());
@@ -622,7 +782,7 @@ proptest! {
         let expected = sent.iter().filter(|sent| kept.contains(&sent.seq));
         assert_eq!(inbox, Vec::from_iter(expected.flat_map(|sent| sent.to.iter().map(|_| sent.seq))));
         for peer in 1..=PEERS {
-            let part = sent.iter().filter(|sent| sent.sender == peer || sent.to.contains(&peer));
+            let part = sent.iter().filter(|sent| sent.sender == peer || readers.reaches(sent, peer));
             let part = part.filter(|sent| kept.contains(&sent.seq)).count();
             assert_eq!(world.history(peer, 5_000).len(), part, "the history of {peer}");
         }

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::Timestamp;
+use crate::message::{Room, Seq, Text, Timestamp};
 use crate::protocol::Code;
 
 fn name(name: &str) -> PeerName {
@@ -30,9 +30,29 @@ fn check(reply: Reply, expected: Expect) {
 }
 
 fn message(text: Text) -> String {
+    delivered(&said(text, &[], None))
+}
+
+fn said(text: Text, to: &[&str], room: Option<&str>) -> Message {
+    Message {
+        seq: Seq::new(1),
+        at: Timestamp::from_millis(1_795_414_715_123),
+        sender: name("alice"),
+        to: to.iter().map(|to| Destination::parse(to).expect("a destination")).collect(),
+        room: room.map(Room::stored),
+        text,
+    }
+}
+
+fn delivered(message: &Message) -> String {
     let mut out = b"before\n".to_vec();
-    encode_message(&name("alice"), &text, &mut out);
+    encode_message(message, &mut out);
     String::from_utf8(out).expect("UTF-8").strip_prefix("before\n").expect("appended").to_owned()
+}
+
+#[test]
+fn a_message_in_a_room_says_so() {
+    assert_eq!(delivered(&said(text("hi"), &[], Some("#home"))), "from alice in #home: hi\n");
 }
 
 #[test]
@@ -122,33 +142,42 @@ fn help_fits_a_terminal() {
     check(
         Reply::Help,
         expect![[r#"
-            * NAME, NAME: TEXT         sends TEXT to each of them, here or away
-            * /help                    lists the commands
-            * /who                     who is here
-            * /history [NAME] [COUNT]  your newest 20 messages, or COUNT up to 1000
-            * /ping [TOKEN]            answers when all that you sent before is kept
-            * /quit                    writes what is queued for you, then closes
+            * NAME, #ROOM: TEXT              sends TEXT to each of them, here or away
+            * /help                          lists the commands
+            * /who                           who is here, and your rooms
+            * /join #ROOM                    you get what is sent there, until you leave
+            * /leave #ROOM                   and no more from then on
+            * /history [NAME|#ROOM] [COUNT]  your newest 20 messages, or COUNT up to 1000
+            * /search WORDS                  your newest messages that hold all of them
+            * /ping [TOKEN]                  answers when all that you sent before is kept
+            * /quit                          writes what is queued for you, then closes
         "#]],
     );
     assert!(encoded(Reply::Help).lines().all(|line| line.len() <= 80));
 }
 
+fn room_here(room: &str, here: &[&str]) -> RoomHere {
+    RoomHere { room: Room::stored(room), here: names(here) }
+}
+
 #[test]
 fn who_is_here_is_listed() {
     check(
-        Reply::Who { here: names(&["alice", "bob"]) },
+        Reply::Who { here: names(&["alice", "bob"]), rooms: vec![] },
         expect![[r#"
         * here: alice, bob
     "#]],
     );
     check(
-        Reply::Who { here: names(&["alice"]) },
+        Reply::Who { here: names(&["alice"]), rooms: vec![room_here("#a", &["alice", "bob"]), room_here("#b", &[])] },
         expect![[r#"
-        * here: alice
-    "#]],
+            * here: alice
+            * #a: alice, bob
+            * #b: nobody is here
+        "#]],
     );
     check(
-        Reply::Who { here: names(&[]) },
+        Reply::Who { here: names(&[]), rooms: vec![] },
         expect![[r#"
         * nobody is here
     "#]],
@@ -158,7 +187,7 @@ fn who_is_here_is_listed() {
 #[test]
 fn a_long_list_is_broken_into_lines() {
     let here: Vec<_> = (0..1000).map(|nth| name(&format!("peer-{nth}{}", "é".repeat(nth % 20)))).collect();
-    let listed = encoded(Reply::Who { here: here.clone() });
+    let listed = encoded(Reply::Who { here: here.clone(), rooms: vec![] });
     assert!(listed.lines().count() > 10);
     assert!(
         listed
@@ -172,15 +201,18 @@ fn a_long_list_is_broken_into_lines() {
 
 #[test]
 fn a_history_says_who_and_when() {
-    let past = |sent, recipients: &[&str], text: &str| PastMessage {
-        at: Timestamp::from_millis(1_795_414_715_123),
+    let past = |sent, recipients: &[&str], room, words: &str| PastMessage {
         sent,
-        sender: name("alice"),
-        recipients: names(recipients),
-        text: text.to_owned(),
+        message: said(Text::stored(words.to_owned()), recipients, room),
     };
     check(
-        Reply::History { messages: vec![] },
+        Reply::Found { messages: vec![], more: false },
+        expect![[r#"
+        * no messages hold that
+    "#]],
+    );
+    check(
+        Reply::History { messages: vec![], more: false },
         expect![[r#"
         * no messages
     "#]],
@@ -188,15 +220,18 @@ fn a_history_says_who_and_when() {
     check(
         Reply::History {
             messages: vec![
-                past(false, &["bob", "carol"], "hi"),
-                past(true, &["bob"], "a: b"),
-                past(true, &["bob", "carol"], "two\r\nlines"),
+                past(false, &["bob", "carol"], None, "hi"),
+                past(true, &["bob"], None, "a: b"),
+                past(true, &["bob", "#home"], Some("#home"), "two\r\nlines"),
+                past(false, &["#home"], Some("#home"), "in the room"),
             ],
+            more: true,
         },
         expect![[r#"
             * 2026-11-23T06:18:35.123Z from alice: hi
             * 2026-11-23T06:18:35.123Z to bob: a: b
-            * 2026-11-23T06:18:35.123Z to bob, carol: two lines
+            * 2026-11-23T06:18:35.123Z to bob, #home: two lines
+            * 2026-11-23T06:18:35.123Z from alice in #home: in the room
         "#]],
     );
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use memchr::{memchr, memchr2};
 
 use crate::limits::{LINE_BYTES_MAX, READ_BYTES_MAX, READ_BYTES_MIN, SUBNEGOTIATION_BYTES_MAX};
+use crate::protocol::Protocol;
 
 /// Telnet's "interpret as command", RFC 854; the commands are the bytes from `SE` up to itself.
 const IAC: u8 = 255;
@@ -23,7 +24,7 @@ const DONT: u8 = 254;
 pub enum Line<'a> {
     /// What it says.
     Text(&'a str),
-    /// It is over [`LINE_BYTES_MAX`]; what is left of it is discarded as it comes.
+    /// It is over the limit; what is left of it is discarded as it comes.
     TooLong,
     /// It holds something that is not UTF-8.
     NotUtf8,
@@ -47,6 +48,10 @@ pub struct LineBuffer {
     end: usize,
     /// The room for the next read.
     read_bytes: usize,
+    /// Bytes that a line may have.
+    line_bytes_max: usize,
+    /// Whether a byte 255 may begin a command.
+    speaks_telnet: bool,
     /// What Telnet makes of the next byte.
     telnet: Telnet,
     /// Whether the current line is not UTF-8 because of a byte that was skipped.
@@ -81,7 +86,7 @@ enum Taken {
 }
 
 impl LineBuffer {
-    /// An empty buffer; it allocates nothing yet.
+    /// An empty buffer, for plain lines; it allocates nothing yet.
     pub const fn new() -> Self {
         LineBuffer {
             bytes: Vec::new(),
@@ -90,10 +95,20 @@ impl LineBuffer {
             raw: 0,
             end: 0,
             read_bytes: READ_BYTES_MIN,
+            line_bytes_max: LINE_BYTES_MAX,
+            speaks_telnet: true,
             telnet: Telnet::Watched,
             spoilt: false,
             discarding: false,
         }
+    }
+
+    /// What is to come, and what was read already, are lines of this protocol; none of them was looked at yet.
+    pub fn speak(&mut self, protocol: Protocol) {
+        debug_assert!(self.scanned == self.start, "no line was looked at");
+        self.line_bytes_max = protocol.line_bytes_max();
+        self.speaks_telnet = protocol == Protocol::Plain;
+        self.telnet = self.telnet_at_start();
     }
 
     /// Room for the next read: at least [`READ_BYTES_MIN`], and up to [`READ_BYTES_MAX`] when the reads before filled it.
@@ -278,12 +293,12 @@ impl LineBuffer {
         let answered = self.discarding;
         self.start = self.raw;
         self.scanned = self.raw;
-        self.telnet = Telnet::Watched;
+        self.telnet = self.telnet_at_start();
         self.spoilt = false;
         self.discarding = false;
         match line.len() {
             _ if answered => None,
-            len if len > LINE_BYTES_MAX => Some(Taken::TooLong),
+            len if len > self.line_bytes_max => Some(Taken::TooLong),
             _ if spoilt => Some(Taken::NotUtf8),
             _ => Some(Taken::Bytes(line)),
         }
@@ -291,7 +306,7 @@ impl LineBuffer {
 
     /// Waits for the next read, and says of a line that is too long already that it is.
     fn suspend(&mut self) -> Option<Taken> {
-        let too_long = self.content_end() - self.start > LINE_BYTES_MAX;
+        let too_long = self.content_end() - self.start > self.line_bytes_max;
         if too_long {
             self.discarding = true;
             self.scanned = self.start;
@@ -301,6 +316,10 @@ impl LineBuffer {
         self.end -= self.raw - self.scanned;
         self.raw = self.scanned;
         too_long.then_some(Taken::TooLong)
+    }
+
+    fn telnet_at_start(&self) -> Telnet {
+        if self.speaks_telnet { Telnet::Watched } else { Telnet::Ordinary }
     }
 
     /// Where the current line ends if its newline comes next: a `\r` before that is no part of it.

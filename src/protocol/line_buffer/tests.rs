@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::JSON_LINE_BYTES_MAX;
 
 /// A line that outlives the buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -395,4 +396,40 @@ proptest! {
         prop_assert_eq!(feed_all(input.chunks(1)), &*expected);
         prop_assert_eq!(feed_all([&*input]), expected);
     }
+}
+
+fn speaking_json(bytes: &[u8]) -> Vec<String> {
+    let mut buffer = LineBuffer::new();
+    let mut lines = Vec::new();
+    let mut speaks = false;
+    for part in bytes.chunks(1000) {
+        let mut part = part;
+        while !part.is_empty() {
+            let space = buffer.space();
+            let taken = space.len().min(part.len());
+            space[..taken].copy_from_slice(&part[..taken]);
+            buffer.filled(taken);
+            part = &part[taken..];
+            if !std::mem::replace(&mut speaks, true) {
+                buffer.speak(Protocol::Json);
+            }
+            while let Some(line) = buffer.next_line() {
+                lines.push(match line {
+                    Line::Text(text) => format!("{} bytes", text.len()),
+                    Line::TooLong => "too long".to_owned(),
+                    Line::NotUtf8 => "not UTF-8".to_owned(),
+                });
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn a_json_line_may_be_longer_and_knows_no_telnet() {
+    let most = [vec![b'x'; JSON_LINE_BYTES_MAX], b"\r\n{}\n".to_vec()].concat();
+    assert_eq!(speaking_json(&most), ["65536 bytes", "2 bytes"]);
+    let over = [vec![b'x'; 3 * JSON_LINE_BYTES_MAX + 1], b"\n{}\n".to_vec()].concat();
+    assert_eq!(speaking_json(&over), ["too long", "2 bytes"]);
+    assert_eq!(speaking_json(b"{\xff\xfb\x01}\n{\xff}\n{}\n"), ["not UTF-8", "not UTF-8", "2 bytes"]);
 }

@@ -1,0 +1,252 @@
+//! Sending: to whom a message may go, and whether it has been sent before. Owns what is refused and counted; never the commit.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+use super::{Act, Chat, Feed, Note, Peer, Session, Turn, unreachable_peer};
+use crate::broker::post::{ReadPost, Unsendable};
+use crate::config::Limits;
+use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, SessionId, Text};
+use crate::protocol::{Code, Refusal, Reply};
+use crate::store::{Entry, FoundId, SendId, TurnRequest};
+
+/// What is known of an id that a program gave its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KnownId {
+    /// Nothing: it is the first of this id.
+    New,
+    /// It was accepted before this turn.
+    Before(FoundId),
+    /// It is in this turn, as the so-manieth message.
+    Here { nth: usize, fingerprint: i64 },
+}
+
+/// Who sends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sender {
+    /// A client, over this connection.
+    Session(SessionId, PeerId),
+    /// Somebody who may write to the database.
+    Post(PeerId),
+}
+
+impl Sender {
+    fn peer(self) -> PeerId {
+        match self {
+            Sender::Session(_, peer) | Sender::Post(peer) => peer,
+        }
+    }
+
+    fn session(self) -> Option<SessionId> {
+        match self {
+            Sender::Session(session, _) => Some(session),
+            Sender::Post(_) => None,
+        }
+    }
+}
+
+impl Chat {
+    /// Appends a message to the turn, for all destinations or for none; one that was sent before is only answered.
+    pub(super) fn send(
+        &mut self,
+        sender: Sender,
+        id: Option<RequestId>,
+        to: &[Destination],
+        text: Text,
+        turn: &mut Turn,
+        request: &mut TurnRequest,
+    ) -> Result<Act, Refusal> {
+        let send_id = id.clone().map(|id| Box::new(SendId { id, fingerprint: fingerprint(to, &text) }));
+        if let (Some(send_id), Sender::Session(session, peer)) = (&send_id, sender)
+            && let Some(act) = self.sent_before(session, peer, send_id)?
+        {
+            return Ok(act);
+        }
+        let recipients = to.iter().map(|to| self.recipient(sender, to)).collect::<Result<Vec<_>, _>>()?;
+        self.admit_unknown(&recipients)?;
+        let notes = self.address(sender.peer(), &recipients);
+        if let Some(send_id) = &send_id {
+            let here = KnownId::Here { nth: turn.messages, fingerprint: send_id.fingerprint };
+            self.known_ids.insert((sender.peer(), send_id.id.clone()), here);
+        }
+        turn.messages += 1;
+        request.entries.push(Entry::Message { at: turn.at, sender: sender.peer(), recipients, text, id: send_id });
+        Ok(Act::Deliver { sender: sender.session(), id, notes })
+    }
+
+    /// Sends what stands in a row of the table `outbox`, or has it marked with the reason why not.
+    pub(super) fn send_post(&mut self, read: ReadPost, turn: &mut Turn, request: &mut TurnRequest) {
+        let ReadPost { post, message } = read;
+        let sent = message.and_then(|message| {
+            let sender = self.use_name(&message.sender)?;
+            self.send(Sender::Post(sender), None, &message.to, message.text, turn, request).map_err(Unsendable::from)
+        });
+        match sent {
+            Ok(act) => {
+                turn.acts.push(act);
+                request.entries.push(Entry::Posted(post));
+            }
+            // It is tried again.
+            Err(Unsendable::Now) => {}
+            Err(Unsendable::Ever(reason)) => request.entries.push(Entry::Unposted { post, at: turn.at, reason }),
+        }
+    }
+
+    /// Somebody with a shell sends by this name: so it is used.
+    fn use_name(&mut self, name: &PeerName) -> Result<PeerId, Unsendable> {
+        let id = *self.ids.get(name).ok_or(Unsendable::Now)?;
+        self.see(id);
+        Ok(id)
+    }
+
+    /// Notes that somebody uses the name of a peer.
+    pub(super) fn see(&mut self, id: PeerId) {
+        let peer = self.peers.get_mut(&id).expect("whoever is seen was met");
+        if !peer.record.seen {
+            if std::mem::replace(&mut peer.is_kept, true) {
+                self.unknown_names -= 1;
+            }
+            peer.record.seen = true;
+            self.changed.insert(id);
+        }
+    }
+
+    /// What is answered to a message that was sent before.
+    fn sent_before(&self, session: SessionId, peer: PeerId, send_id: &SendId) -> Result<Option<Act>, Refusal> {
+        let id = Some(send_id.id.clone());
+        let known = self.known_ids.get(&(peer, send_id.id.clone()));
+        let (act, fingerprint) = match known {
+            Some(KnownId::New) => return Ok(None),
+            Some(KnownId::Before(FoundId { seq, at, fingerprint })) => {
+                (Act::Reply { session, id, reply: Reply::Accepted { seq: *seq, at: *at } }, *fingerprint)
+            }
+            Some(KnownId::Here { nth, fingerprint }) => (Act::Repeat { session, id, nth: *nth }, *fingerprint),
+            None => {
+                let words =
+                    "the id cannot be looked up now, the log says why; not sent, send it again with the same id";
+                return Err(Refusal::new(Code::Internal, words));
+            }
+        };
+        if fingerprint == send_id.fingerprint {
+            return Ok(Some(act));
+        }
+        let words = "another message was sent with this id, to others or with another text; not sent";
+        Err(Refusal::new(Code::IdReused, words))
+    }
+
+    fn recipient(&self, sender: Sender, destination: &Destination) -> Result<Recipient, Refusal> {
+        match (destination, sender) {
+            (Destination::Peer(name), _) => self.admit(name).map(Recipient::Peer),
+            (Destination::Room(room), Sender::Session(_, peer)) => {
+                self.membership(peer, room, "not sent").map(Recipient::Room)
+            }
+            // Whoever may write to the database may do as any member.
+            (Destination::Room(room), Sender::Post(_)) => self.populated_room(room, "not sent").map(Recipient::Room),
+        }
+    }
+
+    /// A peer whose mailbox has room.
+    fn admit(&self, name: &PeerName) -> Result<PeerId, Refusal> {
+        let id = *self.ids.get(name).ok_or_else(|| unreachable_peer(name, "not sent"))?;
+        let peer = &self.peers[&id];
+        let (waiting, mailbox_max) = (peer.waiting(), Limits::or_none(self.limits.mailbox_max));
+        if waiting >= mailbox_max && !self.keeps_up(peer) {
+            let words = format!("{waiting} messages wait for {name}, and mailbox_max is {mailbox_max}; not sent");
+            return Err(Refusal::new(Code::MailboxFull, words));
+        }
+        Ok(id)
+    }
+
+    /// Refuses names that nobody has used, once messages wait for too many such names: anyone may make names up.
+    fn admit_unknown(&self, recipients: &[Recipient]) -> Result<(), Refusal> {
+        let peers = recipients.iter().filter_map(|recipient| recipient.peer());
+        let mut unknown = peers.map(|id| &self.peers[&id]).filter(|peer| !peer.is_kept);
+        let Some(first) = unknown.next() else { return Ok(()) };
+        let unknown_names_max = Limits::or_none(self.limits.unknown_names_max);
+        if self.unknown_names + 1 + unknown.count() as u64 <= unknown_names_max {
+            return Ok(());
+        }
+        let words = format!(
+            "nobody has ever logged in as {}, messages wait for {} such names, and unknown_names_max is {}; not sent",
+            first.record.name, self.unknown_names, unknown_names_max
+        );
+        Err(Refusal::new(Code::MailboxFull, words))
+    }
+
+    /// Whether what is not delivered to a peer is on its way to it: that much is bounded by an outbox, or by what a client may leave
+    /// unacknowledged, and a crowd of senders must not be refused for it.
+    fn keeps_up(&self, peer: &Peer) -> bool {
+        let keeps_up =
+            |session: &Session| session.feed == Feed::Live && session.acks.as_ref().is_none_or(|acks| acks.keeps_up());
+        peer.sessions.iter().any(|session| keeps_up(&self.sessions[session]))
+    }
+
+    /// Counts a message for those to whom it is addressed directly. Says what its sender may want to know.
+    fn address(&mut self, sender: PeerId, recipients: &[Recipient]) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for recipient in recipients {
+            match *recipient {
+                Recipient::Peer(id) => {
+                    let peer = self.peers.get_mut(&id).expect("a recipient was met");
+                    peer.addressed += 1;
+                    if !peer.is_here() {
+                        notes.push(Note::Kept(id));
+                        if !std::mem::replace(&mut peer.is_kept, true) {
+                            self.unknown_names += 1;
+                            self.changed.insert(id);
+                        }
+                    }
+                }
+                Recipient::Room(id) => {
+                    let is_member = self.peers[&sender].rooms.contains_key(&id);
+                    if self.rooms[&id].members <= u64::from(is_member) {
+                        notes.push(Note::Alone(id));
+                    }
+                }
+            }
+        }
+        notes
+    }
+}
+
+/// A hash of what is sent and to whom, in whatever order: SipHash-1-3 over bytes, so it is the same on every machine and in
+/// every version. <https://www.aumasson.jp/siphash/siphash.pdf>
+fn fingerprint(to: &[Destination], text: &Text) -> i64 {
+    let mut names: Vec<&str> = to.iter().map(Destination::as_str).collect();
+    names.sort_unstable();
+    let mut hasher = SipHasher13::new();
+    for name in names {
+        hasher.write(name.as_bytes());
+        // No name holds one.
+        hasher.write(b"\n");
+    }
+    hasher.write(b"\n");
+    hasher.write(text.as_str().as_bytes());
+    hasher.finish().cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(to: &[&str], text: &str) -> i64 {
+        let to: Vec<_> = to.iter().map(|name| Destination::parse(name).unwrap()).collect();
+        fingerprint(&to, &Text::kept(text).unwrap())
+    }
+
+    #[test]
+    fn a_fingerprint_is_that_of_the_destinations_in_any_order_and_the_text() {
+        assert_eq!(of(&["bob", "#home"], "hi"), of(&["#home", "bob"], "hi"));
+        assert_ne!(of(&["bob"], "hi"), of(&["bob"], "hi "));
+        assert_ne!(of(&["bob"], "hi"), of(&["bo"], "hi"));
+        assert_ne!(of(&["bob", "carol"], "hi"), of(&["bob"], "hi"));
+    }
+
+    #[test]
+    fn a_fingerprint_is_kept_in_databases_and_never_changes() {
+        assert_eq!(of(&["bob"], "hi"), FIRST);
+    }
+
+    const FIRST: i64 = -3_400_175_996_723_340_846;
+}

@@ -1,0 +1,64 @@
+//! A row of the table `outbox` as a message: who, to whom, what. Owns how its columns are read; never the row.
+
+use crate::config::Limits;
+use crate::limits::LINE_BYTES_MAX;
+use crate::message::{Destination, PeerName, Text};
+use crate::protocol::{Code, Refusal, plain};
+use crate::store::Post;
+
+/// A row, and what it says.
+#[derive(Debug)]
+pub(super) struct ReadPost {
+    pub(super) post: Box<Post>,
+    pub(super) message: Result<PostedMessage, Unsendable>,
+}
+
+/// What a row says.
+#[derive(Debug)]
+pub(super) struct PostedMessage {
+    pub(super) sender: PeerName,
+    pub(super) to: Vec<Destination>,
+    pub(super) text: Text,
+}
+
+/// Why a row is not sent.
+#[derive(Debug)]
+pub(super) enum Unsendable {
+    /// What it takes cannot be looked up now.
+    Now,
+    /// It never will be; the reason is for people.
+    Ever(String),
+}
+
+impl From<Refusal> for Unsendable {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.code {
+            Code::Internal => Unsendable::Now,
+            code => Unsendable::Ever(format!("{}: {}", code.as_str(), refusal.message)),
+        }
+    }
+}
+
+/// Reads a row.
+pub(super) fn read(post: Post, limits: &Limits) -> ReadPost {
+    let message = read_message(&post, Limits::or_none(limits.destinations_max)).map_err(Unsendable::from);
+    ReadPost { post: Box::new(post), message }
+}
+
+fn read_message(post: &Post, destinations_max: u64) -> Result<PostedMessage, Refusal> {
+    let sender = column("sender", post.sender.as_deref())?;
+    let sender =
+        PeerName::parse(sender.trim()).map_err(|bad| Refusal::new(Code::BadName, format!("{bad}; not sent")))?;
+    let to = plain::parse_destinations(column("recipients", post.recipients.as_deref())?, destinations_max)?;
+    let text = column("text", post.text.as_deref())?;
+    if text.len() > LINE_BYTES_MAX {
+        return Err(Refusal::new(Code::TooLong, format!("a text of more than {LINE_BYTES_MAX} bytes; not sent")));
+    }
+    let text = Text::kept(text).ok_or_else(|| Refusal::new(Code::Empty, "the text is empty; not sent"))?;
+    Ok(PostedMessage { sender, to, text })
+}
+
+fn column<'p>(name: &str, value: Option<&'p [u8]>) -> Result<&'p str, Refusal> {
+    let value = value.ok_or_else(|| Refusal::new(Code::BadRequest, format!("{name} is NULL; not sent")))?;
+    str::from_utf8(value).map_err(|_| Refusal::new(Code::NotUtf8, format!("{name} is not UTF-8; not sent")))
+}

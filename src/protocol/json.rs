@@ -1,0 +1,173 @@
+//! JSON lines: one object a line in both directions, for programs.
+//! Owns the form of every frame; never does I/O, and never decides who may be written to.
+
+mod encode;
+mod fields;
+
+use std::collections::HashSet;
+
+use self::fields::{Fields, Unfit};
+use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, REQUEST_ID_BYTES_MAX};
+use crate::message::{Destination, PeerName, RequestId, Room, Seq, Text, quoted};
+use crate::protocol::{Asked, Code, Login, Refusal, Rejected, Request, too_many_destinations};
+
+pub use self::encode::{encode_message, encode_reply};
+
+/// Reads a frame of one who is not logged in; `None` for a line of blanks.
+pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
+    parse_line(
+        line,
+        |_| "not logged in",
+        |id, fields| match fields.kind()? {
+            "login" => Ok(Login {
+                id: id.clone(),
+                name: PeerName::parse(&fields.name.string("name")?).map_err(|bad| Unfit::new(Code::BadName, bad))?,
+                password: fields.password.optional_string("password")?.filter(|password| !password.is_empty()),
+                acks: fields.acks.optional("acks", "true or false")?.unwrap_or(false),
+            }),
+            kind if is_known(kind) => Err(Unfit::new(
+                Code::NotLoggedIn,
+                format_args!("\"{kind}\" before a login; send {{\"type\":\"login\",\"name\":…}} first"),
+            )),
+            kind => Err(unknown(kind)),
+        },
+    )
+}
+
+/// Reads a frame of one who is logged in, which may name so many destinations; `None` for a line of blanks.
+pub fn parse(line: &str, destinations_max: u64) -> Option<Asked> {
+    let became = |fields: &Fields<'_>| match fields.kind() {
+        Ok("send") => "not sent",
+        _ => "nothing was done",
+    };
+    let parsed = parse_line(line, became, |id, fields| {
+        let request = parse_request(fields, destinations_max)?;
+        Ok(Asked { id: id.clone(), request })
+    });
+    Some(match parsed? {
+        Ok(asked) => asked,
+        Err(Rejected { id, refusal }) => Asked { id, request: Request::Malformed(refusal) },
+    })
+}
+
+fn parse_line<T>(
+    line: &str,
+    became: impl FnOnce(&Fields<'_>) -> &'static str,
+    parse: impl FnOnce(&Option<RequestId>, &Fields<'_>) -> Result<T, Unfit>,
+) -> Option<Result<T, Rejected>> {
+    if line.trim().is_empty() {
+        return None;
+    }
+    let mut fields = Fields::default();
+    let read = fields.read(line);
+    // The id is known though something else may be wrong.
+    let id = fields.id.optional_string("id").and_then(|id| id.map(|id| parse_id(&id)).transpose());
+    let (id, unfit) = match (id, read) {
+        (Ok(id), Ok(())) => match parse(&id, &fields) {
+            Ok(parsed) => return Some(Ok(parsed)),
+            Err(unfit) => (id, unfit),
+        },
+        (Ok(id), Err(unfit)) => (id, unfit),
+        (Err(unfit), _) => (None, unfit),
+    };
+    Some(Err(Rejected { id, refusal: unfit.refusal(became(&fields)) }))
+}
+
+fn parse_id(id: &str) -> Result<RequestId, Unfit> {
+    RequestId::parse(id).ok_or_else(|| {
+        let what = format_args!("\"id\" is of {} bytes; 1 to {REQUEST_ID_BYTES_MAX} are wanted", id.len());
+        Unfit::new(Code::BadRequest, what)
+    })
+}
+
+/// The types of frames that a client may send, but for `login`.
+const KINDS: [&str; 9] = ["send", "ack", "join", "leave", "who", "history", "search", "ping", "register"];
+
+fn is_known(kind: &str) -> bool {
+    KINDS.contains(&kind)
+}
+
+fn unknown(kind: &str) -> Unfit {
+    Unfit::new(Code::UnknownType, format_args!("{} is no type of this version", quoted(kind)))
+}
+
+fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, Unfit> {
+    match fields.kind()? {
+        "send" => parse_send(fields, destinations_max),
+        "ack" => Ok(Request::Ack { seq: Seq::new(fields.seq.number("seq")?) }),
+        "join" => Ok(Request::Join { room: parse_room(fields)? }),
+        "leave" => Ok(Request::Leave { room: parse_room(fields)? }),
+        "who" => Ok(Request::Who),
+        "history" => Ok(Request::History {
+            with: fields.with.optional_string("with")?.map(|with| parse_destination(&with)).transpose()?,
+            before: fields.before.optional_number("before")?.map(Seq::new),
+            count: parse_limit(fields)?,
+        }),
+        "search" => {
+            let text = fields.text.string("text")?;
+            let words = Text::clean(&text).ok_or_else(|| Unfit::new(Code::Empty, "\"text\" holds no words"))?;
+            Ok(Request::Search { words, count: parse_limit(fields)? })
+        }
+        "ping" => Ok(Request::Ping { token: None }),
+        "login" => Err(Unfit::new(Code::LoggedInAlready, "a second login; connect again for another name")),
+        kind => Err(unknown(kind)),
+    }
+}
+
+fn parse_send(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, Unfit> {
+    let to = parse_destinations(&fields.to.strings("to")?, destinations_max)?;
+    let text = fields.text.string("text")?;
+    if text.len() > LINE_BYTES_MAX {
+        return Err(Unfit::new(Code::TooLong, format_args!("a \"text\" of more than {LINE_BYTES_MAX} bytes")));
+    }
+    let text = Text::kept(&text).ok_or_else(|| Unfit::new(Code::Empty, "\"text\" is empty"))?;
+    Ok(Request::Send { to, text })
+}
+
+fn parse_destinations(names: &[String], destinations_max: u64) -> Result<Vec<Destination>, Unfit> {
+    let mut to = Vec::new();
+    let mut named = HashSet::new();
+    for name in names {
+        let destination = parse_destination(name)?;
+        if !named.insert(destination.clone()) {
+            continue;
+        }
+        if to.len() as u64 == destinations_max {
+            return Err(Unfit::new(
+                Code::BadRequest,
+                format_args!("{} in \"to\"", too_many_destinations(destinations_max)),
+            ));
+        }
+        to.push(destination);
+    }
+    if to.is_empty() {
+        return Err(Unfit::new(Code::BadRequest, "\"to\" names nobody"));
+    }
+    Ok(to)
+}
+
+fn parse_destination(name: &str) -> Result<Destination, Unfit> {
+    Destination::parse(name).map_err(|bad| Unfit::new(Code::BadName, bad))
+}
+
+fn parse_room(fields: &Fields<'_>) -> Result<Room, Unfit> {
+    Room::parse(&fields.room.string("room")?).map_err(|bad| Unfit::new(Code::BadName, bad))
+}
+
+fn parse_limit(fields: &Fields<'_>) -> Result<usize, Unfit> {
+    let limit = fields.limit.optional_number("limit")?;
+    let count = limit.map_or(Some(HISTORY_MESSAGES_DEFAULT), |limit| usize::try_from(limit).ok());
+    count.filter(|count| (1..=HISTORY_MESSAGES_MAX).contains(count)).ok_or_else(|| {
+        let what = format_args!("\"limit\" is {}; 1 to {HISTORY_MESSAGES_MAX} is wanted", limit.unwrap_or_default());
+        Unfit::new(Code::BadRequest, what)
+    })
+}
+
+impl Unfit {
+    fn refusal(self, became: &str) -> Refusal {
+        Refusal::new(self.code, self.what).but(became)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The fields of a frame that mean something, each still as it was written: so a fault in one of them leaves the others known, the id
+//! above all. Owns how a field is read; never what it means.
+
+use std::collections::HashSet;
+use std::fmt::{self, Display};
+
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::message::quoted;
+use crate::protocol::Code;
+
+/// Why a frame is no request, without what became of it.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    pub(super) code: Code,
+    pub(super) what: String,
+}
+
+impl Unfit {
+    pub(super) fn new(code: Code, what: impl Display) -> Self {
+        Unfit { code, what: what.to_string() }
+    }
+}
+
+/// A field as it was written; `null` is no field.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Field<'a>(Option<&'a RawValue>);
+
+/// All fields that any frame has.
+#[derive(Debug, Default)]
+pub(super) struct Fields<'a> {
+    kind: Option<String>,
+    pub(super) id: Field<'a>,
+    pub(super) name: Field<'a>,
+    pub(super) password: Field<'a>,
+    pub(super) acks: Field<'a>,
+    pub(super) to: Field<'a>,
+    pub(super) text: Field<'a>,
+    pub(super) seq: Field<'a>,
+    pub(super) room: Field<'a>,
+    pub(super) with: Field<'a>,
+    pub(super) before: Field<'a>,
+    pub(super) limit: Field<'a>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a line, which holds one object. What was read before a fault stays.
+    pub(super) fn read(&mut self, line: &'a str) -> Result<(), Unfit> {
+        let mut kind = Field::default();
+        let mut deserializer = serde_json::Deserializer::from_str(line);
+        let read = Object { fields: self, kind: &mut kind }.deserialize(&mut deserializer);
+        let read = read.and_then(|()| deserializer.end());
+        let kind = kind.optional_string("type");
+        self.kind = kind.as_ref().ok().cloned().flatten();
+        read.map_err(|error| {
+            Unfit::new(Code::BadRequest, format_args!("{} is no JSON object: {error}", quoted(line)))
+        })?;
+        kind.map(drop)
+    }
+
+    /// What kind of frame it is.
+    pub(super) fn kind(&self) -> Result<&str, Unfit> {
+        self.kind.as_deref().ok_or_else(|| missing("type", "a string"))
+    }
+}
+
+impl Field<'_> {
+    /// A string that must be there.
+    pub(super) fn string(self, key: &str) -> Result<String, Unfit> {
+        self.optional_string(key)?.ok_or_else(|| missing(key, "a string"))
+    }
+
+    /// A string that may be missing.
+    pub(super) fn optional_string(self, key: &str) -> Result<Option<String>, Unfit> {
+        self.optional(key, "a string")
+    }
+
+    /// A list of strings that must be there.
+    pub(super) fn strings(self, key: &str) -> Result<Vec<String>, Unfit> {
+        self.optional(key, "a list of strings")?.ok_or_else(|| missing(key, "a list of strings"))
+    }
+
+    /// A whole number, not below zero, that must be there.
+    pub(super) fn number(self, key: &str) -> Result<i64, Unfit> {
+        self.optional_number(key)?.ok_or_else(|| missing(key, NUMBER))
+    }
+
+    /// A whole number, not below zero, that may be missing.
+    pub(super) fn optional_number(self, key: &str) -> Result<Option<i64>, Unfit> {
+        let number = self.optional::<i64>(key, NUMBER)?;
+        number.map_or(Ok(None), |number| if number < 0 { Err(self.wrong(key, NUMBER)) } else { Ok(Some(number)) })
+    }
+
+    /// A value of any type that may be missing.
+    pub(super) fn optional<T: for<'de> Deserialize<'de>>(self, key: &str, wanted: &str) -> Result<Option<T>, Unfit> {
+        match self.0.map(RawValue::get) {
+            None | Some("null") => Ok(None),
+            Some(raw) => serde_json::from_str(raw).map(Some).map_err(|_| self.wrong(key, wanted)),
+        }
+    }
+
+    fn wrong(self, key: &str, wanted: &str) -> Unfit {
+        let raw = self.0.map_or("null", RawValue::get);
+        Unfit::new(Code::BadRequest, format_args!("\"{key}\" is {}; {wanted} is wanted", quoted(raw)))
+    }
+}
+
+const NUMBER: &str = "a whole number from 0";
+
+fn missing(key: &str, wanted: &str) -> Unfit {
+    Unfit::new(Code::BadRequest, format_args!("\"{key}\" is missing; {wanted} is wanted"))
+}
+
+/// Where the fields of the object that comes go.
+struct Object<'f, 'a> {
+    fields: &'f mut Fields<'a>,
+    kind: &'f mut Field<'a>,
+}
+
+impl<'a> Object<'_, 'a> {
+    /// Where the value of this key goes; `None`: it is not known.
+    fn field(&mut self, key: &str) -> Option<&mut Field<'a>> {
+        let fields = &mut *self.fields;
+        Some(match key {
+            "type" => &mut *self.kind,
+            "id" => &mut fields.id,
+            "name" => &mut fields.name,
+            "password" => &mut fields.password,
+            "acks" => &mut fields.acks,
+            "to" => &mut fields.to,
+            "text" => &mut fields.text,
+            "seq" => &mut fields.seq,
+            "room" => &mut fields.room,
+            "with" => &mut fields.with,
+            "before" => &mut fields.before,
+            "limit" => &mut fields.limit,
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> DeserializeSeed<'a> for Object<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Object<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'a>>(mut self, mut map: M) -> Result<(), M::Error> {
+        let mut unknown = HashSet::new();
+        let mut twice = None;
+        while let Some(key) = map.next_key::<String>()? {
+            match self.field(&key) {
+                Some(field) if field.0.is_none() => *field = Field(Some(map.next_value()?)),
+                Some(_) => {
+                    map.next_value::<IgnoredAny>()?;
+                    twice.get_or_insert(key);
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                    if let Some(key) = unknown.replace(key) {
+                        twice.get_or_insert(key);
+                    }
+                }
+            }
+        }
+        // Said last, so that the id is known wherever it stands.
+        twice.map_or(Ok(()), |key| Err(M::Error::custom(format_args!("{} is there twice", quoted(&key)))))
+    }
+}

@@ -1,0 +1,258 @@
+//! Tests of the frames of both directions: each rule, and what a broken one is told.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::limits::DESTINATIONS_DEFAULT;
+use crate::message::{Message, Timestamp};
+use crate::protocol::{PastMessage, Reply, RoomHere};
+
+fn check(line: &str, expected: Expect) {
+    expected.assert_eq(&shown(parse(line, DESTINATIONS_DEFAULT)));
+}
+
+fn check_login(line: &str, expected: Expect) {
+    expected.assert_eq(&match parse_login(line) {
+        None => "nothing".to_owned(),
+        Some(Ok(Login { id, name, password, acks })) => format!("{id:?} {name} {password:?} {acks}"),
+        Some(Err(Rejected { id, refusal })) => refused(id, &refusal),
+    });
+}
+
+fn shown(asked: Option<Asked>) -> String {
+    let Some(Asked { id, request }) = asked else { return "nothing".to_owned() };
+    match request {
+        Request::Malformed(refusal) => refused(id, &refusal),
+        request => format!("{} {request:?}", id.as_ref().map_or("-", RequestId::as_str)),
+    }
+}
+
+fn refused(id: Option<RequestId>, refusal: &Refusal) -> String {
+    let missing = PeerName::parse("").expect_err("no name").to_string();
+    let rule = missing.strip_prefix("a name is missing; ").expect("what a name is");
+    let words = refusal.message.replace(rule, "RULE");
+    format!("{} {}: {words}", id.as_ref().map_or("-", RequestId::as_str), refusal.code.as_str())
+}
+
+#[test]
+fn a_login_names_who_it_is() {
+    check_login(r#"{"type":"login","name":"Alice"}"#, expect!["None alice None false"]);
+    check_login(
+        r#"{"id":"l","acks":true,"name":"bob","password":"p","type":"login"}"#,
+        expect![[r#"Some(RequestId("l")) bob Some("p") true"#]],
+    );
+    check_login(r#"{"type":"login","name":"bob","password":null,"acks":null}"#, expect!["None bob None false"]);
+    check_login("  ", expect!["nothing"]);
+    check_login(
+        r#"{"type":"login","id":"l"}"#,
+        expect![[r#"l bad_request: "name" is missing; a string is wanted; not logged in"#]],
+    );
+    check_login(
+        r#"{"type":"login","name":"b ob"}"#,
+        expect![[r#"- bad_name: "b ob" holds a blank; RULE; not logged in"#]],
+    );
+    check_login(
+        r#"{"type":"login","name":"bob","acks":1}"#,
+        expect![[r#"- bad_request: "acks" is "1"; true or false is wanted; not logged in"#]],
+    );
+    check_login(
+        r#"{"type":"ping","id":"p"}"#,
+        expect![[r#"p not_logged_in: "ping" before a login; send {"type":"login","name":…} first; not logged in"#]],
+    );
+    check_login(r#"{"type":"frob"}"#, expect![[r#"- unknown_type: "frob" is no type of this version; not logged in"#]]);
+}
+
+#[test]
+fn a_send_has_destinations_and_a_text_as_it_is() {
+    check(
+        r##"{"type":"send","id":"c1","to":["bob","#Kitchen","Bob"],"text":" hi\r\n\u0007there\t"}"##,
+        expect![[r##"c1 Send { to: [Peer(PeerName("bob")), Room(Room("#kitchen"))], text: Text(" hi\n�there\t") }"##]],
+    );
+    check(
+        r#"{"type":"send","to":["bob"],"text":"x","unknown":[{}]}"#,
+        expect![[r#"- Send { to: [Peer(PeerName("bob"))], text: Text("x") }"#]],
+    );
+    check(r#"{"type":"send","id":"c","to":[],"text":"x"}"#, expect![[r#"c bad_request: "to" names nobody; not sent"#]]);
+    check(
+        r#"{"type":"send","id":"c","to":["bob",1],"text":"x"}"#,
+        expect![[r#"c bad_request: "to" is "["bob",1]"; a list of strings is wanted; not sent"#]],
+    );
+    check(r#"{"type":"send","id":"c","to":["bob"],"text":" "}"#, expect![[r#"c empty: "text" is empty; not sent"#]]);
+    check(
+        r#"{"type":"send","id":"c","to":["bob"],"text":"\udc00"}"#,
+        expect![[r#"c bad_request: "text" is ""\udc00""; a string is wanted; not sent"#]],
+    );
+    let long = format!(r#"{{"type":"send","id":"c","to":["bob"],"text":"{}"}}"#, "x".repeat(LINE_BYTES_MAX + 1));
+    check(&long, expect![[r#"c too_long: a "text" of more than 8192 bytes; not sent"#]]);
+    assert!(matches!(parse(&long.replacen("xx", "x", 1), 1).unwrap().request, Request::Send { .. }));
+    let many = (0..3).map(|nth| format!("\"n{nth}\"")).collect::<Vec<_>>().join(",");
+    let many = parse(&format!(r#"{{"type":"send","to":[{many}],"text":"x"}}"#), 2);
+    expect![[r#"- bad_request: more than 2 names (destinations_max) in "to"; not sent"#]].assert_eq(&shown(many));
+}
+
+#[test]
+fn everything_else_is_asked_with_what_it_needs() {
+    check(r#"{"type":"ack","seq":42}"#, expect!["- Ack { seq: Seq(42) }"]);
+    check(
+        r#"{"type":"ack"}"#,
+        expect![[r#"- bad_request: "seq" is missing; a whole number from 0 is wanted; nothing was done"#]],
+    );
+    check(r##"{"type":"join","id":"j","room":"#a"}"##, expect![[r##"j Join { room: Room("#a") }"##]]);
+    check(
+        r#"{"type":"leave","room":"a"}"#,
+        expect![[r##"- bad_name: "a" does not start with "#" as a room does; RULE; nothing was done"##]],
+    );
+    check(r#"{"type":"who","id":"w"}"#, expect!["w Who"]);
+    check(r#"{"type":"history"}"#, expect!["- History { with: None, before: None, count: 20 }"]);
+    check(
+        r##"{"type":"history","with":"#a","before":42,"limit":50}"##,
+        expect![[r##"- History { with: Some(Room(Room("#a"))), before: Some(Seq(42)), count: 50 }"##]],
+    );
+    check(
+        r#"{"type":"history","limit":1001}"#,
+        expect![[r#"- bad_request: "limit" is 1001; 1 to 1000 is wanted; nothing was done"#]],
+    );
+    check(
+        r#"{"type":"history","before":-1}"#,
+        expect![[r#"- bad_request: "before" is "-1"; a whole number from 0 is wanted; nothing was done"#]],
+    );
+    check(
+        r#"{"type":"search","id":"s","text":" two  words "}"#,
+        expect![[r#"s Search { words: Text("two  words"), count: 20 }"#]],
+    );
+    check(r#"{"type":"ping","id":"p"}"#, expect!["p Ping { token: None }"]);
+    check(
+        r#"{"type":"login","name":"x"}"#,
+        expect!["- logged_in_already: a second login; connect again for another name; nothing was done"],
+    );
+    check(
+        r#"{"type":"register","password":"x"}"#,
+        expect![[r#"- unknown_type: "register" is no type of this version; nothing was done"#]],
+    );
+}
+
+#[test]
+fn what_is_wrong_leaves_the_id_known() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (line, id) in [
+        (r#"{"id":"a","type":"who""#.to_owned(), Some("a")),
+        (r#"{"id":"a","type":"who"} x"#.to_owned(), Some("a")),
+        (r#"{"type":"who","x":1,"x":2,"id":"a"}"#.to_owned(), Some("a")),
+        (r#"{"type":"who","type":"who","id":"a"}"#.to_owned(), Some("a")),
+        (r#"{"id":"a","type":"who","id":"b"}"#.to_owned(), Some("a")),
+        (format!(r#"{{"type":"send","to":{deep},"text":"x","id":"a"}}"#), Some("a")),
+        (r#"{"type":"history","limit":1e999,"id":"a"}"#.to_owned(), Some("a")),
+        (r#"{"type":{"a":1},"id":"a"}"#.to_owned(), Some("a")),
+        (r#"{"type":null,"id":"a"}"#.to_owned(), Some("a")),
+        (r#"{"type":"who","id":""}"#.to_owned(), None),
+        (r#"{"type":"who","id":["a"]}"#.to_owned(), None),
+        (format!(r#"{{"type":"who","id":"{}"}}"#, "x".repeat(65)), None),
+        ("[1]".to_owned(), None),
+        ("{".to_owned(), None),
+        ("\u{feff}{}".to_owned(), None),
+    ] {
+        let Asked { id: found, request } = parse(&line, 1).expect("an answer");
+        let shown: String = line.chars().take(50).collect();
+        assert_eq!(found.as_ref().map(RequestId::as_str), id, "{shown}");
+        let Request::Malformed(refusal) = request else { panic!("{shown}: {request:?}") };
+        assert_eq!(refusal.code, Code::BadRequest, "{shown}");
+    }
+    let ignored = format!(r#"{{"later":{deep},"number":1e999,"type":"who","id":"a"}}"#);
+    check(&ignored, expect!["a Who"]);
+}
+
+fn message(text: &str, room: Option<&str>) -> Message {
+    Message {
+        seq: Seq::new(42),
+        at: Timestamp::from_millis(1_795_414_715_123),
+        sender: PeerName::stored("alice"),
+        to: vec![Destination::Peer(PeerName::stored("bob")), Destination::Room(Room::stored("#kitchen"))],
+        room: room.map(Room::stored),
+        text: Text::stored(text.to_owned()),
+    }
+}
+
+fn delivered(message: &Message) -> String {
+    let mut out = Vec::new();
+    encode_message(message, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_message_is_a_frame() {
+    expect![[r##"
+        {"type":"message","seq":42,"at":"2026-11-23T06:18:35.123Z","from":"alice","to":["bob","#kitchen"],"text":"hi"}
+    "##]]
+    .assert_eq(&delivered(&message("hi", None)));
+    expect![[r##"
+        {"type":"message","seq":42,"at":"2026-11-23T06:18:35.123Z","from":"alice","to":["bob","#kitchen"],"room":"#kitchen","text":"two\nlines \"quoted\" \\ €"}
+    "##]]
+    .assert_eq(&delivered(&message("two\nlines \"quoted\" \\ €", Some("#kitchen"))));
+}
+
+#[test]
+fn replies_are_frames_or_nothing() {
+    let alice = || PeerName::stored("alice");
+    let kitchen = || Room::stored("#kitchen");
+    let at = Timestamp::from_millis(1_795_414_715_123);
+    let past = || vec![PastMessage { sent: false, message: message("hi", None) }];
+    let replies = [
+        Reply::Welcome { name: alice(), waiting: 3 },
+        Reply::Accepted { seq: Seq::new(42), at },
+        Reply::Joined { room: kitchen() },
+        Reply::Left { room: kitchen() },
+        Reply::Who { here: vec![alice()], rooms: vec![RoomHere { room: kitchen(), here: vec![alice()] }] },
+        Reply::History { messages: past(), more: true },
+        Reply::Found { messages: vec![], more: false },
+        Reply::Pong { token: None },
+        Reply::Presence { name: alice(), here: true },
+        Reply::Sent(message("hi", None)),
+        Reply::Refused(Refusal::new(Code::MailboxFull, "words")),
+        Reply::ShuttingDown,
+        Reply::Kept { peer: alice(), seen: true },
+        Reply::Alone { room: kitchen() },
+        Reply::Help,
+    ];
+    let mut out = Vec::new();
+    for reply in &replies {
+        encode_reply(RequestId::parse("i").as_ref(), reply, &mut out);
+    }
+    let version = concat!("holdline ", env!("CARGO_PKG_VERSION"));
+    expect![[r##"
+        {"type":"welcome","id":"i","name":"alice","server":"VERSION","protocol":1,"waiting":3}
+        {"type":"accepted","id":"i","seq":42,"at":"2026-11-23T06:18:35.123Z"}
+        {"type":"joined","id":"i","room":"#kitchen"}
+        {"type":"left","id":"i","room":"#kitchen"}
+        {"type":"who","id":"i","here":["alice"],"rooms":["#kitchen"]}
+        {"type":"history","id":"i","messages":[{"seq":42,"at":"2026-11-23T06:18:35.123Z","from":"alice","to":["bob","#kitchen"],"text":"hi"}],"more":true}
+        {"type":"search","id":"i","messages":[],"more":false}
+        {"type":"pong","id":"i"}
+        {"type":"presence","name":"alice","here":true}
+        {"type":"sent","seq":42,"at":"2026-11-23T06:18:35.123Z","from":"alice","to":["bob","#kitchen"],"text":"hi"}
+        {"type":"error","id":"i","code":"mailbox_full","message":"words"}
+        {"type":"error","id":"i","code":"shutting_down","message":"the server is shutting down, what waits for you is kept"}
+    "##]]
+    .assert_eq(&String::from_utf8(out).unwrap().replace(version, "VERSION"));
+}
+
+proptest! {
+    #[test]
+    fn every_line_is_answered_once_and_nothing_panics(line in "(\\PC|\\p{Cc}|[\\[\\]{}\":,a-z0-9\\\\]){0,80}") {
+        prop_assert_eq!(parse(&line, 2).is_none(), line.trim().is_empty());
+        prop_assert_eq!(parse_login(&line).is_none(), line.trim().is_empty());
+    }
+
+    #[test]
+    fn whatever_is_said_is_one_line_of_json(said in "(\\PC|\\p{Cc}|[a-z]){1,40}") {
+        let Some(text) = Text::kept(&said) else { return Ok(()) };
+        let line = delivered(&message(text.as_str(), None));
+        prop_assert_eq!(line.find('\n'), Some(line.len() - 1));
+        let read: Value = serde_json::from_str(&line).unwrap();
+        prop_assert_eq!(read["text"].as_str(), Some(text.as_str()));
+        let sent = format!(r#"{{"type":"send","to":["bob"],"text":{}}}"#, read["text"]);
+        let Request::Send { text: again, .. } = parse(&sent, 1).unwrap().request else { panic!("{sent}") };
+        prop_assert_eq!(again, text);
+    }
+}

@@ -1,0 +1,150 @@
+//! The inboxes of a peer and of its rooms as one, in the order of the log, upward or downward. Owns the merging, which reads no
+//! further than it must; never a message.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::index::Index;
+use super::members::Members;
+use super::messages::Messages;
+use super::names::Names;
+use crate::limits::PAGE_MESSAGES_MAX;
+use crate::message::{PeerId, Recipient, RoomId, Seq};
+
+/// What is read to know what a peer gets or got.
+pub(super) struct Sources<'a, 'c> {
+    pub(super) index: &'a mut Index<'c>,
+    pub(super) members: &'a mut Members<'c>,
+    pub(super) names: &'a mut Names<'c>,
+    pub(super) messages: &'a mut Messages<'c>,
+}
+
+/// A message in one of the inboxes, or in several.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) seq: Seq,
+    /// The rooms through which it comes; none if it is for the peer itself.
+    pub(super) rooms: Vec<RoomId>,
+}
+
+/// The inboxes.
+pub(super) struct Inboxes {
+    direction: Direction,
+    inboxes: Vec<Inbox>,
+    /// What each inbox has next, and the place of the inbox; those that are used up have nothing here.
+    heads: BTreeSet<(Seq, usize)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Up,
+    Down,
+}
+
+/// One of them: what stands in it between two places, both excluded.
+struct Inbox {
+    recipient: Recipient,
+    after: Seq,
+    before: Seq,
+    /// Read, and not taken yet.
+    seqs: VecDeque<Seq>,
+}
+
+impl Inboxes {
+    /// What a peer has to get after this message, the oldest first.
+    pub(super) fn after(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
+        Inboxes::of(peer, after, Seq::MAX, Direction::Up, sources)
+    }
+
+    /// What a peer got before this message, the newest first.
+    pub(super) fn before(peer: PeerId, before: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
+        Inboxes::of(peer, Seq::ZERO, before, Direction::Down, sources)
+    }
+
+    /// What was sent in a room between two messages, the newest first.
+    pub(super) fn of_room(room: RoomId, after: Seq, before: Seq, index: &mut Index<'_>) -> rusqlite::Result<Self> {
+        Inboxes::merged(vec![Inbox::new(room, after, before)], Direction::Down, index)
+    }
+
+    fn of(
+        peer: PeerId,
+        after: Seq,
+        before: Seq,
+        direction: Direction,
+        sources: &mut Sources<'_, '_>,
+    ) -> rusqlite::Result<Self> {
+        let mut inboxes = vec![Inbox::new(peer, after, before)];
+        let rooms = sources.members.joined(peer)?;
+        inboxes.extend(rooms.into_iter().map(|(room, joined)| Inbox::new(room, after.max(joined), before)));
+        Inboxes::merged(inboxes, direction, sources.index)
+    }
+
+    fn merged(inboxes: Vec<Inbox>, direction: Direction, index: &mut Index<'_>) -> rusqlite::Result<Self> {
+        let mut merged = Inboxes { direction, inboxes, heads: BTreeSet::new() };
+        for place in 0..merged.inboxes.len() {
+            merged.read_head(place, index)?;
+        }
+        Ok(merged)
+    }
+
+    /// Whether there is no other message.
+    pub(super) fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    /// Where the next message is.
+    pub(super) fn peek(&self) -> Option<Seq> {
+        self.head().map(|(seq, _)| seq)
+    }
+
+    /// The next message, once, however many inboxes it stands in.
+    pub(super) fn next(&mut self, index: &mut Index<'_>) -> rusqlite::Result<Option<Next>> {
+        let Some(seq) = self.peek() else { return Ok(None) };
+        let mut next = Next { seq, rooms: Vec::new() };
+        let mut is_direct = false;
+        while let Some(head) = self.head().filter(|(other, _)| *other == seq) {
+            self.heads.remove(&head);
+            match self.inboxes[head.1].recipient {
+                Recipient::Peer(_) => is_direct = true,
+                Recipient::Room(room) => next.rooms.push(room),
+            }
+            self.read_head(head.1, index)?;
+        }
+        if is_direct {
+            next.rooms.clear();
+        }
+        Ok(Some(next))
+    }
+
+    fn head(&self) -> Option<(Seq, usize)> {
+        match self.direction {
+            Direction::Up => self.heads.first().copied(),
+            Direction::Down => self.heads.last().copied(),
+        }
+    }
+
+    /// Puts what an inbox has next among the heads.
+    fn read_head(&mut self, place: usize, index: &mut Index<'_>) -> rusqlite::Result<()> {
+        // So that all of them together hold about a page.
+        let count = PAGE_MESSAGES_MAX / self.inboxes.len() + 1;
+        let Inbox { recipient, after, before, seqs } = &mut self.inboxes[place];
+        if seqs.is_empty() {
+            *seqs = match self.direction {
+                Direction::Up => index.first_after(*recipient, *after, count)?.into(),
+                Direction::Down => index.last_before(*recipient, *before, count)?.into(),
+            };
+        }
+        let Some(seq) = seqs.pop_front().filter(|seq| *after < *seq && *seq < *before) else { return Ok(()) };
+        match self.direction {
+            Direction::Up => *after = seq,
+            Direction::Down => *before = seq,
+        }
+        self.heads.insert((seq, place));
+        Ok(())
+    }
+}
+
+impl Inbox {
+    fn new(recipient: impl Into<Recipient>, after: Seq, before: Seq) -> Self {
+        Inbox { recipient: recipient.into(), after, before, seqs: VecDeque::new() }
+    }
+}

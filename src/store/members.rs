@@ -1,0 +1,82 @@
+//! Rooms and who is in them. Owns `room` and `member`; never a message.
+
+use rusqlite::{Connection, OptionalExtension, Statement, params};
+
+use super::{FoundRoom, Membership};
+use crate::message::{PeerId, Room, RoomId, Seq};
+
+/// The tables, through statements that are prepared once.
+pub(super) struct Members<'c> {
+    put_room: Statement<'c>,
+    put_member: Statement<'c>,
+    remove_member: Statement<'c>,
+    count: Statement<'c>,
+    find_room: Statement<'c>,
+    rooms_of: Statement<'c>,
+    joined: Statement<'c>,
+}
+
+impl<'c> Members<'c> {
+    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Members {
+            put_room: connection.prepare("insert into room (id, name) values (?1, ?2)")?,
+            put_member: connection.prepare("insert into member (room, peer, joined) values (?1, ?2, ?3)")?,
+            remove_member: connection.prepare("delete from member where room = ?1 and peer = ?2")?,
+            count: connection.prepare("update room set members = members + ?2 where id = ?1")?,
+            find_room: connection.prepare("select id, members from room where name = ?1")?,
+            rooms_of: connection.prepare(
+                "select room.id, room.name, room.members, member.joined
+                 from member join room on room.id = member.room where member.peer = ?1 order by room.id",
+            )?,
+            joined: connection.prepare("select room, joined from member where peer = ?1 order by room")?,
+        })
+    }
+
+    /// A room that there was not.
+    pub(super) fn put_room(&mut self, id: RoomId, name: &Room) -> rusqlite::Result<()> {
+        let rows = self.put_room.execute(params![id.get(), name.as_str()])?;
+        assert_eq!(rows, 1, "one room is one row");
+        Ok(())
+    }
+
+    /// A peer is in a room from here on. `joined` is the newest message before that.
+    pub(super) fn join(&mut self, room: RoomId, peer: PeerId, joined: Seq) -> rusqlite::Result<()> {
+        self.put_member.execute([room.get(), peer.get(), joined.get()])?;
+        self.count(room, 1)
+    }
+
+    /// A peer is in a room no more. Somebody may have removed the row by hand.
+    pub(super) fn leave(&mut self, room: RoomId, peer: PeerId) -> rusqlite::Result<()> {
+        let rows = self.remove_member.execute([room.get(), peer.get()])?;
+        self.count(room, -(rows as i64))
+    }
+
+    fn count(&mut self, room: RoomId, more: i64) -> rusqlite::Result<()> {
+        let rows = self.count.execute([room.get(), more])?;
+        assert_eq!(rows, 1, "a room with members is a row");
+        Ok(())
+    }
+
+    /// What is kept of a room by this name.
+    pub(super) fn find_room(&mut self, name: &Room) -> rusqlite::Result<Option<FoundRoom>> {
+        let found = self.find_room.query_row([name.as_str()], |row| {
+            Ok(FoundRoom { id: RoomId::new(row.get(0)?), members: row.get::<_, i64>(1)?.cast_unsigned() })
+        });
+        found.optional()
+    }
+
+    /// The rooms that a peer is in.
+    pub(super) fn rooms_of(&mut self, peer: PeerId) -> rusqlite::Result<Vec<Membership>> {
+        let rooms = self.rooms_of.query_map([peer.get()], |row| {
+            let (id, members) = (RoomId::new(row.get(0)?), row.get::<_, i64>(2)?.cast_unsigned());
+            let name = Room::stored(row.get_ref(1)?.as_str()?);
+            Ok(Membership { room: FoundRoom { id, members }, name, joined: Seq::new(row.get(3)?) })
+        })?;
+        rooms.collect()
+    }
+
+    /// The same, as far as a feed must know: since when.
+    pub(super) fn joined(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
+        self.joined.query_map([peer.get()], |row| Ok((RoomId::new(row.get(0)?), Seq::new(row.get(1)?))))?.collect()
+    }
+}

@@ -1,0 +1,80 @@
+//! Messages of the log, one by one. Owns how a row becomes what it says; never which row.
+
+use rusqlite::{Connection, OptionalExtension, Row, Statement};
+
+use crate::message::{Destination, Message, PeerId, PeerName, Recipient, Room, Seq, Text, Timestamp};
+use crate::store::array;
+
+/// The table `message`, through statements that are prepared once.
+pub(super) struct Messages<'c> {
+    find: Statement<'c>,
+    sender: Statement<'c>,
+}
+
+/// A message as it is kept.
+pub(super) struct Kept {
+    seq: Seq,
+    at: Timestamp,
+    /// Who sent it.
+    pub(super) sender: PeerId,
+    sender_name: PeerName,
+    /// Whom it was addressed to, as the column says it.
+    pub(super) recipients: String,
+    text: Text,
+}
+
+impl<'c> Messages<'c> {
+    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Messages {
+            find: connection.prepare(
+                "select message.at, message.sender, sender.name, message.recipients, message.text
+                 from message join peer as sender on sender.id = message.sender where message.seq = ?1",
+            )?,
+            sender: connection.prepare("select sender from message where seq = ?1")?,
+        })
+    }
+
+    /// `None`: it was removed.
+    pub(super) fn find(&mut self, seq: Seq) -> rusqlite::Result<Option<Kept>> {
+        self.find.query_row([seq.get()], |row| kept(seq, row)).optional()
+    }
+
+    /// Who sent it; `None`: it was removed.
+    pub(super) fn sender(&mut self, seq: Seq) -> rusqlite::Result<Option<PeerId>> {
+        self.sender.query_row([seq.get()], |row| row.get(0).map(PeerId::new)).optional()
+    }
+}
+
+impl Kept {
+    /// Whom it was addressed to, as numbers.
+    pub(super) fn numbered_recipients(&self) -> impl Iterator<Item = Recipient> {
+        numbered(&self.recipients)
+    }
+
+    /// As a reader sees it whom it reached through this room, if through one.
+    pub(super) fn into_message(self, to: Vec<Destination>, room: Option<Room>) -> Message {
+        let Kept { seq, at, sender_name, text, .. } = self;
+        Message { seq, at, sender: sender_name, to, room, text }
+    }
+}
+
+fn kept(seq: Seq, row: &Row<'_>) -> rusqlite::Result<Kept> {
+    Ok(Kept {
+        seq,
+        at: Timestamp::from_millis(row.get(0)?),
+        sender: PeerId::new(row.get(1)?),
+        sender_name: PeerName::stored(row.get_ref(2)?.as_str()?),
+        recipients: text(row, 3)?,
+        text: Text::stored(text(row, 4)?),
+    })
+}
+
+/// Whom a message is for, as the column says it, as numbers.
+pub(super) fn numbered(recipients: &str) -> impl Iterator<Item = Recipient> {
+    array::read(recipients).map(Recipient::numbered)
+}
+
+/// A text as far as it can be read: one damaged letter must not hold back all that is behind it.
+pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
+}

@@ -1,0 +1,190 @@
+//! What is a word, and what is found by which question.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::*;
+
+fn check_tokens(text: &str, expected: &Expect) {
+    let mut tokens = String::new();
+    write_tokens(&mut tokens, text);
+    expected.assert_eq(tokens.trim_end());
+}
+
+fn is_found(question: &str, text: &str) -> bool {
+    Question::parse(question).unwrap_or_else(|| panic!("{question} holds a word")).matches(text)
+}
+
+#[track_caller]
+fn finds(question: &str, text: &str) {
+    assert!(is_found(question, text), "{question} finds {text}");
+}
+
+#[track_caller]
+fn misses(question: &str, text: &str) {
+    assert!(!is_found(question, text), "{question} does not find {text}");
+}
+
+#[test]
+fn a_word_is_a_run_of_letters_digits_and_marks() {
+    check_tokens("Hello, World: it's 7_up (x²)!", &expect!["hello world it s 7 up x2"]);
+    check_tokens("Grüße, АЛЁНА; हिन्दी مرحبا", &expect!["grüsse алёна हिन्दी مرحبا"]);
+    check_tokens(" … !? 🎉 ´", &expect![""]);
+}
+
+#[test]
+fn a_run_without_blanks_becomes_its_characters_and_its_pairs() {
+    check_tokens("日本語", &expect!["日 本 語 日本 本語"]);
+    check_tokens("猫", &expect!["猫"]);
+    check_tokens("食べるラーメン、一々", &expect!["食 べ る ラ ー メ ン 食べ べる るラ ラー ーメ メン 一 々 一々"]);
+    check_tokens("ที่นี่", &expect!["ท ี ่ น ี ่ ที ี่ ่น นี ี่"]);
+}
+
+#[test]
+fn a_run_is_split_where_a_script_without_blanks_begins_or_ends() {
+    check_tokens("日本語abc", &expect!["日 本 語 日本 本語 abc"]);
+    check_tokens("10月15日", &expect!["10 月 15 日"]);
+    check_tokens("x\u{303}ไทย", &expect!["x\u{303} ไ ท ย ไท ทย"]);
+}
+
+#[test]
+fn case_is_no_difference() {
+    for (one, other) in [
+        ("boiler", "The BOILER is cold"),
+        ("STRASSE", "Straße"),
+        ("straße", "STRASSE"),
+        ("STRAẞE", "strasse"),
+        ("ΣΊΣΥΦΟΣ", "Σίσυφος"),
+        ("σίσυφοσ", "ΣΊΣΥΦΟΣ"),
+        ("\u{390}", "\u{3AA}\u{301}"),
+        ("İ", "i\u{307}"),
+        ("жук", "ЖУК"),
+    ] {
+        finds(one, other);
+    }
+}
+
+#[test]
+fn how_a_character_is_written_is_no_difference() {
+    for (one, other) in [
+        ("cafe\u{301}", "caf\u{e9}"),
+        ("ＡＢＣ", "abc"),
+        ("ﾗｰﾒﾝ", "ラーメン"),
+        ("ガ", "ｶﾞ"),
+        ("ﬁn", "FIN"),
+        ("한", "\u{1112}\u{1161}\u{11AB}"),
+        ("soft\u{AD}hyphen", "softhyphen"),
+        ("می\u{200C}خواهم", "میخواهم"),
+        ("葛城", "葛\u{E0100}城"),
+        ("ไทย", "ไ\u{200B}ทย"),
+    ] {
+        finds(one, other);
+        finds(other, one);
+    }
+}
+
+#[test]
+fn all_words_must_be_there_in_any_order() {
+    finds("cold boiler", "the boiler is cold");
+    misses("cold boiler", "the boiler is warm");
+    misses("boil", "the boiler is cold");
+    finds("boiler! (boiler)", "boiler");
+    finds("日本 coffee", "coffee from 日本");
+    misses("日本 coffee", "coffee from 中国");
+}
+
+#[test]
+fn any_piece_of_a_run_is_found_and_nothing_else() {
+    let text = "東京都庁へ行く";
+    for piece in ["東", "京都", "庁へ", "東京都庁", "く", text] {
+        finds(piece, text);
+    }
+    for piece in ["東都", "庁京", "西", "行くよ"] {
+        misses(piece, text);
+    }
+    misses("日本語", "日本と本語");
+    finds("ーメン", "ラーメン");
+    finds("ท", "ที่");
+}
+
+#[test]
+fn a_question_without_a_word_is_none() {
+    for question in ["", "!!!", " - ", "🎉", "\u{301}", "\u{200B}", "\"*\" ^ ( ) :"] {
+        assert_eq!(Question::parse(question), None, "{question}");
+    }
+}
+
+#[test]
+fn nothing_of_a_question_is_syntax_of_the_index() {
+    let check = |question, expected: Expect| {
+        let question: Question = Question::parse(question).unwrap();
+        expected.assert_eq(&question.expression());
+    };
+    check(
+        r#"tokens:a* "b" OR c^ NEAR(d) #5 @7"#,
+        expect![[r#""5" AND "7" AND "a" AND "b" AND "c" AND "d" AND "near" AND "or" AND "tokens""#]],
+    );
+    check("日本語 猫 犬", expect![[r#""日本" AND "本語" AND "犬" AND "猫""#]]);
+}
+
+#[test]
+fn a_very_long_word_is_told_from_one_that_begins_the_same() {
+    let long = "ä".repeat(12_000);
+    check_tokens(&long, &expect!["äääääääääääääääääääääää#b65d5b6487df6825"]);
+    finds(&long, &format!("see {long}"));
+    misses(&long, &format!("{long}b"));
+    let longest = "x".repeat(SEARCH_TOKEN_BYTES_MAX);
+    assert_eq!(token(&longest), longest);
+    assert_eq!(token(&(longest + "x")).len(), SEARCH_TOKEN_BYTES_MAX);
+}
+
+#[test]
+fn the_hash_of_a_long_word_is_the_one_that_others_know_as_fnv_1a() {
+    assert_eq!(fnv_1a(b""), 0xcbf2_9ce4_8422_2325);
+    assert_eq!(fnv_1a(b"foobar"), 0x8594_4171_f739_67e8);
+}
+
+#[test]
+fn the_index_is_asked_for_a_bounded_number_of_terms() {
+    let words = |count| Vec::from_iter((0..count).map(|number| format!("w{number}"))).join(" ");
+    let many = Question::parse(&words(SEARCH_TERMS_MAX + 1)).unwrap();
+    assert_eq!(many.expression().matches("\"w").count(), SEARCH_TERMS_MAX);
+    assert!(!many.is_all_in_index());
+    assert!(many.matches(&words(SEARCH_TERMS_MAX + 1)) && !many.matches(&words(SEARCH_TERMS_MAX)));
+    assert!(Question::parse(&words(SEARCH_TERMS_MAX)).unwrap().is_all_in_index());
+}
+
+proptest! {
+    #[test]
+    fn no_change_of_case_is_a_difference(text in "\\PC{0,12}") {
+        prop_assert_eq!(fold(&text.to_uppercase()), fold(&text));
+        prop_assert_eq!(fold(&text.to_lowercase()), fold(&text));
+    }
+
+    #[test]
+    fn what_is_folded_stays_as_it_is(text in "\\PC{0,12}") {
+        let folded = fold(&text);
+        prop_assert_eq!(fold(&folded), folded);
+    }
+
+    #[test]
+    fn any_two_characters_in_a_row_are_found(text in "[日本語ひらガーไที่ກາខ្មမြ]{2,12}", at in 0_usize..11) {
+        // Marks of different scripts on one letter are put in order before they count.
+        let chars = Vec::from_iter(fold(&text).chars());
+        let at = at.min(chars.len() - 2);
+        let two = String::from_iter(&chars[at..at + 2]);
+        if let Some(question) = Question::parse(&two) {
+            prop_assert!(question.matches(&text), "{two} in {text}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_what_the_index_takes_apart_at_blanks_alone(text in "\\PC{0,40}") {
+        let mut tokens = String::new();
+        write_tokens(&mut tokens, &text);
+        for token in tokens.split(' ').filter(|token| !token.is_empty()) {
+            prop_assert!(token.len() <= SEARCH_TOKEN_BYTES_MAX);
+            prop_assert!(token.chars().all(|c| !c.is_ascii() || c.is_ascii_lowercase() || c.is_ascii_digit()), "{token}");
+        }
+    }
+}

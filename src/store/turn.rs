@@ -1,0 +1,333 @@
+//! What the broker asks of the store and what it is answered: lookups, a turn's entries and reads, and what became of them. Owns
+//! these types; never a statement.
+
+use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
+use crate::message::{Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
+use crate::protocol::PastMessage;
+
+/// What changes state: applied in order, inside the transaction of its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A peer that is new, was seen for the first time, or whose cursor moved. A cursor never moves back.
+    Peer(PeerRecord),
+    /// A room that there was not.
+    Room {
+        /// Given once, by the broker.
+        id: RoomId,
+        /// Its name.
+        name: Room,
+    },
+    /// A peer is in a room from here on: what comes after it is for that peer.
+    Join {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        peer: PeerId,
+    },
+    /// A peer is in a room no more.
+    Leave {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        peer: PeerId,
+    },
+    /// A message, to be given the next `seq`.
+    Message {
+        /// When it was accepted.
+        at: Timestamp,
+        /// Who sent it.
+        sender: PeerId,
+        /// Who is to get it, each once, in the order in which they were addressed.
+        recipients: Vec<Recipient>,
+        /// What they get.
+        text: Text,
+        /// By what it is known when its sender sends it again.
+        id: Option<Box<SendId>>,
+    },
+    /// A row of the table `outbox` became a message of this turn, and goes.
+    Posted(Box<Post>),
+    /// A row of the table `outbox` cannot be sent.
+    Unposted {
+        /// The row.
+        post: Box<Post>,
+        /// When that was found.
+        at: Timestamp,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Entry {
+    /// Whether somebody was promised that this is on disk. A cursor is no promise: if the power takes the last moves,
+    /// a few messages are delivered twice and none is lost.
+    pub fn is_promise(&self) -> bool {
+        match self {
+            Entry::Message { .. } | Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => true,
+            Entry::Peer(_) | Entry::Posted(_) | Entry::Unposted { .. } => false,
+        }
+    }
+}
+
+/// The id that a program gave a message, and a hash of what it sent and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendId {
+    /// Its own for each message of one sender.
+    pub id: RequestId,
+    /// The same for the same destinations and text, today and in any later version.
+    pub fingerprint: i64,
+}
+
+/// A row of the table `outbox`, as somebody wrote it: bytes, of which nothing is known yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// Its rowid.
+    pub row: i64,
+    /// As whom it is to be sent.
+    pub sender: Option<Vec<u8>>,
+    /// To whom, joined by commas.
+    pub recipients: Option<Vec<u8>>,
+    /// What.
+    pub text: Option<Vec<u8>>,
+}
+
+impl Post {
+    /// Bytes of its columns.
+    pub fn bytes(&self) -> usize {
+        [&self.sender, &self.recipients, &self.text].into_iter().flatten().map(Vec::len).sum()
+    }
+
+    /// Whether these are as many as one turn takes: there may be more.
+    pub fn is_a_turns_worth(posts: &[Post]) -> bool {
+        posts.len() >= POSTS_MAX || posts.iter().map(Post::bytes).sum::<usize>() >= POSTS_BYTES_MAX
+    }
+}
+
+/// What is kept of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRecord {
+    /// Given once, by the broker.
+    pub id: PeerId,
+    /// The name it logs in by.
+    pub name: PeerName,
+    /// Whether it ever logged in.
+    pub seen: bool,
+    /// Everything for it up to here has been delivered.
+    pub cursor: Seq,
+}
+
+/// What is to be looked up before a turn can be decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// Peers.
+    pub peers: Vec<PeerName>,
+    /// Rooms.
+    pub rooms: Vec<Room>,
+    /// Messages, by their senders and ids.
+    pub ids: Vec<(PeerName, RequestId)>,
+}
+
+impl Lookup {
+    /// Whether nothing is to be looked up.
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty() && self.rooms.is_empty() && self.ids.is_empty()
+    }
+}
+
+/// What a [`Lookup`] found, each list in its order; `None` for what is not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LookedUp {
+    /// Peers.
+    pub peers: Vec<Option<FoundPeer>>,
+    /// Rooms.
+    pub rooms: Vec<Option<FoundRoom>>,
+    /// Messages.
+    pub ids: Vec<Option<FoundId>>,
+}
+
+/// What is found of a peer when it is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundPeer {
+    /// What is kept of it.
+    pub record: PeerRecord,
+    /// How many messages that were addressed to it directly wait for it.
+    pub waiting: u64,
+    /// The rooms that it is in.
+    pub rooms: Vec<Membership>,
+}
+
+/// That a peer is in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The room.
+    pub room: FoundRoom,
+    /// Its name.
+    pub name: Room,
+    /// The newest message when the peer joined it.
+    pub joined: Seq,
+}
+
+/// What is found of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundRoom {
+    /// Its number.
+    pub id: RoomId,
+    /// How many peers are in it.
+    pub members: u64,
+}
+
+/// What is found of a message by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundId {
+    /// Its place in the log.
+    pub seq: Seq,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// [`SendId::fingerprint`].
+    pub fingerprint: i64,
+}
+
+/// What a turn reads, once its entries are committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The next messages for a peer and for its rooms, in order.
+    Page {
+        /// For whom.
+        peer: PeerId,
+        /// They come after this one.
+        after: Seq,
+        /// Whether it is wanted whom they were addressed to.
+        is_addressed: bool,
+    },
+    /// How many messages wait for a peer, those of its rooms too.
+    Waiting {
+        /// For whom.
+        peer: PeerId,
+        /// They come after this one.
+        after: Seq,
+    },
+    /// The newest messages that a peer was part of.
+    History {
+        /// Whose.
+        peer: PeerId,
+        /// Only those exchanged with this one, or sent in this room.
+        with: Option<Recipient>,
+        /// Only those before this one.
+        before: Seq,
+        /// How many at most.
+        count: usize,
+    },
+    /// The newest messages that a peer was part of and that hold all of these words.
+    Search {
+        /// Whose.
+        peer: PeerId,
+        /// As they were written.
+        words: Text,
+        /// The newest message that must have been looked at; `None`: the newest there is.
+        until: Option<Seq>,
+        /// How many at most.
+        count: usize,
+    },
+}
+
+/// What one [`Read`] gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// For [`Read::Page`].
+    Page(Page),
+    /// For [`Read::Waiting`].
+    Waiting(u64),
+    /// For [`Read::History`]: oldest first.
+    History(PastPage),
+    /// For [`Read::Search`]: newest first.
+    Found(PastPage),
+    /// For [`Read::Search`]: the index has come nearer to the log, and is not there yet. Ask again.
+    Indexing,
+    /// For [`Read::Search`]: what is searched is no word.
+    NoWords,
+    /// It could not be read; the reason is for people.
+    Failed(String),
+}
+
+impl Answer {
+    /// Why it could not be read, if so.
+    pub fn error(&self) -> Option<&String> {
+        match self {
+            Answer::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A piece of the log, for one feed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In the order of `seq`.
+    pub messages: Vec<Fed>,
+    /// Whether it reaches the newest commit: nothing for this peer comes after it.
+    pub complete: bool,
+}
+
+/// A message of a feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fed {
+    /// What is delivered.
+    pub message: Message,
+    /// Whether it was addressed to the peer itself: only those count for the limit of its mailbox.
+    pub is_direct: bool,
+}
+
+/// A piece of the past, for one who was part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PastPage {
+    /// The messages.
+    pub messages: Vec<PastMessage>,
+    /// Whether there are older ones.
+    pub more: bool,
+    /// Bytes of their texts.
+    pub(crate) bytes: usize,
+}
+
+/// A turn's entries and reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TurnRequest {
+    /// Applied in order, all or none.
+    pub entries: Vec<Entry>,
+    /// Answered in order, after the commit.
+    pub reads: Vec<Read>,
+}
+
+impl TurnRequest {
+    /// Whether the store has nothing to do for it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.reads.is_empty()
+    }
+}
+
+/// What became of a turn.
+#[derive(Debug)]
+pub struct TurnOutcome {
+    /// The turn's entries, handed back.
+    pub entries: Vec<Entry>,
+    /// Whether they are committed: all are, or none is.
+    pub commit: Result<(), CommitError>,
+    /// The `seq` before that of the turn's first message.
+    pub before: Seq,
+    /// The newest committed `seq`.
+    pub newest: Seq,
+    /// One for each read, in order.
+    pub answers: Vec<Answer>,
+}
+
+/// Why a turn could not be committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The disk is full, or cannot be written.
+    #[error("the storage is full or cannot be written ({0})")]
+    Storage(String),
+    /// Another process kept the database locked.
+    #[error("another process is writing to the database ({0})")]
+    Busy(String),
+    /// Anything else that SQLite reports.
+    #[error("the database failed ({0})")]
+    Database(String),
+}
