@@ -1,0 +1,384 @@
+//! Rooms, on plain lines: who gets what, from when on and until when, and what is told to those who may not. Owns what becomes of
+//! messages in rooms; never how many they are.
+
+mod support;
+
+use support::{TestClient, TestServer, assert_contiguous, chat, eventually, flood, messages};
+
+/// The number of a message of a flood into a room.
+fn number_in_room(line: &str, sender: &str, room: &str) -> usize {
+    let text = line.strip_prefix(&format!("from {sender} in {room}: ")).unwrap_or_else(|| panic!("`{line}`"));
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+// Who gets it
+
+#[test]
+fn whoever_is_in_a_room_reads_what_the_others_send_there() {
+    let server = TestServer::start();
+    chat(
+        &server,
+        "
+        alice > alice
+        bob   > bob
+        carol > carol
+        alice > /join #kitchen
+        alice * you are in #kitchen now
+        bob   > /join #kitchen
+        alice > #kitchen: dinner at 7
+        bob   < from alice in #kitchen: dinner at 7
+        bob   > #Kitchen: yes
+        alice < from bob in #kitchen: yes
+        carol > /join #garden
+        carol > #garden: anybody?
+        carol * nobody else is in #garden
+        ",
+    );
+}
+
+#[test]
+fn one_who_joins_gets_what_comes_after_that_and_one_who_leaves_no_more() {
+    let server = TestServer::start();
+    chat(
+        &server,
+        "
+        alice > alice
+        bob   > bob
+        alice > /join #a
+        alice > #a: before
+        bob   > /join #a
+        alice > #a: after
+        bob   < from alice in #a: after
+        bob   > /leave #a
+        bob   * you are no longer in #a
+        alice > #a: later
+        bob   > /join #a
+        alice > #a: again
+        bob   < from alice in #a: again
+        bob   > /history #a
+        bob   * from alice in #a: again
+        ",
+    );
+}
+
+#[test]
+fn a_member_who_is_away_reads_what_it_missed_in_all_its_rooms_in_order_and_once() {
+    let mut server = TestServer::start();
+    chat(
+        &server,
+        "
+        bob   > bob
+        bob   > /join #a
+        bob   > /join #b
+        bob   > /quit
+        alice > alice
+        alice > /join #a
+        alice > /join #b
+        alice > #a: one
+        alice > bob: two
+        alice > #b: three
+        alice > #a: four
+        ",
+    );
+    server.restart();
+    let mut bob = TestClient::connect(&server);
+    bob.send("bob");
+    assert_eq!(bob.expect_line(), "* hello bob, 4 messages were kept for you");
+    for line in ["from alice in #a: one", "from alice: two", "from alice in #b: three", "from alice in #a: four"] {
+        bob.expect(line);
+    }
+    bob.expect_nothing();
+    server.wait_until_delivered("bob");
+    TestClient::login(&server, "bob").expect_nothing();
+}
+
+#[test]
+fn one_who_is_reached_directly_and_through_rooms_gets_it_once_and_directly() {
+    let server = TestServer::start();
+    chat(
+        &server,
+        "
+        alice > alice
+        bob   > bob
+        carol > carol
+        alice > /join #a
+        alice > /join #b
+        bob   > /join #a
+        carol > /join #b
+        carol > /join #a
+        alice > #b, #a, bob: hello
+        bob   < from alice: hello
+        carol < from alice in #b: hello
+        alice > #a, alice: to myself too
+        alice < from alice: to myself too
+        bob   < from alice in #a: to myself too
+        carol < from alice in #a: to myself too
+        ",
+    );
+}
+
+#[test]
+fn the_same_holds_for_what_is_replayed() {
+    let server = TestServer::start();
+    chat(
+        &server,
+        "
+        bob   > bob
+        bob   > /join #a
+        bob   > /join #b
+        bob   > /quit
+        alice > alice
+        alice > /join #a
+        alice > /join #b
+        alice > #b, #a, bob: direct
+        alice > #b, #a: first
+        alice > #a, alice: own
+        alice < from alice: own
+        ",
+    );
+    let mut bob = TestClient::connect(&server);
+    bob.send("bob");
+    assert_eq!(bob.expect_line(), "* hello bob, 3 messages were kept for you");
+    for line in ["from alice: direct", "from alice in #b: first", "from alice in #a: own"] {
+        bob.expect(line);
+    }
+    bob.expect_nothing();
+    server.wait_until_delivered("alice");
+    TestClient::login(&server, "alice").expect_nothing();
+}
+
+#[test]
+fn each_connection_of_a_member_gets_every_message_but_the_senders_gets_none() {
+    let server = TestServer::start();
+    let mut alice = [TestClient::login(&server, "alice"), TestClient::login(&server, "alice")];
+    let mut bob = [TestClient::login(&server, "bob"), TestClient::login(&server, "bob")];
+    alice[0].send("/join #a");
+    alice[0].sync();
+    bob[0].send("/join #a");
+    bob[0].sync();
+    alice[1].send("#a: hello");
+    alice[1].expect_nothing();
+    bob.iter_mut().for_each(|bob| bob.expect("from alice in #a: hello"));
+    alice[0].expect_nothing();
+}
+
+// Who may not
+
+#[test]
+fn a_room_that_one_is_not_in_is_refused_in_words_and_nobody_gets_anything() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    alice.send("/join #a");
+    alice.sync();
+    for (line, words) in [
+        ("#a: hello", "you are not in #a; not sent"),
+        ("#b: hello", "nobody is in #b; not sent"),
+        ("alice, #a: hello", "you are not in #a; not sent"),
+        ("/leave #a", "you are not in #a; nothing was done"),
+        ("/leave #b", "nobody is in #b; nothing was done"),
+        ("/history #a", "you are not in #a; nothing is shown"),
+    ] {
+        bob.send(line);
+        assert_eq!(bob.expect_error("not_a_member"), format!("! not_a_member: {words}"), "{line}");
+    }
+    alice.send("/leave #a");
+    alice.sync();
+    alice.send("#a: hello");
+    alice.expect_error("not_a_member");
+    bob.expect_nothing();
+    assert_eq!(server.sqlite("select count(*) from history"), "0");
+}
+
+#[test]
+fn joining_twice_changes_nothing() {
+    let server = TestServer::start();
+    chat(
+        &server,
+        "
+        alice > alice
+        bob   > bob
+        alice > /join #a
+        bob   > /join #a
+        alice > #a: one
+        bob   < from alice in #a: one
+        bob   > /join #a
+        bob   * you are in #a now
+        bob   > /history #a
+        bob   * from alice in #a: one
+        ",
+    );
+    assert_eq!(server.sqlite("select members from room"), "2");
+}
+
+#[test]
+fn there_are_no_more_rooms_than_may_be() {
+    let server = TestServer::with_config("limits.rooms_max = 2");
+    let mut alice = TestClient::login(&server, "alice");
+    for room in ["#a", "#b", "#c"] {
+        alice.send(&format!("/join {room}"));
+    }
+    let error = alice.expect_error("storage_full");
+    assert!(error.contains("rooms_max is 2") && error.contains("not joined"), "{error}");
+    alice.send("/join #a");
+    alice.expect_notice("you are in #a now");
+}
+
+// Over restarts and crashes
+
+#[test]
+fn membership_lasts_over_a_crash_and_so_does_leaving() {
+    let mut server = TestServer::start();
+    let mut bob = TestClient::login(&server, "bob");
+    bob.send("/join #a");
+    bob.send("/join #b");
+    bob.send("/leave #b");
+    bob.ping();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/join #a");
+    alice.send("/join #b");
+    alice.ping();
+    server.kill();
+    server.start_again();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("#a: still there?");
+    alice.send("#b: and here?");
+    alice.expect_notice("nobody else is in #b");
+    alice.ping();
+    let mut bob = TestClient::login(&server, "bob");
+    bob.expect("from alice in #a: still there?");
+    bob.expect_nothing();
+}
+
+#[test]
+fn a_flood_into_a_room_reaches_the_present_and_the_absent_whole_and_in_order() {
+    let server = TestServer::start();
+    let mut absent = TestClient::login(&server, "absent");
+    absent.send("/join #a");
+    absent.ping();
+    absent.quit();
+    let mut bob = TestClient::login(&server, "bob");
+    bob.send("/join #a");
+    bob.sync();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/join #a");
+    let flood = flood("#a", 0..6000, 100);
+    let sender = std::thread::spawn(move || {
+        alice.send_bytes(&flood);
+        alice.ping();
+    });
+    let read = |client: &mut TestClient| {
+        let numbers: Vec<_> = (0..6000).map(|_| number_in_room(&client.next_message(), "alice", "#a")).collect();
+        assert_contiguous(&numbers);
+        client.expect_nothing();
+    };
+    read(&mut bob);
+    sender.join().unwrap();
+    read(&mut TestClient::login(&server, "absent"));
+    server.wait_until_delivered("absent");
+    // One row each, however many members there are.
+    assert_eq!(server.sqlite("select count(*), min(recipients), max(recipients) from message"), "6000|[-1]|[-1]");
+}
+
+// What is shown
+
+#[test]
+fn who_shows_ones_rooms_and_who_of_them_is_here() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    for line in ["/join #b", "/join #a"] {
+        alice.send(line);
+        alice.sync();
+    }
+    bob.send("/join #a");
+    bob.sync();
+    let mut carol = TestClient::login(&server, "carol");
+    carol.send("/join #a");
+    carol.ping();
+    carol.quit();
+    server.wait_until_gone("carol");
+    let shown = ["* here: alice, bob", "* #a: alice, bob", "* #b: alice"];
+    eventually("the onlooker is gone", || {
+        alice.send("/who");
+        alice.ping() == shown
+    });
+}
+
+#[test]
+fn the_views_show_rooms_by_name_and_members_one_by_one() {
+    let server = TestServer::start();
+    for name in ["bob", "carol"] {
+        let mut client = TestClient::login(&server, name);
+        client.send("/join #a");
+        client.ping();
+        client.quit();
+    }
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/join #a");
+    alice.send("#a, carol: hello");
+    alice.ping();
+    assert_eq!(
+        server.sqlite("select sender, recipients, text, waiting_for from history"),
+        "alice|#a,carol|hello|bob,carol"
+    );
+    assert_eq!(
+        server.sqlite("select recipient, sender, text from waiting order by 1"),
+        "bob|alice|hello\ncarol|alice|hello"
+    );
+    TestClient::login(&server, "bob").expect("from alice in #a: hello");
+    server.wait_until_delivered("bob");
+    assert_eq!(server.sqlite("select waiting_for from history"), "carol");
+}
+
+#[test]
+fn a_history_holds_ones_own_rooms_since_one_joined() {
+    let server = TestServer::start();
+    chat(
+        &server,
+        "
+        alice > alice
+        bob   > bob
+        alice > /join #a
+        alice > #a: early
+        bob   > /join #a
+        alice > #a: late
+        bob   < from alice in #a: late
+        bob   > #a: answer
+        alice < from bob in #a: answer
+        alice > bob: aside
+        bob   < from alice: aside
+        ",
+    );
+    let mut bob = TestClient::login(&server, "bob");
+    let whole = ["from alice in #a: late", "to #a: answer", "from alice: aside"];
+    assert_eq!(bob.history(""), whole);
+    assert_eq!(bob.history("#a"), whole[..2]);
+    assert_eq!(bob.history("#a 1"), whole[1..2]);
+    assert_eq!(bob.history("alice"), whole[2..]);
+    let mut alice = TestClient::login(&server, "alice");
+    assert_eq!(alice.history("#a"), ["to #a: early", "to #a: late", "from bob in #a: answer"]);
+    bob.send("/leave #a");
+    bob.ping();
+    assert_eq!(bob.history(""), ["to #a: answer", "from alice: aside"], "what it sent stays its own");
+}
+
+#[test]
+fn a_full_mailbox_does_not_count_what_waits_in_rooms() {
+    let server = TestServer::with_config("limits.mailbox_max = 3");
+    let mut bob = TestClient::login(&server, "bob");
+    bob.send("/join #a");
+    bob.ping();
+    bob.quit();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/join #a");
+    alice.send_bytes(&flood("#a", 0..10, 0));
+    alice.send_bytes(&flood("bob", 0..4, 0));
+    let lines = alice.ping();
+    let refused = messages(&lines);
+    assert_eq!(refused, ["! mailbox_full: 3 messages wait for bob, and mailbox_max is 3; not sent"]);
+    let mut bob = TestClient::connect(&server);
+    bob.send("bob");
+    assert_eq!(bob.expect_line(), "* hello bob, 13 messages were kept for you");
+    assert_eq!(messages(&bob.ping()).len(), 13);
+}
