@@ -163,7 +163,8 @@ impl Client {
         Ok(())
     }
 
-    fn connect(address: SocketAddr, name: String) -> Result<Client> {
+    /// Connects and says who it is; what it is told is there to be read.
+    pub(crate) fn connect(address: SocketAddr, name: String) -> Result<Client> {
         let stream = TcpStream::connect(address).with_context(|| format!("{name} cannot connect"))?;
         stream.set_read_timeout(Some(STALL))?;
         stream.set_write_timeout(Some(STALL))?;

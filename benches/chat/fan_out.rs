@@ -54,20 +54,39 @@ const TEXT: &str = "to all ";
 /// they cost.
 pub(crate) fn measure(server: &Server, readers: u32, messages: u32) -> Result<Figures> {
     let clients = Client::login_all(server.address(), (0..readers).map(|reader| format!("r{reader:03}")))?;
-    let names: Vec<_> = clients.iter().map(Client::name).collect();
-    let lines = Lines::new(Numbered::new(&format!("{}: ", names.join(", ")), TEXT, "\n"));
+    let names: Vec<_> = clients.iter().map(|client| client.name().to_owned()).collect();
+    let sender = Client::login_all(server.address(), ["s".to_string()])?.remove(0);
+    measure_to(&names.join(", "), "from s: ", clients, sender, server, messages)
+}
+
+/// The same by way of a room, in which all of them are.
+pub(crate) fn measure_in_room(server: &Server, room: &str, readers: u32, messages: u32) -> Result<Figures> {
+    let mut clients = Client::login_all(server.address(), (0..readers).map(|reader| format!("r{reader:03}")))?;
     let mut sender = Client::login_all(server.address(), ["s".to_string()])?.remove(0);
-    let mut readers: Vec<_> = clients.into_iter().map(|client| reader(client, messages)).collect();
+    for client in clients.iter_mut().chain([&mut sender]) {
+        client.write_all(format!("/join {room}\n").as_bytes())?;
+        Client::barrier([client], "joined")?;
+    }
+    measure_to(room, &format!("from s in {room}: "), clients, sender, server, messages)
+}
+
+fn measure_to(
+    destinations: &str,
+    from: &str,
+    clients: Vec<Client>,
+    mut sender: Client,
+    server: &Server,
+    messages: u32,
+) -> Result<Figures> {
+    let lines = Lines::new(Numbered::new(&format!("{destinations}: "), TEXT, "\n"));
+    let reader = |client| Reader::new(client, Numbered::new(from, TEXT, ""), messages);
+    let mut readers: Vec<_> = clients.into_iter().map(reader).collect();
     let meter = Meter::start(server)?;
     flood(&mut sender, lines, &mut readers, messages)?;
     let reading = meter.stop()?;
     // Nobody gets one message more than it should, and the server's work behind the last delivery counts as well.
     Client::barrier(readers.iter_mut().map(Reader::client).chain([&mut sender]), "done")?;
     reading.of_messages(readers.len() as f64 * f64::from(messages))
-}
-
-fn reader(client: Client, messages: u32) -> Reader {
-    Reader::new(client, Numbered::new("from s: ", TEXT, ""), messages)
 }
 
 fn flood(sender: &mut Client, lines: Lines, readers: &mut [Reader], messages: u32) -> Result<()> {

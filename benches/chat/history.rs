@@ -85,7 +85,8 @@ fn logins(address: SocketAddr) -> Result<Sample> {
     past::others().take(LOGINS).map(|name| login(address, name)).collect()
 }
 
-fn login(address: SocketAddr, name: String) -> Result<Duration> {
+/// From the connection to the greeting of one.
+pub(crate) fn login(address: SocketAddr, name: String) -> Result<Duration> {
     let started = Instant::now();
     let mut clients = Client::start_all(address, [name])?;
     smol::block_on(clients[0].log_in())?;

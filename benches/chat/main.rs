@@ -31,8 +31,10 @@ mod reader;
 mod relay;
 mod report;
 mod rest;
+mod rooms;
 mod sample;
 mod scenario;
+mod search;
 mod server;
 mod slow_reader;
 mod table;
@@ -54,11 +56,13 @@ const SCENARIOS: &[Scenario] = &[
     pairs::WOKEN,
     pairs::SWEPT,
     fan_out::SCENARIO,
+    rooms::SCENARIO,
     latency::ALONE,
     latency::BUSY,
     backlog::SCENARIO,
     slow_reader::SCENARIO,
     history::SCENARIO,
+    search::SCENARIO,
     crowd::SCENARIO,
     idle::SCENARIO,
     rest::SCENARIO,
