@@ -219,6 +219,13 @@ pub const LOOKS_MAX: usize = 3;
 /// Bytes of the database that `holdline doctor` holds in memory.
 pub const EXAMINATION_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Names of those who wait for a message that a line for people shows.
+pub const PRINTED_NAMES_MAX: usize = 10;
+
+/// Messages that wait, counted for each recipient, after which nobody counts on: in a room of tens of thousands they are soon
+/// more than there is time for.
+pub const WAITING_COUNTED_MAX: u64 = 1_000_000;
+
 /// Faults of the file, and messages of one fault, that `holdline doctor` names one by one.
 pub const FAULTS_NAMED_MAX: usize = 10;
 

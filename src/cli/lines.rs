@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 
 use bpaf::{Parser, construct, long};
-use holdline::limits::HISTORY_MESSAGES_DEFAULT;
+use holdline::limits::{HISTORY_MESSAGES_DEFAULT, PRINTED_NAMES_MAX};
 use holdline::message::{Destination, Seq};
 use holdline::store::{LogLine, ReadError, Selection};
 use serde::Serialize;
@@ -110,7 +110,12 @@ impl fmt::Display for ForPeople<'_> {
         let text = text.replace(char::is_control, " ");
         write!(f, "{at} {sender} → {}: {text}", recipients.join(", "))?;
         if !waiting_for.is_empty() {
-            write!(f, "  (waiting for {})", waiting_for.join(", "))?;
+            let shown = &waiting_for[..waiting_for.len().min(PRINTED_NAMES_MAX)];
+            write!(f, "  (waiting for {}", shown.join(", "))?;
+            if shown.len() < waiting_for.len() {
+                write!(f, " and {} more", waiting_for.len() - shown.len())?;
+            }
+            f.write_str(")")?;
         }
         Ok(())
     }
@@ -182,6 +187,21 @@ mod tests {
             &["bob", "carol"],
             expect![[r#"
             2026-11-23T06:18:35.123Z alice → bob: one two [2J  (waiting for bob, carol)
+        "#]],
+        );
+    }
+
+    #[test]
+    fn of_many_who_wait_some_are_named() {
+        let names: Vec<String> = (0..12).map(|nth| format!("n{nth}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        check(
+            Form::People,
+            &["#home"],
+            "hi",
+            &names,
+            expect![[r#"
+            2026-11-23T06:18:35.123Z alice → #home: hi  (waiting for n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more)
         "#]],
         );
     }

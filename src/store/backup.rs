@@ -19,8 +19,9 @@ use rustix::process::{Pid, test_kill_process};
 
 use super::bystander::{self, Bystander, LookError, beside, open_at_rest};
 use super::directory::{FILE_MODE, LOCK, database_in};
-use super::schema;
-use super::words::{counted, size};
+use super::schema::{self, NEWEST};
+use super::words::{at_most_counted, counted, size};
+use crate::limits::WAITING_COUNTED_MAX;
 use crate::message::Seq;
 
 /// Stands between the name of a backup and the number of the process that is writing it.
@@ -93,7 +94,8 @@ pub struct Backup {
 pub struct BackupSummary {
     /// All messages.
     pub messages: u64,
-    /// How many of them are still to be delivered, counted once for each recipient.
+    /// How many of them are still to be delivered, counted once for each recipient; one more than
+    /// [`WAITING_COUNTED_MAX`] where they are more than that.
     pub waiting: u64,
     /// The newest message.
     pub newest: Seq,
@@ -105,7 +107,7 @@ pub struct BackupSummary {
 impl fmt::Display for BackupSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BackupSummary { messages, waiting, newest, bytes } = self;
-        let messages = counted(*messages, "message");
+        let (messages, waiting) = (counted(*messages, "message"), at_most_counted(*waiting));
         write!(f, "{messages} up to seq {newest}, {waiting} still to be delivered, {}", size(*bytes))
     }
 }
@@ -281,15 +283,15 @@ fn is_running(process: u32) -> bool {
     process.is_some_and(|process| test_kill_process(process) != Err(Errno::SRCH))
 }
 
-/// The newest `seq` ever given: what a cursor points at may have been removed.
+/// The newest `seq` that was ever given.
 fn newest(database: &Connection) -> rusqlite::Result<Seq> {
-    let sql = "select max(coalesce((select max(seq) from message), 0), coalesce((select max(cursor) from peer), 0))";
-    database.query_row(sql, [], |row| row.get(0).map(Seq::new))
+    database.query_row(&format!("select {NEWEST}"), [], |row| row.get(0).map(Seq::new))
 }
 
-/// How many messages there are, and how many are still to be delivered.
+/// How many messages there are, and how many are still to be delivered, if those are not very many.
 fn counts(backup: &Connection) -> rusqlite::Result<(u64, u64)> {
-    backup.query_row("select (select count(*) from message), (select count(*) from waiting)", [], |row| {
+    let sql = "select (select count(*) from message), (select count(*) from (select 1 from waiting limit ?1))";
+    backup.query_row(sql, [WAITING_COUNTED_MAX as i64 + 1], |row| {
         Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
     })
 }

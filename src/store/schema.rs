@@ -118,15 +118,20 @@ pub(super) fn check_newest(connection: &Connection, path: &Path) -> Result<(), S
     Ok(())
 }
 
-/// What the server must know of the log before it serves. Cursors and what each sent last count as messages too: what they
-/// point at may have been removed. What was sent into a room that nobody else is in moves no cursor.
+/// The newest `seq` that was ever given: what a cursor points at may have been removed, or what somebody sent last; what goes into a
+/// room that nobody else is in moves no cursor.
+pub(super) const NEWEST: &str =
+    "max(coalesce((select max(seq) from message), 0), coalesce((select max(max(cursor, sent)) from peer), 0))";
+
+/// What the server must know of the log before it serves.
 pub(super) fn found(connection: &Connection, path: &Path) -> Result<Found, SchemaError> {
-    let sql = "select max(coalesce((select max(seq) from message), 0),
-                          coalesce((select max(max(cursor, sent)) from peer), 0)),
-                      coalesce((select max(id) from peer), 0),
-                      (select count(*) from peer where seen = 0),
-                      (select coalesce(max(id), 0) from room)";
-    let found = connection.query_row(sql, [], |row| {
+    let sql = format!(
+        "select {NEWEST},
+                coalesce((select max(id) from peer), 0),
+                (select count(*) from peer where seen = 0),
+                (select coalesce(max(id), 0) from room)"
+    );
+    let found = connection.query_row(&sql, [], |row| {
         Ok(Found {
             newest: Seq::new(row.get(0)?),
             last_peer: PeerId::new(row.get(1)?),

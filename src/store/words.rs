@@ -1,8 +1,15 @@
 //! Numbers as people read them. Owns no number.
 
+use crate::limits::WAITING_COUNTED_MAX;
+
 /// `1 message`, `2 messages`.
 pub(super) fn counted(count: u64, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
+/// `3`, or `more than 1000000` where nobody has counted on.
+pub(super) fn at_most_counted(count: u64) -> String {
+    if count > WAITING_COUNTED_MAX { format!("more than {WAITING_COUNTED_MAX}") } else { count.to_string() }
 }
 
 /// `512 bytes`, `3.4 MiB`: as exact as a person wants it.
@@ -24,6 +31,12 @@ pub(super) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn very_many_are_not_counted_to_the_end() {
+        assert_eq!(at_most_counted(WAITING_COUNTED_MAX), "1000000");
+        assert_eq!(at_most_counted(WAITING_COUNTED_MAX + 1), "more than 1000000");
+    }
 
     #[test]
     fn a_size_is_as_exact_as_a_person_wants_it() {

@@ -7,10 +7,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use super::{Finding, said};
-use crate::limits::{CLOCK_AHEAD_MS_MAX, FAULTS_NAMED_MAX};
+use crate::limits::{CLOCK_AHEAD_MS_MAX, FAULTS_NAMED_MAX, WAITING_COUNTED_MAX};
 use crate::message::{PeerName, Room, Timestamp, quoted};
 use crate::store::bystander::Bystander;
-use crate::store::words::counted;
+use crate::store::words::{at_most_counted, counted};
 
 /// What is so about messages and peers.
 pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
@@ -26,12 +26,13 @@ pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
 
 /// How many messages, rooms and peers there are, and how much waits.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
-    connection.query_row(COUNT, [], |row| {
+    connection.query_row(COUNT, [WAITING_COUNTED_MAX as i64 + 1], |row| {
         let [messages, oldest, newest, peers, never_seen, rooms, members, waiting, recipients] = counts(row)?;
         let span = if messages == 0 { String::new() } else { format!(", seq {oldest} to {newest}") };
         let waiting = match waiting {
             0 => "nothing waits".to_owned(),
             1 => "1 message waits".to_owned(),
+            _ if waiting > WAITING_COUNTED_MAX => format!("{} messages wait for them", at_most_counted(waiting)),
             _ => format!("{waiting} messages wait for {recipients} of them"),
         };
         let mut findings = vec![
@@ -54,8 +55,8 @@ const COUNT: &str = "
         (select count(*) from peer where not seen),
         (select count(*) from room),
         (select count(*) from member),
-        (select count(*) from waiting),
-        (select count(distinct recipient) from waiting)";
+        (select count(*) from (select 1 from waiting limit ?1)),
+        (select count(distinct recipient) from (select recipient from waiting limit ?1))";
 
 fn counts<const N: usize>(row: &Row<'_>) -> rusqlite::Result<[u64; N]> {
     let mut counts = [0; N];
