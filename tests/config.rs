@@ -618,9 +618,9 @@ fn arguments() {
     check_arguments(
         &["--last=3"],
         expect![[r#"
-        holdline: flag `--last` is not valid in this context, did you mean to pass it to command `history`? (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: flag `--last` is not valid in this context, did you mean to pass it to command `search`? (holdline --help tells more)
+            exit 2
+        "#]],
     );
     check_arguments(
         &["history", "--open"],
@@ -695,7 +695,10 @@ fn help_and_version() {
 
             Usage:
                 holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
+                holdline send [--to=NAMES] [--as=NAME] [--server=ADDR] [--id=PREFIX] [--timeout=S] [TEXT]
+                holdline tail [--as=NAME] [--server=ADDR] [--json] [--after=SEQ] [--count=N]
                 holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json]
+                holdline search [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json] WORDS...
                 holdline doctor [--data=DIR] [--config=FILE]
                 holdline backup [--data=DIR] [--config=FILE] FILE
 
@@ -710,7 +713,10 @@ fn help_and_version() {
 
             Available commands:
                 serve               Runs the server; so does holdline without a command
+                send                Sends a text, or lines of a program
+                tail                Prints what arrives, for a program
                 history             Prints the log, for people or programs
+                search              Finds words in the log
                 doctor              Examines the database and says what is wrong with it
                 backup              Copies the database into a file
 

@@ -43,7 +43,8 @@ pub(super) struct Log<'c> {
     names: Names<'c>,
     messages: Messages<'c>,
     past: Past<'c>,
-    search: Search<'c>,
+    /// Opened when somebody searches: it takes memory.
+    search: Option<Search<'c>>,
     put_message: Insert<'c>,
     statements: Statements<'c>,
 }
@@ -96,7 +97,7 @@ impl<'c> Log<'c> {
             names: Names::new(connection)?,
             messages: Messages::new(connection)?,
             past: Past::new(connection)?,
-            search: Search::new(connection)?,
+            search: None,
             put_message: Insert::prepare(
                 connection,
                 "insert into message (seq, at, sender, previous, recipients, text)",
@@ -362,18 +363,23 @@ impl<'c> Log<'c> {
             _ => None,
         });
         match wanted.max() {
-            Some(until) if self.search.is_behind(until) => self.step_search().map_err(|error| error.to_string()),
-            _ => Ok(()),
+            Some(until) => self.bring_search_to(until).map_err(|error| error.to_string()),
+            None => Ok(()),
         }
+    }
+
+    fn bring_search_to(&mut self, until: Seq) -> rusqlite::Result<()> {
+        if opened(&mut self.search, self.connection)?.is_behind(until) { self.step_search() } else { Ok(()) }
     }
 
     /// In a transaction of its own, that is no promise: what the power takes of it is made again.
     fn step_search(&mut self) -> rusqlite::Result<()> {
         let stepped = self.try_step_search();
+        let search = opened(&mut self.search, self.connection)?;
         match &stepped {
-            Ok(()) => self.search.committed(),
+            Ok(()) => search.committed(),
             Err(error) => {
-                self.search.rolled_back();
+                search.rolled_back();
                 self.wal.note_failure(error);
             }
         }
@@ -384,20 +390,22 @@ impl<'c> Log<'c> {
         self.set_synchronous(Synchronous::Normal)?;
         let transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
         self.wal.settle_in_transaction()?;
+        let search = opened(&mut self.search, self.connection)?;
         let began = Instant::now();
-        while !self.search.step(self.newest)? && began.elapsed() < Duration::from_millis(SEARCH_TURN_MS) {}
+        while !search.step(self.newest)? && began.elapsed() < Duration::from_millis(SEARCH_TURN_MS) {}
         transaction.commit()
     }
 
     /// The newest messages that hold all words and that a peer was part of, once the index holds what it must.
     fn search(&mut self, peer: PeerId, words: &Text, until: Option<Seq>, count: usize) -> rusqlite::Result<Answer> {
         let Some(question) = Question::parse(words.as_str()) else { return Ok(Answer::NoWords) };
-        if self.search.is_behind(until.unwrap_or(self.newest)) {
+        let search = opened(&mut self.search, self.connection)?;
+        if search.is_behind(until.unwrap_or(self.newest)) {
             return Ok(Answer::Indexing);
         }
         let asker = Asker { peer, rooms: self.members.joined(peer)? };
         let reader = Reader { peer, rooms: asker.rooms.clone() };
-        let Log { search, past, index, members, names, messages, .. } = self;
+        let Log { past, index, members, names, messages, .. } = self;
         let mut sources = Sources { index, members, names, messages };
         let mut page = PastPage::default();
         let looked = search.asking().newest_first(&question, &reader, None, |seq| {
@@ -411,8 +419,9 @@ impl<'c> Log<'c> {
     /// Words of messages that are removed are found no more. In the transaction that removes them.
     pub(super) fn forget_words(&mut self, first: Seq, last: Seq) -> rusqlite::Result<()> {
         // What is behind that was never learnt.
-        let last = last.min(self.search.searched());
-        if first > last { Ok(()) } else { self.search.remove(first, last) }
+        let search = opened(&mut self.search, self.connection)?;
+        let last = last.min(search.searched());
+        if first > last { Ok(()) } else { search.remove(first, last) }
     }
 
     fn sources(&mut self) -> (&mut Past<'c>, Sources<'_, 'c>) {
@@ -435,6 +444,16 @@ impl<'c> Statements<'c> {
                  set seen = max(seen, excluded.seen), cursor = max(cursor, excluded.cursor)",
             )?,
         })
+    }
+}
+
+fn opened<'s, 'c>(
+    search: &'s mut Option<Search<'c>>,
+    connection: &'c Connection,
+) -> rusqlite::Result<&'s mut Search<'c>> {
+    match search {
+        Some(search) => Ok(search),
+        None => Ok(search.insert(Search::new(connection)?)),
     }
 }
 
