@@ -48,9 +48,12 @@ pub(super) fn waiting(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -
 /// `None`: it was removed, or the peer sent it itself.
 fn read(peer: PeerId, next: &Next, is_addressed: bool, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Option<Fed>> {
     let is_direct = next.rooms.is_empty();
-    let Some(kept) = sources.messages.find(next.seq)?.filter(|kept| is_direct || kept.sender != peer) else {
-        return Ok(None);
+    let found = if is_direct && !is_addressed {
+        sources.messages.find_unaddressed(next.seq)?
+    } else {
+        sources.messages.find(next.seq)?
     };
+    let Some(kept) = found.filter(|kept| is_direct || kept.sender != peer) else { return Ok(None) };
     let room = match &*next.rooms {
         [] => None,
         [room] => Some(*room),

@@ -100,6 +100,12 @@ impl Inboxes {
     pub(super) fn next(&mut self, index: &mut Index<'_>) -> rusqlite::Result<Option<Next>> {
         let Some(seq) = self.peek() else { return Ok(None) };
         let mut next = Next { seq, rooms: Vec::new() };
+        if let [Inbox { recipient: Recipient::Peer(_), .. }] = self.inboxes[..] {
+            // Most have no rooms: there is nothing to merge.
+            self.heads.clear();
+            self.read_head(0, index)?;
+            return Ok(Some(next));
+        }
         let mut is_direct = false;
         while let Some(head) = self.head().filter(|(other, _)| *other == seq) {
             self.heads.remove(&head);

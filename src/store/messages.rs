@@ -8,6 +8,7 @@ use crate::store::array;
 /// The table `message`, through statements that are prepared once.
 pub(super) struct Messages<'c> {
     find: Statement<'c>,
+    find_unaddressed: Statement<'c>,
     sender: Statement<'c>,
 }
 
@@ -18,7 +19,7 @@ pub(super) struct Kept {
     /// Who sent it.
     pub(super) sender: PeerId,
     sender_name: PeerName,
-    /// Whom it was addressed to, as the column says it.
+    /// Whom it was addressed to, as the column says it; empty where that is not wanted.
     pub(super) recipients: String,
     text: Text,
 }
@@ -27,7 +28,11 @@ impl<'c> Messages<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Messages {
             find: connection.prepare(
-                "select message.at, message.sender, sender.name, message.recipients, message.text
+                "select message.at, message.sender, sender.name, message.text, message.recipients
+                 from message join peer as sender on sender.id = message.sender where message.seq = ?1",
+            )?,
+            find_unaddressed: connection.prepare(
+                "select message.at, message.sender, sender.name, message.text
                  from message join peer as sender on sender.id = message.sender where message.seq = ?1",
             )?,
             sender: connection.prepare("select sender from message where seq = ?1")?,
@@ -36,7 +41,12 @@ impl<'c> Messages<'c> {
 
     /// `None`: it was removed.
     pub(super) fn find(&mut self, seq: Seq) -> rusqlite::Result<Option<Kept>> {
-        self.find.query_row([seq.get()], |row| kept(seq, row)).optional()
+        self.find.query_row([seq.get()], |row| kept(seq, text(row, 4)?, row)).optional()
+    }
+
+    /// The same, without whom it was addressed to.
+    pub(super) fn find_unaddressed(&mut self, seq: Seq) -> rusqlite::Result<Option<Kept>> {
+        self.find_unaddressed.query_row([seq.get()], |row| kept(seq, String::new(), row)).optional()
     }
 
     /// Who sent it; `None`: it was removed.
@@ -58,14 +68,14 @@ impl Kept {
     }
 }
 
-fn kept(seq: Seq, row: &Row<'_>) -> rusqlite::Result<Kept> {
+fn kept(seq: Seq, recipients: String, row: &Row<'_>) -> rusqlite::Result<Kept> {
     Ok(Kept {
         seq,
         at: Timestamp::from_millis(row.get(0)?),
         sender: PeerId::new(row.get(1)?),
         sender_name: PeerName::stored(row.get_ref(2)?.as_str()?),
-        recipients: text(row, 3)?,
-        text: Text::stored(text(row, 4)?),
+        recipients,
+        text: Text::stored(text(row, 3)?),
     })
 }
 

@@ -242,10 +242,13 @@ impl Chat {
                 }
             }
         }
-        if let Some(sender) = sender {
+        let is_told = !notes.is_empty() || !self.programs.is_empty();
+        if let Some(sender) = sender.filter(|_| is_told) {
             self.tell_sender(sender, id, seq, at, notes, gathered);
         }
-        self.tell_others_of_sender(from, sender, message, gathered);
+        if !self.programs.is_empty() {
+            self.tell_others_of_sender(from, sender, message, gathered);
+        }
     }
 
     fn destinations(&self, recipients: &[Recipient]) -> Vec<Destination> {
