@@ -113,7 +113,7 @@ fn parse_room(command: &str, arguments: &str) -> Result<Room, Refusal> {
 
 fn parse_search(arguments: &str) -> Result<Request, Refusal> {
     let words = Text::clean(arguments)
-        .ok_or_else(|| not_done(Code::BadRequest, "nothing after /search, which takes the words to look for"))?;
+        .ok_or_else(|| not_done(Code::BadRequest, "\"\" after /search, which takes the words to look for"))?;
     Ok(Request::Search { words, count: HISTORY_MESSAGES_DEFAULT })
 }
 

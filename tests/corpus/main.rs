@@ -3,6 +3,7 @@
 
 mod config;
 mod connection;
+mod json;
 mod name;
 mod plain;
 #[path = "../support/mod.rs"]
@@ -20,6 +21,11 @@ fn bytes_become_the_same_lines_wherever_they_are_cut() {
 }
 
 #[test]
+fn bytes_become_the_same_json_lines_wherever_they_are_cut() {
+    each("json", json::check);
+}
+
+#[test]
 fn a_text_is_refused_in_words_or_is_a_name() {
     each("name", name::check);
 }
@@ -29,11 +35,11 @@ fn a_file_is_refused_in_one_line_or_means_what_it_says() {
     each("config", config::check);
 }
 
-/// The lines of `plain` are a whole conversation too.
+/// The lines of `plain` and of `json` are whole conversations too.
 #[test]
 fn a_client_is_answered_line_by_line_whatever_it_sends() {
     let server = TestServer::start();
-    for target in ["connection", "plain"] {
+    for target in ["connection", "plain", "json"] {
         each(target, |input| connection::check(server.address(), input));
     }
 }

@@ -147,7 +147,7 @@ fn commands_are_known_by_their_words() {
     check("/search two  words", expect!["search two  words up to 20"]);
     check(
         "/search",
-        expect!["bad_request: nothing after /search, which takes the words to look for; nothing was done"],
+        expect![[r#"bad_request: "" after /search, which takes the words to look for; nothing was done"#]],
     );
     check("/join", expect![[r#"bad_request: "" after /join, which takes one #ROOM; nothing was done"#]]);
     check("/join #a #b", expect![[r##"bad_request: "#a #b" after /join, which takes one #ROOM; nothing was done"##]]);

@@ -1,0 +1,260 @@
+//! Any bytes as JSON lines: cut into reads at any place they are the same lines, every line means what any reader of JSON
+//! finds in it, or is refused in words and by its id, and what is written back is whole lines of JSON. Owns these properties;
+//! never which lines are tried.
+
+use holdline::limits::{
+    DESTINATIONS_DEFAULT, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, JSON_LINE_BYTES_MAX, LINE_BYTES_MAX,
+    TEXT_BYTES_MAX,
+};
+use holdline::message::{Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
+use holdline::protocol::{Asked, Code, Line, LineBuffer, Login, PastMessage, Protocol, Refusal, Reply, Request, json};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::words::check_shown;
+
+/// Characters of a refusal of which none of the sentences we have comes near, its quotation at its longest included.
+const REFUSAL_CHARS_MAX: usize = 300;
+
+/// A line that outlives the buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// What it says.
+    Text(String),
+    /// It is over the limit.
+    TooLong,
+    /// It is not UTF-8.
+    NotUtf8,
+}
+
+/// Checks all that must be true of these bytes.
+pub(crate) fn check(input: &[u8]) {
+    let lines = lines_by_the_rules(input);
+    for size in [1, 7, 1000, input.len().max(1)] {
+        for releases in [false, true] {
+            let seen = feed(input.chunks(size), releases);
+            assert!(seen == lines, "read by {size} bytes: {seen:?} instead of {lines:?}");
+        }
+    }
+    for line in &lines {
+        if let Seen::Text(line) = line {
+            check_login(line);
+            check_request(line);
+        }
+    }
+}
+
+/// The lines of an input.
+pub(crate) fn lines_by_the_rules(input: &[u8]) -> Vec<Seen> {
+    let mut lines: Vec<_> = input.split(|byte| *byte == b'\n').collect();
+    let last = lines.pop().filter(|last| !last.is_empty());
+    let ended = lines.into_iter().map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let seen = |line: &[u8]| match str::from_utf8(line) {
+        _ if line.len() > JSON_LINE_BYTES_MAX => Seen::TooLong,
+        Ok(line) => Seen::Text(line.to_owned()),
+        Err(_) => Seen::NotUtf8,
+    };
+    ended.chain(last).map(seen).collect()
+}
+
+/// Reads these chunks, and takes every line as soon as there is one.
+fn feed<'a>(chunks: impl Iterator<Item = &'a [u8]>, releases: bool) -> Vec<Seen> {
+    let (mut buffer, mut seen) = (LineBuffer::new(), Vec::new());
+    buffer.speak(Protocol::Json);
+    for mut chunk in chunks {
+        while !chunk.is_empty() {
+            let space = buffer.space();
+            let n = space.len().min(chunk.len());
+            space[..n].copy_from_slice(&chunk[..n]);
+            buffer.filled(n);
+            chunk = &chunk[n..];
+            while let Some(line) = buffer.next_line() {
+                seen.push(Seen::from(line));
+            }
+            assert!(buffer.unread().len() <= JSON_LINE_BYTES_MAX + 1, "too much of an unfinished line is kept");
+            // As when a read would wait, but not so often that the check becomes slow.
+            if releases && buffer.unread().len() < 256 {
+                buffer.release();
+            }
+        }
+    }
+    while let Some(line) = buffer.end_of_input() {
+        seen.push(Seen::from(line));
+    }
+    assert!(buffer.unread().is_empty(), "bytes are left behind");
+    seen
+}
+
+impl From<Line<'_>> for Seen {
+    fn from(line: Line<'_>) -> Seen {
+        match line {
+            Line::Text(text) => Seen::Text(text.to_owned()),
+            Line::TooLong => Seen::TooLong,
+            Line::NotUtf8 => Seen::NotUtf8,
+        }
+    }
+}
+
+fn check_login(line: &str) {
+    let login = json::parse_login(line);
+    assert_eq!(login.is_none(), line.trim().is_empty(), "only blanks are no login: {line:?}");
+    let value = serde_json::from_str::<Value>(line).ok();
+    match login {
+        Some(Ok(Login { id, name, password, acks })) => {
+            check_frame(id.as_ref(), &Reply::Welcome { name: name.clone(), waiting: 2 });
+            let Some(value) = value else { return };
+            assert_eq!(value["type"], "login");
+            assert_eq!(id, id_of(&value));
+            assert_eq!(value["name"].as_str().map(PeerName::parse), Some(Ok(name)));
+            // An empty one is none.
+            assert_eq!(value["password"].as_str().filter(|said| !said.is_empty()), password.as_deref());
+            assert_eq!(value["acks"].as_bool().unwrap_or_default(), acks);
+        }
+        Some(Err(rejected)) => {
+            assert!(rejected.refusal.message.ends_with("; not logged in"), "{rejected:?}");
+            check_refused(line, value.as_ref(), rejected.id.as_ref(), &rejected.refusal);
+        }
+        None => {}
+    }
+}
+
+fn check_request(line: &str) {
+    let asked = json::parse(line, DESTINATIONS_DEFAULT);
+    assert_eq!(asked.is_none(), line.trim().is_empty(), "only blanks are no request: {line:?}");
+    let Some(Asked { id, request }) = asked else { return };
+    let value = serde_json::from_str::<Value>(line).ok();
+    if let Request::Malformed(refusal) = &request {
+        let ends = ["; not sent", "; nothing was done"];
+        assert!(ends.iter().any(|end| refusal.message.ends_with(end)), "what became of {line:?}: {refusal:?}");
+        return check_refused(line, value.as_ref(), id.as_ref(), refusal);
+    }
+    // Depth, huge numbers and half characters in what is ignored are too much for the other reader.
+    if let Some(value) = value {
+        assert_eq!(id, id_of(&value));
+        check_meaning(&request, &value);
+    }
+    if let Request::Send { to, text } = request {
+        check_message(to, text);
+    }
+}
+
+/// Checks that each value is the one that is written, or the default.
+fn check_meaning(request: &Request, value: &Value) {
+    let text = || value["text"].as_str().expect("a text");
+    let room = || Room::parse(value["room"].as_str().expect("a room"));
+    let count = || value["limit"].as_u64().map_or(HISTORY_MESSAGES_DEFAULT, |limit| limit as usize);
+    let kind = match request {
+        Request::Send { to, text: kept } => {
+            assert_eq!(Text::kept(text()).as_ref(), Some(kept));
+            assert!((1..=TEXT_BYTES_MAX).contains(&kept.len()) && text().len() <= LINE_BYTES_MAX);
+            check_destinations(to, value["to"].as_array().expect("a list"));
+            "send"
+        }
+        Request::Ack { seq } => {
+            assert_eq!(value["seq"].as_i64(), Some(seq.get()));
+            "ack"
+        }
+        Request::Join { room: joined } => {
+            assert_eq!(room().as_ref(), Ok(joined));
+            "join"
+        }
+        Request::Leave { room: left } => {
+            assert_eq!(room().as_ref(), Ok(left));
+            "leave"
+        }
+        Request::Who => "who",
+        Request::History { with, before, count: most } => {
+            assert_eq!(value["with"].as_str().map(Destination::parse), with.clone().map(Ok));
+            assert_eq!(value["before"].as_i64(), before.map(Seq::get));
+            assert_eq!((count(), (1..=HISTORY_MESSAGES_MAX).contains(most)), (*most, true));
+            "history"
+        }
+        Request::Search { words, count: most } => {
+            assert_eq!(Text::clean(text()).as_ref(), Some(words));
+            assert_eq!((count(), (1..=HISTORY_MESSAGES_MAX).contains(most)), (*most, true));
+            "search"
+        }
+        Request::Ping { token: None } => "ping",
+        other => panic!("no program can ask for {other:?}"),
+    };
+    assert_eq!(value["type"], kind);
+}
+
+fn check_destinations(to: &[Destination], names: &[Value]) {
+    let mut named = Vec::new();
+    for name in names {
+        let destination = Destination::parse(name.as_str().expect("a string")).expect("a name");
+        if !named.contains(&destination) {
+            named.push(destination);
+        }
+    }
+    assert!(to == named, "{to:?} instead of {named:?}");
+    assert!((1..=DESTINATIONS_DEFAULT).contains(&(to.len() as u64)));
+}
+
+/// Checks the words and the id of a refusal, and that there is a reason for it.
+fn check_refused(line: &str, value: Option<&Value>, id: Option<&RequestId>, refusal: &Refusal) {
+    check_shown(&refusal.message);
+    assert!(refusal.message.chars().count() <= REFUSAL_CHARS_MAX, "too much is repeated: {refusal:?}");
+    check_frame(id, &Reply::Refused(refusal.clone()));
+    if serde_json::from_str::<&RawValue>(line).is_err() {
+        assert_eq!(refusal.code, Code::BadRequest, "{line:?}");
+    }
+    let Some(value) = value.filter(|_| !refusal.message.contains(" is there twice")) else { return };
+    assert_eq!(id, id_of(value).as_ref(), "{line:?}");
+    let kind = value["type"].as_str().unwrap_or_default();
+    let text = value["text"].as_str().unwrap_or_default();
+    match refusal.code {
+        Code::BadRequest | Code::BadName => {}
+        Code::UnknownType => assert!(!["login", "send", "ack", "who", "ping"].contains(&kind), "{line:?}"),
+        Code::NotLoggedIn => assert_ne!(kind, "login"),
+        Code::LoggedInAlready => assert_eq!(kind, "login"),
+        Code::Empty => assert_eq!(text.trim(), ""),
+        Code::TooLong => assert!(text.len() > LINE_BYTES_MAX, "{line:?}"),
+        code => panic!("{line:?} is {code:?}"),
+    }
+}
+
+/// The id in a frame, if it is one.
+pub(crate) fn id_of(value: &Value) -> Option<RequestId> {
+    value["id"].as_str().and_then(RequestId::parse)
+}
+
+/// Checks that a message is one line, and says what was said.
+fn check_message(to: Vec<Destination>, text: Text) {
+    let sender = PeerName::parse("alice").expect("a name");
+    let room = to.iter().find_map(|to| Room::parse(to.as_str()).ok());
+    let message = Message { seq: Seq::new(1), at: Timestamp::from_millis(0), sender, to, room, text };
+    let mut out = Vec::new();
+    json::encode_message(&message, &mut out);
+    check_holds(&read_line(&out), &message);
+    check_holds(&check_frame(None, &Reply::Sent(message.clone())), &message);
+    let messages = vec![PastMessage { sent: true, message: message.clone() }];
+    check_holds(&check_frame(None, &Reply::History { messages, more: true })["messages"][0], &message);
+}
+
+fn check_holds(read: &Value, message: &Message) {
+    assert_eq!(read["text"], message.text.as_str());
+    assert_eq!(read["room"].as_str(), message.room.as_ref().map(Room::as_str));
+    let to: Vec<_> = message.to.iter().map(Destination::as_str).collect();
+    assert_eq!(read["to"], Value::from(to));
+}
+
+/// Checks that a reply is one line of JSON with this id, and gives what is in it.
+fn check_frame(id: Option<&RequestId>, reply: &Reply) -> Value {
+    let mut out = Vec::new();
+    json::encode_reply(id, reply, &mut out);
+    let read = read_line(&out);
+    assert_eq!(read["id"].as_str(), id.map(RequestId::as_str));
+    if let Reply::Refused(Refusal { code, message }) = reply {
+        assert_eq!((&read["code"], &read["message"]), (&Value::from(code.as_str()), &Value::from(message.as_str())));
+    }
+    read
+}
+
+fn read_line(out: &[u8]) -> Value {
+    assert_eq!(out.iter().position(|byte| *byte == b'\n'), Some(out.len() - 1), "one line");
+    let value: Value = serde_json::from_slice(out).expect("what is written is JSON");
+    assert!(value["type"].is_string(), "{value}");
+    value
+}
