@@ -60,7 +60,8 @@ impl Chat {
             }
             Request::Ping { token } => {
                 // What its client has acknowledged is dealt with once it is kept.
-                turn.keeps_cursors |= self.sessions[&session].acks.is_some() && self.moved.contains(&peer);
+                let is_unkept = self.moved.contains(&peer) || self.changed.contains(&peer);
+                turn.keeps_cursors |= is_unkept && self.sessions[&session].acks.is_some();
                 Act::Reply { session, id, reply: Reply::Pong { token } }
             }
             Request::Help => Act::Reply { session, id, reply: Reply::Help },
