@@ -385,7 +385,9 @@ impl Broker {
         if !outcome.answers.is_empty() {
             self.reads.note(outcome.answers.iter().find_map(Answer::error));
         }
-        if outcome.commit.is_err() {
+        if outcome.commit.is_ok() {
+            self.chat.keep_membership_changes(&mut turn, &outcome);
+        } else {
             self.put_posts_off();
             self.chat.undo(&mut turn, &outcome.entries);
         }

@@ -17,7 +17,7 @@ use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use smol::lock::SemaphoreGuardArc;
 
 use self::acks::Acks;
-use self::rooms::{MembershipChange, RoomHere};
+use self::rooms::{Member, MembershipChange, RoomHere};
 use self::searches::Searches;
 use self::send::KnownId;
 use super::Event;
@@ -78,8 +78,8 @@ struct Peer {
     is_kept: bool,
     /// Its open sessions, in the order of their logins; it is here while there is one.
     sessions: Vec<SessionId>,
-    /// The rooms that it is in, each with the newest message when it joined it; `None` until the joining is committed.
-    rooms: IdMap<RoomId, Option<Seq>>,
+    /// The rooms that it is in, by what is committed or by what is decided.
+    rooms: IdMap<RoomId, Member>,
     /// Messages addressed to it directly, counted from when it was looked up: those that waited then come first.
     addressed: u64,
     /// How many of those are delivered.
@@ -147,7 +147,7 @@ pub(super) struct Turn {
     pages: Vec<SessionId>,
     /// The sessions whose requests are in this turn.
     asked: Vec<(SessionId, SemaphoreGuardArc)>,
-    /// What the turn changes about who is in which room, and how it was before.
+    /// What the turn changes about who is in which room.
     membership_changes: Vec<MembershipChange>,
     /// Messages in it.
     messages: usize,
@@ -202,9 +202,9 @@ enum Act {
     Reply { session: SessionId, id: Option<RequestId>, reply: Reply },
     /// Answer with what was read.
     History { session: SessionId, id: Option<RequestId>, read: usize },
-    /// Messages that come now are for this peer too; answer.
-    Join { session: SessionId, id: Option<RequestId>, peer: PeerId, room: RoomId },
-    /// Messages that come now are for this peer no more; answer.
+    /// Answer that its peer is in a room.
+    Join { session: SessionId, id: Option<RequestId>, room: RoomId },
+    /// Answer that its peer is in a room no more.
     Leave { session: SessionId, id: Option<RequestId>, room: RoomId },
     /// Tell programs who came or went.
     Presence { name: PeerName, here: bool },
@@ -304,7 +304,7 @@ impl Chat {
         let mut peer =
             Peer { record, is_kept, sessions: Vec::new(), rooms: IdMap::default(), addressed: waiting, delivered: 0 };
         for membership in rooms {
-            peer.rooms.insert(membership.room.id, Some(membership.joined));
+            peer.rooms.insert(membership.room.id, Member::kept(membership.joined));
             self.meet_room(membership.name, membership.room);
         }
         self.peers.insert(peer.record.id, peer);

@@ -86,7 +86,7 @@ impl Chat {
     /// Nothing of the turn was kept: what it changed and counted is taken back, and what changed of peers goes with the next.
     /// So it must be known before the next is decided.
     pub(in crate::broker) fn undo(&mut self, turn: &mut Turn, entries: &[Entry]) {
-        self.undo_membership_changes(turn);
+        self.settle_membership_changes(turn);
         for entry in entries {
             match entry {
                 Entry::Peer(record) => {
@@ -131,8 +131,7 @@ impl Chat {
                     let seq = Seq::new(before.get() + 1 + nth as i64);
                     self.reply(session, id.as_ref(), &Reply::Accepted { seq, at }, &mut gathered);
                 }
-                (Act::Join { session, id, peer, room }, Ok(())) => {
-                    self.begin_membership(peer, room, committed.seq);
+                (Act::Join { session, id, room }, Ok(())) => {
                     let reply = Reply::Joined { room: self.rooms[&room].name.clone() };
                     self.reply(session, id.as_ref(), &reply, &mut gathered);
                 }
@@ -237,7 +236,7 @@ impl Chat {
             let RoomHere { name, here, .. } = &self.rooms[&room];
             for peer in here.iter().filter(|peer| **peer != from) {
                 let peer = &self.peers[peer];
-                if peer.rooms[&room].is_some_and(|joined| joined < seq) {
+                if peer.rooms[&room].is_reached_by(seq) {
                     feed_peer(peer, &mut self.sessions, Some((room, name)), &mut message, gathered);
                 }
             }

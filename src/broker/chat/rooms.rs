@@ -8,7 +8,7 @@ use crate::config::Limits;
 use crate::limits::ROOMS_PER_PEER_MAX;
 use crate::message::{PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::{self, Code, Refusal, Reply};
-use crate::store::{Entry, FoundRoom, TurnRequest};
+use crate::store::{Entry, FoundRoom, TurnOutcome, TurnRequest};
 
 /// A room that somebody who is remembered is in, or that was named lately.
 #[derive(Debug)]
@@ -16,8 +16,30 @@ pub(super) struct RoomHere {
     pub(super) name: Room,
     /// How many are in it, here or not.
     pub(super) members: u64,
-    /// Those who are here.
+    /// Those who are here, by what is committed or by what is decided.
     pub(super) here: IdSet<PeerId>,
+}
+
+/// A peer in a room. What is decided is not known to be committed until the next turn is decided; and what was committed
+/// before is delivered after that.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Member {
+    /// The newest message when it joined, if it is in the room by what is committed.
+    joined: Option<Seq>,
+    /// Whether it is in the room by what is decided.
+    is_in: bool,
+}
+
+impl Member {
+    /// One who joined behind this message.
+    pub(super) fn kept(joined: Seq) -> Self {
+        Member { joined: Some(joined), is_in: true }
+    }
+
+    /// Whether a message that was committed into the room is for it.
+    pub(super) fn is_reached_by(self, seq: Seq) -> bool {
+        self.joined.is_some_and(|joined| joined < seq)
+    }
 }
 
 /// What a turn changes about one peer in one room.
@@ -25,8 +47,6 @@ pub(super) struct RoomHere {
 pub(super) struct MembershipChange {
     peer: PeerId,
     room: RoomId,
-    /// What stood in the peer's `rooms`; `None`: it was not in the room.
-    before: Option<Option<Seq>>,
 }
 
 impl Chat {
@@ -48,13 +68,12 @@ impl Chat {
         request: &mut TurnRequest,
     ) -> Result<Act, Refusal> {
         let found = self.find_room(&room).ok_or_else(|| unreachable_room(&room, "not joined"))?;
-        let rooms = &self.peers[&peer].rooms;
-        if found.is_some_and(|found| rooms.contains_key(&found)) {
-            return Ok(Act::Reply { session, id, reply: Reply::Joined { room } });
+        if let Some(room) = found.filter(|found| self.is_in(peer, *found)) {
+            return Ok(self.joined_already(session, id, peer, room));
         }
-        if rooms.len() >= ROOMS_PER_PEER_MAX {
-            let words =
-                format!("you are in {} rooms, and more than {ROOMS_PER_PEER_MAX} nobody may be in", rooms.len());
+        let rooms = self.peers[&peer].rooms.values().filter(|member| member.is_in).count();
+        if rooms >= ROOMS_PER_PEER_MAX {
+            let words = format!("you are in {rooms} rooms, and more than {ROOMS_PER_PEER_MAX} nobody may be in");
             return Err(Refusal::new(Code::BadRequest, words).but("leave one first; not joined"));
         }
         let found = match found {
@@ -62,9 +81,17 @@ impl Chat {
             None => self.make_room(room, request)?,
         };
         request.entries.push(Entry::Join { room: found, peer });
-        let before = self.change_membership(peer, found, Some(None));
-        turn.membership_changes.push(MembershipChange { peer, room: found, before });
-        Ok(Act::Join { session, id, peer, room: found })
+        self.change_membership(peer, found, true);
+        turn.membership_changes.push(MembershipChange { peer, room: found });
+        Ok(Act::Join { session, id, room: found })
+    }
+
+    /// Where it joined in this very turn, that is not committed yet.
+    fn joined_already(&self, session: SessionId, id: Option<RequestId>, peer: PeerId, room: RoomId) -> Act {
+        if self.peers[&peer].rooms[&room].joined.is_none() {
+            return Act::Join { session, id, room };
+        }
+        Act::Reply { session, id, reply: Reply::Joined { room: self.rooms[&room].name.clone() } }
     }
 
     /// Ends that a peer is in a room.
@@ -79,18 +106,23 @@ impl Chat {
     ) -> Result<Act, Refusal> {
         let found = self.membership(peer, room, "nothing was done")?;
         request.entries.push(Entry::Leave { room: found, peer });
-        let before = self.change_membership(peer, found, None);
-        turn.membership_changes.push(MembershipChange { peer, room: found, before });
+        self.change_membership(peer, found, false);
+        turn.membership_changes.push(MembershipChange { peer, room: found });
         Ok(Act::Leave { session, id, room: found })
     }
 
     /// The room, if this peer is in it.
     pub(super) fn membership(&self, peer: PeerId, room: &Room, became: &str) -> Result<RoomId, Refusal> {
         let found = self.find_room(room).ok_or_else(|| unreachable_room(room, became))?;
-        match found.filter(|found| self.peers[&peer].rooms.contains_key(found)) {
+        match found.filter(|found| self.is_in(peer, *found)) {
             Some(found) => Ok(found),
             None => Err(self.not_a_member(room, found, became)),
         }
+    }
+
+    /// Whether a peer is in a room, by what is decided.
+    pub(super) fn is_in(&self, peer: PeerId, room: RoomId) -> bool {
+        self.peers[&peer].rooms.get(&room).is_some_and(|member| member.is_in)
     }
 
     /// A room that somebody is in, whoever asks.
@@ -107,9 +139,13 @@ impl Chat {
 
     /// The rooms that a peer is in, with who of their members is here.
     pub(super) fn rooms_of(&self, peer: PeerId) -> Vec<protocol::RoomHere> {
-        let rooms = self.peers[&peer].rooms.keys().map(|room| &self.rooms[room]);
+        let rooms = self.peers[&peer].rooms.iter().filter(|(_, member)| member.is_in);
         let mut rooms: Vec<_> = rooms
-            .map(|room| protocol::RoomHere { room: room.name.clone(), here: self.names(room.here.iter()) })
+            .map(|(id, _)| (id, &self.rooms[id]))
+            .map(|(id, RoomHere { name, here, .. })| {
+                let here = self.names(here.iter().filter(|peer| self.is_in(**peer, *id)));
+                protocol::RoomHere { room: name.clone(), here }
+            })
             .collect();
         rooms.sort_unstable_by(|one, other| one.room.cmp(&other.room));
         rooms
@@ -122,18 +158,33 @@ impl Chat {
         names
     }
 
-    /// Messages that come from here on are for a new member, unless it has left again.
-    pub(super) fn begin_membership(&mut self, peer: PeerId, room: RoomId, joined: Seq) {
-        let membership = self.peers.get_mut(&peer).and_then(|peer| peer.rooms.get_mut(&room));
-        if let Some(membership) = membership.filter(|membership| membership.is_none()) {
-            *membership = Some(joined);
+    /// What a turn changed is committed: who joined gets what is behind that in the log, and who left gets nothing more. It must
+    /// be known before the next turn is decided.
+    pub(in crate::broker) fn keep_membership_changes(&mut self, turn: &mut Turn, outcome: &TurnOutcome) {
+        if turn.membership_changes.is_empty() {
+            return;
         }
+        let mut newest = outcome.before;
+        for entry in &outcome.entries {
+            match entry {
+                Entry::Message { .. } => newest = newest.next(),
+                Entry::Join { room, peer } => self.member(*peer, *room).joined = Some(newest),
+                Entry::Leave { room, peer } => self.member(*peer, *room).joined = None,
+                Entry::Peer(_) | Entry::Room { .. } | Entry::Posted(_) | Entry::Unposted { .. } => {}
+            }
+        }
+        self.settle_membership_changes(turn);
     }
 
-    /// Takes back what a turn changed that was not kept.
-    pub(super) fn undo_membership_changes(&mut self, turn: &mut Turn) {
-        while let Some(MembershipChange { peer, room, before }) = turn.membership_changes.pop() {
-            self.change_membership(peer, room, before);
+    /// Who is in a room is who is by what is committed: what a turn changed and could not keep is taken back.
+    pub(super) fn settle_membership_changes(&mut self, turn: &mut Turn) {
+        for MembershipChange { peer, room } in std::mem::take(&mut turn.membership_changes) {
+            let is_in = self.member(peer, room).joined.is_some();
+            self.change_membership(peer, room, is_in);
+            if !is_in {
+                self.peers.get_mut(&peer).expect("a member is remembered while it changes").rooms.remove(&room);
+                self.rooms.get_mut(&room).expect("a room is remembered while it changes").here.remove(&peer);
+            }
         }
     }
 
@@ -144,21 +195,17 @@ impl Chat {
         self.last_room = RoomId::new(self.last_room.get().min(id.get() - 1));
     }
 
-    /// Says what there was before.
-    fn change_membership(&mut self, id: PeerId, room: RoomId, now: Option<Option<Seq>>) -> Option<Option<Seq>> {
-        let peer = self.peers.get_mut(&id).expect("a member is remembered while it changes");
+    fn change_membership(&mut self, id: PeerId, room: RoomId, is_in: bool) {
+        let was_in = std::mem::replace(&mut self.member(id, room).is_in, is_in);
         let of_room = self.rooms.get_mut(&room).expect("a room is remembered while it changes");
-        let before = match now {
-            Some(joined) => peer.rooms.insert(room, joined),
-            None => peer.rooms.remove(&room),
-        };
-        of_room.members = of_room.members + u64::from(now.is_some()) - u64::from(before.is_some());
-        if now.is_some() && peer.is_here() {
+        of_room.members = of_room.members + u64::from(is_in) - u64::from(was_in);
+        if self.peers[&id].is_here() {
             of_room.here.insert(id);
-        } else {
-            of_room.here.remove(&id);
         }
-        before
+    }
+
+    fn member(&mut self, peer: PeerId, room: RoomId) -> &mut Member {
+        self.peers.get_mut(&peer).expect("a member is remembered while it changes").rooms.entry(room).or_default()
     }
 
     /// `None`: it could not be looked up. `Some(None)`: there is no such room.

@@ -199,8 +199,7 @@ impl Chat {
                     }
                 }
                 Recipient::Room(id) => {
-                    let is_member = self.peers[&sender].rooms.contains_key(&id);
-                    if self.rooms[&id].members <= u64::from(is_member) {
+                    if self.rooms[&id].members <= u64::from(self.is_in(sender, id)) {
                         notes.push(Note::Alone(id));
                     }
                 }
