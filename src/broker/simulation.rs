@@ -9,9 +9,15 @@
 
 mod behaviour;
 mod client;
+mod counts;
 mod differential;
 mod disk;
 mod ending;
+mod ids;
+mod posting;
+mod posts;
+mod rooms;
+mod running;
 mod swarm;
 mod truth;
 mod view;
@@ -23,8 +29,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fastrand::Rng;
 
+use self::counts::Counts;
 use self::swarm::Swarm;
-use self::world::{Counts, World};
+use self::world::World;
 
 /// Runs of a test run over the model of the store.
 const MODEL_RUNS: usize = 1000;

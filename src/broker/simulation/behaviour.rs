@@ -2,14 +2,15 @@
 //! events for the inbox; never decides which comes next.
 
 use super::client::Client;
+use super::ids::request_id;
 use super::swarm::{Swarm, one_of};
-use super::truth::{Fate, Sent, text};
+use super::truth::{Fate, Sent, To, text};
 use super::view::{Asked, View};
 use super::world::World;
 use crate::broker::{EndReason, Event, Joining, outbox};
 use crate::limits::{BATCH_REQUESTS_MAX, HISTORY_MESSAGES_MAX, READ_BYTES_MAX};
-use crate::message::{Destination, SessionId, Text};
-use crate::protocol::{Code, Protocol, Refusal, Request};
+use crate::message::{Destination, Seq, SessionId, Text};
+use crate::protocol::{self, Code, Protocol, Refusal, Request};
 
 impl World {
     pub(super) fn join_any(&mut self) -> bool {
@@ -20,11 +21,12 @@ impl World {
     pub(super) fn join(&mut self, peer: usize) -> bool {
         let session = SessionId::new(self.views.len() as u64 + 1);
         let (inlet, outlet) = outbox();
-        self.step(|| format!("#{session} logs in as p{peer}"));
-        self.views.push(View::new(self.views.len(), peer));
+        let acks = self.rng.u32(..16) < self.swarm.acks;
+        self.step(|| format!("#{session} logs in as p{peer}{}", if acks { ", and acknowledges" } else { "" }));
+        self.views.push(View::new(self.views.len(), peer, acks));
         self.clients.push(Client::new(session, outlet));
         let name = self.truth.peers[peer].name.clone();
-        let joining = Joining { id: None, protocol: Protocol::Plain, acks: false, outbox: inlet };
+        let joining = Joining { id: None, protocol: Protocol::Plain, acks, outbox: inlet };
         let join = Event::Join { session, name, joining };
         self.tell(self.clients.len() - 1, join, Vec::new());
         true
@@ -47,20 +49,58 @@ impl World {
         client.is_ending |= asked.last() == Some(&Asked::Quit);
         let number = client.number();
         self.step(|| format!("#{session} hands in {asked:?}"));
-        self.views[number].is_answered(&self.truth);
-        let requests = requests.into_iter().map(Into::into).collect();
+        self.views[number].has_said(&mut self.truth);
+        self.views[number].is_answered(&mut self.truth);
+        let requests = asked.iter().zip(requests).map(|(asked, request)| self.with_id(asked, request)).collect();
         self.tell(place, Event::Requests { session, requests, permit }, asked);
         true
     }
 
+    fn with_id(&self, asked: &Asked, request: Request) -> protocol::Asked {
+        let id = if let Asked::Send(number) = asked { self.truth.sent[*number].id } else { None };
+        protocol::Asked { id: id.map(request_id), request }
+    }
+
     /// A line to these, with so many bytes behind its number.
-    pub(super) fn line(&mut self, place: usize, to: Vec<usize>, padding: usize) -> (Asked, Request) {
-        let number = self.truth.sent.len();
-        let names = to.iter().map(|peer| Destination::Peer(self.truth.peers[*peer].name.clone())).collect();
+    pub(super) fn line(&mut self, place: usize, to: Vec<To>, padding: usize) -> (Asked, Request) {
         let session = self.clients[place].number();
-        let sender = self.views[session].peer;
-        self.truth.sent.push(Sent { session, sender, to, padding, fate: Fate::Told, turn_max: u64::MAX });
-        (Asked::Send(number), Request::Send { to: names, text: text(number, padding) })
+        let number = self.new_line(Some(session), self.views[session].peer, to, padding);
+        (Asked::Send(number), self.send(number))
+    }
+
+    /// Says the number of the line.
+    pub(super) fn new_line(&mut self, session: Option<usize>, sender: usize, to: Vec<To>, padding: usize) -> usize {
+        let deaths = self.truth.deaths;
+        self.truth.sent.push(Sent {
+            session,
+            sender,
+            to,
+            padding,
+            id: None,
+            attempts: 1,
+            deaths,
+            fate: Fate::Told,
+            copies: Vec::new(),
+            failed_at: 0,
+            turn_max: u64::MAX,
+        });
+        self.truth.sent.len() - 1
+    }
+
+    fn send(&self, number: usize) -> Request {
+        let Sent { to, padding, .. } = &self.truth.sent[number];
+        let destination = |to: &To| match to {
+            To::Peer(peer) => Destination::Peer(self.truth.peers[*peer].name.clone()),
+            To::Room(room) => Destination::Room(self.truth.rooms.name(*room).clone()),
+        };
+        Request::Send { to: to.iter().map(destination).collect(), text: text(number, *padding) }
+    }
+
+    /// What a client has got and has not acknowledged, if it may hand something in.
+    pub(super) fn may_say_it_has(&self, place: usize) -> Option<Seq> {
+        let client = &self.clients[place];
+        let view = &self.views[client.number()];
+        view.unacknowledged().filter(|_| !client.is_ending && client.permit().is_some())
     }
 
     pub(super) fn write_any(&mut self) -> bool {
@@ -125,7 +165,7 @@ impl World {
         client.is_ending = true;
         let (session, number) = (client.session, client.number());
         self.step(|| format!("#{session} ends: {reason:?}"));
-        self.views[number].is_answered(&self.truth);
+        self.views[number].is_answered(&mut self.truth);
         self.tell(place, Event::End { session, reason }, Vec::new());
         true
     }
@@ -179,7 +219,7 @@ impl World {
     }
 
     /// A name that logs in often or, so often of 16, one that does seldom.
-    fn any_name(&mut self, seldom: u32) -> usize {
+    pub(super) fn any_name(&mut self, seldom: u32) -> usize {
         let Swarm { peers, strangers, .. } = self.swarm;
         if strangers > 0 && self.rng.u32(..16) < seldom {
             peers + self.rng.usize(..strangers)
@@ -206,36 +246,144 @@ impl World {
     fn any_request(&mut self, place: usize) -> (Asked, Request) {
         self.next_token += 1;
         let token = self.next_token;
-        match self.rng.u32(..64) {
+        let memberships = if self.swarm.rooms > 0 { self.swarm.memberships } else { 0 };
+        let view = &self.views[self.clients[place].number()];
+        let acks = if view.has_acks() { 12 } else { 0 };
+        match self.rng.u32(..64 + acks) {
             0..6 => (Asked::Ping(token), Request::Ping { token: Text::clean(&token.to_string()) }),
             6..9 => {
                 let refusal = Refusal::new(Code::BadRequest, token.to_string());
                 (Asked::Malformed(token), Request::Malformed(refusal))
             }
             9 => (Asked::Who, Request::Who),
-            10 => self.any_history(),
+            10 => self.any_history(place),
             11 if self.rng.bool() => (Asked::Quit, Request::Quit),
+            64.. => self.any_acknowledgement(place),
+            _ if self.rng.u32(..64) < memberships => self.any_membership(place),
             _ => self.any_line(place),
         }
     }
 
-    fn any_history(&mut self) -> (Asked, Request) {
-        let with = if self.rng.bool() { Some(self.any_name(2)) } else { None };
-        let with = with.map(|peer| Destination::Peer(self.truth.peers[peer].name.clone()));
+    fn any_history(&mut self, place: usize) -> (Asked, Request) {
+        let peer = self.views[self.clients[place].number()].peer;
+        let room = if self.rng.u32(..3) == 0 { self.any_room(peer) } else { None };
+        let with = match room {
+            Some(room) => Some(Destination::Room(self.truth.rooms.name(room).clone())),
+            None if self.rng.bool() => {
+                let with = self.any_name(2);
+                Some(Destination::Peer(self.truth.peers[with].name.clone()))
+            }
+            None => None,
+        };
         let count = one_of(&mut self.rng, &[1, 5, 20, HISTORY_MESSAGES_MAX]);
-        (Asked::History { is_whole: with.is_none() }, Request::History { with, before: None, count })
+        let is_early = self.rng.u32(..4) == 0;
+        let before = is_early.then(|| Seq::new(self.rng.i64(0..=self.truth.newest.get() + 1)));
+        let is_whole = with.is_none() && before.is_none();
+        (Asked::History { is_whole, room }, Request::History { with, before, count })
+    }
+
+    /// Joins a room, or leaves one: most often what makes a difference.
+    fn any_membership(&mut self, place: usize) -> (Asked, Request) {
+        let peer = self.views[self.clients[place].number()].peer;
+        let room = self.rng.usize(..self.swarm.rooms);
+        let name = self.truth.rooms.name(room).clone();
+        let leaves = if self.truth.rooms.is_member(room, peer) { 11 } else { 3 };
+        if self.rng.u32(..16) < leaves {
+            (Asked::Leave(room), Request::Leave { room: name })
+        } else {
+            (Asked::Join(room), Request::Join { room: name })
+        }
+    }
+
+    /// Acknowledges what has arrived; or less, or what was acknowledged, or what was handed over and has not arrived, or what
+    /// was never sent.
+    fn any_acknowledgement(&mut self, place: usize) -> (Asked, Request) {
+        let chosen = self.rng.usize(..1000);
+        let view = &self.views[self.clients[place].number()];
+        let honest = view.unacknowledged().unwrap_or(Seq::ZERO);
+        let seq = match self.rng.u32(..8) {
+            0 => view.acknowledged(),
+            1 => Seq::new(self.rng.i64(0..=honest.get())),
+            2 if self.swarm.is_boastful => view.any_handed(chosen).unwrap_or(honest),
+            3 if self.swarm.is_boastful => Seq::new(self.truth.newest.get() + self.rng.i64(0..10)),
+            4 if self.swarm.is_boastful => Seq::MAX,
+            _ => honest,
+        };
+        (Asked::Ack(seq), Request::Ack { seq })
+    }
+
+    /// A room, most often one that a peer is in, if there are rooms.
+    fn any_room(&mut self, peer: usize) -> Option<usize> {
+        let rooms = self.swarm.rooms;
+        let any = (rooms > 0).then(|| self.rng.usize(..rooms))?;
+        let own = (any..rooms).chain(0..any).find(|room| self.truth.rooms.is_member(*room, peer));
+        own.filter(|_| self.rng.u32(..16) > 0).or(Some(any))
     }
 
     fn any_line(&mut self, place: usize) -> (Asked, Request) {
+        let sender = self.views[self.clients[place].number()].peer;
+        let has_id = self.rng.u32(..16) < self.swarm.ids;
+        if has_id
+            && self.rng.u32(..4) == 0
+            && let Some(again) = self.any_line_again(place, sender)
+        {
+            return again;
+        }
+        let to = self.any_destinations(sender, !has_id);
+        let padding = self.rng.usize(..=self.swarm.text_bytes_max);
+        let (asked, request) = self.line(place, to, padding);
+        if let (true, Asked::Send(number)) = (has_id, asked) {
+            self.give_id(number, sender);
+        }
+        (asked, request)
+    }
+
+    /// Sends a line again that has an id and was sent lately, whatever became of it.
+    fn any_line_again(&mut self, place: usize, sender: usize) -> Option<(Asked, Request)> {
+        let number = self.any_line_with_id(sender)?;
+        let (session, deaths) = (self.clients[place].number(), self.truth.deaths);
+        let sent = &mut self.truth.sent[number];
+        sent.attempts += 1;
+        (sent.session, sent.deaths, sent.turn_max) = (Some(session), deaths, u64::MAX);
+        if !matches!(sent.fate, Fate::Committed(_)) {
+            sent.fate = Fate::Told;
+        }
+        Some((Asked::Send(number), self.send(number)))
+    }
+
+    /// Gives a line an id: a new one, or that of another line.
+    fn give_id(&mut self, number: usize, sender: usize) {
+        let other = if self.rng.u32(..8) == 0 { self.any_line_with_id(sender) } else { None };
+        let id = match other.and_then(|other| self.truth.sent[other].id) {
+            Some(id) => {
+                self.truth.ids.reuse(id, number);
+                id
+            }
+            None => self.truth.ids.give(number),
+        };
+        self.truth.sent[number].id = Some(id);
+    }
+
+    fn any_line_with_id(&mut self, sender: usize) -> Option<usize> {
+        let lines = self.truth.sent.iter().enumerate().rev().take(200);
+        let lines: Vec<usize> =
+            lines.filter(|(_, sent)| sent.sender == sender && sent.id.is_some()).map(|(number, _)| number).collect();
+        (!lines.is_empty()).then(|| lines[self.rng.usize(..lines.len())])
+    }
+
+    pub(super) fn any_destinations(&mut self, sender: usize, with_rooms: bool) -> Vec<To> {
         let mut to = Vec::new();
         for _ in 0..self.rng.usize(1..=self.swarm.destinations_max) {
-            let peer = self.any_name(2);
-            if !to.contains(&peer) {
-                to.push(peer);
+            let room = if with_rooms && self.rng.bool() { self.any_room(sender) } else { None };
+            let destination = match room {
+                Some(room) => To::Room(room),
+                None => To::Peer(self.any_name(2)),
+            };
+            if !to.contains(&destination) {
+                to.push(destination);
             }
         }
-        let padding = self.rng.usize(..=self.swarm.text_bytes_max);
-        self.line(place, to, padding)
+        to
     }
 }
 

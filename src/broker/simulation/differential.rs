@@ -1,11 +1,12 @@
 //! The model of the store, and beside it, where that is wanted, the real one: both are asked the same, and must answer the
 //! same. Owns the comparison; never decides what is asked.
 
+use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 use super::disk::Disk;
 use crate::config::{Durability, Retention};
-use crate::store::{CommitError, LookedUp, Lookup, Store, TurnOutcome, TurnRequest};
+use crate::store::{CommitError, LookedUp, Lookup, Post, Store, TurnOutcome, TurnRequest};
 
 /// A model that is checked against the real store, or trusted.
 pub(super) struct CheckedStore {
@@ -29,6 +30,8 @@ impl CheckedStore {
     pub(super) fn reopen(&mut self) {
         let Some(real) = &mut self.real else { return };
         real.store.take().expect("it is open").close();
+        let refused = self.disk.refused_posts();
+        assert_eq!(real.refused().expect("it can be read"), refused, "the store keeps what it refused");
         let store = real.open();
         assert_eq!(store.found, self.disk.found(), "the store finds what the model finds");
         real.store = Some(store);
@@ -41,6 +44,26 @@ impl CheckedStore {
             assert_eq!(really.as_ref(), Ok(&found), "the store knows {lookup:?} as the model does");
         }
         found
+    }
+
+    /// What stands in the table `outbox`.
+    pub(super) fn posts(&self) -> Vec<Post> {
+        let found = self.disk.posts();
+        if let Some(Real { store: Some(store), .. }) = &self.real {
+            let really = smol::block_on(store.posts());
+            assert_eq!(really.as_ref(), Ok(&found), "the store reads the rows that the model reads");
+        }
+        found
+    }
+
+    /// Somebody writes a row into the table `outbox`. Says which.
+    pub(super) fn insert_post(&mut self, row: impl FnOnce(i64) -> Post) -> i64 {
+        let mut inserted = None;
+        let number = self.disk.insert_post(|number| inserted.insert(row(number)).clone());
+        if let (Some(real), Some(post)) = (&self.real, inserted) {
+            real.insert(&post).expect("whoever has a shell may write to the database");
+        }
+        number
     }
 
     /// Applies a turn, or only reads if the disk is full.
@@ -84,5 +107,30 @@ impl Real {
 
     fn open(&self) -> Store {
         Store::open(self.data.path(), Durability::Crash, Retention::default()).expect("it opens")
+    }
+
+    fn connection(&self) -> rusqlite::Result<Connection> {
+        Connection::open(self.data.path().join("holdline.db"))
+    }
+
+    fn insert(&self, post: &Post) -> rusqlite::Result<()> {
+        let row = params![post.row, post.sender, post.recipients, post.text];
+        let insert = "insert into outbox (rowid, sender, recipients, text)
+                      values (?1, cast(?2 as text), cast(?3 as text), cast(?4 as text))";
+        self.connection()?.execute(insert, row).map(drop)
+    }
+
+    /// The rows that were refused, without their numbers, and why.
+    fn refused(&self) -> rusqlite::Result<Vec<(Post, String)>> {
+        let connection = self.connection()?;
+        let mut rows = connection.prepare(
+            "select cast(sender as blob), cast(recipients as blob), cast(text as blob), reason from outbox_refused
+             order by rowid",
+        )?;
+        let rows = rows.query_map([], |row| {
+            let post = Post { row: 0, sender: row.get(0)?, recipients: row.get(1)?, text: row.get(2)? };
+            Ok((post, row.get(3)?))
+        })?;
+        rows.collect()
     }
 }

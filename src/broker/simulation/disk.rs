@@ -1,13 +1,19 @@
 //! The store as it is promised to be, in plain collections: slow where it may be, and obvious. Owns what is committed, and
 //! what of it the power can take; never decides when it fails.
 
+mod outbox;
+mod reading;
+mod rooms;
+mod sent_ids;
+
 use std::collections::{BTreeMap, HashMap};
 
+use self::outbox::Outbox;
+use self::rooms::Rooms;
+use self::sent_ids::SentIds;
 use crate::config::Durability;
-use crate::limits::{HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, TURN_PAGES_BYTES_MAX};
-use crate::message::{Destination, Message, PeerId, PeerName, Recipient, RoomId, Seq, Text, Timestamp};
-use crate::protocol::PastMessage;
-use crate::store::{Answer, Entry, Fed, Found, FoundPeer, LookedUp, Lookup, Page, PastPage, PeerRecord, Read};
+use crate::message::{PeerId, PeerName, Recipient, Room, Seq, Text, Timestamp};
+use crate::store::{Entry, Found, FoundPeer, LookedUp, Lookup, PeerRecord, Post};
 
 /// The database, and the medium under it.
 pub(super) struct Disk {
@@ -18,7 +24,10 @@ pub(super) struct Disk {
     /// Peers that were never seen.
     unknown_names: u64,
     /// By recipient, in the order of `seq`.
-    inboxes: HashMap<PeerId, Vec<Seq>>,
+    inboxes: HashMap<Recipient, Vec<Seq>>,
+    rooms: Rooms,
+    sent_ids: SentIds,
+    outbox: Outbox,
     /// The newest message that was ever committed.
     newest: Seq,
     /// The newest one that no power cut takes.
@@ -32,7 +41,7 @@ pub(super) struct Disk {
 struct Stored {
     at: Timestamp,
     sender: PeerId,
-    recipients: Vec<PeerId>,
+    recipients: Vec<Recipient>,
     text: Text,
 }
 
@@ -45,6 +54,10 @@ struct Undo {
     added: Vec<Seq>,
     /// Messages that it removed.
     removed: Vec<(Seq, Stored)>,
+    /// Where it changed them.
+    rooms: Option<Rooms>,
+    sent_ids: Option<SentIds>,
+    outbox: Option<Outbox>,
 }
 
 impl Disk {
@@ -56,6 +69,9 @@ impl Disk {
             messages: BTreeMap::new(),
             unknown_names: 0,
             inboxes: HashMap::new(),
+            rooms: Rooms::default(),
+            sent_ids: SentIds::default(),
+            outbox: Outbox::default(),
             newest: Seq::ZERO,
             synced: Seq::ZERO,
             unsynced: Vec::new(),
@@ -68,7 +84,7 @@ impl Disk {
             newest: self.newest,
             last_peer: self.peers.keys().next_back().copied().unwrap_or(PeerId::new(0)),
             unknown_names: self.unknown_names(),
-            last_room: RoomId::new(0),
+            last_room: self.rooms.last(),
         }
     }
 
@@ -99,67 +115,126 @@ impl Disk {
     pub(super) fn lookup(&self, lookup: &Lookup) -> LookedUp {
         let found = |name| {
             let record = self.peer(name)?.clone();
-            let waiting = self.after(record.id, record.cursor).len() as u64;
-            Some(FoundPeer { record, waiting, rooms: Vec::new() })
+            let waiting = self.after(record.id.into(), record.cursor).len() as u64;
+            let rooms = self.rooms.of(record.id);
+            Some(FoundPeer { record, waiting, rooms })
         };
-        LookedUp { peers: lookup.peers.iter().map(found).collect(), ..LookedUp::default() }
+        let id = |(sender, id): &(PeerName, _)| self.sent_ids.find(*self.ids.get(sender)?, id);
+        LookedUp {
+            peers: lookup.peers.iter().map(found).collect(),
+            rooms: lookup.rooms.iter().map(|name| self.rooms.find(name)).collect(),
+            ids: lookup.ids.iter().map(id).collect(),
+        }
+    }
+
+    /// The members of a room, each with the newest message when it joined.
+    pub(super) fn members(&self, room: &Room) -> impl Iterator<Item = (&PeerName, Seq)> {
+        self.rooms.members(room).map(|(peer, joined)| (&self.peers[&peer].name, joined))
+    }
+
+    /// Whether no power cut takes anything that was said of who is in which room.
+    pub(super) fn keeps_memberships(&self) -> bool {
+        self.unsynced.iter().all(|undo| undo.rooms.is_none())
+    }
+
+    /// All rows of the table `outbox`.
+    pub(super) fn post_rows(&self) -> impl Iterator<Item = i64> {
+        self.outbox.rows()
+    }
+
+    /// The first rows of the table `outbox`.
+    pub(super) fn posts(&self) -> Vec<Post> {
+        self.outbox.oldest()
+    }
+
+    /// Somebody writes a row into the table `outbox`, by a commit that is synced. Says which.
+    pub(super) fn insert_post(&mut self, row: impl FnOnce(i64) -> Post) -> i64 {
+        self.synced = self.newest;
+        self.unsynced.clear();
+        self.outbox.insert(row)
+    }
+
+    /// What could not be sent, and why.
+    pub(super) fn refused_posts(&self) -> &[(Post, String)] {
+        &self.outbox.refused
     }
 
     /// Applies a turn's entries, all of them.
     pub(super) fn commit(&mut self, entries: &[Entry]) {
         let mut undo = Undo::default();
+        let mut synced = false;
         for entry in entries {
-            match entry {
-                Entry::Peer(record) => self.put_peer(record, &mut undo),
-                Entry::Message { at, sender, recipients, text, .. } => {
-                    let recipients = recipients.iter().filter_map(|recipient| recipient.peer()).collect();
-                    let text = text.clone();
-                    self.put_message(Stored { at: *at, sender: *sender, recipients, text }, &mut undo);
-                }
-                _ => unreachable!("nothing else is done here"),
-            }
+            synced |= entry.is_promise();
+            self.apply(entry, &mut undo);
         }
-        for sender in entries.iter().filter_map(sender) {
-            assert!(self.peers.contains_key(&sender), "whoever sends has been kept: {sender}");
+        self.sent_ids.forget_oldest(entries.iter().filter(|entry| has_id(entry)).count());
+        for peer in entries.iter().filter_map(named) {
+            assert!(self.peers.contains_key(&peer), "whoever is named has been kept: {peer}");
         }
-        self.unsynced.push(undo);
-        if self.durability == Durability::PowerLoss && entries.iter().any(Entry::is_promise) {
+        self.note(undo);
+        if self.durability == Durability::PowerLoss && synced {
             self.synced = self.newest;
             self.unsynced.clear();
         }
     }
 
-    /// Answers a turn's reads.
-    pub(super) fn read(&self, reads: &[Read]) -> Vec<Answer> {
-        let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
-        let answer = |read: &Read| match *read {
-            Read::Page { peer, after, .. } => Answer::Page(self.page(peer, after, &mut page_bytes_left)),
-            Read::History { peer, with, count, .. } => {
-                Answer::History(self.history(peer, with.and_then(Recipient::peer), count))
+    fn apply(&mut self, entry: &Entry, undo: &mut Undo) {
+        match entry {
+            Entry::Peer(record) => self.put_peer(record, undo),
+            Entry::Message { at, sender, recipients, text, id } => {
+                let (recipients, text) = (recipients.clone(), text.clone());
+                self.put_message(Stored { at: *at, sender: *sender, recipients, text }, undo);
+                if let Some(id) = id {
+                    undo.sent_ids.get_or_insert_with(|| self.sent_ids.clone());
+                    self.sent_ids.put(*sender, id, self.newest, *at);
+                }
             }
-            _ => unreachable!("nothing else is asked here"),
-        };
-        reads.iter().map(answer).collect()
+            Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => {
+                undo.rooms.get_or_insert_with(|| self.rooms.clone());
+                self.rooms.apply(entry, self.newest);
+            }
+            Entry::Posted(_) | Entry::Unposted { .. } => {
+                undo.outbox.get_or_insert_with(|| self.outbox.clone());
+                self.outbox.apply(entry);
+            }
+        }
+    }
+
+    /// Where the power takes nothing, nothing is ever taken back.
+    fn note(&mut self, undo: Undo) {
+        if self.durability == Durability::PowerLoss {
+            self.unsynced.push(undo);
+        }
     }
 
     /// Removes the oldest messages that nobody waits for, so many at most. Says which.
     pub(super) fn remove(&mut self, messages_max: usize) -> Vec<Seq> {
-        let is_waiting = |seq: Seq, stored: &Stored| stored.recipients.iter().any(|id| self.peers[id].cursor < seq);
-        let removable = self.messages.iter().filter(|(seq, stored)| !is_waiting(**seq, stored));
+        let removable = self.messages.iter().filter(|(seq, stored)| !self.waits(**seq, stored));
         let removed: Vec<Seq> = removable.map(|(seq, _)| *seq).take(messages_max).collect();
         let mut undo = Undo::default();
         for seq in &removed {
             let stored = self.take_message(*seq);
             undo.removed.push((*seq, stored));
         }
-        self.unsynced.push(undo);
+        self.note(undo);
         removed
+    }
+
+    /// Whether somebody is still to get a message.
+    fn waits(&self, seq: Seq, stored: &Stored) -> bool {
+        stored.recipients.iter().any(|recipient| match *recipient {
+            Recipient::Peer(peer) => self.peers[&peer].cursor < seq,
+            Recipient::Room(room) => {
+                self.rooms.reached(room, seq).any(|peer| peer != stored.sender && self.peers[&peer].cursor < seq)
+            }
+        })
     }
 
     /// The power fails: of the commits that are not synced, only so many of the first are kept.
     pub(super) fn cut_power(&mut self, kept: usize) {
         while self.unsynced.len() > kept {
-            let Undo { peers, added, removed } = self.unsynced.pop().expect("there are more than are kept");
+            let Undo { peers, added, removed, rooms, sent_ids, outbox } =
+                self.unsynced.pop().expect("there are more than are kept");
             for (id, before) in peers.into_iter().rev() {
                 self.restore_peer(id, before);
             }
@@ -170,6 +245,9 @@ impl Disk {
             for (seq, stored) in removed {
                 self.insert(seq, stored);
             }
+            self.rooms = rooms.unwrap_or_else(|| std::mem::take(&mut self.rooms));
+            self.sent_ids = sent_ids.unwrap_or_else(|| std::mem::take(&mut self.sent_ids));
+            self.outbox = outbox.unwrap_or_else(|| std::mem::take(&mut self.outbox));
         }
         self.unsynced.clear();
     }
@@ -204,7 +282,7 @@ impl Disk {
         for recipient in &stored.recipients {
             let inbox = self.inboxes.entry(*recipient).or_default();
             let place = inbox.partition_point(|earlier| *earlier < seq);
-            assert!(inbox.get(place) != Some(&seq), "{recipient} is addressed once");
+            assert!(inbox.get(place) != Some(&seq), "{recipient:?} is addressed once");
             inbox.insert(place, seq);
         }
         self.messages.insert(seq, stored);
@@ -231,64 +309,16 @@ impl Disk {
         }
         self.unknown_names = self.peers.values().filter(|peer| !peer.seen).count() as u64;
     }
+}
 
-    fn after(&self, recipient: PeerId, after: Seq) -> &[Seq] {
-        let Some(inbox) = self.inboxes.get(&recipient) else { return &[] };
-        &inbox[inbox.partition_point(|seq| *seq <= after)..]
-    }
-
-    fn page(&self, peer: PeerId, after: Seq, page_bytes_left: &mut usize) -> Page {
-        let mut page = Page::default();
-        let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
-        let waiting = self.after(peer, after);
-        while bytes_left > 0 && page.messages.len() < waiting.len().min(PAGE_MESSAGES_MAX) {
-            let message = self.message(waiting[page.messages.len()]);
-            let bytes = message.text.len() + message.sender.as_str().len();
-            bytes_left = bytes_left.saturating_sub(bytes);
-            *page_bytes_left = page_bytes_left.saturating_sub(bytes);
-            page.messages.push(Fed { message, is_direct: true });
-        }
-        page.complete = page.messages.len() == waiting.len();
-        page
-    }
-
-    fn message(&self, seq: Seq) -> Message {
-        let Stored { at, sender, text, .. } = &self.messages[&seq];
-        let (to, room) = (Vec::new(), None);
-        Message { seq, at: *at, sender: self.peers[sender].name.clone(), to, room, text: text.clone() }
-    }
-
-    fn history(&self, asker: PeerId, with: Option<PeerId>, count: usize) -> PastPage {
-        assert!(count <= HISTORY_MESSAGES_MAX, "a history of {count} messages is asked for");
-        let is_between =
-            |from: PeerId, to: PeerId, stored: &Stored| stored.sender == from && stored.recipients.contains(&to);
-        let is_part = |stored: &Stored| match with {
-            None => stored.sender == asker || stored.recipients.contains(&asker),
-            Some(with) => is_between(asker, with, stored) || is_between(with, asker, stored),
-        };
-        let mut page = PastPage::default();
-        for (seq, stored) in self.messages.iter().rev().filter(|(_, stored)| is_part(stored)) {
-            if page.messages.len() == count || page.bytes >= HISTORY_BYTES_MAX {
-                page.more = true;
-                break;
-            }
-            page.bytes += stored.text.len();
-            page.messages.push(self.past_message(asker, *seq, stored));
-        }
-        page.messages.reverse();
-        page
-    }
-
-    fn past_message(&self, asker: PeerId, seq: Seq, stored: &Stored) -> PastMessage {
-        let name = |id: &PeerId| Destination::Peer(self.peers[id].name.clone());
-        let to = stored.recipients.iter().map(name).collect();
-        PastMessage { sent: stored.sender == asker, message: Message { to, ..self.message(seq) } }
+/// Whom an entry names as one who is kept already.
+fn named(entry: &Entry) -> Option<PeerId> {
+    match entry {
+        Entry::Message { sender: peer, .. } | Entry::Join { peer, .. } | Entry::Leave { peer, .. } => Some(*peer),
+        _ => None,
     }
 }
 
-fn sender(entry: &Entry) -> Option<PeerId> {
-    match entry {
-        Entry::Message { sender, .. } => Some(*sender),
-        _ => None,
-    }
+fn has_id(entry: &Entry) -> bool {
+    matches!(entry, Entry::Message { id: Some(_), .. })
 }

@@ -1,7 +1,7 @@
 //! How each run ends: nothing fails any more, everyone comes back, and what only shows in the end is looked at. Owns the
 //! promises of completeness and the exact caps; never takes a random step.
 
-use super::truth::Fate;
+use super::truth::{Fate, To};
 use super::view::Asked;
 use super::world::World;
 use crate::broker::EndReason;
@@ -35,7 +35,7 @@ impl World {
     fn name_everyone(&mut self) {
         let names: Vec<usize> = (0..self.truth.peers.len()).collect();
         for to in names.chunks(DESTINATIONS_DEFAULT as usize) {
-            let line = self.line(0, to.to_vec(), 0);
+            let line = self.line(0, to.iter().copied().map(To::Peer).collect(), 0);
             self.hand_in(0, vec![line]);
             self.arrive();
         }
@@ -109,7 +109,8 @@ impl World {
     /// Sends a line to each of these, and says how many are accepted.
     fn accepted(&mut self, to: impl Iterator<Item = Vec<usize>>) -> usize {
         let first = self.truth.sent.len();
-        let lines: Vec<(Asked, Request)> = to.map(|to| self.line(0, to, 0)).collect();
+        let lines: Vec<(Asked, Request)> =
+            to.map(|to| self.line(0, to.into_iter().map(To::Peer).collect(), 0)).collect();
         self.hand_in(0, lines);
         self.arrive();
         let is_accepted = |fate: &Fate| matches!(fate, Fate::Committed(_));

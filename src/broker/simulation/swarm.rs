@@ -46,6 +46,8 @@ pub(super) enum Step {
     FailReads,
     /// The store removes messages that nobody waits for.
     Remove,
+    /// Somebody writes into the table `outbox`.
+    Post,
     /// The process dies, and starts anew.
     Crash,
     /// The power fails.
@@ -57,7 +59,7 @@ pub(super) enum Step {
 }
 
 /// All steps, and how often each is taken where a seed says nothing else.
-const WEIGHTS: [(Step, u32); 21] = [
+const WEIGHTS: [(Step, u32); 22] = [
     (Step::Join, 40),
     (Step::Send, 120),
     (Step::Flood, 2),
@@ -75,6 +77,7 @@ const WEIGHTS: [(Step, u32); 21] = [
     (Step::FailCommits, 6),
     (Step::FailReads, 6),
     (Step::Remove, 10),
+    (Step::Post, 4),
     (Step::Crash, 2),
     (Step::CutPower, 1),
     (Step::ShutDown, 1),
@@ -100,6 +103,18 @@ pub(super) struct Swarm {
     pub(super) mailbox_max: u64,
     /// 0: no cap.
     pub(super) unknown_names_max: u64,
+    /// Rooms that are named.
+    pub(super) rooms: usize,
+    /// 0: no cap.
+    pub(super) rooms_max: u64,
+    /// Of 64 requests, so many that join or leave a room.
+    pub(super) memberships: u32,
+    /// Of 16 lines, so many that have an id.
+    pub(super) ids: u32,
+    /// Of 16 logins, so many that say themselves what they have.
+    pub(super) acks: u32,
+    /// Some of those say that they have what they have not.
+    pub(super) is_boastful: bool,
     /// How long a cursor may wait to be kept: no time passes here, so that it is not at all or for ever.
     pub(super) keep_within: Duration,
     pub(super) durability: Durability,
@@ -127,9 +142,19 @@ impl Swarm {
             unknown_names_max: one_of(rng, &[0, 0, 1, 2, 5]),
             keep_within: one_of(rng, &[Duration::ZERO, Duration::MAX]),
             durability,
+            rooms: one_of(rng, &[0, 0, 1, 1, 2, 3, 8]),
+            rooms_max: one_of(rng, &[0, 0, 0, 0, 1, 2]),
+            memberships: one_of(rng, &[2, 4, 8, 8, 24]),
+            ids: one_of(rng, &[0, 0, 4, 12]),
+            acks: one_of(rng, &[0, 0, 4, 8, 16]),
+            is_boastful: rng.u32(..3) == 0,
             weights: [0; WEIGHTS.len()],
             weights_total: 0,
         };
+        if swarm.ids > 0 {
+            // What is said of a line that is sent twice, and refused for a cap once, would fit either.
+            (swarm.mailbox_max, swarm.unknown_names_max) = (0, 0);
+        }
         swarm.weigh(rng);
         swarm
     }
@@ -137,7 +162,7 @@ impl Swarm {
     /// One who writes to more names than a broker remembers.
     pub(super) fn of_many_names() -> Self {
         let (strangers, durability) = (2 * ABSENT_PEERS_MAX, Durability::Crash);
-        let limits = Swarm { mailbox_max: 0, unknown_names_max: 0, ..Swarm::new(0) };
+        let limits = Swarm { mailbox_max: 0, unknown_names_max: 0, acks: 0, ..Swarm::new(0) };
         Swarm { peers: 1, strangers, durability, socket_bytes: u64::MAX, ..limits }
     }
 
@@ -161,7 +186,7 @@ impl Swarm {
 
     /// Whether a line may be refused though nothing fails.
     pub(super) fn may_refuse(&self) -> bool {
-        self.mailbox_max > 0 || self.unknown_names_max > 0
+        self.mailbox_max > 0 || self.unknown_names_max > 0 || self.rooms > 0 || self.ids > 0
     }
 
     pub(super) fn next(&self, rng: &mut Rng) -> Step {

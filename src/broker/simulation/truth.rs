@@ -4,9 +4,13 @@
 use std::collections::HashMap;
 
 use super::disk::Disk;
+use super::ids::Ids;
+use super::posts::Posts;
+use super::rooms::Rooms;
+use super::swarm::Swarm;
 use super::view::View;
-use crate::message::{PeerId, PeerName, Recipient, Seq, Text};
-use crate::store::{Entry, Found, PeerRecord, TurnRequest};
+use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Seq, Text};
+use crate::store::{Entry, Found, PeerRecord, Post, SendId, TurnRequest};
 
 /// What is known of everyone and everything.
 pub(super) struct Truth {
@@ -18,10 +22,15 @@ pub(super) struct Truth {
     pub(super) mailbox_max: u64,
     /// 0: as many as they like.
     pub(super) unknown_names_max: u64,
+    /// 0: as many as they like.
+    pub(super) rooms_max: u64,
     /// Those who log in first, then names that are only written to, for a while at least.
     pub(super) peers: Vec<Peer>,
+    pub(super) rooms: Rooms,
     /// Every line that was ever sent, by its number.
     pub(super) sent: Vec<Sent>,
+    pub(super) ids: Ids,
+    pub(super) posts: Posts,
     /// Everything up to here is as safe as it was promised to be.
     pub(super) promised: Seq,
     /// The newest committed message.
@@ -30,8 +39,10 @@ pub(super) struct Truth {
     pub(super) lookup_failed_at: u64,
     /// When the store last failed to read.
     pub(super) read_failed_at: u64,
-    /// Lines before this one were sent to a broker that has died since.
-    pub(super) lost_before: usize,
+    /// When a turn last failed.
+    pub(super) commit_failed_at: u64,
+    /// How often the broker has died.
+    pub(super) deaths: u64,
     by_name: HashMap<PeerName, usize>,
     by_id: HashMap<PeerId, usize>,
 }
@@ -43,12 +54,20 @@ pub(super) struct Peer {
     pub(super) log: Vec<Logged>,
     /// Everything in `log` before this has been acknowledged by one of its systems, at least.
     pub(super) frontier: usize,
-    /// What the broker was told of that.
+    /// Messages for it directly, in `log` behind that.
+    waiting: u64,
+    /// What the broker was told of that, at least.
     pub(super) reported: Seq,
-    /// Messages for it whose turn was not committed.
+    /// A client has acknowledged what it had not got, and it is not known for certain how much of that counted.
+    pub(super) is_vague: bool,
+    /// Its cursor on the disk.
+    pub(super) kept: Seq,
+    /// Messages for it directly whose turn was not committed.
     pub(super) failed: u64,
-    /// Messages for it in the turn that the store has under way.
+    /// Messages for it directly in the turn that the store has under way.
     pub(super) under_way: u64,
+    /// Messages in its rooms in the turn that the store has under way, at most.
+    pub(super) under_way_in_rooms: u64,
     /// Its sessions that may be there, in the order of their logins.
     pub(super) sessions: Vec<usize>,
     /// When the last of them told the broker to join.
@@ -62,9 +81,11 @@ pub(super) struct Peer {
 }
 
 /// A committed message, for one of its recipients.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Logged {
     pub(super) seq: Seq,
+    /// The rooms through which it comes, in the order in which they were named; none if it is for the peer itself.
+    pub(super) rooms: Vec<Through>,
     /// The turn that committed it.
     turn: u64,
     /// By one of the recipient's systems.
@@ -73,14 +94,40 @@ pub(super) struct Logged {
     removed: bool,
 }
 
+/// A room through which a message comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Through {
+    pub(super) room: usize,
+    /// The peer has left it since: what it has not got by then, it need not get.
+    has_left: bool,
+}
+
+/// Whom a line is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum To {
+    Peer(usize),
+    Room(usize),
+}
+
 /// One line that was sent.
 pub(super) struct Sent {
-    pub(super) session: usize,
+    /// The last that sent it; none where it was written into the table `outbox`.
+    pub(super) session: Option<usize>,
     pub(super) sender: usize,
-    pub(super) to: Vec<usize>,
+    pub(super) to: Vec<To>,
     /// Bytes of its text behind the number.
     pub(super) padding: usize,
+    /// The id that its sender gave it.
+    pub(super) id: Option<usize>,
+    /// How often it was sent.
+    pub(super) attempts: u32,
+    /// `Truth::deaths`, when it was sent last.
+    pub(super) deaths: u64,
     pub(super) fate: Fate,
+    /// Each place in the log where it stands: several only if its id was forgotten in between.
+    pub(super) copies: Vec<Seq>,
+    /// When its turn last failed.
+    pub(super) failed_at: u64,
     /// It is in the hands of the store by this turn, or refused.
     pub(super) turn_max: u64,
 }
@@ -123,12 +170,38 @@ pub(super) fn number(text: &[u8]) -> (usize, usize) {
     (number, digits)
 }
 
-fn peers(recipients: &[Recipient]) -> Vec<PeerId> {
-    recipients.iter().filter_map(|recipient| recipient.peer()).collect()
+impl Sent {
+    pub(super) fn peers(&self) -> impl Iterator<Item = usize> {
+        self.to.iter().filter_map(|to| if let To::Peer(peer) = to { Some(*peer) } else { None })
+    }
+
+    pub(super) fn rooms(&self) -> impl Iterator<Item = usize> {
+        self.to.iter().filter_map(|to| if let To::Room(room) = to { Some(*room) } else { None })
+    }
+}
+
+impl Logged {
+    /// Whether the peer need not get it any more, as it has left the rooms through which it comes.
+    pub(super) fn has_lapsed(&self) -> bool {
+        !self.rooms.is_empty() && self.rooms.iter().all(|through| through.has_left)
+    }
+
+    pub(super) fn is_direct(&self) -> bool {
+        self.rooms.is_empty()
+    }
+
+    /// Whether it may be read as one that comes through this room; none: as one for the peer itself.
+    pub(super) fn comes_through(&self, room: Option<usize>) -> bool {
+        let Some(room) = room else { return self.is_direct() };
+        let place = self.rooms.iter().position(|through| through.room == room);
+        // The first that was named, unless it was left since.
+        place.is_some_and(|place| self.rooms[..place].iter().all(|through| through.has_left))
+    }
 }
 
 impl Truth {
-    pub(super) fn new(names: impl Iterator<Item = PeerName>, mailbox_max: u64, unknown_names_max: u64) -> Self {
+    pub(super) fn new(names: impl Iterator<Item = PeerName>, rooms: impl Iterator<Item = Room>, swarm: &Swarm) -> Self {
+        let Swarm { mailbox_max, unknown_names_max, rooms_max, .. } = *swarm;
         let peers: Vec<Peer> = names.map(Peer::new).collect();
         let by_name = peers.iter().enumerate().map(|(place, peer)| (peer.name.clone(), place)).collect();
         Truth {
@@ -136,13 +209,18 @@ impl Truth {
             turn: 0,
             mailbox_max,
             unknown_names_max,
+            rooms_max,
             peers,
+            rooms: Rooms::new(rooms),
             sent: Vec::new(),
+            ids: Ids::default(),
+            posts: Posts::default(),
             promised: Seq::ZERO,
             newest: Seq::ZERO,
             lookup_failed_at: 0,
             read_failed_at: 0,
-            lost_before: 0,
+            commit_failed_at: 0,
+            deaths: 0,
             by_name,
             by_id: HashMap::new(),
         }
@@ -159,9 +237,12 @@ impl Truth {
         self.learn_ids(&request.entries);
         for entry in &request.entries {
             let Entry::Message { recipients, .. } = entry else { continue };
-            for recipient in &peers(recipients) {
-                let peer = self.by_id[recipient];
-                self.peers[peer].under_way += 1;
+            for recipient in recipients {
+                match *recipient {
+                    Recipient::Peer(peer) => self.peers[self.by_id[&peer]].under_way += 1,
+                    // Nobody who comes to know is told how many are in which.
+                    Recipient::Room(_) => self.peers.iter_mut().for_each(|peer| peer.under_way_in_rooms += 1),
+                }
             }
         }
     }
@@ -169,17 +250,24 @@ impl Truth {
     /// The turn is on disk.
     pub(super) fn committed(&mut self, entries: &[Entry], disk: &Disk, views: &mut [View]) {
         self.promised = disk.promised();
+        self.rooms.are_kept = disk.keeps_memberships();
         for entry in entries {
             match entry {
                 Entry::Peer(record) => self.check_cursor(record),
-                Entry::Message { sender, recipients, text, .. } => {
+                Entry::Message { sender, recipients, text, id, .. } => {
                     self.newest = self.newest.next();
-                    self.message_committed(*sender, &peers(recipients), text, views);
+                    self.message_committed(*sender, recipients, text, id.as_deref(), views);
                 }
-                _ => unreachable!("nothing else is done here"),
+                Entry::Room { id, name } => self.rooms.made(*id, name, self.step),
+                Entry::Join { room, peer } => self.rooms.joined(*room, self.by_id[peer], self.newest, self.step),
+                Entry::Leave { room, peer } => self.left(*room, *peer),
+                Entry::Posted(post) => self.posts.sent(post, &self.sent),
+                Entry::Unposted { post, reason, .. } => self.post_refused(post, reason),
             }
         }
         assert_eq!(self.newest, disk.newest(), "each message has the next seq");
+        self.turn_is_over();
+        self.posts.check(disk);
         if self.unknown_names_max > 0 {
             let unknown = disk.unknown_names();
             assert!(
@@ -192,16 +280,27 @@ impl Truth {
 
     /// Nothing of the turn is on disk.
     pub(super) fn failed(&mut self, entries: &[Entry]) {
+        self.commit_failed_at = self.step + 1;
         for entry in entries {
             let Entry::Message { recipients, text, .. } = entry else { continue };
             let (number, _) = number(text.as_str().as_bytes());
             self.check_told(number);
-            self.sent[number].fate = Fate::Failed;
-            for recipient in &peers(recipients) {
-                let peer = &mut self.peers[self.by_id[recipient]];
-                peer.failed += 1;
-                peer.under_way -= 1;
+            let sent = &mut self.sent[number];
+            sent.failed_at = self.step + 1;
+            // What stands in the table is tried again; and what was sent before stands in the log.
+            if sent.session.is_some() && sent.copies.is_empty() {
+                sent.fate = Fate::Failed;
             }
+            for recipient in recipients.iter().filter_map(|recipient| recipient.peer()) {
+                self.peers[self.by_id[&recipient]].failed += 1;
+            }
+        }
+        self.turn_is_over();
+    }
+
+    fn turn_is_over(&mut self) {
+        for peer in &mut self.peers {
+            (peer.under_way, peer.under_way_in_rooms) = (0, 0);
         }
     }
 
@@ -211,7 +310,11 @@ impl Truth {
             for peer in &mut self.peers {
                 let place = peer.log.partition_point(|logged| logged.seq < *seq);
                 if let Some(logged) = peer.log.get_mut(place).filter(|logged| logged.seq == *seq) {
-                    assert!(logged.arrived, "{seq} still waits for {}, and is removed", peer.name);
+                    assert!(
+                        logged.arrived || logged.has_lapsed(),
+                        "{seq} still waits for {}, and is removed",
+                        peer.name
+                    );
                     logged.removed = true;
                 }
             }
@@ -220,13 +323,19 @@ impl Truth {
 
     /// The process has died, and what it did not keep with it.
     pub(super) fn died(&mut self, disk: &Disk) {
-        self.lost_before = self.sent.len();
+        self.deaths += 1;
         self.by_id = disk.peers().map(|record| (record.id, self.by_name[&record.name])).collect();
+        self.rooms.died(disk, &self.by_name);
+        for line in self.posts.died(disk) {
+            self.sent[line].fate = Fate::Told;
+        }
         for peer in &mut self.peers {
             let record = disk.peer(&peer.name);
             peer.reported = record.map_or(Seq::ZERO, |record| record.cursor);
+            peer.kept = peer.reported;
+            peer.is_vague = false;
             peer.seen_at = record.filter(|record| record.seen).and(peer.seen_at);
-            peer.under_way = 0;
+            (peer.under_way, peer.under_way_in_rooms) = (0, 0);
             peer.sessions.clear();
             peer.here.clear();
             peer.live.clear();
@@ -235,16 +344,17 @@ impl Truth {
         assert_eq!(newest, self.newest, "nothing that was accepted is lost");
     }
 
-    /// Whether everything of a peer's log between these places was removed.
-    pub(super) fn is_removed(&self, peer: usize, from: usize, to: usize) -> bool {
-        from >= to || self.peers[peer].log[from..to].iter().all(|logged| logged.removed)
+    /// Whether nothing of a peer's log between these places must come: it was removed, or came into rooms that the peer has left.
+    pub(super) fn is_settled(&self, peer: usize, from: usize, to: usize) -> bool {
+        from >= to || self.peers[peer].log[from..to].iter().all(|logged| logged.removed || logged.has_lapsed())
     }
 
-    /// Whether a line that was committed is there no more.
+    /// Whether a line that was committed is there no more, or may not be.
     pub(super) fn is_line_removed(&self, number: usize) -> bool {
-        let Sent { to, fate: Fate::Committed(seq), .. } = &self.sent[number] else { return false };
-        let log = &self.peers[to[0]].log;
-        log[log.partition_point(|logged| logged.seq < *seq)].removed
+        let Fate::Committed(seq) = self.sent[number].fate else { return false };
+        let is_there = |peer: &Peer| peer.logged(seq).map(|logged| !logged.removed);
+        // One that nobody else was there to get waits for nobody.
+        !self.peers.iter().filter_map(is_there).any(|is_there| is_there)
     }
 
     fn learn_ids(&mut self, entries: &[Entry]) {
@@ -256,8 +366,9 @@ impl Truth {
     }
 
     /// Promise 4: a cursor never passes what nobody's system has acknowledged.
-    fn check_cursor(&self, record: &PeerRecord) {
-        let peer = &self.peers[self.by_name[&record.name]];
+    fn check_cursor(&mut self, record: &PeerRecord) {
+        let peer = &mut self.peers[self.by_name[&record.name]];
+        peer.kept = peer.kept.max(record.cursor);
         let passed = peer.place_after(record.cursor);
         assert!(
             passed <= peer.frontier,
@@ -268,45 +379,109 @@ impl Truth {
         );
     }
 
-    fn message_committed(&mut self, sender: PeerId, recipients: &[PeerId], text: &Text, views: &mut [View]) {
+    fn message_committed(
+        &mut self,
+        sender: PeerId,
+        recipients: &[Recipient],
+        text: &Text,
+        id: Option<&SendId>,
+        views: &mut [View],
+    ) {
         let (number, _) = number(text.as_str().as_bytes());
         self.check_told(number);
+        let sender = self.by_id[&sender];
+        self.ids.committed(number, id, &self.sent);
         let sent = &mut self.sent[number];
         sent.fate = Fate::Committed(self.newest);
-        let view = &mut views[sent.session];
-        // Promise 3: each sender's in the order sent.
-        assert!(view.last_committed.is_none_or(|last| last < number), "line {number} overtook an earlier one");
-        view.last_committed = Some(number);
-        assert_eq!(self.by_id[&sender], view.peer, "line {number} has another sender");
-        let to: Vec<usize> = recipients.iter().map(|recipient| self.by_id[recipient]).collect();
+        sent.copies.push(self.newest);
+        assert_eq!(sender, sent.sender, "line {number} has another sender");
+        let place = |recipient: &Recipient| match *recipient {
+            Recipient::Peer(peer) => To::Peer(self.by_id[&peer]),
+            Recipient::Room(room) => To::Room(self.rooms.place(room)),
+        };
+        let to: Vec<To> = recipients.iter().map(place).collect();
         assert_eq!(to, sent.to, "line {number} has other recipients");
-        for peer in to {
+        match sent.session {
+            // Promise 3: each sender's in the order sent.
+            Some(session) if sent.attempts == 1 => {
+                let view = &mut views[session];
+                assert!(view.last_committed.is_none_or(|last| last < number), "line {number} overtook an earlier one");
+                view.last_committed = Some(number);
+            }
+            Some(_) => {}
+            None => self.posts.committed(number),
+        }
+        let is_post = sent.session.is_none();
+        for room in sent.rooms() {
+            let may = if is_post { self.rooms.is_populated(room) } else { self.rooms.is_member(room, sender) };
+            assert!(may, "line {number} is sent into {}, and its sender is not in it", self.rooms.name(room));
+        }
+        for peer in self.sent[number].peers() {
             self.check_mailbox(peer, views);
+        }
+        for (peer, rooms) in self.reached(number) {
             let (seq, turn) = (self.newest, self.turn);
             let peer = &mut self.peers[peer];
-            peer.under_way -= 1;
-            peer.log.push(Logged { seq, turn, arrived: false, removed: false });
+            peer.waiting += u64::from(rooms.is_empty());
+            peer.log.push(Logged { seq, rooms, turn, arrived: false, removed: false });
+        }
+    }
+
+    /// Everyone whom a line reaches, each once, and through which rooms: none where it is for the peer itself.
+    fn reached(&self, number: usize) -> Vec<(usize, Vec<Through>)> {
+        let sent = &self.sent[number];
+        let mut reached: Vec<(usize, Vec<Through>)> = sent.peers().map(|peer| (peer, Vec::new())).collect();
+        for room in sent.rooms() {
+            for member in self.rooms.members(room).filter(|member| *member != sent.sender) {
+                let through = Through { room, has_left: false };
+                match reached.iter_mut().find(|(peer, _)| *peer == member) {
+                    None => reached.push((member, vec![through])),
+                    Some((_, rooms)) if !rooms.is_empty() => rooms.push(through),
+                    Some(_) => {}
+                }
+            }
+        }
+        reached
+    }
+
+    /// A peer has left a room: what it has not got of it, it need not get.
+    fn left(&mut self, room: RoomId, peer: PeerId) {
+        let (room, peer) = (self.rooms.place(room), self.by_id[&peer]);
+        let joined = self.rooms.left(room, peer, self.step);
+        let peer = &mut self.peers[peer];
+        let place = peer.place_after(joined);
+        for through in peer.log[place..].iter_mut().flat_map(|logged| &mut logged.rooms) {
+            through.has_left |= through.room == room;
+        }
+        peer.advance();
+    }
+
+    fn post_refused(&mut self, post: &Post, reason: &str) {
+        if let Some(number) = self.posts.refused(post, reason, &self.sent, &self.rooms) {
+            self.check_told(number);
+            self.sent[number].fate = Fate::Refused;
         }
     }
 
     fn check_told(&self, number: usize) {
-        let Sent { fate, turn_max, .. } = &self.sent[number];
-        assert_eq!(*fate, Fate::Told, "line {number} is dealt with twice");
-        assert!(number >= self.lost_before, "line {number} is a dead broker's");
+        let Sent { fate, turn_max, deaths, attempts, session, .. } = &self.sent[number];
+        // What has an id may be asked for once more before it is known what became of it; `ids` sees to that.
+        assert!(*fate == Fate::Told || *attempts > 1, "line {number} is dealt with twice");
+        assert!(*deaths == self.deaths || session.is_none(), "line {number} is a dead broker's");
         assert!(self.turn <= *turn_max, "line {number} waited until turn {} and not {turn_max}", self.turn);
     }
 
     /// Promise 6: messages over the cap are accepted only for a peer who may keep up.
     fn check_mailbox(&self, place: usize, views: &[View]) {
         let peer = &self.peers[place];
-        let waiting = (peer.log.len() - peer.frontier) as u64;
+        let waiting = peer.waiting;
         if self.mailbox_max == 0 || waiting < self.mailbox_max {
             return;
         }
         // A live session was fed all of the turns that were delivered when this one was decided.
         let fed = peer.log.partition_point(|logged| logged.turn + 2 <= self.turn);
         assert!(
-            peer.sessions.iter().any(|session| views[*session].may_keep_up(fed, self.turn)),
+            peer.sessions.iter().any(|session| views[*session].may_keep_up(fed, self)),
             "{waiting} messages wait for {}, and one more is accepted",
             peer.name
         );
@@ -319,9 +494,13 @@ impl Peer {
             name,
             log: Vec::new(),
             frontier: 0,
+            waiting: 0,
             reported: Seq::ZERO,
+            is_vague: false,
+            kept: Seq::ZERO,
             failed: 0,
             under_way: 0,
+            under_way_in_rooms: 0,
             sessions: Vec::new(),
             joined_at: 0,
             here: Vec::new(),
@@ -335,10 +514,32 @@ impl Peer {
         self.log.partition_point(|logged| logged.seq <= seq)
     }
 
+    /// The message with this number, if it is for this peer.
+    pub(super) fn logged(&self, seq: Seq) -> Option<&Logged> {
+        let place = self.log.partition_point(|logged| logged.seq < seq);
+        self.log.get(place).filter(|logged| logged.seq == seq)
+    }
+
+    /// Messages behind this one that must still come; those for the peer itself alone, or with those of its rooms.
+    pub(super) fn waiting_at_least(&self, with_rooms: bool) -> u64 {
+        let counts = |logged: &&Logged| logged.is_direct() || with_rooms && !logged.has_lapsed();
+        self.log[self.frontier..].iter().filter(counts).count() as u64
+    }
+
+    /// Messages for the peer itself behind this place.
+    pub(super) fn direct_from(&self, place: usize) -> u64 {
+        self.log[place..].iter().filter(|logged| logged.is_direct()).count() as u64
+    }
+
     /// One of the peer's systems has acknowledged the message at this place.
     pub(super) fn arrived(&mut self, place: usize) {
         self.log[place].arrived = true;
-        while self.log.get(self.frontier).is_some_and(|logged| logged.arrived) {
+        self.advance();
+    }
+
+    fn advance(&mut self) {
+        while let Some(logged) = self.log.get(self.frontier).filter(|logged| logged.arrived || logged.has_lapsed()) {
+            self.waiting -= u64::from(logged.is_direct());
             self.frontier += 1;
         }
     }

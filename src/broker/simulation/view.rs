@@ -1,8 +1,13 @@
 //! One session as its client sees it: every line that it reads, held against the truth. Owns the promises that concern a
 //! reader and an asker; never looks into the broker.
 
+mod acks;
+mod past;
+mod refusals;
+
 use std::collections::VecDeque;
 
+use self::acks::Acks;
 use super::truth::{Fate, Truth, is_padding, number};
 use crate::message::Seq;
 
@@ -28,18 +33,26 @@ pub(super) struct View {
     stream_bytes: u64,
     /// Messages on their way to it: where in the stream they end, and their places in the log.
     on_their_way: VecDeque<(u64, usize)>,
+    /// What it has acknowledged, if it says so itself.
+    acks: Option<Acks>,
     /// What it asked and was not answered, in order.
     asked: VecDeque<Asked>,
     /// When it asked that.
     asked_at: u64,
+    /// The place in the peer's log up to which the broker knew it delivered when it was asked for the first barrier.
+    reported_when_asked: usize,
     /// What was known then of those to whom something is sent.
     then: Vec<Then>,
     /// Those of whom it was told since that they are away.
     kept_for: Vec<usize>,
+    /// Rooms of which it was told since that nobody else is in them.
+    alone_in: Vec<usize>,
     /// The last message of the history that it is reading.
     history: Option<Seq>,
     /// The line that this history ends with at the earliest.
     shown_at_least: Option<usize>,
+    /// The room that this history is of.
+    shown_room: Option<usize>,
     is_reading_here: bool,
     /// The last of its lines that is committed.
     pub(super) last_committed: Option<usize>,
@@ -71,7 +84,13 @@ pub(super) enum Asked {
     History {
         /// Of everyone.
         is_whole: bool,
+        /// Only what was sent in this room.
+        room: Option<usize>,
     },
+    Join(usize),
+    Leave(usize),
+    /// It has got everything up to here; nothing is answered.
+    Ack(Seq),
     Quit,
 }
 
@@ -84,7 +103,7 @@ struct Then {
 }
 
 impl View {
-    pub(super) fn new(session: usize, peer: usize) -> Self {
+    pub(super) fn new(session: usize, peer: usize, acks: bool) -> Self {
         View {
             peer,
             session,
@@ -97,12 +116,16 @@ impl View {
             messages_read: 0,
             stream_bytes: 0,
             on_their_way: VecDeque::new(),
+            acks: acks.then(Acks::new),
             asked: VecDeque::new(),
             asked_at: 0,
+            reported_when_asked: 0,
             then: Vec::new(),
             kept_for: Vec::new(),
+            alone_in: Vec::new(),
             history: None,
             shown_at_least: None,
+            shown_room: None,
             is_reading_here: false,
             last_committed: None,
             ends_at: None,
@@ -117,11 +140,12 @@ impl View {
     }
 
     /// Whether it may have been there when this turn was decided, with all fed to it before this place.
-    pub(super) fn may_keep_up(&self, fed: usize, turn: u64) -> bool {
+    pub(super) fn may_keep_up(&self, fed: usize, truth: &Truth) -> bool {
+        let is_fed = truth.is_settled(self.peer, self.place(), fed);
         match self.left_in_turn {
-            None => self.place() >= fed,
+            None => is_fed,
             // Its greeting may not have been seen.
-            Some(left) => left + 2 >= turn && (self.place() >= fed || self.stage == Stage::Joining),
+            Some(left) => left + 2 >= truth.turn && (is_fed || self.stage == Stage::Joining),
         }
     }
 
@@ -145,9 +169,22 @@ impl View {
     /// The broker is told what it asks.
     pub(super) fn asks(&mut self, asked: Vec<Asked>, truth: &mut Truth) {
         assert!(self.asked.is_empty(), "one batch is under way at a time");
-        self.asked.extend(asked);
         self.asked_at = truth.step;
+        self.reported_when_asked = 0;
+        for asked in &asked {
+            match *asked {
+                Asked::Ping(_) if self.reported_when_asked == 0 => {
+                    self.reported_when_asked = self.soon_delivered(truth);
+                }
+                Asked::Join(room) => truth.rooms.asked_to_join(room, self.peer, truth.step),
+                Asked::Leave(room) => truth.rooms.asked_to_leave(room, self.peer, truth.step),
+                Asked::Ack(seq) => self.says_it_has(seq, truth),
+                _ => {}
+            }
+        }
+        self.asked.extend(asked.into_iter().filter(|asked| !matches!(asked, Asked::Ack(_))));
         self.kept_for.clear();
+        self.alone_in.clear();
         self.then.clear();
         self.history = None;
         self.is_reading_here = false;
@@ -162,11 +199,11 @@ impl View {
     fn remember_recipients(&mut self, truth: &Truth) {
         for asked in &self.asked {
             let Asked::Send(number) = asked else { continue };
-            for peer in &truth.sent[*number].to {
-                if !self.then.iter().any(|then| then.peer == *peer) {
-                    let known = &truth.peers[*peer];
+            for peer in truth.sent[*number].peers() {
+                if !self.then.iter().any(|then| then.peer == peer) {
+                    let known = &truth.peers[peer];
                     let reported = known.place_after(known.reported);
-                    self.then.push(Then { peer: *peer, reported, failed: known.failed });
+                    self.then.push(Then { peer, reported, failed: known.failed });
                 }
             }
         }
@@ -212,8 +249,11 @@ impl View {
         messages
     }
 
-    /// Its system has acknowledged so many bytes.
+    /// Its system has acknowledged so many bytes. Of one who says itself what it has, that is nothing.
     pub(super) fn acknowledges(&mut self, bytes: u64, truth: &mut Truth) {
+        if let Some(acks) = &mut self.acks {
+            return acks.arrived(bytes);
+        }
         while let Some((end, place)) = self.on_their_way.front()
             && *end <= bytes
         {
@@ -223,20 +263,17 @@ impl View {
     }
 
     /// The broker gives the permit back: everything is answered.
-    pub(super) fn is_answered(&mut self, truth: &Truth) {
+    pub(super) fn is_answered(&mut self, truth: &mut Truth) {
         if self.stage == Stage::Refused {
             return self.asked.clear();
         }
         self.pass_committed(truth);
         assert!(self.asked.is_empty(), "session {} was not answered: {:?}", self.session, self.asked);
-        if let (Some(last), Some(number)) = (self.history, self.shown_at_least) {
-            let is_shown = matches!(truth.sent[number].fate, Fate::Committed(seq) if seq <= last);
-            assert!(is_shown || truth.is_line_removed(number), "the history ends with {last}, before line {number}");
-        }
+        self.check_history_is_whole(truth);
     }
 
     /// The broker lets it go: it got everything.
-    pub(super) fn is_let_go(&mut self, truth: &Truth) {
+    pub(super) fn is_let_go(&mut self, truth: &mut Truth) {
         if self.stage == Stage::Refused {
             return;
         }
@@ -268,14 +305,16 @@ impl View {
     fn check_read_up_to(&self, place: usize, truth: &Truth) {
         let log = &truth.peers[self.peer].log;
         let from = self.place();
-        assert!(truth.is_removed(self.peer, from, place), "session {} did not get {:?}", self.session, log.get(from));
+        assert!(truth.is_settled(self.peer, from, place), "session {} did not get {:?}", self.session, log.get(from));
     }
 
-    /// `from NAME: TEXT`
+    /// `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.
     fn message(&mut self, line: &[u8], truth: &mut Truth) -> usize {
         assert_eq!(self.stage, Stage::Greeted, "session {} reads before it has joined", self.session);
         let colon = line.iter().position(|byte| *byte == b':').expect("a message has a sender");
-        let sender = truth.named(words(&line[b"from ".len()..colon]));
+        let from = words(&line[b"from ".len()..colon]);
+        let (sender, room) = from.split_once(" in ").map_or((from, None), |(sender, room)| (sender, Some(room)));
+        let (sender, room) = (truth.named(sender), room.map(|room| truth.rooms.named(room)));
         let (number, length) = check_text(&line[colon + 2..], truth);
         assert_eq!(
             sender, truth.sent[number].sender,
@@ -283,28 +322,33 @@ impl View {
             self.session
         );
         let end = colon + 2 + length + 1;
-        self.feed(number, self.stream_bytes + end as u64, truth);
+        self.feed(number, room, self.stream_bytes + end as u64, truth);
         end
     }
 
     /// Promises 2 to 5: what is read is on disk, and the next in the log.
-    fn feed(&mut self, number: usize, end: u64, truth: &Truth) {
+    fn feed(&mut self, number: usize, room: Option<usize>, end: u64, truth: &mut Truth) {
         let session = self.session;
-        let seq = truth.check_promised(number);
+        let seq = truth.check_promised(number, |copy| self.is_ahead(copy, truth));
         let peer = &truth.peers[self.peer];
         let place = peer.place_after(seq).checked_sub(1).filter(|place| peer.log[*place].seq == seq);
         let place = place.unwrap_or_else(|| panic!("session {session} reads line {number}, which is for others"));
+        assert!(
+            peer.log[place].comes_through(room),
+            "session {session} reads line {number} by way of room {room:?}, and it is {:?}",
+            peer.log[place]
+        );
         match self.next {
             Some(next) => {
                 assert!(
                     place >= next,
                     "session {session} reads line {number} again or late: {seq} at {place} of {next}"
                 );
-                let is_next = truth.is_removed(self.peer, next, place);
+                let is_next = truth.is_settled(self.peer, next, place);
                 assert!(is_next, "session {session} reads line {number} before {:?}", peer.log[next]);
             }
             None => {
-                let is_early = truth.is_removed(self.peer, self.begins_by, place);
+                let is_early = truth.is_settled(self.peer, self.begins_by, place);
                 assert!(
                     is_early,
                     "session {session} begins with line {number}, and {:?} waits",
@@ -316,63 +360,16 @@ impl View {
         }
         self.messages_read += 1;
         self.next = Some(place + 1);
-        self.on_their_way.push_back((end, place));
-    }
-
-    /// `! CODE: WORDS`
-    fn refusal(&mut self, rest: &[u8], truth: &mut Truth) -> usize {
-        let line = line(rest);
-        if self.stage == Stage::Joining {
-            self.stage = Stage::Refused;
-            truth.peers[self.peer].is_ending(self.session);
-            assert!(truth.lookup_failed_at >= self.joined_at, "a login is refused: {line}");
-            return line.len() + 1;
-        }
-        self.pass_committed(truth);
-        match self.asked.pop_front() {
-            Some(Asked::Send(number)) => self.send_refused(number, line, truth),
-            Some(Asked::Malformed(token)) => assert_eq!(line, format!("! bad_request: {token}")),
-            Some(Asked::History { .. }) => {
-                let failed_at = truth.read_failed_at.max(truth.lookup_failed_at);
-                assert!(line.starts_with("! internal: ") && self.is_after(failed_at), "{line}");
-            }
-            other => panic!("session {} reads {line:?} where {other:?} is answered", self.session),
-        }
-        line.len() + 1
-    }
-
-    fn send_refused(&mut self, number: usize, line: &str, truth: &mut Truth) {
-        assert!(line.ends_with("; not sent"), "line {number} is refused with {line:?}");
-        let before = std::mem::replace(&mut truth.sent[number].fate, Fate::Refused);
-        if before == Fate::Failed {
-            assert!(line.starts_with("! storage_full: "), "line {number} is refused with {line:?}");
-        } else if let Some(full) = line.strip_prefix("! mailbox_full: ") {
-            self.check_full(number, full, truth);
-        } else {
-            let is_stranger = line.starts_with("! internal: ") && line.contains(" cannot be looked up now");
-            assert!(is_stranger && self.is_after(truth.lookup_failed_at), "line {number} is refused with {line:?}");
+        match &mut self.acks {
+            Some(acks) => acks.handed(end, place, seq),
+            None => self.on_their_way.push_back((end, place)),
         }
     }
 
-    /// Promise 6: refused only when due.
-    fn check_full(&self, number: usize, line: &str, truth: &Truth) {
-        if line.starts_with("nobody has ever logged in as ") {
-            let kept = number_after(line, "messages wait for ");
-            let to = truth.sent[number].to.len() as u64;
-            assert!(truth.unknown_names_max > 0 && kept + to > truth.unknown_names_max, "{line}");
-            return assert!(kept <= truth.unknown_at_most(self.asked_at), "{line}");
-        }
-        let (waiting, words) = line.split_once(" messages wait for ").expect("it says how many wait");
-        let waiting: u64 = waiting.parse().expect("it says how many wait");
-        let name = words.split_once(", and mailbox_max is ").expect("it says for whom").0;
-        let peer = truth.named(name);
-        assert!(truth.sent[number].to.contains(&peer), "{line}");
-        assert!(truth.mailbox_max > 0 && waiting >= truth.mailbox_max, "{line}");
-        let then = self.then.iter().find(|then| then.peer == peer).expect("a recipient");
-        let now = &truth.peers[peer];
-        let at_most = (now.log.len() - then.reported) as u64 + now.under_way + now.failed - then.failed;
-        assert!(waiting <= at_most, "{line}: {at_most} wait at most");
-        assert!(!now.keeps_up_since(self.asked_at), "{name} keeps up: {line}");
+    /// Whether it may still read a message.
+    fn is_ahead(&self, seq: Seq, truth: &Truth) -> bool {
+        let peer = &truth.peers[self.peer];
+        self.next.map_or(seq > self.reported_before, |next| peer.place_after(seq) > next)
     }
 
     /// `* WORDS`
@@ -383,17 +380,26 @@ impl View {
         }
         let line = line(rest);
         let words = line.strip_prefix("* ").unwrap_or_else(|| panic!("session {} reads {line:?}", self.session));
-        self.is_reading_here &= words.starts_with("here: ");
+        self.is_reading_here &= words.starts_with("here: ") || words.starts_with('#');
         if let Some(hello) = words.strip_prefix("hello ") {
             self.greeting(hello, truth);
         } else if let Some(name) = words.strip_suffix(" is away, kept for later") {
             self.kept(name, truth);
         } else if let Some(name) = words.strip_prefix("nobody has used the name ") {
             self.kept(name.strip_suffix(" yet, kept for later").expect("it is kept for later"), truth);
+        } else if let Some(room) = words.strip_prefix("nobody else is in ") {
+            self.alone(room, truth);
+        } else if let Some(room) = words.strip_prefix("you are in ") {
+            self.joined(room.strip_suffix(" now").expect("it is in it now"), truth);
+        } else if let Some(room) = words.strip_prefix("you are no longer in ") {
+            self.left(room, truth);
         } else if let Some(token) = words.strip_prefix("pong ") {
             self.is_answer_to(Asked::Ping(token.parse().expect("a token comes back")), truth);
+            self.check_acks_kept(truth);
         } else if let Some(here) = words.strip_prefix("here: ") {
             self.here(here, truth);
+        } else if let Some((room, here)) = words.split_once(": ").filter(|_| words.starts_with('#')) {
+            self.here_in(room, here, truth);
         } else if words == "no messages" {
             self.begin_history(truth);
         } else {
@@ -408,9 +414,14 @@ impl View {
         assert_eq!(self.stage, Stage::Joining, "session {} is greeted once", self.session);
         self.stage = Stage::Greeted;
         let waiting = words.split(' ').find_map(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        let (step, is_readable) = (truth.step, truth.read_failed_at < self.joined_at);
+        // Of one who may be in a room it is looked up what waits, and that is fed by pages.
+        let is_in_none = truth.rooms.is_in_none_since(self.peer, self.joined_at);
         let peer = &mut truth.peers[self.peer];
-        let at_least = (peer.log.len() - peer.frontier) as u64;
-        let at_most = (peer.log.len() - peer.place_after(self.reported_before)) as u64 + peer.under_way;
+        // Where it cannot be read, those of its rooms are not counted.
+        let at_least = peer.waiting_at_least(is_readable);
+        let after = peer.log.len() - peer.place_after(self.reported_before);
+        let at_most = after as u64 + peer.under_way + peer.under_way_in_rooms;
         assert!(
             (at_least..=at_most).contains(&waiting),
             "{} is told that {waiting} messages wait, and {at_least} to {at_most} do",
@@ -418,10 +429,10 @@ impl View {
         );
         self.begins_by = peer.frontier;
         self.greeted_with = waiting;
-        peer.seen_at.get_or_insert(truth.step);
+        peer.seen_at.get_or_insert(step);
         if !self.is_ending() && self.left_in_turn.is_none() {
-            peer.here.push((self.session, truth.step));
-            if waiting == 0 {
+            peer.here.push((self.session, step));
+            if waiting == 0 && is_in_none {
                 self.keeps_up(truth);
             }
         }
@@ -446,31 +457,42 @@ impl View {
         }
     }
 
-    /// A line of `/history`.
-    fn past_message(&mut self, line: &[u8], truth: &Truth) -> usize {
-        const TIME_BYTES: usize = "2026-11-23T06:18:35.123Z".len();
-        if self.history.is_none() {
-            self.begin_history(truth);
+    fn here_in(&mut self, room: &str, here: &str, truth: &Truth) {
+        assert!(self.is_reading_here, "session {} is told who is in {room}, and did not ask", self.session);
+        let room = truth.rooms.named(room);
+        // Of a turn that fails, what it changed is told.
+        let has_failed = self.is_after(truth.commit_failed_at);
+        let may_be_in = |peer: usize| has_failed || truth.rooms.may_have_been_in(room, peer, self.asked_at);
+        assert!(may_be_in(self.peer), "session {} is told who is in {room} of others", self.session);
+        for name in here.split(", ").filter(|name| *name != "nobody is here") {
+            let peer = truth.named(name);
+            assert!(may_be_in(peer), "{name} is said to be in {room}");
+            assert!(!truth.peers[peer].is_away_since(self.asked_at), "{name} is called here and is away");
         }
-        let last = self.history.expect("it began");
-        let words = &line[b"* ".len() + TIME_BYTES..];
-        let colon = words.iter().position(|byte| *byte == b':').expect("a message has its peers");
-        let (number, length) = check_text(&words[colon + 2..], truth);
-        let seq = truth.check_promised(number);
-        assert!(seq > last, "the history of session {} goes back at line {number}", self.session);
-        let is_part = truth.sent[number].sender == self.peer || truth.sent[number].to.contains(&self.peer);
-        assert!(is_part, "the history of session {} shows line {number} of others", self.session);
-        self.history = Some(seq);
-        b"* ".len() + TIME_BYTES + colon + 2 + length + 1
     }
 
-    fn begin_history(&mut self, truth: &Truth) {
-        self.pass_committed(truth);
-        let asked = self.asked.pop_front();
-        let Some(Asked::History { is_whole }) = asked else { panic!("a history is shown where {asked:?} is answered") };
-        self.history = Some(Seq::ZERO);
-        // With only one peer, the asker's last line may be for another.
-        self.shown_at_least = self.last_committed.filter(|_| is_whole);
+    fn alone(&mut self, room: &str, truth: &Truth) {
+        let place = truth.rooms.named(room);
+        assert!(!self.alone_in.contains(&place), "session {} is told twice that nobody is in {room}", self.session);
+        let is_certain = truth.rooms.is_calm_since(place, self.asked_at);
+        assert!(!is_certain || truth.rooms.is_alone(place, self.peer), "others are in {room}");
+        self.alone_in.push(place);
+    }
+
+    fn joined(&mut self, room: &str, truth: &mut Truth) {
+        let room = truth.rooms.named(room);
+        self.is_answer_to(Asked::Join(room), truth);
+        truth.rooms.answered_join(room, self.peer, truth.step);
+        let is_in = truth.rooms.may_have_been_in(room, self.peer, self.asked_at);
+        assert!(is_in && truth.rooms.are_kept, "session {} is told it is in room {room}, and is not", self.session);
+    }
+
+    fn left(&mut self, room: &str, truth: &mut Truth) {
+        let room = truth.rooms.named(room);
+        self.is_answer_to(Asked::Leave(room), truth);
+        truth.rooms.answered_leave(room, self.peer, truth.step);
+        let is_out = truth.rooms.may_have_been_out(room, self.peer, self.asked_at, 0);
+        assert!(is_out && truth.rooms.are_kept, "session {} is told it left room {room}, and is in it", self.session);
     }
 
     fn is_answer_to(&mut self, asked: Asked, truth: &Truth) {
@@ -484,12 +506,24 @@ impl View {
         while let Some(Asked::Send(number)) = self.asked.front().copied()
             && matches!(truth.sent[number].fate, Fate::Committed(_))
         {
-            truth.check_promised(number);
-            for peer in &truth.sent[number].to {
-                let is_told = self.kept_for.contains(peer) || !truth.peers[*peer].is_away_since(self.asked_at);
-                assert!(is_told, "session {} is not told that {} is away", self.session, truth.peers[*peer].name);
+            truth.check_promised(number, |_| true);
+            // Of what was sent before, nothing more is said.
+            if truth.sent[number].attempts == 1 {
+                self.check_notes(number, truth);
             }
             self.asked.pop_front();
+        }
+    }
+
+    fn check_notes(&self, number: usize, truth: &Truth) {
+        for peer in truth.sent[number].peers() {
+            let is_told = self.kept_for.contains(&peer) || !truth.peers[peer].is_away_since(self.asked_at);
+            assert!(is_told, "session {} is not told that {} is away", self.session, truth.peers[peer].name);
+        }
+        for room in truth.sent[number].rooms() {
+            let is_certain = truth.rooms.is_calm_since(room, self.asked_at);
+            let is_told = self.alone_in.contains(&room) || !is_certain || !truth.rooms.is_alone(room, self.peer);
+            assert!(is_told, "session {} is not told that it is alone in room {room}", self.session);
         }
     }
 
@@ -499,11 +533,12 @@ impl View {
 }
 
 impl Truth {
-    /// The place of a line in the log, where it is as safe as it was promised to be.
-    fn check_promised(&self, number: usize) -> Seq {
-        let Fate::Committed(seq) = self.sent[number].fate else {
+    /// The place of a line in the log, where it is as safe as it was promised to be: the first of which this holds.
+    fn check_promised(&self, number: usize, holds: impl Fn(Seq) -> bool) -> Seq {
+        let Fate::Committed(last) = self.sent[number].fate else {
             panic!("line {number} is {:?}, and is read or answered", self.sent[number].fate)
         };
+        let seq = self.sent[number].copies.iter().copied().find(|copy| holds(*copy)).unwrap_or(last);
         assert!(seq <= self.promised, "line {number} is read or answered before {seq} is safe");
         seq
     }
@@ -530,9 +565,4 @@ fn line(rest: &[u8]) -> &str {
 
 fn words(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("lines are UTF-8")
-}
-
-fn number_after(line: &str, words: &str) -> u64 {
-    let rest = line.split_once(words).expect("it says a number").1;
-    number(rest.as_bytes()).0 as u64
 }

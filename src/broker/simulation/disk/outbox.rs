@@ -1,0 +1,54 @@
+//! The tables `outbox` and `outbox_refused` of the model. Owns the rows; never decides what becomes of one.
+
+use std::collections::BTreeMap;
+
+use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX, REFUSED_POSTS_MAX};
+use crate::store::{Entry, Post};
+
+/// Both tables.
+#[derive(Clone, Default)]
+pub(super) struct Outbox {
+    rows: BTreeMap<i64, Post>,
+    /// Rows that were not sent, without their numbers, and why.
+    pub(super) refused: Vec<(Post, String)>,
+}
+
+impl Outbox {
+    pub(super) fn rows(&self) -> impl Iterator<Item = i64> {
+        self.rows.keys().copied()
+    }
+
+    /// As many as a turn takes.
+    pub(super) fn oldest(&self) -> Vec<Post> {
+        let (mut posts, mut bytes) = (Vec::new(), 0);
+        for post in self.rows.values().take(POSTS_MAX) {
+            if bytes >= POSTS_BYTES_MAX {
+                break;
+            }
+            bytes += [&post.sender, &post.recipients, &post.text].into_iter().flatten().map(Vec::len).sum::<usize>();
+            posts.push(post.clone());
+        }
+        posts
+    }
+
+    /// The number of a row is given again once it and all behind it are gone, as SQLite does.
+    pub(super) fn insert(&mut self, row: impl FnOnce(i64) -> Post) -> i64 {
+        let number = self.rows.keys().next_back().map_or(1, |last| last + 1);
+        self.rows.insert(number, row(number));
+        number
+    }
+
+    /// What a turn says of rows.
+    pub(super) fn apply(&mut self, entry: &Entry) {
+        let (post, reason) = match entry {
+            Entry::Posted(post) => (post, None),
+            Entry::Unposted { post, reason, .. } => (post, Some(reason)),
+            _ => unreachable!("it says nothing of rows"),
+        };
+        let removed = self.rows.remove(&post.row);
+        assert_eq!(removed.as_ref(), Some(&**post), "what was read is there, nobody has changed it");
+        self.refused.extend(reason.map(|reason| (Post { row: 0, ..(**post).clone() }, reason.clone())));
+        let too_many = self.refused.len().saturating_sub(REFUSED_POSTS_MAX);
+        self.refused.drain(..too_many);
+    }
+}

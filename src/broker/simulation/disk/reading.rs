@@ -1,0 +1,143 @@
+//! What the model answers to reads: a feed's pages, what waits, the past. Owns which messages those are; never changes any.
+
+use std::collections::BTreeMap;
+
+use super::{Disk, Stored};
+use crate::limits::{
+    HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, TURN_PAGES_BYTES_MAX,
+    WAITING_LOOKED_AT_MESSAGES_MAX,
+};
+use crate::message::{Destination, Message, PeerId, Recipient, Room, RoomId, Seq};
+use crate::protocol::PastMessage;
+use crate::store::{Answer, Fed, Page, PastPage, Read};
+
+impl Disk {
+    /// Answers a turn's reads.
+    pub(in crate::broker::simulation) fn read(&self, reads: &[Read]) -> Vec<Answer> {
+        let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
+        let answer = |read: &Read| match *read {
+            Read::Page { peer, after, is_addressed } => {
+                Answer::Page(self.page(peer, after, is_addressed, &mut page_bytes_left))
+            }
+            Read::Waiting { peer, after } => Answer::Waiting(self.waiting(peer, after)),
+            Read::History { peer, with, before, count } => Answer::History(self.history(peer, with, before, count)),
+            Read::Search { .. } => unreachable!("nobody searches here"),
+        };
+        reads.iter().map(answer).collect()
+    }
+
+    /// What stands in one inbox behind this message.
+    pub(super) fn after(&self, recipient: Recipient, after: Seq) -> &[Seq] {
+        let Some(inbox) = self.inboxes.get(&recipient) else { return &[] };
+        &inbox[inbox.partition_point(|seq| *seq <= after)..]
+    }
+
+    /// What stands in the inboxes of a peer and of its rooms, with the rooms through which it comes: none where it is for the
+    /// peer itself. What it has sent into a room itself is there too.
+    fn inboxes_after(&self, peer: PeerId, after: Seq) -> BTreeMap<Seq, Vec<RoomId>> {
+        let mut all = BTreeMap::new();
+        for membership in self.rooms.of(peer) {
+            let room = membership.room.id;
+            for seq in self.after(room.into(), after.max(membership.joined)) {
+                all.entry(*seq).or_insert_with(Vec::new).push(room);
+            }
+        }
+        all.extend(self.after(peer.into(), after).iter().map(|seq| (*seq, Vec::new())));
+        all
+    }
+
+    fn page(&self, peer: PeerId, after: Seq, is_addressed: bool, page_bytes_left: &mut usize) -> Page {
+        let mut page = Page::default();
+        let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
+        let inboxes = self.inboxes_after(peer, after);
+        let mut waiting = inboxes.iter().peekable();
+        while bytes_left > 0 && page.messages.len() < PAGE_MESSAGES_MAX {
+            let Some((seq, rooms)) = waiting.next() else { break };
+            let is_direct = rooms.is_empty();
+            let stored = &self.messages[seq];
+            if !is_direct && stored.sender == peer {
+                continue;
+            }
+            let room = stored.recipients.iter().filter_map(|to| to.room()).find(|room| rooms.contains(room));
+            let to = if is_addressed { self.destinations(stored) } else { Vec::new() };
+            let message = Message { to, room: room.map(|room| self.rooms.name(room).clone()), ..self.message(*seq) };
+            let bytes = message.text.len() + message.sender.as_str().len();
+            bytes_left = bytes_left.saturating_sub(bytes);
+            *page_bytes_left = page_bytes_left.saturating_sub(bytes);
+            page.messages.push(Fed { message, is_direct });
+        }
+        page.complete = waiting.peek().is_none();
+        page
+    }
+
+    fn waiting(&self, peer: PeerId, after: Seq) -> u64 {
+        let mut looked_at = 0;
+        let mut is_others = |(seq, rooms): &(Seq, Vec<RoomId>)| {
+            let is_looked_at = !rooms.is_empty() && looked_at < WAITING_LOOKED_AT_MESSAGES_MAX;
+            looked_at += usize::from(is_looked_at);
+            !(is_looked_at && self.messages[seq].sender == peer)
+        };
+        self.inboxes_after(peer, after).into_iter().filter(|waiting| is_others(waiting)).count() as u64
+    }
+
+    fn message(&self, seq: Seq) -> Message {
+        let Stored { at, sender, text, .. } = &self.messages[&seq];
+        let (to, room) = (Vec::new(), None);
+        Message { seq, at: *at, sender: self.peers[sender].name.clone(), to, room, text: text.clone() }
+    }
+
+    fn destinations(&self, stored: &Stored) -> Vec<Destination> {
+        let destination = |to: &Recipient| match to {
+            Recipient::Peer(peer) => Destination::Peer(self.peers[peer].name.clone()),
+            Recipient::Room(room) => Destination::Room(self.rooms.name(*room).clone()),
+        };
+        stored.recipients.iter().map(destination).collect()
+    }
+
+    fn history(&self, asker: PeerId, with: Option<Recipient>, before: Seq, count: usize) -> PastPage {
+        assert!(count <= HISTORY_MESSAGES_MAX, "a history of {count} messages is asked for");
+        let is_between =
+            |from: PeerId, to: PeerId, stored: &Stored| stored.sender == from && stored.recipients.contains(&to.into());
+        let is_part = |seq: Seq, stored: &Stored| match with {
+            None => stored.sender == asker || self.reaches(asker, seq, stored),
+            Some(Recipient::Peer(with)) => is_between(asker, with, stored) || is_between(with, asker, stored),
+            Some(Recipient::Room(room)) => {
+                stored.recipients.contains(&room.into())
+                    && self.rooms.joined(room, asker).is_some_and(|joined| joined < seq)
+            }
+        };
+        let mut page = PastPage::default();
+        for (seq, stored) in self.messages.range(..before).rev().filter(|(seq, stored)| is_part(**seq, stored)) {
+            if page.messages.len() == count || page.bytes >= HISTORY_BYTES_MAX {
+                page.more = true;
+                break;
+            }
+            page.bytes += stored.text.len();
+            page.messages.push(self.past_message(asker, with.and_then(Recipient::room), *seq, stored));
+        }
+        page.messages.reverse();
+        page
+    }
+
+    /// Whether a message is for a peer, or came into a room that it was in and still is.
+    fn reaches(&self, peer: PeerId, seq: Seq, stored: &Stored) -> bool {
+        stored.recipients.contains(&peer.into()) || self.room_through(peer, seq, stored).is_some()
+    }
+
+    fn room_through(&self, peer: PeerId, seq: Seq, stored: &Stored) -> Option<RoomId> {
+        let mut rooms = stored.recipients.iter().filter_map(|to| to.room());
+        rooms.find(|room| self.rooms.joined(*room, peer).is_some_and(|joined| joined < seq))
+    }
+
+    fn past_message(&self, asker: PeerId, with: Option<RoomId>, seq: Seq, stored: &Stored) -> PastMessage {
+        let sent = stored.sender == asker;
+        let room = match with {
+            Some(room) => Some(room),
+            None if sent => stored.recipients.iter().find_map(|to| to.room()),
+            None if stored.recipients.contains(&asker.into()) => None,
+            None => self.room_through(asker, seq, stored),
+        };
+        let room: Option<Room> = room.map(|room| self.rooms.name(room).clone());
+        PastMessage { sent, message: Message { to: self.destinations(stored), room, ..self.message(seq) } }
+    }
+}

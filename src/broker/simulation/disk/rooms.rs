@@ -1,0 +1,81 @@
+//! The rooms of the model: who is in them, since when. Owns them; never a message.
+
+use std::collections::BTreeMap;
+
+use crate::message::{PeerId, Room, RoomId, Seq};
+use crate::store::{Entry, FoundRoom, Membership};
+
+/// All rooms.
+#[derive(Clone, Default)]
+pub(super) struct Rooms(BTreeMap<RoomId, Row>);
+
+#[derive(Clone)]
+struct Row {
+    name: Room,
+    /// Each with the newest message when it joined.
+    members: BTreeMap<PeerId, Seq>,
+}
+
+impl Rooms {
+    /// The highest id that was ever given.
+    pub(super) fn last(&self) -> RoomId {
+        self.0.keys().next_back().copied().unwrap_or(RoomId::new(0))
+    }
+
+    /// What a turn says of rooms, behind this message.
+    pub(super) fn apply(&mut self, entry: &Entry, newest: Seq) {
+        match entry {
+            Entry::Room { id, name } => {
+                assert!(self.find(name).is_none(), "{name} is made once");
+                let before = self.0.insert(*id, Row { name: name.clone(), members: BTreeMap::new() });
+                assert!(before.is_none(), "room {id} is made once");
+            }
+            Entry::Join { room, peer } => {
+                let before = self.row_mut(*room).members.insert(*peer, newest);
+                assert_eq!(before, None, "{peer} joins {room} once");
+            }
+            Entry::Leave { room, peer } => {
+                let before = self.row_mut(*room).members.remove(peer);
+                assert!(before.is_some(), "{peer} leaves {room}, and is not in it");
+            }
+            _ => unreachable!("it says nothing of rooms"),
+        }
+    }
+
+    pub(super) fn find(&self, name: &Room) -> Option<FoundRoom> {
+        let (id, row) = self.0.iter().find(|(_, row)| row.name == *name)?;
+        Some(FoundRoom { id: *id, members: row.members.len() as u64 })
+    }
+
+    pub(super) fn name(&self, id: RoomId) -> &Room {
+        &self.0[&id].name
+    }
+
+    /// The rooms that a peer is in.
+    pub(super) fn of(&self, peer: PeerId) -> Vec<Membership> {
+        let membership = |(id, row): (&RoomId, &Row)| {
+            let room = FoundRoom { id: *id, members: row.members.len() as u64 };
+            Some(Membership { room, name: row.name.clone(), joined: *row.members.get(&peer)? })
+        };
+        self.0.iter().filter_map(membership).collect()
+    }
+
+    /// When a peer joined a room, if it is in it.
+    pub(super) fn joined(&self, room: RoomId, peer: PeerId) -> Option<Seq> {
+        self.0[&room].members.get(&peer).copied()
+    }
+
+    /// Those who were in a room when this message came, and still are.
+    pub(super) fn reached(&self, room: RoomId, seq: Seq) -> impl Iterator<Item = PeerId> {
+        self.0[&room].members.iter().filter(move |(_, joined)| **joined < seq).map(|(peer, _)| *peer)
+    }
+
+    pub(super) fn members(&self, name: &Room) -> impl Iterator<Item = (PeerId, Seq)> {
+        let row = self.0.values().find(|row| row.name == *name);
+        row.into_iter().flat_map(|row| row.members.iter().map(|(peer, joined)| (*peer, *joined)))
+    }
+
+    fn row_mut(&mut self, id: RoomId) -> &mut Row {
+        self.0.get_mut(&id).expect("a room is made before somebody joins it")
+    }
+}

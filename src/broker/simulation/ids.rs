@@ -1,0 +1,61 @@
+//! The ids that senders give their messages: which message has which. Owns promise 5, that none is sent twice; never how a sender
+//! is told.
+
+use std::collections::HashMap;
+
+use super::truth::Sent;
+use crate::limits::SENT_IDS_MAX;
+use crate::message::RequestId;
+use crate::store::SendId;
+
+/// All ids.
+#[derive(Default)]
+pub(super) struct Ids {
+    /// Ids that were given, by their number: the lines that have each.
+    lines: Vec<Vec<usize>>,
+    /// The line that was committed last with an id, and how many ids were committed before.
+    holders: HashMap<usize, (usize, usize)>,
+    /// How many lines with ids were committed.
+    committed: usize,
+}
+
+/// The id with this number.
+pub(super) fn request_id(number: usize) -> RequestId {
+    RequestId::parse(&format!("id {number}")).expect("it is short")
+}
+
+impl Ids {
+    /// A new id, for this line.
+    pub(super) fn give(&mut self, line: usize) -> usize {
+        self.lines.push(vec![line]);
+        self.lines.len() - 1
+    }
+
+    /// An id is used for another line.
+    pub(super) fn reuse(&mut self, id: usize, line: usize) {
+        self.lines[id].push(line);
+    }
+
+    /// A message stands in the log with this id.
+    pub(super) fn committed(&mut self, line: usize, id: Option<&SendId>, sent: &[Sent]) {
+        let given = sent[line].id;
+        assert_eq!(id.map(|id| &id.id), given.map(request_id).as_ref(), "line {line} has another id");
+        let Some(given) = given else { return };
+        if let Some((holder, number)) = self.holders.insert(given, (line, self.committed)) {
+            let since = self.committed - number;
+            assert!(
+                since >= SENT_IDS_MAX,
+                "line {line} is sent, and line {holder} with the same id was, {since} before"
+            );
+        }
+        self.committed += 1;
+    }
+
+    /// Whether another line with the same id was sent, or was about to be and failed since then.
+    pub(super) fn has_rival(&self, line: usize, step: u64, sent: &[Sent]) -> bool {
+        let Some(id) = sent[line].id else { return false };
+        let is_rival =
+            |other: &usize| *other != line && (!sent[*other].copies.is_empty() || sent[*other].failed_at >= step);
+        self.lines[id].iter().any(is_rival)
+    }
+}

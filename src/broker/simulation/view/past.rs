@@ -1,0 +1,48 @@
+//! What a session reads of the past. Owns which messages that may be; never what it gets anew.
+
+use super::{Asked, View, check_text};
+use crate::broker::simulation::truth::{Fate, Truth};
+use crate::message::Seq;
+
+impl View {
+    /// A line of `/history`.
+    pub(super) fn past_message(&mut self, line: &[u8], truth: &Truth) -> usize {
+        const TIME_BYTES: usize = "2026-11-23T06:18:35.123Z".len();
+        if self.history.is_none() {
+            self.begin_history(truth);
+        }
+        let last = self.history.expect("it began");
+        let words = &line[b"* ".len() + TIME_BYTES..];
+        let colon = words.iter().position(|byte| *byte == b':').expect("a message has its peers");
+        let (number, length) = check_text(&words[colon + 2..], truth);
+        let seq = truth.check_promised(number, |copy| copy > last);
+        assert!(seq > last, "the history of session {} goes back at line {number}", self.session);
+        let logged = truth.peers[self.peer].logged(seq);
+        let is_part = truth.sent[number].sender == self.peer || logged.is_some_and(|logged| !logged.has_lapsed());
+        assert!(is_part, "the history of session {} shows line {number} of others", self.session);
+        if let Some(room) = self.shown_room {
+            assert!(truth.sent[number].rooms().any(|other| other == room), "line {number} is not of room {room}");
+        }
+        self.history = Some(seq);
+        b"* ".len() + TIME_BYTES + colon + 2 + length + 1
+    }
+
+    pub(super) fn begin_history(&mut self, truth: &Truth) {
+        self.pass_committed(truth);
+        let asked = self.asked.pop_front();
+        let Some(Asked::History { is_whole, room }) = asked else {
+            panic!("a history is shown where {asked:?} is answered")
+        };
+        self.history = Some(Seq::ZERO);
+        self.shown_room = room;
+        // With only one peer, the asker's last line may be for another.
+        self.shown_at_least = self.last_committed.filter(|_| is_whole);
+    }
+
+    pub(super) fn check_history_is_whole(&self, truth: &Truth) {
+        if let (Some(last), Some(number)) = (self.history, self.shown_at_least) {
+            let is_shown = matches!(truth.sent[number].fate, Fate::Committed(seq) if seq <= last);
+            assert!(is_shown || truth.is_line_removed(number), "the history ends with {last}, before line {number}");
+        }
+    }
+}
