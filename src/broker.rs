@@ -345,13 +345,14 @@ impl Broker {
         let posts = self.store.posts().await;
         self.reads.note(posts.as_ref().err());
         self.posts = match &posts {
-            Ok(posts) if posts.is_empty() => Posts::None,
-            // What follows is read when these are dealt with.
-            Ok(posts) if !Post::is_a_turns_worth(posts) => Posts::Left,
+            Ok(found) if found.posts.is_empty() && found.is_settled => Posts::None,
+            // What follows is read when these are dealt with; what is being written, a while later.
+            Ok(found) if !Post::is_a_turns_worth(&found.posts) => Posts::Left,
             Ok(_) => Posts::Unknown,
             Err(_) => Posts::Left,
         };
-        posts.unwrap_or_default().into_iter().map(|post| post::read(post, &self.limits)).collect()
+        let posts = posts.map_or_else(|_| Vec::new(), |found| found.posts);
+        posts.into_iter().map(|post| post::read(post, &self.limits)).collect()
     }
 
     /// Has the store begin a turn, if it asks the store for anything. Cursors wait for a while, and are kept all at once: a commit for

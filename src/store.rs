@@ -43,8 +43,8 @@ pub use self::log_reader::{LogLine, LogReader, ReadError, Selection};
 use self::retention::{Moment, Sweep, TurnDone};
 pub use self::schema::SchemaError;
 pub use self::turn::{
-    Answer, CommitError, Entry, Fed, FoundId, FoundPeer, FoundRoom, LookedUp, Lookup, Membership, Page, PastPage,
-    PeerRecord, Post, Read, SendId, TurnOutcome, TurnRequest,
+    Answer, CommitError, Entry, Fed, FoundId, FoundPeer, FoundPosts, FoundRoom, LookedUp, Lookup, Membership, Page,
+    PastPage, PeerRecord, Post, Read, SendId, TurnOutcome, TurnRequest,
 };
 use self::wal::WalPages;
 pub use self::watch::Watch;
@@ -104,7 +104,7 @@ pub(crate) enum StoreRequest {
     /// What is kept of these?
     Lookup(Lookup, oneshot::Sender<Result<LookedUp, String>>),
     /// What stands in the table `outbox`?
-    Posts(oneshot::Sender<Result<Vec<Post>, String>>),
+    Posts(oneshot::Sender<Result<FoundPosts, String>>),
     /// Apply the entries, then answer the reads.
     Turn(TurnRequest, oneshot::Sender<TurnOutcome>),
 }
@@ -147,7 +147,7 @@ impl Store {
     }
 
     /// The first rows of the table `outbox`, as of the last commit that was begun; a turn's worth of them.
-    pub async fn posts(&self) -> Result<Vec<Post>, String> {
+    pub async fn posts(&self) -> Result<FoundPosts, String> {
         let (reply, found) = oneshot::async_channel();
         self.ask(StoreRequest::Posts(reply));
         found.await.expect("the store's thread answers every question")

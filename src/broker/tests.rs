@@ -10,7 +10,7 @@ use super::*;
 use crate::limits::BATCH_REQUESTS_MAX;
 use crate::message::{Destination, PeerId, RequestId, Room, RoomId, Text};
 use crate::protocol::{self, Request};
-use crate::store::{CommitError, Entry, Found, LookedUp, Lookup, StoreRequest};
+use crate::store::{CommitError, Entry, Found, FoundPosts, LookedUp, Lookup, StoreRequest};
 
 /// As many as it takes to fill a turn.
 const SENDERS: u64 = (TURN_REQUESTS_MAX / BATCH_REQUESTS_MAX) as u64;
@@ -37,7 +37,9 @@ impl Asked {
                     let (peers, rooms) = (vec![None; peers.len()], vec![None; rooms.len()]);
                     reply.send(Ok(LookedUp { peers, rooms, ids: vec![None; ids.len()] })).unwrap();
                 }
-                StoreRequest::Posts(reply) => reply.send(Ok(Vec::new())).unwrap(),
+                StoreRequest::Posts(reply) => {
+                    reply.send(Ok(FoundPosts { posts: Vec::new(), is_settled: true })).unwrap()
+                }
                 StoreRequest::Turn(request, reply) => return (request, reply),
             }
         }

@@ -19,11 +19,11 @@ use super::search::{Looked, Question, Reader, Search};
 use super::sent_ids::SentIds;
 use super::wal::{Wal, WalPages};
 use super::{
-    Answer, CommitError, Entry, FoundId, FoundPeer, LookedUp, Lookup, PastPage, PeerRecord, Post, Read, SendId,
+    Answer, CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, PastPage, PeerRecord, Read, SendId,
     TurnOutcome, TurnRequest, array, schema,
 };
 use crate::config::Durability;
-use crate::limits::{SEARCH_TURN_MS, TURN_PAGES_BYTES_MAX};
+use crate::limits::{DATABASE_BUSY_MS_MAX, SEARCH_TURN_MS, TURN_PAGES_BYTES_MAX};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Seq, Text, Timestamp};
 
 /// The log as the store's thread uses it.
@@ -131,8 +131,14 @@ impl<'c> Log<'c> {
     }
 
     /// The first rows of the table `outbox`.
-    pub(super) fn posts(&mut self) -> rusqlite::Result<Vec<Post>> {
-        self.posts.oldest()
+    pub(super) fn posts(&mut self) -> rusqlite::Result<FoundPosts> {
+        match begin_unless_busy(self.connection) {
+            Ok(_nobody_else_writes) => Ok(FoundPosts { posts: self.posts.oldest()?, is_settled: true }),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                Ok(FoundPosts { posts: self.posts.oldest()?, is_settled: false })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Applies a turn's entries in one transaction, then answers its reads.
@@ -485,4 +491,12 @@ fn explain(error: &rusqlite::Error) -> CommitError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => CommitError::Busy(words),
         _ => CommitError::Database(words),
     }
+}
+
+/// Begins a transaction that writes, unless another process does: it is not waited for.
+pub(super) fn begin_unless_busy(connection: &Connection) -> rusqlite::Result<Transaction<'_>> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let begun = Transaction::new_unchecked(connection, TransactionBehavior::Immediate);
+    connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX))?;
+    begun
 }

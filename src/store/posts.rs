@@ -67,3 +67,33 @@ impl<'c> Posts<'c> {
 fn post(row: &Row<'_>) -> rusqlite::Result<Post> {
     Ok(Post { row: row.get(0)?, sender: row.get(1)?, recipients: row.get(2)?, text: row.get(3)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, TransactionBehavior};
+    use smol::block_on;
+
+    use crate::config::{Durability, Retention};
+    use crate::store::{FoundPosts, Store};
+
+    #[test]
+    fn while_somebody_writes_nothing_is_settled() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path(), Durability::Crash, Retention::default()).unwrap();
+        let mut shell = Connection::open(data.path().join("holdline.db")).unwrap();
+        let nothing = |is_settled| Ok(FoundPosts { posts: Vec::new(), is_settled });
+        assert_eq!(block_on(store.posts()), nothing(true));
+
+        let writing = shell.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        writing.execute("insert into outbox values ('backup', 'bob', 'done')", []).unwrap();
+        assert_eq!(block_on(store.posts()), nothing(false), "it may be committed already, for all that can be seen");
+
+        writing.commit().unwrap();
+        let found = block_on(store.posts()).unwrap();
+        assert!(found.is_settled);
+        assert_eq!(found.posts[0].text.as_deref(), Some(&b"done"[..]));
+        // It was only looked at: whoever writes next may.
+        shell.execute("delete from outbox", []).unwrap();
+        assert_eq!(block_on(store.posts()), nothing(true));
+    }
+}

@@ -102,6 +102,16 @@ impl Post {
     }
 }
 
+/// What stands in the table `outbox`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundPosts {
+    /// The first rows, as many as one turn takes.
+    pub posts: Vec<Post>,
+    /// Whether nobody was writing meanwhile. A commit of another process may be seen long after its bytes came into the
+    /// write-ahead log, and tells nobody when it is.
+    pub is_settled: bool,
+}
+
 /// What is kept of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerRecord {

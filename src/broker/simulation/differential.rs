@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::disk::Disk;
 use crate::config::{Durability, Retention};
-use crate::store::{CommitError, LookedUp, Lookup, Post, Store, TurnOutcome, TurnRequest};
+use crate::store::{CommitError, FoundPosts, LookedUp, Lookup, Post, Store, TurnOutcome, TurnRequest};
 
 /// A model that is checked against the real store, or trusted.
 pub(super) struct CheckedStore {
@@ -47,8 +47,8 @@ impl CheckedStore {
     }
 
     /// What stands in the table `outbox`.
-    pub(super) fn posts(&self) -> Vec<Post> {
-        let found = self.disk.posts();
+    pub(super) fn posts(&self) -> FoundPosts {
+        let found = FoundPosts { posts: self.disk.posts(), is_settled: true };
         if let Some(Real { store: Some(store), .. }) = &self.real {
             let really = smol::block_on(store.posts());
             assert_eq!(really.as_ref(), Ok(&found), "the store reads the rows that the model reads");

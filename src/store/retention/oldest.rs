@@ -2,13 +2,13 @@
 //! retention; never which message goes.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params};
 
-use crate::limits::{DATABASE_BUSY_MS_MAX, RETENTION_CHUNK_ROWS, RETENTION_GIVE_BACK_PAGES};
+use crate::limits::{RETENTION_CHUNK_ROWS, RETENTION_GIVE_BACK_PAGES};
 use crate::message::{PeerId, Recipient, RoomId, Seq, Timestamp};
 use crate::store::array;
+use crate::store::log::begin_unless_busy;
 
 /// The log from its other end.
 pub(super) struct Oldest<'c> {
@@ -116,10 +116,7 @@ impl<'c> Oldest<'c> {
     pub(super) fn begin(&mut self) -> rusqlite::Result<Transaction<'c>> {
         self.cursors.clear();
         self.laggards.clear();
-        self.connection.busy_timeout(Duration::ZERO)?;
-        let begun = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate);
-        self.connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX))?;
-        begun
+        begin_unless_busy(self.connection)
     }
 
     pub(super) fn pages(&mut self) -> rusqlite::Result<Pages> {
