@@ -2,6 +2,8 @@
 //! reader and an asker; never looks into the broker.
 
 mod acks;
+mod messages;
+mod others;
 mod past;
 mod refusals;
 
@@ -49,6 +51,8 @@ pub(super) struct View {
     alone_in: Vec<usize>,
     /// The last message of the history that it is reading.
     history: Option<Seq>,
+    /// The newest place in the log where that stands.
+    shown_up_to: Seq,
     /// The line that this history ends with at the earliest.
     shown_at_least: Option<usize>,
     /// The room that this history is of.
@@ -124,6 +128,7 @@ impl View {
             kept_for: Vec::new(),
             alone_in: Vec::new(),
             history: None,
+            shown_up_to: Seq::ZERO,
             shown_at_least: None,
             shown_room: None,
             is_reading_here: false,
@@ -308,70 +313,6 @@ impl View {
         assert!(truth.is_settled(self.peer, from, place), "session {} did not get {:?}", self.session, log.get(from));
     }
 
-    /// `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.
-    fn message(&mut self, line: &[u8], truth: &mut Truth) -> usize {
-        assert_eq!(self.stage, Stage::Greeted, "session {} reads before it has joined", self.session);
-        let colon = line.iter().position(|byte| *byte == b':').expect("a message has a sender");
-        let from = words(&line[b"from ".len()..colon]);
-        let (sender, room) = from.split_once(" in ").map_or((from, None), |(sender, room)| (sender, Some(room)));
-        let (sender, room) = (truth.named(sender), room.map(|room| truth.rooms.named(room)));
-        let (number, length) = check_text(&line[colon + 2..], truth);
-        assert_eq!(
-            sender, truth.sent[number].sender,
-            "session {} reads of line {number} that {sender} sent it",
-            self.session
-        );
-        let end = colon + 2 + length + 1;
-        self.feed(number, room, self.stream_bytes + end as u64, truth);
-        end
-    }
-
-    /// Promises 2 to 5: what is read is on disk, and the next in the log.
-    fn feed(&mut self, number: usize, room: Option<usize>, end: u64, truth: &mut Truth) {
-        let session = self.session;
-        let seq = truth.check_promised(number, |copy| self.is_ahead(copy, truth));
-        let peer = &truth.peers[self.peer];
-        let place = peer.place_after(seq).checked_sub(1).filter(|place| peer.log[*place].seq == seq);
-        let place = place.unwrap_or_else(|| panic!("session {session} reads line {number}, which is for others"));
-        assert!(
-            peer.log[place].comes_through(room),
-            "session {session} reads line {number} by way of room {room:?}, and it is {:?}",
-            peer.log[place]
-        );
-        match self.next {
-            Some(next) => {
-                assert!(
-                    place >= next,
-                    "session {session} reads line {number} again or late: {seq} at {place} of {next}"
-                );
-                let is_next = truth.is_settled(self.peer, next, place);
-                assert!(is_next, "session {session} reads line {number} before {:?}", peer.log[next]);
-            }
-            None => {
-                let is_early = truth.is_settled(self.peer, self.begins_by, place);
-                assert!(
-                    is_early,
-                    "session {session} begins with line {number}, and {:?} waits",
-                    peer.log[self.begins_by]
-                );
-                let before = self.reported_before;
-                assert!(seq > before, "session {session} begins with {seq}, and all up to {before} is delivered");
-            }
-        }
-        self.messages_read += 1;
-        self.next = Some(place + 1);
-        match &mut self.acks {
-            Some(acks) => acks.handed(end, place, seq),
-            None => self.on_their_way.push_back((end, place)),
-        }
-    }
-
-    /// Whether it may still read a message.
-    fn is_ahead(&self, seq: Seq, truth: &Truth) -> bool {
-        let peer = &truth.peers[self.peer];
-        self.next.map_or(seq > self.reported_before, |next| peer.place_after(seq) > next)
-    }
-
     /// `* WORDS`
     fn notice(&mut self, rest: &[u8], truth: &mut Truth) -> usize {
         // A history repeats texts, which may be long: only the first of it are words.
@@ -436,63 +377,6 @@ impl View {
                 self.keeps_up(truth);
             }
         }
-    }
-
-    fn kept(&mut self, name: &str, truth: &Truth) {
-        let peer = truth.named(name);
-        assert!(!self.kept_for.contains(&peer), "session {} is told twice that {name} is away", self.session);
-        assert!(!truth.peers[peer].is_here_since(self.asked_at), "{name} is called away and is here");
-        self.kept_for.push(peer);
-    }
-
-    fn here(&mut self, names: &str, truth: &Truth) {
-        // A long list goes on in the next line.
-        if !self.is_reading_here {
-            self.is_answer_to(Asked::Who, truth);
-            self.is_reading_here = true;
-        }
-        for name in names.split(", ") {
-            let peer = &truth.peers[truth.named(name)];
-            assert!(!peer.is_away_since(self.asked_at), "{name} is called here and is away");
-        }
-    }
-
-    fn here_in(&mut self, room: &str, here: &str, truth: &Truth) {
-        assert!(self.is_reading_here, "session {} is told who is in {room}, and did not ask", self.session);
-        let room = truth.rooms.named(room);
-        // Of a turn that fails, what it changed is told.
-        let has_failed = self.is_after(truth.commit_failed_at);
-        let may_be_in = |peer: usize| has_failed || truth.rooms.may_have_been_in(room, peer, self.asked_at);
-        assert!(may_be_in(self.peer), "session {} is told who is in {room} of others", self.session);
-        for name in here.split(", ").filter(|name| *name != "nobody is here") {
-            let peer = truth.named(name);
-            assert!(may_be_in(peer), "{name} is said to be in {room}");
-            assert!(!truth.peers[peer].is_away_since(self.asked_at), "{name} is called here and is away");
-        }
-    }
-
-    fn alone(&mut self, room: &str, truth: &Truth) {
-        let place = truth.rooms.named(room);
-        assert!(!self.alone_in.contains(&place), "session {} is told twice that nobody is in {room}", self.session);
-        let is_certain = truth.rooms.is_calm_since(place, self.asked_at);
-        assert!(!is_certain || truth.rooms.is_alone(place, self.peer), "others are in {room}");
-        self.alone_in.push(place);
-    }
-
-    fn joined(&mut self, room: &str, truth: &mut Truth) {
-        let room = truth.rooms.named(room);
-        self.is_answer_to(Asked::Join(room), truth);
-        truth.rooms.answered_join(room, self.peer, truth.step);
-        let is_in = truth.rooms.may_have_been_in(room, self.peer, self.asked_at);
-        assert!(is_in && truth.rooms.are_kept, "session {} is told it is in room {room}, and is not", self.session);
-    }
-
-    fn left(&mut self, room: &str, truth: &mut Truth) {
-        let room = truth.rooms.named(room);
-        self.is_answer_to(Asked::Leave(room), truth);
-        truth.rooms.answered_leave(room, self.peer, truth.step);
-        let is_out = truth.rooms.may_have_been_out(room, self.peer, self.asked_at, 0);
-        assert!(is_out && truth.rooms.are_kept, "session {} is told it left room {room}, and is in it", self.session);
     }
 
     fn is_answer_to(&mut self, asked: Asked, truth: &Truth) {

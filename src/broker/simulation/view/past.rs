@@ -24,6 +24,8 @@ impl View {
             assert!(truth.sent[number].rooms().any(|other| other == room), "line {number} is not of room {room}");
         }
         self.history = Some(seq);
+        // Where it stands in the log twice, it may be the later one.
+        self.shown_up_to = truth.sent[number].copies.last().copied().unwrap_or(seq);
         b"* ".len() + TIME_BYTES + colon + 2 + length + 1
     }
 
@@ -34,13 +36,15 @@ impl View {
             panic!("a history is shown where {asked:?} is answered")
         };
         self.history = Some(Seq::ZERO);
+        self.shown_up_to = Seq::ZERO;
         self.shown_room = room;
         // With only one peer, the asker's last line may be for another.
         self.shown_at_least = self.last_committed.filter(|_| is_whole);
     }
 
     pub(super) fn check_history_is_whole(&self, truth: &Truth) {
-        if let (Some(last), Some(number)) = (self.history, self.shown_at_least) {
+        if let (Some(_), Some(number)) = (self.history, self.shown_at_least) {
+            let last = self.shown_up_to;
             let is_shown = matches!(truth.sent[number].fate, Fate::Committed(seq) if seq <= last);
             assert!(is_shown || truth.is_line_removed(number), "the history ends with {last}, before line {number}");
         }

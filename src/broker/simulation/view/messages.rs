@@ -1,0 +1,71 @@
+//! What a session gets anew. Owns which message comes next; never what was asked.
+
+use super::{Stage, View, check_text, words};
+use crate::broker::simulation::truth::Truth;
+use crate::message::Seq;
+
+impl View {
+    /// `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.
+    pub(super) fn message(&mut self, line: &[u8], truth: &mut Truth) -> usize {
+        assert_eq!(self.stage, Stage::Greeted, "session {} reads before it has joined", self.session);
+        let colon = line.iter().position(|byte| *byte == b':').expect("a message has a sender");
+        let from = words(&line[b"from ".len()..colon]);
+        let (sender, room) = from.split_once(" in ").map_or((from, None), |(sender, room)| (sender, Some(room)));
+        let (sender, room) = (truth.named(sender), room.map(|room| truth.rooms.named(room)));
+        let (number, length) = check_text(&line[colon + 2..], truth);
+        assert_eq!(
+            sender, truth.sent[number].sender,
+            "session {} reads of line {number} that {sender} sent it",
+            self.session
+        );
+        let end = colon + 2 + length + 1;
+        self.feed(number, room, self.stream_bytes + end as u64, truth);
+        end
+    }
+
+    /// Promises 2 to 5: what is read is on disk, and the next in the log.
+    fn feed(&mut self, number: usize, room: Option<usize>, end: u64, truth: &mut Truth) {
+        let session = self.session;
+        let seq = truth.check_promised(number, |copy| self.is_ahead(copy, truth));
+        let peer = &truth.peers[self.peer];
+        let place = peer.place_after(seq).checked_sub(1).filter(|place| peer.log[*place].seq == seq);
+        let place = place.unwrap_or_else(|| panic!("session {session} reads line {number}, which is for others"));
+        assert!(
+            peer.log[place].comes_through(room),
+            "session {session} reads line {number} by way of room {room:?}, and it is {:?}",
+            peer.log[place]
+        );
+        match self.next {
+            Some(next) => {
+                assert!(
+                    place >= next,
+                    "session {session} reads line {number} again or late: {seq} at {place} of {next}"
+                );
+                let is_next = truth.is_settled(self.peer, next, place);
+                assert!(is_next, "session {session} reads line {number} before {:?}", peer.log[next]);
+            }
+            None => {
+                let is_early = truth.is_settled(self.peer, self.begins_by, place);
+                assert!(
+                    is_early,
+                    "session {session} begins with line {number}, and {:?} waits",
+                    peer.log[self.begins_by]
+                );
+                let before = self.reported_before;
+                assert!(seq > before, "session {session} begins with {seq}, and all up to {before} is delivered");
+            }
+        }
+        self.messages_read += 1;
+        self.next = Some(place + 1);
+        match &mut self.acks {
+            Some(acks) => acks.handed(end, place, seq),
+            None => self.on_their_way.push_back((end, place)),
+        }
+    }
+
+    /// Whether it may still read a message.
+    fn is_ahead(&self, seq: Seq, truth: &Truth) -> bool {
+        let peer = &truth.peers[self.peer];
+        self.next.map_or(seq > self.reported_before, |next| peer.place_after(seq) > next)
+    }
+}
