@@ -14,6 +14,10 @@ impl View {
             return line.len() + 1;
         }
         self.pass_not_refused(line, truth);
+        if line.starts_with("! id_reused: ") && self.passed_with_rival > 0 && !self.is_next_refused_for_its_id(truth) {
+            self.passed_with_rival -= 1;
+            return line.len() + 1;
+        }
         match self.asked.pop_front() {
             Some(Asked::Send(number)) => self.send_refused(number, line, truth),
             Some(Asked::Malformed(token)) => assert_eq!(line, format!("! bad_request: {token}")),
@@ -51,6 +55,11 @@ impl View {
             self.asked.iter().map_while(|asked| if let Asked::Send(number) = asked { Some(*number) } else { None });
         let is_new = |number: &usize| !matches!(truth.sent[*number].fate, Fate::Committed(_));
         lines.filter(is_new).any(|number| truth.ids.has_rival(number, self.asked_at, &truth.sent))
+    }
+
+    fn is_next_refused_for_its_id(&self, truth: &Truth) -> bool {
+        let Some(Asked::Send(number)) = self.asked.front() else { return false };
+        truth.ids.has_rival(*number, self.asked_at, &truth.sent)
     }
 
     fn send_refused(&mut self, number: usize, line: &str, truth: &mut Truth) {
