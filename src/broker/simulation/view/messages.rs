@@ -26,6 +26,12 @@ impl View {
     /// Promises 2 to 5: what is read is on disk, and the next in the log.
     fn feed(&mut self, number: usize, room: Option<usize>, end: u64, truth: &mut Truth) {
         let session = self.session;
+        if let Some((earliest, latest)) = self.copies_it_may_begin_with(number, truth) {
+            // Which of them it is shows with the next: until then, it counts as the one that asks for less.
+            self.messages_read += 1;
+            self.begins_by = self.begins_by.max(latest + 1);
+            return self.is_handed(end, latest, earliest);
+        }
         let seq = truth.check_promised(number, |copy| self.is_ahead(copy, truth));
         let peer = &truth.peers[self.peer];
         let place = peer.place_after(seq).checked_sub(1).filter(|place| peer.log[*place].seq == seq);
@@ -57,9 +63,30 @@ impl View {
         }
         self.messages_read += 1;
         self.next = Some(place + 1);
+        self.is_handed(end, place, seq);
+    }
+
+    fn is_handed(&mut self, end: u64, place: usize, seq: Seq) {
         match &mut self.acks {
             Some(acks) => acks.handed(end, place, seq),
             None => self.on_their_way.push_back((end, place)),
+        }
+    }
+
+    /// Where the first line that it reads stands in the log several times, and it may begin with each: the number of the first of
+    /// them, and the place of the last in the peer's log.
+    fn copies_it_may_begin_with(&self, number: usize, truth: &Truth) -> Option<(Seq, usize)> {
+        if self.next.is_some() {
+            return None;
+        }
+        let peer = &truth.peers[self.peer];
+        let copies = truth.sent[number].copies.iter().copied().filter(|copy| *copy > self.reported_before);
+        let places = copies.filter(|copy| peer.logged(*copy).is_some()).map(|copy| (copy, peer.place_after(copy) - 1));
+        let possible: Vec<(Seq, usize)> =
+            places.filter(|(_, place)| truth.is_settled(self.peer, self.begins_by, *place)).collect();
+        match possible[..] {
+            [(earliest, _), .., (_, latest)] => Some((earliest, latest)),
+            _ => None,
         }
     }
 
