@@ -51,11 +51,13 @@ impl Ids {
         self.committed += 1;
     }
 
-    /// Whether another line with the same id was sent, or was about to be and failed since then.
-    pub(super) fn has_rival(&self, line: usize, step: u64, sent: &[Sent]) -> bool {
+    /// Whether a line is refused for its id: another one has it. It was sent last of all that have it; or it was about to be, and
+    /// failed since then.
+    pub(super) fn is_anothers(&self, line: usize, step: u64, sent: &[Sent]) -> bool {
         let Some(id) = sent[line].id else { return false };
-        let is_rival =
-            |other: &usize| *other != line && (!sent[*other].copies.is_empty() || sent[*other].failed_at >= step);
-        self.lines[id].iter().any(is_rival)
+        match self.holders.get(&id) {
+            Some((holder, _)) if *holder != line => true,
+            _ => self.lines[id].iter().any(|other| *other != line && sent[*other].failed_at >= step),
+        }
     }
 }

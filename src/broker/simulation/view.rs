@@ -45,8 +45,6 @@ pub(super) struct View {
     reported_when_asked: usize,
     /// What was known then of those to whom something is sent.
     then: Vec<Then>,
-    /// Lines of that which were taken for accepted, and may have been refused for the sake of another with the same id.
-    passed_with_rival: usize,
     /// Those of whom it was told since that they are away.
     kept_for: Vec<usize>,
     /// Rooms of which it was told since that nobody else is in them.
@@ -127,7 +125,6 @@ impl View {
             asked_at: 0,
             reported_when_asked: 0,
             then: Vec::new(),
-            passed_with_rival: 0,
             kept_for: Vec::new(),
             alone_in: Vec::new(),
             history: None,
@@ -191,7 +188,6 @@ impl View {
             }
         }
         self.asked.extend(asked.into_iter().filter(|asked| !matches!(asked, Asked::Ack(_))));
-        self.passed_with_rival = 0;
         self.kept_for.clear();
         self.alone_in.clear();
         self.then.clear();
@@ -399,7 +395,6 @@ impl View {
             if truth.sent[number].attempts == 1 {
                 self.check_notes(number, truth);
             }
-            self.passed_with_rival += usize::from(truth.ids.has_rival(number, self.asked_at, &truth.sent));
             self.asked.pop_front();
         }
     }

@@ -14,10 +14,6 @@ impl View {
             return line.len() + 1;
         }
         self.pass_not_refused(line, truth);
-        if line.starts_with("! id_reused: ") && self.passed_with_rival > 0 && !self.is_next_refused_for_its_id(truth) {
-            self.passed_with_rival -= 1;
-            return line.len() + 1;
-        }
         match self.asked.pop_front() {
             Some(Asked::Send(number)) => self.send_refused(number, line, truth),
             Some(Asked::Malformed(token)) => assert_eq!(line, format!("! bad_request: {token}")),
@@ -32,14 +28,14 @@ impl View {
     /// Nothing is said of what was accepted; and what was sent before may be refused though it was accepted then.
     fn pass_not_refused(&mut self, line: &str, truth: &Truth) {
         let is_lookup = line.starts_with("! internal: the id cannot be looked up now");
-        let is_reuse = line.starts_with("! id_reused: ") && !self.is_new_line_refused_for_its_id(truth);
+        let is_reuse = line.starts_with("! id_reused: ");
         while let Some(Asked::Send(number)) = self.asked.front().copied()
             && matches!(truth.sent[number].fate, Fate::Committed(_))
         {
             let has_failed = truth.sent[number].failed_at >= self.asked_at;
             let is_it = is_lookup && truth.sent[number].id.is_some()
                 || line.starts_with("! storage_full: ") && has_failed
-                || is_reuse && truth.ids.has_rival(number, self.asked_at, &truth.sent);
+                || is_reuse && truth.ids.is_anothers(number, self.asked_at, &truth.sent);
             if is_it {
                 return;
             }
@@ -47,19 +43,6 @@ impl View {
             self.pass_committed(truth);
             self.asked = others;
         }
-    }
-
-    /// Whether one of the lines that may be refused now was never sent, and another was with its id.
-    fn is_new_line_refused_for_its_id(&self, truth: &Truth) -> bool {
-        let lines =
-            self.asked.iter().map_while(|asked| if let Asked::Send(number) = asked { Some(*number) } else { None });
-        let is_new = |number: &usize| !matches!(truth.sent[*number].fate, Fate::Committed(_));
-        lines.filter(is_new).any(|number| truth.ids.has_rival(number, self.asked_at, &truth.sent))
-    }
-
-    fn is_next_refused_for_its_id(&self, truth: &Truth) -> bool {
-        let Some(Asked::Send(number)) = self.asked.front() else { return false };
-        truth.ids.has_rival(*number, self.asked_at, &truth.sent)
     }
 
     fn send_refused(&mut self, number: usize, line: &str, truth: &mut Truth) {
@@ -75,7 +58,7 @@ impl View {
             let is_due = sent.rooms().any(|room| self.may_be_no_member(room, line, truth));
             assert!(is_due, "line {number} is refused with {line:?}");
         } else if line.starts_with("! id_reused: ") {
-            let is_due = truth.ids.has_rival(number, self.asked_at, &truth.sent);
+            let is_due = truth.ids.is_anothers(number, self.asked_at, &truth.sent);
             assert!(is_due, "line {number} is refused with {line:?}");
         } else {
             let is_due = line.starts_with("! internal: ") && is_lookup && self.is_after(truth.lookup_failed_at);
