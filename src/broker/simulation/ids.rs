@@ -51,13 +51,13 @@ impl Ids {
         self.committed += 1;
     }
 
-    /// Whether a line is refused for its id: another one has it. It was sent last of all that have it; or it was about to be, and
+    /// Whether a line is refused for its id: another one was sent with it last; or none was, and another was about to be and has
     /// failed since then.
     pub(super) fn is_anothers(&self, line: usize, step: u64, sent: &[Sent]) -> bool {
         let Some(id) = sent[line].id else { return false };
         match self.holders.get(&id) {
-            Some((holder, _)) if *holder != line => true,
-            _ => self.lines[id].iter().any(|other| *other != line && sent[*other].failed_at >= step),
+            Some((holder, _)) => *holder != line,
+            None => self.lines[id].iter().any(|other| *other != line && sent[*other].failed_at >= step),
         }
     }
 }
