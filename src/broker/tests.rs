@@ -254,3 +254,46 @@ fn an_id_whose_turn_failed_is_free_and_each_who_used_it_is_told() {
         assert_eq!(turn.entries.iter().filter(is_message).count(), 1);
     });
 }
+
+#[test]
+fn who_asks_twice_for_a_room_in_a_turn_that_fails_is_told_so_twice() {
+    play(async |handle, asked| {
+        let (event, outlet) = join(1);
+        handle.tell(event).await;
+        let (login, reply) = asked.turn().await;
+        reply.send(kept(login.entries)).unwrap();
+        told(&outlet).await;
+        handle.tell(asks(1, vec![join_room(), join_room()])).await;
+        let (turn, reply) = asked.turn().await;
+        reply.send(failed(turn.entries)).unwrap();
+        let said = told(&outlet).await;
+        assert_eq!(said.matches("; not joined\n").count(), 2, "{said}");
+    });
+}
+
+#[test]
+fn who_could_not_leave_a_room_gets_what_was_sent_there_before() {
+    play(async |handle, asked| {
+        let (first, outlet) = join(1);
+        let (second, _outlet) = join(2);
+        for event in [first, second, asks(1, vec![join_room()]), asks(2, vec![join_room()])] {
+            handle.tell(event).await;
+        }
+        let (turn, reply) = asked.turn().await;
+        reply.send(kept(turn.entries)).unwrap();
+        handle.tell(asks(2, vec![send("#a")])).await;
+        let (sent, reply) = asked.turn().await;
+
+        // The leaving is decided when it is known that the message is kept, and before that is delivered.
+        handle.tell(asks(1, vec![Request::Leave { room: Room::stored("#a") }])).await;
+        reply.send(kept(sent.entries)).unwrap();
+        let (leaving, reply) = asked.turn().await;
+        let after = Seq::new(1);
+        reply.send(TurnOutcome { before: after, newest: after, ..failed(leaving.entries) }).unwrap();
+        let mut said = String::new();
+        while !said.contains("! storage_full: ") {
+            said.push_str(&told(&outlet).await);
+        }
+        assert!(said.contains("from s2 in #a: hi\n"), "{said}");
+    });
+}
