@@ -25,7 +25,7 @@ use crate::config::Limits;
 use crate::limits::{INBOX_EVENTS_MAX, KEEP_MS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, RequestId, Seq, SessionId, Timestamp};
 use crate::protocol::{Asked, Protocol};
-use crate::store::{Answer, Commit, Post, Store, TurnOutcome, TurnRequest};
+use crate::store::{Answer, Commit, Observed, Post, Seen, Store, TurnOutcome, TurnRequest, Wants};
 use crate::trouble::Trouble;
 
 /// What the broker is told. The order of the inbox is the order of the chat.
@@ -73,6 +73,40 @@ pub(crate) enum Event {
     },
     /// Somebody may have written into the table `outbox`.
     OutboxTouched,
+    /// A peer that lives inside wants the next things that happen after what it has seen. From the first time in the life of a
+    /// server on, and until it is said to be gone, what happens is kept for it: so it is told before the first client may come.
+    Observe {
+        /// By which name it goes.
+        observer: PeerName,
+        /// What it wants.
+        wants: Wants,
+        /// Answered as soon as there is something; dropped where its name cannot be looked up now: it asks again after
+        /// [`READ_RETRY_MS`].
+        reply: oneshot::Sender<Observation>,
+    },
+    /// An observer has dealt with what it was told.
+    Seen {
+        /// By which name it goes.
+        observer: PeerName,
+        /// All up to here.
+        seen: Seen,
+    },
+    /// These, and nobody else, may observe: how far others got is forgotten, and what they wait for never comes. Told when the
+    /// server starts, and whenever it changes who observes.
+    Observers {
+        /// By which names they go.
+        only: Vec<PeerName>,
+    },
+}
+
+/// The next things for an observer.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    /// In the order in which they happened: at least one, at most [`OBSERVED_MAX`](crate::limits::OBSERVED_MAX). They come
+    /// again until they are [`Event::Seen`].
+    pub(crate) things: Vec<Observed>,
+    /// What has been seen once all of them are dealt with.
+    pub(crate) seen: Seen,
 }
 
 /// How a client takes part.
@@ -84,6 +118,8 @@ pub(crate) struct Joining {
     pub(crate) protocol: Protocol,
     /// Whether it says itself what it has got.
     pub(crate) acks: bool,
+    /// Whether it lives inside: it is here, and nobody observes that it came.
+    pub(crate) is_plugin: bool,
     /// Takes what is written to it; dropped by the broker once nothing more comes.
     pub(crate) outbox: Inlet,
 }
@@ -209,6 +245,7 @@ impl Broker {
                 }
                 None => None,
             };
+            self.see_to_events();
         }
         self.keep_rest().await;
         self.store
@@ -216,11 +253,13 @@ impl Broker {
 
     /// What was not kept yet, or could not be as the disk was full, is kept now.
     async fn keep_rest(&mut self) {
+        let turn = Turn::new(Timestamp::now());
+        self.chat.everybody_is_gone(turn.at());
         if self.chat.has_changed() {
             let mut request = TurnRequest::default();
-            self.chat.keep_all_changed(&mut request);
+            self.chat.keep_all_changed(&mut request, turn.at());
             let commit = self.store.begin(request);
-            self.outcome((Turn::new(Timestamp::now()), commit)).await;
+            self.outcome((turn, commit)).await;
         }
     }
 
@@ -360,8 +399,8 @@ impl Broker {
     fn begin(&mut self, (turn, mut request): (Turn, TurnRequest)) -> (Turn, Option<Commit>) {
         if self.is_time_to_keep() || turn.keeps_cursors() {
             self.alarm = None;
-            self.chat.keep_all_changed(&mut request);
-        } else if !request.entries.is_empty() {
+            self.chat.keep_all_changed(&mut request, turn.at());
+        } else if !request.entries.is_empty() || self.chat.owes_observers(&turn) {
             self.chat.keep_changed(&mut request);
         }
         if self.alarm.is_none() && self.chat.has_changed() {
@@ -369,6 +408,13 @@ impl Broker {
         }
         let commit = (!request.is_empty()).then(|| self.store.begin(request));
         (turn, commit)
+    }
+
+    /// What happened while turns were delivered is kept soon, though nothing else may come.
+    fn see_to_events(&mut self) {
+        if self.chat.is_late() && self.alarm.is_none() {
+            self.alarm = Alarm::after(self.keep_within);
+        }
     }
 
     async fn outcome_if_known(&mut self, committing: &mut Option<(Turn, Commit)>) -> Option<(Turn, TurnOutcome)> {
@@ -441,7 +487,7 @@ impl Event {
             | Event::Taken { session, .. }
             | Event::End { session, .. }
             | Event::Leave { session } => Some(*session),
-            Event::OutboxTouched => None,
+            Event::OutboxTouched | Event::Observe { .. } | Event::Seen { .. } | Event::Observers { .. } => None,
         }
     }
 }

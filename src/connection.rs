@@ -194,7 +194,7 @@ async fn converse(
     Shared { broker, limits, .. }: &Shared,
 ) {
     let (inlet, outlet) = broker::outbox();
-    let joining = Joining { id, protocol: input.protocol(), acks, outbox: inlet };
+    let joining = Joining { id, protocol: input.protocol(), acks, is_plugin: false, outbox: inlet };
     broker.tell(Event::Join { session, name, joining }).await;
     let progress = Progress::default();
     let dead_after = (limits.dead_after_s > 0).then(|| Duration::from_secs(limits.dead_after_s));

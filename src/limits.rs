@@ -359,6 +359,183 @@ pub const CLIENT_RETRY_MS_MIN: u64 = 50;
 /// Milliseconds at most between two attempts to connect.
 pub const CLIENT_RETRY_MS_MAX: u64 = 5000;
 
+/// Messages over which `holdline plugin test` runs a plugin, unless it is told otherwise.
+pub const TRIAL_MESSAGES_DEFAULT: usize = 100;
+
+/// Messages over which it can be told to run one.
+pub const TRIAL_MESSAGES_MAX: usize = 10_000;
+
+/// Plugins that `plugins.toml` may name.
+pub const PLUGINS_MAX: usize = 100;
+
+/// Commands of all plugins together.
+pub const COMMANDS_MAX: usize = 100;
+
+/// Characters of the name of a command.
+pub const COMMAND_CHARS_MAX: usize = 32;
+
+/// Characters of what `/help` says of a command of a plugin.
+pub const COMMAND_HELP_CHARS_MAX: usize = 200;
+
+/// Names of those away that a plugin is told with a message.
+pub const AWAY_NAMES_MAX: usize = 256;
+
+/// Bytes of a text that a plugin answers with.
+pub const ANSWER_BYTES_MAX: usize = LINE_BYTES_MAX;
+
+/// Milliseconds that a plugin may take for an answer, unless `timeout_ms` says otherwise.
+pub const PLUGIN_TIMEOUT_MS_DEFAULT: u64 = 200;
+
+/// Milliseconds that `timeout_ms` may be set to.
+pub const PLUGIN_TIMEOUT_MS_MAX: u64 = 60_000;
+
+/// Seconds that `tick_s` may be set to.
+pub const PLUGIN_TICK_S_MAX: u64 = 7 * 24 * 60 * 60;
+
+/// Bytes of memory that a script may take, unless `memory_max` says otherwise.
+pub const SCRIPT_MEMORY_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
+
+/// Milliseconds that a plugin has to start, before the server goes on without waiting for it.
+pub const PLUGIN_START_MS_MAX: u64 = 5000;
+
+/// Milliseconds that a plugin has to say its last words.
+pub const PLUGIN_STOP_MS_MAX: u64 = 2000;
+
+/// Milliseconds until a plugin is told again of what it failed at; it doubles up to the next.
+pub const PLUGIN_RETRY_MS_MIN: u64 = 100;
+
+/// Milliseconds at most until then.
+pub const PLUGIN_RETRY_MS_MAX: u64 = 1000;
+
+/// Messages to a plugin that wait for it in memory: as many as fit an outbox, as none takes less than 64 bytes of it.
+pub const MAILS_WAITING_MAX: usize = OUTBOX_BYTES_MAX / 64;
+
+/// Messages that a plugin is asked about together.
+pub const SCREENED_MAX: usize = 64;
+
+/// Lists of effects of calls that decide, which wait to be done.
+pub const EFFECTS_WAITING_MAX: usize = 256;
+
+/// Bytes of a script.
+pub const SCRIPT_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of the stack of a script's thread. Luau nests functions of its library in one another 200 deep, for which 1 MiB is just
+/// enough where nothing is optimized; a stack takes the memory that it was used for.
+pub const SCRIPT_STACK_BYTES: usize = 4 * 1024 * 1024;
+
+/// Milliseconds that the top level of a script may take, unless `timeout_ms` is longer.
+pub const SCRIPT_LOAD_MS: u64 = 1000;
+
+/// Batches of calls that may wait for a script, of those that somebody waits for and of the others each.
+pub const SCRIPT_BATCHES_MAX: usize = 64;
+
+/// Milliseconds that the end of a script may take longer than the call that it has in hand.
+pub const SCRIPT_END_MS_MAX: u64 = 1000;
+
+/// Bytes of a text times bytes of the pattern that a script looks for in it: a step of the search takes up to as many
+/// comparisons, and the limit of time does not see them. The longest text may be looked through for one as long.
+pub const SCRIPT_SEARCH_MAX: usize = 64 * 1024 * 1024;
+
+/// Elements that a script moves at once in a table, for the same reason.
+pub const SCRIPT_MOVE_MAX: usize = 1024 * 1024;
+
+/// Bytes of the form in which a script writes a date, for the same reason.
+pub const SCRIPT_DATE_BYTES_MAX: usize = 256;
+
+/// Lines that one call of a script may log; those over it are counted.
+pub const SCRIPT_LOG_LINES_MAX: u64 = 32;
+
+/// Characters of a script's error, as it is shown.
+pub const SCRIPT_ERROR_CHARS_MAX: usize = 500;
+
+/// Effects of one call of a plugin.
+pub const EFFECTS_MAX: usize = 256;
+
+/// Bytes of the effects of one call of a plugin.
+pub const EFFECTS_BYTES_MAX: usize = 256 * 1024;
+
+/// Values that a plugin may keep.
+pub const VALUES_MAX: usize = 1000;
+
+/// Bytes of the key of a value.
+pub const VALUE_KEY_BYTES_MAX: usize = 128;
+
+/// Bytes of a value that a plugin keeps, as JSON.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Tables within tables of a value that a script keeps.
+pub const VALUE_DEPTH_MAX: usize = 32;
+
+/// Bytes of all values of a plugin together.
+pub const VALUES_BYTES_MAX: usize = 1024 * 1024;
+
+/// Calls that a process has in hand at a time.
+pub const PROCESS_CALLS_MAX: usize = 256;
+
+/// Milliseconds until a process that has ended is started again; it doubles up to the next.
+pub const PROCESS_RESTART_MS_MIN: u64 = 100;
+
+/// Milliseconds at most until a process that has ended is started again.
+pub const PROCESS_RESTART_MS_MAX: u64 = 60_000;
+
+/// Milliseconds that a process has to end by itself once it was asked to, until it is killed.
+pub const PROCESS_STOP_MS_MAX: u64 = 2000;
+
+/// Seconds that a process lives at least when it ends as one that worked, and is started again without a longer pause.
+pub const PROCESS_STEADY_S_MIN: u64 = 60;
+
+/// Seconds without any line after which a process that was asked something counts as hung, and seconds in which it must read on.
+pub const PROCESS_SILENCE_S_MAX: u64 = 60;
+
+/// Lines of a process that are looked at before the others have their turn: a quarter of a millisecond.
+pub const PROCESS_LINES_AT_ONCE_MAX: usize = 128;
+
+/// Bytes of lines that wait until a process reads, after which nothing else is asked of it; the last may go over. As many are
+/// being written.
+pub const PROCESS_UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of lines after which a process that is answered what it asked and does not read is killed; the last may go over.
+pub const PROCESS_HEARD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of a process's settings as JSON: the system gives a variable of the environment 128 KiB.
+pub const PROCESS_SETTINGS_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of one line of a process's standard error in the log; a longer one is cut.
+pub const PROCESS_ERROR_LINE_BYTES_MAX: usize = 1024;
+
+/// Lines of a process's standard error that the log takes in a second; those over it are counted.
+pub const PROCESS_ERROR_LINES_PER_S_MAX: u64 = 20;
+
+/// Bytes of a process's standard error that are read at once.
+pub const PROCESS_ERROR_READ_BYTES: usize = 4 * 1024;
+
+/// Milliseconds between two such reads while lines are left out.
+pub const PROCESS_ERROR_PAUSE_MS: u64 = 1;
+
+/// Failures of a plugin within [`PLUGIN_FAILURES_S`] after which it is set aside.
+pub const PLUGIN_FAILURES_MAX: usize = 10;
+
+/// Seconds in which the failures of a plugin are counted.
+pub const PLUGIN_FAILURES_S: u64 = 600;
+
+/// Times that a plugin is told of the same thing, where it fails each time.
+pub const OBSERVED_TRIES_MAX: u32 = 3;
+
+/// Things that a plugin is told of together.
+pub const OBSERVED_MAX: usize = 64;
+
+/// Messages of an observer's own that are passed over when it is read what is next for it.
+pub const OBSERVED_SKIPPED_MAX: usize = if cfg!(test) { 4 } else { 1024 };
+
+/// Observers for whom one turn reads.
+pub const TURN_OBSERVED_MAX: usize = 8;
+
+/// Events that are kept for plugins that have not seen them.
+pub const EVENTS_MAX: usize = if cfg!(test) { 5000 } else { 100_000 };
+
+/// Events that a turn forgets which nobody is to see any more, besides two for each that it adds.
+pub const EVENTS_FORGOTTEN_MAX: usize = if cfg!(test) { 4 } else { 256 };
+
 const _: () = {
     // A row that was just written is sent within a second.
     assert!(OUTBOX_LOOK_MS < 1000);
@@ -385,6 +562,12 @@ const _: () = {
     // A client that acknowledges as seldom as we look still makes progress when it is closed.
     assert!(LOOK_MS_MAX < 1000 * CLOSING_STALL_S_MAX);
     assert!(ACCEPT_RETRY_MS_MIN <= ACCEPT_RETRY_MS_MAX);
+    assert!(PROCESS_RESTART_MS_MIN <= PROCESS_RESTART_MS_MAX);
+    // What a process asks waits before what it is answered is too much.
+    assert!(2 * PROCESS_UNWRITTEN_BYTES_MAX <= PROCESS_HEARD_BYTES_MAX);
     // What a server writes before it can give anything back fits into what is not called low.
     assert!(WAL_FILE_BYTES_MAX < FREE_DISK_BYTES_LOW);
+    // A message can be looked through for any word of a message.
+    assert!(LINE_BYTES_MAX * LINE_BYTES_MAX <= SCRIPT_SEARCH_MAX);
+    assert!(VALUE_BYTES_MAX + VALUE_KEY_BYTES_MAX <= EFFECTS_BYTES_MAX);
 };

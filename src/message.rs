@@ -4,11 +4,13 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use precis_profiles::UsernameCaseMapped;
 use precis_profiles::precis_core::Error as PrecisError;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
+use serde::{Serialize, Serializer};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use crate::limits::{NAME_CHARS_MAX, QUOTED_CHARS_MAX, REQUEST_ID_BYTES_MAX, UNMAPPED_CHARS_MAX};
@@ -43,6 +45,12 @@ impl PeerName {
     }
 }
 
+impl Serialize for PeerName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 impl fmt::Display for PeerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -70,6 +78,12 @@ impl Room {
     /// The name as it is compared and shown, with its `#`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for Room {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -104,6 +118,12 @@ impl Destination {
             Destination::Peer(name) => name.as_str(),
             Destination::Room(room) => room.as_str(),
         }
+    }
+}
+
+impl Serialize for Destination {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -200,6 +220,12 @@ impl Text {
     }
 }
 
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -230,6 +256,12 @@ impl Seq {
     /// The place after it.
     pub const fn next(self) -> Self {
         Seq(self.0 + 1)
+    }
+}
+
+impl Serialize for Seq {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.0)
     }
 }
 
@@ -366,6 +398,12 @@ impl SessionId {
         SessionId(id)
     }
 
+    /// One that no session has had.
+    pub(crate) fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        SessionId(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
     /// Its number.
     pub const fn get(self) -> u64 {
         self.0
@@ -389,6 +427,12 @@ impl Timestamp {
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// As it is shown.
+    pub fn parse(time: &str) -> Option<Self> {
+        let since = humantime::parse_rfc3339(time).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(Timestamp(i64::try_from(since.as_millis()).ok()?))
+    }
+
     /// The time this many milliseconds after the beginning of 1970.
     pub const fn from_millis(millis: i64) -> Self {
         Timestamp(millis)
@@ -397,6 +441,12 @@ impl Timestamp {
     /// Milliseconds since the beginning of 1970.
     pub const fn millis(self) -> i64 {
         self.0
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -441,6 +491,11 @@ pub(crate) fn repeated(value: &str) -> String {
     let shown: String = chars.by_ref().take(QUOTED_CHARS_MAX).map(without_unseen).collect();
     let cut = if chars.next().is_some() { "…" } else { "" };
     shown + cut
+}
+
+/// A line of somebody else's as the log shows it: safe for a terminal.
+pub(crate) fn printable(line: &str) -> String {
+    line.chars().map(without_unseen).collect()
 }
 
 /// What a terminal would obey or not show at all, such as a byte order mark, is shown as U+FFFD.

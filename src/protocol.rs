@@ -6,8 +6,8 @@ mod line_buffer;
 pub mod plain;
 
 pub use self::line_buffer::{Line, LineBuffer};
-use crate::limits::{JSON_LINE_BYTES_MAX, LINE_BYTES_MAX};
-use crate::message::{Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
+use crate::limits::{JSON_LINE_BYTES_MAX, LINE_BYTES_MAX, NAME_CHARS_MAX};
+use crate::message::{Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp, quoted};
 
 /// The version of the protocols, as [`Reply::Welcome`] says it to programs. It grows when a client must know of a change.
 pub const VERSION: u32 = 1;
@@ -91,26 +91,80 @@ pub enum Request {
     },
     /// Which commands are there?
     Help,
+    /// A command that is not the server's own: a plugin may know it.
+    Command {
+        /// Its name, without the `/`.
+        name: String,
+        /// What stands behind it, trimmed.
+        arguments: String,
+    },
+    /// Which plugins are there, and how are they?
+    Plugins,
     /// Write what is queued, then close.
     Quit,
     /// Something that could not be understood: answered in its place, and no more.
     Malformed(Refusal),
+    /// What was answered before it came to the broker, by plugins above all: said in its place.
+    Answered(Box<Reply>),
+    /// A [`Request::Send`] that plugins have changed or refused: with an id, it may have been sent before, and is accepted then.
+    Screened {
+        /// What was asked.
+        asked: Box<Draft>,
+        /// What becomes of it.
+        outcome: Result<Box<Draft>, Refusal>,
+    },
+    /// Keep a value of a plugin, or forget it.
+    Set {
+        /// Under which key.
+        key: String,
+        /// JSON; `None` forgets it.
+        value: Option<String>,
+    },
+    /// All values that a plugin keeps.
+    Values,
+}
+
+/// To whom, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// As in [`Request::Send`].
+    pub to: Vec<Destination>,
+    /// As in [`Request::Send`].
+    pub text: Text,
 }
 
 impl Request {
+    /// A command that is not the server's own, if it can be a plugin's.
+    pub fn command(name: &str, arguments: &str) -> Result<Self, Refusal> {
+        if !is_command_name(name) {
+            return Err(Refusal::unknown_command(name));
+        }
+        Ok(Request::Command { name: name.to_owned(), arguments: arguments.trim().to_owned() })
+    }
+
     /// Whether it is for nothing but its answer.
     pub fn only_asks(&self) -> bool {
         match self {
             Request::Send { .. } | Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => false,
-            Request::Quit => false,
-            Request::Who | Request::History { .. } | Request::Search { .. } => true,
-            Request::Ping { .. } | Request::Help | Request::Malformed(_) => true,
+            Request::Screened { .. } | Request::Set { .. } | Request::Command { .. } | Request::Quit => false,
+            Request::Who | Request::History { .. } | Request::Search { .. } | Request::Values => true,
+            Request::Ping { .. } | Request::Help | Request::Plugins => true,
+            Request::Malformed(_) | Request::Answered(_) => true,
         }
     }
 
     /// Whether its answer may be large, so that nothing else is asked together with it.
     pub fn asks_much(&self) -> bool {
-        matches!(self, Request::Who | Request::History { .. } | Request::Search { .. } | Request::Help)
+        matches!(
+            self,
+            Request::Who
+                | Request::History { .. }
+                | Request::Search { .. }
+                | Request::Help
+                | Request::Command { .. }
+                | Request::Plugins
+                | Request::Values
+        )
     }
 }
 
@@ -180,7 +234,30 @@ pub enum Reply {
         more: bool,
     },
     /// Answers [`Request::Help`].
-    Help,
+    Help {
+        /// The commands of plugins, without their `/`, and what each does: `PLACE: the weather there`.
+        commands: Vec<(String, String)>,
+    },
+    /// Answers [`Request::Command`], as the plugin says it.
+    Answer {
+        /// One line or more.
+        text: Text,
+    },
+    /// Answers [`Request::Plugins`].
+    Plugins {
+        /// In the order in which they are asked.
+        plugins: Vec<PluginState>,
+    },
+    /// Answers [`Request::Set`]: it is on disk.
+    Set {
+        /// Under which key.
+        key: String,
+    },
+    /// Answers [`Request::Values`].
+    Values {
+        /// Keys and values, which are JSON.
+        values: Vec<(String, String)>,
+    },
     /// The first session of a peer came, or its last one went. Only programs are told.
     Presence {
         /// Who.
@@ -205,6 +282,19 @@ pub struct RoomHere {
     pub here: Vec<PeerName>,
 }
 
+/// A plugin, and how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginState {
+    /// What it is called.
+    pub name: PeerName,
+    /// How it is run: `luau` or `process`.
+    pub kind: &'static str,
+    /// What it is asked and told.
+    pub hooks: Vec<&'static str>,
+    /// Whether it runs, and if not, why.
+    pub state: String,
+}
+
 /// A message as the history shows it to one who was part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastMessage {
@@ -227,6 +317,12 @@ impl Refusal {
     /// A refusal with this code and these words.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Refusal { code, message: message.into() }
+    }
+
+    /// What is answered to a command that nobody knows.
+    pub fn unknown_command(name: &str) -> Self {
+        let words = format!("{} is no command; /help lists them; nothing was done", quoted(&format!("/{name}")));
+        Refusal::new(Code::UnknownCommand, words)
     }
 
     /// The same, and what became of the request.
@@ -281,6 +377,8 @@ pub enum Code {
     NotAMember,
     /// As many messages as may wait for a recipient are waiting.
     MailboxFull,
+    /// A plugin refuses it.
+    Rejected,
     /// As many connections as may be open are open.
     TooManyConnections,
     /// No login came in time.
@@ -294,6 +392,39 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    const ALL: [Code; 19] = [
+        Code::BadRequest,
+        Code::BadName,
+        Code::BadPassword,
+        Code::NotLoggedIn,
+        Code::LoggedInAlready,
+        Code::TooLong,
+        Code::Empty,
+        Code::NotUtf8,
+        Code::UnknownType,
+        Code::UnknownCommand,
+        Code::IdReused,
+        Code::NotAMember,
+        Code::MailboxFull,
+        Code::Rejected,
+        Code::TooManyConnections,
+        Code::LoginTimeout,
+        Code::StorageFull,
+        Code::ShuttingDown,
+        Code::Internal,
+    ];
+
+    /// The code that is written so.
+    pub(crate) fn parse(code: &str) -> Option<Self> {
+        Code::ALL.into_iter().find(|known| known.as_str() == code)
+    }
+
+    /// Whether it is over by itself, so that the same may be tried again.
+    pub(crate) fn is_passing(self) -> bool {
+        matches!(self, Code::StorageFull | Code::ShuttingDown | Code::Internal)
+    }
+
     /// The code as every protocol writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -310,6 +441,7 @@ impl Code {
             Code::IdReused => "id_reused",
             Code::NotAMember => "not_a_member",
             Code::MailboxFull => "mailbox_full",
+            Code::Rejected => "rejected",
             Code::TooManyConnections => "too_many_connections",
             Code::LoginTimeout => "login_timeout",
             Code::StorageFull => "storage_full",
@@ -317,6 +449,14 @@ impl Code {
             Code::Internal => "internal",
         }
     }
+}
+
+/// Whether a plugin may have a command of this name: 1 to 32 small letters, digits and `-`, of which the first is a letter.
+pub fn is_command_name(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase();
+    name.len() <= NAME_CHARS_MAX
+        && name.bytes().next().is_some_and(is_letter)
+        && name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// What is wrong with a list of destinations that is too long.
@@ -334,6 +474,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// What it is called.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Plain => "plain",
+            Protocol::Json => "json",
+        }
+    }
+
     /// Bytes of a line from a client, its end not counted.
     pub fn line_bytes_max(self) -> usize {
         match self {

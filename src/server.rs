@@ -5,7 +5,6 @@ mod admission;
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
@@ -175,7 +174,7 @@ impl Acceptor {
         match self.admission.admit(address) {
             Ok(admitted) => {
                 keep_alive(&socket, self.shared.limits.dead_after_s);
-                let served = connection::serve(socket, next_session(), self.shared.clone());
+                let served = connection::serve(socket, SessionId::next(), self.shared.clone());
                 self.spawn(served, admitted);
             }
             // In a flood of them, those over a few are closed without a word.
@@ -227,11 +226,6 @@ fn keep_alive(socket: &Async<TcpStream>, dead_after_s: u64) {
     if let Err(error) = probing() {
         log::warn!("a connection that dies while it is idle will not be noticed: {error}");
     }
-}
-
-fn next_session() -> SessionId {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    SessionId::new(LAST.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
 /// Waits until every connection is gone, and cuts off those that take too long.

@@ -2,9 +2,11 @@
 //! transaction, then reads what the turn asks for; what may be removed of the log goes in between. Owns all SQL, by way of its rooms; never knows who is online.
 
 mod array;
+mod away;
 mod backup;
 mod bystander;
 mod directory;
+mod events;
 mod examination;
 mod feed;
 mod inboxes;
@@ -15,6 +17,8 @@ mod log_reader;
 mod members;
 mod messages;
 mod names;
+mod observed;
+mod observers;
 mod past;
 mod posts;
 mod retention;
@@ -22,6 +26,7 @@ mod schema;
 mod search;
 mod sent_ids;
 mod turn;
+mod values;
 mod wal;
 mod watch;
 mod words;
@@ -40,6 +45,7 @@ pub use self::examination::{Finding, Mend, Verdict, examine};
 use self::index::Tail;
 use self::log::Log;
 pub use self::log_reader::{LogLine, LogReader, ReadError, Selection};
+pub use self::observed::{EventKind, Observed, ObservedPage, PeerEvent, Seen, Wants};
 use self::retention::{Moment, Sweep, TurnDone};
 pub use self::schema::SchemaError;
 pub use self::turn::{

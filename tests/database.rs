@@ -141,6 +141,23 @@ fn a_time_is_iso_8601_in_utc_with_milliseconds() {
     }
 }
 
+#[test]
+fn what_happened_besides_messages_is_shown_with_names_and_times() {
+    let mut server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: hi");
+    alice.ping();
+    assert!(server.terminate().success());
+    server.sqlite_write(
+        "insert into event values
+            (7, 1764000000000, 'join', (select id from peer where name = 'alice'), 0, null),
+            (8, 1764000001500, 'delivered', (select id from peer where name = 'bob'), 9, 1),
+            (9, 1764000002000, 'leave', 77, 1, null)",
+    );
+    let events = server.sqlite("select id, at, kind, name, seq from events order by id");
+    assert_eq!(events, "7|2025-11-24T16:00:00.000Z|join|alice|0\n8|2025-11-24T16:00:01.500Z|delivered|bob|1");
+}
+
 /// As the first version left it: Alice wrote to Bob and Carol, and Bob has got what is his.
 const FIRST_VERSION: &str = concat!(
     "pragma auto_vacuum = incremental; pragma journal_mode = wal;",

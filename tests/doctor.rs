@@ -41,6 +41,7 @@ fn rooms_beside_their_server_are_well() {
     let counts = [
         "ok: every member of a room is a peer, and is in it since a message that there was",
         "ok: every room has as many members as it says",
+        "ok: every observer is a peer, and has seen only what there was",
         "ok: 3 messages, seq 1 to 3",
         "ok: 3 peers, 0 never seen; 4 messages wait for 2 of them",
         "ok: 2 rooms, 4 members",
@@ -369,6 +370,25 @@ const FAULTS_OF_ROOMS: &[(&str, &str, &str, bool)] = &[
     ),
 ];
 
+/// What may be wrong with what plugins leave: SQL that makes it so, what is said, and whether it can be mended.
+const FAULTS_OF_PLUGINS: &[(&str, &str, &str, bool)] = &[
+    (
+        "insert into observer values (77, 1, 0)",
+        "warning: 1 observer",
+        "is no peer: events are kept for nobody (\"peer 77\")",
+        true,
+    ),
+    ("insert into observer values (1, 99, null)", "problem: 1 observer", "a message that is not there yet", true),
+    ("insert into observer values (1, null, 5)", "problem: 1 observer", "an event that is not there yet", true),
+    (
+        "insert into event values (7, 0, 'join', 77, 1, null), (8, 0, 'leave', 77, 1, null)",
+        "warning: 2 events",
+        "nobody is told of them (id 7, 8)",
+        true,
+    ),
+    ("insert into value values (77, 'tea', '20')", "warning: 1 value", "kept for nobody who is a peer", true),
+];
+
 #[test]
 fn each_fault_is_found_and_mended_by_what_is_shown() {
     check_faults(FAULTS, at_rest);
@@ -377,6 +397,11 @@ fn each_fault_is_found_and_mended_by_what_is_shown() {
 #[test]
 fn each_fault_of_rooms_is_found_and_mended_by_what_is_shown() {
     check_faults(FAULTS_OF_ROOMS, at_rest_with_rooms);
+}
+
+#[test]
+fn each_fault_of_what_plugins_leave_is_found_and_mended_by_what_is_shown() {
+    check_faults(FAULTS_OF_PLUGINS, at_rest);
 }
 
 #[track_caller]

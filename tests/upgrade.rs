@@ -11,8 +11,12 @@ use std::process::Stdio;
 use support::{TestClient, TestServer, eventually, holdline};
 use tempfile::TempDir;
 
-/// Made by real servers of earlier versions, all with the same content.
-const FROZEN: [&[u8]; 2] = [include_bytes!("frozen/schema-1.db"), include_bytes!("frozen/schema-2.db")];
+/// Made by real servers of earlier versions, all with the same content; each with the version of its schema.
+const FROZEN: [(usize, &[u8]); 3] = [
+    (1, include_bytes!("frozen/schema-1.db")),
+    (2, include_bytes!("frozen/schema-2.db")),
+    (4, include_bytes!("frozen/schema-4.db")),
+];
 
 /// What was said in each.
 const SAID: &str = "\
@@ -35,10 +39,10 @@ struct Upgraded {
 
 /// A server on a copy of each.
 fn upgraded() -> impl Iterator<Item = Upgraded> {
-    FROZEN.iter().zip(1..).map(|(frozen, version)| {
+    FROZEN.iter().map(|(version, frozen)| {
         let home = directory_with(frozen);
         let server = TestServer::with_data(home.path(), "");
-        Upgraded { server, version, _home: home }
+        Upgraded { server, version: *version, _home: home }
     })
 }
 
@@ -196,11 +200,11 @@ fn it_is_of_the_newest_version_then_and_well_and_so_is_a_backup() {
 
 #[test]
 fn what_is_as_it_was_made_is_only_examined_in_part_and_stays_as_it_is() {
-    for (frozen, version) in FROZEN.iter().zip(1..) {
+    for (version, frozen) in FROZEN {
         let home = directory_with(frozen);
         let found = printed("doctor", home.path(), &[]);
         let words = format!("is a database of holdline, schema version {version}; the next start brings it to version");
         assert!(found.contains(&words), "{found}");
-        assert!(fs::read(home.path().join("holdline.db")).unwrap() == *frozen, "version {version}");
+        assert!(fs::read(home.path().join("holdline.db")).unwrap() == frozen, "version {version}");
     }
 }

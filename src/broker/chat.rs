@@ -6,6 +6,7 @@ mod acks;
 mod decide;
 mod deliver;
 mod encoded;
+mod observers;
 mod requests;
 mod rooms;
 mod searches;
@@ -17,6 +18,7 @@ use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use smol::lock::SemaphoreGuardArc;
 
 use self::acks::Acks;
+use self::observers::{Observers, Observing};
 use self::rooms::{Member, MembershipChange, RoomHere};
 use self::searches::Searches;
 use self::send::KnownId;
@@ -58,6 +60,8 @@ pub(super) struct Chat {
     sessions: IdMap<SessionId, Session>,
     /// Those of them that speak JSON and were greeted: they are told who comes and goes.
     programs: IdSet<SessionId>,
+    /// Those that live inside: they are told what concerns themselves, and not who comes and goes.
+    insiders: IdSet<SessionId>,
     /// Peers of which something is to be kept before the next message is.
     changed: IdSet<PeerId>,
     /// Peers whose cursor moved; that is no promise, and can wait.
@@ -68,6 +72,8 @@ pub(super) struct Chat {
     starved: Vec<SessionId>,
     /// Searches that are not answered yet.
     searches: Searches,
+    /// Those who observe from inside.
+    observers: Observers,
 }
 
 /// A peer, here or absent.
@@ -84,6 +90,8 @@ struct Peer {
     addressed: u64,
     /// How many of those are delivered.
     delivered: u64,
+    /// Whether it lives inside: nobody observes what happens to it.
+    is_plugin: bool,
 }
 
 impl Peer {
@@ -141,6 +149,8 @@ pub(super) struct Turn {
     acts: Vec<Act>,
     /// The sessions that are greeted with how much waits for them in their rooms too, by the read that tells.
     greeted: Vec<Greeting>,
+    /// The observers for whom something is read; their reads come before those of the searches.
+    observed: Vec<Observing>,
     /// The searches that are carried on; their reads come before those of the pages.
     searches: Searches,
     /// The sessions whose pages are read, in the order of the reads; those are the last ones.
@@ -162,6 +172,7 @@ impl Turn {
         Turn {
             acts: Vec::new(),
             greeted: Vec::new(),
+            observed: Vec::new(),
             searches: Searches::new(),
             pages: Vec::new(),
             asked: Vec::new(),
@@ -180,6 +191,11 @@ impl Turn {
     /// Whether cursors are to be kept with it.
     pub(super) fn keeps_cursors(&self) -> bool {
         self.keeps_cursors
+    }
+
+    /// When it was decided.
+    pub(super) fn at(&self) -> Timestamp {
+        self.at
     }
 }
 
@@ -206,6 +222,10 @@ enum Act {
     Join { session: SessionId, id: Option<RequestId>, room: RoomId },
     /// Answer that its peer is in a room no more.
     Leave { session: SessionId, id: Option<RequestId>, room: RoomId },
+    /// Answer that a value is kept.
+    Set { session: SessionId, id: Option<RequestId>, key: String },
+    /// Answer with the values that were read.
+    Values { session: SessionId, id: Option<RequestId>, read: usize },
     /// Tell programs who came or went.
     Presence { name: PeerName, here: bool },
     /// Let a session end once it has got what waits for it.
@@ -238,32 +258,35 @@ impl Chat {
             known_ids: HashMap::new(),
             sessions: IdMap::default(),
             programs: IdSet::default(),
+            insiders: IdSet::default(),
             changed: IdSet::default(),
             moved: IdSet::default(),
             hungry: VecDeque::new(),
             starved: Vec::new(),
             searches: Searches::default(),
+            observers: Observers::default(),
         }
     }
 
-    /// Whether somebody waits for something that is to be read: a page, or what was searched.
+    /// Whether somebody waits for something that is to be read: a page, what was searched, or what is observed.
     pub(super) fn wants_reads(&self) -> bool {
-        !self.hungry.is_empty() || !self.searches.is_empty()
+        !self.hungry.is_empty() || !self.searches.is_empty() || self.observers.want_reads()
     }
 
     /// Whether something of a peer is to be kept.
     pub(super) fn has_changed(&self) -> bool {
-        !self.changed.is_empty() || !self.moved.is_empty()
+        !self.changed.is_empty() || !self.moved.is_empty() || self.observers.have_changed()
     }
 
     /// Whether somebody waits for a page that could not be read.
     pub(super) fn starves(&self) -> bool {
-        !self.starved.is_empty()
+        !self.starved.is_empty() || self.observers.starve()
     }
 
     /// Pages that could not be read are asked for again.
     pub(super) fn feed_starved(&mut self) {
         self.hungry.extend(self.starved.drain(..));
+        self.observers.feed_starved();
     }
 
     /// Who and what is named in these events and not known here, each once.
@@ -301,8 +324,15 @@ impl Chat {
         let FoundPeer { record, waiting, rooms } = found.unwrap_or_else(|| self.new_peer(name));
         assert!(record.id <= self.last_peer, "the store knows no id that was not given");
         self.ids.insert(record.name.clone(), record.id);
-        let mut peer =
-            Peer { record, is_kept, sessions: Vec::new(), rooms: IdMap::default(), addressed: waiting, delivered: 0 };
+        let mut peer = Peer {
+            record,
+            is_kept,
+            sessions: Vec::new(),
+            rooms: IdMap::default(),
+            addressed: waiting,
+            delivered: 0,
+            is_plugin: false,
+        };
         for membership in rooms {
             peer.rooms.insert(membership.room.id, Member::kept(membership.joined));
             self.meet_room(membership.name, membership.room);
@@ -331,6 +361,7 @@ impl Chat {
         let was_absent = !peer.is_here();
         peer.sessions.push(session);
         if was_absent {
+            self.observers.forget_who_is_here();
             for room in peer.rooms.keys() {
                 self.rooms.get_mut(room).expect("a peer's rooms are remembered").here.insert(id);
             }
@@ -341,12 +372,14 @@ impl Chat {
     /// A session that gets no more messages makes its peer absent, unless there is another. Says whether it did.
     fn detach(&mut self, session: SessionId, id: PeerId) -> bool {
         self.programs.remove(&session);
+        self.insiders.remove(&session);
         let peer = self.peers.get_mut(&id).expect("a session's peer is remembered");
         let was_here = peer.is_here();
         peer.sessions.retain(|other| *other != session);
         if !was_here || peer.is_here() {
             return false;
         }
+        self.observers.forget_who_is_here();
         for room in peer.rooms.keys() {
             self.rooms.get_mut(room).expect("a peer's rooms are remembered").here.remove(&id);
         }
@@ -361,7 +394,8 @@ impl Chat {
     /// Forgets who is absent; they are looked up again when they are named. No turn may be under way: it names them.
     pub(super) fn forget_absent(&mut self) {
         let spoken_for: IdSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();
-        self.peers.retain(|id, _| spoken_for.contains(id) || self.changed.contains(id) || self.moved.contains(id));
+        let is_to_be_kept = |id: &PeerId| self.changed.contains(id) || self.moved.contains(id);
+        self.peers.retain(|id, _| spoken_for.contains(id) || is_to_be_kept(id) || self.observers.include(*id));
         self.ids.retain(|_, id| self.peers.contains_key(id));
         let rooms: IdSet<RoomId> = self.peers.values().flat_map(|peer| peer.rooms.keys().copied()).collect();
         self.rooms.retain(|id, _| rooms.contains(id));
@@ -390,16 +424,21 @@ impl<'a> Strangers<'a> {
                 for asked in requests {
                     match &asked.request {
                         Request::Send { to, .. } => to.iter().for_each(|destination| self.destination(destination)),
+                        Request::Screened { outcome: Ok(draft), .. } => {
+                            draft.to.iter().for_each(|destination| self.destination(destination));
+                        }
                         Request::History { with: Some(with), .. } => self.destination(with),
                         Request::Join { room } | Request::Leave { room } => self.room(room),
                         _ => {}
                     }
-                    if let (Request::Send { .. }, Some(id)) = (&asked.request, &asked.id) {
+                    if let (Request::Send { .. } | Request::Screened { .. }, Some(id)) = (&asked.request, &asked.id) {
                         self.id(*session, id);
                     }
                 }
             }
-            Event::Taken { .. } | Event::End { .. } | Event::Leave { .. } | Event::OutboxTouched => {}
+            Event::Observe { observer, .. } => self.peer(observer),
+            Event::Taken { .. } | Event::End { .. } | Event::Leave { .. } => {}
+            Event::OutboxTouched | Event::Seen { .. } | Event::Observers { .. } => {}
         }
     }
 

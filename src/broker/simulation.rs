@@ -1,7 +1,7 @@
 //! The promises of `protocol.md` under a seeded scheduler: the real broker with its loop, and around it models of the store
 //! and of sockets with clients that read, stall, break, end, come back, log in more than once, join rooms and leave them,
-//! say themselves what they have got, and send a message again; rows in the table `outbox`; a disk that is full or cannot be
-//! read, crashes, power cuts and shutdowns at any instant. Owns which seeds are run, and how one that fails is shown; the
+//! say themselves what they have got, and send a message again; others that observe; rows in the table `outbox`; a disk that is
+//! full or cannot be read, crashes, power cuts and shutdowns at any instant. Owns which seeds are run, and how one that fails is shown; the
 //! rooms below hold the rest.
 //!
 //! - `cargo test --lib simulation` runs the same seeds each time, the shortest first.
@@ -15,6 +15,7 @@ mod differential;
 mod disk;
 mod ending;
 mod ids;
+mod observers;
 mod posting;
 mod posts;
 mod rooms;

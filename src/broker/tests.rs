@@ -10,7 +10,9 @@ use super::*;
 use crate::limits::BATCH_REQUESTS_MAX;
 use crate::message::{Destination, PeerId, RequestId, Room, RoomId, Text};
 use crate::protocol::{self, Request};
-use crate::store::{CommitError, Entry, Found, FoundPosts, LookedUp, Lookup, StoreRequest};
+use crate::store::{
+    CommitError, Entry, EventKind, Found, FoundPosts, LookedUp, Lookup, ObservedPage, PeerEvent, Read, StoreRequest,
+};
 
 /// As many as it takes to fill a turn.
 const SENDERS: u64 = (TURN_REQUESTS_MAX / BATCH_REQUESTS_MAX) as u64;
@@ -53,7 +55,7 @@ fn name(sender: u64) -> PeerName {
 fn join(sender: u64) -> (Event, Outlet) {
     let (inlet, outlet) = outbox();
     let session = SessionId::new(sender);
-    let joining = Joining { id: None, protocol: Protocol::Plain, acks: false, outbox: inlet };
+    let joining = Joining { id: None, protocol: Protocol::Plain, acks: false, is_plugin: false, outbox: inlet };
     (Event::Join { session, name: name(sender), joining }, outlet)
 }
 
@@ -74,6 +76,36 @@ fn asks<T: Into<protocol::Asked>>(sender: u64, requests: Vec<T>) -> Event {
 
 fn join_room() -> Request {
     Request::Join { room: Room::stored("#a") }
+}
+
+fn set(key: usize) -> Request {
+    Request::Set { key: key.to_string(), value: Some("1".to_owned()) }
+}
+
+const PRESENCE: Wants = Wants { logged: false, join: true, leave: true, delivered: false };
+
+/// The first sender waits for what it wants.
+fn observe(wants: Wants) -> (Event, oneshot::AsyncReceiver<Observation>) {
+    let (reply, told) = oneshot::async_channel();
+    (Event::Observe { observer: name(1), wants, reply }, told)
+}
+
+fn events(entries: &[Entry]) -> Vec<(EventKind, i64)> {
+    let event = |entry: &Entry| match entry {
+        Entry::Event(PeerEvent { kind, peer, .. }) => Some((*kind, peer.get())),
+        _ => None,
+    };
+    entries.iter().filter_map(event).collect()
+}
+
+/// A page that ends behind these.
+fn observed(things: Vec<Observed>, event: i64) -> Answer {
+    let (after, seen) = (Seen::NOTHING, Seen { event, ..Seen::NOTHING });
+    Answer::Observed(Some(ObservedPage { things, after, seen, complete: true }))
+}
+
+fn came(event: i64) -> Observed {
+    Observed::Came { event, at: Timestamp::from_millis(1), name: name(2) }
 }
 
 /// What the store answers to a turn of which it has kept nothing.
@@ -115,16 +147,22 @@ fn peers(entries: &[Entry]) -> Vec<PeerId> {
     peers
 }
 
-/// Runs a script beside a broker.
-fn play<T>(script: impl AsyncFnOnce(Handle, Asked) -> T) -> T {
+/// A broker over a database that is empty.
+fn new() -> (Handle, Broker, Asked) {
     let found = Found { newest: Seq::ZERO, last_peer: PeerId::new(0), last_room: RoomId::new(0), unknown_names: 0 };
     let (store, asked) = Store::answered_elsewhere(found);
     let (handle, broker) = open(store, &Limits::default());
+    (handle, broker, Asked(asked))
+}
+
+/// Runs a script beside a broker.
+fn play<T>(script: impl AsyncFnOnce(Handle, Asked) -> T) -> T {
+    let (handle, broker, asked) = new();
     let running = async {
         broker.run().await;
         unreachable!("the script holds a handle")
     };
-    smol::block_on(future::or(running, script(handle, Asked(asked))))
+    smol::block_on(future::or(running, script(handle, asked)))
 }
 
 #[test]
@@ -296,4 +334,200 @@ fn who_could_not_leave_a_room_gets_what_was_sent_there_before() {
         }
         assert!(said.contains("from s2 in #a: hi\n"), "{said}");
     });
+}
+
+#[test]
+fn what_one_batch_asks_for_is_kept_together_or_not_at_all() {
+    play(async |handle, asked| {
+        let mut outlets = Vec::new();
+        for sender in 1..=SENDERS + 1 {
+            let (event, outlet) = join(sender);
+            handle.tell(event).await;
+            outlets.push(outlet);
+        }
+        let (turn, reply) = asked.turn().await;
+        reply.send(kept(turn.entries)).unwrap();
+        told(&outlets[0]).await;
+        let batch = || asks(1, vec![join_room(), send("#a"), set(1), send("s1")]);
+        handle.tell(batch()).await;
+        let (turn, reply) = asked.turn().await;
+        let is_value = |entry: &&Entry| matches!(entry, Entry::Value { .. });
+        assert_eq!((of_rooms(&turn.entries), turn.entries.iter().filter(is_value).count()), ((vec![1], 1), 1));
+        reply.send(failed(turn.entries)).unwrap();
+        let said = told(&outlets[0]).await;
+        assert_eq!(said.matches("! storage_full: ").count(), 4, "{said}");
+        assert!(said.contains("; not kept\n"), "{said}");
+
+        // However many others flood, a whole batch is in one turn.
+        for sender in 2..=SENDERS + 1 {
+            handle.tell(self::batch(sender, BATCH_REQUESTS_MAX)).await;
+        }
+        handle.tell(asks(1, (0..BATCH_REQUESTS_MAX).map(set).collect())).await;
+        loop {
+            let (turn, reply) = asked.turn().await;
+            let values = turn.entries.iter().filter(is_value).count();
+            assert!(values == 0 || values == BATCH_REQUESTS_MAX, "{values} of a batch are in a turn");
+            reply.send(failed(turn.entries)).unwrap();
+            if values > 0 {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_is_kept_of_what_nobody_observes() {
+    play(async |handle, asked| {
+        let (event, _outlet) = join(2);
+        handle.tell(event).await;
+        let (turn, _reply) = asked.turn().await;
+        assert_eq!(events(&turn.entries), []);
+        assert_eq!(turn.reads, []);
+    });
+}
+
+#[test]
+fn what_happened_in_a_turn_that_failed_is_kept_with_the_next_and_told_once_it_is() {
+    play(async |handle, asked| {
+        let (observing, observation) = observe(PRESENCE);
+        handle.tell(observing).await;
+        let (turn, reply) = asked.turn().await;
+        assert!(matches!(turn.entries[..], [Entry::Observe { .. }, Entry::Peer(_)]), "{:?}", turn.entries);
+        assert!(matches!(turn.reads[..], [Read::Observed { after: None, .. }]), "{:?}", turn.reads);
+        reply.send(TurnOutcome { answers: vec![observed(vec![], 0)], ..kept(turn.entries) }).unwrap();
+
+        let (event, _outlet) = join(2);
+        handle.tell(event).await;
+        let (turn, reply) = asked.turn().await;
+        let joined = (EventKind::Join, 2);
+        assert_eq!(events(&turn.entries), [joined]);
+        reply.send(failed(turn.entries)).unwrap();
+        // Something else happens.
+        handle.tell(Event::Leave { session: SessionId::new(2) }).await;
+        let (turn, reply) = asked.turn().await;
+        assert_eq!(events(&turn.entries), [joined, (EventKind::Leave, 2)]);
+        reply.send(kept(turn.entries)).unwrap();
+        let (turn, reply) = asked.turn().await;
+        assert!(matches!(turn.reads[..], [Read::Observed { after: Some(Seen::NOTHING), .. }]), "{:?}", turn.reads);
+        reply.send(TurnOutcome { answers: vec![observed(vec![came(1)], 2)], ..kept(turn.entries) }).unwrap();
+        let Observation { things, seen } = observation.await.unwrap();
+        assert_eq!((things, seen.event), (vec![came(1)], 2));
+    });
+}
+
+#[test]
+fn what_was_not_seen_is_read_again_and_what_was_is_kept_soon() {
+    play(async |handle, asked| {
+        let (observing, observation) = observe(PRESENCE);
+        handle.tell(observing).await;
+        let (turn, reply) = asked.turn().await;
+        reply.send(TurnOutcome { answers: vec![observed(vec![came(1)], 1)], ..kept(turn.entries) }).unwrap();
+        let seen = observation.await.unwrap().seen;
+
+        let (observing, observation) = observe(PRESENCE);
+        handle.tell(observing).await;
+        let (turn, reply) = asked.turn().await;
+        assert!(matches!(turn.reads[..], [Read::Observed { after: Some(Seen::NOTHING), .. }]), "{:?}", turn.reads);
+        reply.send(TurnOutcome { answers: vec![observed(vec![came(1)], 1)], ..kept(turn.entries) }).unwrap();
+        observation.await.unwrap();
+
+        handle.tell(Event::Seen { observer: name(1), seen }).await;
+        let (observing, _observation) = observe(PRESENCE);
+        handle.tell(observing).await;
+        let (turn, reply) = asked.turn().await;
+        assert_eq!(turn.entries, [Entry::Seen { observer: PeerId::new(1), seen }]);
+        assert_eq!(turn.reads, [], "all there is was read");
+        reply.send(failed(turn.entries)).unwrap();
+        // What could not be kept is tried again when something else happens.
+        let (event, _outlet) = join(2);
+        handle.tell(event).await;
+        let (turn, reply) = asked.turn().await;
+        let answers = turn.reads.iter().map(|_| observed(vec![], 1)).collect();
+        reply.send(TurnOutcome { answers, ..kept(turn.entries) }).unwrap();
+        let is_seen = |entry: &Entry| *entry == Entry::Seen { observer: PeerId::new(1), seen };
+        while let (turn, reply) = asked.turn().await
+            && !turn.entries.iter().any(is_seen)
+        {
+            let answers = turn.reads.iter().map(|_| observed(vec![], 1)).collect();
+            reply.send(TurnOutcome { answers, ..kept(turn.entries) }).unwrap();
+        }
+    });
+}
+
+#[test]
+fn who_observes_wakes_nobody_while_nothing_happens_that_it_wants() {
+    play(async |handle, asked| {
+        let (observing, mut observation) = observe(Wants { leave: true, ..Wants::default() });
+        let (first, _first) = join(1);
+        let (second, _second) = join(2);
+        for event in [observing, first, second] {
+            handle.tell(event).await;
+        }
+        let (turn, reply) = asked.turn().await;
+        assert_eq!(events(&turn.entries), []);
+        reply.send(TurnOutcome { answers: vec![observed(vec![], 0)], ..kept(turn.entries) }).unwrap();
+        handle.tell(batch(2, 1)).await;
+        let (turn, reply) = asked.turn().await;
+        reply.send(kept(turn.entries)).unwrap();
+        for _ in 0..100 {
+            future::yield_now().await;
+        }
+        assert!(asked.0.try_recv().is_err(), "a message is nothing to it");
+        assert!(future::poll_once(&mut observation).await.is_none());
+        handle.tell(Event::Leave { session: SessionId::new(2) }).await;
+        let (turn, reply) = asked.turn().await;
+        assert_eq!(events(&turn.entries), [(EventKind::Leave, 2)]);
+        reply.send(TurnOutcome { before: Seq::new(1), newest: Seq::new(1), ..kept(turn.entries) }).unwrap();
+        assert_eq!(asked.turn().await.0.reads.len(), 1);
+    });
+}
+
+#[test]
+fn one_who_is_said_to_be_gone_is_forgotten_and_is_answered_nothing() {
+    play(async |handle, asked| {
+        let (observing, observation) = observe(PRESENCE);
+        handle.tell(observing).await;
+        let (turn, reply) = asked.turn().await;
+        reply.send(TurnOutcome { answers: vec![observed(vec![], 0)], ..kept(turn.entries) }).unwrap();
+        handle.tell(Event::Observers { only: vec![name(7)] }).await;
+        let (turn, reply) = asked.turn().await;
+        assert_eq!(turn.entries, [Entry::Observers { only: vec![name(7)] }]);
+        reply.send(kept(turn.entries)).unwrap();
+        observation.await.unwrap_err();
+        let (event, _outlet) = join(2);
+        handle.tell(event).await;
+        assert_eq!(events(&asked.turn().await.0.entries), []);
+    });
+}
+
+#[test]
+fn when_the_server_stops_it_is_kept_that_everybody_goes() {
+    let (handle, broker, asked) = new();
+    let script = async move {
+        let (observing, _observation) = observe(PRESENCE);
+        let mut outlets = Vec::new();
+        handle.tell(observing).await;
+        for sender in 2..=4 {
+            let (event, outlet) = join(sender);
+            handle.tell(event).await;
+            outlets.push(outlet);
+        }
+        let (turn, reply) = asked.turn().await;
+        assert_eq!(events(&turn.entries).len(), 3);
+        reply.send(TurnOutcome { answers: vec![observed(vec![], 3)], ..kept(turn.entries) }).unwrap();
+        // One ends in good order, one leaves, and one is there until the end.
+        handle.tell(Event::End { session: SessionId::new(2), reason: EndReason::Shutdown }).await;
+        drop(handle);
+        let mut gone = Vec::new();
+        while gone.len() < 3 {
+            let (turn, reply) = asked.turn().await;
+            gone.extend(events(&turn.entries));
+            let answers = turn.reads.iter().map(|_| observed(vec![], 3)).collect();
+            reply.send(TurnOutcome { answers, ..kept(turn.entries) }).unwrap();
+        }
+        gone.sort_by_key(|(_, peer)| *peer);
+        assert_eq!(gone, [2, 3, 4].map(|peer| (EventKind::Leave, peer)));
+        asked
+    };
+    smol::block_on(future::zip(broker.run(), script));
 }

@@ -81,7 +81,8 @@ fn parse_id(id: &str) -> Result<RequestId, Unfit> {
 }
 
 /// The types of frames that a client may send, but for `login`.
-const KINDS: [&str; 9] = ["send", "ack", "join", "leave", "who", "history", "search", "ping", "register"];
+const KINDS: [&str; 11] =
+    ["send", "ack", "join", "leave", "who", "history", "search", "command", "plugins", "ping", "register"];
 
 fn is_known(kind: &str) -> bool {
     KINDS.contains(&kind)
@@ -108,6 +109,11 @@ fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, 
             let words = Text::clean(&text).ok_or_else(|| Unfit::new(Code::Empty, "\"text\" holds no words"))?;
             Ok(Request::Search { words, count: parse_limit(fields)? })
         }
+        "command" => {
+            let arguments = fields.arguments.optional_string("arguments")?.unwrap_or_default();
+            Ok(parse_command(&fields.name.string("name")?, &arguments))
+        }
+        "plugins" => Ok(Request::Plugins),
         "ping" => Ok(Request::Ping { token: None }),
         "login" => Err(Unfit::new(Code::LoggedInAlready, "a second login; connect again for another name")),
         kind => Err(unknown(kind)),
@@ -152,6 +158,10 @@ fn parse_destination(name: &str) -> Result<Destination, Unfit> {
 
 fn parse_room(fields: &Fields<'_>) -> Result<Room, Unfit> {
     Room::parse(&fields.room.string("room")?).map_err(|bad| Unfit::new(Code::BadName, bad))
+}
+
+fn parse_command(name: &str, arguments: &str) -> Request {
+    Request::command(name, arguments).unwrap_or_else(Request::Malformed)
 }
 
 fn parse_limit(fields: &Fields<'_>) -> Result<usize, Unfit> {

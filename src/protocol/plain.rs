@@ -87,11 +87,9 @@ fn parse_command(line: &str) -> Result<Request, Refusal> {
         "/search" => parse_search(arguments),
         "/history" => parse_history(arguments),
         "/ping" => Ok(Request::Ping { token: Text::clean(arguments) }),
+        "/plugins" => without_arguments(command, arguments, Request::Plugins),
         "/quit" => without_arguments(command, arguments, Request::Quit),
-        _ => {
-            let command = quoted(command);
-            Err(not_done(Code::UnknownCommand, format_args!("{command} is no command; /help lists them")))
-        }
+        _ => Request::command(&command[1..], arguments),
     }
 }
 

@@ -4,6 +4,7 @@
 mod check;
 mod file;
 mod links;
+mod plugins;
 mod rooms;
 mod rows;
 mod surroundings;
@@ -119,6 +120,7 @@ fn look_at_content(bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqli
     findings.extend(rows::look(bystander)?);
     findings.extend(links::look(bystander)?);
     findings.extend(rooms::look(bystander)?);
+    findings.extend(plugins::look(bystander)?);
     findings.extend(rows::count(bystander.connection())?);
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, params};
 
+use super::events::Events;
 use super::feed;
 use super::inboxes::Sources;
 use super::index::{Index, Tail};
@@ -13,14 +14,16 @@ use super::insert::Insert;
 use super::members::Members;
 use super::messages::Messages;
 use super::names::Names;
+use super::observers::{Observer, Observers};
 use super::past::{Asker, Past};
 use super::posts::Posts;
 use super::search::{Looked, Question, Reader, Search};
 use super::sent_ids::SentIds;
+use super::values::Values;
 use super::wal::{Wal, WalPages};
 use super::{
-    Answer, CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, PastPage, PeerRecord, Read, SendId,
-    TurnOutcome, TurnRequest, array, schema,
+    Answer, CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, PastPage, PeerRecord, Read, Seen,
+    SendId, TurnOutcome, TurnRequest, array, schema,
 };
 use crate::config::Durability;
 use crate::limits::{DATABASE_BUSY_MS_MAX, SEARCH_TURN_MS, TURN_PAGES_BYTES_MAX};
@@ -43,6 +46,9 @@ pub(super) struct Log<'c> {
     names: Names<'c>,
     messages: Messages<'c>,
     past: Past<'c>,
+    events: Events<'c>,
+    observers: Observers<'c>,
+    values: Values<'c>,
     /// Opened when somebody searches: it takes memory.
     search: Option<Search<'c>>,
     put_message: Insert<'c>,
@@ -97,6 +103,9 @@ impl<'c> Log<'c> {
             names: Names::new(connection)?,
             messages: Messages::new(connection)?,
             past: Past::new(connection)?,
+            events: Events::new(connection)?,
+            observers: Observers::new(connection)?,
+            values: Values::new(connection)?,
             search: None,
             put_message: Insert::prepare(
                 connection,
@@ -219,6 +228,7 @@ impl<'c> Log<'c> {
                     let _ = self.statements.rollback.execute([]);
                 }
                 self.index.undo_sends();
+                self.events.undo();
                 if self.wal.note_failure(&error) {
                     self.take_back();
                 }
@@ -236,10 +246,11 @@ impl<'c> Log<'c> {
             self.index.write(self.newest)?;
         }
         self.put_peers(entries)?;
-        self.put_rooms(entries)?;
+        self.put_others(entries)?;
         let newest = self.put_messages(entries)?;
         self.put_ids(entries)?;
         self.take_posts(entries)?;
+        self.events.forget_oldest()?;
         self.statements.commit.execute([])?;
         if is_indexed {
             self.index.written(self.newest);
@@ -263,8 +274,8 @@ impl<'c> Log<'c> {
         Ok(())
     }
 
-    /// Who joins a room gets what is behind that in the turn.
-    fn put_rooms(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
+    /// Who joins a room gets what is behind that in the turn, and who observes is told of it.
+    fn put_others(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
         let mut newest = self.newest;
         for entry in entries {
             match entry {
@@ -272,6 +283,21 @@ impl<'c> Log<'c> {
                 Entry::Room { id, name } => self.members.put_room(*id, name)?,
                 Entry::Join { room, peer } => self.members.join(*room, *peer, newest)?,
                 Entry::Leave { room, peer } => self.members.leave(*room, *peer)?,
+                Entry::Event(event) => self.events.put(event, newest)?,
+                Entry::Observe { observer, wants } => {
+                    let newest = Seen { seq: newest, event: self.events.newest()? };
+                    self.observers.put(*observer, *wants, newest)?;
+                    self.events.note_seen();
+                }
+                Entry::Seen { observer, seen } => {
+                    self.observers.see(*observer, *seen)?;
+                    self.events.note_seen();
+                }
+                Entry::Observers { only } => {
+                    self.observers.forget_others(only)?;
+                    self.events.note_seen();
+                }
+                Entry::Value { peer, key, value } => self.values.set(*peer, key, value.as_deref())?,
                 Entry::Peer(_) | Entry::Posted(_) | Entry::Unposted { .. } => {}
             }
         }
@@ -332,6 +358,7 @@ impl<'c> Log<'c> {
     fn answers(&mut self, reads: &[Read]) -> Vec<Answer> {
         let is_searchable = self.prepare_search(reads);
         let begun = self.statements.begin_to_read.execute([]).map_err(|error| error.to_string());
+        self.observers.begin_turn();
         let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
         let answer = |read: &Read| match (&begun, &is_searchable) {
             (Err(error), _) => Answer::Failed(error.clone()),
@@ -357,8 +384,24 @@ impl<'c> Log<'c> {
                 past.history(*peer, *with, *before, *count, &mut sources).map(Answer::History)
             }
             Read::Search { peer, words, until, count } => self.search(*peer, words, *until, *count),
+            Read::Observed { observer, after, wants, here } => {
+                self.observed(Observer { peer: *observer, wants: *wants, here }, *after)
+            }
+            Read::Values { peer } => self.values.all(*peer).map(Answer::Values),
         };
         answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
+    }
+
+    fn observed(&mut self, observer: Observer<'_>, after: Option<Seen>) -> rusqlite::Result<Answer> {
+        let Log { newest, index, members, names, messages, events, observers, .. } = self;
+        let newest = Seen { seq: *newest, event: events.newest()? };
+        let after = match after {
+            Some(after) => Some(after),
+            None => observers.find(observer.peer, newest)?,
+        };
+        let Some(after) = after else { return Ok(Answer::Observed(None)) };
+        let mut sources = Sources { index, members, names, messages };
+        observers.page(observer, after, newest, events, &mut sources).map(|page| Answer::Observed(Some(page)))
     }
 
     /// Brings the index of the search nearer to the log, if anybody searches.

@@ -9,6 +9,7 @@ use crate::store::array;
 pub(super) struct Messages<'c> {
     find: Statement<'c>,
     find_unaddressed: Statement<'c>,
+    find_after: Statement<'c>,
     sender: Statement<'c>,
 }
 
@@ -35,6 +36,11 @@ impl<'c> Messages<'c> {
                 "select message.at, message.sender, sender.name, message.text
                  from message join peer as sender on sender.id = message.sender where message.seq = ?1",
             )?,
+            find_after: connection.prepare(
+                "select message.at, message.sender, sender.name, message.text, message.recipients, message.seq
+                 from message join peer as sender on sender.id = message.sender
+                 where message.seq > ?1 order by message.seq limit 1",
+            )?,
             sender: connection.prepare("select sender from message where seq = ?1")?,
         })
     }
@@ -49,6 +55,11 @@ impl<'c> Messages<'c> {
         self.find_unaddressed.query_row([seq.get()], |row| kept(seq, String::new(), row)).optional()
     }
 
+    /// The next one after this.
+    pub(super) fn find_after(&mut self, seq: Seq) -> rusqlite::Result<Option<Kept>> {
+        self.find_after.query_row([seq.get()], |row| kept(Seq::new(row.get(5)?), text(row, 4)?, row)).optional()
+    }
+
     /// Who sent it; `None`: it was removed.
     pub(super) fn sender(&mut self, seq: Seq) -> rusqlite::Result<Option<PeerId>> {
         self.sender.query_row([seq.get()], |row| row.get(0).map(PeerId::new)).optional()
@@ -56,6 +67,11 @@ impl<'c> Messages<'c> {
 }
 
 impl Kept {
+    /// Its place in the log.
+    pub(super) fn seq(&self) -> Seq {
+        self.seq
+    }
+
     /// Whom it was addressed to, as numbers.
     pub(super) fn numbered_recipients(&self) -> impl Iterator<Item = Recipient> {
         numbered(&self.recipients)

@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0002-lagging-index.sql"),
     include_str!("../../migrations/0003-rooms-and-programs.sql"),
     include_str!("../../migrations/0004-search.sql"),
+    include_str!("../../migrations/0005-plugins.sql"),
 ];
 
 /// Marks the file as ours, for `file(1)` and for ourselves: "hold". <https://www.sqlite.org/pragma.html#pragma_application_id>

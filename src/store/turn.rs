@@ -1,6 +1,9 @@
 //! What the broker asks of the store and what it is answered: lookups, a turn's entries and reads, and what became of them. Owns
 //! these types; never a statement.
 
+use std::sync::Arc;
+
+use super::observed::{ObservedPage, PeerEvent, Seen, Wants};
 use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
 use crate::message::{Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
 use crate::protocol::PastMessage;
@@ -55,15 +58,48 @@ pub enum Entry {
         /// Why, for people.
         reason: String,
     },
+    /// A peer observes from here on; one who did before goes on where it was.
+    Observe {
+        /// Who.
+        observer: PeerId,
+        /// What.
+        wants: Wants,
+    },
+    /// An observer has seen more.
+    Seen {
+        /// Who.
+        observer: PeerId,
+        /// All up to here.
+        seen: Seen,
+    },
+    /// Nobody else observes any more: how far they got is forgotten.
+    Observers {
+        /// Those who do.
+        only: Vec<PeerName>,
+    },
+    /// Something happened besides messages.
+    Event(PeerEvent),
+    /// A value is kept, or forgotten.
+    Value {
+        /// Whose.
+        peer: PeerId,
+        /// Under which key.
+        key: String,
+        /// JSON; `None` forgets it.
+        value: Option<String>,
+    },
 }
 
 impl Entry {
     /// Whether somebody was promised that this is on disk. A cursor is no promise: if the power takes the last moves,
-    /// a few messages are delivered twice and none is lost.
+    /// a few messages are delivered twice and none is lost. Nor is an event.
     pub fn is_promise(&self) -> bool {
         match self {
             Entry::Message { .. } | Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => true,
+            // What comes after that is not to be missed.
+            Entry::Observe { .. } | Entry::Value { .. } => true,
             Entry::Peer(_) | Entry::Posted(_) | Entry::Unposted { .. } => false,
+            Entry::Seen { .. } | Entry::Observers { .. } | Entry::Event(_) => false,
         }
     }
 }
@@ -237,6 +273,22 @@ pub enum Read {
         /// How many at most.
         count: usize,
     },
+    /// The next things for an observer: at most [`OBSERVED_MAX`](crate::limits::OBSERVED_MAX).
+    Observed {
+        /// Whose.
+        observer: PeerId,
+        /// They come after what it has seen; `None`: as far as that is kept.
+        after: Option<Seen>,
+        /// What it wants.
+        wants: Wants,
+        /// Everyone who is here, in order.
+        here: Arc<[PeerId]>,
+    },
+    /// All values that a peer keeps.
+    Values {
+        /// Whose.
+        peer: PeerId,
+    },
 }
 
 /// What one [`Read`] gave.
@@ -254,6 +306,10 @@ pub enum Answer {
     Indexing,
     /// For [`Read::Search`]: what is searched is no word.
     NoWords,
+    /// For [`Read::Observed`]; `None`: nothing is kept of this observer.
+    Observed(Option<ObservedPage>),
+    /// For [`Read::Values`]: keys and values, in the order of the keys.
+    Values(Vec<(String, String)>),
     /// It could not be read; the reason is for people.
     Failed(String),
 }

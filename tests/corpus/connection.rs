@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use holdline::limits::{DESTINATIONS_DEFAULT, LOGIN_REFUSALS_MAX};
 use holdline::message::{Destination, PeerName, Room, Text};
-use holdline::protocol::{Login, Rejected, Reply, Request, plain};
+use holdline::protocol::{Login, Refusal, Rejected, Reply, Request, plain};
 
 use crate::plain::{DETECTION_BYTES, Seen, lines};
 
@@ -162,7 +162,14 @@ impl Dialogue<'_> {
             }
             Some(Request::Ack { .. }) => unreachable!("no plain line says that"),
             Some(Request::Ping { token }) => self.expect_reply(&Reply::Pong { token }),
-            Some(Request::Help) => self.expect_reply(&Reply::Help),
+            Some(Request::Help) => self.expect_reply(&Reply::Help { commands: vec![] }),
+            Some(Request::Plugins) => self.expect_reply(&Reply::Plugins { plugins: vec![] }),
+            Some(Request::Command { name, .. }) => {
+                self.expect_reply(&Reply::Refused(Refusal::unknown_command(&name)));
+            }
+            Some(Request::Answered(_) | Request::Screened { .. } | Request::Set { .. } | Request::Values) => {
+                unreachable!("no line says that")
+            }
             Some(Request::Malformed(refusal)) => self.expect_reply(&Reply::Refused(refusal)),
             Some(Request::Quit) => return false,
         }

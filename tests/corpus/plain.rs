@@ -248,10 +248,14 @@ fn check_request(line: &str, peer: &PeerName) {
         Some(Request::Search { words, .. }) => {
             check_cleaned(line.trim().strip_prefix("/search").expect("it asked for that"), Some(&words));
         }
-        Some(Request::Ack { .. }) => unreachable!("no plain line says that"),
-        Some(Request::Who | Request::Help | Request::Quit) => {
-            assert!(["/who", "/help", "/quit"].contains(&line.trim()), "{line:?}");
+        Some(Request::Command { name, arguments }) => {
+            let said = line.trim().strip_prefix('/').and_then(|said| said.strip_prefix(&name));
+            assert_eq!(said.map(str::trim), Some(&*arguments), "{line:?}");
         }
+        Some(Request::Who | Request::Help | Request::Plugins | Request::Quit) => {
+            assert!(["/who", "/help", "/plugins", "/quit"].contains(&line.trim()), "{line:?}");
+        }
+        Some(request) => unreachable!("no plain line says {request:?}"),
         None => {}
     }
 }

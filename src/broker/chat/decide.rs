@@ -7,7 +7,7 @@ use crate::broker::{Delivered, EndReason, Event, Joining};
 use crate::limits::TURN_PAGES_MAX;
 use crate::message::{PeerName, RequestId, SessionId, Timestamp};
 use crate::protocol::{Protocol, Reply};
-use crate::store::{Entry, Read, TurnRequest};
+use crate::store::{Entry, EventKind, Read, TurnRequest};
 
 impl Chat {
     /// Takes a turn's events, and what was found in the table `outbox`: what follows from them once the store has done what it
@@ -30,8 +30,11 @@ impl Chat {
                 }
                 Event::Taken { session, bytes, delivered } => self.taken(session, bytes, delivered),
                 Event::End { session, reason } => end(session, reason, &mut turn),
-                Event::Leave { session } => self.leave(session, &mut turn),
+                Event::Leave { session } => self.leave(session, &mut turn, &mut request),
                 Event::OutboxTouched => {}
+                Event::Observe { observer, wants, reply } => self.observe(&observer, wants, reply, &mut request),
+                Event::Seen { observer, seen } => self.seen(&observer, seen),
+                Event::Observers { only } => self.only_observers(only, &mut request),
             }
         }
         for post in posts {
@@ -39,6 +42,7 @@ impl Chat {
         }
         self.known_ids.clear();
         self.absent_rooms.clear();
+        self.ask_for_observers(&mut turn, &mut request);
         self.ask_for_searches(&mut turn, &mut request);
         self.ask_for_pages(&mut turn, &mut request);
         (turn, request)
@@ -53,7 +57,7 @@ impl Chat {
         turn: &mut Turn,
         request: &mut TurnRequest,
     ) {
-        let Joining { id, protocol, acks, outbox: inlet } = joining;
+        let Joining { id, protocol, acks, is_plugin, outbox: inlet } = joining;
         let mut outbox = Outbox::new(inlet);
         let Some(peer_id) = self.ids.get(name).copied() else {
             let refusal = Reply::Refused(unreachable_peer(name, "not logged in"));
@@ -62,7 +66,8 @@ impl Chat {
             return;
         };
         self.see(peer_id);
-        let peer = &self.peers[&peer_id];
+        let peer = self.peers.get_mut(&peer_id).expect("a known peer is remembered");
+        peer.is_plugin = is_plugin;
         let (waiting, is_in_rooms, cursor) = (peer.waiting(), !peer.rooms.is_empty(), peer.record.cursor);
         let joined = Session {
             peer: peer_id,
@@ -89,6 +94,7 @@ impl Chat {
         }
         if self.attach(session, peer_id) {
             turn.acts.push(Act::Presence { name: name.clone(), here: true });
+            self.note(EventKind::Join, peer_id, turn.at, request);
         }
         self.feed_again(session);
         log::debug!("session {session} joined as {name}");
@@ -102,7 +108,12 @@ impl Chat {
         session.outbox.append(None, |out| protocol.encode_reply(request, &welcome, out));
         session.outbox.flush();
         if protocol == Protocol::Json {
-            self.programs.insert(id);
+            let is_plugin = self.peers[&session.peer].is_plugin;
+            if is_plugin {
+                self.insiders.insert(id)
+            } else {
+                self.programs.insert(id)
+            };
         }
     }
 
@@ -137,12 +148,13 @@ impl Chat {
         }
     }
 
-    fn leave(&mut self, id: SessionId, turn: &mut Turn) {
+    fn leave(&mut self, id: SessionId, turn: &mut Turn, request: &mut TurnRequest) {
         // A session whose login was refused never joined.
         let Some(session) = self.sessions.remove(&id) else { return };
         if self.detach(id, session.peer) {
             let name = self.peers[&session.peer].record.name.clone();
             turn.acts.push(Act::Presence { name, here: false });
+            self.note(EventKind::Leave, session.peer, turn.at, request);
         }
         log::debug!("session {id} left");
     }
@@ -152,11 +164,20 @@ impl Chat {
     pub(in crate::broker) fn keep_changed(&mut self, request: &mut TurnRequest) {
         let peers = &self.peers;
         request.entries.extend(self.changed.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
+        self.observers.keep_unkept(request);
     }
 
     /// Adds all that has changed of peers, cursors too.
-    pub(in crate::broker) fn keep_all_changed(&mut self, request: &mut TurnRequest) {
-        self.changed.extend(self.moved.drain());
+    pub(in crate::broker) fn keep_all_changed(&mut self, request: &mut TurnRequest, at: Timestamp) {
+        let Chat { peers, moved, changed, observers, .. } = self;
+        for id in moved.drain() {
+            let peer = &peers[&id];
+            if !peer.is_plugin {
+                observers.note(EventKind::Delivered(peer.record.cursor), id, at, request);
+            }
+            changed.insert(id);
+        }
+        self.observers.keep_moved(request);
         self.keep_changed(request);
     }
 

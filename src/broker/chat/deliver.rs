@@ -12,11 +12,13 @@ use crate::message::{
     Destination, Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, SessionId, Text, Timestamp,
 };
 use crate::protocol::{Code, Refusal, Reply};
-use crate::store::{Answer, CommitError, Entry, Fed, Page, PastPage, TurnOutcome};
+use crate::store::{Answer, CommitError, Entry, EventKind, Fed, Page, PastPage, TurnOutcome};
 
 /// Whom the turn has put something out for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Gathered {
+    /// When the turn was decided.
+    at: Timestamp,
     /// Each once.
     sessions: Vec<SessionId>,
     /// Who was told what: once a turn is enough.
@@ -26,6 +28,10 @@ struct Gathered {
 }
 
 impl Gathered {
+    fn new(at: Timestamp) -> Self {
+        Gathered { at, sessions: Vec::new(), told: IdSet::default(), encoded: Encoded::default() }
+    }
+
     fn add(&mut self, id: SessionId, session: &mut Session) {
         if !session.is_gathered {
             session.is_gathered = true;
@@ -87,6 +93,7 @@ impl Chat {
     /// So it must be known before the next is decided.
     pub(in crate::broker) fn undo(&mut self, turn: &mut Turn, entries: &[Entry]) {
         self.settle_membership_changes(turn);
+        self.observers.undo(entries);
         for entry in entries {
             match entry {
                 Entry::Peer(record) => {
@@ -98,20 +105,24 @@ impl Chat {
                     }
                 }
                 Entry::Room { id, name } => self.undo_room(*id, name),
-                Entry::Join { .. } | Entry::Leave { .. } | Entry::Posted(_) | Entry::Unposted { .. } => {}
+                _ => {}
             }
         }
     }
 
     /// Feeds what was committed and read, answers, and hands everyone what was gathered for them.
     pub(in crate::broker) fn deliver(&mut self, turn: Turn, outcome: TurnOutcome) {
-        let Turn { acts, greeted, searches, pages, asked, at, .. } = turn;
+        let Turn { acts, greeted, observed, searches, pages, asked, at, .. } = turn;
         let TurnOutcome { entries, commit, before, newest, mut answers } = outcome;
         assert!(newest >= self.newest, "the log grows: {newest} after {}", self.newest);
         self.newest = newest;
-        let mut gathered = Gathered::default();
+        if commit.is_ok() {
+            self.observers.note_committed(&entries);
+        }
+        let mut gathered = Gathered::new(at);
         let page_answers = answers.split_off(answers.len() - pages.len());
         let search_answers = answers.split_off(answers.len() - searches.len());
+        let observed_answers = answers.split_off(answers.len() - observed.len());
         // Nothing else comes before a welcome.
         for greeting in greeted {
             self.greet_counted(greeting, &answers);
@@ -139,6 +150,9 @@ impl Chat {
                     let reply = Reply::Left { room: self.rooms[&room].name.clone() };
                     self.reply(session, id.as_ref(), &reply, &mut gathered);
                 }
+                (Act::Set { session, id, key }, Ok(())) => {
+                    self.reply(session, id.as_ref(), &Reply::Set { key }, &mut gathered);
+                }
                 (Act::Deliver { sender: Some(session), id, .. } | Act::Repeat { session, id, .. }, Err(error)) => {
                     self.reply(session, id.as_ref(), &not_committed(error, "not sent"), &mut gathered);
                 }
@@ -150,9 +164,16 @@ impl Chat {
                 (Act::Leave { session, id, .. }, Err(error)) => {
                     self.reply(session, id.as_ref(), &not_committed(error, "nothing was done"), &mut gathered);
                 }
+                (Act::Set { session, id, .. }, Err(error)) => {
+                    self.reply(session, id.as_ref(), &not_committed(error, "not kept"), &mut gathered);
+                }
                 (Act::Reply { session, id, reply }, _) => self.reply(session, id.as_ref(), &reply, &mut gathered),
                 (Act::History { session, id, read }, _) => {
                     let reply = history_reply(std::mem::replace(&mut answers[read], Answer::Waiting(0)));
+                    self.reply(session, id.as_ref(), &reply, &mut gathered);
+                }
+                (Act::Values { session, id, read }, _) => {
+                    let reply = values_reply(std::mem::replace(&mut answers[read], Answer::Waiting(0)));
                     self.reply(session, id.as_ref(), &reply, &mut gathered);
                 }
                 (Act::Presence { name, here }, _) => self.announce(name, here, &mut gathered),
@@ -163,6 +184,10 @@ impl Chat {
             self.carry_on(search, answer, &mut gathered);
         }
         self.flush(gathered);
+        // Who has gone by now is away.
+        for (observer, answer) in observed.into_iter().zip(observed_answers) {
+            self.tell_observer(observer, answer, commit.is_ok());
+        }
         for (session, permit) in asked {
             self.give_back(session, permit);
         }
@@ -224,7 +249,7 @@ impl Chat {
         gathered: &mut Gathered,
     ) {
         let Logged { seq, at, sender: from, recipients, text } = logged;
-        let to = if self.programs.is_empty() { Vec::new() } else { self.destinations(&recipients) };
+        let to = if self.is_read_by_programs(&recipients) { self.destinations(&recipients) } else { Vec::new() };
         let name = self.peers[&from].record.name.clone();
         let mut message = Message { seq, at, sender: name, to, room: None, text };
         gathered.encoded.clear();
@@ -241,13 +266,20 @@ impl Chat {
                 }
             }
         }
-        let is_told = !notes.is_empty() || !self.programs.is_empty();
+        let lives_inside = |session: &SessionId| self.insiders.contains(session);
+        let is_told = !notes.is_empty() || !self.programs.is_empty() || sender.as_ref().is_some_and(lives_inside);
         if let Some(sender) = sender.filter(|_| is_told) {
             self.tell_sender(sender, id, seq, at, notes, gathered);
         }
         if !self.programs.is_empty() {
             self.tell_others_of_sender(from, sender, message, gathered);
         }
+    }
+
+    /// Whether it may be for somebody who reads whom it was addressed to.
+    fn is_read_by_programs(&self, recipients: &[Recipient]) -> bool {
+        let lives_inside = |recipient: &Recipient| recipient.peer().is_none_or(|peer| self.peers[&peer].is_plugin);
+        !self.programs.is_empty() || (!self.insiders.is_empty() && recipients.iter().any(lives_inside))
     }
 
     fn destinations(&self, recipients: &[Recipient]) -> Vec<Destination> {
@@ -360,6 +392,7 @@ impl Chat {
     fn detach_and_announce(&mut self, id: SessionId, peer: PeerId, gathered: &mut Gathered) {
         if self.detach(id, peer) {
             let name = self.peers[&peer].record.name.clone();
+            self.note_late(EventKind::Leave, peer, gathered.at);
             self.announce(name, false, gathered);
         }
     }
@@ -434,6 +467,17 @@ fn history_reply(answer: Answer) -> Reply {
             Reply::Refused(Refusal::new(Code::Internal, words))
         }
         _ => unreachable!("a history was asked for"),
+    }
+}
+
+fn values_reply(answer: Answer) -> Reply {
+    match answer {
+        Answer::Values(values) => Reply::Values { values },
+        Answer::Failed(_) => {
+            let words = "the values cannot be read now, the server's log says why; none is shown";
+            Reply::Refused(Refusal::new(Code::Internal, words))
+        }
+        _ => unreachable!("values were asked for"),
     }
 }
 

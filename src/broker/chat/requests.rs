@@ -1,11 +1,11 @@
 //! What clients ask: each request becomes an act, or is refused. Owns which; never how it is answered in bytes.
 
 use super::searches::Search;
-use super::send::Sender;
+use super::send::{Sender, send_id};
 use super::{Act, Chat, Turn, unreachable_peer};
 use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, Seq, SessionId};
 use crate::protocol::{Asked, Refusal, Reply, Request};
-use crate::store::{Read, TurnRequest};
+use crate::store::{Entry, Read, TurnRequest};
 
 impl Chat {
     /// Takes a batch of requests.
@@ -37,7 +37,14 @@ impl Chat {
         request: &mut TurnRequest,
     ) -> Result<Option<Act>, Refusal> {
         let act = match asked {
-            Request::Send { to, text } => self.send(Sender::Session(session, peer), id, &to, text, turn, request)?,
+            Request::Send { to, text } => {
+                let send_id = id.map(|id| send_id(id, &to, &text));
+                self.send(Sender::Session(session, peer), send_id, &to, text, turn, request)?
+            }
+            Request::Screened { asked, outcome } => {
+                let send_id = id.map(|id| send_id(id, &asked.to, &asked.text));
+                self.send_screened(Sender::Session(session, peer), send_id, outcome, turn, request)?
+            }
             Request::Ack { seq } => {
                 self.acknowledge(session, seq);
                 return Ok(None);
@@ -64,7 +71,19 @@ impl Chat {
                 turn.keeps_cursors |= is_unkept && self.sessions[&session].acks.is_some();
                 Act::Reply { session, id, reply: Reply::Pong { token } }
             }
-            Request::Help => Act::Reply { session, id, reply: Reply::Help },
+            Request::Answered(reply) => Act::Reply { session, id, reply: *reply },
+            Request::Set { key, value } => {
+                request.entries.push(Entry::Value { peer, key: key.clone(), value });
+                Act::Set { session, id, key }
+            }
+            Request::Values => {
+                let read = request.reads.len();
+                request.reads.push(Read::Values { peer });
+                Act::Values { session, id, read }
+            }
+            Request::Help => Act::Reply { session, id, reply: Reply::Help { commands: Vec::new() } },
+            Request::Plugins => Act::Reply { session, id, reply: Reply::Plugins { plugins: Vec::new() } },
+            Request::Command { name, .. } => return Err(Refusal::unknown_command(&name)),
             Request::Quit => Act::End { session },
             Request::Malformed(refusal) => return Err(refusal),
         };

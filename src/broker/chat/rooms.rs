@@ -170,7 +170,7 @@ impl Chat {
                 Entry::Message { .. } => newest = newest.next(),
                 Entry::Join { room, peer } => self.member(*peer, *room).joined = Some(newest),
                 Entry::Leave { room, peer } => self.member(*peer, *room).joined = None,
-                Entry::Peer(_) | Entry::Room { .. } | Entry::Posted(_) | Entry::Unposted { .. } => {}
+                _ => {}
             }
         }
         self.settle_membership_changes(turn);

@@ -8,7 +8,7 @@ use super::{Act, Chat, Feed, Note, Peer, Session, Turn, unreachable_peer};
 use crate::broker::post::{ReadPost, Unsendable};
 use crate::config::Limits;
 use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, SessionId, Text};
-use crate::protocol::{Code, Refusal, Reply};
+use crate::protocol::{Code, Draft, Refusal, Reply};
 use crate::store::{Entry, FoundId, SendId, TurnRequest};
 
 /// What is known of an id that a program gave its message.
@@ -51,18 +51,44 @@ impl Chat {
     pub(super) fn send(
         &mut self,
         sender: Sender,
-        id: Option<RequestId>,
+        send_id: Option<Box<SendId>>,
         to: &[Destination],
         text: Text,
         turn: &mut Turn,
         request: &mut TurnRequest,
     ) -> Result<Act, Refusal> {
-        let send_id = id.clone().map(|id| Box::new(SendId { id, fingerprint: fingerprint(to, &text) }));
-        if let (Some(send_id), Sender::Session(session, peer)) = (&send_id, sender)
-            && let Some(act) = self.sent_before(session, peer, send_id)?
-        {
+        match self.sent_before(sender, send_id.as_deref())? {
+            Some(act) => Ok(act),
+            None => self.send_new(sender, send_id, to, text, turn, request),
+        }
+    }
+
+    /// The same with a message that plugins have changed or refused. What was sent before was accepted, whatever they say now.
+    pub(super) fn send_screened(
+        &mut self,
+        sender: Sender,
+        send_id: Option<Box<SendId>>,
+        outcome: Result<Box<Draft>, Refusal>,
+        turn: &mut Turn,
+        request: &mut TurnRequest,
+    ) -> Result<Act, Refusal> {
+        if let Some(act) = self.sent_before(sender, send_id.as_deref())? {
             return Ok(act);
         }
+        let Draft { to, text } = *outcome?;
+        self.send_new(sender, send_id, &to, text, turn, request)
+    }
+
+    fn send_new(
+        &mut self,
+        sender: Sender,
+        send_id: Option<Box<SendId>>,
+        to: &[Destination],
+        text: Text,
+        turn: &mut Turn,
+        request: &mut TurnRequest,
+    ) -> Result<Act, Refusal> {
+        let id = send_id.as_ref().map(|send_id| send_id.id.clone());
         let recipients = to.iter().map(|to| self.recipient(sender, to)).collect::<Result<Vec<_>, _>>()?;
         self.admit_unknown(&recipients)?;
         let notes = self.address(sender.peer(), &recipients);
@@ -113,7 +139,8 @@ impl Chat {
     }
 
     /// What is answered to a message that was sent before.
-    fn sent_before(&self, session: SessionId, peer: PeerId, send_id: &SendId) -> Result<Option<Act>, Refusal> {
+    fn sent_before(&self, sender: Sender, send_id: Option<&SendId>) -> Result<Option<Act>, Refusal> {
+        let (Some(send_id), Sender::Session(session, peer)) = (send_id, sender) else { return Ok(None) };
         let id = Some(send_id.id.clone());
         let known = self.known_ids.get(&(peer, send_id.id.clone()));
         let (act, fingerprint) = match known {
@@ -207,6 +234,11 @@ impl Chat {
         }
         notes
     }
+}
+
+/// By what a message is known when its sender sends it again.
+pub(super) fn send_id(id: RequestId, to: &[Destination], text: &Text) -> Box<SendId> {
+    Box::new(SendId { id, fingerprint: fingerprint(to, text) })
 }
 
 /// A hash of what is sent and to whom, in whatever order: SipHash-1-3 over bytes, so it is the same on every machine and in

@@ -26,7 +26,7 @@ impl World {
         self.views.push(View::new(self.views.len(), peer, acks));
         self.clients.push(Client::new(session, outlet));
         let name = self.truth.peers[peer].name.clone();
-        let joining = Joining { id: None, protocol: Protocol::Plain, acks, outbox: inlet };
+        let joining = Joining { id: None, protocol: Protocol::Plain, acks, is_plugin: false, outbox: inlet };
         let join = Event::Join { session, name, joining };
         self.tell(self.clients.len() - 1, join, Vec::new());
         true

@@ -1,6 +1,7 @@
 //! The store as it is promised to be, in plain collections: slow where it may be, and obvious. Owns what is committed, and
 //! what of it the power can take; never decides when it fails.
 
+mod observers;
 mod outbox;
 mod reading;
 mod rooms;
@@ -8,6 +9,7 @@ mod sent_ids;
 
 use std::collections::{BTreeMap, HashMap};
 
+use self::observers::Observers;
 use self::outbox::Outbox;
 use self::rooms::Rooms;
 use self::sent_ids::SentIds;
@@ -28,6 +30,7 @@ pub(super) struct Disk {
     rooms: Rooms,
     sent_ids: SentIds,
     outbox: Outbox,
+    observers: Observers,
     /// The newest message that was ever committed.
     newest: Seq,
     /// The newest one that no power cut takes.
@@ -58,6 +61,7 @@ struct Undo {
     rooms: Option<Rooms>,
     sent_ids: Option<SentIds>,
     outbox: Option<Outbox>,
+    observers: Option<Observers>,
 }
 
 impl Disk {
@@ -72,6 +76,7 @@ impl Disk {
             rooms: Rooms::default(),
             sent_ids: SentIds::default(),
             outbox: Outbox::default(),
+            observers: Observers::default(),
             newest: Seq::ZERO,
             synced: Seq::ZERO,
             unsynced: Vec::new(),
@@ -137,6 +142,16 @@ impl Disk {
         self.unsynced.iter().all(|undo| undo.rooms.is_none())
     }
 
+    /// How far an observer got, in messages and in events, if it is one.
+    pub(super) fn observer(&self, name: &PeerName) -> Option<(Option<Seq>, Option<i64>)> {
+        self.observers.cursor(*self.ids.get(name)?)
+    }
+
+    /// The newest event that there ever was.
+    pub(super) fn last_event(&self) -> i64 {
+        self.observers.last_event()
+    }
+
     /// All rows of the table `outbox`.
     pub(super) fn post_rows(&self) -> impl Iterator<Item = i64> {
         self.outbox.rows()
@@ -163,11 +178,15 @@ impl Disk {
     pub(super) fn commit(&mut self, entries: &[Entry]) {
         let mut undo = Undo::default();
         let mut synced = false;
-        for entry in entries {
+        // Whom the others name is there.
+        let (peers, others): (Vec<&Entry>, _) = entries.iter().partition(|entry| matches!(entry, Entry::Peer(_)));
+        for entry in peers.into_iter().chain(others) {
             synced |= entry.is_promise();
             self.apply(entry, &mut undo);
         }
         self.sent_ids.forget_oldest(entries.iter().filter(|entry| has_id(entry)).count());
+        undo.observers.get_or_insert_with(|| self.observers.clone());
+        self.observers.forget_events(entries.iter().filter(|entry| matches!(entry, Entry::Event(_))).count());
         for peer in entries.iter().filter_map(named) {
             assert!(self.peers.contains_key(&peer), "whoever is named has been kept: {peer}");
         }
@@ -196,6 +215,15 @@ impl Disk {
             Entry::Posted(_) | Entry::Unposted { .. } => {
                 undo.outbox.get_or_insert_with(|| self.outbox.clone());
                 self.outbox.apply(entry);
+            }
+            Entry::Observe { .. }
+            | Entry::Seen { .. }
+            | Entry::Observers { .. }
+            | Entry::Event(_)
+            | Entry::Value { .. } => {
+                undo.observers.get_or_insert_with(|| self.observers.clone());
+                let ids = &self.ids;
+                self.observers.apply(entry, self.newest, &|name| ids.get(name).copied());
             }
         }
     }
@@ -233,7 +261,7 @@ impl Disk {
     /// The power fails: of the commits that are not synced, only so many of the first are kept.
     pub(super) fn cut_power(&mut self, kept: usize) {
         while self.unsynced.len() > kept {
-            let Undo { peers, added, removed, rooms, sent_ids, outbox } =
+            let Undo { peers, added, removed, rooms, sent_ids, outbox, observers } =
                 self.unsynced.pop().expect("there are more than are kept");
             for (id, before) in peers.into_iter().rev() {
                 self.restore_peer(id, before);
@@ -248,6 +276,7 @@ impl Disk {
             self.rooms = rooms.unwrap_or_else(|| std::mem::take(&mut self.rooms));
             self.sent_ids = sent_ids.unwrap_or_else(|| std::mem::take(&mut self.sent_ids));
             self.outbox = outbox.unwrap_or_else(|| std::mem::take(&mut self.outbox));
+            self.observers = observers.unwrap_or_else(|| std::mem::take(&mut self.observers));
         }
         self.unsynced.clear();
     }
@@ -315,6 +344,8 @@ impl Disk {
 fn named(entry: &Entry) -> Option<PeerId> {
     match entry {
         Entry::Message { sender: peer, .. } | Entry::Join { peer, .. } | Entry::Leave { peer, .. } => Some(*peer),
+        Entry::Observe { observer: peer, .. } | Entry::Value { peer, .. } => Some(*peer),
+        Entry::Event(event) => Some(event.peer),
         _ => None,
     }
 }

@@ -71,7 +71,7 @@ impl Told {
             Event::Taken { bytes, delivered, .. } => Told::Taken(*bytes, delivered.map(|delivered| delivered.seq)),
             Event::End { reason, .. } => Told::End(*reason),
             Event::Leave { .. } => Told::Leave,
-            Event::OutboxTouched => unreachable!("it is no client that says so"),
+            _ => unreachable!("it is no client that says so"),
         }
     }
 }

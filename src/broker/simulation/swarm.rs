@@ -8,6 +8,7 @@ use fastrand::Rng;
 
 use crate::config::Durability;
 use crate::limits::{ABSENT_PEERS_MAX, TEXT_BYTES_MAX};
+use crate::store::Wants;
 
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(super) enum Step {
     Remove,
     /// Somebody writes into the table `outbox`.
     Post,
+    /// One who observes does what is next for it.
+    Observe,
     /// The process dies, and starts anew.
     Crash,
     /// The power fails.
@@ -59,7 +62,7 @@ pub(super) enum Step {
 }
 
 /// All steps, and how often each is taken where a seed says nothing else.
-const WEIGHTS: [(Step, u32); 22] = [
+const WEIGHTS: [(Step, u32); 23] = [
     (Step::Join, 40),
     (Step::Send, 120),
     (Step::Flood, 2),
@@ -78,6 +81,7 @@ const WEIGHTS: [(Step, u32); 22] = [
     (Step::FailReads, 6),
     (Step::Remove, 10),
     (Step::Post, 4),
+    (Step::Observe, 30),
     (Step::Crash, 2),
     (Step::CutPower, 1),
     (Step::ShutDown, 1),
@@ -113,6 +117,8 @@ pub(super) struct Swarm {
     pub(super) ids: u32,
     /// Of 16 logins, so many that say themselves what they have.
     pub(super) acks: u32,
+    /// What those want who observe: the first of the names.
+    pub(super) observers: Vec<Wants>,
     /// Some of those say that they have what they have not.
     pub(super) is_boastful: bool,
     /// How long a cursor may wait to be kept: no time passes here, so that it is not at all or for ever.
@@ -147,6 +153,7 @@ impl Swarm {
             memberships: one_of(rng, &[2, 4, 8, 8, 24]),
             ids: one_of(rng, &[0, 0, 4, 12]),
             acks: one_of(rng, &[0, 0, 4, 8, 16]),
+            observers: Vec::new(),
             is_boastful: rng.u32(..3) == 0,
             weights: [0; WEIGHTS.len()],
             weights_total: 0,
@@ -155,6 +162,8 @@ impl Swarm {
             // What is said of a line that is sent twice, and refused for a cap once, would fit either.
             (swarm.mailbox_max, swarm.unknown_names_max) = (0, 0);
         }
+        let observers = one_of(rng, &[0, 0, 1, 2, 3, 12]).min(swarm.peers);
+        swarm.observers = (0..observers).map(|_| wants(rng)).collect();
         swarm.weigh(rng);
         swarm
     }
@@ -225,6 +234,10 @@ impl Swarm {
         }
         self.weights_total = self.weights.iter().sum();
     }
+}
+
+fn wants(rng: &mut Rng) -> Wants {
+    Wants { logged: rng.bool(), join: rng.bool(), leave: rng.bool(), delivered: rng.bool() }
 }
 
 /// One of these, each as likely as the others.

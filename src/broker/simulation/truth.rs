@@ -9,6 +9,7 @@ pub(super) use self::peer::Peer;
 use self::peer::{Logged, Through};
 use super::disk::Disk;
 use super::ids::Ids;
+use super::observers::{Observer, Observers};
 use super::posts::Posts;
 use super::rooms::Rooms;
 use super::swarm::Swarm;
@@ -35,6 +36,7 @@ pub(super) struct Truth {
     pub(super) sent: Vec<Sent>,
     pub(super) ids: Ids,
     pub(super) posts: Posts,
+    pub(super) observers: Observers,
     /// Everything up to here is as safe as it was promised to be.
     pub(super) promised: Seq,
     /// The newest committed message.
@@ -132,6 +134,8 @@ impl Sent {
 impl Truth {
     pub(super) fn new(names: impl Iterator<Item = PeerName>, rooms: impl Iterator<Item = Room>, swarm: &Swarm) -> Self {
         let Swarm { mailbox_max, unknown_names_max, rooms_max, .. } = *swarm;
+        let observers = swarm.observers.iter().enumerate().map(|(peer, wants)| Observer::new(peer, *wants));
+        let observers = Observers::new(observers.collect());
         let peers: Vec<Peer> = names.map(Peer::new).collect();
         let by_name = peers.iter().enumerate().map(|(place, peer)| (peer.name.clone(), place)).collect();
         Truth {
@@ -145,6 +149,7 @@ impl Truth {
             sent: Vec::new(),
             ids: Ids::default(),
             posts: Posts::default(),
+            observers,
             promised: Seq::ZERO,
             newest: Seq::ZERO,
             lookup_failed_at: 0,
@@ -193,7 +198,9 @@ impl Truth {
                 Entry::Leave { room, peer } => self.left(*room, *peer),
                 Entry::Posted(post) => self.posts.sent(post, &self.sent),
                 Entry::Unposted { post, reason, .. } => self.post_refused(post, reason),
+                _ => {}
             }
+            self.observers.committed(entry, self.newest, &self.by_id);
         }
         assert_eq!(self.newest, disk.newest(), "each message has the next seq");
         self.turn_is_over();
@@ -236,6 +243,7 @@ impl Truth {
 
     /// The store has removed these.
     pub(super) fn removed(&mut self, seqs: &[Seq]) {
+        self.observers.removed(seqs);
         for seq in seqs {
             for peer in &mut self.peers {
                 let place = peer.log.partition_point(|logged| logged.seq < *seq);
@@ -254,6 +262,7 @@ impl Truth {
     /// The process has died, and what it did not keep with it.
     pub(super) fn died(&mut self, disk: &Disk) {
         self.deaths += 1;
+        self.observers.died(disk);
         self.by_id = disk.peers().map(|record| (record.id, self.by_name[&record.name])).collect();
         self.rooms.died(disk, &self.by_name);
         for line in self.posts.died(disk) {

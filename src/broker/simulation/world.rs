@@ -17,7 +17,7 @@ use super::swarm::{Step, Swarm};
 use super::truth::Truth;
 use super::view::{Asked, View};
 use crate::broker::{EndReason, Event};
-use crate::limits::{INBOX_EVENTS_MAX, POSTS_MAX, TURN_PAGES_MAX, TURN_REQUESTS_MAX};
+use crate::limits::{INBOX_EVENTS_MAX, POSTS_MAX, TURN_OBSERVED_MAX, TURN_PAGES_MAX, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, Room, Seq};
 use crate::store::{Answer, Entry, Read, StoreRequest, TurnRequest};
 
@@ -130,6 +130,7 @@ impl World {
             Step::FailReads => self.fail_reads(),
             Step::Remove => self.remove(),
             Step::Post => self.post_any(),
+            Step::Observe => self.observe_any(),
             Step::Crash => self.crash(false),
             Step::CutPower => self.crash(true),
             Step::ShutDown => self.shut_down(),
@@ -266,11 +267,15 @@ impl World {
         assert!(running.is_none(), "the broker runs until it is let go");
         self.look_at_turn();
         self.look_at_outboxes();
+        self.look_at_observers();
         true
     }
 
     fn look_at_turn(&mut self) {
         let Some(StoreRequest::Turn(request, _)) = &self.broker.asked else { return };
+        let is_observed = |read: &&Read| matches!(read, Read::Observed { .. });
+        let observed = request.reads.iter().filter(is_observed).count();
+        assert!(observed <= TURN_OBSERVED_MAX, "a turn reads for {observed} observers");
         let is_page = |read: &&Read| matches!(read, Read::Page { .. });
         let pages = request.reads.iter().filter(is_page).count();
         assert!(pages <= TURN_PAGES_MAX, "a turn asks for {pages} pages");
@@ -438,6 +443,7 @@ impl World {
         let is_kept = !self.is_full;
         if is_kept {
             self.check_cursors_kept();
+            self.truth.observers.check_kept(&self.store.disk);
         }
         self.start();
         true

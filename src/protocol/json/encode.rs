@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use crate::message::{Destination, Message, PeerName, RequestId, Seq, Timestamp};
-use crate::protocol::{Code, PastMessage, Refusal, Reply, VERSION};
+use crate::protocol::{Code, PastMessage, PluginState, Refusal, Reply, VERSION};
 
 /// What a welcome says of the server.
 const SERVER: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
@@ -43,7 +43,11 @@ pub fn encode_reply(id: Option<&RequestId>, reply: &Reply, out: &mut Vec<u8>) {
             let words = "the server is shutting down, what waits for you is kept";
             frame("error", out).refusal(&Refusal::new(Code::ShuttingDown, words)).end();
         }
-        Reply::Kept { .. } | Reply::Alone { .. } | Reply::Help => {}
+        Reply::Answer { text } => frame("answer", out).string("text", text.as_str()).end(),
+        Reply::Plugins { plugins } => frame("plugins", out).plugins(plugins).end(),
+        Reply::Set { key } => frame("set", out).string("key", key).end(),
+        Reply::Values { values } => frame("values", out).values(values).end(),
+        Reply::Kept { .. } | Reply::Alone { .. } | Reply::Help { .. } => {}
     }
 }
 
@@ -142,6 +146,39 @@ impl<'o> Frame<'o> {
             Frame::nested(self.out).message(&past.message).close();
         }
         self.out.push(b']');
+        self
+    }
+
+    fn plugins(mut self, plugins: &[PluginState]) -> Self {
+        self.key("plugins");
+        self.out.push(b'[');
+        for (place, PluginState { name, kind, hooks, state }) in plugins.iter().enumerate() {
+            if place > 0 {
+                self.out.push(b',');
+            }
+            Frame::nested(self.out)
+                .string("name", name.as_str())
+                .string("kind", kind)
+                .strings("hooks", hooks.iter().copied())
+                .string("state", state)
+                .close();
+        }
+        self.out.push(b']');
+        self
+    }
+
+    fn values(mut self, values: &[(String, String)]) -> Self {
+        self.key("values");
+        self.out.push(b'{');
+        for (place, (key, json)) in values.iter().enumerate() {
+            if place > 0 {
+                self.out.push(b',');
+            }
+            write_string(key, self.out);
+            self.out.push(b':');
+            self.out.extend_from_slice(json.as_bytes());
+        }
+        self.out.push(b'}');
         self
     }
 

@@ -43,6 +43,7 @@ pub(super) struct Fields<'a> {
     pub(super) with: Field<'a>,
     pub(super) before: Field<'a>,
     pub(super) limit: Field<'a>,
+    pub(super) arguments: Field<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -136,6 +137,7 @@ impl<'a> Object<'_, 'a> {
             "with" => &mut fields.with,
             "before" => &mut fields.before,
             "limit" => &mut fields.limit,
+            "arguments" => &mut fields.arguments,
             _ => return None,
         })
     }

@@ -213,7 +213,7 @@ fn replies_are_frames_or_nothing() {
         Reply::ShuttingDown,
         Reply::Kept { peer: alice(), seen: true },
         Reply::Alone { room: kitchen() },
-        Reply::Help,
+        Reply::Help { commands: Vec::new() },
     ];
     let mut out = Vec::new();
     for reply in &replies {

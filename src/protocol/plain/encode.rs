@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use crate::limits::{HERE_LINE_BYTES_MAX, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
 use crate::message::{Destination, Message, PeerName};
-use crate::protocol::{PastMessage, Refusal, Reply, RoomHere};
+use crate::protocol::{PastMessage, PluginState, Refusal, Reply, RoomHere};
 
 /// Appends a message as it is delivered: `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.
 pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
@@ -46,10 +46,13 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Who { here, rooms } => encode_who(here, rooms, out),
         Reply::History { messages, .. } => encode_past(messages, "no messages", out),
         Reply::Found { messages, .. } => encode_past(messages, "no messages hold that", out),
-        Reply::Help => encode_help(out),
+        Reply::Help { commands } => encode_help(commands, out),
+        Reply::Answer { text } => text.as_str().lines().for_each(|line| notice(format_args!("{line}"), out)),
+        Reply::Plugins { plugins } => encode_plugins(plugins, out),
         Reply::Refused(refusal) => encode_refusal(refusal, out),
         Reply::ShuttingDown => notice(format_args!("the server is shutting down, what waits for you is kept"), out),
         Reply::Accepted { .. } | Reply::Presence { .. } | Reply::Sent(_) => {}
+        Reply::Set { .. } | Reply::Values { .. } => {}
     }
 }
 
@@ -101,7 +104,7 @@ fn encode_past(messages: &[PastMessage], none: &str, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_help(out: &mut Vec<u8>) {
+fn encode_help(commands: &[(String, String)], out: &mut Vec<u8>) {
     let history = format!("your newest {HISTORY_MESSAGES_DEFAULT} messages, or COUNT up to {HISTORY_MESSAGES_MAX}");
     for (form, does) in [
         ("NAME, #ROOM: TEXT", "sends TEXT to each of them, here or away"),
@@ -112,9 +115,27 @@ fn encode_help(out: &mut Vec<u8>) {
         ("/history [NAME|#ROOM] [COUNT]", &*history),
         ("/search WORDS", "your newest messages that hold all of them"),
         ("/ping [TOKEN]", "answers when all that you sent before is kept"),
+        ("/plugins", "which plugins there are, and how they are"),
         ("/quit", "writes what is queued for you, then closes"),
     ] {
         notice(format_args!("{form:<29}  {does}"), out);
+    }
+    for (name, help) in commands {
+        let (arguments, does) = help.split_once(": ").unwrap_or(("", help));
+        let form = format!("/{name} {arguments}");
+        notice(format_args!("{:<29}  {does}", form.trim_end()), out);
+    }
+}
+
+fn encode_plugins(plugins: &[PluginState], out: &mut Vec<u8>) {
+    if plugins.is_empty() {
+        return notice(format_args!("there are no plugins"), out);
+    }
+    for PluginState { name, kind, hooks, state } in plugins {
+        match &hooks[..] {
+            [] => notice(format_args!("{name} ({kind}): {state}"), out),
+            hooks => notice(format_args!("{name} ({kind}, {}): {state}", hooks.join(", ")), out),
+        }
     }
 }
 

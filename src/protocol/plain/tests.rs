@@ -158,14 +158,16 @@ fn commands_are_known_by_their_words() {
     check("/help me", expect![[r#"bad_request: "me" after /help, which stands alone; nothing was done"#]]);
     check("/who bob", expect![[r#"bad_request: "bob" after /who, which stands alone; nothing was done"#]]);
     check("/quit now", expect![[r#"bad_request: "now" after /quit, which stands alone; nothing was done"#]]);
-    for unknown in ["/", "/HELP", "/helpme", "/ help", "/bob: hi", "/password a b"] {
+    for unknown in ["/", "/HELP", "/help_me", "/ help", "/bob: hi", "/7", "/käse"] {
         let Some(Request::Malformed(refusal)) = parse(unknown) else { panic!("{unknown} is known") };
         assert_eq!(refusal.code, Code::UnknownCommand, "{unknown}");
     }
-    check(
-        "/register geheim",
-        expect![[r#"unknown_command: "/register" is no command; /help lists them; nothing was done"#]],
-    );
+    for (known, name, arguments) in
+        [("/weather oslo", "weather", "oslo"), ("/a-1  b  c ", "a-1", "b  c"), ("/x", "x", "")]
+    {
+        let command = Request::Command { name: name.to_owned(), arguments: arguments.to_owned() };
+        assert_eq!(parse(known), Some(command), "a plugin may know it");
+    }
     check(
         &format!("/{}", "\u{9B}".repeat(100)),
         expect![[

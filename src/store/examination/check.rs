@@ -87,6 +87,9 @@ const INDEXED: &str = "(select coalesce(max(seq), 0) from indexed)";
 const NEWEST: &str =
     "(select max(coalesce((select max(seq) from message), 0), coalesce(max(max(cursor, sent)), 0)) from peer)";
 
+/// What `{newest event}` stands for: the newest event that there ever was.
+const NEWEST_EVENT: &str = "(select coalesce(max(seq), 0) from sqlite_sequence where name = 'event')";
+
 /// What `{missed by a member}` stands for: somebody is in the room that is `missing.recipient`, and has not got a message
 /// that is missing in its inbox.
 const MISSED_BY_A_MEMBER: &str = "exists (
@@ -107,6 +110,7 @@ fn in_full(sql: &str) -> String {
         ("{indexed}", INDEXED),
         ("{missed by a member}", MISSED_BY_A_MEMBER),
         ("{newest}", NEWEST),
+        ("{newest event}", NEWEST_EVENT),
     ];
     meant.iter().fold(sql.to_owned(), |sql, (word, meaning)| sql.replace(word, meaning))
 }

@@ -22,6 +22,8 @@ impl Disk {
             Read::Waiting { peer, after } => Answer::Waiting(self.waiting(peer, after)),
             Read::History { peer, with, before, count } => Answer::History(self.history(peer, with, before, count)),
             Read::Search { .. } => unreachable!("nobody searches here"),
+            Read::Observed { observer, after, wants, ref here } => self.observed(observer, after, wants, here),
+            Read::Values { peer } => Answer::Values(self.observers.values(peer)),
         };
         reads.iter().map(answer).collect()
     }
@@ -80,13 +82,13 @@ impl Disk {
         self.inboxes_after(peer, after).into_iter().filter(|waiting| is_others(waiting)).count() as u64
     }
 
-    fn message(&self, seq: Seq) -> Message {
+    pub(super) fn message(&self, seq: Seq) -> Message {
         let Stored { at, sender, text, .. } = &self.messages[&seq];
         let (to, room) = (Vec::new(), None);
         Message { seq, at: *at, sender: self.peers[sender].name.clone(), to, room, text: text.clone() }
     }
 
-    fn destinations(&self, stored: &Stored) -> Vec<Destination> {
+    pub(super) fn destinations(&self, stored: &Stored) -> Vec<Destination> {
         let destination = |to: &Recipient| match to {
             Recipient::Peer(peer) => Destination::Peer(self.peers[peer].name.clone()),
             Recipient::Room(room) => Destination::Room(self.rooms.name(*room).clone()),

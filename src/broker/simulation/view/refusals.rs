@@ -34,7 +34,7 @@ impl View {
         {
             let has_failed = truth.sent[number].failed_at >= self.asked_at;
             let is_it = is_lookup && truth.sent[number].id.is_some()
-                || line.starts_with("! storage_full: ") && has_failed
+                || line.starts_with("! storage_full: ") && line.ends_with("; not sent") && has_failed
                 || is_reuse && truth.ids.is_anothers(number, self.asked_at, &truth.sent);
             if is_it {
                 return;

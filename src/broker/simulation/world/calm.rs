@@ -41,6 +41,7 @@ impl World {
         let mut goes_on = self.tell_of_outbox();
         goes_on |= self.run_broker();
         goes_on |= self.answer();
+        goes_on |= !stalls && self.observers_go_on();
         for place in (0..self.clients.len()).rev() {
             goes_on |= self.client_goes_on(place, stalls);
         }
@@ -79,6 +80,7 @@ impl World {
         }
         self.check_dealt_with();
         self.truth.posts.check_calm();
+        self.truth.observers.check_calm(&self.store.disk);
         self.truth.rooms.forget_asked();
         self.left = 0;
         for peer in &mut self.truth.peers {

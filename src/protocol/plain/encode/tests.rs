@@ -140,7 +140,7 @@ fn an_error_has_its_code() {
 #[test]
 fn help_fits_a_terminal() {
     check(
-        Reply::Help,
+        Reply::Help { commands: Vec::new() },
         expect![[r#"
             * NAME, #ROOM: TEXT              sends TEXT to each of them, here or away
             * /help                          lists the commands
@@ -150,10 +150,19 @@ fn help_fits_a_terminal() {
             * /history [NAME|#ROOM] [COUNT]  your newest 20 messages, or COUNT up to 1000
             * /search WORDS                  your newest messages that hold all of them
             * /ping [TOKEN]                  answers when all that you sent before is kept
+            * /plugins                       which plugins there are, and how they are
             * /quit                          writes what is queued for you, then closes
         "#]],
     );
-    assert!(encoded(Reply::Help).lines().all(|line| line.len() <= 80));
+    assert!(encoded(Reply::Help { commands: Vec::new() }).lines().all(|line| line.len() <= 80));
+    let commands = [("weather", "PLACE: the weather there"), ("joke", "tells one")];
+    let commands = commands.map(|(name, help)| (name.to_owned(), help.to_owned())).to_vec();
+    let help = encoded(Reply::Help { commands });
+    let of_plugins: Vec<&str> = help.lines().skip(10).collect();
+    assert_eq!(
+        of_plugins,
+        ["* /weather PLACE                 the weather there", "* /joke                          tells one",]
+    );
 }
 
 fn room_here(room: &str, here: &[&str]) -> RoomHere {

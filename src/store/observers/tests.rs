@@ -1,0 +1,300 @@
+//! What observers are read of a real database: in which order, from where on, and who is away.
+
+use std::fs::File;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::Durability;
+use crate::limits::{AWAY_NAMES_MAX, TEXT_BYTES_MAX};
+use crate::message::{Recipient, Room, RoomId, Text, Timestamp};
+use crate::store::log::Log;
+use crate::store::wal::WalPages;
+use crate::store::{Answer, Entry, EventKind, PeerEvent, PeerRecord, Read, TurnRequest, index, schema};
+
+const ALL: Wants = Wants { logged: true, join: true, leave: true, delivered: true };
+const MESSAGES: Wants = Wants { logged: true, join: false, leave: false, delivered: false };
+const EVENTS: Wants = Wants { logged: false, ..ALL };
+
+/// Peers 1 to 4, of whom the last observes.
+const NAMES: [&str; 4] = ["alice", "bob", "carol", "bot"];
+const BOT: PeerId = PeerId::new(4);
+const ROOM: RoomId = RoomId::new(1);
+
+fn database() -> (TempDir, Connection) {
+    let home = tempfile::tempdir().unwrap();
+    let connection = schema::open(&home.path().join("holdline.db")).unwrap();
+    (home, connection)
+}
+
+fn log(connection: &Connection) -> Log<'_> {
+    let path = format!("{}-wal", connection.path().unwrap());
+    let wal = (WalPages::default(), File::options().read(true).write(true).open(path).unwrap());
+    let newest = connection.query_row(&format!("select {}", schema::NEWEST), [], |row| row.get(0).map(Seq::new));
+    let tail = index::tail(connection).unwrap();
+    let mut log = Log::new(connection, wal, Durability::Crash, newest.unwrap(), tail).unwrap();
+    commit(&mut log, NAMES.iter().zip(1..).map(|(name, id)| peer(id, name, 0)).collect());
+    log
+}
+
+fn commit(log: &mut Log<'_>, entries: Vec<Entry>) {
+    log.turn(TurnRequest { entries, reads: Vec::new() }).commit.unwrap();
+}
+
+fn read(log: &mut Log<'_>, read: Read) -> Answer {
+    log.turn(TurnRequest { entries: Vec::new(), reads: vec![read] }).answers.remove(0)
+}
+
+/// What the bot is read next; some of the peers are here.
+fn page_from(log: &mut Log<'_>, after: Option<Seen>, wants: Wants, here: &[i64]) -> Option<ObservedPage> {
+    let here = here.iter().map(|peer| PeerId::new(*peer)).collect();
+    match read(log, Read::Observed { observer: BOT, after, wants, here }) {
+        Answer::Observed(page) => page,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn page(log: &mut Log<'_>, wants: Wants) -> ObservedPage {
+    page_from(log, None, wants, &[]).expect("the bot observes")
+}
+
+fn peer(id: i64, name: &str, cursor: i64) -> Entry {
+    let (id, name, cursor) = (PeerId::new(id), PeerName::parse(name).unwrap(), Seq::new(cursor));
+    Entry::Peer(PeerRecord { id, name, seen: true, cursor })
+}
+
+/// From one peer to others, or rooms where a number is negative.
+fn message(from: i64, to: &[i64], text: &str) -> Entry {
+    Entry::Message {
+        at: Timestamp::from_millis(1000),
+        sender: PeerId::new(from),
+        recipients: to.iter().map(|to| Recipient::numbered(*to)).collect(),
+        text: Text::clean(text).unwrap(),
+        id: None,
+    }
+}
+
+fn event(kind: EventKind, peer: i64) -> Entry {
+    Entry::Event(PeerEvent { at: Timestamp::from_millis(2000), kind, peer: PeerId::new(peer) })
+}
+
+fn observe(wants: Wants) -> Entry {
+    Entry::Observe { observer: BOT, wants }
+}
+
+fn saw(seq: i64, event: i64) -> Entry {
+    Entry::Seen { observer: BOT, seen: seen(seq, event) }
+}
+
+fn seen(seq: i64, event: i64) -> Seen {
+    Seen { seq: Seq::new(seq), event }
+}
+
+/// Things in short: `1 alice→bob: hi`, `+alice`, `-alice`, `alice has 1`.
+fn short(page: &ObservedPage) -> Vec<String> {
+    let short = |thing: &Observed| match thing {
+        Observed::Logged { message, .. } => {
+            let to: Vec<&str> = message.to.iter().map(Destination::as_str).collect();
+            format!("{} {}→{}: {}", message.seq, message.sender, to.join(","), message.text)
+        }
+        Observed::Came { name, .. } => format!("+{name}"),
+        Observed::Went { name, .. } => format!("-{name}"),
+        Observed::Delivered { name, seq, .. } => format!("{name} has {seq}"),
+    };
+    page.things.iter().map(short).collect()
+}
+
+/// Who is away, of each message.
+fn away(page: &ObservedPage) -> Vec<Vec<&str>> {
+    let away = |thing: &Observed| match thing {
+        Observed::Logged { away, .. } => {
+            NAMES.into_iter().filter(|name| away.iter().any(|(_, away)| away.as_str() == *name)).collect()
+        }
+        _ => Vec::new(),
+    };
+    page.things.iter().map(away).collect()
+}
+
+#[test]
+fn what_happens_comes_in_the_order_in_which_it_happened_but_for_ones_own() {
+    let (_home, connection) = database();
+    let mut log = log(&connection);
+    commit(&mut log, vec![message(1, &[2], "before"), event(EventKind::Join, 3), observe(ALL)]);
+    commit(
+        &mut log,
+        vec![
+            event(EventKind::Join, 1),
+            message(1, &[2, 3], "one"),
+            message(4, &[1], "mine"),
+            event(EventKind::Join, 4),
+            event(EventKind::Leave, 1),
+            message(2, &[1], "two"),
+        ],
+    );
+    commit(&mut log, vec![event(EventKind::Delivered(Seq::new(2)), 2)]);
+    let page = page(&mut log, ALL);
+    assert_eq!(short(&page), ["+alice", "2 alice→bob,carol: one", "-alice", "4 bob→alice: two", "bob has 2"]);
+    assert_eq!((page.after, page.seen, page.complete), (seen(1, 1), seen(4, 5), true));
+}
+
+#[test]
+fn one_is_told_what_one_wants() {
+    let (_home, connection) = database();
+    let mut log = log(&connection);
+    let kinds = [EventKind::Join, EventKind::Leave, EventKind::Delivered(Seq::ZERO)];
+    let nothing = Wants::default();
+    for (wants, told) in [
+        (nothing, &[][..]),
+        (Wants { logged: true, ..nothing }, &["alice→bob: hi"]),
+        (Wants { join: true, ..nothing }, &["+alice"]),
+        (Wants { leave: true, ..nothing }, &["-alice"]),
+        (Wants { delivered: true, ..nothing }, &["alice has 0"]),
+    ] {
+        commit(&mut log, vec![Entry::Observers { only: Vec::new() }, observe(wants)]);
+        commit(&mut log, kinds.iter().map(|kind| event(*kind, 1)).chain([message(1, &[2], "hi")]).collect());
+        let page = page(&mut log, wants);
+        let short: Vec<String> = short(&page)
+            .iter()
+            .map(|short| short.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').to_owned())
+            .collect();
+        assert_eq!(short, told);
+        assert!(page.complete);
+    }
+}
+
+#[test]
+fn one_who_observes_again_goes_on_and_what_is_wanted_anew_begins_then() {
+    let (_home, connection) = database();
+    let mut log = log(&connection);
+    assert_eq!(page_from(&mut log, None, ALL, &[]), None, "it does not observe");
+    commit(&mut log, vec![observe(EVENTS)]);
+    commit(&mut log, vec![message(1, &[2], "one"), event(EventKind::Join, 1)]);
+    commit(&mut log, vec![observe(EVENTS)]);
+    assert_eq!(short(&page(&mut log, EVENTS)), ["+alice"]);
+    commit(&mut log, vec![observe(ALL), message(1, &[2], "two")]);
+    assert_eq!(short(&page(&mut log, ALL)), ["+alice", "2 alice→bob: two"]);
+    commit(&mut log, vec![observe(MESSAGES), observe(ALL)]);
+    assert_eq!(short(&page(&mut log, ALL)), ["2 alice→bob: two"], "what was not wanted for a while is not missed");
+}
+
+#[test]
+fn what_was_seen_is_kept_and_never_moves_back() {
+    let (_home, connection) = database();
+    let mut log = log(&connection);
+    commit(&mut log, vec![observe(ALL)]);
+    let happens = (0..3).flat_map(|_| [message(1, &[2], "hi"), event(EventKind::Join, 1)]).collect();
+    commit(&mut log, happens);
+    commit(&mut log, vec![saw(2, 1)]);
+    commit(&mut log, vec![saw(1, 2), saw(0, 0)]);
+    assert_eq!(short(&page(&mut log, ALL)), ["3 alice→bob: hi", "+alice"]);
+    let from_the_begin = page_from(&mut log, Some(Seen::NOTHING), MESSAGES, &[]).unwrap();
+    assert_eq!(from_the_begin.things.len(), 3, "it is read from where it is said");
+}
+
+#[test]
+fn those_who_are_not_among_the_observers_are_forgotten() {
+    let (_home, connection) = database();
+    let mut log = log(&connection);
+    let bot = PeerName::parse("bot").unwrap();
+    commit(&mut log, vec![observe(ALL), Entry::Observe { observer: PeerId::new(1), wants: ALL }]);
+    commit(&mut log, vec![Entry::Observers { only: vec![bot, PeerName::parse("nobody").unwrap()] }]);
+    let observers = || {
+        connection
+            .query_row("select group_concat(peer) from observer", [], |row| row.get::<_, Option<String>>(0))
+            .unwrap()
+    };
+    assert_eq!(observers().as_deref(), Some("4"));
+    commit(&mut log, vec![Entry::Observers { only: Vec::new() }]);
+    assert_eq!(observers(), None);
+}
+
+#[test]
+fn a_page_is_bounded_in_things_and_in_bytes() {
+    let (_home, connection) = database();
+    let mut log = log(&connection);
+    commit(&mut log, vec![observe(ALL)]);
+    commit(&mut log, (0..OBSERVED_MAX + 1).flat_map(|_| [message(1, &[2], "hi"), event(EventKind::Join, 1)]).collect());
+    let first = page(&mut log, ALL);
+    assert_eq!((first.things.len(), first.complete), (OBSERVED_MAX, false));
+    assert_eq!(first.seen, seen(OBSERVED_MAX as i64 / 2, OBSERVED_MAX as i64 / 2));
+    let (mut after, mut things) = (first.seen, first.things.len());
+    while let Some(next) = page_from(&mut log, Some(after), ALL, &[]).filter(|page| !page.things.is_empty()) {
+        (after, things) = (next.seen, things + next.things.len());
+    }
+    assert_eq!(things, 2 * (OBSERVED_MAX + 1));
+
+    let (_home, connection) = database();
+    let mut log = self::log(&connection);
+    let large = "x".repeat(TEXT_BYTES_MAX);
+    commit(&mut log, vec![observe(ALL)]);
+    commit(&mut log, (0..20).map(|_| message(1, &[2], &large)).collect());
+    let page = page(&mut log, ALL);
+    assert_eq!((page.things.len(), page.complete), (PAGE_BYTES_MAX.div_ceil(TEXT_BYTES_MAX), false));
+}
+
+#[test]
+fn ones_own_messages_are_passed_over_a_few_at_a_time() {
+    let (_home, connection) = database();
+    let mut log = log(&connection);
+    commit(&mut log, vec![observe(ALL)]);
+    commit(
+        &mut log,
+        (0..=OBSERVED_SKIPPED_MAX).map(|_| message(4, &[1], "mine")).chain([message(1, &[4], "hi")]).collect(),
+    );
+    let first = page(&mut log, ALL);
+    assert_eq!((short(&first).len(), first.seen.seq.get(), first.complete), (0, OBSERVED_SKIPPED_MAX as i64, false));
+    let next = page_from(&mut log, Some(first.seen), ALL, &[]).unwrap();
+    assert_eq!((next.things.len(), next.complete), (1, true));
+}
+
+#[test]
+fn where_something_was_removed_it_goes_on_with_what_is_left() {
+    let (_home, connection) = database();
+    let mut log = log(&connection);
+    commit(&mut log, vec![observe(ALL)]);
+    commit(&mut log, (0..3).flat_map(|_| [message(1, &[2], "hi"), event(EventKind::Join, 1)]).collect());
+    connection.execute_batch("delete from message where seq < 3; delete from event where id < 2").unwrap();
+    assert_eq!(short(&page(&mut log, ALL)), ["+alice", "3 alice→bob: hi", "+alice"]);
+    connection.execute_batch("delete from message; delete from event").unwrap();
+    let page = page(&mut log, ALL);
+    assert_eq!((page.things.len(), page.seen, page.complete), (0, seen(3, 3), true));
+}
+
+#[test]
+fn away_is_who_was_sent_it_is_not_here_and_has_not_got_it() {
+    let (_home, connection) = database();
+    let mut log = log(&connection);
+    let room = Entry::Room { id: ROOM, name: Room::stored("#home") };
+    let join = |peer| Entry::Join { room: ROOM, peer: PeerId::new(peer) };
+    // Carol joins behind the first.
+    commit(&mut log, vec![observe(MESSAGES), room, join(1), join(2), message(1, &[-1], "one"), join(3)]);
+    commit(&mut log, vec![message(1, &[2, -1, 3], "two"), message(2, &[1, 2], "three")]);
+    let read = |log: &mut Log<'_>, here| page_from(log, None, MESSAGES, here).unwrap();
+    assert_eq!(away(&read(&mut log, &[])), [vec!["bob"], vec!["bob", "carol"], vec!["alice"]]);
+    assert_eq!(away(&read(&mut log, &[2])), [vec![], vec!["carol"], vec!["alice"]]);
+    assert_eq!(away(&read(&mut log, &[1, 2, 3])), [vec![""; 0], vec![], vec![]]);
+    commit(&mut log, vec![peer(2, "bob", 1), peer(3, "carol", 2)]);
+    assert_eq!(away(&read(&mut log, &[])), [vec![], vec!["bob"], vec!["alice"]]);
+    commit(&mut log, vec![Entry::Leave { room: ROOM, peer: PeerId::new(2) }]);
+    assert_eq!(away(&read(&mut log, &[])), [vec![], vec!["bob"], vec!["alice"]], "it was addressed to him too");
+}
+
+#[test]
+fn no_more_names_are_told_than_may_be_and_those_who_are_here_take_no_place() {
+    let (_home, connection) = database();
+    let mut log = log(&connection);
+    let members = 10..10 + 2 * AWAY_NAMES_MAX as i64;
+    let mut entries: Vec<Entry> = members.clone().map(|id| peer(id, &format!("m{id}"), 0)).collect();
+    entries.extend([observe(MESSAGES), Entry::Room { id: ROOM, name: Room::stored("#home") }]);
+    entries.extend(members.clone().map(|id| Entry::Join { room: ROOM, peer: PeerId::new(id) }));
+    entries.push(message(10, &[-1], "hi"));
+    commit(&mut log, entries);
+    let away = |log: &mut Log<'_>, here: &[i64]| match &page_from(log, None, MESSAGES, here).unwrap().things[..] {
+        [Observed::Logged { away, .. }] => away.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(away(&mut log, &[]), AWAY_NAMES_MAX);
+    let all_but_the_last: Vec<i64> = members.clone().take(2 * AWAY_NAMES_MAX - 1).collect();
+    assert_eq!(away(&mut log, &all_but_the_last), 1);
+}

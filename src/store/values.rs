@@ -1,0 +1,68 @@
+//! Small things that plugins keep. Owns the table `value`; never what stands in it, nor how much may.
+
+use rusqlite::{Connection, Statement, params};
+
+use crate::message::PeerId;
+
+/// The table, through statements that are prepared once.
+pub(super) struct Values<'c> {
+    put: Statement<'c>,
+    forget: Statement<'c>,
+    all: Statement<'c>,
+}
+
+impl<'c> Values<'c> {
+    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Values {
+            put: connection.prepare(
+                "insert into value (peer, key, value) values (?1, ?2, ?3)
+                 on conflict (peer, key) do update set value = excluded.value",
+            )?,
+            forget: connection.prepare("delete from value where peer = ?1 and key = ?2")?,
+            all: connection.prepare("select key, value from value where peer = ?1 order by key")?,
+        })
+    }
+
+    /// Keeps a value under a key, or forgets it.
+    pub(super) fn set(&mut self, peer: PeerId, key: &str, value: Option<&str>) -> rusqlite::Result<()> {
+        match value {
+            Some(value) => self.put.execute(params![peer.get(), key, value]).map(drop),
+            None => self.forget.execute(params![peer.get(), key]).map(drop),
+        }
+    }
+
+    /// All that a peer keeps, in the order of the keys.
+    pub(super) fn all(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(String, String)>> {
+        self.all.query_map([peer.get()], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    #[test]
+    fn the_last_value_of_a_key_is_kept_for_each_peer_until_it_is_forgotten() {
+        let home = tempfile::tempdir().unwrap();
+        let connection = schema::open(&home.path().join("holdline.db")).unwrap();
+        let mut values = Values::new(&connection).unwrap();
+        let (bot, other) = (PeerId::new(1), PeerId::new(2));
+        for (peer, key, value) in [
+            (bot, "tea", Some("20")),
+            (bot, "a", Some("[1,\"x\"]")),
+            (other, "tea", Some("null")),
+            (bot, "tea", Some("5")),
+        ] {
+            values.set(peer, key, value).unwrap();
+        }
+        let pairs = |values: &mut Values<'_>, peer| values.all(peer).unwrap();
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(pairs(&mut values, bot), [pair("a", "[1,\"x\"]"), pair("tea", "5")]);
+        assert_eq!(pairs(&mut values, other), [pair("tea", "null")]);
+        values.set(bot, "tea", None).unwrap();
+        values.set(bot, "never", None).unwrap();
+        assert_eq!(pairs(&mut values, bot), [pair("a", "[1,\"x\"]")]);
+        assert_eq!(pairs(&mut values, other), [pair("tea", "null")]);
+    }
+}
