@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod history;
 mod lines;
 pub(crate) mod logging;
+pub(crate) mod plugin;
 pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod serve;
@@ -20,6 +21,7 @@ use holdline::config::Flags;
 
 use self::backup::Order;
 use self::history::Query;
+use self::plugin::Deed;
 use self::search::Wanted;
 use self::send::Errand;
 use self::tail::Watch;
@@ -27,7 +29,7 @@ use self::tail::Watch;
 /// What `--version` prints.
 const VERSION: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
 
-/// bpaf's own would say `COMMAND` where four lines say more. It strips four of the blanks and keeps a line as it is.
+/// bpaf's own would say `COMMAND` where a few lines say more. It strips four of the blanks and keeps a line as it is.
 const USAGE: &str = "Usage:
 
         holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
@@ -36,7 +38,10 @@ const USAGE: &str = "Usage:
         holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json]
         holdline search [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json] WORDS...
         holdline doctor [--data=DIR] [--config=FILE]
-        holdline backup [--data=DIR] [--config=FILE] FILE";
+        holdline backup [--data=DIR] [--config=FILE] FILE
+        holdline plugin check [--config=FILE] [--plugins=FILE]
+        holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
+        holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME";
 
 /// What no flag sets, and what to type first.
 const FOOTER: &str = "HOLDLINE_LOG sets how much is logged: error, warn, info (the default), debug or trace.
@@ -63,6 +68,8 @@ pub(crate) enum Command {
     Doctor(Flags),
     /// Copy the database.
     Backup(Order),
+    /// Check a plugin, begin one, or try one.
+    Plugin(Deed),
     /// Print this: a help, or the version.
     Show(String),
 }
@@ -116,13 +123,22 @@ fn command() -> OptionParser<Command> {
         .help("Examines the database and says what is wrong with it")
         .map(Command::Doctor);
     let backup = backup::options().command("backup").help("Copies the database into a file").map(Command::Backup);
+    let plugin =
+        plugin::options().command("plugin").help("Checks plugins, begins one, or tries one").map(Command::Plugin);
     let version = long("version").short('V').help("Prints the version").req_flag(Command::Show(VERSION.to_owned()));
     let bare = serve::flags().map(Command::Serve);
-    construct!([serve, send, tail, history, search, doctor, backup, version, bare])
+    construct!([serve, send, tail, history, search, doctor, backup, plugin, version, bare])
         .to_options()
         .descr("A chat server for small devices, spoken to with nc")
         .usage(USAGE)
         .footer(FOOTER)
+}
+
+/// The flags of who only wants to know which plugins there are.
+fn plugins_flags() -> impl Parser<Flags> {
+    let config = config_flag();
+    let plugins = plugins_flag();
+    construct!(config, plugins).map(|(config, plugins)| Flags { config, plugins, ..Flags::default() })
 }
 
 /// The flags of who only wants to know where the database is.
@@ -135,6 +151,14 @@ fn database_flags() -> impl Parser<Flags> {
 /// `--data`, which every subcommand understands alike.
 fn data_flag() -> impl Parser<Option<PathBuf>> {
     long("data").argument::<PathBuf>("DIR").help("Directory of the database [default: holdline-data]").optional()
+}
+
+/// `--plugins`, which every subcommand understands alike.
+fn plugins_flag() -> impl Parser<Option<PathBuf>> {
+    long("plugins")
+        .argument::<PathBuf>("FILE")
+        .help("The plugins, in order [default: plugins.toml, if it is there]")
+        .optional()
 }
 
 /// `--config`, which every subcommand understands alike.

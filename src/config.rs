@@ -2,6 +2,7 @@
 //! Owns the defaults and which values are possible; is never read from anywhere deep: who needs a value is handed it.
 
 mod file;
+mod plugins;
 mod settings;
 
 use std::io;
@@ -10,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::de::{Error as _, IgnoredAny};
+use rustix::io::Errno;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use toml::Spanned;
 
-use self::file::{File, Key};
+use self::file::File;
+pub use self::plugins::{BUILT_IN_COMMANDS, Hook, OnFailure, PluginConfig, PluginKind};
 use self::settings::{NO_SUCH_FILE, Setting, Settings};
 use crate::limits::{
     DEAD_AFTER_S_DEFAULT, DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT, ROOMS_DEFAULT,
@@ -28,7 +30,7 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The directory of the database.
     pub data: PathBuf,
-    /// The file that names the plugins; the default one may be absent.
+    /// The file that names the plugins, for [`load_plugins`]; the default one may be absent.
     pub plugins: PathBuf,
     /// What an accepted message survives.
     pub durability: Durability,
@@ -216,14 +218,16 @@ impl Config {
         let default = Config::default();
         let settings = Settings::load(flags)?;
         let open = settings.open.unwrap_or(default.open);
-        check_plugins(settings.plugins.as_ref(), &default.plugins)?;
+        settings.plugins.as_ref().map_or(Ok(()), check_is_there)?;
+        let plugins = settings.plugins.map_or(default.plugins, |plugins| plugins.value);
+        load_plugins(&plugins)?;
         Ok(Config {
             listen: match settings.listen {
                 Some(entries) => resolve(&entries, open)?,
                 None => default.listen,
             },
             data: settings.data.map_or(default.data, |data| data.value),
-            plugins: settings.plugins.map_or(default.plugins, |plugins| plugins.value),
+            plugins,
             durability: settings.durability.unwrap_or(default.durability),
             open,
             limits: settings.limits,
@@ -243,35 +247,26 @@ pub fn data_directory(flags: &Flags) -> Result<PathBuf, ConfigError> {
     Ok(Settings::load(flags)?.data.map_or(Config::default().data, |data| data.value))
 }
 
-/// `plugins.toml` as it is written.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct PluginsKeys {
-    plugin: Vec<Spanned<IgnoredAny>>,
+/// The file that names the plugins by the same rule as [`Config::load`], whether or not it is there.
+pub fn plugins_file(flags: &Flags) -> Result<PathBuf, ConfigError> {
+    Ok(Settings::load(flags)?.plugins.map_or(Config::default().plugins, |plugins| plugins.value))
 }
 
-/// What refusals say about the keys of [`PluginsKeys`].
-const PLUGINS_KEYS: &[Key] = &[Key {
-    path: "plugin",
-    kind: "array",
-    mend: "it is reserved for [[plugin]] tables, of which this version runs none",
-}];
-
-/// Its format is reserved: whoever names a plugin is told that it would not run, rather than left to find out. The file of
-/// the default name may be absent, whether or not it is named.
-fn check_plugins(named: Option<&Setting<PathBuf>>, default: &Path) -> Result<(), ConfigError> {
-    let Some(file) = File::read(named.map_or(default, |setting| &setting.value))? else {
-        let missed = named.filter(|setting| setting.value.file_name() != default.file_name());
-        return missed.map_or(Ok(()), |setting| Err(setting.impossible(NO_SUCH_FILE)));
-    };
-    let keys: PluginsKeys = file.parse(PLUGINS_KEYS)?;
-    match keys.plugin.first() {
-        Some(plugin) => Err(file.malformed(
-            plugin.span(),
-            "this version runs no plugins yet; remove the [[plugin]] entry, or comment it out",
-        )),
-        None => Ok(()),
+/// Reads the file that names the plugins, at the start as whenever they are read again: the entries, in its order, each of which
+/// is possible as far as it can be told without running it. There are none where a file of the default name is absent.
+pub fn load_plugins(path: &Path) -> Result<Vec<PluginConfig>, ConfigError> {
+    match File::read(path)? {
+        Some(file) => plugins::read(&file),
+        None if path.file_name() == Config::default().plugins.file_name() => Ok(Vec::new()),
+        None => Err(ConfigError::Unreadable { path: path.to_owned(), source: Errno::NOENT.into() }),
     }
+}
+
+/// What [`load_plugins`] would say without the place where the file is named.
+fn check_is_there(named: &Setting<PathBuf>) -> Result<(), ConfigError> {
+    let may_be_absent = named.value.file_name() == Config::default().plugins.file_name();
+    let is_absent = matches!(named.value.try_exists(), Ok(false));
+    if is_absent && !may_be_absent { Err(named.impossible(NO_SUCH_FILE)) } else { Ok(()) }
 }
 
 fn resolve(entries: &[Setting<String>], open: bool) -> Result<Vec<SocketAddr>, ConfigError> {

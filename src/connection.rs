@@ -7,14 +7,14 @@ mod input;
 mod pace;
 mod writer;
 
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::Receiver;
 use smol::io::AsyncWriteExt;
-use smol::lock::Semaphore;
+use smol::lock::{Mutex, Semaphore};
 use smol::{Async, Timer, future};
 
 use self::detect::Spoken;
@@ -24,7 +24,8 @@ use self::writer::{Progress, Writer};
 use crate::broker::{self, EndReason, Event, Handle, Joining};
 use crate::config::Limits;
 use crate::limits::{BATCH_REQUESTS_MAX, CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN_REFUSALS_MAX};
-use crate::message::SessionId;
+use crate::message::{PeerName, SessionId};
+use crate::plugin::{Connecting, LoggingIn, LoginVerdict, Plugins, Sender};
 use crate::protocol::{Asked, Code, Login, Protocol, Refusal, Rejected, Reply, Request};
 
 /// A socket, which its reader and its writer share.
@@ -35,6 +36,8 @@ pub(crate) type Socket = Async<TcpStream>;
 pub(crate) struct Shared {
     /// Takes what clients ask.
     pub(crate) broker: Handle,
+    /// Looked at by what clients ask, before the broker has it.
+    pub(crate) plugins: Arc<Plugins>,
     /// Closed when the server stops: nothing more is read.
     pub(crate) stop: Receiver<()>,
     /// What one connection may take up.
@@ -74,7 +77,7 @@ enum Ended {
 pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared>) {
     let mut input = Input::new(&socket, shared.stop.clone());
     let login_timeout_s = shared.limits.login_timeout_s;
-    match future::or(arrive(&mut input, &socket), late(login_timeout_s)).await {
+    match future::or(arrive(&mut input, &socket, &shared.plugins), late(login_timeout_s)).await {
         Arrival::Peer(login) => converse(&mut input, &socket, session, login, &shared).await,
         Arrival::Foreign(spoken) => turn_away(&socket, spoken.refusal(), &mut input).await,
         Arrival::Late => {
@@ -107,16 +110,28 @@ fn too_late(timeout_s: u64) -> Refusal {
 }
 
 /// Finds the protocol, and asks for a name until there is one.
-async fn arrive(input: &mut Input<'_>, socket: &Socket) -> Arrival {
+async fn arrive(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -> Arrival {
     match detect::detect(input).await {
-        Some(Spoken::Plain) => log_in(input, socket).await,
-        Some(Spoken::Json) => {
-            input.speak(Protocol::Json);
-            log_in(input, socket).await
-        }
-        Some(foreign) => Arrival::Foreign(foreign),
-        None => Arrival::Gone,
+        Some(Spoken::Plain) => {}
+        Some(Spoken::Json) => input.speak(Protocol::Json),
+        Some(foreign) => return Arrival::Foreign(foreign),
+        None => return Arrival::Gone,
     }
+    let protocol = input.protocol();
+    if let Err(refusal) = plugins.current().connect(|| connecting(socket, protocol)).await {
+        return match socket.write_all(&encoded(protocol, refusal)).await {
+            Ok(()) => Arrival::Refused,
+            Err(_) => Arrival::Gone,
+        };
+    }
+    log_in(input, socket, plugins).await
+}
+
+/// What plugins are told of a connection.
+fn connecting(socket: &Socket, protocol: Protocol) -> Connecting {
+    // One that is gone already has no address.
+    let address = socket.get_ref().peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+    Connecting { address: address.to_canonical(), protocol: protocol.as_str(), tls: false }
 }
 
 /// Says why, in words that the client understands as far as that is known, and closes.
@@ -133,17 +148,22 @@ async fn turn_away(mut socket: &Socket, words: &[u8], input: &mut Input<'_>) {
     future::or(told, patience).await;
 }
 
-async fn log_in(input: &mut Input<'_>, mut socket: &Socket) -> Arrival {
+async fn log_in(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -> Arrival {
     let mut refusals = 0;
     while let Some(login) = next_login(input).await {
         let rejected = match login {
-            Ok(login) if login.password.is_none() => return Arrival::Peer(login),
-            Ok(Login { id, name, .. }) => {
-                refusals += 1;
-                let again = if refusals < LOGIN_REFUSALS_MAX { "try again with the name alone" } else { "goodbye" };
-                let words = format!("{name} has no password, so none is taken; not logged in, {again}");
-                Rejected { id, refusal: Refusal::new(Code::BadPassword, words) }
-            }
+            Ok(login) => match admit(&login, connecting(socket, input.protocol()), plugins).await {
+                Ok(()) => return Arrival::Peer(login),
+                Err(mut refusal) => {
+                    refusals += usize::from(refusal.code != Code::BadName);
+                    refusal.message.push_str(match refusal.code {
+                        _ if refusals >= LOGIN_REFUSALS_MAX => ", goodbye",
+                        Code::BadPassword => ", try again with the name alone",
+                        _ => ", you may try again",
+                    });
+                    Rejected { id: login.id, refusal }
+                }
+            },
             Err(rejected) => rejected,
         };
         if socket.write_all(&encoded(input.protocol(), rejected)).await.is_err() {
@@ -156,6 +176,25 @@ async fn log_in(input: &mut Input<'_>, mut socket: &Socket) -> Arrival {
         future::yield_now().await;
     }
     Arrival::Gone
+}
+
+/// Whether somebody may log in: what plugins say comes first.
+async fn admit(login: &Login, connection: Connecting, plugins: &Plugins) -> Result<(), Refusal> {
+    let Login { name, password, .. } = login;
+    let set = plugins.current();
+    if set.has(name) {
+        return Err(Refusal::new(Code::BadName, format!("{name} is the name of a plugin; not logged in")));
+    }
+    let logging_in = || LoggingIn { name: name.clone(), password: password.clone(), connection: connection.clone() };
+    match set.log_in(logging_in).await {
+        LoginVerdict::Allow => Ok(()),
+        LoginVerdict::Refuse(refusal) => Err(refusal),
+        LoginVerdict::Pass if password.is_none() => Ok(()),
+        LoginVerdict::Pass => {
+            let words = format!("{name} has no password, so none is taken; not logged in");
+            Err(Refusal::new(Code::BadPassword, words))
+        }
+    }
 }
 
 /// The next line that is not empty, as a login. `None`: there is none.
@@ -191,21 +230,25 @@ async fn converse(
     socket: &Socket,
     session: SessionId,
     Login { id, name, acks, .. }: Login,
-    Shared { broker, limits, .. }: &Shared,
+    shared: &Shared,
 ) {
+    let Shared { broker, limits, .. } = shared;
     let (inlet, outlet) = broker::outbox();
     let joining = Joining { id, protocol: input.protocol(), acks, is_plugin: false, outbox: inlet };
-    broker.tell(Event::Join { session, name, joining }).await;
+    broker.tell(Event::Join { session, name: name.clone(), joining }).await;
     let progress = Progress::default();
     let dead_after = (limits.dead_after_s > 0).then(|| Duration::from_secs(limits.dead_after_s));
     let mut writer = Writer::new(socket, session, outlet, broker, &progress, dead_after);
     let ended = {
         let mut writing = pin!(writer.run());
+        // Held while plugins look at what was read: that is dealt with, whatever becomes of the connection.
+        let screening = Mutex::new(());
         let let_go = async {
             writing.as_mut().await;
+            let _screened = screening.lock().await;
             Ended::LetGo
         };
-        let ended = future::or(read_requests(input, session, broker, limits, &progress), let_go).await;
+        let ended = future::or(read_requests(input, session, &name, shared, &progress, &screening), let_go).await;
         match ended {
             Ended::Input => {
                 broker.tell(Event::End { session, reason: EndReason::Client }).await;
@@ -238,13 +281,16 @@ async fn converse(
 async fn read_requests(
     input: &mut Input<'_>,
     session: SessionId,
-    broker: &Handle,
-    limits: &Limits,
+    name: &PeerName,
+    Shared { broker, plugins, limits, .. }: &Shared,
     progress: &Progress,
+    screening: &Mutex<()>,
 ) -> Ended {
     let permits = Arc::new(Semaphore::new(1));
     let destinations_max = Limits::or_none(limits.destinations_max);
     let mut pace = Pace::new(limits.messages_per_s);
+    // A plugin's command, for which what was asked before it is to be dealt with.
+    let mut command = None;
     loop {
         // One batch of a connection is under way at a time.
         let permit = permits.acquire_arc().await;
@@ -254,7 +300,10 @@ async fn read_requests(
         }
         let batch_max = pace.allowed().min(BATCH_REQUESTS_MAX);
         let next_batch = |input: &mut Input<'_>| next_batch(input, batch_max, destinations_max, progress.is_broken());
-        let mut requests = next_batch(input);
+        let mut requests = match command.take() {
+            Some(command) => vec![command],
+            None => next_batch(input),
+        };
         while requests.is_empty() {
             match input.fill().await {
                 Filled::Some => requests = next_batch(input),
@@ -263,9 +312,20 @@ async fn read_requests(
                 Filled::Stop => return Ended::Stop,
             }
         }
+        if requests.len() > 1 {
+            command = requests.pop_if(|last| matches!(last.request, Request::Command { .. }));
+        }
         pace.take(requests.len());
         let quits = requests.last().is_some_and(|asked| asked.request == Request::Quit);
-        broker.tell(Event::Requests { session, requests, permit }).await;
+        let set = plugins.current();
+        if set.concerns(&requests) {
+            let _screening = screening.lock().await;
+            let sender = Sender { name, protocol: input.protocol() };
+            requests = set.screen(sender, requests).await;
+            broker.tell(Event::Requests { session, requests, permit }).await;
+        } else {
+            broker.tell(Event::Requests { session, requests, permit }).await;
+        }
         if quits {
             return Ended::Quit;
         }

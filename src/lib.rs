@@ -26,6 +26,7 @@ mod connection;
 pub mod limits;
 mod memory;
 pub mod message;
+pub mod plugin;
 pub mod protocol;
 pub mod server;
 pub mod store;

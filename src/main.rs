@@ -4,8 +4,11 @@ mod cli;
 
 use std::process::ExitCode;
 
-use holdline::config::{Config, ConfigError, data_directory};
+use holdline::config::{Config, ConfigError, data_directory, load_plugins, plugins_file};
+use holdline::plugin::LoadError;
+use holdline::server::ServeError;
 
+use crate::cli::plugin::Deed;
 use crate::cli::{Command, UsageError};
 
 /// The code for a mistake on the command line, in the environment or in a file: it stays until someone mends it.
@@ -46,12 +49,36 @@ fn run() -> anyhow::Result<ExitCode> {
             return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Backup(order) => cli::backup::run(&data_directory(&order.flags)?, &order)?,
+        Command::Plugin(deed) => {
+            cli::logging::start()?;
+            return run_plugin(&deed);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn run_plugin(deed: &Deed) -> anyhow::Result<ExitCode> {
+    match deed {
+        Deed::Check(flags) => {
+            let is_fine = cli::plugin::check(load_plugins(&plugins_file(flags)?)?)?;
+            Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::from(EXIT_MISTAKE) })
+        }
+        Deed::New(order) => {
+            cli::plugin::new::run(&plugins_file(&order.flags)?, order)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Deed::Test(trial) => {
+            let plugins = load_plugins(&plugins_file(&trial.flags)?)?;
+            let is_well = cli::plugin::trial::run(&data_directory(&trial.flags)?, plugins, trial)?;
+            Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
 fn is_mistake(error: &anyhow::Error) -> bool {
-    error.is::<UsageError>() || error.is::<ConfigError>()
+    let is_servers = matches!(error.downcast_ref(), Some(ServeError::Config(_) | ServeError::Plugin(_)));
+    is_servers
+        || error.chain().any(|cause| cause.is::<UsageError>() || cause.is::<ConfigError>() || cause.is::<LoadError>())
 }
 
 /// The error and its causes, `what: why`. One that quotes its cause has chosen its own words for all that follows.

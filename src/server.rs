@@ -4,6 +4,7 @@
 mod admission;
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,14 @@ use smol::{Async, Executor, Timer, future};
 
 use self::admission::Admission;
 use crate::broker::{self, Broker, Event, Handle};
-use crate::config::{Config, Limits};
+use crate::config::{self, Config, ConfigError, Limits, PluginConfig};
 use crate::connection::{self, Shared};
 use crate::limits::{
     ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, KEEPALIVE_PROBES, KEEPALIVE_S_MAX, LISTEN_BACKLOG_CONNECTIONS,
     OUTBOX_LOOK_MS, SHUTDOWN_S_MAX, TURNED_AWAY_CONNECTIONS_MAX,
 };
 use crate::message::SessionId;
+use crate::plugin::{self, Keeper, LoadError, Loaded, Plugins, Wanted};
 use crate::store::{Store, StoreError, Watch};
 
 /// The exit code of a process that a second signal ends; 128 and SIGINT's number, as a shell has it.
@@ -43,6 +45,12 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The file that names the plugins.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A plugin.
+    #[error(transparent)]
+    Plugin(#[from] LoadError),
     /// The signals that stop the server.
     #[error("cannot watch for signals: {source}")]
     Signals {
@@ -61,12 +69,24 @@ pub struct Server {
     watch: Watch,
     limits: Limits,
     admission: Arc<Admission>,
+    /// The file that names the plugins: read again at each reload.
+    plugins: PathBuf,
+    /// As the file names them.
+    loaded: Vec<Loaded>,
+    /// Those of the program that the server is part of.
+    embedded: Vec<Loaded>,
+    stopper: Stopper,
+    stops: Receiver<()>,
 }
 
 impl Server {
-    /// Opens the store, and listens. From here on a signal stops the server in good order.
+    /// Loads the plugins, opens the store, and listens. From here on SIGINT and SIGTERM stop the server in good order, and SIGHUP
+    /// has it load its plugins anew.
     pub fn bind(config: &Config) -> Result<Server, ServeError> {
-        let signals = Signals::new([Signal::Int, Signal::Term]).map_err(|source| ServeError::Signals { source })?;
+        let signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup]);
+        let signals = signals.map_err(|source| ServeError::Signals { source })?;
+        let entries = config::load_plugins(&config.plugins)?;
+        let loaded = entries.into_iter().map(plugin::load).collect::<Result<_, _>>()?;
         let admission = Arc::new(Admission::new(&config.limits, raise_descriptor_limit()));
         let store = Store::open(&config.data, config.durability, config.retention)?;
         let listeners = config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
@@ -74,22 +94,71 @@ impl Server {
         log::info!("listening on {}, data in {}", addresses.join(", "), config.data.display());
         let watch = store.watch();
         let (handle, broker) = broker::open(store, &config.limits);
-        Ok(Server { listeners, signals, handle, broker, watch, limits: config.limits, admission })
+        let (stop, stops) = async_channel::bounded(1);
+        Ok(Server {
+            listeners,
+            signals,
+            handle,
+            broker,
+            watch,
+            limits: config.limits,
+            admission,
+            plugins: config.plugins.clone(),
+            loaded,
+            embedded: Vec::new(),
+            stopper: Stopper { stops: stop },
+            stops,
+        })
     }
 
-    /// Serves until SIGINT or SIGTERM, then stops accepting, deals with what was read, delivers what the clients take in
+    /// Adds a plugin that is part of this program; it is asked before those of the file, and no reload ends it.
+    pub fn add_plugin(&mut self, config: PluginConfig, plugin: Box<dyn plugin::Plugin>) {
+        self.embedded.push(Loaded::embedded(config, plugin));
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.get_ref().local_addr().ok()).collect()
+    }
+
+    /// What stops the server as a signal does.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Serves until SIGINT, SIGTERM or [`Stopper::stop`], then stops accepting, deals with what was read, delivers what the clients take in
     /// time, and closes the database. A second signal ends the process at once: what was accepted is on disk.
     pub fn run(self) {
-        let Server { listeners, signals, handle, broker, watch, limits, admission } = self;
+        let Server {
+            listeners,
+            signals,
+            handle,
+            broker,
+            watch,
+            limits,
+            admission,
+            plugins: file,
+            loaded,
+            embedded,
+            stopper,
+            stops,
+        } = self;
         let executor = Arc::new(Executor::new());
         let (stop, stopped) = async_channel::bounded(1);
         let (cut, cut_off) = async_channel::bounded(1);
         let (alive, gone) = async_channel::bounded::<()>(1);
-        let shared = Arc::new(Shared { broker: handle, stop: stopped, limits });
+        let plugins = Arc::new(Plugins::default());
+        let shared = Arc::new(Shared { broker: handle, plugins: plugins.clone(), stop: stopped, limits });
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_CONNECTIONS_MAX));
         let ended = async {
             let mut broker = executor.spawn(broker.run());
             let watching = executor.spawn(watch_outbox(watch, shared.broker.clone()));
+            // A task of its own: what is waited for here is looked at whenever anything happens, by a system call.
+            let (reload, reloads) = async_channel::bounded(1);
+            let heeding = executor.spawn(heed(signals, reload, stopper));
+            let all = embedded.into_iter().chain(loaded).collect();
+            let keeper = Keeper::begin(all, plugins, executor.clone(), shared.broker.clone()).await;
+            let keeping = executor.spawn(keep_plugins(keeper, file, reloads.clone()));
             let accepting: Vec<_> = listeners
                 .into_iter()
                 .map(|listener| {
@@ -104,32 +173,42 @@ impl Server {
                     executor.spawn(acceptor.accept(listener))
                 })
                 .collect();
-            // A task of its own: what is waited for here is looked at whenever anything happens, by a system call.
-            let signal = executor.spawn(wait_for_signal(signals));
             // The broker outlives its handles, and we hold one: it ends before only by a panic, which goes on here.
             let broken = async {
                 (&mut broker).await;
-                None
+                false
             };
-            let signals = future::or(async { Some(signal.await) }, broken).await;
-            let signals = signals.expect("the broker runs until it is let go");
+            let told_to_stop = async { stops.recv().await.is_ok() };
+            assert!(future::or(told_to_stop, broken).await, "the broker runs until it is let go");
             log::debug!("stopping");
             // A task that is dropped is cancelled: nobody is accepted any more, and nothing is taken out of the outbox.
             drop((accepting, watching));
             drop((stop, shared, alive));
-            let second = async {
-                executor.spawn(wait_for_signal(signals)).await;
-                std::process::exit(EXIT_INTERRUPTED);
-            };
-            let in_order = async {
-                give_time(&gone, cut).await;
-                broker.await
-            };
-            future::or(in_order, second).await
+            give_time(&gone, cut).await;
+            reloads.close();
+            keeping.await.end().await;
+            let store = broker.await;
+            drop(heeding);
+            store
         };
         let store = smol::block_on(executor.run(ended));
         store.close();
         log::debug!("stopped");
+    }
+}
+
+/// Stops a server in good order, from wherever it is.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    /// Closed once the server was told.
+    stops: Sender<()>,
+}
+
+impl Stopper {
+    /// Has the server stop; it takes its time for that.
+    pub fn stop(&self) {
+        let _ = self.stops.try_send(());
+        self.stops.close();
     }
 }
 
@@ -241,12 +320,44 @@ async fn give_time(gone: &Receiver<()>, cut: Sender<()>) {
     let _ = gone.recv().await;
 }
 
-/// Hands the signals back when one came.
-async fn wait_for_signal(mut signals: Signals) -> Signals {
-    while let Some(Err(error)) = signals.next().await {
-        log::warn!("a signal could not be read: {error}");
+/// Does what signals ask for: SIGHUP a reload, the first of the others a stop, and the second the end at once.
+async fn heed(mut signals: Signals, reload: Sender<()>, stopper: Stopper) {
+    while let Some(signal) = signals.next().await {
+        match signal {
+            // One that waits already reads what is there when its turn comes.
+            Ok(Signal::Hup) => _ = reload.try_send(()),
+            Ok(_) if stopper.stops.is_closed() => std::process::exit(EXIT_INTERRUPTED),
+            Ok(_) => stopper.stop(),
+            Err(error) => log::warn!("a signal could not be read: {error}"),
+        }
     }
-    signals
+}
+
+/// Loads the plugins anew whenever that is asked for.
+async fn keep_plugins(mut keeper: Keeper, file: PathBuf, reloads: Receiver<()>) -> Keeper {
+    while reloads.recv().await.is_ok() {
+        match wanted_plugins(&keeper, &file) {
+            Ok(wanted) => {
+                keeper.reload(wanted).await;
+                log::info!("the plugins are as {} has them", file.display());
+            }
+            Err(error) => log::error!("the plugins stay as they were: {error}"),
+        }
+    }
+    keeper
+}
+
+/// What the file says now, whole or not at all.
+fn wanted_plugins(keeper: &Keeper, file: &Path) -> Result<Vec<Wanted>, ServeError> {
+    let wanted = |entry: PluginConfig| match keeper.keeps(&entry) {
+        true => Ok(Wanted::AsItIs(entry)),
+        false => plugin::load(entry).map(Wanted::New),
+    };
+    let mut all = keeper.embedded();
+    for entry in config::load_plugins(file)? {
+        all.push(wanted(entry)?);
+    }
+    Ok(all)
 }
 
 fn listen(address: SocketAddr) -> Result<Async<TcpListener>, ServeError> {

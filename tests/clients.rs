@@ -6,7 +6,7 @@ mod support;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use support::{Program, TestClient, TestServer, messages};
+use support::{Program, TestClient, TestServer, installed, messages};
 
 #[test]
 fn nc_openbsd_chats() {
@@ -87,17 +87,6 @@ fn check_script(client: impl Fn(SocketAddr) -> Command) {
     assert!(lines.contains(&"* pong done".to_owned()), "{lines:?}");
     bob.expect("from alice: from a script");
     bob.expect("from alice: without its newline");
-}
-
-/// The program, if it is installed.
-fn installed(program: &'static str) -> Option<&'static str> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
-        return Some(program);
-    }
-    assert!(std::env::var_os("CI").is_none(), "{program} is not installed, and CI is to try every client");
-    eprintln!("skipped: {program} is not installed");
-    None
 }
 
 fn with_address(program: &str, options: &[&str], address: SocketAddr) -> Command {

@@ -64,9 +64,22 @@ fn check_file(text: impl AsRef<[u8]>, expected: Expect) {
     Place::new().with("holdline.toml", text).check(&[], expected);
 }
 
-/// Checks how a `plugins.toml` with this text is refused.
+/// Checks how a `plugins.toml` with this text is refused, beside a script and a program.
 fn check_plugins(text: &str, expected: Expect) {
-    Place::new().with("plugins.toml", text).check(&["--listen=127.0.0.1:0"], expected);
+    let place = Place::new().with("manners.luau", "").with("door.sh", "");
+    place.with("plugins.toml", text).check(&["--listen=127.0.0.1:0"], expected);
+}
+
+/// Checks how a script of five lines and these below them is refused.
+fn check_script(lines: &str, expected: Expect) {
+    let script = "[[plugin]]\nname = \"manners\"\nkind = \"luau\"\npath = \"manners.luau\"\nhooks = [\"message\"]\n";
+    check_plugins(&format!("{script}{lines}"), expected);
+}
+
+/// Checks how a program of four lines and these below them is refused.
+fn check_program(lines: &str, expected: Expect) {
+    let program = "[[plugin]]\nname = \"door\"\nkind = \"process\"\npath = \"door.sh\"\n";
+    check_plugins(&format!("{program}{lines}"), expected);
 }
 
 /// Checks how these arguments are refused.
@@ -526,25 +539,11 @@ fn files() {
 }
 
 #[test]
-fn plugins() {
-    check_plugins(
-        "# mine\n\n[[plugin]]\nname = \"manners\"\n\n[[plugin]]\n",
-        expect![[r#"
-        holdline: plugins.toml:3: this version runs no plugins yet; remove the [[plugin]] entry, or comment it out
-        exit 2
-    "#]],
-    );
-    check_plugins(
-        "plugin = [{ name = \"manners\" }]",
-        expect![[r#"
-        holdline: plugins.toml:1: this version runs no plugins yet; remove the [[plugin]] entry, or comment it out
-        exit 2
-    "#]],
-    );
+fn the_list_of_plugins() {
     check_plugins(
         "[plugin]\nname = \"manners\"",
         expect![[r#"
-        holdline: plugins.toml:1: plugin is a table; it is reserved for [[plugin]] tables, of which this version runs none
+        holdline: plugins.toml:1: plugin is a table; [[plugin]] is wanted, on a line of its own, with the keys of a plugin below
         exit 2
     "#]],
     );
@@ -556,9 +555,23 @@ fn plugins() {
     "#]],
     );
     check_plugins(
+        "name = \"manners\"",
+        expect![[r#"
+        holdline: plugins.toml:1: unknown key `name`; `name` belongs below [[plugin]]; the only key is plugin
+        exit 2
+    "#]],
+    );
+    check_plugins(
         "plugin = \"manners\"",
         expect![[r#"
-        holdline: plugins.toml:1: plugin = "manners" is a string; it is reserved for [[plugin]] tables, of which this version runs none
+        holdline: plugins.toml:1: plugin = "manners" is a string; [[plugin]] is wanted, on a line of its own, with the keys of a plugin below
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        "plugin = [1]",
+        expect![[r#"
+        holdline: plugins.toml:1: 1 in plugin is an integer; [[plugin]] is wanted, on a line of its own, with the keys of a plugin below
         exit 2
     "#]],
     );
@@ -569,6 +582,602 @@ fn plugins() {
         exit 2
     "#]],
     );
+    check_plugins(
+        "[[plugin]]\n\n[[plugin]]\nnam = \"manners\"",
+        expect![[r#"
+        holdline: plugins.toml:4: unknown key `plugin.nam`; the keys of [[plugin]] are name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        "plugin = [{ nam = \"manners\" }]",
+        expect![[r#"
+        holdline: plugins.toml:1: unknown key `plugin.nam`; the keys of [[plugin]] are name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
+fn what_a_plugin_must_have() {
+    check_plugins(
+        "# mine\n\n[[plugin]]\n",
+        expect![[r#"
+        holdline: plugins.toml:3: this [[plugin]] has no name; a name is wanted, such as "manners"
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        "[[plugin]]\nname = \"manners\"",
+        expect![[r#"
+        holdline: plugins.toml:1: this [[plugin]] has no kind; use "luau" or "process"
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        "[[plugin]]\nname = \"manners\"\nkind = \"luau\"",
+        expect![[r#"
+        holdline: plugins.toml:1: this [[plugin]] has no path; a file is wanted, such as "plugins/manners.luau"
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        "[[plugin]]\nname = \"manners\"\nkind = \"luau\"\npath = \"manners.luau\"",
+        expect![[r#"
+        holdline: plugins.toml:1: a script without hooks is never run; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        "[[plugin]]\nname = \"manners\"\nkind = \"luau\"\npath = \"manners.luau\"\nhooks = []",
+        expect![[r#"
+            holdline: plugins.toml:5: a script without hooks is never run; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+            exit 2
+        "#]],
+    );
+}
+
+#[test]
+fn keys_of_plugins() {
+    check_script(
+        "hook = \"message\"",
+        expect![[r#"
+        holdline: plugins.toml:6: unknown key `plugin.hook`; the keys of [[plugin]] are name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+        exit 2
+    "#]],
+    );
+    check_script(
+        "user = \"nobody\"",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.user = "nobody" is for kind = "process" alone; remove it
+        exit 2
+    "#]],
+    );
+    check_script(
+        "arguments = [\"--quiet\"]",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.arguments = ["--quiet"] is for kind = "process" alone; remove it
+        exit 2
+    "#]],
+    );
+    check_script(
+        "cpu_s_max = 5",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.cpu_s_max = 5 is for kind = "process" alone; remove it
+        exit 2
+    "#]],
+    );
+    check_script(
+        "[plugin.setings]\nwords = []",
+        expect![[r#"
+        holdline: plugins.toml:6: unknown key `plugin.setings`; the keys of [[plugin]] are name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+        exit 2
+    "#]],
+    );
+    check_script(
+        "mailbox_max = 5",
+        expect![[r#"
+        holdline: plugins.toml:6: unknown key `plugin.mailbox_max`; the keys of [[plugin]] are name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
+fn types_of_keys_of_plugins() {
+    check_plugins(
+        "[[plugin]]\nname = 5",
+        expect![[r#"
+        holdline: plugins.toml:2: plugin.name = 5 is an integer; a name is wanted, such as "manners"
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        "[[plugin]]\nname = \"a\"\nkind = true",
+        expect![[r#"
+        holdline: plugins.toml:3: plugin.kind = true is a boolean; use "luau" or "process"
+        exit 2
+    "#]],
+    );
+    check_program(
+        "path = \"again\"",
+        expect![[r#"
+        holdline: plugins.toml:5: `path` is there twice; keep one of them
+        exit 2
+    "#]],
+    );
+    check_program(
+        "arguments = \"--quiet\"",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.arguments = "--quiet" is a string; a list of strings is wanted, such as ["--quiet"]
+        exit 2
+    "#]],
+    );
+    check_program(
+        "arguments = [\"--level\", 5]",
+        expect![[r#"
+        holdline: plugins.toml:5: 5 in plugin.arguments is an integer; a list of strings is wanted, such as ["--quiet"]
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = \"message\"",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.hooks = "message" is a string; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = [\"message\", 5]",
+        expect![[r#"
+        holdline: plugins.toml:5: 5 in plugin.hooks is an integer; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = { message = true }",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.hooks is a table; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+        exit 2
+    "#]],
+    );
+    check_script(
+        "timeout_ms = \"fast\"",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.timeout_ms = "fast" is a string; a number of milliseconds from 1 to 60000 is wanted, such as 200
+        exit 2
+    "#]],
+    );
+    check_script(
+        "on_failure = false",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.on_failure = false is a boolean; use "pass" or "reject"
+        exit 2
+    "#]],
+    );
+    check_script(
+        "tick_s = 1.5",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.tick_s = 1.5 is a float; a number of seconds from 1 to 604800 is wanted, such as 60
+        exit 2
+    "#]],
+    );
+    check_program(
+        "user = 1000",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.user = 1000 is an integer; a user of the system is wanted, such as "nobody"
+        exit 2
+    "#]],
+    );
+    check_script(
+        "memory_max = 64",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.memory_max = 64 is an integer; a size is wanted, such as "64 MB"
+        exit 2
+    "#]],
+    );
+    check_program(
+        "cpu_s_max = \"5 s\"",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.cpu_s_max = "5 s" is a string; a number of seconds from 1 is wanted, such as 600
+        exit 2
+    "#]],
+    );
+    check_script(
+        "settings = [\"heck\"]",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.settings = ["heck"] is an array; a table is wanted: [plugin.settings] on a line of its own, its keys below
+        exit 2
+    "#]],
+    );
+    check_script(
+        "commands = \"weather\"",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.commands = "weather" is a string; a table is wanted: [plugin.commands] on a line of its own, below it a line for each command, such as weather = "PLACE: the weather there"
+        exit 2
+    "#]],
+    );
+    check_script(
+        "[plugin.commands]\nweather = 5",
+        expect![[r#"
+        holdline: plugins.toml:7: plugin.commands.weather = 5 is an integer; a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there"
+        exit 2
+    "#]],
+    );
+    check_script(
+        "[plugin.commands.weather]\nhelp = \"the weather\"",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.commands.weather is a table; a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there"
+        exit 2
+    "#]],
+    );
+    check_script(
+        "[[plugin.commands]]\nweather = \"the weather\"",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.commands = [[plugin.commands]] is an array; a table is wanted: [plugin.commands] on a line of its own, below it a line for each command, such as weather = "PLACE: the weather there"
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
+fn values_of_plugins() {
+    check_plugins(
+        "[[plugin]]\nname = \"bob smith\"",
+        expect![[r#"
+        holdline: plugins.toml:2: plugin.name wants a name: "bob smith" holds a blank; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        "[[plugin]]\nname = \"\"",
+        expect![[r#"
+        holdline: plugins.toml:2: plugin.name wants a name: a name is missing; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        "[[plugin]]\nname = \"a\"\nkind = \"lua\"",
+        expect![[r#"
+        holdline: plugins.toml:3: plugin.kind = "lua" is not possible; use "luau" or "process"
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        "[[plugin]]\nname = \"a\"\nkind = \"embedded\"",
+        expect![[r#"
+        holdline: plugins.toml:3: plugin.kind = "embedded" is not possible; use "luau" or "process"
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = [\n  \"message\",\n  \"massage\",\n]",
+        expect![[r#"
+            holdline: plugins.toml:7: "massage" in plugin.hooks is no hook; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+            exit 2
+        "#]],
+    );
+    check_script(
+        "timeout_ms = 0",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.timeout_ms = 0 is not possible; a number of milliseconds from 1 to 60000 is wanted, such as 200
+        exit 2
+    "#]],
+    );
+    check_script(
+        "timeout_ms = 60001",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.timeout_ms = 60001 is not possible; a number of milliseconds from 1 to 60000 is wanted, such as 200
+        exit 2
+    "#]],
+    );
+    check_script(
+        "timeout_ms = -1",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.timeout_ms = -1 is not possible; a number of milliseconds from 1 to 60000 is wanted, such as 200
+        exit 2
+    "#]],
+    );
+    check_script(
+        "on_failure = \"drop\"",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.on_failure = "drop" is not possible; use "pass" or "reject"
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = [\"tick\"]\ntick_s = 0",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.tick_s = 0 is not possible; a number of seconds from 1 to 604800 is wanted, such as 60
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = [\"tick\"]\ntick_s = 604801",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.tick_s = 604801 is not possible; a number of seconds from 1 to 604800 is wanted, such as 60
+        exit 2
+    "#]],
+    );
+    check_program(
+        "arguments = [\"a\\u0000b\"]",
+        expect![[r#"
+            holdline: plugins.toml:5: "a\u0000b" in plugin.arguments holds U+0000, which no program can be given
+            exit 2
+        "#]],
+    );
+    check_program(
+        "user = \"\"",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.user = "" is not possible; a user of the system is wanted, such as "nobody"
+        exit 2
+    "#]],
+    );
+    check_program(
+        "user = \"a\\u0000b\"",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.user = "a\u0000b" is not possible; a user of the system is wanted, such as "nobody"
+        exit 2
+    "#]],
+    );
+    check_script(
+        "memory_max = \"large\"",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.memory_max = "large" is not possible; a size is wanted, such as "64 MB"
+        exit 2
+    "#]],
+    );
+    check_script(
+        "memory_max = \"0 MB\"",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.memory_max = "0 MB" is not possible; a size is wanted, such as "64 MB"
+        exit 2
+    "#]],
+    );
+    check_program(
+        "cpu_s_max = 0",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.cpu_s_max = 0 is not possible; a number of seconds from 1 is wanted, such as 600
+        exit 2
+    "#]],
+    );
+    check_script(
+        "settings.most = 9223372036854775808",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.settings.most = 9223372036854775808 is not possible; a number of 64 bits is wanted, or a string
+        exit 2
+    "#]],
+    );
+    check_script(
+        "[plugin.settings.deep]\nmost = [1, 9223372036854775808]",
+        expect![[r#"
+        holdline: plugins.toml:7: plugin.settings.deep.most = [1, 9223372036854775808] is not possible; a number of 64 bits is wanted, or a string
+        exit 2
+    "#]],
+    );
+    check_script(
+        "\n[plugin.settings]\nmost = inf",
+        expect![[r#"
+        holdline: plugins.toml:7: plugin.settings holds nan or inf, which cannot be handed to a plugin; write it as a string
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
+fn what_ticks() {
+    check_program(
+        "hooks = [\"tick\"]",
+        expect![[r#"
+        holdline: plugins.toml:5: "tick" among the hooks wants plugin.tick_s too; a number of seconds from 1 to 604800 is wanted, such as 60
+        exit 2
+    "#]],
+    );
+    check_script(
+        "tick_s = 60",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.tick_s is of no use without "tick" among the hooks; add it, or remove tick_s
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
+fn commands() {
+    check_program(
+        "hooks = [\"command\"]",
+        expect![[r#"
+        holdline: plugins.toml:5: "command" among the hooks wants plugin.commands too; a table is wanted: [plugin.commands] on a line of its own, below it a line for each command, such as weather = "PLACE: the weather there"
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = [\"command\"]\n[plugin.commands]",
+        expect![[r#"
+        holdline: plugins.toml:5: "command" among the hooks wants plugin.commands too; a table is wanted: [plugin.commands] on a line of its own, below it a line for each command, such as weather = "PLACE: the weather there"
+        exit 2
+    "#]],
+    );
+    check_script(
+        "\n[plugin.commands]\nweather = \"PLACE: the weather there\"",
+        expect![[r#"
+        holdline: plugins.toml:7: plugin.commands is of no use without "command" among the hooks; add it, or remove commands
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = [\"command\"]\n[plugin.commands]\nWeather = \"PLACE: the weather there\"",
+        expect![[r#"
+        holdline: plugins.toml:7: "Weather" is no name of a command, which is 1 to 32 of a-z, 0-9 and "-", and starts with a letter
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = [\"command\"]\n[plugin.commands]\n\"/weather\" = \"PLACE: the weather there\"",
+        expect![[r#"
+            holdline: plugins.toml:7: "/weather" is no name of a command, which is 1 to 32 of a-z, 0-9 and "-", and starts with a letter
+            exit 2
+        "#]],
+    );
+    check_program(
+        "hooks = [\"command\"]\n[plugin.commands]\n2day = \"the day\"",
+        expect![[r#"
+        holdline: plugins.toml:7: "2day" is no name of a command, which is 1 to 32 of a-z, 0-9 and "-", and starts with a letter
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = [\"command\"]\n[plugin.commands]\nthe-weather-of-the-day-after-tomorrow = \"the weather\"",
+        expect![[r#"
+            holdline: plugins.toml:7: "the-weather-of-the-day-after-tomorrow" is no name of a command, which is 1 to 32 of a-z, 0-9 and "-", and starts with a letter
+            exit 2
+        "#]],
+    );
+    check_program(
+        "hooks = [\"command\"]\n[plugin.commands]\nweather = \"\"",
+        expect![[r#"
+        holdline: plugins.toml:7: plugin.commands.weather = "" is not possible; a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there"
+        exit 2
+    "#]],
+    );
+    check_program(
+        "hooks = [\"command\"]\n[plugin.commands]\nweather = \"\"\"PLACE:\nthe weather there\"\"\"",
+        expect![[r#"
+            holdline: plugins.toml:7: plugin.commands.weather = """PLACE: … is not possible; a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there"
+            exit 2
+        "#]],
+    );
+    check_program(
+        "hooks = [\"command\"]\n[plugin.commands]\nweather = \"the weather\"\nwho = \"who knows?\"",
+        expect![[r#"
+            holdline: plugins.toml:8: "who" is a command of holdline itself; give this one another name
+            exit 2
+        "#]],
+    );
+}
+
+#[test]
+fn the_text_of_a_command_is_bounded() {
+    let lines = |text: &str| format!("hooks = [\"command\"]\n[plugin.commands]\nweather = \"{text}\"");
+    check_program(
+        &lines(&"é".repeat(201)),
+        expect![[r#"
+        holdline: plugins.toml:7: plugin.commands.weather = "ééééééééééééééééééééééééééééééééééééééé… is not possible; a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there"
+        exit 2
+    "#]],
+    );
+    let script = format!("name = \"sky\"\nkind = \"luau\"\npath = \"sky.luau\"\n{}", lines(&"é".repeat(200)));
+    let place = Place::new().with("sky.luau", "function command() end");
+    let place = place.with("plugins.toml", format!("[[plugin]]\n{script}"));
+    serves(&place, &["--listen=127.0.0.1:0"]);
+}
+
+#[test]
+fn what_two_plugins_cannot_both_have() {
+    let plugin = |name: &str, command: &str| {
+        format!(
+            "[[plugin]]\nname = \"{name}\"\nkind = \"luau\"\npath = \"manners.luau\"\nhooks = [\"command\"]\n\
+             commands.{command} = \"what it does\"\n"
+        )
+    };
+    check_plugins(
+        &(plugin("manners", "weather") + &plugin("Manners", "moon")),
+        expect![[r#"
+        holdline: plugins.toml:8: plugin.name = "Manners" is the name of the plugin in line 2 too; give one of them another
+        exit 2
+    "#]],
+    );
+    check_plugins(
+        &(plugin("manners", "weather") + &plugin("sky", "weather")),
+        expect![[r#"
+        holdline: plugins.toml:12: "weather" is a command of the plugin in line 6 too; give one of them another name
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
+fn too_many_plugins() {
+    let plugin = |number: usize| format!("[[plugin]]\nname = \"p{number}\"\nkind = \"process\"\npath = \"door.sh\"\n");
+    check_plugins(
+        &(0..101).map(plugin).collect::<String>(),
+        expect![[r#"
+        holdline: plugins.toml:401: this is one plugin more than 100; remove some
+        exit 2
+    "#]],
+    );
+    let command = |number: usize| format!("c{number} = \"what it does\"\n");
+    check_program(
+        &format!("hooks = [\"command\"]\n[plugin.commands]\n{}", (0..101).map(command).collect::<String>()),
+        expect![[r#"
+            holdline: plugins.toml:107: this is one command more than 100, those of all plugins together; remove some
+            exit 2
+        "#]],
+    );
+}
+
+#[test]
+fn files_of_plugins() {
+    let plugin =
+        |path: &str| format!("[[plugin]]\nname = \"a\"\nkind = \"luau\"\npath = \"{path}\"\nhooks = [\"message\"]");
+    check_plugins(
+        &plugin("plugins/manners.luau"),
+        expect![[r#"
+            holdline: plugins.toml:4: plugin.path = "plugins/manners.luau" names a file that does not exist, ./plugins/manners.luau; a path is relative to the directory of this file
+            exit 2
+        "#]],
+    );
+    check_plugins(
+        &plugin(""),
+        expect![[r#"
+            holdline: plugins.toml:4: plugin.path = "" names no file, ./; a path is relative to the directory of this file
+            exit 2
+        "#]],
+    );
+    check_plugins(
+        &plugin("."),
+        expect![[r#"
+            holdline: plugins.toml:4: plugin.path = "." names no file, ./.; a path is relative to the directory of this file
+            exit 2
+        "#]],
+    );
+    check_plugins(
+        &plugin("manners.luau/a"),
+        expect![[r#"
+            holdline: plugins.toml:4: plugin.path = "manners.luau/a" names a file that cannot be looked at (Not a directory (os error 20)), ./manners.luau/a; a path is relative to the directory of this file
+            exit 2
+        "#]],
+    );
+    check_plugins(
+        &plugin("a\\u0000b"),
+        expect![[r#"
+            holdline: plugins.toml:4: plugin.path = "a\u0000b" names a file that cannot be looked at (file name contained an unexpected NUL byte), ./a�b; a path is relative to the directory of this file
+            exit 2
+        "#]],
+    );
+    Place::new()
+        .with("manners.luau", "")
+        .with("conf/chat.toml", plugin("manners.luau"))
+        .check(&["--plugins=conf/chat.toml"], expect![[r#"
+            holdline: conf/chat.toml:4: plugin.path = "manners.luau" names a file that does not exist, conf/manners.luau; a path is relative to the directory of this file
+            exit 2
+        "#]]);
+    Place::new().with("plugins.toml/a", "").check(
+        &[],
+        expect![[r#"
+        holdline: plugins.toml cannot be read: Is a directory (os error 21)
+        exit 2
+    "#]],
+    );
+}
+
+/// What is wrong with a script or a program is said by `holdline plugin check` too, where it is tested.
+#[test]
+fn a_plugin_that_does_not_load() {
+    let place = Place::new().with("manners.luau", "function message(").with("door.sh", "");
+    let plugin = "name = \"a\"\nkind = \"luau\"\npath = \"manners.luau\"\nhooks = [\"message\"]";
+    let log = outcome(&mut place.with("plugins.toml", format!("[[plugin]]\n{plugin}")).holdline(&[]));
+    assert!(log.contains("manners.luau:1: ") && log.ends_with("\nexit 2\n"), "{log}");
 }
 
 #[test]
@@ -701,6 +1310,9 @@ fn help_and_version() {
                 holdline search [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json] WORDS...
                 holdline doctor [--data=DIR] [--config=FILE]
                 holdline backup [--data=DIR] [--config=FILE] FILE
+                holdline plugin check [--config=FILE] [--plugins=FILE]
+                holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
+                holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME
 
             Available options:
                 -V, --version       Prints the version
@@ -719,6 +1331,7 @@ fn help_and_version() {
                 search              Finds words in the log
                 doctor              Examines the database and says what is wrong with it
                 backup              Copies the database into a file
+                plugin              Checks plugins, begins one, or tries one
 
             HOLDLINE_LOG sets how much is logged: error, warn, info (the default), debug or trace.
             Example:
@@ -748,6 +1361,95 @@ fn help_and_version() {
                 holdline serve --listen=192.168.1.10:7878 --open --data=/var/lib/holdline
             exit 0
         "#]],
+    );
+    check_arguments(
+        &["plugin", "--help"],
+        expect![[r#"
+        Checks plugins, begins one, or tries one
+
+        Usage: holdline plugin COMMAND ...
+
+        Available options:
+            -h, --help  Prints help information
+
+        Available commands:
+            check       Loads all plugins, and says what is wrong with them
+            new         Writes a start that works
+            test        Runs a plugin over the log, and does nothing
+
+        Example:
+            holdline plugin new notes --kind=luau
+        exit 0
+    "#]],
+    );
+    check_arguments(
+        &["plugin", "check", "--help"],
+        expect![[r#"
+        Reads the plugins and loads each, as the server does when it starts
+
+        Usage: holdline plugin check [--config=FILE] [--plugins=FILE]
+
+        Exits with 0 if all are fine, and with 2 if one is not.
+
+        Available options:
+                --config=FILE   Configuration to read [default: holdline.toml, if it is there]
+                --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
+            -h, --help          Prints help information
+
+        Example:
+            holdline plugin check && kill -HUP $(pidof holdline)
+        exit 0
+    "#]],
+    );
+    check_arguments(
+        &["plugin", "new", "--help"],
+        expect![[r#"
+        Writes a plugin that does something already, and adds it to plugins.toml
+
+        Usage: holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
+
+        Nothing that is there is changed: a file is made in plugins/, and lines are added at the end of
+        plugins.toml.
+
+        Available positional items:
+            NAME                What it is called, and as whom it speaks
+
+        Available options:
+                --config=FILE   Configuration to read [default: holdline.toml, if it is there]
+                --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
+                --kind=KIND     Its language: luau (inside holdline), sh (wants jq), or python
+            -h, --help          Prints help information
+
+        Example:
+            holdline plugin new notes --kind=luau
+        exit 0
+    "#]],
+    );
+    check_arguments(
+        &["plugin", "test", "--help"],
+        expect![[r#"
+        Runs a plugin over the newest messages of the log, and prints what it would have done; nothing is
+        done
+
+        Usage: holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME
+
+        It tries the hooks message, logged, and mail for what was written to NAME; a server may be running.
+        Exits with 1 if a call failed.
+
+        Available positional items:
+            NAME                The plugin, as plugins.toml calls it
+
+        Available options:
+                --data=DIR      Directory of the database [default: holdline-data]
+                --config=FILE   Configuration to read [default: holdline.toml, if it is there]
+                --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
+                --last=N        Over how many of the newest messages [default: 100]
+            -h, --help          Prints help information
+
+        Example:
+            holdline plugin test manners --last=20 --data=/var/lib/holdline
+        exit 0
+    "#]],
     );
     check_arguments(
         &["history", "--help"],

@@ -1,8 +1,6 @@
 //! `holdline serve`: runs the server until a signal ends it. Owns its flags and the warning about open addresses; never
 //! talks to a socket.
 
-use std::path::PathBuf;
-
 use bpaf::{OptionParser, Parser, construct, long};
 use holdline::config::{Config, Flags};
 use holdline::server::{ServeError, Server};
@@ -24,10 +22,7 @@ pub(crate) fn flags() -> impl Parser<Flags> {
         .many();
     let data = super::data_flag();
     let config = super::config_flag();
-    let plugins = long("plugins")
-        .argument::<PathBuf>("FILE")
-        .help("The plugins, in order [default: plugins.toml, if it is there]")
-        .optional();
+    let plugins = super::plugins_flag();
     let open = long("open").switch().help("Lets other machines connect, where anyone can log in as anyone");
     construct!(Flags { listen, data, config, plugins, open })
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
 use super::ConfigError;
@@ -14,12 +15,24 @@ use crate::message::repeated;
 
 /// What a refusal says about a key; that there is such a key is serde's to know.
 pub(super) struct Key {
-    /// Its name, with the tables it is in: `limits.mailbox_max`.
+    /// Its name, with the tables it is in: `limits.mailbox_max`; a `*` at its end is every name.
     pub(super) path: &'static str,
-    /// The kind of its value, in the words of [`DeValue::type_str`].
+    /// The kind of its value, in the words of [`DeValue::type_str`]; or [`TABLES`], or [`ANYTHING`]. An array is one of strings.
     pub(super) kind: &'static str,
     /// What would be right.
     pub(super) mend: &'static str,
+}
+
+/// The kind of a list of tables, each below a `[[header]]`.
+pub(super) const TABLES: &str = "tables";
+
+/// The kind of what is handed on as it is.
+pub(super) const ANYTHING: &str = "anything";
+
+impl Key {
+    fn is_at(&self, path: &str) -> bool {
+        self.path.strip_suffix('*').map_or(self.path == path, |table| path.starts_with(table))
+    }
 }
 
 /// A file that was read, and whose text is not yet understood.
@@ -31,7 +44,7 @@ pub(super) struct File {
 }
 
 /// Bytes of the file's text.
-type Span = Range<usize>;
+pub(super) type Span = Range<usize>;
 
 impl File {
     /// Reads the file; none if it does not exist.
@@ -57,7 +70,7 @@ impl File {
         let table = DeTable::parse(&self.text).map_err(|error| self.not_toml(&error))?;
         toml::from_str(&self.text).map_err(|error| {
             let span = error.span().unwrap_or_default();
-            let problem = self.explain(table.get_ref(), "", &span, keys);
+            let problem = Mistake { file: self, span: &span, keys }.in_table(table.get_ref(), "");
             self.malformed(span, problem.unwrap_or_else(|| error.message().to_owned()))
         })
     }
@@ -82,7 +95,18 @@ impl File {
         ConfigError::Malformed { path: self.path.clone(), line: self.line(&span), problem: problem.into() }
     }
 
-    fn line(&self, span: &Span) -> usize {
+    /// A refusal of an element of a list.
+    pub(super) fn impossible_element(&self, key: &str, element: Span, problem: impl Into<String>) -> ConfigError {
+        ConfigError::Impossible { setting: self.element_origin(key, element), problem: problem.into() }
+    }
+
+    /// A refusal of the value of a key.
+    pub(super) fn impossible(&self, key: &str, value: Span, problem: impl Into<String>) -> ConfigError {
+        ConfigError::Impossible { setting: self.origin(key, value), problem: problem.into() }
+    }
+
+    /// The line, from 1, where `span` begins.
+    pub(super) fn line(&self, span: &Span) -> usize {
         line_at(self.text.as_bytes(), span.start)
     }
 
@@ -97,32 +121,6 @@ impl File {
         self.malformed(span, format!("`{line}` is not TOML: {}; {hint}", error.message()))
     }
 
-    /// What serde means by an error at `span`, in the words of the file: the first key in `table` that it can be about.
-    fn explain(&self, table: &DeTable<'_>, prefix: &str, span: &Span, keys: &[Key]) -> Option<String> {
-        table.iter().find_map(|(name, value)| {
-            let path = format!("{prefix}{}", name.get_ref());
-            let Some(key) = keys.iter().find(|key| key.path == path) else {
-                return (name.span() == *span).then(|| unknown_key(prefix, name.get_ref(), keys));
-            };
-            match value.get_ref() {
-                DeValue::Table(inner) if key.kind == "table" => self.explain(inner, &format!("{path}."), span, keys),
-                // Its span is that of its header alone, which encloses nothing.
-                DeValue::Table(_) => Some(format!("{path} is a table; {}", key.mend)),
-                _ if !encloses(&value.span(), span) => None,
-                DeValue::Array(elements) if key.kind == "array" => {
-                    let element = elements.iter().find(|element| encloses(&element.span(), span))?;
-                    let (text, fault) = (self.shown(element.span()), wrong_kind(element.get_ref()));
-                    Some(format!("{text} in {path} {fault}; {}", key.mend))
-                }
-                value_here => {
-                    let possible_kind = value_here.type_str() == key.kind;
-                    let fault = if possible_kind { "is not possible".to_owned() } else { wrong_kind(value_here) };
-                    Some(format!("{path} = {} {fault}; {}", self.shown(value.span()), key.mend))
-                }
-            }
-        })
-    }
-
     /// A value as it is written, or the first line of it.
     fn shown(&self, value: Span) -> String {
         let text = &self.text[value];
@@ -130,10 +128,65 @@ impl File {
     }
 }
 
+/// An error of serde, whose meaning is looked for.
+struct Mistake<'a> {
+    file: &'a File,
+    /// Where serde saw it.
+    span: &'a Span,
+    keys: &'a [Key],
+}
+
+impl Mistake<'_> {
+    /// What it means, in the words of the file: the first key in `table` that it can be about.
+    fn in_table(&self, table: &DeTable<'_>, prefix: &str) -> Option<String> {
+        table.iter().find_map(|(name, value)| {
+            let path = format!("{prefix}{}", name.get_ref());
+            match self.keys.iter().find(|key| key.is_at(&path)) {
+                Some(key) => self.in_value(value, &path, key),
+                None => (name.span() == *self.span).then(|| unknown_key(prefix, name.get_ref(), self.keys)),
+            }
+        })
+    }
+
+    fn in_value(&self, value: &Spanned<DeValue<'_>>, path: &str, key: &Key) -> Option<String> {
+        match value.get_ref() {
+            DeValue::Table(inner) if matches!(key.kind, "table" | ANYTHING) => {
+                self.in_table(inner, &format!("{path}."))
+            }
+            // Its span is that of its header alone, which encloses nothing.
+            DeValue::Table(_) => Some(format!("{path} is a table; {}", key.mend)),
+            DeValue::Array(elements) if matches!(key.kind, "array" | TABLES) => {
+                elements.iter().find_map(|element| self.in_element(element, path, key))
+            }
+            here => self.is_in(value).then(|| {
+                let text = self.file.shown(value.span());
+                let is_possible_kind = here.type_str() == key.kind || key.kind == ANYTHING;
+                let fault = if is_possible_kind { "is not possible".to_owned() } else { wrong_kind(here) };
+                format!("{path} = {text} {fault}; {}", key.mend)
+            }),
+        }
+    }
+
+    fn in_element(&self, element: &Spanned<DeValue<'_>>, path: &str, key: &Key) -> Option<String> {
+        match element.get_ref() {
+            DeValue::Table(inner) if key.kind == TABLES => self.in_table(inner, &format!("{path}.")),
+            here => self.is_in(element).then(|| {
+                let text = self.file.shown(element.span());
+                format!("{text} in {path} {}; {}", wrong_kind(here), key.mend)
+            }),
+        }
+    }
+
+    fn is_in(&self, value: &Spanned<DeValue<'_>>) -> bool {
+        value.span().start <= self.span.start && self.span.end <= value.span().end
+    }
+}
+
 fn unknown_key(prefix: &str, name: &str, keys: &[Key]) -> String {
     let names = keys.iter().filter_map(|key| key.path.strip_prefix(prefix)).filter(|name| !name.contains('.'));
     let names: Vec<_> = names.collect();
-    let table = if prefix.is_empty() { String::new() } else { format!(" of [{}]", prefix.trim_end_matches('.')) };
+    let table =
+        if prefix.is_empty() { String::new() } else { format!(" of {}", header(prefix.trim_end_matches('.'), keys)) };
     let known = match names[..] {
         [name] => format!("the only key{table} is {name}"),
         _ => format!("the keys{table} are {}", names.join(", ")),
@@ -141,10 +194,16 @@ fn unknown_key(prefix: &str, name: &str, keys: &[Key]) -> String {
     // The right key in the wrong table, most often below `[limits]` where the top of the file was meant.
     let elsewhere = keys.iter().find(|key| key.path.rsplit('.').next() == Some(name));
     let hint = elsewhere.map(|key| match key.path.rsplit_once('.') {
-        Some((table, _)) => format!("; `{name}` belongs below [{table}]"),
+        Some((table, _)) => format!("; `{name}` belongs below {}", header(table, keys)),
         None => format!("; `{name}` belongs above the first [table]"),
     });
     format!("unknown key `{prefix}{}`{}; {known}", repeated(name), hint.unwrap_or_default())
+}
+
+/// The line above the keys of a table.
+fn header(table: &str, keys: &[Key]) -> String {
+    let is_list = keys.iter().any(|key| key.path == table && key.kind == TABLES);
+    if is_list { format!("[[{table}]]") } else { format!("[{table}]") }
 }
 
 fn wrong_kind(value: &DeValue<'_>) -> String {
@@ -152,10 +211,6 @@ fn wrong_kind(value: &DeValue<'_>) -> String {
         kind @ ("integer" | "array") => format!("is an {kind}"),
         kind => format!("is a {kind}"),
     }
-}
-
-fn encloses(outer: &Span, inner: &Span) -> bool {
-    outer.start <= inner.start && inner.end <= outer.end
 }
 
 /// The line, from 1, of the byte at `offset`.

@@ -2,10 +2,15 @@
 
 use std::fs;
 
+use serde_json::json;
 use tempfile::TempDir;
 
+use super::file::Key;
+use super::plugins::{PLUGINS_KEYS, PluginKeys, PluginsKeys};
 use super::settings::{CONFIG_FILE, CONFIG_KEYS, ConfigKeys};
 use super::*;
+use crate::limits::{COMMAND_HELP_CHARS_MAX, PLUGIN_TICK_S_MAX, PLUGIN_TIMEOUT_MS_DEFAULT, PLUGIN_TIMEOUT_MS_MAX};
+use crate::message::PeerName;
 
 /// Loads a configuration file with these lines, with what `change` does to the flags.
 fn load(toml: &str, change: impl FnOnce(&mut Flags)) -> (TempDir, Result<Config, ConfigError>) {
@@ -168,6 +173,174 @@ fn refusals_know_the_keys_that_serde_knows() {
     check_keys::<Limits>(CONFIG_KEYS, "limits.");
     check_keys::<Retention>(CONFIG_KEYS, "retention.");
     check_keys::<PluginsKeys>(PLUGINS_KEYS, "");
+    check_keys::<PluginKeys>(PLUGINS_KEYS, "plugin.");
+}
+
+/// Refusals spell out limits and names that are decided elsewhere.
+#[test]
+fn refusals_of_plugins_know_what_is_possible() {
+    let mend = |path: &str| PLUGINS_KEYS.iter().find(|key| key.path == path).unwrap().mend;
+    let hooks: Vec<_> = Hook::ALL.iter().map(|hook| hook.as_str()).collect();
+    assert_eq!(mend("plugin.hooks"), format!("the hooks are {}", hooks.join(", ")));
+    let numbers = [
+        ("plugin.timeout_ms", PLUGIN_TIMEOUT_MS_MAX),
+        ("plugin.tick_s", PLUGIN_TICK_S_MAX),
+        ("plugin.commands.*", COMMAND_HELP_CHARS_MAX as u64),
+    ];
+    for (key, max) in numbers {
+        assert!(mend(key).contains(&format!("1 to {max} ")), "{key}");
+    }
+}
+
+#[test]
+fn the_documentation_names_each_key_of_a_plugin() {
+    for documentation in [include_str!("../../docs/configuration.md"), include_str!("../../docs/plugins.md")] {
+        let keys = PLUGINS_KEYS.iter().filter_map(|key| key.path.strip_prefix("plugin."));
+        for key in keys.filter(|key| !key.contains('.')) {
+            assert!(documentation.contains(&format!("| `{key}` |")), "{key} is not documented");
+        }
+    }
+}
+
+/// A directory with this `plugins.toml`, and with files that it may name.
+fn plugins(toml: &str) -> (TempDir, Result<Vec<PluginConfig>, ConfigError>) {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["manners.luau", "sky.py"] {
+        fs::write(directory.path().join(name), "").unwrap();
+    }
+    let path = directory.path().join("plugins.toml");
+    fs::write(&path, toml).unwrap();
+    let plugins = load_plugins(&path);
+    (directory, plugins)
+}
+
+#[test]
+fn a_plugin_that_says_nothing_else_has_the_defaults() {
+    let toml = r#"
+        [[plugin]]
+        name = "Manners"
+        kind = "luau"
+        path = "manners.luau"
+        hooks = ["message"]
+    "#;
+    let (directory, plugins) = plugins(toml);
+    let expected = PluginConfig {
+        name: PeerName::parse("manners").unwrap(),
+        kind: PluginKind::Luau,
+        path: directory.path().join("manners.luau"),
+        directory: directory.path().to_owned(),
+        arguments: Vec::new(),
+        hooks: vec![Hook::Message],
+        timeout: Duration::from_millis(PLUGIN_TIMEOUT_MS_DEFAULT),
+        on_failure: OnFailure::Pass,
+        tick: None,
+        commands: Vec::new(),
+        settings: json!({}),
+        user: None,
+        memory_bytes_max: None,
+        cpu_s_max: None,
+    };
+    assert_eq!(plugins.unwrap(), [expected]);
+}
+
+#[test]
+fn the_documentation_shows_plugins_that_are_possible() {
+    let documentation = include_str!("../../docs/configuration.md");
+    let (_, example) = documentation.split_once("```toml\n[[plugin]]").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("plugins")).unwrap();
+    for name in ["plugins/manners.luau", "plugins/door.sh"] {
+        fs::write(directory.path().join(name), "").unwrap();
+    }
+    let path = directory.path().join("plugins.toml");
+    fs::write(&path, format!("[[plugin]]{example}")).unwrap();
+    assert_eq!(load_plugins(&path).unwrap().len(), 2);
+}
+
+#[test]
+fn each_key_of_a_plugin_is_read_and_their_order_is_that_of_the_file() {
+    let toml = r#"
+        [[plugin]]
+        name = "sky"
+        kind = "process"
+        path = "sky.py"
+        arguments = ["--level", ""]
+        hooks = ["tick", "command", "tick"]
+        timeout_ms = 60000
+        on_failure = "reject"
+        tick_s = 604800
+        user = "nobody"
+        memory_max = "64 MB"
+        cpu_s_max = 600
+        [plugin.commands]
+        weather = "PLACE: the weather there"
+        moon = "how full it is"
+        [plugin.settings]
+        words = ["heck", 5, 1.5, true]
+        since = 2026-11-23T06:18:35Z
+        day = 2026-11-23
+        deep.er = -1
+
+        [[plugin]]
+        name = "manners"
+        kind = "luau"
+        path = "manners.luau"
+        hooks = ["message"]
+        memory_max = "1 MiB"
+    "#;
+    let (directory, plugins) = plugins(toml);
+    let plugins = plugins.unwrap();
+    let sky = PluginConfig {
+        name: PeerName::parse("sky").unwrap(),
+        kind: PluginKind::Process,
+        path: directory.path().join("sky.py"),
+        directory: directory.path().to_owned(),
+        arguments: vec!["--level".to_owned(), String::new()],
+        hooks: vec![Hook::Tick, Hook::Command],
+        timeout: Duration::from_secs(60),
+        on_failure: OnFailure::Reject,
+        tick: Some(Duration::from_secs(7 * 24 * 60 * 60)),
+        commands: [("weather", "PLACE: the weather there"), ("moon", "how full it is")]
+            .map(|(name, help)| (name.to_owned(), help.to_owned()))
+            .to_vec(),
+        settings: json!({
+            "words": ["heck", 5, 1.5, true],
+            "since": "2026-11-23T06:18:35Z",
+            "day": "2026-11-23",
+            "deep": { "er": -1 },
+        }),
+        user: Some("nobody".to_owned()),
+        memory_bytes_max: Some(64_000_000),
+        cpu_s_max: Some(600),
+    };
+    assert_eq!(plugins[0], sky);
+    assert_eq!((plugins[1].name.as_str(), plugins[1].memory_bytes_max), ("manners", Some(1024 * 1024)));
+}
+
+#[test]
+fn a_program_may_hook_nothing() {
+    let (_directory, plugins) = plugins("[[plugin]]\nname = \"sky\"\nkind = \"process\"\npath = \"sky.py\"");
+    assert_eq!(plugins.unwrap()[0].hooks, []);
+}
+
+#[test]
+fn only_a_file_of_the_default_name_may_be_absent() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(load_plugins(&directory.path().join("plugins.toml")).unwrap(), []);
+    let refusal = load_plugins(&directory.path().join("mine.toml")).unwrap_err();
+    assert!(matches!(refusal, ConfigError::Unreadable { .. }), "{refusal}");
+}
+
+#[test]
+fn the_file_of_plugins_is_found_by_the_same_rule() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join(CONFIG_FILE);
+    fs::write(&config, "plugins = \"absent.toml\"\nlisten = [\"no port\"]").unwrap();
+    let flags = Flags { config: Some(config), ..Flags::default() };
+    assert_eq!(plugins_file(&flags).unwrap(), directory.path().join("absent.toml"));
+    let named = Flags { plugins: Some(PathBuf::from("mine.toml")), ..flags };
+    assert_eq!(plugins_file(&named).unwrap(), PathBuf::from("mine.toml"));
 }
 
 fn check_keys<T: serde::de::DeserializeOwned>(keys: &[Key], prefix: &str) {

@@ -1,13 +1,18 @@
 //! Any bytes as `holdline.toml`, as `plugins.toml` and as `--listen`: they are refused in one line that says where, or mean
 //! what they say. Owns these properties; never which bytes are tried.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use holdline::config::{Config, ConfigError, Durability, Flags, Limits, Retention, data_directory};
+use holdline::config::{
+    BUILT_IN_COMMANDS, Config, ConfigError, Durability, Flags, Hook, Limits, PluginConfig, PluginKind, Retention,
+    data_directory, load_plugins,
+};
+use holdline::message::PeerName;
 use tempfile::TempDir;
 use toml::de::DeTable;
 use toml::{Table, Value};
@@ -30,7 +35,7 @@ pub(crate) fn check(input: &[u8]) {
     check_listen(place, first.unwrap_or_default());
 }
 
-/// A directory with the input as `chat.toml`, and with an `empty.toml`.
+/// A directory with the input as `chat.toml`, with an `empty.toml`, and with what plugins may be.
 struct Place(TempDir);
 
 impl Place {
@@ -39,7 +44,9 @@ impl Place {
         static PLACE: OnceLock<Place> = OnceLock::new();
         PLACE.get_or_init(|| {
             let place = Place(tempfile::tempdir().expect("a temporary directory"));
-            fs::write(place.path("empty.toml"), "").expect("a file can be written");
+            for name in ["empty.toml", "a.luau", "a.sh"] {
+                fs::write(place.path(name), "").expect("a file can be written");
+            }
             place
         })
     }
@@ -178,18 +185,58 @@ fn all(answers: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     answers.into_iter().collect::<Option<Vec<_>>>().map(|answers| !answers.contains(&false))
 }
 
-/// A file of plugins may be empty or name none.
 fn check_plugins(place: &Place, input: &[u8]) {
-    let config = Config::load(&place.flags("empty.toml", "chat.toml"));
-    let names_none = |table: Table| table.iter().all(|(key, value)| key == "plugin" && is_empty(value));
-    assert_eq!(config.is_ok(), table(input).is_some_and(names_none), "{config:?}");
-    if let Err(refusal) = config {
-        check_refusal(&refusal, &place.path("chat.toml"), input);
+    let file = place.path("chat.toml");
+    let (plugins, config) = (load_plugins(&file), Config::load(&place.flags("empty.toml", "chat.toml")));
+    match (plugins, config) {
+        (Ok(plugins), Ok(_)) => match table(input) {
+            Some(table) => check_entries(place, &plugins, &table),
+            None => assert!(is_toml(input), "{plugins:?}"),
+        },
+        (Err(refusal), Err(again)) => {
+            assert_eq!(refusal.to_string(), again.to_string());
+            check_refusal(&refusal, &file, input);
+            assert!(!table(input).is_some_and(names_none), "{refusal}");
+        }
+        (plugins, config) => panic!("what is taken later is taken at the start: {plugins:?}, {config:?}"),
     }
 }
 
-fn is_empty(value: &Value) -> bool {
-    value.as_array().is_some_and(Vec::is_empty)
+/// Whether it is a file of plugins without one.
+fn names_none(table: Table) -> bool {
+    table.iter().all(|(key, value)| key == "plugin" && value.as_array().is_some_and(Vec::is_empty))
+}
+
+/// Checks that each plugin is the one that is written, and that each is another one.
+fn check_entries(place: &Place, plugins: &[PluginConfig], table: &Table) {
+    let entries = table.get("plugin").and_then(Value::as_array).map_or(&[] as &[_], Vec::as_slice);
+    assert_eq!(plugins.len(), entries.len(), "{table:?}");
+    for (plugin, entry) in plugins.iter().zip(entries) {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        assert_eq!(Ok(&plugin.name), PeerName::parse(text("name")).as_ref());
+        assert_eq!(plugin.kind == PluginKind::Luau, text("kind") == "luau");
+        assert_eq!(plugin.path, place.path(text("path")));
+        assert!(plugin.path.is_file(), "{plugin:?}");
+        let hooks = entry.get("hooks").and_then(Value::as_array).map_or(&[] as &[_], Vec::as_slice);
+        assert!(hooks.iter().all(|name| plugin.hooks.iter().any(|hook| name.as_str() == Some(hook.as_str()))));
+        let keys = entry.as_table().expect("an entry is a table").keys();
+        assert!(keys.into_iter().all(|key| DOCUMENTATION.contains(&format!("| `{key}` |"))), "{entry:?}");
+        assert_eq!(plugin.hooks_into(Hook::Tick), plugin.tick.is_some(), "{plugin:?}");
+        assert_eq!(plugin.hooks_into(Hook::Command), !plugin.commands.is_empty(), "{plugin:?}");
+        check_commands(plugin);
+    }
+    let names: BTreeSet<_> = plugins.iter().map(|plugin| &plugin.name).collect();
+    let commands: Vec<_> = plugins.iter().flat_map(|plugin| &plugin.commands).map(|(name, _)| name).collect();
+    assert_eq!(names.len(), plugins.len(), "{table:?}");
+    assert_eq!(commands.iter().collect::<BTreeSet<_>>().len(), commands.len(), "{table:?}");
+}
+
+/// `/help` shows them, each on a line of its own.
+fn check_commands(plugin: &PluginConfig) {
+    for (name, help) in &plugin.commands {
+        assert!(!BUILT_IN_COMMANDS.contains(&name.as_str()) && name.is_ascii(), "{name:?}");
+        assert!(!name.contains(char::is_whitespace) && !help.contains(char::is_control), "{name:?}: {help:?}");
+    }
 }
 
 /// Checks that a refusal is one line, and names the file and a line that it has.

@@ -160,6 +160,19 @@ impl JsonClient {
         }
     }
 
+    /// Sends a request, and waits for what is answered to its id.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, frame: Value) -> Value {
+        let id = frame["id"].clone();
+        self.send(frame);
+        loop {
+            let answer = self.next_frame();
+            if answer["id"] == id {
+                return answer;
+            }
+        }
+    }
+
     /// Waits for an error with this code. Gives its words.
     #[track_caller]
     pub(crate) fn expect_error(&mut self, code: &str) -> Value {

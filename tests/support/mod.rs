@@ -29,7 +29,7 @@ pub(crate) use self::gauge::{
 pub(crate) use self::json::JsonClient;
 pub(crate) use self::lines::{LARGE_FLOOD, LARGE_PADDING, assert_contiguous, flood, flood_number, is_notice, messages};
 pub(crate) use self::pair::Pair;
-pub(crate) use self::process::{Output, Program, wait_for_exit};
+pub(crate) use self::process::{Output, Program, installed, wait_for_exit};
 pub(crate) use self::server::{TestServer, holdline, refusal};
 
 /// How long anything may take at most. It only ends tests that fail: none waits for it to pass.

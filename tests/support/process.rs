@@ -80,6 +80,17 @@ impl Drop for Program {
     }
 }
 
+/// The program, if it is installed. Where `CI` is set it must be.
+pub(crate) fn installed(program: &'static str) -> Option<&'static str> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
+        return Some(program);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{program} is not installed, and CI is to try everything");
+    eprintln!("skipped: {program} is not installed");
+    None
+}
+
 /// Waits until a process has ended.
 #[track_caller]
 pub(crate) fn wait_for_exit(process: &mut Child) -> ExitStatus {

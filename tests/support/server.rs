@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -40,36 +41,73 @@ impl TestServer {
 
     /// Starts with this as `holdline.toml`.
     pub(crate) fn with_config(toml: &str) -> Self {
-        Self::with(toml, None, None, &[])
+        Self::with(&[("holdline.toml", toml)], None, None, &[])
+    }
+
+    /// Starts with these files in its working directory.
+    pub(crate) fn with_files(files: &[(&str, &str)]) -> Self {
+        Self::with(files, None, None, &[])
+    }
+
+    /// Starts with these files in its working directory, and these variables in its environment.
+    pub(crate) fn with_files_and_environment(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
+        Self::with(files, None, None, variables)
     }
 
     /// Starts with this as `holdline.toml`, and with its data elsewhere.
     pub(crate) fn with_data(data: &Path, toml: &str) -> Self {
-        Self::with(toml, Some(data), None, &[])
+        Self::with(&[("holdline.toml", toml)], Some(data), None, &[])
     }
 
     /// Starts with these lines as its `holdline.toml` and this many descriptors at most, its own files among them.
     pub(crate) fn with_descriptors(toml: &str, descriptors: u32) -> Self {
-        Self::with(toml, None, Some(descriptors), &[])
+        Self::with(&[("holdline.toml", toml)], None, Some(descriptors), &[])
     }
 
     /// Starts with these variables in its environment.
     pub(crate) fn with_environment(variables: &[(&str, &str)]) -> Self {
-        Self::with("", None, None, variables)
+        Self::with(&[], None, None, variables)
     }
 
-    fn with(toml: &str, data: Option<&Path>, descriptors: Option<u32>, variables: &[(&str, &str)]) -> Self {
+    fn with(files: &[(&str, &str)], data: Option<&Path>, descriptors: Option<u32>, variables: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let directory = home.path().join("empty");
         fs::create_dir(&directory).expect("a working directory");
-        if !toml.is_empty() {
-            fs::write(directory.join("holdline.toml"), toml).expect("a configuration");
+        for (path, text) in files.iter().filter(|(_, text)| !text.is_empty()) {
+            write_file(&directory, path, text);
         }
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment = Vec::from_iter(variables);
         let data = data.map_or_else(|| home.path().join("data"), Path::to_owned);
         let (process, log, address) = spawn(ANY_PORT, home.path(), &data, descriptors, &environment);
         TestServer { process, address, log, home, data, descriptors, environment }
+    }
+
+    /// A file in its working directory.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.home.path().join("empty").join(path)
+    }
+
+    /// Writes a file into its working directory; one that begins as a script does can be run.
+    pub(crate) fn write_file(&self, path: &str, text: &str) {
+        write_file(&self.path(""), path, text);
+    }
+
+    /// Has it load its plugins anew. Says what it says to that.
+    #[track_caller]
+    pub(crate) fn reload(&self) -> String {
+        let said =
+            |log: &str| Vec::from_iter(log.lines().filter(|line| line.contains("the plugins ")).map(str::to_owned));
+        let before = said(&self.log()).len();
+        self.signal(Signal::HUP);
+        eventually("the plugins are loaded anew", || said(&self.log()).len() > before);
+        said(&self.log()).remove(before)
+    }
+
+    /// Waits until its log holds this.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, what: &str) {
+        eventually(&format!("the log holds `{what}`"), || self.log().contains(what));
     }
 
     /// Where it listens; another port after each start, unless it was started in place.
@@ -184,6 +222,18 @@ impl Drop for TestServer {
             eprintln!("stderr of the server at {}:\n{}", self.address, self.log());
         }
     }
+}
+
+fn write_file(directory: &Path, path: &str, text: &str) {
+    let path = directory.join(path);
+    fs::create_dir_all(path.parent().expect("a file is in a directory")).expect("a directory");
+    // In place at once: who reads it meanwhile finds it whole.
+    let new = path.with_extension("new");
+    fs::write(&new, text).expect("a file");
+    if text.starts_with("#!") {
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("it can be run");
+    }
+    fs::rename(&new, &path).expect("a file in place");
 }
 
 /// The server's program, with nothing else said yet.

@@ -1,0 +1,97 @@
+//! What a plugin answered and wants done, in words. Owns these words; never which calls there are.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use holdline::config::Hook;
+use holdline::message::{Destination, Room, Text};
+use holdline::plugin::{Effect, Verdict};
+use holdline::protocol::Request;
+
+/// What a verdict comes to.
+pub(super) fn verdict_words(hook: Hook, verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Pass if hook.decides() => "passes".to_owned(),
+        Verdict::Pass => "done".to_owned(),
+        Verdict::Replace { to, text } => {
+            let to = to.as_ref().map(|to| format!(" to {}", names(to))).unwrap_or_default();
+            let text = text.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+            format!("replaced{to}{text}")
+        }
+        Verdict::Drop => "dropped".to_owned(),
+        Verdict::Reject(why) => format!("rejected: {why}"),
+        Verdict::Allow => "allowed".to_owned(),
+        Verdict::Reply(text) => format!("answered: {text}"),
+    }
+}
+
+/// Something that a plugin wants done, in words behind "would".
+pub(super) struct Wish(String);
+
+impl Wish {
+    pub(super) fn of_effect(effect: &Effect) -> Wish {
+        match effect {
+            Effect::Send { id: _, to, text } => Wish::send(to, text),
+            Effect::Join(room) => Wish::join(room),
+            Effect::Leave(room) => Wish::leave(room),
+            Effect::Set { key, value } => Wish::set(key, value.as_ref()),
+        }
+    }
+
+    /// None of what leads to nothing.
+    pub(super) fn of_request(request: &Request) -> Option<Wish> {
+        match request {
+            Request::Send { to, text } => Some(Wish::send(to, text)),
+            Request::Join { room } => Some(Wish::join(room)),
+            Request::Leave { room } => Some(Wish::leave(room)),
+            Request::Set { key, value } => Some(Wish::set(key, value.as_ref())),
+            Request::Malformed(refusal) => {
+                Some(Wish(format!("be refused: {}: {}", refusal.code.as_str(), refusal.message)))
+            }
+            Request::Who | Request::History { .. } | Request::Search { .. } => {
+                Some(Wish("ask a server, which is not here".to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    fn send(to: &[Destination], text: &Text) -> Wish {
+        Wish(format!("send to {}: {text}", names(to)))
+    }
+
+    fn join(room: &Room) -> Wish {
+        Wish(format!("join {room}"))
+    }
+
+    fn leave(room: &Room) -> Wish {
+        Wish(format!("leave {room}"))
+    }
+
+    fn set(key: &str, value: Option<&impl Display>) -> Wish {
+        Wish(value.map_or_else(|| format!("forget {key}"), |value| format!("keep {key} = {value}")))
+    }
+}
+
+impl Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&on_one_line(&self.0))
+    }
+}
+
+fn names(to: &[Destination]) -> String {
+    to.iter().map(Destination::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Safe for a terminal.
+pub(super) fn on_one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// As in `0.4 ms`.
+pub(super) struct Millis(pub(super) Duration);
+
+impl Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} ms", self.0.as_secs_f64() * 1000.0)
+    }
+}

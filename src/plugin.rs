@@ -1,0 +1,120 @@
+//! Plugins: what they are asked and told, what they may answer, and what they can do. Owns the hooks, the chain of those that
+//! decide, and the life of each plugin; never touches the sockets of peers, or SQL.
+
+mod answer;
+mod call;
+mod chain;
+mod health;
+mod host;
+mod life;
+mod link;
+mod load;
+mod luau;
+mod observe;
+mod process;
+mod resident;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use smol::{Timer, future};
+
+pub use self::answer::{Answer, Effect, Verdict};
+pub use self::call::{Call, Connecting, Delivery, Draft, Logged, LoggingIn, Mail, Presence, Typed};
+pub(crate) use self::chain::{LoginVerdict, Plugins, Sender};
+pub use self::host::Host;
+pub(crate) use self::life::{Keeper, Wanted};
+pub use self::load::{LoadError, Loaded, load};
+pub use self::luau::{Script, ScriptError};
+pub use self::process::{Process, ProcessError};
+pub use crate::config::{Hook, OnFailure, PluginConfig, PluginKind};
+
+/// What is on its way.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a plugin gave no answer, in words that name the limit or the line of the script.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Failure {
+    what: String,
+    cause: Cause,
+}
+
+/// Whose fault it is that there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The plugin's own, with this call.
+    Call,
+    /// The plugin ended while it had the call, which is counted as one failure of all such calls.
+    End,
+    /// Nobody's: the plugin does not run now, and was not asked.
+    Down,
+}
+
+impl Failure {
+    /// A failure at a call, in these words.
+    pub fn new(what: impl Into<String>) -> Self {
+        Failure { what: what.into(), cause: Cause::Call }
+    }
+
+    /// The plugin ended before it had answered; that it ended was said by [`Host::failed`].
+    pub fn ended(what: impl Into<String>) -> Self {
+        Failure { what: what.into(), cause: Cause::End }
+    }
+
+    /// The plugin does not run at the moment, and was not asked.
+    pub fn down(what: impl Into<String>) -> Self {
+        Failure { what: what.into(), cause: Cause::Down }
+    }
+
+    /// Whether it counts for setting the plugin aside.
+    fn counts(&self) -> bool {
+        self.cause == Cause::Call
+    }
+
+    /// Whether the plugin was asked at all.
+    fn is_tried(&self) -> bool {
+        self.cause != Cause::Down
+    }
+}
+
+/// A plugin. The scripts and programs of `plugins.toml` are two kinds of it; who embeds holdline may write others.
+pub trait Plugin: Send + Sync + 'static {
+    /// Lives as long as this runs, and may use the host.
+    fn run(&self, host: Host) -> Pending<'_, ()> {
+        drop(host);
+        Box::pin(future::pending())
+    }
+
+    /// Answers one call. Calls of different connections may come while others are not answered yet.
+    fn call(&self, call: Call) -> Pending<'_, Result<Answer, Failure>>;
+
+    /// Answers calls of one connection, or things observed one after another: one answer for each, in their order. Each has so
+    /// much time for its answer, counted from when its turn comes.
+    fn call_all(&self, calls: Vec<Call>, timeout: Option<Duration>) -> Pending<'_, Vec<Result<Answer, Failure>>> {
+        Box::pin(async move {
+            let mut answers = Vec::with_capacity(calls.len());
+            for call in calls {
+                let too_late = async {
+                    match timeout {
+                        Some(timeout) => Timer::after(timeout).await,
+                        None => future::pending().await,
+                    };
+                    Err(Failure::new("no answer came in time (timeout_ms)"))
+                };
+                answers.push(future::or(self.call(call), too_late).await);
+            }
+            answers
+        })
+    }
+
+    /// What it asked by [`Host::submit`] is answered: one line of the protocol, without its end.
+    fn hear(&self, line: &str) {
+        let _ = line;
+    }
+
+    /// It ends: whatever it has started is put away when this is done.
+    fn end(&self) -> Pending<'_, ()> {
+        Box::pin(future::ready(()))
+    }
+}

@@ -1,0 +1,339 @@
+//! The life of each plugin: its session, what it is told of, its end; and how others take their place at a reload. Owns the order
+//! in which these happen; never decides what an answer means.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+use serde::Deserialize;
+use serde_json::Value;
+use smol::{Executor, Task, Timer, future};
+
+use super::chain::{Plugins, Set};
+use super::link::Link;
+use super::load::Loaded;
+use super::resident::{Resident, Telling, Told};
+use super::{Call, Host, Mail, observe};
+use crate::broker::{Event, Handle, Outlet};
+use crate::config::{Hook, PluginConfig, PluginKind};
+use crate::limits::{MAILS_WAITING_MAX, OBSERVED_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_START_MS_MAX, PLUGIN_STOP_MS_MAX};
+use crate::message::{Destination, PeerName, Room, Seq, Text, Timestamp};
+use crate::protocol::{Asked, Request};
+
+const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
+const RETRY: Duration = Duration::from_millis(PLUGIN_RETRY_MS_MAX);
+const STOP: Duration = Duration::from_millis(PLUGIN_STOP_MS_MAX);
+
+/// Begins, replaces and ends the plugins of a server.
+pub(crate) struct Keeper {
+    plugins: Arc<Plugins>,
+    executor: Arc<Executor<'static>>,
+    broker: Handle,
+    lives: Vec<Life>,
+}
+
+/// One plugin, and the tasks that are for it alone.
+struct Life {
+    resident: Arc<Resident>,
+    /// As long as it lives.
+    session: Vec<Task<()>>,
+    /// As long as it is told things.
+    telling: Option<Task<()>>,
+    mails: Receiver<Received>,
+}
+
+/// A message to a plugin, and the bytes that it takes of its outbox.
+struct Received {
+    mail: Mail,
+    bytes: usize,
+}
+
+impl Keeper {
+    /// Begins these plugins, in order, and waits until each has had the time to start.
+    pub(crate) async fn begin(
+        loaded: Vec<Loaded>,
+        plugins: Arc<Plugins>,
+        executor: Arc<Executor<'static>>,
+        broker: Handle,
+    ) -> Self {
+        let mut keeper = Keeper { plugins, executor, broker, lives: Vec::new() };
+        let lives: Vec<Life> = loaded.into_iter().map(|loaded| keeper.live(loaded)).collect();
+        keeper.take_over(lives).await;
+        keeper
+    }
+
+    /// Whether an entry is that of a plugin that runs as it is.
+    pub(crate) fn keeps(&self, config: &PluginConfig) -> bool {
+        self.lives.iter().any(|life| life.goes_on(config))
+    }
+
+    /// Those that are part of the program: they go on.
+    pub(crate) fn embedded(&self) -> Vec<Wanted> {
+        let configs = self.lives.iter().map(|life| life.resident.config());
+        configs.filter(|config| config.kind == PluginKind::Embedded).cloned().map(Wanted::AsItIs).collect()
+    }
+
+    /// These plugins, in this order, take the place of all: those that are not loaded anew go on.
+    pub(crate) async fn reload(&mut self, wanted: Vec<Wanted>) {
+        let mut before = std::mem::take(&mut self.lives);
+        let mut lives = Vec::new();
+        for wanted in wanted {
+            match wanted {
+                Wanted::New(loaded) => lives.push(self.live(loaded)),
+                Wanted::AsItIs(config) => {
+                    let place = before.iter().position(|life| life.resident.config().name == config.name);
+                    let life = before.swap_remove(place.expect("it is kept"));
+                    let settings = life.resident.config().settings.clone();
+                    life.resident.notify(Call::Reload { settings }, Some(START)).await;
+                    lives.push(life);
+                }
+            }
+        }
+        // Of two with one name, one is told things at a time.
+        for life in &mut before {
+            life.telling = None;
+        }
+        self.take_over(lives).await;
+        end(before, &self.executor).await;
+    }
+
+    /// Ends all plugins.
+    pub(crate) async fn end(self) {
+        let Keeper { plugins, executor, lives, .. } = self;
+        end(lives, &executor).await;
+        plugins.replace(Set::default());
+    }
+
+    fn live(&self, loaded: Loaded) -> Life {
+        let name = loaded.config.name.clone();
+        let link = Link::new(name.clone(), self.broker.clone(), Arc::downgrade(&self.plugins));
+        let resident = Arc::new(Resident { loaded, host: Host::linked(name, link) });
+        Life::begin(resident, &self.executor)
+    }
+
+    async fn take_over(&mut self, lives: Vec<Life>) {
+        self.lives = lives;
+        let configs = self.lives.iter().map(|life| life.resident.config());
+        let only =
+            configs.filter(|config| observe::wants(config).is_some()).map(|config| config.name.clone()).collect();
+        self.broker.tell(Event::Observers { only }).await;
+        let mut starts = Vec::new();
+        for life in &mut self.lives {
+            starts.extend(life.start(&self.executor));
+        }
+        let all_started = async {
+            for start in starts {
+                let _ = start.await;
+            }
+        };
+        future::or(all_started, time(START)).await;
+        self.plugins.replace(Set::new(self.lives.iter().map(|life| life.resident.clone()).collect()));
+    }
+}
+
+/// What is to be of an entry after a reload.
+pub(crate) enum Wanted {
+    /// A plugin of this name runs as the entry wants it.
+    AsItIs(PluginConfig),
+    /// It begins.
+    New(Loaded),
+}
+
+impl Life {
+    fn begin(resident: Arc<Resident>, executor: &Executor<'static>) -> Self {
+        let (received, mails) = async_channel::bounded(MAILS_WAITING_MAX);
+        let session = vec![executor.spawn(run(resident.clone())), executor.spawn(attend(resident.clone(), received))];
+        Life { resident, session, telling: None, mails }
+    }
+
+    /// Whether it need not be loaded anew for this entry.
+    fn goes_on(&self, config: &PluginConfig) -> bool {
+        self.resident.loaded.is_still(config) && !self.resident.host.is_aside()
+    }
+
+    /// Starts it and tells it of things from then on, unless that is so already. Says when it has started.
+    fn start(&mut self, executor: &Executor<'static>) -> Option<oneshot::AsyncReceiver<()>> {
+        if self.telling.is_some() {
+            return None;
+        }
+        let (started, start) = oneshot::async_channel();
+        let (resident, mails) = (self.resident.clone(), self.mails.clone());
+        self.telling = Some(executor.spawn(async move {
+            // What happens from here on is for it, though it may take its time to start.
+            let next = observe::ask(&resident).await;
+            begin(&resident).await;
+            let _ = started.send(());
+            let told = future::zip(tell_mails(&resident, mails), observe::observe(&resident, next));
+            future::zip(told, future::zip(tick(&resident), do_later(&resident))).await;
+        }));
+        Some(start)
+    }
+
+    async fn end(self) {
+        let Life { resident, session, telling, .. } = self;
+        drop(telling);
+        resident.notify(Call::Stop, Some(STOP)).await;
+        resident.plugin().end().await;
+        if let Ok(link) = resident.host.link() {
+            link.close().await;
+        }
+        drop(session);
+    }
+}
+
+/// Ends them side by side: each may take its time.
+async fn end(lives: Vec<Life>, executor: &Executor<'static>) {
+    let endings: Vec<Task<()>> = lives.into_iter().map(|life| executor.spawn(life.end())).collect();
+    for ending in endings {
+        ending.await;
+    }
+}
+
+/// What it has kept is known again, and it has started, or had the time for it.
+async fn begin(resident: &Resident) {
+    while let Err(refusal) = resident.host.load_values().await {
+        log::warn!("plugin {}: what it keeps cannot be read yet: {}", resident.config().name, refusal.message);
+        time(RETRY).await;
+    }
+    let settings = resident.config().settings.clone();
+    resident.notify(Call::Start { settings }, Some(START)).await;
+}
+
+async fn time(duration: Duration) {
+    Timer::after(duration).await;
+}
+
+/// Runs the plugin, until it is set aside.
+async fn run(resident: Arc<Resident>) {
+    let set_aside = async {
+        resident.host.set_aside().await;
+        resident.plugin().end().await;
+    };
+    future::or(resident.plugin().run(resident.host.clone()), set_aside).await;
+}
+
+/// Reads what comes for a plugin over its session.
+async fn attend(resident: Arc<Resident>, mails: Sender<Received>) {
+    let Ok(link) = resident.host.link() else { return };
+    loop {
+        let outlet = link.join().await;
+        read_frames(&resident, link, &outlet, &mails).await;
+        // It could not be looked up, or the server ends.
+        time(RETRY).await;
+    }
+}
+
+async fn read_frames(resident: &Resident, link: &Link, outlet: &Outlet, mails: &Sender<Received>) {
+    while let Some(chunk) = outlet.take().await {
+        let mut bytes = 0;
+        for line in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
+            match read_frame(resident, link, line) {
+                Some(mail) => {
+                    // Whatever waits fits an outbox, so there is room.
+                    let _ = mails.send(Received { mail, bytes: line.len() }).await;
+                }
+                None => bytes += line.len(),
+            }
+        }
+        link.taken(bytes).await;
+    }
+}
+
+/// Understands one frame, and hands it to whom it is for; a message to the plugin is handed back.
+fn read_frame(resident: &Resident, link: &Link, line: &[u8]) -> Option<Mail> {
+    let line = str::from_utf8(line).expect("frames are UTF-8").trim_end();
+    let mut frame: Value = serde_json::from_str(line).expect("frames are JSON");
+    let kind = frame["type"].as_str().unwrap_or_default();
+    if kind == "message" {
+        return Some(MailFrame::deserialize(frame).expect("a message has its fields").into());
+    }
+    if matches!(kind, "welcome" | "presence" | "sent") {
+        return None;
+    }
+    let id = frame["id"].as_str().map(str::to_owned);
+    if !id.is_some_and(|id| link.answer(&id, &mut frame)) {
+        resident.plugin().hear(line);
+    }
+    None
+}
+
+/// Tells a plugin of the messages to it.
+async fn tell_mails(resident: &Resident, mails: Receiver<Received>) {
+    let Ok(link) = resident.host.link() else { return };
+    let is_told = resident.config().hooks_into(Hook::Mail);
+    let mut waiting: VecDeque<Received> = VecDeque::new();
+    let mut telling = Telling::default();
+    loop {
+        if waiting.is_empty() {
+            waiting.extend(mails.recv().await.ok());
+        }
+        while waiting.len() < OBSERVED_MAX
+            && let Ok(received) = mails.try_recv()
+        {
+            waiting.push_back(received);
+        }
+        // What nobody wants to hear of is dealt with.
+        let dealt_with = if is_told {
+            let told: Vec<Told> = waiting.iter().map(|received| told_mail(&received.mail)).collect();
+            resident.tell(&told, &mut telling).await
+        } else {
+            waiting.len()
+        };
+        let done: Vec<Received> = waiting.drain(..dealt_with).collect();
+        if let Some(last) = done.last() {
+            link.taken(done.iter().map(|received| received.bytes).sum()).await;
+            link.submit(vec![Asked::from(Request::Ack { seq: last.mail.seq })]).await;
+        }
+    }
+}
+
+fn told_mail(mail: &Mail) -> Told {
+    Told { call: Call::Mail(mail.clone()), origin: format!("mail.{}", mail.seq) }
+}
+
+/// Does what calls that decide have led to.
+async fn do_later(resident: &Resident) {
+    loop {
+        let effects = resident.host.next_effects().await;
+        resident.perform(effects, None).await;
+    }
+}
+
+async fn tick(resident: &Resident) {
+    let Some(period) = resident.config().tick else { return };
+    loop {
+        time(period).await;
+        resident.notify(Call::Tick { at: Timestamp::now() }, None).await;
+    }
+}
+
+/// The frame `message` of the protocol.
+#[derive(Deserialize)]
+struct MailFrame {
+    seq: i64,
+    at: String,
+    from: String,
+    to: Vec<String>,
+    room: Option<String>,
+    text: String,
+}
+
+impl From<MailFrame> for Mail {
+    fn from(frame: MailFrame) -> Self {
+        let MailFrame { seq, at, from, to, room, text } = frame;
+        let destination = |name: &String| match name.starts_with('#') {
+            true => Destination::Room(Room::stored(name)),
+            false => Destination::Peer(PeerName::stored(name)),
+        };
+        Mail {
+            r#type: "message",
+            seq: Seq::new(seq),
+            at: Timestamp::parse(&at).expect("a frame has its time"),
+            from: PeerName::stored(&from),
+            to: to.iter().map(destination).collect(),
+            room: room.as_deref().map(Room::stored),
+            text: Text::stored(text),
+        }
+    }
+}

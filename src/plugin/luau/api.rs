@@ -1,0 +1,355 @@
+//! What a script can do while it is called: `chat`, `store` and `log`, as its prelude dresses them. Owns the effects of the call
+//! that is under way; never carries them out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use mlua::serde::SerializeOptions;
+use mlua::{FromLuaMulti, IntoLuaMulti, Lua, LuaSerdeExt, Table, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use smol::{Timer, future};
+
+use super::value::{kind, to_json};
+use super::watch::Watch;
+use crate::limits::{
+    DESTINATIONS_DEFAULT, EFFECTS_BYTES_MAX, EFFECTS_MAX, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX,
+    LINE_BYTES_MAX, SCRIPT_LOG_LINES_MAX, VALUE_KEY_BYTES_MAX,
+};
+use crate::message::{Destination, PeerName, Room, Seq, Text, printable};
+use crate::plugin::answer::{parse_destinations, parse_text};
+use crate::plugin::{Effect, Failure, Host};
+use crate::protocol::Request;
+
+/// A value as Luau's own kinds: null is nil, and a list is a plain table.
+pub(super) fn to_lua(lua: &Lua, value: &impl Serialize) -> mlua::Result<Value> {
+    let plain = SerializeOptions::new();
+    lua.to_value_with(
+        value,
+        plain.serialize_none_to_null(false).serialize_unit_to_null(false).set_array_metatable(false),
+    )
+}
+
+/// What stands behind `chat`, `store` and `log`.
+#[derive(Debug)]
+pub(super) struct Api {
+    name: PeerName,
+    host: Arc<OnceLock<Host>>,
+    watch: Arc<Watch>,
+    current: Mutex<Current>,
+}
+
+/// What is under way.
+#[derive(Debug, Default)]
+struct Current {
+    /// Whether a hook is called: nothing can be asked or done before the first one.
+    is_called: bool,
+    effects: Vec<Effect>,
+    effects_bytes: usize,
+    lines: u64,
+    /// What the calls before it have set and the host may not have yet.
+    set_before: BTreeMap<String, Option<Json>>,
+}
+
+/// Why a function of the server gave no result.
+enum Problem {
+    /// In words: an error that the script may catch.
+    Fault(String),
+    /// The time or the memory is over.
+    Over(mlua::Error),
+}
+
+impl From<String> for Problem {
+    fn from(what: String) -> Self {
+        Problem::Fault(what)
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Problem::Fault(failure.to_string())
+    }
+}
+
+impl From<mlua::Error> for Problem {
+    fn from(error: mlua::Error) -> Self {
+        Problem::Over(error)
+    }
+}
+
+/// `chat.history { with = "bob", before = 42, limit = 50 }`
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct History {
+    with: Option<String>,
+    before: Option<i64>,
+    limit: Option<usize>,
+}
+
+/// `chat.search { text = "boiler", limit = 20 }`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Search {
+    text: String,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+impl Api {
+    /// For the script of this name; it can ask nothing until there is a host.
+    pub(super) fn new(name: PeerName, host: Arc<OnceLock<Host>>, watch: Arc<Watch>) -> Self {
+        Api { name, host, watch, current: Mutex::default() }
+    }
+
+    /// The functions that the prelude wants, each with its name.
+    pub(super) fn functions(self: &Arc<Self>, lua: &Lua) -> mlua::Result<Table> {
+        let functions = lua.create_table()?;
+        self.add(lua, &functions, "log", |api, _, line: mlua::LuaString| {
+            api.log(&line.as_bytes());
+            Ok(())
+        })?;
+        self.add(lua, &functions, "send", |api, _, (to, text)| api.send(&to, &text))?;
+        self.add(lua, &functions, "join", |api, _, room| api.join("chat.join", &room, Effect::Join))?;
+        self.add(lua, &functions, "leave", |api, _, room| api.join("chat.leave", &room, Effect::Leave))?;
+        self.add(lua, &functions, "history", |api, lua, options| api.history(lua, options))?;
+        self.add(lua, &functions, "search", |api, lua, options| api.search(lua, options))?;
+        self.add(lua, &functions, "who", |api, lua, ()| api.ask(lua, "chat.who", Request::Who))?;
+        self.add(lua, &functions, "get", |api, lua, key| api.get(lua, &key))?;
+        self.add(lua, &functions, "set", |api, _, (key, value)| api.set(&key, &value))?;
+        Ok(functions)
+    }
+
+    /// A function that answers what is wrong, or nil and its result.
+    fn add<A, R>(
+        self: &Arc<Self>,
+        lua: &Lua,
+        functions: &Table,
+        name: &str,
+        function: fn(&Api, &Lua, A) -> Result<R, Problem>,
+    ) -> mlua::Result<()>
+    where
+        A: FromLuaMulti + 'static,
+        R: IntoLuaMulti + 'static,
+    {
+        let api = Arc::clone(self);
+        let function = lua.create_function(move |lua, arguments: A| match function(&api, lua, arguments) {
+            Ok(result) => (Value::Nil, result).into_lua_multi(lua),
+            Err(Problem::Fault(what)) => what.into_lua_multi(lua),
+            Err(Problem::Over(error)) => Err(error),
+        })?;
+        functions.raw_set(name, function)
+    }
+
+    /// A batch begins: what was set before it has reached the host.
+    pub(super) fn begin_batch(&self) {
+        self.current().set_before.clear();
+    }
+
+    /// A call begins.
+    pub(super) fn begin(&self) {
+        self.current().is_called = true;
+    }
+
+    /// What is under way has ended: its effects, in order.
+    pub(super) fn end(&self) -> Vec<Effect> {
+        let mut current = self.current();
+        current.is_called = false;
+        current.effects_bytes = 0;
+        let lines_over = std::mem::take(&mut current.lines).saturating_sub(SCRIPT_LOG_LINES_MAX);
+        let effects = std::mem::take(&mut current.effects);
+        drop(current);
+        if lines_over > 0 {
+            self.write(&format!("… and {lines_over} more lines in one call"));
+        }
+        effects
+    }
+
+    /// These effects are answered: what they set is seen from here on.
+    pub(super) fn keep(&self, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::Set { key, value } = effect {
+                self.current().set_before.insert(key.clone(), value.clone());
+            }
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self, line: &[u8]) {
+        let lines = {
+            let mut current = self.current();
+            current.lines += 1;
+            current.lines
+        };
+        if lines <= SCRIPT_LOG_LINES_MAX {
+            self.write(&String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES_MAX)]));
+        }
+    }
+
+    fn write(&self, line: &str) {
+        match self.host.get() {
+            Some(host) => host.log(line),
+            None => log::info!("plugin {}: {}", self.name, printable(line)),
+        }
+    }
+
+    fn send(&self, to: &Value, text: &Value) -> Result<(), Problem> {
+        let to = parse_destinations(&names(to)?).map_err(|failure| at("chat.send", failure))?;
+        let text = string("chat.send", "the text", text)?;
+        let text: Text = parse_text(&text).map_err(|failure| at("chat.send", failure))?;
+        self.push("chat.send", Effect::Send { id: None, to, text })
+    }
+
+    fn join(&self, function: &str, room: &Value, effect: fn(Room) -> Effect) -> Result<(), Problem> {
+        let room = Room::parse(&string(function, "the room", room)?).map_err(|bad| at(function, bad))?;
+        self.push(function, effect(room))
+    }
+
+    fn history(&self, lua: &Lua, options: Value) -> Result<Value, Problem> {
+        let function = "chat.history";
+        let History { with, before, limit } = match options {
+            Value::Nil => History::default(),
+            options => from_lua(lua, function, options)?,
+        };
+        let with = with.map(|with| Destination::parse(&with)).transpose().map_err(|bad| at(function, bad))?;
+        let count = parse_limit(function, limit)?;
+        self.ask(lua, function, Request::History { with, before: before.map(Seq::new), count })
+    }
+
+    fn search(&self, lua: &Lua, options: Value) -> Result<Value, Problem> {
+        let function = "chat.search";
+        let Search { text, limit } = from_lua(lua, function, options)?;
+        let words = Text::clean(&text).ok_or_else(|| at(function, "the text holds no words"))?;
+        self.ask(lua, function, Request::Search { words, count: parse_limit(function, limit)? })
+    }
+
+    /// Waits for the answer, as long as the call has time.
+    fn ask(&self, lua: &Lua, function: &str, request: Request) -> Result<Value, Problem> {
+        let host = self.host_of_call(function)?;
+        match answer_until(self.watch.end(), host.ask(request)) {
+            Some(Ok(frame)) => Ok(to_lua(lua, &frame)?),
+            Some(Err(refusal)) => Err(at(function, refusal.message)),
+            // The VM stops the script at its next step.
+            None => Err(at(function, "no answer came in time")),
+        }
+    }
+
+    fn get(&self, lua: &Lua, key: &Value) -> Result<Value, Problem> {
+        let key = parse_key("store.get", key)?;
+        let host = self.host_of_call("store.get")?;
+        let value = self.current().value(&key).unwrap_or_else(|| host.get(&key));
+        Ok(to_lua(lua, &value)?)
+    }
+
+    fn set(&self, key: &Value, value: &Value) -> Result<(), Problem> {
+        let key = parse_key("store.set", key)?;
+        let value = match value {
+            Value::Nil => None,
+            value => Some(to_json(value).map_err(|what| at("store.set", what))?),
+        };
+        self.push("store.set", Effect::Set { key, value })
+    }
+
+    fn push(&self, function: &str, effect: Effect) -> Result<(), Problem> {
+        self.host_of_call(function)?;
+        let mut current = self.current();
+        let bytes = current.effects_bytes + bytes_of(&effect);
+        if current.effects.len() == EFFECTS_MAX {
+            return Err(at(function, format_args!("one call has no more than {EFFECTS_MAX} effects")));
+        }
+        if bytes > EFFECTS_BYTES_MAX {
+            return Err(at(
+                function,
+                format_args!("the effects of one call are of more than {EFFECTS_BYTES_MAX} bytes"),
+            ));
+        }
+        current.effects_bytes = bytes;
+        current.effects.push(effect);
+        Ok(())
+    }
+
+    fn host_of_call(&self, function: &str) -> Result<&Host, Problem> {
+        match self.host.get() {
+            Some(host) if self.current().is_called => Ok(host),
+            _ => Err(at(function, "nothing is running yet; call it in start(), or in another hook")),
+        }
+    }
+}
+
+impl Current {
+    /// What was set and the host does not have yet.
+    fn value(&self, key: &str) -> Option<Option<Json>> {
+        let set = self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Set { key: set, value } if set == key => Some(value),
+            _ => None,
+        });
+        set.or_else(|| self.set_before.get(key)).cloned()
+    }
+}
+
+/// Waits for what is asked, no longer than until the end.
+pub(super) fn answer_until<T>(end: Instant, asked: impl Future<Output = T>) -> Option<T> {
+    let too_late = async {
+        Timer::at(end).await;
+        None
+    };
+    smol::block_on(future::or(async { Some(asked.await) }, too_late))
+}
+
+fn at(function: &str, what: impl std::fmt::Display) -> Problem {
+    Problem::Fault(format!("{function}: {what}"))
+}
+
+fn string(function: &str, what: &str, value: &Value) -> Result<String, Problem> {
+    match value {
+        Value::String(text) => {
+            text.to_str().map(|text| text.to_owned()).map_err(|_| at(function, format_args!("{what} is not UTF-8")))
+        }
+        other => Err(at(function, format_args!("{what} is a {}, not a string", kind(other)))),
+    }
+}
+
+/// A name, or a list of names.
+fn names(to: &Value) -> Result<Vec<String>, Problem> {
+    let name = |value: &Value| string("chat.send", "whom it is to", value);
+    match to {
+        Value::Table(list) if list.raw_len() as u64 > DESTINATIONS_DEFAULT => {
+            Err(at("chat.send", format_args!("a message is to more than {DESTINATIONS_DEFAULT} names")))
+        }
+        Value::Table(list) => list.sequence_values().map(|value| name(&value?)).collect(),
+        one => Ok(vec![name(one)?]),
+    }
+}
+
+fn parse_key(function: &str, key: &Value) -> Result<String, Problem> {
+    let key = string(function, "the key", key)?;
+    match key.len() {
+        1..=VALUE_KEY_BYTES_MAX => Ok(key),
+        len => Err(at(function, format_args!("the key is of {len} bytes; 1 to {VALUE_KEY_BYTES_MAX} are wanted"))),
+    }
+}
+
+fn parse_limit(function: &str, limit: Option<usize>) -> Result<usize, Problem> {
+    match limit.unwrap_or(HISTORY_MESSAGES_DEFAULT) {
+        count @ 1..=HISTORY_MESSAGES_MAX => Ok(count),
+        count => Err(at(function, format_args!("limit is {count}; 1 to {HISTORY_MESSAGES_MAX} is wanted"))),
+    }
+}
+
+fn from_lua<T: for<'de> Deserialize<'de>>(lua: &Lua, function: &str, options: Value) -> Result<T, Problem> {
+    lua.from_value(options).map_err(|error| match error {
+        mlua::Error::DeserializeError(what) => at(function, what),
+        error => Problem::Over(error),
+    })
+}
+
+fn bytes_of(effect: &Effect) -> usize {
+    match effect {
+        Effect::Send { id: _, to, text } => text.len() + to.iter().map(|to| to.as_str().len()).sum::<usize>(),
+        Effect::Join(room) | Effect::Leave(room) => room.as_str().len(),
+        Effect::Set { key, value } => key.len() + value.as_ref().map_or(0, |value| value.to_string().len()),
+    }
+}

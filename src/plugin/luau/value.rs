@@ -1,0 +1,85 @@
+//! Values of Luau as JSON, for a script's `store`. Owns which values can be kept; never keeps them.
+
+use mlua::{Table, Value};
+use serde_json::{Map, Number, Value as Json};
+
+use crate::limits::{VALUE_BYTES_MAX, VALUE_DEPTH_MAX};
+
+/// A value as JSON; in words, why it cannot be kept.
+pub(super) fn to_json(value: &Value) -> Result<Json, String> {
+    let json = Reader { left_bytes: VALUE_BYTES_MAX }.read(value, 0)?;
+    // Escapes may have made it longer.
+    if json.to_string().len() > VALUE_BYTES_MAX { Err(too_large()) } else { Ok(json) }
+}
+
+/// What a value is, as `type` says it in a script.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) => "number",
+        value => value.type_name(),
+    }
+}
+
+/// Counts what it reads, so that a small table that holds the same table many times makes no large JSON.
+struct Reader {
+    left_bytes: usize,
+}
+
+impl Reader {
+    fn read(&mut self, value: &Value, depth: usize) -> Result<Json, String> {
+        self.count(1)?;
+        match value {
+            Value::Nil => Ok(Json::Null),
+            Value::Boolean(value) => Ok(Json::Bool(*value)),
+            Value::Integer(value) => Ok(Json::from(*value)),
+            Value::Number(value) => {
+                Number::from_f64(*value).map(Json::Number).ok_or_else(|| format!("{value} cannot be kept"))
+            }
+            Value::String(text) => self.read_text(text).map(Json::String),
+            Value::Table(_) if depth == VALUE_DEPTH_MAX => {
+                Err(format!("tables are nested deeper than {VALUE_DEPTH_MAX}, or one holds itself"))
+            }
+            Value::Table(table) => match table.raw_len() {
+                0 => self.read_map(table, depth + 1),
+                len => self.read_list(table, len, depth + 1),
+            },
+            other => Err(format!("a {} cannot be kept", kind(other))),
+        }
+    }
+
+    fn read_text(&mut self, text: &mlua::LuaString) -> Result<String, String> {
+        let text = text.to_str().map_err(|_| "a text that is not UTF-8 cannot be kept")?;
+        self.count(text.len())?;
+        Ok(text.to_owned())
+    }
+
+    fn read_list(&mut self, table: &Table, len: usize, depth: usize) -> Result<Json, String> {
+        self.count(len)?;
+        if table.pairs::<Value, Value>().take(len + 1).count() != len {
+            return Err("a table is a list without a gap, or all its keys are texts".to_owned());
+        }
+        let element = |i| table.raw_get::<Value>(i).map_err(|error| error.to_string());
+        (1..=len).map(|i| self.read(&element(i)?, depth)).collect::<Result<_, _>>().map(Json::Array)
+    }
+
+    fn read_map(&mut self, table: &Table, depth: usize) -> Result<Json, String> {
+        let mut map = Map::new();
+        for pair in table.pairs::<Value, Value>() {
+            let (key, value) = pair.map_err(|error| error.to_string())?;
+            let Value::String(key) = key else {
+                return Err("a table is a list without a gap, or all its keys are texts".to_owned());
+            };
+            map.insert(self.read_text(&key)?, self.read(&value, depth)?);
+        }
+        Ok(Json::Object(map))
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), String> {
+        self.left_bytes = self.left_bytes.checked_sub(bytes).ok_or_else(too_large)?;
+        Ok(())
+    }
+}
+
+fn too_large() -> String {
+    format!("a value is of more than {VALUE_BYTES_MAX} bytes")
+}

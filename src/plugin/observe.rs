@@ -1,0 +1,99 @@
+//! What a plugin is told of others: it asks for the next things, deals with them, and says so. Owns that loop; never how far the
+//! plugin got, which the database keeps.
+
+use std::time::Duration;
+
+use smol::Timer;
+
+use super::link::Link;
+use super::resident::{Resident, Telling, Told};
+use super::{Call, Delivery, Logged, Presence};
+use crate::broker::{Event, Observation};
+use crate::config::{Hook, PluginConfig};
+use crate::limits::READ_RETRY_MS;
+use crate::message::Message;
+use crate::store::{Observed, Seen, Wants};
+
+/// The next things, when there are some.
+pub(super) type Next = oneshot::AsyncReceiver<Observation>;
+
+/// What a plugin wants to be told, if anything.
+pub(super) fn wants(config: &PluginConfig) -> Option<Wants> {
+    let hooks = |hook| config.hooks_into(hook);
+    let wants = Wants {
+        logged: hooks(Hook::Logged),
+        join: hooks(Hook::Join),
+        leave: hooks(Hook::Leave),
+        delivered: hooks(Hook::Delivered),
+    };
+    (wants != Wants::default()).then_some(wants)
+}
+
+/// Asks for what comes after that with which the plugin has dealt. From the first time on, nothing is missed.
+pub(super) async fn ask(resident: &Resident) -> Option<Next> {
+    let (wants, link) = (wants(resident.config())?, resident.host.link().ok()?);
+    Some(ask_for(wants, resident, link).await)
+}
+
+async fn ask_for(wants: Wants, resident: &Resident, link: &Link) -> Next {
+    let (reply, next) = oneshot::async_channel();
+    link.tell(Event::Observe { observer: resident.config().name.clone(), wants, reply }).await;
+    next
+}
+
+/// Tells a plugin what it asked for, and goes on asking.
+pub(super) async fn observe(resident: &Resident, mut next: Option<Next>) {
+    let (Some(wants), Ok(link)) = (wants(resident.config()), resident.host.link()) else { return };
+    loop {
+        let asked = match next.take() {
+            Some(next) => next,
+            None => ask_for(wants, resident, link).await,
+        };
+        match asked.await {
+            Ok(observation) => deal_with(observation, resident, link).await,
+            // It cannot be looked up now.
+            Err(_) => _ = Timer::after(Duration::from_millis(READ_RETRY_MS)).await,
+        }
+    }
+}
+
+async fn deal_with(Observation { things, seen }: Observation, resident: &Resident, link: &Link) {
+    let (mut told, mut each_seen) = (Vec::new(), Vec::new());
+    for thing in things {
+        each_seen.push(thing.seen());
+        told.push(Told::from(thing));
+    }
+    let mut telling = Telling::default();
+    let (mut dealt_with, mut so_far) = (0, Seen::NOTHING);
+    while dealt_with < told.len() {
+        let more = resident.tell(&told[dealt_with..], &mut telling).await;
+        so_far = each_seen[dealt_with..dealt_with + more].iter().fold(so_far, |so_far, seen| so_far.or(*seen));
+        dealt_with += more;
+        let seen = if dealt_with == told.len() { seen } else { so_far };
+        if more > 0 {
+            link.tell(Event::Seen { observer: resident.config().name.clone(), seen }).await;
+        }
+    }
+}
+
+impl From<Observed> for Told {
+    fn from(thing: Observed) -> Self {
+        let presence = |event, at, name, here| Presence { r#type: "presence", event, at, name, here };
+        match thing {
+            Observed::Logged { message: Message { seq, at, sender, to, text, .. }, away } => {
+                let away = away.into_iter().map(|(_, name)| name).collect();
+                let logged = Logged { seq, at, from: sender, to, text, away };
+                Told { call: Call::Logged(logged), origin: format!("logged.{seq}") }
+            }
+            Observed::Came { event, at, name } => {
+                Told { call: Call::Join(presence(event, at, name, true)), origin: format!("event.{event}") }
+            }
+            Observed::Went { event, at, name } => {
+                Told { call: Call::Leave(presence(event, at, name, false)), origin: format!("event.{event}") }
+            }
+            Observed::Delivered { event, at, name, seq } => {
+                Told { call: Call::Delivered(Delivery { event, at, name, seq }), origin: format!("event.{event}") }
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a program asks by itself: the requests of the protocol, and its values. Owns the form of `get` and `set`; never
+//! decides what comes of a request.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::chat::Chat;
+use super::exchange::Exchange;
+use crate::limits::{DESTINATIONS_DEFAULT, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX, VALUE_KEY_BYTES_MAX};
+use crate::message::RequestId;
+use crate::plugin::Failure;
+use crate::plugin::answer::RawAnswer;
+use crate::protocol::{Asked, Code, Refusal, Reply, Request, json};
+
+/// One line with a `type`.
+#[derive(Debug, PartialEq)]
+pub(super) enum Said {
+    /// A request of the protocol.
+    Ask(Asked),
+    /// Which value has it kept under this key?
+    Get { id: Option<RequestId>, key: String },
+    /// Keep a value, or forget it.
+    Set { id: Option<RequestId>, key: String, value: Option<Value> },
+    /// It has dealt with what it was told.
+    Answer { id: String, answer: Result<RawAnswer, Failure> },
+}
+
+/// `get` and `set` as they are written.
+#[derive(Deserialize)]
+struct RawSaid {
+    id: Option<String>,
+    key: String,
+    value: Option<Value>,
+}
+
+/// What is answered to them.
+#[derive(Serialize)]
+struct Kept<'a> {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    key: &'a str,
+    /// Of a `value`: null where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
+}
+
+impl Said {
+    /// Reads a line that is an object with this `type`. What is wrong with it is answered in its place.
+    pub(super) fn parse(kind: &Value, line: &str) -> Said {
+        match kind.as_str() {
+            Some("get") => Said::value(line, |RawSaid { key, .. }, id| Said::Get { id, key }),
+            Some("set") => Said::value(line, |RawSaid { key, value, .. }, id| Said::Set { id, key, value }),
+            _ => match json::parse(line, DESTINATIONS_DEFAULT) {
+                Some(asked) => Said::Ask(asked),
+                None => unreachable!("an object is no line of blanks"),
+            },
+        }
+    }
+
+    fn value(line: &str, said: impl FnOnce(RawSaid, Option<RequestId>) -> Said) -> Said {
+        let raw = match serde_json::from_str::<RawSaid>(line) {
+            Ok(raw) => raw,
+            Err(error) => return malformed(None, error.to_string()),
+        };
+        let id = raw.id.as_deref().map(RequestId::parse);
+        if id == Some(None) {
+            return malformed(None, format!("\"id\" is not of 1 to {REQUEST_ID_BYTES_MAX} bytes"));
+        }
+        let id = id.flatten();
+        if !(1..=VALUE_KEY_BYTES_MAX).contains(&raw.key.len()) {
+            let what = format!("\"key\" is of {} bytes; 1 to {VALUE_KEY_BYTES_MAX} are wanted", raw.key.len());
+            return malformed(id, what);
+        }
+        if raw.value.as_ref().is_some_and(|value| value.to_string().len() > VALUE_BYTES_MAX) {
+            return malformed(id, format!("\"value\" is of more than {VALUE_BYTES_MAX} bytes"));
+        }
+        said(raw, id)
+    }
+}
+
+fn malformed(id: Option<RequestId>, what: String) -> Said {
+    Said::Ask(Asked { id, request: Request::Malformed(refusal(Code::BadRequest, what)) })
+}
+
+fn refusal(code: Code, what: String) -> Refusal {
+    Refusal::new(code, what).but("nothing was done")
+}
+
+/// Does what was said, in order; what stands together is handed in together. Nothing that may be answered at length is asked
+/// while the program does not read.
+pub(super) async fn serve(said: Vec<Said>, exchange: &Exchange, chat: &dyn Chat) {
+    let mut asked = Vec::new();
+    for said in said {
+        match said {
+            Said::Ask(next) if next.request.asks_much() => {
+                submit(&mut asked, exchange, chat).await;
+                asked.push(next);
+                submit(&mut asked, exchange, chat).await;
+            }
+            Said::Ask(next) => asked.push(next),
+            Said::Answer { id, answer } => {
+                submit(&mut asked, exchange, chat).await;
+                exchange.answer(&id, answer);
+            }
+            Said::Get { id, key } => {
+                submit(&mut asked, exchange, chat).await;
+                exchange.until_read().await;
+                let value = Some(chat.get(&key).unwrap_or_default());
+                tell(exchange, &Kept { r#type: "value", id: as_str(&id), key: &key, value });
+            }
+            Said::Set { id, key, value } => {
+                submit(&mut asked, exchange, chat).await;
+                exchange.until_read().await;
+                match chat.set(key.clone(), value).await {
+                    Ok(()) => tell(exchange, &Kept { r#type: "set", id: as_str(&id), key: &key, value: None }),
+                    Err(failure) => refuse(exchange, id.as_ref(), failure.to_string()),
+                }
+            }
+        }
+    }
+    submit(&mut asked, exchange, chat).await;
+}
+
+async fn submit(asked: &mut Vec<Asked>, exchange: &Exchange, chat: &dyn Chat) {
+    if !asked.is_empty() {
+        exchange.until_read().await;
+        chat.submit(std::mem::take(asked)).await;
+    }
+}
+
+fn as_str(id: &Option<RequestId>) -> Option<&str> {
+    id.as_ref().map(RequestId::as_str)
+}
+
+fn tell(exchange: &Exchange, kept: &Kept<'_>) {
+    let line = serde_json::to_string(kept).expect("a value is JSON");
+    exchange.tell(&line);
+}
+
+fn refuse(exchange: &Exchange, id: Option<&RequestId>, what: String) {
+    let mut line = Vec::new();
+    json::encode_reply(id, &Reply::Refused(refusal(Code::Internal, what)), &mut line);
+    exchange.tell(String::from_utf8_lossy(&line).trim_end());
+}

@@ -1,0 +1,166 @@
+//! One plugin that runs: what it is asked is bounded in time, what it does not answer is decided without it, and what it is told
+//! is told again until it is dealt with. Owns what is made of its answers; never knows where the calls come from.
+
+use std::time::Duration;
+
+use smol::Timer;
+
+use super::load::Loaded;
+use super::{Answer, Call, Effect, Failure, Host, Plugin, Verdict};
+use crate::config::{Hook, OnFailure, PluginConfig};
+use crate::limits::{OBSERVED_TRIES_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_RETRY_MS_MIN, SCREENED_MAX};
+use crate::protocol::PluginState;
+
+/// A plugin, and its place in the server.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    pub(super) loaded: Loaded,
+    pub(super) host: Host,
+}
+
+/// Something that a plugin is told.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) call: Call,
+    /// The same when it is told again: so what it leads to is not done twice.
+    pub(super) origin: String,
+}
+
+/// How far the telling of one thing after another got.
+#[derive(Debug, Default)]
+pub(super) struct Telling {
+    /// How often the plugin has failed at what is first now.
+    tries: u32,
+    pause_ms: u64,
+}
+
+impl Resident {
+    pub(super) fn config(&self) -> &PluginConfig {
+        &self.loaded.config
+    }
+
+    pub(super) fn plugin(&self) -> &dyn Plugin {
+        &*self.loaded.plugin
+    }
+
+    /// Asks about these, in order: a verdict on each.
+    pub(super) async fn decide(&self, calls: Vec<Call>) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(calls.len());
+        let mut calls = calls.into_iter().peekable();
+        while calls.peek().is_some() {
+            let some = calls.by_ref().take(SCREENED_MAX).collect();
+            verdicts.extend(self.ask(some).await.into_iter().map(|answer| self.verdict(answer)));
+        }
+        verdicts
+    }
+
+    async fn ask(&self, calls: Vec<Call>) -> Vec<Result<Answer, Failure>> {
+        let down = |why: &str| calls.iter().map(|_| Err(Failure::down(why))).collect();
+        if self.host.is_aside() {
+            return down("it is set aside");
+        }
+        if !self.host.is_ready() {
+            return down("what it keeps cannot be read yet");
+        }
+        self.plugin().call_all(calls, Some(self.config().timeout)).await
+    }
+
+    fn verdict(&self, answer: Result<Answer, Failure>) -> Verdict {
+        match answer {
+            Ok(Answer { verdict, effects }) => {
+                self.host.apply_later(effects);
+                verdict
+            }
+            Err(failure) => {
+                self.host.failed(failure);
+                match self.config().on_failure {
+                    OnFailure::Pass => Verdict::Pass,
+                    OnFailure::Reject => {
+                        Verdict::Reject("it does not answer now, and nothing passes without it".into())
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells it once, and waits so long at most.
+    pub(super) async fn notify(&self, call: Call, timeout: Option<Duration>) {
+        if !self.config().hooks_into(call.hook()) || self.host.is_aside() {
+            return;
+        }
+        for answer in self.plugin().call_all(vec![call], timeout).await {
+            match answer {
+                Ok(Answer { effects, .. }) => self.settle(effects, None).await,
+                Err(failure) => self.host.failed(failure),
+            }
+        }
+    }
+
+    /// Tells it of these, in order, as far as it deals with them at once. Says of how many nothing is to be told any more; where
+    /// that is not all, it has waited a while.
+    pub(super) async fn tell(&self, told: &[Told], telling: &mut Telling) -> usize {
+        if self.host.is_aside() {
+            smol::future::pending::<()>().await;
+        }
+        let calls = told.iter().map(|told| told.call.clone()).collect();
+        let mut dealt_with = 0;
+        for answer in self.plugin().call_all(calls, None).await {
+            let Told { origin, .. } = &told[dealt_with];
+            match answer {
+                Ok(Answer { effects, .. }) => {
+                    self.settle(effects, Some(origin)).await;
+                    *telling = Telling::default();
+                    dealt_with += 1;
+                }
+                Err(failure) => {
+                    if telling.is_last(&failure) {
+                        log::error!("plugin {}: {origin} is given up: {failure}", self.config().name);
+                        *telling = Telling::default();
+                        dealt_with += 1;
+                    }
+                    self.host.failed(failure);
+                    telling.pause().await;
+                    break;
+                }
+            }
+        }
+        dealt_with
+    }
+
+    /// Does what a call leads to, as soon as that is possible.
+    async fn settle(&self, effects: Vec<Effect>, origin: Option<&str>) {
+        let effects = self.host.note(effects);
+        self.perform(effects, origin).await;
+    }
+
+    /// Does what was noted, as soon as that is possible.
+    pub(super) async fn perform(&self, effects: Vec<Effect>, origin: Option<&str>) {
+        let mut telling = Telling::default();
+        while let Err(failure) = self.host.perform(effects.clone(), origin).await {
+            if telling.pause_ms == 0 {
+                log::warn!("plugin {}: what it wants cannot be done yet: {failure}", self.config().name);
+            }
+            telling.pause().await;
+        }
+    }
+
+    /// How it is, for people.
+    pub(super) fn state(&self) -> PluginState {
+        let config = self.config();
+        let hooks = config.hooks.iter().copied().map(Hook::as_str).collect();
+        PluginState { name: config.name.clone(), kind: config.kind.as_str(), hooks, state: self.host.state() }
+    }
+}
+
+impl Telling {
+    /// Counts a failure at what is first. Says whether that is given up.
+    fn is_last(&mut self, failure: &Failure) -> bool {
+        self.tries += u32::from(failure.is_tried());
+        self.tries >= OBSERVED_TRIES_MAX
+    }
+
+    async fn pause(&mut self) {
+        self.pause_ms = PLUGIN_RETRY_MS_MAX.min(PLUGIN_RETRY_MS_MIN.max(2 * self.pause_ms));
+        Timer::after(Duration::from_millis(self.pause_ms)).await;
+    }
+}

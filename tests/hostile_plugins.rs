@@ -1,0 +1,182 @@
+//! Programs that misbehave as plugins: each is got over, and the chat goes on. Owns what becomes of the chat; what is told of each
+//! is the log's.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+
+use support::{TestClient, TestServer, eventually};
+
+/// A server with one program, `p`.
+fn with_program(hooks: &str, more: &str, script: &str) -> TestServer {
+    let entry = format!("[[plugin]]\nname = \"p\"\nkind = \"process\"\npath = \"p.sh\"\nhooks = [{hooks}]\n{more}\n");
+    TestServer::with_files(&[("plugins.toml", &entry), ("p.sh", &format!("#!/bin/sh\n{script}\n"))])
+}
+
+/// A message goes its way, and is read.
+#[track_caller]
+fn exchange(client: &mut TestClient, text: &str) {
+    client.send(&format!("alice: {text}"));
+    assert_eq!(client.next_message(), format!("from alice: {text}"));
+}
+
+/// The process whose number the program wrote into this file.
+#[track_caller]
+fn process(server: &TestServer, file: &str) -> PathBuf {
+    let mut pid = String::new();
+    eventually("the program has said who it is", || {
+        pid = fs::read_to_string(server.path(file)).unwrap_or_default();
+        pid.ends_with('\n')
+    });
+    PathBuf::from(format!("/proc/{}", pid.trim()))
+}
+
+#[test]
+fn one_that_hangs_slows_whom_it_serves_and_is_set_aside() {
+    let server = with_program("\"message\"", "timeout_ms = 100", "echo $$ > pid; exec sleep 1000");
+    let program = process(&server, "pid");
+    let mut alice = TestClient::login(&server, "alice");
+    for nth in 0..10 {
+        exchange(&mut alice, &nth.to_string());
+    }
+    server.wait_for_log("no answer to message came within 100 ms (timeout_ms)");
+    server.wait_for_log("is set aside");
+    eventually("it is killed", || !program.exists());
+    exchange(&mut alice, "at once");
+}
+
+#[test]
+fn who_is_not_served_by_one_that_hangs_waits_for_nothing() {
+    let commands = "timeout_ms = 60000\n[plugin.commands]\nhang = \"never answers\"";
+    let server = with_program("\"command\"", commands, "exec sleep 1000");
+    let mut bob = TestClient::login(&server, "bob");
+    bob.send("/hang");
+    let mut alice = TestClient::login(&server, "alice");
+    for nth in 0..100 {
+        exchange(&mut alice, &nth.to_string());
+    }
+}
+
+#[test]
+fn one_that_floods_its_output_stops_nobody() {
+    for flood in [r#"yes '{"type":"who"}'"#, "yes garbage", "cat /dev/zero", "yes garbage >&2"] {
+        let server = with_program("", "", &format!("exec {flood}"));
+        let mut alice = TestClient::login(&server, "alice");
+        for nth in 0..200 {
+            exchange(&mut alice, &nth.to_string());
+        }
+        let resident = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let resident = resident.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
+        let kib: u64 = resident.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(kib < 100 * 1024, "{flood}: {resident}");
+    }
+}
+
+#[test]
+fn one_that_answers_garbage_is_passed() {
+    let server = with_program("\"message\"", "timeout_ms = 200", r#"while read -r line; do echo '{"id":1}'; done"#);
+    let mut alice = TestClient::login(&server, "alice");
+    exchange(&mut alice, "hi");
+    server.wait_for_log("plugin p: ");
+    let server = with_program(
+        "\"message\"",
+        "on_failure = \"reject\"",
+        r#"jq --unbuffered -c '{id, answer: "x", reject: "y"}'"#,
+    );
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("alice: hi");
+    assert_eq!(alice.next_message(), "! rejected: it does not answer now, and nothing passes without it (p); not sent");
+    server.wait_for_log("the answer to message says two things at once");
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next() {
+    // It answers each call when the next one comes.
+    let script = r#"
+        last=
+        while read -r line; do
+            id=${line#*'"id":"'}
+            id=${id%%'"'*}
+            [ -z "$last" ] || echo '{"id":"'$last'","text":"late"}'
+            last=$id
+        done"#;
+    let server = with_program("\"message\"", "timeout_ms = 100", script);
+    let mut alice = TestClient::login(&server, "alice");
+    for nth in 0..4 {
+        exchange(&mut alice, &nth.to_string());
+    }
+}
+
+#[test]
+fn one_that_dies_in_the_middle_of_a_line_is_started_again() {
+    let script = r#"[ -e again ] && exec jq --unbuffered -c '{id, text: "back"}'; touch again; read -r line; printf '{"id":"1","te'; exit 3"#;
+    let server = with_program("\"message\"", "", script);
+    let mut alice = TestClient::login(&server, "alice");
+    exchange(&mut alice, "hi");
+    server.wait_for_log("exit status 3");
+    eventually("it is back", || {
+        alice.send("alice: and now?");
+        alice.next_message() == "from alice: back"
+    });
+}
+
+#[test]
+fn what_one_has_forked_goes_with_it() {
+    let script = "sleep 1000 & echo $! > child; sleep 1000 & echo $$ > pid; read -r line; exit 1";
+    let server = with_program("\"message\"", "", script);
+    let child = process(&server, "child");
+    let mut alice = TestClient::login(&server, "alice");
+    assert!(child.exists());
+    exchange(&mut alice, "hi");
+    eventually("what it has forked is gone", || !child.exists());
+    exchange(&mut alice, "ho");
+}
+
+#[test]
+fn one_that_eats_memory_is_stopped_at_its_limit() {
+    let script = "read -r line; x=x; while :; do x=$x$x; done";
+    let server = with_program("\"message\"", "memory_max = \"64 MB\"", script);
+    let mut alice = TestClient::login(&server, "alice");
+    exchange(&mut alice, "hi");
+    server.wait_for_log("it is started again in");
+    exchange(&mut alice, "ho");
+}
+
+#[test]
+fn a_server_that_is_killed_leaves_no_program_behind() {
+    let script = "trap '' TERM HUP; exec <&-; echo $$ > pid; while :; do sleep 0.05; done";
+    let mut server = with_program("", "", script);
+    let program = process(&server, "pid");
+    server.kill();
+    eventually("the program has ended with its server", || !program.exists());
+}
+
+#[test]
+fn a_server_that_stops_leaves_no_program_behind_even_one_that_ignores_it() {
+    let script = "trap '' TERM; echo $$ > pid; while :; do sleep 0.05; done";
+    let mut server = with_program("", "", script);
+    let program = process(&server, "pid");
+    assert_eq!(server.terminate().code(), Some(0));
+    assert!(!program.exists());
+}
+
+#[test]
+fn a_script_that_eats_memory_or_never_ends_is_stopped_at_its_limits() {
+    let script = r#"
+        function message(m)
+            if m.text == "eat" then local t = {} while true do table.insert(t, string.rep("x", 100000) .. #t) end end
+            if m.text == "match" then string.rep("a", 40):find(string.rep("a?", 40) .. string.rep("a", 40)) end
+            if m.text == "deep" then local function f() return 1 + f() end f() end
+        end
+    "#;
+    let entry =
+        "[[plugin]]\nname = \"p\"\nkind = \"luau\"\npath = \"p.luau\"\nhooks = [\"message\"]\ntimeout_ms = 200\n";
+    let server = TestServer::with_files(&[("plugins.toml", entry), ("p.luau", script)]);
+    let mut alice = TestClient::login(&server, "alice");
+    for (text, said) in [("eat", "(memory_max)"), ("match", "200 ms (timeout_ms)"), ("deep", "overflow")] {
+        exchange(&mut alice, text);
+        server.wait_for_log(said);
+    }
+    exchange(&mut alice, "fine");
+}

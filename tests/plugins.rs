@@ -1,0 +1,601 @@
+//! Plugins, from outside: what each hook may do, in which order they are asked, and what becomes of those that fail. Owns the
+//! behaviour that both kinds have; never how a kind is run.
+
+mod support;
+
+use serde_json::json;
+use support::{JsonClient, TestClient, TestServer, chat, eventually};
+
+/// A server with one script, `p.luau`, that is called `p`.
+fn with_script(hooks: &str, more: &str, script: &str) -> TestServer {
+    TestServer::with_files(&[("plugins.toml", &entry("p", hooks, more)), ("p.luau", script)])
+}
+
+/// An entry of `plugins.toml` for a script.
+fn entry(name: &str, hooks: &str, more: &str) -> String {
+    let hooks: Vec<String> = hooks.split(' ').map(|hook| format!("{hook:?}")).collect();
+    let hooks = hooks.join(", ");
+    format!("[[plugin]]\nname = {name:?}\nkind = \"luau\"\npath = \"{name}.luau\"\nhooks = [{hooks}]\n{more}\n")
+}
+
+// Messages before they are logged
+
+#[test]
+fn a_message_may_pass_be_replaced_dropped_or_rejected() {
+    let script = r#"
+        function message(m)
+            if m.text == "heck" then return { reject = "mind your language" } end
+            if m.text == "psst" then return { drop = true } end
+            if m.text == "loud" then return { text = m.text:upper() .. " " .. m.from .. " " .. m.to[1] } end
+            if m.text == "wrong" then return { to = { "carol" } } end
+        end
+    "#;
+    let server = with_script("message", "", script);
+    chat(
+        &server,
+        "
+        alice > alice
+        bob   > bob
+        carol > carol
+        alice > bob: hello
+        bob   < from alice: hello
+        alice > bob: heck
+        alice ! rejected
+        alice > bob: psst
+        alice > bob: loud
+        bob   < from alice: LOUD alice bob
+        alice > bob: wrong
+        carol < from alice: wrong
+        alice > /ping 1
+        alice * pong 1
+        ",
+    );
+    assert_eq!(
+        server.sqlite("select recipients, text from history order by seq"),
+        "bob|hello\nbob|LOUD alice bob\ncarol|wrong"
+    );
+}
+
+#[test]
+fn plugins_are_asked_in_the_order_of_the_file_and_each_sees_what_the_last_one_made_of_it() {
+    let plugins = entry("one", "message", "") + &entry("two", "message", "") + &entry("three", "message", "");
+    let adds = |what: &str| format!("function message(m) return {{ text = m.text .. {what:?} }} end");
+    let rejects = r#"function message(m) if m.text:find("no1") then return { reject = "no" } end return { text = m.text .. "2" } end"#;
+    let server = TestServer::with_files(&[
+        ("plugins.toml", &plugins),
+        ("one.luau", &adds("1")),
+        ("two.luau", rejects),
+        ("three.luau", &adds("3")),
+    ]);
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("alice: a");
+    alice.send("alice: no");
+    alice.send("alice: b");
+    assert_eq!(alice.next_message(), "from alice: a123");
+    assert_eq!(alice.next_message(), "! rejected: no (two); not sent");
+    assert_eq!(alice.next_message(), "from alice: b123");
+}
+
+#[test]
+fn a_program_is_told_what_became_of_each_message() {
+    let script = r#"
+        function message(m)
+            if m.text == "heck" then return { reject = "mind your language" } end
+            if m.text == "psst" then return { drop = true } end
+            return { text = m.text .. "!" }
+        end
+    "#;
+    let server = with_script("message", "", script);
+    let mut alice = JsonClient::login(&server, "alice");
+    let send = |id: &str, text: &str| json!({"type": "send", "id": id, "to": ["bob"], "text": text});
+    let answer = alice.ask(send("1", "heck"));
+    assert_eq!((&answer["code"], &answer["id"]), (&json!("rejected"), &json!("1")));
+    assert_eq!(answer["message"], "mind your language (p); not sent");
+    assert_eq!(alice.ask(send("2", "psst"))["message"], "it is dropped (p); not sent");
+    let first = alice.ask(send("3", "hi"));
+    assert_eq!((&first["type"], &first["seq"]), (&json!("accepted"), &json!(1)));
+    assert_eq!(alice.ask(send("3", "hi"))["seq"], 1, "what it was is what counts for an id");
+    assert_eq!(alice.ask(send("3", "hi!"))["code"], "id_reused");
+    assert_eq!(server.sqlite("select text from history"), "hi!");
+}
+
+#[test]
+fn what_was_accepted_with_an_id_is_accepted_again_though_a_plugin_would_refuse_it_now() {
+    let server = with_script("message", "", "function message(m) end");
+    let send = json!({"type": "send", "id": "1", "to": ["bob"], "text": "hi"});
+    let mut alice = JsonClient::login(&server, "alice");
+    assert_eq!(alice.ask(send.clone())["seq"], 1);
+    server.write_file("p.luau", r#"function message(m) return { reject = "no more" } end"#);
+    server.reload();
+    assert_eq!(alice.ask(send)["seq"], 1);
+    let other = json!({"type": "send", "id": "2", "to": ["bob"], "text": "hi"});
+    assert_eq!(alice.ask(other)["code"], "rejected");
+}
+
+#[test]
+fn order_holds_though_a_plugin_looks_at_each_message() {
+    let server = with_script("message", "", "function message(m) return { text = m.text .. '.' } end");
+    let mut alice = TestClient::login(&server, "alice");
+    let lines: String = (0..5000).map(|nth| format!("alice: {nth}\n")).collect();
+    alice.send_bytes(lines.as_bytes());
+    for nth in 0..5000 {
+        assert_eq!(alice.next_message(), format!("from alice: {nth}."));
+    }
+}
+
+// Who comes
+
+#[test]
+fn a_connection_may_be_refused_before_anybody_has_logged_in() {
+    let script =
+        r#"function connect(c) return { reject = c.address .. " " .. c.protocol .. " " .. tostring(c.tls) } end"#;
+    let server = with_script("connect", "", script);
+    let mut alice = TestClient::connect(&server);
+    alice.send("alice");
+    assert_eq!(alice.expect_line(), "! rejected: 127.0.0.1 plain false (p); goodbye");
+    assert_eq!(alice.next_line(), None);
+    let mut program = JsonClient::connect(&server);
+    program.send(json!({"type": "login", "name": "alice"}));
+    assert_eq!(program.next_frame()["message"], "127.0.0.1 json false (p); goodbye");
+}
+
+#[test]
+fn a_login_may_be_allowed_refused_or_left_to_the_accounts() {
+    let script = r#"
+        function login(l)
+            if l.password == "open" then return { allow = true } end
+            if l.name == "mallory" then return { reject = "you again, from " .. l.address } end
+        end
+    "#;
+    let server = with_script("login", "", script);
+    chat(
+        &server,
+        "
+        alice   > alice open
+        alice   * hello alice, /help lists the commands
+        bob     > bob
+        bob     * hello bob, /help lists the commands
+        carol   > carol geheim
+        carol   ! bad_password
+        carol   > carol
+        carol   * hello carol, /help lists the commands
+        mallory > mallory
+        mallory ! rejected
+        mallory > mallory
+        mallory ! rejected
+        mallory > mallory
+        mallory ! rejected
+        ",
+    );
+}
+
+#[test]
+fn nobody_else_logs_in_by_the_name_of_a_plugin() {
+    let server = with_script("message", "", "function message(m) end");
+    chat(
+        &server,
+        "
+        alice > P
+        alice ! bad_name
+        alice > alice
+        alice * hello alice, /help lists the commands
+        ",
+    );
+}
+
+// Commands
+
+#[test]
+fn a_command_of_a_plugin_is_answered_and_shown_in_help() {
+    let script = r#"
+        function command(c)
+            if c.arguments == "nowhere" then return { reject = "there is no such place" } end
+            if c.arguments == "nothing" then return end
+            return { answer = c.from .. ": " .. c.command .. " in " .. c.arguments .. "\nis fine" }
+        end
+    "#;
+    let commands = "[plugin.commands]\nweather = \"PLACE: the weather there\"";
+    let server = with_script("command", commands, script);
+    chat(
+        &server,
+        "
+        alice > alice
+        alice > /weather oslo or so
+        alice * alice: weather in oslo or so
+        alice * is fine
+        alice > /weather nowhere
+        alice ! rejected
+        alice > /weather nothing
+        alice * done
+        alice > /wether oslo
+        alice ! unknown_command
+        ",
+    );
+    let mut bob = TestClient::login(&server, "bob");
+    bob.send("/help");
+    bob.send("/ping");
+    bob.expect_notice("/weather PLACE                 the weather there");
+    bob.expect_notice("pong");
+    bob.send("/plugins");
+    bob.expect_notice("p (luau, command): runs");
+    let mut program = JsonClient::login(&server, "carol");
+    let answer = program.ask(json!({"type": "command", "id": "1", "name": "weather", "arguments": "bern"}));
+    assert_eq!((&answer["type"], &answer["text"]), (&json!("answer"), &json!("carol: weather in bern\nis fine")));
+    let answer = program.ask(json!({"type": "plugins", "id": "2"}));
+    assert_eq!(answer["plugins"], json!([{"name": "p", "kind": "luau", "hooks": ["command"], "state": "runs"}]));
+    assert_eq!(program.ask(json!({"type": "command", "id": "3", "name": "nothing"}))["code"], "unknown_command");
+}
+
+// What a plugin does
+
+#[test]
+fn a_plugin_is_a_peer_that_lives_inside() {
+    let script = r##"
+        function mail(m)
+            chat.send(m.from, "you said " .. m.text .. (m.room and (" in " .. m.room) or ""))
+            if m.text == "join" then chat.join("#a") end
+        end
+    "##;
+    let server = with_script("mail", "", script);
+    chat(
+        &server,
+        "
+        alice > alice
+        bob   > bob
+        alice > p: hi
+        alice < from p: you said hi
+        alice > p: join
+        alice < from p: you said join
+        alice > /who
+        alice * here: alice, bob, p
+        alice > /join #a
+        alice > #a: all
+        alice < from p: you said all in #a
+        ",
+    );
+    server.wait_until_delivered("p");
+}
+
+#[test]
+fn what_came_while_a_server_was_down_is_mail_all_the_same() {
+    let mut server = with_script("mail", "", "function mail(m) end");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("p: one");
+    alice.ping();
+    alice.quit();
+    server.wait_until_delivered("p");
+    server.terminate();
+    server.write_file("plugins.toml", "");
+    server.start_again();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("p: two");
+    alice.expect_notice("p is away, kept for later");
+    server.write_file("plugins.toml", &entry("p", "mail", ""));
+    server.write_file("p.luau", r#"function mail(m) chat.send(m.from, "got " .. m.text) end"#);
+    server.reload();
+    assert_eq!(alice.next_message(), "from p: got two");
+}
+
+#[test]
+fn plugins_never_see_their_own_messages_and_see_each_others() {
+    let plugins = entry("one", "message mail", "") + &entry("two", "message", "");
+    let one = r#"
+        function mail(m) chat.send(m.from, "got it") end
+        function message(m) return { text = m.text .. "1" } end
+    "#;
+    let server = TestServer::with_files(&[
+        ("plugins.toml", &plugins),
+        ("one.luau", one),
+        ("two.luau", r#"function message(m) return { text = m.text .. "2" } end"#),
+    ]);
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("one: hi");
+    assert_eq!(alice.next_message(), "from one: got it2");
+    assert_eq!(server.sqlite("select text from history order by seq"), "hi12\ngot it2");
+}
+
+#[test]
+fn a_plugin_keeps_values_over_restarts() {
+    let script = r#"
+        function command(c)
+            local times = (store.get("times") or 0) + 1
+            store.set("times", times)
+            store.set("by", { c.from, times })
+            return { answer = tostring(times) .. " " .. tostring(store.get("by")[1]) }
+        end
+    "#;
+    let mut server = with_script("command", "[plugin.commands]\ncount = \"counts\"", script);
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/count");
+    alice.expect_notice("1 alice");
+    alice.send("/count");
+    alice.expect_notice("2 alice");
+    eventually("it is kept", || server.sqlite("select value from value where key = 'times'") == "2");
+    server.kill();
+    server.start_again();
+    let mut bob = TestClient::login(&server, "bob");
+    bob.send("/count");
+    bob.expect_notice("3 bob");
+}
+
+#[test]
+fn a_plugin_reads_the_history_of_what_it_was_part_of() {
+    let script = r#"
+        function mail(m) end
+        function command(c)
+            local texts = {}
+            for _, m in chat.history({ with = c.arguments, limit = 10 }).messages do table.insert(texts, m.from .. "=" .. m.text) end
+            return { answer = table.concat(texts, " ") .. " " .. table.concat(chat.who().here, "+") }
+        end
+    "#;
+    let server = with_script("mail command", "[plugin.commands]\npast = \"NAME: all\"", script);
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("p: one");
+    alice.send("bob: secret");
+    alice.send("p: two");
+    alice.send("/past alice");
+    alice.expect_notice("alice=one alice=two alice+p");
+}
+
+// Failures
+
+#[test]
+fn a_plugin_that_fails_is_passed_or_nothing_passes_as_it_is_configured() {
+    let fails = r#"function message(m) error("oh no") end"#;
+    let server = with_script("message", "", fails);
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("alice: hi");
+    assert_eq!(alice.next_message(), "from alice: hi");
+    server.wait_for_log("plugin p: ");
+    assert!(server.log().contains("oh no"), "{}", server.log());
+
+    let server = with_script("message", "on_failure = \"reject\"", fails);
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("alice: hi");
+    assert_eq!(alice.next_message(), "! rejected: it does not answer now, and nothing passes without it (p); not sent");
+}
+
+#[test]
+fn a_plugin_that_fails_too_often_is_set_aside_until_a_reload() {
+    let server = with_script("message", "", r#"function message(m) error("oh no") end"#);
+    let mut alice = TestClient::login(&server, "alice");
+    for nth in 0..12 {
+        alice.send(&format!("alice: {nth}"));
+        assert_eq!(alice.next_message(), format!("from alice: {nth}"));
+    }
+    assert_eq!(server.log().matches("oh no").count(), 10, "{}", server.log());
+    assert!(server.log().contains("it has failed 10 times within 600 s, and is set aside"), "{}", server.log());
+    alice.send("/plugins");
+    let state = alice.expect_line();
+    assert!(state.starts_with("* p (luau, message): set aside after 10 failures, the last: "), "{state}");
+
+    server.write_file("p.luau", r#"function message(m) return { text = m.text .. "!" } end"#);
+    let said = server.reload();
+    assert!(said.contains("the plugins are as "), "{said}");
+    alice.send("alice: hi");
+    assert_eq!(alice.next_message(), "from alice: hi!");
+    alice.send("/plugins");
+    alice.expect_notice("p (luau, message): runs");
+}
+
+#[test]
+fn a_script_that_runs_too_long_slows_its_sender_alone() {
+    let script = r#"function message(m) if m.text == "hang" then while true do end end end"#;
+    let server = with_script("message", "timeout_ms = 300", script);
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("alice: hang");
+    // Who is not in the plugin's hands is answered meanwhile.
+    let mut bob = TestClient::login(&server, "bob");
+    bob.send("/who");
+    bob.expect_notice("here: alice, bob, p");
+    assert!(!server.log().contains("timeout_ms"), "bob waited for alice:\n{}", server.log());
+    assert_eq!(alice.next_message(), "from alice: hang");
+    server.wait_for_log("300 ms (timeout_ms)");
+}
+
+// Reloads
+
+#[test]
+fn a_reload_keeps_connections_and_messages() {
+    let server = with_script("message", "", "function message(m) return { text = m.text .. 'a' } end");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("alice: 1");
+    assert_eq!(alice.next_message(), "from alice: 1a");
+    server.write_file("p.luau", "function message(m) return { text = m.text .. 'bc' } end");
+    server.reload();
+    alice.send("alice: 2");
+    assert_eq!(alice.next_message(), "from alice: 2bc");
+    server.write_file("plugins.toml", "");
+    server.reload();
+    alice.send("alice: 3");
+    assert_eq!(alice.next_message(), "from alice: 3");
+    alice.send("/who");
+    alice.expect_notice("here: alice");
+    alice.send("/plugins");
+    alice.expect_notice("there are no plugins");
+}
+
+#[test]
+fn a_reload_that_fails_leaves_the_plugins_as_they_were_and_says_why() {
+    let server = with_script("message", "", "function message(m) return { text = m.text .. '!' } end");
+    server.write_file("p.luau", "function message(m) return {");
+    let said = server.reload();
+    assert!(said.contains("the plugins stay as they were: ") && said.contains("p.luau:1: "), "{said}");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("alice: hi");
+    assert_eq!(alice.next_message(), "from alice: hi!");
+    server.write_file("plugins.toml", "[[plugin]]\nname = 1");
+    let said = server.reload();
+    assert!(said.contains("the plugins stay as they were: ") && said.contains("plugins.toml:2: "), "{said}");
+    alice.send("alice: ho");
+    assert_eq!(alice.next_message(), "from alice: ho!");
+}
+
+#[test]
+fn plugins_are_told_of_their_start_their_reload_and_their_stop() {
+    let says = |what: &str| {
+        format!(
+            "function start(s) chat.send('alice', '{what} starts ' .. s.settings.word) end
+             function reload(s) chat.send('alice', '{what} goes on') end
+             function stop() chat.send('alice', '{what} stops') end"
+        )
+    };
+    let settings = "[plugin.settings]\nword = \"heck\"";
+    let mut server = with_script("start reload stop", settings, &says("one"));
+    let mut alice = TestClient::login(&server, "alice");
+    assert_eq!(alice.next_message(), "from p: one starts heck");
+    server.reload();
+    assert_eq!(alice.next_message(), "from p: one goes on");
+    server.write_file("p.luau", &says("another"));
+    server.reload();
+    assert_eq!(alice.next_message(), "from p: another starts heck");
+    assert_eq!(alice.next_message(), "from p: one stops");
+    alice.quit();
+    server.restart();
+    let mut alice = TestClient::login(&server, "alice");
+    assert_eq!(alice.next_message(), "from p: another stops");
+    assert_eq!(alice.next_message(), "from p: another starts heck");
+}
+
+#[test]
+fn a_tick_comes_again_and_again() {
+    let script = "local n = 0 function tick(t) n += 1 chat.send('alice', 'tick ' .. n) end";
+    let server = with_script("tick", "tick_s = 1", script);
+    let mut alice = TestClient::login(&server, "alice");
+    assert_eq!(alice.next_message(), "from p: tick 1");
+    assert_eq!(alice.next_message(), "from p: tick 2");
+}
+
+// What happened
+
+#[test]
+fn a_plugin_is_told_of_each_message_on_disk_and_who_is_away() {
+    let script = r#"
+        function logged(m)
+            table.sort(m.away)
+            chat.send("watch", m.seq .. " " .. m.from .. " to " .. table.concat(m.to, "+") .. ": " .. m.text .. ", away: " .. table.concat(m.away, "+"))
+        end
+    "#;
+    let server = with_script("logged", "", script);
+    let mut watch = TestClient::login(&server, "watch");
+    let mut dora = TestClient::login(&server, "dora");
+    dora.send("/join #a");
+    dora.ping();
+    dora.quit();
+    server.wait_until_gone("dora");
+    let mut alice = TestClient::login(&server, "alice");
+    let mut carol = TestClient::login(&server, "carol");
+    for client in [&mut alice, &mut carol] {
+        client.send("/join #a");
+        client.ping();
+    }
+    alice.send("bob, carol: one");
+    assert_eq!(watch.next_message(), "from p: 1 alice to bob+carol: one, away: bob");
+    alice.send("#a: two");
+    assert_eq!(watch.next_message(), "from p: 3 alice to #a: two, away: dora");
+    alice.send("alice: three");
+    assert_eq!(watch.next_message(), "from p: 5 alice to alice: three, away: ");
+}
+
+#[test]
+fn a_plugin_is_told_who_comes_and_goes_and_who_got_what() {
+    let script = r#"
+        function join(j) chat.send("watch", j.name .. " came " .. tostring(j.here)) end
+        function leave(l) chat.send("watch", l.name .. " went " .. tostring(l.here)) end
+        function delivered(d) if d.name ~= "watch" then chat.send("watch", d.name .. " has " .. d.seq) end end
+    "#;
+    let server = with_script("join leave delivered", "", script);
+    let mut watch = TestClient::login(&server, "watch");
+    assert_eq!(watch.next_message(), "from p: watch came true");
+    let bob = TestClient::login(&server, "bob");
+    assert_eq!(watch.next_message(), "from p: bob came true");
+    let also_bob = TestClient::login(&server, "bob");
+    also_bob.quit();
+    watch.send("bob: hi");
+    let got = watch.next_message();
+    assert!(got.starts_with("from p: bob has "), "{got}");
+    bob.quit();
+    assert_eq!(watch.next_message(), "from p: bob went false");
+}
+
+#[test]
+fn nobody_is_told_that_a_plugin_comes_or_goes() {
+    let list = entry("p", "join leave delivered", "") + &entry("other", "mail", "");
+    let script = r#"
+        function join(j) chat.send("watch", j.name .. " came") end
+        function leave(l) chat.send("watch", l.name .. " went") end
+        function delivered(d) if d.name ~= "watch" then chat.send("watch", d.name .. " got it") end end
+    "#;
+    let other = "function mail(m) end";
+    let server = TestServer::with_files(&[("plugins.toml", &list), ("p.luau", script), ("other.luau", other)]);
+    let mut watch = TestClient::login(&server, "watch");
+    assert_eq!(watch.next_message(), "from p: watch came");
+    watch.send("other: hi");
+    eventually("it got it", || server.sqlite("select count(*) from waiting where recipient = 'other'") == "0");
+    server.write_file("plugins.toml", &entry("p", "join leave delivered", ""));
+    server.reload();
+    TestClient::login(&server, "bob").quit();
+    assert_eq!(watch.next_message(), "from p: bob came");
+    assert_eq!(watch.next_message(), "from p: bob went");
+}
+
+#[test]
+fn what_a_plugin_does_about_each_message_is_done_once_though_the_server_is_killed_again_and_again() {
+    const MESSAGES: usize = 300;
+    let script = r#"function logged(m) if m.from == "alice" then chat.send("sink", "saw " .. m.text) end end"#;
+    let mut server = with_script("logged", "", script);
+    let mut sent = 0;
+    while sent < MESSAGES {
+        let mut alice = TestClient::login(&server, "alice");
+        for nth in sent..sent + MESSAGES / 6 {
+            alice.send(&format!("bob: {nth}"));
+        }
+        alice.ping();
+        sent += MESSAGES / 6;
+        // Somewhere in the middle of what it does about them.
+        server.kill();
+        server.start_again();
+    }
+    let done = "select count(*) from history where sender = 'p'";
+    eventually("everything is done", || server.sqlite(done).parse::<usize>().unwrap() >= MESSAGES);
+    let mut sink = TestClient::login(&server, "sink");
+    for nth in 0..MESSAGES {
+        assert_eq!(sink.next_message(), format!("from p: saw {nth}"));
+    }
+    sink.expect_nothing();
+}
+
+#[test]
+fn what_a_plugin_fails_at_is_told_again_and_given_up_in_the_end() {
+    let script = r#"
+        local times = 0
+        function logged(m)
+            if m.text == "bad" then times += 1 error("cannot " .. times) end
+            chat.send("watch", m.text)
+        end
+    "#;
+    let server = with_script("logged", "", script);
+    let mut watch = TestClient::login(&server, "watch");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: good");
+    alice.send("bob: bad");
+    alice.send("bob: better");
+    assert_eq!(watch.next_message(), "from p: good");
+    assert_eq!(watch.next_message(), "from p: better");
+    let log = server.log();
+    assert!(log.contains("cannot 3") && !log.contains("cannot 4"), "{log}");
+    assert!(log.contains("is given up"), "{log}");
+}
+
+#[test]
+fn a_message_of_which_a_plugin_does_nothing_yet_waits_for_it_over_a_restart() {
+    let mut server = with_script("logged", "", "function logged(m) while true do end end");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: one");
+    alice.ping();
+    server.kill();
+    server.write_file("p.luau", r#"function logged(m) chat.send("alice", "saw " .. m.text) end"#);
+    server.start_again();
+    let mut alice = TestClient::login(&server, "alice");
+    assert_eq!(alice.next_message(), "from p: saw one");
+}
