@@ -16,6 +16,7 @@ mod fan_out;
 mod floor;
 mod growth;
 mod history;
+mod hooks;
 mod idle;
 mod latency;
 mod lines;
@@ -63,6 +64,8 @@ const SCENARIOS: &[Scenario] = &[
     slow_reader::SCENARIO,
     history::SCENARIO,
     search::SCENARIO,
+    hooks::COST,
+    hooks::HANG,
     crowd::SCENARIO,
     idle::SCENARIO,
     rest::SCENARIO,

@@ -32,6 +32,10 @@ pub(crate) enum Contestant {
     HoldlineEmpty,
     /// The server where an accepted message survives the process, not the power.
     HoldlineCrash,
+    /// The same, with a script that looks at each message.
+    HoldlineLuau,
+    /// The same, with a program that looks at each message.
+    HoldlineProcess,
     /// No server at all, but what holdline keeps its messages in.
     Sqlite,
     /// No server at all, but one write and one sync.
@@ -45,6 +49,8 @@ impl fmt::Display for Contestant {
             Contestant::Holdline => "holdline",
             Contestant::HoldlineEmpty => "holdline (empty)",
             Contestant::HoldlineCrash => "holdline (crash)",
+            Contestant::HoldlineLuau => "holdline (script)",
+            Contestant::HoldlineProcess => "holdline (program)",
             Contestant::Sqlite => "SQLite",
             Contestant::Fdatasync => "fdatasync",
         })
@@ -214,7 +220,11 @@ fn command(contestant: Contestant, options: &Options, home: &Home) -> Result<Com
             command.env("SMOL_THREADS", thread::available_parallelism()?.to_string());
             Ok(command)
         }
-        Contestant::Holdline | Contestant::HoldlineEmpty | Contestant::HoldlineCrash => {
+        Contestant::Holdline
+        | Contestant::HoldlineEmpty
+        | Contestant::HoldlineCrash
+        | Contestant::HoldlineLuau
+        | Contestant::HoldlineProcess => {
             let program = fs::canonicalize(&options.server).context(options.server.display().to_string())?;
             let mut command = Command::new(program);
             command.args(["--listen", "127.0.0.1:0", "--data"]).arg(home.data());
