@@ -410,8 +410,11 @@ pub const PLUGIN_RETRY_MS_MAX: u64 = 1000;
 /// Messages to a plugin that wait for it in memory: as many as fit an outbox, as none takes less than 64 bytes of it.
 pub const MAILS_WAITING_MAX: usize = OUTBOX_BYTES_MAX / 64;
 
-/// Messages that a plugin is asked about together.
-pub const SCREENED_MAX: usize = 64;
+/// Messages of one connection that a plugin is asked about together at first; as it answers, ever more, up to the next.
+pub const SCREENED_MIN: usize = 16;
+
+/// Messages of one connection that a plugin is asked about together.
+pub const SCREENED_MAX: usize = 256;
 
 /// Lists of effects of calls that decide, which wait to be done.
 pub const EFFECTS_WAITING_MAX: usize = 256;
@@ -562,6 +565,7 @@ const _: () = {
     // A client that acknowledges as seldom as we look still makes progress when it is closed.
     assert!(LOOK_MS_MAX < 1000 * CLOSING_STALL_S_MAX);
     assert!(ACCEPT_RETRY_MS_MIN <= ACCEPT_RETRY_MS_MAX);
+    assert!(SCREENED_MIN <= SCREENED_MAX && SCREENED_MAX <= PROCESS_CALLS_MAX);
     assert!(PROCESS_RESTART_MS_MIN <= PROCESS_RESTART_MS_MAX);
     // What a process asks waits before what it is answered is too much.
     assert!(2 * PROCESS_UNWRITTEN_BYTES_MAX <= PROCESS_HEARD_BYTES_MAX);

@@ -124,7 +124,7 @@ impl Script {
         let (sender, answers) = oneshot::async_channel();
         let batches = if is_awaited { &self.awaited } else { &self.told };
         let answers = match batches.send(Batch { calls, is_awaited, answers: sender }).await {
-            Ok(()) => answers.await.ok(),
+            Ok(()) => answers.await.ok().map(|(answers, _calls)| answers),
             Err(_) => None,
         };
         answers.unwrap_or_else(|| vec![Err(Failure::new("the thread of the script has ended")); count])

@@ -8,7 +8,7 @@ use smol::Timer;
 use super::load::Loaded;
 use super::{Answer, Call, Effect, Failure, Host, Plugin, Verdict};
 use crate::config::{Hook, OnFailure, PluginConfig};
-use crate::limits::{OBSERVED_TRIES_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_RETRY_MS_MIN, SCREENED_MAX};
+use crate::limits::{OBSERVED_TRIES_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_RETRY_MS_MIN, SCREENED_MAX, SCREENED_MIN};
 use crate::protocol::PluginState;
 
 /// A plugin, and its place in the server.
@@ -43,13 +43,15 @@ impl Resident {
         &*self.loaded.plugin
     }
 
-    /// Asks about these, in order: a verdict on each.
-    pub(super) async fn decide(&self, calls: Vec<Call>) -> Vec<Verdict> {
+    /// Asks about these, in order: a verdict on each. Of one that fails, little is asked before that is known.
+    pub(super) async fn decide(&self, mut calls: Vec<Call>) -> Vec<Verdict> {
         let mut verdicts = Vec::with_capacity(calls.len());
-        let mut calls = calls.into_iter().peekable();
-        while calls.peek().is_some() {
-            let some = calls.by_ref().take(SCREENED_MAX).collect();
-            verdicts.extend(self.ask(some).await.into_iter().map(|answer| self.verdict(answer)));
+        let mut at_once = SCREENED_MIN;
+        while !calls.is_empty() {
+            let others = calls.split_off(calls.len().min(at_once));
+            let answers = self.ask(std::mem::replace(&mut calls, others)).await;
+            at_once = if answers.iter().all(Result::is_ok) { SCREENED_MAX.min(2 * at_once) } else { 1 };
+            verdicts.extend(answers.into_iter().map(|answer| self.verdict(answer)));
         }
         verdicts
     }

@@ -17,8 +17,8 @@ pub(super) struct Batch {
     pub(super) calls: Vec<Call>,
     /// Whether somebody waits for the answers.
     pub(super) is_awaited: bool,
-    /// Takes one answer for each.
-    pub(super) answers: oneshot::Sender<Vec<Result<Answer, Failure>>>,
+    /// Takes one answer for each, and the calls back: memory is given back by the thread that took it, which is less work.
+    pub(super) answers: oneshot::Sender<(Vec<Result<Answer, Failure>>, Vec<Call>)>,
 }
 
 /// What a script's thread has in its hands.
@@ -67,7 +67,8 @@ impl Worker {
             self.answer_one(vm, call)
         });
         // Whose connection has ended does not wait any more.
-        drop(answers.send(answered.collect()));
+        let answered = answered.collect();
+        drop(answers.send((answered, calls)));
     }
 
     /// Nobody waits behind what is only told.
