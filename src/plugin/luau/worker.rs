@@ -17,9 +17,12 @@ pub(super) struct Batch {
     pub(super) calls: Vec<Call>,
     /// Whether somebody waits for the answers.
     pub(super) is_awaited: bool,
-    /// Takes one answer for each, and the calls back: memory is given back by the thread that took it, which is less work.
-    pub(super) answers: oneshot::Sender<(Vec<Result<Answer, Failure>>, Vec<Call>)>,
+    /// Takes what became of them.
+    pub(super) answers: oneshot::Sender<Answered>,
 }
+
+/// One answer for each call, and the calls back: memory is given back by the thread that took it, which is less work.
+pub(super) type Answered = (Vec<Result<Answer, Failure>>, Vec<Call>);
 
 /// What a script's thread has in its hands.
 pub(super) struct Worker {
