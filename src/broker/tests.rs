@@ -7,7 +7,7 @@ use smol::future;
 use smol::lock::Semaphore;
 
 use super::*;
-use crate::limits::BATCH_REQUESTS_MAX;
+use crate::limits::{ABSENT_PEERS_MAX, BATCH_REQUESTS_MAX, DESTINATIONS_DEFAULT};
 use crate::message::{Destination, PeerId, RequestId, Room, RoomId, Text};
 use crate::protocol::{self, Request};
 use crate::store::{
@@ -530,4 +530,36 @@ fn when_the_server_stops_it_is_kept_that_everybody_goes() {
         asked
     };
     smol::block_on(future::zip(broker.run(), script));
+}
+
+#[test]
+fn one_who_observes_is_remembered_though_it_has_no_session_and_very_many_are_named() {
+    play(async |handle, asked| {
+        let (observing, _observation) = observe(PRESENCE);
+        let (event, outlet) = join(2);
+        for event in [observing, event] {
+            handle.tell(event).await;
+        }
+        let (turn, reply) = asked.turn().await;
+        reply.send(TurnOutcome { answers: vec![observed(vec![], 0)], ..kept(turn.entries) }).unwrap();
+        told(&outlet).await;
+        let names: Vec<Destination> =
+            (0..2 * ABSENT_PEERS_MAX).map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();
+        for (seq, to) in (0..).zip(names.chunks(DESTINATIONS_DEFAULT as usize)) {
+            let send = Request::Send { to: to.to_vec(), text: Text::clean("hi").unwrap() };
+            handle.tell(asks(2, vec![send])).await;
+            let (turn, reply) = asked.turn().await;
+            let (before, newest) = (Seq::new(seq), Seq::new(seq + 1));
+            reply.send(TurnOutcome { before, newest, ..kept(turn.entries) }).unwrap();
+        }
+        let (observing, _observation) = observe(PRESENCE);
+        handle.tell(Event::Observers { only: vec![name(1)] }).await;
+        handle.tell(observing).await;
+        let (event, _outlet) = join(3);
+        handle.tell(event).await;
+        let (turn, _reply) = asked.turn().await;
+        let begins = |entry: &Entry| matches!(entry, Entry::Observe { .. });
+        assert!(!turn.entries.iter().any(begins), "it has observed all the time");
+        assert_eq!(events(&turn.entries).len(), 1);
+    });
 }
