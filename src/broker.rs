@@ -24,7 +24,7 @@ use self::waiting::Waiting;
 use crate::config::Limits;
 use crate::limits::{INBOX_EVENTS_MAX, KEEP_MS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, RequestId, Seq, SessionId, Timestamp};
-use crate::protocol::{Asked, Protocol};
+use crate::protocol::{ClientRequest, Protocol};
 use crate::store::{Answer, Commit, Observed, Post, Seen, Store, TurnOutcome, TurnRequest, Wants};
 use crate::trouble::Trouble;
 
@@ -45,7 +45,7 @@ pub(crate) enum Event {
         /// Its connection.
         session: SessionId,
         /// In the order in which they were read.
-        requests: Vec<Asked>,
+        requests: Vec<ClientRequest>,
         /// The connection's right to hand in requests: given back when these are dealt with and the client is taking
         /// what it is answered. So each connection has one batch under way, and none outruns its own outbox.
         permit: SemaphoreGuardArc,

@@ -26,7 +26,7 @@ use crate::config::Limits;
 use crate::limits::{BATCH_REQUESTS_MAX, CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN_REFUSALS_MAX};
 use crate::message::{PeerName, SessionId};
 use crate::plugin::{Connecting, LoggingIn, LoginVerdict, Plugins, Sender};
-use crate::protocol::{Asked, Code, Login, Protocol, Refusal, Rejected, Reply, Request};
+use crate::protocol::{ClientRequest, Code, Login, Protocol, Refusal, Rejected, Reply, Request};
 
 /// A socket, which its reader and its writer share.
 pub(crate) type Socket = Async<TcpStream>;
@@ -334,7 +334,7 @@ async fn read_requests(
 
 /// The requests in what was read. One whose answer may be large ends the batch: a batch is answered with little more than it
 /// holds. Once nobody hears the answers, what only asks for one is dropped.
-fn next_batch(input: &mut Input<'_>, batch_max: usize, destinations_max: u64, is_unheard: bool) -> Vec<Asked> {
+fn next_batch(input: &mut Input<'_>, batch_max: usize, destinations_max: u64, is_unheard: bool) -> Vec<ClientRequest> {
     let protocol = input.protocol();
     let mut requests = Vec::new();
     while requests.len() < batch_max

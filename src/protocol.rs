@@ -27,17 +27,17 @@ pub struct Login {
 
 /// What a client asks, and by what it wants to know the answer again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct ClientRequest {
     /// Handed back with the answer. For a [`Request::Send`] it is more: the same id is never sent twice.
     pub id: Option<RequestId>,
     /// What is asked.
     pub request: Request,
 }
 
-impl From<Request> for Asked {
+impl From<Request> for ClientRequest {
     /// Without an id, as on plain lines.
     fn from(request: Request) -> Self {
-        Asked { id: None, request }
+        ClientRequest { id: None, request }
     }
 }
 
@@ -509,9 +509,9 @@ impl Protocol {
     }
 
     /// Reads a line of one who is logged in, which may name so many destinations; `None` for a line of blanks.
-    pub fn parse(self, line: &str, destinations_max: u64) -> Option<Asked> {
+    pub fn parse(self, line: &str, destinations_max: u64) -> Option<ClientRequest> {
         match self {
-            Protocol::Plain => plain::parse(line, destinations_max).map(Asked::from),
+            Protocol::Plain => plain::parse(line, destinations_max).map(ClientRequest::from),
             Protocol::Json => json::parse(line, destinations_max),
         }
     }

@@ -18,9 +18,9 @@ use crate::store::{
 const SENDERS: u64 = (TURN_REQUESTS_MAX / BATCH_REQUESTS_MAX) as u64;
 
 /// The store's end.
-struct Asked(mpsc::Receiver<StoreRequest>);
+struct StoreInbox(mpsc::Receiver<StoreRequest>);
 
-impl Asked {
+impl StoreInbox {
     async fn request(&self) -> StoreRequest {
         loop {
             match self.0.try_recv() {
@@ -68,7 +68,7 @@ fn send(to: &str) -> Request {
     Request::Send { to: vec![Destination::parse(to).unwrap()], text: Text::clean("hi").unwrap() }
 }
 
-fn asks<T: Into<protocol::Asked>>(sender: u64, requests: Vec<T>) -> Event {
+fn asks<T: Into<protocol::ClientRequest>>(sender: u64, requests: Vec<T>) -> Event {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_arc().unwrap();
     let requests = requests.into_iter().map(Into::into).collect();
     Event::Requests { session: SessionId::new(sender), requests, permit }
@@ -148,15 +148,15 @@ fn peers(entries: &[Entry]) -> Vec<PeerId> {
 }
 
 /// A broker over a database that is empty.
-fn new() -> (Handle, Broker, Asked) {
+fn new() -> (Handle, Broker, StoreInbox) {
     let found = Found { newest: Seq::ZERO, last_peer: PeerId::new(0), last_room: RoomId::new(0), unknown_names: 0 };
     let (store, asked) = Store::answered_elsewhere(found);
     let (handle, broker) = open(store, &Limits::default());
-    (handle, broker, Asked(asked))
+    (handle, broker, StoreInbox(asked))
 }
 
 /// Runs a script beside a broker.
-fn play<T>(script: impl AsyncFnOnce(Handle, Asked) -> T) -> T {
+fn play<T>(script: impl AsyncFnOnce(Handle, StoreInbox) -> T) -> T {
     let (handle, broker, asked) = new();
     let running = async {
         broker.run().await;
@@ -280,7 +280,7 @@ fn an_id_whose_turn_failed_is_free_and_each_who_used_it_is_told() {
         let (login, reply) = asked.turn().await;
         reply.send(kept(login.entries)).unwrap();
         told(&outlet).await;
-        let with_id = protocol::Asked { id: RequestId::parse("x"), request: send("s1") };
+        let with_id = protocol::ClientRequest { id: RequestId::parse("x"), request: send("s1") };
         handle.tell(asks(1, vec![with_id.clone(), with_id.clone()])).await;
         let (turn, reply) = asked.turn().await;
         assert_eq!(turn.entries.iter().filter(is_message).count(), 1, "twice in one turn is once");

@@ -8,7 +8,7 @@ use super::resident::Resident;
 use super::{Call, Connecting, Draft, LoggingIn, Typed, Verdict};
 use crate::config::Hook;
 use crate::message::{Destination, PeerName, Text, printable};
-use crate::protocol::{self, Asked, Code, PluginState, Protocol, Refusal, Reply, Request};
+use crate::protocol::{self, ClientRequest, Code, PluginState, Protocol, Refusal, Reply, Request};
 
 /// The plugins, as they are at the moment: a reload puts others in their place.
 #[derive(Debug, Default)]
@@ -102,7 +102,7 @@ impl Set {
     }
 
     /// Whether any of these requests is something for plugins.
-    pub(crate) fn concerns(&self, requests: &[Asked]) -> bool {
+    pub(crate) fn concerns(&self, requests: &[ClientRequest]) -> bool {
         !self.is_empty()
             && requests.iter().any(|asked| match asked.request {
                 Request::Send { .. } => !self.message.is_empty(),
@@ -112,7 +112,7 @@ impl Set {
     }
 
     /// Has plugins look at what a client asks, each request in its place: messages may change or go, commands are answered.
-    pub(crate) async fn screen(&self, sender: Sender<'_>, mut requests: Vec<Asked>) -> Vec<Asked> {
+    pub(crate) async fn screen(&self, sender: Sender<'_>, mut requests: Vec<ClientRequest>) -> Vec<ClientRequest> {
         for asked in &mut requests {
             match &mut asked.request {
                 Request::Command { name, arguments } => {
@@ -165,7 +165,7 @@ impl Set {
 }
 
 /// Applies a verdict on a message. Says whether anything is left of it.
-fn apply(verdict: Verdict, resident: &Resident, protocol: Protocol, asked: &mut Asked) -> bool {
+fn apply(verdict: Verdict, resident: &Resident, protocol: Protocol, asked: &mut ClientRequest) -> bool {
     match verdict {
         Verdict::Replace { to, text } => replace(to, text, asked),
         Verdict::Drop if protocol.answers_sends() => {
@@ -178,19 +178,19 @@ fn apply(verdict: Verdict, resident: &Resident, protocol: Protocol, asked: &mut 
     true
 }
 
-fn replace(to: Option<Vec<Destination>>, text: Option<Text>, asked: &mut Asked) {
+fn replace(to: Option<Vec<Destination>>, text: Option<Text>, asked: &mut ClientRequest) {
     let Some(draft) = draft_of(&asked.request) else { return };
     let changed =
         protocol::Draft { to: to.unwrap_or_else(|| draft.0.to_vec()), text: text.unwrap_or_else(|| draft.1.clone()) };
     screened(Ok(Box::new(changed)), asked);
 }
 
-fn refuse(refusal: Refusal, asked: &mut Asked) {
+fn refuse(refusal: Refusal, asked: &mut ClientRequest) {
     screened(Err(refusal), asked);
 }
 
 /// What becomes of a message; what was asked at first stays known, for who sends it again.
-fn screened(outcome: Result<Box<protocol::Draft>, Refusal>, asked: &mut Asked) {
+fn screened(outcome: Result<Box<protocol::Draft>, Refusal>, asked: &mut ClientRequest) {
     let request = std::mem::replace(&mut asked.request, Request::Help);
     asked.request = match (request, outcome) {
         (Request::Send { to, text }, outcome) if asked.id.is_some() => {

@@ -16,7 +16,7 @@ use crate::limits::{
     VALUES_BYTES_MAX, VALUES_MAX,
 };
 use crate::message::{PeerName, RequestId, printable};
-use crate::protocol::{Asked, Code, Refusal, Request};
+use crate::protocol::{ClientRequest, Code, Refusal, Request};
 
 /// A plugin's way to the chat. It is one thing, however often it is cloned.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ struct Inner {
     /// `None`: there is no server.
     link: Option<Link>,
     /// Told of what is handed in where there is none.
-    overhears: Option<Sender<Vec<Asked>>>,
+    overhears: Option<Sender<Vec<ClientRequest>>>,
     values: Mutex<Values>,
     health: Mutex<Health>,
     /// What calls that decide want done: nobody waits for it.
@@ -58,7 +58,7 @@ impl Host {
     }
 
     /// The same, for somebody who hears what the plugin hands in, and answers it by [`Plugin::hear`](super::Plugin::hear).
-    pub fn overheard(name: PeerName) -> (Self, Receiver<Vec<Asked>>) {
+    pub fn overheard(name: PeerName) -> (Self, Receiver<Vec<ClientRequest>>) {
         let (overhears, heard) = async_channel::bounded(1);
         (Host::of(name, None, Some(overhears)), heard)
     }
@@ -67,7 +67,7 @@ impl Host {
         Host::of(name, Some(link), None)
     }
 
-    fn of(name: PeerName, link: Option<Link>, overhears: Option<Sender<Vec<Asked>>>) -> Self {
+    fn of(name: PeerName, link: Option<Link>, overhears: Option<Sender<Vec<ClientRequest>>>) -> Self {
         let (later, later_taken) = async_channel::bounded(EFFECTS_WAITING_MAX);
         let (aside, aside_told) = async_channel::bounded(1);
         let (values, health) = (Mutex::default(), Mutex::default());
@@ -132,7 +132,7 @@ impl Host {
     }
 
     /// Hands in requests, in order, as the plugin's own; each is answered to [`Plugin::hear`](super::Plugin::hear).
-    pub async fn submit(&self, mut requests: Vec<Asked>) {
+    pub async fn submit(&self, mut requests: Vec<ClientRequest>) {
         for asked in &mut requests {
             if let Request::Set { key, value } = &asked.request
                 && let Err(words) = self.keep(key, value.clone())
@@ -273,14 +273,14 @@ impl Values {
     }
 }
 
-fn asked(effect: Effect, new_id: RequestId) -> Asked {
+fn asked(effect: Effect, new_id: RequestId) -> ClientRequest {
     let (id, request) = match effect {
         Effect::Send { id, to, text } => (id, Request::Send { to, text }),
         Effect::Join(room) => (None, Request::Join { room }),
         Effect::Leave(room) => (None, Request::Leave { room }),
         Effect::Set { key, value } => (None, Request::Set { key, value: value.map(|value| value.to_string()) }),
     };
-    Asked { id: Some(id.unwrap_or(new_id)), request }
+    ClientRequest { id: Some(id.unwrap_or(new_id)), request }
 }
 
 #[cfg(test)]

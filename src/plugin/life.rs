@@ -19,7 +19,7 @@ use crate::broker::{Event, Handle, Outlet};
 use crate::config::{Hook, PluginConfig, PluginKind};
 use crate::limits::{MAILS_WAITING_MAX, OBSERVED_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_START_MS_MAX, PLUGIN_STOP_MS_MAX};
 use crate::message::{Destination, PeerName, Room, Seq, Text, Timestamp};
-use crate::protocol::{Asked, Request};
+use crate::protocol::{ClientRequest, Request};
 
 const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
 const RETRY: Duration = Duration::from_millis(PLUGIN_RETRY_MS_MAX);
@@ -283,7 +283,7 @@ async fn tell_mails(resident: &Resident, mails: Receiver<Received>) {
         let done: Vec<Received> = waiting.drain(..dealt_with).collect();
         if let Some(last) = done.last() {
             link.taken(done.iter().map(|received| received.bytes).sum()).await;
-            link.submit(vec![Asked::from(Request::Ack { seq: last.mail.seq })]).await;
+            link.submit(vec![ClientRequest::from(Request::Ack { seq: last.mail.seq })]).await;
         }
     }
 }

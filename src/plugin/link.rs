@@ -11,7 +11,7 @@ use smol::lock::Semaphore;
 use super::chain::{Plugins, Sender};
 use crate::broker::{self, Event, Handle, Joining, Outlet};
 use crate::message::{PeerName, RequestId, SessionId, Timestamp};
-use crate::protocol::{Asked, Code, Protocol, Refusal, Request};
+use crate::protocol::{ClientRequest, Code, Protocol, Refusal, Request};
 
 /// The session, as far as others than its reader use it.
 #[derive(Debug)]
@@ -81,12 +81,12 @@ impl Link {
         let id = self.next_id();
         let answer = self.await_answer(id.clone());
         let permit = self.questions.acquire_arc().await;
-        self.hand_over(vec![Asked { id: Some(id), request }], permit).await;
+        self.hand_over(vec![ClientRequest { id: Some(id), request }], permit).await;
         read(answer.await)
     }
 
     /// Hands in what changes something, all of it together; each has an id. The answers, in order.
-    pub(super) async fn change(&self, requests: Vec<Asked>) -> Vec<Result<Value, Refusal>> {
+    pub(super) async fn change(&self, requests: Vec<ClientRequest>) -> Vec<Result<Value, Refusal>> {
         let ids = requests.iter().map(|asked| asked.id.clone().expect("each has an id"));
         let waiting: Vec<_> = ids.map(|id| self.await_answer(id)).collect();
         self.submit(requests).await;
@@ -98,7 +98,7 @@ impl Link {
     }
 
     /// Hands in requests in order, as other plugins let them pass.
-    pub(super) async fn submit(&self, requests: Vec<Asked>) {
+    pub(super) async fn submit(&self, requests: Vec<ClientRequest>) {
         let permit = self.changes.acquire_arc().await;
         let requests = match self.plugins.upgrade().map(|plugins| plugins.current()) {
             Some(set) if set.concerns(&requests) => {
@@ -125,7 +125,7 @@ impl Link {
         answer
     }
 
-    async fn hand_over(&self, requests: Vec<Asked>, permit: smol::lock::SemaphoreGuardArc) {
+    async fn hand_over(&self, requests: Vec<ClientRequest>, permit: smol::lock::SemaphoreGuardArc) {
         if !requests.is_empty() {
             self.tell(Event::Requests { session: self.session(), requests, permit }).await;
         }

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use self::fields::{Fields, Unfit};
 use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::message::{Destination, PeerName, RequestId, Room, Seq, Text, quoted};
-use crate::protocol::{Asked, Code, Login, Refusal, Rejected, Request, too_many_destinations};
+use crate::protocol::{ClientRequest, Code, Login, Refusal, Rejected, Request, too_many_destinations};
 
 pub use self::encode::{encode_message, encode_reply};
 
@@ -35,18 +35,18 @@ pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
 }
 
 /// Reads a frame of one who is logged in, which may name so many destinations; `None` for a line of blanks.
-pub fn parse(line: &str, destinations_max: u64) -> Option<Asked> {
+pub fn parse(line: &str, destinations_max: u64) -> Option<ClientRequest> {
     let became = |fields: &Fields<'_>| match fields.kind() {
         Ok("send") => "not sent",
         _ => "nothing was done",
     };
     let parsed = parse_line(line, became, |id, fields| {
         let request = parse_request(fields, destinations_max)?;
-        Ok(Asked { id: id.clone(), request })
+        Ok(ClientRequest { id: id.clone(), request })
     });
     Some(match parsed? {
         Ok(asked) => asked,
-        Err(Rejected { id, refusal }) => Asked { id, request: Request::Malformed(refusal) },
+        Err(Rejected { id, refusal }) => ClientRequest { id, request: Request::Malformed(refusal) },
     })
 }
 

@@ -7,7 +7,9 @@ use holdline::limits::{
     TEXT_BYTES_MAX,
 };
 use holdline::message::{Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
-use holdline::protocol::{Asked, Code, Line, LineBuffer, Login, PastMessage, Protocol, Refusal, Reply, Request, json};
+use holdline::protocol::{
+    ClientRequest, Code, Line, LineBuffer, Login, PastMessage, Protocol, Refusal, Reply, Request, json,
+};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -121,7 +123,7 @@ fn check_login(line: &str) {
 fn check_request(line: &str) {
     let asked = json::parse(line, DESTINATIONS_DEFAULT);
     assert_eq!(asked.is_none(), line.trim().is_empty(), "only blanks are no request: {line:?}");
-    let Some(Asked { id, request }) = asked else { return };
+    let Some(ClientRequest { id, request }) = asked else { return };
     let value = serde_json::from_str::<Value>(line).ok();
     if let Request::Malformed(refusal) = &request {
         let ends = ["; not sent", "; nothing was done"];

@@ -57,7 +57,7 @@ enum State {
     /// It is to be read for: stands in `hungry` or `starved`.
     Hungry,
     /// It is read for in a turn that is under way.
-    Asked,
+    ClientRequest,
 }
 
 /// For whom a turn reads: the peer, and its number among those that have begun to observe.
@@ -287,7 +287,7 @@ impl Chat {
             let Some(observer) = self.observers.all.get_mut(&peer) else { continue };
             // It may stand there twice, if it began anew.
             if observer.state == State::Hungry {
-                observer.state = State::Asked;
+                observer.state = State::ClientRequest;
                 let Observer { wants, seen: after, number, .. } = *observer;
                 request.reads.push(Read::Observed { observer: peer, after, wants, here });
                 turn.observed.push((peer, number));

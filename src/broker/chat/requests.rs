@@ -4,7 +4,7 @@ use super::searches::Search;
 use super::send::{Sender, send_id};
 use super::{Act, Chat, Turn, unreachable_peer};
 use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, Seq, SessionId};
-use crate::protocol::{Asked, Refusal, Reply, Request};
+use crate::protocol::{ClientRequest, Refusal, Reply, Request};
 use crate::store::{Entry, Read, TurnRequest};
 
 impl Chat {
@@ -12,13 +12,13 @@ impl Chat {
     pub(super) fn requests(
         &mut self,
         session: SessionId,
-        requests: Vec<Asked>,
+        requests: Vec<ClientRequest>,
         turn: &mut Turn,
         request: &mut TurnRequest,
     ) {
         // One whose login was refused is nobody.
         let Some(peer) = self.sessions.get(&session).map(|session| session.peer) else { return };
-        for Asked { id, request: asked } in requests {
+        for ClientRequest { id, request: asked } in requests {
             let refused = id.clone();
             match self.request(session, peer, id, asked, turn, request) {
                 Ok(act) => turn.acts.extend(act),

@@ -56,9 +56,9 @@ impl World {
         true
     }
 
-    fn with_id(&self, asked: &Asked, request: Request) -> protocol::Asked {
+    fn with_id(&self, asked: &Asked, request: Request) -> protocol::ClientRequest {
         let id = if let Asked::Send(number) = asked { self.truth.sent[*number].id } else { None };
-        protocol::Asked { id: id.map(request_id), request }
+        protocol::ClientRequest { id: id.map(request_id), request }
     }
 
     /// A line to these, with so many bytes behind its number.

@@ -16,7 +16,7 @@ use holdline::config::{Flags, Hook, OnFailure, PluginConfig};
 use holdline::limits::{AWAY_NAMES_MAX, PLUGIN_START_MS_MAX, TRIAL_MESSAGES_DEFAULT, TRIAL_MESSAGES_MAX};
 use holdline::message::{Destination, PeerName, Seq, Text, Timestamp};
 use holdline::plugin::{self, Answer, Call, Draft, Failure, Host, LoadError, Logged, Mail, Plugin};
-use holdline::protocol::{Asked, Code, Refusal, Reply, Request, json};
+use holdline::protocol::{ClientRequest, Code, Refusal, Reply, Request, json};
 use holdline::store::{LogLine, LogReader, ReadError, Selection};
 use smol::future;
 
@@ -140,7 +140,7 @@ struct Rehearsal<'a> {
     plugin: &'a dyn Plugin,
     host: Host,
     /// What it hands in beside its answers.
-    submitted: Receiver<Vec<Asked>>,
+    submitted: Receiver<Vec<ClientRequest>>,
     out: StdoutLock<'static>,
     /// How long each call took.
     times: Vec<Duration>,
@@ -257,12 +257,12 @@ impl Rehearsal<'_> {
 /// Answers what a plugin hands in while it is called, as if all of it were done.
 async fn listen<T>(
     plugin: &dyn Plugin,
-    submitted: &Receiver<Vec<Asked>>,
+    submitted: &Receiver<Vec<ClientRequest>>,
     seq: Seq,
     mut hear: impl FnMut(&Request),
 ) -> T {
     while let Ok(requests) = submitted.recv().await {
-        for Asked { id, request } in requests {
+        for ClientRequest { id, request } in requests {
             hear(&request);
             let mut line = Vec::new();
             json::encode_reply(id.as_ref(), &reply(request, seq), &mut line);

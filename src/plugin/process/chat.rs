@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use crate::plugin::{Effect, Failure, Host, Pending};
-use crate::protocol::Asked;
+use crate::protocol::ClientRequest;
 
 /// The chat, as a process sees it.
 pub(super) trait Chat: Send + Sync {
     /// Hands in requests, in order.
-    fn submit(&self, requests: Vec<Asked>) -> Pending<'_, ()>;
+    fn submit(&self, requests: Vec<ClientRequest>) -> Pending<'_, ()>;
 
     /// A value that was kept.
     fn get(&self, key: &str) -> Option<Value>;
@@ -24,7 +24,7 @@ pub(super) trait Chat: Send + Sync {
 }
 
 impl Chat for Host {
-    fn submit(&self, requests: Vec<Asked>) -> Pending<'_, ()> {
+    fn submit(&self, requests: Vec<ClientRequest>) -> Pending<'_, ()> {
         Box::pin(Host::submit(self, requests))
     }
 

@@ -10,13 +10,13 @@ use crate::limits::{DESTINATIONS_DEFAULT, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX,
 use crate::message::RequestId;
 use crate::plugin::Failure;
 use crate::plugin::answer::RawAnswer;
-use crate::protocol::{Asked, Code, Refusal, Reply, Request, json};
+use crate::protocol::{ClientRequest, Code, Refusal, Reply, Request, json};
 
 /// One line with a `type`.
 #[derive(Debug, PartialEq)]
 pub(super) enum Said {
     /// A request of the protocol.
-    Ask(Asked),
+    Ask(ClientRequest),
     /// Which value has it kept under this key?
     Get { id: Option<RequestId>, key: String },
     /// Keep a value, or forget it.
@@ -80,7 +80,7 @@ impl Said {
 }
 
 fn malformed(id: Option<RequestId>, what: String) -> Said {
-    Said::Ask(Asked { id, request: Request::Malformed(refusal(Code::BadRequest, what)) })
+    Said::Ask(ClientRequest { id, request: Request::Malformed(refusal(Code::BadRequest, what)) })
 }
 
 fn refusal(code: Code, what: String) -> Refusal {
@@ -122,7 +122,7 @@ pub(super) async fn serve(said: Vec<Said>, exchange: &Exchange, chat: &dyn Chat)
     submit(&mut asked, exchange, chat).await;
 }
 
-async fn submit(asked: &mut Vec<Asked>, exchange: &Exchange, chat: &dyn Chat) {
+async fn submit(asked: &mut Vec<ClientRequest>, exchange: &Exchange, chat: &dyn Chat) {
     if !asked.is_empty() {
         exchange.until_read().await;
         chat.submit(std::mem::take(asked)).await;

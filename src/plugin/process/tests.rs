@@ -15,7 +15,7 @@ use crate::limits::{
 };
 use crate::message::{Destination, Text, Timestamp};
 use crate::plugin::{Draft, Verdict};
-use crate::protocol::{Asked, Request};
+use crate::protocol::{ClientRequest, Request};
 
 /// What a test waits for at most.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ struct Recorder {
 
 #[derive(Default)]
 struct Seen {
-    submitted: Vec<Asked>,
+    submitted: Vec<ClientRequest>,
     failures: Vec<String>,
     logged: Vec<String>,
     values: BTreeMap<String, Value>,
@@ -59,7 +59,7 @@ impl Recorder {
 }
 
 impl Chat for Recorder {
-    fn submit(&self, requests: Vec<Asked>) -> Pending<'_, ()> {
+    fn submit(&self, requests: Vec<ClientRequest>) -> Pending<'_, ()> {
         Box::pin(async {
             self.seen().submitted.extend(requests);
             until(|| !self.seen().is_held_up).await;

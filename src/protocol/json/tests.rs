@@ -21,8 +21,8 @@ fn check_login(line: &str, expected: Expect) {
     });
 }
 
-fn shown(asked: Option<Asked>) -> String {
-    let Some(Asked { id, request }) = asked else { return "nothing".to_owned() };
+fn shown(asked: Option<ClientRequest>) -> String {
+    let Some(ClientRequest { id, request }) = asked else { return "nothing".to_owned() };
     match request {
         Request::Malformed(refusal) => refused(id, &refusal),
         request => format!("{} {request:?}", id.as_ref().map_or("-", RequestId::as_str)),
@@ -153,7 +153,7 @@ fn what_is_wrong_leaves_the_id_known() {
         ("{".to_owned(), None),
         ("\u{feff}{}".to_owned(), None),
     ] {
-        let Asked { id: found, request } = parse(&line, 1).expect("an answer");
+        let ClientRequest { id: found, request } = parse(&line, 1).expect("an answer");
         let shown: String = line.chars().take(50).collect();
         assert_eq!(found.as_ref().map(RequestId::as_str), id, "{shown}");
         let Request::Malformed(refusal) = request else { panic!("{shown}: {request:?}") };
