@@ -242,13 +242,13 @@ async fn converse(
     let ended = {
         let mut writing = pin!(writer.run());
         // Held while plugins look at what was read: that is dealt with, whatever becomes of the connection.
-        let screening = Mutex::new(());
+        let filtering = Mutex::new(());
         let let_go = async {
             writing.as_mut().await;
-            let _screened = screening.lock().await;
+            let _filtered = filtering.lock().await;
             Ended::LetGo
         };
-        let ended = future::or(read_requests(input, session, &name, shared, &progress, &screening), let_go).await;
+        let ended = future::or(read_requests(input, session, &name, shared, &progress, &filtering), let_go).await;
         match ended {
             Ended::Input => {
                 broker.tell(Event::End { session, reason: EndReason::Client }).await;
@@ -284,7 +284,7 @@ async fn read_requests(
     name: &PeerName,
     Shared { broker, plugins, limits, .. }: &Shared,
     progress: &Progress,
-    screening: &Mutex<()>,
+    filtering: &Mutex<()>,
 ) -> Ended {
     let permits = Arc::new(Semaphore::new(1));
     let destinations_max = Limits::or_none(limits.destinations_max);
@@ -319,9 +319,9 @@ async fn read_requests(
         let quits = requests.last().is_some_and(|asked| asked.request == Request::Quit);
         let set = plugins.current();
         if set.concerns(&requests) {
-            let _screening = screening.lock().await;
+            let _filtering = filtering.lock().await;
             let sender = Sender { name, protocol: input.protocol() };
-            requests = set.screen(sender, requests).await;
+            requests = set.filter(sender, requests).await;
             broker.tell(Event::Requests { session, requests, permit }).await;
         } else {
             broker.tell(Event::Requests { session, requests, permit }).await;

@@ -107,7 +107,7 @@ pub enum Request {
     /// What was answered before it came to the broker, by plugins above all: said in its place.
     Answered(Box<Reply>),
     /// A [`Request::Send`] that plugins have changed or refused: with an id, it may have been sent before, and is accepted then.
-    Screened {
+    Filtered {
         /// What was asked.
         asked: Box<Draft>,
         /// What becomes of it.
@@ -146,7 +146,7 @@ impl Request {
     pub fn only_asks(&self) -> bool {
         match self {
             Request::Send { .. } | Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => false,
-            Request::Screened { .. } | Request::Set { .. } | Request::Command { .. } | Request::Quit => false,
+            Request::Filtered { .. } | Request::Set { .. } | Request::Command { .. } | Request::Quit => false,
             Request::Who | Request::History { .. } | Request::Search { .. } | Request::Values => true,
             Request::Ping { .. } | Request::Help | Request::Plugins => true,
             Request::Malformed(_) | Request::Answered(_) => true,

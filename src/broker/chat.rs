@@ -424,14 +424,14 @@ impl<'a> Strangers<'a> {
                 for asked in requests {
                     match &asked.request {
                         Request::Send { to, .. } => to.iter().for_each(|destination| self.destination(destination)),
-                        Request::Screened { outcome: Ok(draft), .. } => {
+                        Request::Filtered { outcome: Ok(draft), .. } => {
                             draft.to.iter().for_each(|destination| self.destination(destination));
                         }
                         Request::History { with: Some(with), .. } => self.destination(with),
                         Request::Join { room } | Request::Leave { room } => self.room(room),
                         _ => {}
                     }
-                    if let (Request::Send { .. } | Request::Screened { .. }, Some(id)) = (&asked.request, &asked.id) {
+                    if let (Request::Send { .. } | Request::Filtered { .. }, Some(id)) = (&asked.request, &asked.id) {
                         self.id(*session, id);
                     }
                 }

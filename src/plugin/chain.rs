@@ -112,7 +112,7 @@ impl Set {
     }
 
     /// Has plugins look at what a client asks, each request in its place: messages may change or go, commands are answered.
-    pub(crate) async fn screen(&self, sender: Sender<'_>, mut requests: Vec<ClientRequest>) -> Vec<ClientRequest> {
+    pub(crate) async fn filter(&self, sender: Sender<'_>, mut requests: Vec<ClientRequest>) -> Vec<ClientRequest> {
         for asked in &mut requests {
             match &mut asked.request {
                 Request::Command { name, arguments } => {
@@ -182,21 +182,21 @@ fn replace(to: Option<Vec<Destination>>, text: Option<Text>, asked: &mut ClientR
     let Some(draft) = draft_of(&asked.request) else { return };
     let changed =
         protocol::Draft { to: to.unwrap_or_else(|| draft.0.to_vec()), text: text.unwrap_or_else(|| draft.1.clone()) };
-    screened(Ok(Box::new(changed)), asked);
+    filtered(Ok(Box::new(changed)), asked);
 }
 
 fn refuse(refusal: Refusal, asked: &mut ClientRequest) {
-    screened(Err(refusal), asked);
+    filtered(Err(refusal), asked);
 }
 
 /// What becomes of a message; what was asked at first stays known, for who sends it again.
-fn screened(outcome: Result<Box<protocol::Draft>, Refusal>, asked: &mut ClientRequest) {
+fn filtered(outcome: Result<Box<protocol::Draft>, Refusal>, asked: &mut ClientRequest) {
     let request = std::mem::replace(&mut asked.request, Request::Help);
     asked.request = match (request, outcome) {
         (Request::Send { to, text }, outcome) if asked.id.is_some() => {
-            Request::Screened { asked: Box::new(protocol::Draft { to, text }), outcome }
+            Request::Filtered { asked: Box::new(protocol::Draft { to, text }), outcome }
         }
-        (Request::Screened { asked, .. }, outcome) => Request::Screened { asked, outcome },
+        (Request::Filtered { asked, .. }, outcome) => Request::Filtered { asked, outcome },
         (_, Ok(draft)) => Request::Send { to: draft.to, text: draft.text },
         (_, Err(refusal)) => Request::Malformed(refusal),
     };
@@ -206,7 +206,7 @@ fn screened(outcome: Result<Box<protocol::Draft>, Refusal>, asked: &mut ClientRe
 fn draft_of(request: &Request) -> Option<(&[Destination], &Text)> {
     match request {
         Request::Send { to, text } => Some((to, text)),
-        Request::Screened { outcome: Ok(draft), .. } => Some((&draft.to, &draft.text)),
+        Request::Filtered { outcome: Ok(draft), .. } => Some((&draft.to, &draft.text)),
         _ => None,
     }
 }

@@ -102,7 +102,7 @@ impl Link {
         let permit = self.changes.acquire_arc().await;
         let requests = match self.plugins.upgrade().map(|plugins| plugins.current()) {
             Some(set) if set.concerns(&requests) => {
-                set.screen(Sender { name: &self.name, protocol: Protocol::Json }, requests).await
+                set.filter(Sender { name: &self.name, protocol: Protocol::Json }, requests).await
             }
             _ => requests,
         };

@@ -167,7 +167,7 @@ impl Dialogue<'_> {
             Some(Request::Command { name, .. }) => {
                 self.expect_reply(&Reply::Refused(Refusal::unknown_command(&name)));
             }
-            Some(Request::Answered(_) | Request::Screened { .. } | Request::Set { .. } | Request::Values) => {
+            Some(Request::Answered(_) | Request::Filtered { .. } | Request::Set { .. } | Request::Values) => {
                 unreachable!("no line says that")
             }
             Some(Request::Malformed(refusal)) => self.expect_reply(&Reply::Refused(refusal)),

@@ -41,9 +41,9 @@ impl Chat {
                 let send_id = id.map(|id| send_id(id, &to, &text));
                 self.send(Sender::Session(session, peer), send_id, &to, text, turn, request)?
             }
-            Request::Screened { asked, outcome } => {
+            Request::Filtered { asked, outcome } => {
                 let send_id = id.map(|id| send_id(id, &asked.to, &asked.text));
-                self.send_screened(Sender::Session(session, peer), send_id, outcome, turn, request)?
+                self.send_filtered(Sender::Session(session, peer), send_id, outcome, turn, request)?
             }
             Request::Ack { seq } => {
                 self.acknowledge(session, seq);

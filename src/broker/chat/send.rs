@@ -64,7 +64,7 @@ impl Chat {
     }
 
     /// The same with a message that plugins have changed or refused. What was sent before was accepted, whatever they say now.
-    pub(super) fn send_screened(
+    pub(super) fn send_filtered(
         &mut self,
         sender: Sender,
         send_id: Option<Box<SendId>>,
