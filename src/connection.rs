@@ -208,7 +208,7 @@ async fn next_login(input: &mut Input<'_>) -> Option<Result<Login, Rejected>> {
                         return Some(login);
                     }
                 }
-                Err(refusal) => return Some(Err(refusal.but("not logged in").into())),
+                Err(refusal) => return Some(Err(refusal.with_outcome("not logged in").into())),
             }
         }
         if input.fill().await != Filled::Some {
@@ -342,7 +342,7 @@ fn next_batch(input: &mut Input<'_>, batch_max: usize, destinations_max: u64, is
     {
         let asked = match line {
             Ok(line) => protocol.parse(line, destinations_max),
-            Err(refusal) => Some(Request::Malformed(refusal.but("not sent")).into()),
+            Err(refusal) => Some(Request::Malformed(refusal.with_outcome("not sent")).into()),
         };
         let Some(asked) = asked else { continue };
         if is_unheard && asked.request.only_asks() {

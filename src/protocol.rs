@@ -326,9 +326,9 @@ impl Refusal {
     }
 
     /// The same, and what became of the request.
-    pub fn but(mut self, became: &str) -> Self {
+    pub fn with_outcome(mut self, outcome: &str) -> Self {
         self.message.push_str("; ");
-        self.message.push_str(became);
+        self.message.push_str(outcome);
         self
     }
 }

@@ -477,6 +477,6 @@ impl<'a> Strangers<'a> {
     }
 }
 
-fn unreachable_peer(name: &PeerName, became: &str) -> Refusal {
-    Refusal::new(Code::Internal, format!("{name} cannot be looked up now, the log says why; {became}"))
+fn unreachable_peer(name: &PeerName, outcome: &str) -> Refusal {
+    Refusal::new(Code::Internal, format!("{name} cannot be looked up now, the log says why; {outcome}"))
 }

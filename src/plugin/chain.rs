@@ -228,7 +228,7 @@ fn done() -> Text {
     Text::stored("done".to_owned())
 }
 
-fn rejected(resident: &Resident, reason: &str, became: &str) -> Refusal {
+fn rejected(resident: &Resident, reason: &str, outcome: &str) -> Refusal {
     let words = format!("{} ({})", printable(reason), resident.config().name);
-    Refusal::new(Code::Rejected, words).but(became)
+    Refusal::new(Code::Rejected, words).with_outcome(outcome)
 }

@@ -137,7 +137,7 @@ impl Host {
             if let Request::Set { key, value } = &asked.request
                 && let Err(words) = self.keep(key, value.clone())
             {
-                asked.request = Request::Malformed(Refusal::new(Code::BadRequest, words).but("not kept"));
+                asked.request = Request::Malformed(Refusal::new(Code::BadRequest, words).with_outcome("not kept"));
             }
         }
         match (self.link(), &self.inner.overhears) {

@@ -36,11 +36,11 @@ pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
 
 /// Reads a frame of one who is logged in, which may name so many destinations; `None` for a line of blanks.
 pub fn parse(line: &str, destinations_max: u64) -> Option<ClientRequest> {
-    let became = |fields: &Fields<'_>| match fields.kind() {
+    let outcome = |fields: &Fields<'_>| match fields.kind() {
         Ok("send") => "not sent",
         _ => "nothing was done",
     };
-    let parsed = parse_line(line, became, |id, fields| {
+    let parsed = parse_line(line, outcome, |id, fields| {
         let request = parse_request(fields, destinations_max)?;
         Ok(ClientRequest { id: id.clone(), request })
     });
@@ -52,7 +52,7 @@ pub fn parse(line: &str, destinations_max: u64) -> Option<ClientRequest> {
 
 fn parse_line<T>(
     line: &str,
-    became: impl FnOnce(&Fields<'_>) -> &'static str,
+    outcome: impl FnOnce(&Fields<'_>) -> &'static str,
     parse: impl FnOnce(&Option<RequestId>, &Fields<'_>) -> Result<T, Unfit>,
 ) -> Option<Result<T, Rejected>> {
     if line.trim().is_empty() {
@@ -70,7 +70,7 @@ fn parse_line<T>(
         (Ok(id), Err(unfit)) => (id, unfit),
         (Err(unfit), _) => (None, unfit),
     };
-    Some(Err(Rejected { id, refusal: unfit.refusal(became(&fields)) }))
+    Some(Err(Rejected { id, refusal: unfit.refusal(outcome(&fields)) }))
 }
 
 fn parse_id(id: &str) -> Result<RequestId, Unfit> {
@@ -174,8 +174,8 @@ fn parse_limit(fields: &Fields<'_>) -> Result<usize, Unfit> {
 }
 
 impl Unfit {
-    fn refusal(self, became: &str) -> Refusal {
-        Refusal::new(self.code, self.what).but(became)
+    fn refusal(self, outcome: &str) -> Refusal {
+        Refusal::new(self.code, self.what).with_outcome(outcome)
     }
 }
 

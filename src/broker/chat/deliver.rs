@@ -498,10 +498,10 @@ fn search_reply(answer: Answer) -> Option<Reply> {
     }
 }
 
-fn not_committed(error: &CommitError, became: &str) -> Reply {
+fn not_committed(error: &CommitError, outcome: &str) -> Reply {
     let code = match error {
         CommitError::Storage(_) => Code::StorageFull,
         CommitError::Busy(_) | CommitError::Database(_) => Code::Internal,
     };
-    Reply::Refused(Refusal::new(code, format!("{error}; {became}")))
+    Reply::Refused(Refusal::new(code, format!("{error}; {outcome}")))
 }

@@ -74,7 +74,7 @@ impl Chat {
         let rooms = self.peers[&peer].rooms.values().filter(|member| member.is_in).count();
         if rooms >= ROOMS_PER_PEER_MAX {
             let words = format!("you are in {rooms} rooms, and more than {ROOMS_PER_PEER_MAX} nobody may be in");
-            return Err(Refusal::new(Code::BadRequest, words).but("leave one first; not joined"));
+            return Err(Refusal::new(Code::BadRequest, words).with_outcome("leave one first; not joined"));
         }
         let found = match found {
             Some(found) => found,
@@ -112,11 +112,11 @@ impl Chat {
     }
 
     /// The room, if this peer is in it.
-    pub(super) fn membership(&self, peer: PeerId, room: &Room, became: &str) -> Result<RoomId, Refusal> {
-        let found = self.find_room(room).ok_or_else(|| unreachable_room(room, became))?;
+    pub(super) fn membership(&self, peer: PeerId, room: &Room, outcome: &str) -> Result<RoomId, Refusal> {
+        let found = self.find_room(room).ok_or_else(|| unreachable_room(room, outcome))?;
         match found.filter(|found| self.is_in(peer, *found)) {
             Some(found) => Ok(found),
-            None => Err(self.not_a_member(room, found, became)),
+            None => Err(self.not_a_member(room, found, outcome)),
         }
     }
 
@@ -126,15 +126,15 @@ impl Chat {
     }
 
     /// A room that somebody is in, whoever asks.
-    pub(super) fn populated_room(&self, room: &Room, became: &str) -> Result<RoomId, Refusal> {
-        let found = self.find_room(room).ok_or_else(|| unreachable_room(room, became))?;
-        found.filter(|found| self.rooms[found].members > 0).ok_or_else(|| self.not_a_member(room, None, became))
+    pub(super) fn populated_room(&self, room: &Room, outcome: &str) -> Result<RoomId, Refusal> {
+        let found = self.find_room(room).ok_or_else(|| unreachable_room(room, outcome))?;
+        found.filter(|found| self.rooms[found].members > 0).ok_or_else(|| self.not_a_member(room, None, outcome))
     }
 
-    fn not_a_member(&self, room: &Room, found: Option<RoomId>, became: &str) -> Refusal {
+    fn not_a_member(&self, room: &Room, found: Option<RoomId>, outcome: &str) -> Refusal {
         let is_empty = found.is_none_or(|found| self.rooms[&found].members == 0);
         let words = if is_empty { format!("nobody is in {room}") } else { format!("you are not in {room}") };
-        Refusal::new(Code::NotAMember, words).but(became)
+        Refusal::new(Code::NotAMember, words).with_outcome(outcome)
     }
 
     /// The rooms that a peer is in, with who of their members is here.
@@ -229,6 +229,6 @@ impl Chat {
     }
 }
 
-fn unreachable_room(room: &Room, became: &str) -> Refusal {
-    Refusal::new(Code::Internal, format!("{room} cannot be looked up now, the log says why; {became}"))
+fn unreachable_room(room: &Room, outcome: &str) -> Refusal {
+    Refusal::new(Code::Internal, format!("{room} cannot be looked up now, the log says why; {outcome}"))
 }

@@ -218,12 +218,12 @@ impl Rehearsal<'_> {
             }
             Err(failure) => {
                 self.failures += 1;
-                let became = match (hook.decides(), self.entry.on_failure) {
+                let outcome = match (hook.decides(), self.entry.on_failure) {
                     (true, OnFailure::Reject) => "; so it is rejected",
                     (true, OnFailure::Pass) => "; so it passes",
                     (false, _) => "",
                 };
-                format!("no answer: {failure}{became}")
+                format!("no answer: {failure}{outcome}")
             }
         };
         writeln!(self.out, "    {}: {} ({})", hook.as_str(), on_one_line(&said), Millis(took))?;

@@ -84,7 +84,7 @@ fn malformed(id: Option<RequestId>, what: String) -> Said {
 }
 
 fn refusal(code: Code, what: String) -> Refusal {
-    Refusal::new(code, what).but("nothing was done")
+    Refusal::new(code, what).with_outcome("nothing was done")
 }
 
 /// Does what was said, in order; what stands together is handed in together. Nothing that may be answered at length is asked
