@@ -345,10 +345,10 @@ fn next_batch(input: &mut Input<'_>, batch_max: usize, destinations_max: u64, is
             Err(refusal) => Some(Request::Malformed(refusal.with_outcome("not sent")).into()),
         };
         let Some(asked) = asked else { continue };
-        if is_unheard && asked.request.only_asks() {
+        if is_unheard && asked.request.is_read_only() {
             continue;
         }
-        let ends_batch = asked.request.asks_much() || asked.request == Request::Quit;
+        let ends_batch = asked.request.has_large_reply() || asked.request == Request::Quit;
         requests.push(asked);
         if ends_batch {
             break;

@@ -143,7 +143,7 @@ impl Request {
     }
 
     /// Whether it is for nothing but its answer.
-    pub fn only_asks(&self) -> bool {
+    pub fn is_read_only(&self) -> bool {
         match self {
             Request::Send { .. } | Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => false,
             Request::Filtered { .. } | Request::Set { .. } | Request::Command { .. } | Request::Quit => false,
@@ -154,7 +154,7 @@ impl Request {
     }
 
     /// Whether its answer may be large, so that nothing else is asked together with it.
-    pub fn asks_much(&self) -> bool {
+    pub fn has_large_reply(&self) -> bool {
         matches!(
             self,
             Request::Who

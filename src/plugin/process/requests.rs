@@ -93,7 +93,7 @@ pub(super) async fn serve(said: Vec<Said>, exchange: &Exchange, chat: &dyn Chat)
     let mut asked = Vec::new();
     for said in said {
         match said {
-            Said::Ask(next) if next.request.asks_much() => {
+            Said::Ask(next) if next.request.has_large_reply() => {
                 submit(&mut asked, exchange, chat).await;
                 asked.push(next);
                 submit(&mut asked, exchange, chat).await;
