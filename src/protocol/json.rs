@@ -6,7 +6,7 @@ mod fields;
 
 use std::collections::HashSet;
 
-use self::fields::{Fields, Unfit};
+use self::fields::{FieldError, Fields};
 use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::message::{Destination, PeerName, RequestId, Room, Seq, Text, quoted};
 use crate::protocol::{ClientRequest, Code, Login, Refusal, Rejected, Request, too_many_destinations};
@@ -21,11 +21,12 @@ pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
         |id, fields| match fields.kind()? {
             "login" => Ok(Login {
                 id: id.clone(),
-                name: PeerName::parse(&fields.name.string("name")?).map_err(|bad| Unfit::new(Code::BadName, bad))?,
+                name: PeerName::parse(&fields.name.string("name")?)
+                    .map_err(|bad| FieldError::new(Code::BadName, bad))?,
                 password: fields.password.optional_string("password")?.filter(|password| !password.is_empty()),
                 acks: fields.acks.optional("acks", "true or false")?.unwrap_or(false),
             }),
-            kind if is_known(kind) => Err(Unfit::new(
+            kind if is_known(kind) => Err(FieldError::new(
                 Code::NotLoggedIn,
                 format_args!("\"{kind}\" before a login; send {{\"type\":\"login\",\"name\":…}} first"),
             )),
@@ -53,7 +54,7 @@ pub fn parse(line: &str, destinations_max: u64) -> Option<ClientRequest> {
 fn parse_line<T>(
     line: &str,
     outcome: impl FnOnce(&Fields<'_>) -> &'static str,
-    parse: impl FnOnce(&Option<RequestId>, &Fields<'_>) -> Result<T, Unfit>,
+    parse: impl FnOnce(&Option<RequestId>, &Fields<'_>) -> Result<T, FieldError>,
 ) -> Option<Result<T, Rejected>> {
     if line.trim().is_empty() {
         return None;
@@ -62,21 +63,21 @@ fn parse_line<T>(
     let read = fields.read(line);
     // The id is known though something else may be wrong.
     let id = fields.id.optional_string("id").and_then(|id| id.map(|id| parse_id(&id)).transpose());
-    let (id, unfit) = match (id, read) {
+    let (id, field_error) = match (id, read) {
         (Ok(id), Ok(())) => match parse(&id, &fields) {
             Ok(parsed) => return Some(Ok(parsed)),
-            Err(unfit) => (id, unfit),
+            Err(field_error) => (id, field_error),
         },
-        (Ok(id), Err(unfit)) => (id, unfit),
-        (Err(unfit), _) => (None, unfit),
+        (Ok(id), Err(field_error)) => (id, field_error),
+        (Err(field_error), _) => (None, field_error),
     };
-    Some(Err(Rejected { id, refusal: unfit.refusal(outcome(&fields)) }))
+    Some(Err(Rejected { id, refusal: field_error.refusal(outcome(&fields)) }))
 }
 
-fn parse_id(id: &str) -> Result<RequestId, Unfit> {
+fn parse_id(id: &str) -> Result<RequestId, FieldError> {
     RequestId::parse(id).ok_or_else(|| {
         let what = format_args!("\"id\" is of {} bytes; 1 to {REQUEST_ID_BYTES_MAX} are wanted", id.len());
-        Unfit::new(Code::BadRequest, what)
+        FieldError::new(Code::BadRequest, what)
     })
 }
 
@@ -88,11 +89,11 @@ fn is_known(kind: &str) -> bool {
     KINDS.contains(&kind)
 }
 
-fn unknown(kind: &str) -> Unfit {
-    Unfit::new(Code::UnknownType, format_args!("{} is no type of this version", quoted(kind)))
+fn unknown(kind: &str) -> FieldError {
+    FieldError::new(Code::UnknownType, format_args!("{} is no type of this version", quoted(kind)))
 }
 
-fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, Unfit> {
+fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, FieldError> {
     match fields.kind()? {
         "send" => parse_send(fields, destinations_max),
         "ack" => Ok(Request::Ack { seq: Seq::new(fields.seq.number("seq")?) }),
@@ -106,7 +107,7 @@ fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, 
         }),
         "search" => {
             let text = fields.text.string("text")?;
-            let words = Text::clean(&text).ok_or_else(|| Unfit::new(Code::Empty, "\"text\" holds no words"))?;
+            let words = Text::clean(&text).ok_or_else(|| FieldError::new(Code::Empty, "\"text\" holds no words"))?;
             Ok(Request::Search { words, count: parse_limit(fields)? })
         }
         "command" => {
@@ -115,22 +116,22 @@ fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, 
         }
         "plugins" => Ok(Request::Plugins),
         "ping" => Ok(Request::Ping { token: None }),
-        "login" => Err(Unfit::new(Code::LoggedInAlready, "a second login; connect again for another name")),
+        "login" => Err(FieldError::new(Code::LoggedInAlready, "a second login; connect again for another name")),
         kind => Err(unknown(kind)),
     }
 }
 
-fn parse_send(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, Unfit> {
+fn parse_send(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, FieldError> {
     let to = parse_destinations(&fields.to.strings("to")?, destinations_max)?;
     let text = fields.text.string("text")?;
     if text.len() > LINE_BYTES_MAX {
-        return Err(Unfit::new(Code::TooLong, format_args!("a \"text\" of more than {LINE_BYTES_MAX} bytes")));
+        return Err(FieldError::new(Code::TooLong, format_args!("a \"text\" of more than {LINE_BYTES_MAX} bytes")));
     }
-    let text = Text::kept(&text).ok_or_else(|| Unfit::new(Code::Empty, "\"text\" is empty"))?;
+    let text = Text::kept(&text).ok_or_else(|| FieldError::new(Code::Empty, "\"text\" is empty"))?;
     Ok(Request::Send { to, text })
 }
 
-fn parse_destinations(names: &[String], destinations_max: u64) -> Result<Vec<Destination>, Unfit> {
+fn parse_destinations(names: &[String], destinations_max: u64) -> Result<Vec<Destination>, FieldError> {
     let mut to = Vec::new();
     let mut named = HashSet::new();
     for name in names {
@@ -139,7 +140,7 @@ fn parse_destinations(names: &[String], destinations_max: u64) -> Result<Vec<Des
             continue;
         }
         if to.len() as u64 == destinations_max {
-            return Err(Unfit::new(
+            return Err(FieldError::new(
                 Code::BadRequest,
                 format_args!("{} in \"to\"", too_many_destinations(destinations_max)),
             ));
@@ -147,33 +148,33 @@ fn parse_destinations(names: &[String], destinations_max: u64) -> Result<Vec<Des
         to.push(destination);
     }
     if to.is_empty() {
-        return Err(Unfit::new(Code::BadRequest, "\"to\" names nobody"));
+        return Err(FieldError::new(Code::BadRequest, "\"to\" names nobody"));
     }
     Ok(to)
 }
 
-fn parse_destination(name: &str) -> Result<Destination, Unfit> {
-    Destination::parse(name).map_err(|bad| Unfit::new(Code::BadName, bad))
+fn parse_destination(name: &str) -> Result<Destination, FieldError> {
+    Destination::parse(name).map_err(|bad| FieldError::new(Code::BadName, bad))
 }
 
-fn parse_room(fields: &Fields<'_>) -> Result<Room, Unfit> {
-    Room::parse(&fields.room.string("room")?).map_err(|bad| Unfit::new(Code::BadName, bad))
+fn parse_room(fields: &Fields<'_>) -> Result<Room, FieldError> {
+    Room::parse(&fields.room.string("room")?).map_err(|bad| FieldError::new(Code::BadName, bad))
 }
 
 fn parse_command(name: &str, arguments: &str) -> Request {
     Request::command(name, arguments).unwrap_or_else(Request::Malformed)
 }
 
-fn parse_limit(fields: &Fields<'_>) -> Result<usize, Unfit> {
+fn parse_limit(fields: &Fields<'_>) -> Result<usize, FieldError> {
     let limit = fields.limit.optional_number("limit")?;
     let count = limit.map_or(Some(HISTORY_MESSAGES_DEFAULT), |limit| usize::try_from(limit).ok());
     count.filter(|count| (1..=HISTORY_MESSAGES_MAX).contains(count)).ok_or_else(|| {
         let what = format_args!("\"limit\" is {}; 1 to {HISTORY_MESSAGES_MAX} is wanted", limit.unwrap_or_default());
-        Unfit::new(Code::BadRequest, what)
+        FieldError::new(Code::BadRequest, what)
     })
 }
 
-impl Unfit {
+impl FieldError {
     fn refusal(self, outcome: &str) -> Refusal {
         Refusal::new(self.code, self.what).with_outcome(outcome)
     }

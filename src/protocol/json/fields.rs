@@ -13,14 +13,14 @@ use crate::protocol::Code;
 
 /// Why a frame is no request, without what became of it.
 #[derive(Debug)]
-pub(super) struct Unfit {
+pub(super) struct FieldError {
     pub(super) code: Code,
     pub(super) what: String,
 }
 
-impl Unfit {
+impl FieldError {
     pub(super) fn new(code: Code, what: impl Display) -> Self {
-        Unfit { code, what: what.to_string() }
+        FieldError { code, what: what.to_string() }
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Reads a line, which holds one object. What was read before a fault stays.
-    pub(super) fn read(&mut self, line: &'a str) -> Result<(), Unfit> {
+    pub(super) fn read(&mut self, line: &'a str) -> Result<(), FieldError> {
         let mut kind = Field::default();
         let mut deserializer = serde_json::Deserializer::from_str(line);
         let read = Object { fields: self, kind: &mut kind }.deserialize(&mut deserializer);
@@ -56,62 +56,66 @@ impl<'a> Fields<'a> {
         let kind = kind.optional_string("type");
         self.kind = kind.as_ref().ok().cloned().flatten();
         read.map_err(|error| {
-            Unfit::new(Code::BadRequest, format_args!("{} is no JSON object: {error}", quoted(line)))
+            FieldError::new(Code::BadRequest, format_args!("{} is no JSON object: {error}", quoted(line)))
         })?;
         kind.map(drop)
     }
 
     /// What kind of frame it is.
-    pub(super) fn kind(&self) -> Result<&str, Unfit> {
+    pub(super) fn kind(&self) -> Result<&str, FieldError> {
         self.kind.as_deref().ok_or_else(|| missing("type", "a string"))
     }
 }
 
 impl Field<'_> {
     /// A string that must be there.
-    pub(super) fn string(self, key: &str) -> Result<String, Unfit> {
+    pub(super) fn string(self, key: &str) -> Result<String, FieldError> {
         self.optional_string(key)?.ok_or_else(|| missing(key, "a string"))
     }
 
     /// A string that may be missing.
-    pub(super) fn optional_string(self, key: &str) -> Result<Option<String>, Unfit> {
+    pub(super) fn optional_string(self, key: &str) -> Result<Option<String>, FieldError> {
         self.optional(key, "a string")
     }
 
     /// A list of strings that must be there.
-    pub(super) fn strings(self, key: &str) -> Result<Vec<String>, Unfit> {
+    pub(super) fn strings(self, key: &str) -> Result<Vec<String>, FieldError> {
         self.optional(key, "a list of strings")?.ok_or_else(|| missing(key, "a list of strings"))
     }
 
     /// A whole number, not below zero, that must be there.
-    pub(super) fn number(self, key: &str) -> Result<i64, Unfit> {
+    pub(super) fn number(self, key: &str) -> Result<i64, FieldError> {
         self.optional_number(key)?.ok_or_else(|| missing(key, NUMBER))
     }
 
     /// A whole number, not below zero, that may be missing.
-    pub(super) fn optional_number(self, key: &str) -> Result<Option<i64>, Unfit> {
+    pub(super) fn optional_number(self, key: &str) -> Result<Option<i64>, FieldError> {
         let number = self.optional::<i64>(key, NUMBER)?;
         number.map_or(Ok(None), |number| if number < 0 { Err(self.wrong(key, NUMBER)) } else { Ok(Some(number)) })
     }
 
     /// A value of any type that may be missing.
-    pub(super) fn optional<T: for<'de> Deserialize<'de>>(self, key: &str, wanted: &str) -> Result<Option<T>, Unfit> {
+    pub(super) fn optional<T: for<'de> Deserialize<'de>>(
+        self,
+        key: &str,
+        wanted: &str,
+    ) -> Result<Option<T>, FieldError> {
         match self.0.map(RawValue::get) {
             None | Some("null") => Ok(None),
             Some(raw) => serde_json::from_str(raw).map(Some).map_err(|_| self.wrong(key, wanted)),
         }
     }
 
-    fn wrong(self, key: &str, wanted: &str) -> Unfit {
+    fn wrong(self, key: &str, wanted: &str) -> FieldError {
         let raw = self.0.map_or("null", RawValue::get);
-        Unfit::new(Code::BadRequest, format_args!("\"{key}\" is {}; {wanted} is wanted", quoted(raw)))
+        FieldError::new(Code::BadRequest, format_args!("\"{key}\" is {}; {wanted} is wanted", quoted(raw)))
     }
 }
 
 const NUMBER: &str = "a whole number from 0";
 
-fn missing(key: &str, wanted: &str) -> Unfit {
-    Unfit::new(Code::BadRequest, format_args!("\"{key}\" is missing; {wanted} is wanted"))
+fn missing(key: &str, wanted: &str) -> FieldError {
+    FieldError::new(Code::BadRequest, format_args!("\"{key}\" is missing; {wanted} is wanted"))
 }
 
 /// Where the fields of the object that comes go.
