@@ -155,7 +155,7 @@ impl Server {
             let watching = executor.spawn(watch_outbox(watch, shared.broker.clone()));
             // A task of its own: what is waited for here is looked at whenever anything happens, by a system call.
             let (reload, reloads) = async_channel::bounded(1);
-            let heeding = executor.spawn(heed(signals, reload, stopper));
+            let heeding = executor.spawn(handle_signals(signals, reload, stopper));
             let all = embedded.into_iter().chain(loaded).collect();
             let keeper = Keeper::begin(all, plugins, executor.clone(), shared.broker.clone()).await;
             let keeping = executor.spawn(keep_plugins(keeper, file, reloads.clone()));
@@ -184,7 +184,7 @@ impl Server {
             // A task that is dropped is cancelled: nobody is accepted any more, and nothing is taken out of the outbox.
             drop((accepting, watching));
             drop((stop, shared, alive));
-            give_time(&gone, cut).await;
+            drain_connections(&gone, cut).await;
             reloads.close();
             keeping.await.end().await;
             let store = broker.await;
@@ -308,7 +308,7 @@ fn keep_alive(socket: &Async<TcpStream>, dead_after_s: u64) {
 }
 
 /// Waits until every connection is gone, and cuts off those that take too long.
-async fn give_time(gone: &Receiver<()>, cut: Sender<()>) {
+async fn drain_connections(gone: &Receiver<()>, cut: Sender<()>) {
     let all_gone = async {
         let _ = gone.recv().await;
     };
@@ -321,7 +321,7 @@ async fn give_time(gone: &Receiver<()>, cut: Sender<()>) {
 }
 
 /// Does what signals ask for: SIGHUP a reload, the first of the others a stop, and the second the end at once.
-async fn heed(mut signals: Signals, reload: Sender<()>, stopper: Stopper) {
+async fn handle_signals(mut signals: Signals, reload: Sender<()>, stopper: Stopper) {
     while let Some(signal) = signals.next().await {
         match signal {
             // One that waits already reads what is there when its turn comes.
