@@ -45,7 +45,7 @@ pub(crate) struct Shared {
 }
 
 /// What became of a connection's first lines.
-enum Arrival {
+enum Handshake {
     /// A peer.
     Peer(Login),
     /// It speaks what is not spoken here.
@@ -70,22 +70,22 @@ enum Ended {
     /// The connection broke: there is nothing to wait for.
     Broken,
     /// The broker has let go of the session by itself, as of a login that it cannot look up.
-    LetGo,
+    BrokerClosed,
 }
 
 /// Serves one client, from its first byte to its last.
 pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared>) {
     let mut input = Input::new(&socket, shared.stop.clone());
     let login_timeout_s = shared.limits.login_timeout_s;
-    match future::or(arrive(&mut input, &socket, &shared.plugins), late(login_timeout_s)).await {
-        Arrival::Peer(login) => converse(&mut input, &socket, session, login, &shared).await,
-        Arrival::Foreign(spoken) => turn_away(&socket, spoken.refusal(), &mut input).await,
-        Arrival::Late => {
+    match future::or(handshake(&mut input, &socket, &shared.plugins), late(login_timeout_s)).await {
+        Handshake::Peer(login) => run_session(&mut input, &socket, session, login, &shared).await,
+        Handshake::Foreign(spoken) => reject(&socket, spoken.refusal(), &mut input).await,
+        Handshake::Late => {
             let refusal = encoded(input.protocol(), too_late(login_timeout_s));
-            turn_away(&socket, &refusal, &mut input).await;
+            reject(&socket, &refusal, &mut input).await;
         }
-        Arrival::Refused => close(&socket, &mut input, LINGER_S_MAX).await,
-        Arrival::Gone => {}
+        Handshake::Refused => close(&socket, &mut input, LINGER_S_MAX).await,
+        Handshake::Gone => {}
     }
 }
 
@@ -93,16 +93,16 @@ pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared
 pub(crate) async fn refuse(socket: Socket, refusal: Refusal, stop: Receiver<()>) {
     let mut input = Input::new(&socket, stop);
     // What it speaks is not known yet.
-    turn_away(&socket, &encoded(Protocol::Plain, refusal), &mut input).await;
+    reject(&socket, &encoded(Protocol::Plain, refusal), &mut input).await;
 }
 
 /// Comes true when the time to log in is over; 0: never.
-async fn late(timeout_s: u64) -> Arrival {
+async fn late(timeout_s: u64) -> Handshake {
     match timeout_s {
         0 => future::pending().await,
         timeout_s => Timer::after(Duration::from_secs(timeout_s)).await,
     };
-    Arrival::Late
+    Handshake::Late
 }
 
 fn too_late(timeout_s: u64) -> Refusal {
@@ -110,18 +110,18 @@ fn too_late(timeout_s: u64) -> Refusal {
 }
 
 /// Finds the protocol, and asks for a name until there is one.
-async fn arrive(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -> Arrival {
+async fn handshake(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -> Handshake {
     match detect::detect(input).await {
         Some(Spoken::Plain) => {}
         Some(Spoken::Json) => input.speak(Protocol::Json),
-        Some(foreign) => return Arrival::Foreign(foreign),
-        None => return Arrival::Gone,
+        Some(foreign) => return Handshake::Foreign(foreign),
+        None => return Handshake::Gone,
     }
     let protocol = input.protocol();
     if let Err(refusal) = plugins.current().connect(|| connecting(socket, protocol)).await {
         return match socket.write_all(&encoded(protocol, refusal)).await {
-            Ok(()) => Arrival::Refused,
-            Err(_) => Arrival::Gone,
+            Ok(()) => Handshake::Refused,
+            Err(_) => Handshake::Gone,
         };
     }
     log_in(input, socket, plugins).await
@@ -135,7 +135,7 @@ fn connecting(socket: &Socket, protocol: Protocol) -> Connecting {
 }
 
 /// Says why, in words that the client understands as far as that is known, and closes.
-async fn turn_away(mut socket: &Socket, words: &[u8], input: &mut Input<'_>) {
+async fn reject(mut socket: &Socket, words: &[u8], input: &mut Input<'_>) {
     let told = async {
         if socket.write_all(words).await.is_ok() {
             close(socket, input, LINGER_S_MAX).await;
@@ -148,12 +148,12 @@ async fn turn_away(mut socket: &Socket, words: &[u8], input: &mut Input<'_>) {
     future::or(told, patience).await;
 }
 
-async fn log_in(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -> Arrival {
+async fn log_in(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -> Handshake {
     let mut refusals = 0;
     while let Some(login) = next_login(input).await {
         let rejected = match login {
             Ok(login) => match admit(&login, connecting(socket, input.protocol()), plugins).await {
-                Ok(()) => return Arrival::Peer(login),
+                Ok(()) => return Handshake::Peer(login),
                 Err(mut refusal) => {
                     refusals += usize::from(refusal.code != Code::BadName);
                     refusal.message.push_str(match refusal.code {
@@ -170,12 +170,12 @@ async fn log_in(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -
             break;
         }
         if refusals >= LOGIN_REFUSALS_MAX {
-            return Arrival::Refused;
+            return Handshake::Refused;
         }
         // What was read may hold thousands of bad names more.
         future::yield_now().await;
     }
-    Arrival::Gone
+    Handshake::Gone
 }
 
 /// Whether somebody may log in: what plugins say comes first.
@@ -225,7 +225,7 @@ fn encoded(protocol: Protocol, rejected: impl Into<Rejected>) -> Vec<u8> {
 }
 
 /// The life of a session: its requests go to the broker, and what the broker has for it is written, side by side.
-async fn converse(
+async fn run_session(
     input: &mut Input<'_>,
     socket: &Socket,
     session: SessionId,
@@ -243,12 +243,13 @@ async fn converse(
         let mut writing = pin!(writer.run());
         // Held while plugins look at what was read: that is dealt with, whatever becomes of the connection.
         let filtering = Mutex::new(());
-        let let_go = async {
+        let broker_closed = async {
             writing.as_mut().await;
             let _filtered = filtering.lock().await;
-            Ended::LetGo
+            Ended::BrokerClosed
         };
-        let ended = future::or(read_requests(input, session, &name, shared, &progress, &filtering), let_go).await;
+        let ended =
+            future::or(read_requests(input, session, &name, shared, &progress, &filtering), broker_closed).await;
         match ended {
             Ended::Input => {
                 broker.tell(Event::End { session, reason: EndReason::Client }).await;
@@ -260,7 +261,7 @@ async fn converse(
             }
             // The request is in the broker's hands.
             Ended::Quit => finish(writing, &progress).await,
-            Ended::Broken | Ended::LetGo => {}
+            Ended::Broken | Ended::BrokerClosed => {}
         }
         ended
     };
