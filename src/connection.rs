@@ -17,8 +17,8 @@ use smol::io::AsyncWriteExt;
 use smol::lock::{Mutex, Semaphore};
 use smol::{Async, Timer, future};
 
-use self::detect::Spoken;
-use self::input::{Filled, Input};
+use self::detect::DetectedProtocol;
+use self::input::{Input, ReadOutcome};
 use self::pace::Pace;
 use self::writer::{Progress, Writer};
 use crate::broker::{self, EndReason, Event, Handle, Joining};
@@ -49,7 +49,7 @@ enum Handshake {
     /// A peer.
     Peer(Login),
     /// It speaks what is not spoken here.
-    Foreign(Spoken),
+    Foreign(DetectedProtocol),
     /// It was refused for good.
     Refused,
     /// It took too long.
@@ -112,8 +112,8 @@ fn too_late(timeout_s: u64) -> Refusal {
 /// Finds the protocol, and asks for a name until there is one.
 async fn handshake(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -> Handshake {
     match detect::detect(input).await {
-        Some(Spoken::Plain) => {}
-        Some(Spoken::Json) => input.speak(Protocol::Json),
+        Some(DetectedProtocol::Plain) => {}
+        Some(DetectedProtocol::Json) => input.speak(Protocol::Json),
         Some(foreign) => return Handshake::Foreign(foreign),
         None => return Handshake::Gone,
     }
@@ -211,7 +211,7 @@ async fn next_login(input: &mut Input<'_>) -> Option<Result<Login, Rejected>> {
                 Err(refusal) => return Some(Err(refusal.with_outcome("not logged in").into())),
             }
         }
-        if input.fill().await != Filled::Some {
+        if input.fill().await != ReadOutcome::Some {
             return None;
         }
     }
@@ -307,10 +307,10 @@ async fn read_requests(
         };
         while requests.is_empty() {
             match input.fill().await {
-                Filled::Some => requests = next_batch(input),
-                Filled::End => return Ended::Input,
-                Filled::Reset => return Ended::Broken,
-                Filled::Stop => return Ended::Stop,
+                ReadOutcome::Some => requests = next_batch(input),
+                ReadOutcome::End => return Ended::Input,
+                ReadOutcome::Reset => return Ended::Broken,
+                ReadOutcome::Stop => return Ended::Stop,
             }
         }
         if requests.len() > 1 {

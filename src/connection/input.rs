@@ -26,7 +26,7 @@ pub(super) struct Input<'a> {
 
 /// How reading went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Filled {
+pub(super) enum ReadOutcome {
     /// There may be another line.
     Some,
     /// The client sends no more, and every line was taken.
@@ -79,36 +79,36 @@ impl<'a> Input<'a> {
 
     /// Reads once, waiting until there is something. An idle connection holds no buffer while it waits. Taking lines and
     /// reading are no wait while there is always more: so whoever sends without end lets the others go first here.
-    pub(super) async fn fill(&mut self) -> Filled {
+    pub(super) async fn fill(&mut self) -> ReadOutcome {
         future::yield_now().await;
         if std::mem::take(&mut self.lines_taken) == LINES_AT_ONCE_MAX {
-            return Filled::Some;
+            return ReadOutcome::Some;
         }
         if self.stop.is_closed() {
-            return Filled::Stop;
+            return ReadOutcome::Stop;
         }
         loop {
             if self.is_at_end {
-                return Filled::End;
+                return ReadOutcome::End;
             }
             match self.socket.get_ref().read(self.lines.space()) {
-                Ok(0) if is_broken(self.socket) => return Filled::Reset,
+                Ok(0) if is_broken(self.socket) => return ReadOutcome::Reset,
                 Ok(0) => {
                     self.is_at_end = true;
-                    return Filled::Some;
+                    return ReadOutcome::Some;
                 }
                 Ok(bytes) => {
                     self.lines.filled(bytes);
-                    return Filled::Some;
+                    return ReadOutcome::Some;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.lines.release();
                     if !self.unless_stopped(readable(self.socket)).await {
-                        return Filled::Stop;
+                        return ReadOutcome::Stop;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Filled::Reset,
+                Err(_) => return ReadOutcome::Reset,
             }
         }
     }
