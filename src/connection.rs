@@ -4,7 +4,7 @@
 mod acknowledged;
 mod detect;
 mod input;
-mod pace;
+mod rate_limiter;
 mod writer;
 
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -19,7 +19,7 @@ use smol::{Async, Timer, future};
 
 use self::detect::DetectedProtocol;
 use self::input::{Input, ReadOutcome};
-use self::pace::Pace;
+use self::rate_limiter::RateLimiter;
 use self::writer::{Progress, Writer};
 use crate::broker::{self, EndReason, Event, Handle, Joining};
 use crate::config::Limits;
@@ -289,17 +289,17 @@ async fn read_requests(
 ) -> Ended {
     let permits = Arc::new(Semaphore::new(1));
     let destinations_max = Limits::or_none(limits.destinations_max);
-    let mut pace = Pace::new(limits.messages_per_s);
+    let mut rate_limiter = RateLimiter::new(limits.messages_per_s);
     // A plugin's command, for which what was asked before it is to be dealt with.
     let mut command = None;
     loop {
         // One batch of a connection is under way at a time.
         let permit = permits.acquire_arc().await;
         // A server that stops deals with what was read at once.
-        if !pace.is_ready() && !input.unless_stopped(pace.ready()).await {
-            pace = Pace::new(0);
+        if !rate_limiter.is_ready() && !input.unless_stopped(rate_limiter.ready()).await {
+            rate_limiter = RateLimiter::new(0);
         }
-        let batch_max = pace.allowed().min(BATCH_REQUESTS_MAX);
+        let batch_max = rate_limiter.allowed().min(BATCH_REQUESTS_MAX);
         let next_batch = |input: &mut Input<'_>| next_batch(input, batch_max, destinations_max, progress.is_broken());
         let mut requests = match command.take() {
             Some(command) => vec![command],
@@ -316,7 +316,7 @@ async fn read_requests(
         if requests.len() > 1 {
             command = requests.pop_if(|last| matches!(last.request, Request::Command { .. }));
         }
-        pace.take(requests.len());
+        rate_limiter.take(requests.len());
         let quits = requests.last().is_some_and(|asked| asked.request == Request::Quit);
         let set = plugins.current();
         if set.concerns(&requests) {

@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 
 /// A token bucket (<https://en.wikipedia.org/wiki/Token_bucket>) that holds a second's worth of lines.
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     /// Lines a second; 0: no limit.
     per_s: u64,
     /// When the bucket was empty, or will be if it is in debt: it fills from then on.
     empty_at: Instant,
 }
 
-impl Pace {
+impl RateLimiter {
     /// A full bucket.
     pub(super) fn new(per_s: u64) -> Self {
         let now = Instant::now();
-        Pace { per_s, empty_at: now.checked_sub(Duration::from_secs(1)).unwrap_or(now) }
+        RateLimiter { per_s, empty_at: now.checked_sub(Duration::from_secs(1)).unwrap_or(now) }
     }
 
     /// Whether a line may be read now.
@@ -65,30 +65,30 @@ mod tests {
 
     #[test]
     fn without_a_rate_everything_may_be_read() {
-        let mut pace = Pace::new(0);
-        pace.take(1_000_000);
-        assert!(pace.is_ready());
-        assert_eq!(pace.allowed(), usize::MAX);
+        let mut rate_limiter = RateLimiter::new(0);
+        rate_limiter.take(1_000_000);
+        assert!(rate_limiter.is_ready());
+        assert_eq!(rate_limiter.allowed(), usize::MAX);
     }
 
     #[test]
     fn a_second_worth_may_be_read_at_once_and_the_rest_waits() {
-        let mut pace = Pace::new(100);
-        assert!(pace.is_ready());
-        assert_eq!(pace.allowed(), 100);
-        pace.take(100);
+        let mut rate_limiter = RateLimiter::new(100);
+        assert!(rate_limiter.is_ready());
+        assert_eq!(rate_limiter.allowed(), 100);
+        rate_limiter.take(100);
         // One line is a hundredth of a second.
-        assert!(pace.ready_at() > Instant::now());
-        smol::block_on(pace.ready());
-        assert!(pace.is_ready() && (1..100).contains(&pace.allowed()));
+        assert!(rate_limiter.ready_at() > Instant::now());
+        smol::block_on(rate_limiter.ready());
+        assert!(rate_limiter.is_ready() && (1..100).contains(&rate_limiter.allowed()));
     }
 
     #[test]
     fn what_was_not_used_for_long_is_not_saved_up() {
-        let mut pace = Pace::new(100);
-        pace.empty_at = Instant::now().checked_sub(Duration::from_secs(60)).unwrap_or(pace.empty_at);
-        assert_eq!(pace.allowed(), 100);
-        pace.take(100);
-        assert!(!pace.is_ready() || pace.allowed() < 10);
+        let mut rate_limiter = RateLimiter::new(100);
+        rate_limiter.empty_at = Instant::now().checked_sub(Duration::from_secs(60)).unwrap_or(rate_limiter.empty_at);
+        assert_eq!(rate_limiter.allowed(), 100);
+        rate_limiter.take(100);
+        assert!(!rate_limiter.is_ready() || rate_limiter.allowed() < 10);
     }
 }
