@@ -1,9 +1,9 @@
 //! The clients for programs, behind `holdline send` and `holdline tail`: they speak JSON lines over TCP, connect again when a
 //! connection is lost, and repeat what had no answer. Owns what both have in common; never uses a module of the server.
 
+mod backoff;
 mod connection;
 mod input;
-mod pause;
 #[cfg(test)]
 mod scripted;
 mod send;

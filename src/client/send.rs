@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 use smol::future;
 
+use super::backoff::Backoff;
 use super::connection::{Connection, Event};
-use super::pause::Pause;
 use super::wire::{Answer, Refusal};
 use super::{ANSWER, Account, Ended, Input, Line, Lost, Refused};
 
@@ -130,7 +130,7 @@ struct Sender<T> {
 impl<T: FnMut(u64, &Refusal)> Sender<T> {
     /// One connection after another, each made when there is something to say.
     async fn run(&mut self) -> Result<(), Why> {
-        let mut pause = Pause::new();
+        let mut backoff = Backoff::new();
         while self.has_work().await {
             let progress = self.progress;
             let lost = match self.session().await {
@@ -140,10 +140,10 @@ impl<T: FnMut(u64, &Refusal)> Sender<T> {
             };
             self.window.rewind();
             if self.progress > progress {
-                pause = Pause::new();
+                backoff = Backoff::new();
             }
             if !self.window.is_empty() {
-                self.rest(pause.take(), &lost).await?;
+                self.rest(backoff.take(), &lost).await?;
             }
         }
         Ok(())
@@ -249,9 +249,9 @@ impl<T: FnMut(u64, &Refusal)> Sender<T> {
     }
 
     /// Waits before the next connection, unless there is no time left for it.
-    async fn rest(&self, pause: Duration, lost: &Lost) -> Result<(), Why> {
+    async fn rest(&self, backoff: Duration, lost: &Lost) -> Result<(), Why> {
         let give_up_at = self.give_up_at();
-        Timer::at(give_up_at.min(Instant::now() + pause)).await;
+        Timer::at(give_up_at.min(Instant::now() + backoff)).await;
         if Instant::now() < give_up_at {
             return Ok(());
         }

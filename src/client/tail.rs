@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use smol::Timer;
 
+use super::backoff::Backoff;
 use super::connection::{Connection, Event};
-use super::pause::Pause;
 use super::wire::{Answer, Message, Request};
 use super::{ANSWER, Account, Ended, Lost, Refused};
 use crate::limits::{TAIL_ACK_MESSAGES_MAX, TAIL_SILENCE_S_MAX};
@@ -60,7 +60,7 @@ pub enum TailError {
 /// Hands out messages until there were as many as wanted, or the sink takes no more.
 pub async fn tail(account: Account, range: Range, sink: impl Sink) -> Result<(), TailError> {
     let taken = range.after;
-    Tail { account, sink, taken, left: range.count, pause: Pause::new() }.run().await
+    Tail { account, sink, taken, left: range.count, backoff: Backoff::new() }.run().await
 }
 
 struct Tail<S> {
@@ -70,7 +70,7 @@ struct Tail<S> {
     taken: i64,
     /// How many are wanted more.
     left: Option<u64>,
-    pause: Pause,
+    backoff: Backoff,
 }
 
 /// How a session ends before there were as many as wanted.
@@ -106,7 +106,7 @@ impl<S: Sink> Tail<S> {
                         is_lost = true;
                         self.sink.lost(&lost.to_string());
                     }
-                    Timer::after(self.pause.take()).await;
+                    Timer::after(self.backoff.take()).await;
                 }
             }
         }
@@ -153,7 +153,7 @@ impl<S: Sink> Tail<S> {
                     reached = Some(message.seq.min(self.taken));
                 }
                 Answer::Pong { id } => {
-                    self.pause = Pause::new();
+                    self.backoff = Backoff::new();
                     is_kept |= id.as_deref() == Some(IS_IT_KEPT);
                 }
                 Answer::Error { refusal, .. } => return Err(session.connection.refused(refusal).into()),
@@ -164,7 +164,7 @@ impl<S: Sink> Tail<S> {
         }
         if reached.is_some() {
             self.sink.flush()?;
-            self.pause = Pause::new();
+            self.backoff = Backoff::new();
             session.due = reached;
         }
         Ok(is_kept)

@@ -70,13 +70,13 @@ enum Next {
 }
 
 /// The time until the next look at what is acknowledged: it doubles while nothing moves.
-struct Pause {
+struct Backoff {
     ms: u64,
 }
 
-impl Pause {
+impl Backoff {
     fn new() -> Self {
-        Pause { ms: LOOK_MS_MIN }
+        Backoff { ms: LOOK_MS_MIN }
     }
 
     fn timer(&self) -> Timer {
@@ -113,14 +113,14 @@ impl<'a> Writer<'a> {
 
     /// Runs until the broker lets go of the outbox, and all of it is written and acknowledged; or the client is dead.
     pub(super) async fn run(&mut self) {
-        let mut look = Pause::new();
+        let mut look = Backoff::new();
         while !self.is_dead() {
             match self.next(&look).await {
                 Next::Write(Chunk { bytes, marks }) => {
                     self.mark(marks);
                     self.write(&bytes).await;
                     self.report(bytes.len()).await;
-                    look = Pause::new();
+                    look = Backoff::new();
                 }
                 Next::Look => {
                     let moved = self.report(0).await;
@@ -150,7 +150,7 @@ impl<'a> Writer<'a> {
     }
 
     /// While something is under way, it is looked after too; otherwise nothing wakes us but the outbox.
-    async fn next(&self, look: &Pause) -> Next {
+    async fn next(&self, look: &Backoff) -> Next {
         let is_settled = self.outstanding_bytes == 0 || self.progress.is_broken();
         let chunk = async {
             match self.outlet.take().await {
@@ -169,7 +169,7 @@ impl<'a> Writer<'a> {
     /// Writes until all is written or the socket fails. While a slow client holds it up, what that one acknowledges is
     /// reported.
     async fn write(&mut self, mut bytes: &[u8]) {
-        let mut look = Pause::new();
+        let mut look = Backoff::new();
         while !bytes.is_empty() && !self.progress.is_broken() && !self.is_dead() {
             let mut socket = self.socket;
             let write = async { Some(socket.write(bytes).await) };

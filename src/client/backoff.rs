@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::limits::{CLIENT_RETRY_MS_MAX, CLIENT_RETRY_MS_MIN};
 
 /// How long to wait next.
-pub(super) struct Pause(Duration);
+pub(super) struct Backoff(Duration);
 
-impl Pause {
+impl Backoff {
     /// The shortest.
     pub(super) const fn new() -> Self {
-        Pause(Duration::from_millis(CLIENT_RETRY_MS_MIN))
+        Backoff(Duration::from_millis(CLIENT_RETRY_MS_MIN))
     }
 
     /// The pause that is due; the one after it is twice as long.
@@ -27,8 +27,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_up_to_a_limit() {
-        let mut pause = Pause::new();
-        let taken: Vec<_> = (0..9).map(|_| pause.take().as_millis()).collect();
+        let mut backoff = Backoff::new();
+        let taken: Vec<_> = (0..9).map(|_| backoff.take().as_millis()).collect();
         assert_eq!(taken, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
 }
