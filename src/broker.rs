@@ -51,7 +51,7 @@ pub(crate) enum Event {
         permit: SemaphoreGuardArc,
     },
     /// A client takes what it is sent.
-    Taken {
+    DeliveryReport {
         /// Its connection.
         session: SessionId,
         /// How many bytes were written to it, or dropped: the outbox has room again.
@@ -299,7 +299,7 @@ impl Broker {
     /// What a client has taken is no part of the chat's order: it goes first, so that a crowd of senders does not make those
     /// who read look as if they did not.
     fn sort(&mut self, event: Event, taken: &mut Vec<Event>) {
-        if matches!(event, Event::Taken { .. }) { taken.push(event) } else { self.left.push(event) }
+        if matches!(event, Event::DeliveryReport { .. }) { taken.push(event) } else { self.left.push(event) }
     }
 
     /// Waits for the store to be done, or for an event if there is room for one.
@@ -484,7 +484,7 @@ impl Event {
         match self {
             Event::Join { session, .. }
             | Event::Requests { session, .. }
-            | Event::Taken { session, .. }
+            | Event::DeliveryReport { session, .. }
             | Event::End { session, .. }
             | Event::Leave { session } => Some(*session),
             Event::OutboxTouched | Event::Observe { .. } | Event::Seen { .. } | Event::Observers { .. } => None,

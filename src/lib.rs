@@ -14,7 +14,7 @@
 //! 5. [`store`] applies the turn's entries in one transaction (`Log::turn`): the message has its `seq`, and is on disk.
 //! 6. `Chat::deliver` feeds it to the sessions of its recipients, and of the members of its rooms: encoded once, added to the outbox of each
 //!    that is live. Those that are not get it from the log later, a page at a time (`Feed::page`).
-//! 7. `Writer::run` writes all that waits in an outbox at once, and tells the broker what is acknowledged (`Event::Taken`), so that the
+//! 7. `Writer::run` writes all that waits in an outbox at once, and tells the broker what is acknowledged (`Event::DeliveryReport`), so that the
 //!    peer's cursor moves with the next turn's commit.
 //!
 //! ARCHITECTURE.md has the ideas behind it.

@@ -437,7 +437,7 @@ impl<'a> Strangers<'a> {
                 }
             }
             Event::Observe { observer, .. } => self.peer(observer),
-            Event::Taken { .. } | Event::End { .. } | Event::Leave { .. } => {}
+            Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => {}
             Event::OutboxTouched | Event::Seen { .. } | Event::Observers { .. } => {}
         }
     }

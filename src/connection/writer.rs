@@ -135,7 +135,7 @@ impl<'a> Writer<'a> {
     pub(super) async fn report(&mut self, bytes: usize) -> bool {
         let delivered = self.take_acknowledged();
         if bytes > 0 || delivered.is_some() {
-            self.broker.tell(Event::Taken { session: self.session, bytes, delivered }).await;
+            self.broker.tell(Event::DeliveryReport { session: self.session, bytes, delivered }).await;
         }
         delivered.is_some()
     }

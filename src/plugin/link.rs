@@ -67,7 +67,7 @@ impl Link {
 
     /// So many bytes of what came are dealt with.
     pub(super) async fn taken(&self, bytes: usize) {
-        self.tell(Event::Taken { session: self.session(), bytes, delivered: None }).await;
+        self.tell(Event::DeliveryReport { session: self.session(), bytes, delivered: None }).await;
     }
 
     /// An id that nothing had before.

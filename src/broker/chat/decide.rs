@@ -28,7 +28,7 @@ impl Chat {
                     self.requests(session, requests, &mut turn, &mut request);
                     turn.asked.push((session, permit));
                 }
-                Event::Taken { session, bytes, delivered } => self.taken(session, bytes, delivered),
+                Event::DeliveryReport { session, bytes, delivered } => self.taken(session, bytes, delivered),
                 Event::End { session, reason } => end(session, reason, &mut turn),
                 Event::Leave { session } => self.leave(session, &mut turn, &mut request),
                 Event::OutboxTouched => {}

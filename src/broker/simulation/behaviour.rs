@@ -389,8 +389,8 @@ impl World {
 
 fn told(event: &Option<Event>) -> String {
     match event {
-        Some(Event::Taken { bytes, delivered: None, .. }) => format!("{bytes} bytes are written"),
-        Some(Event::Taken { bytes, delivered: Some(delivered), .. }) => {
+        Some(Event::DeliveryReport { bytes, delivered: None, .. }) => format!("{bytes} bytes are written"),
+        Some(Event::DeliveryReport { bytes, delivered: Some(delivered), .. }) => {
             format!("{bytes} bytes are written, {} messages up to {} delivered", delivered.messages, delivered.seq)
         }
         _ => "nothing to tell".to_owned(),

@@ -176,7 +176,7 @@ impl Client {
             delivered = Some(Delivered { seq, messages: before + messages });
             self.marks.pop_front();
         }
-        (bytes > 0 || delivered.is_some()).then_some(Event::Taken { session: self.session, bytes, delivered })
+        (bytes > 0 || delivered.is_some()).then_some(Event::DeliveryReport { session: self.session, bytes, delivered })
     }
 
     pub(super) fn can_read(&self) -> bool {

@@ -68,7 +68,9 @@ impl Told {
         match event {
             Event::Join { .. } => Told::Join,
             Event::Requests { .. } => Told::Requests,
-            Event::Taken { bytes, delivered, .. } => Told::Taken(*bytes, delivered.map(|delivered| delivered.seq)),
+            Event::DeliveryReport { bytes, delivered, .. } => {
+                Told::Taken(*bytes, delivered.map(|delivered| delivered.seq))
+            }
             Event::End { reason, .. } => Told::End(*reason),
             Event::Leave { .. } => Told::Leave,
             _ => unreachable!("it is no client that says so"),
