@@ -151,7 +151,7 @@ pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
         left: Waiting::default(),
         keep_within: Duration::from_millis(KEEP_MS_MAX),
         alarm: None,
-        posts: Posts::Unknown,
+        outbox_table: OutboxTableState::Unknown,
         limits: *limits,
         chat,
         store,
@@ -186,7 +186,7 @@ pub(crate) struct Broker {
     /// When what has changed is kept at the latest. Not set for what could not be kept, until something happens.
     alarm: Option<Alarm>,
     /// What stands in the table `outbox`.
-    posts: Posts,
+    outbox_table: OutboxTableState,
     limits: Limits,
     chat: Chat,
     store: Store,
@@ -200,7 +200,7 @@ pub(crate) struct Broker {
 
 /// What is known of the table `outbox`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Posts {
+enum OutboxTableState {
     /// There may be something in it.
     Unknown,
     /// There is something in it that could not be dealt with: it is looked at again after a while.
@@ -326,7 +326,7 @@ impl Broker {
         let time_is_up = async {
             match &mut self.alarm {
                 Some(alarm) => (&mut alarm.timer).await,
-                None if self.chat.starves() || self.posts == Posts::Left => {
+                None if self.chat.starves() || self.outbox_table == OutboxTableState::Left => {
                     Timer::after(Duration::from_millis(READ_RETRY_MS)).await
                 }
                 None => future::pending().await,
@@ -343,14 +343,14 @@ impl Broker {
     /// What failed and waits for nothing else is tried again.
     fn try_again(&mut self) {
         self.chat.feed_starved();
-        if self.posts == Posts::Left {
-            self.posts = Posts::Unknown;
+        if self.outbox_table == OutboxTableState::Left {
+            self.outbox_table = OutboxTableState::Unknown;
         }
     }
 
     /// Whether a turn has something to do though no event came.
     fn is_due(&self) -> bool {
-        self.chat.wants_reads() || self.posts == Posts::Unknown || self.is_time_to_keep()
+        self.chat.wants_reads() || self.outbox_table == OutboxTableState::Unknown || self.is_time_to_keep()
     }
 
     fn is_time_to_keep(&self) -> bool {
@@ -362,7 +362,7 @@ impl Broker {
             return None;
         }
         if events.iter().any(|event| matches!(event, Event::OutboxTouched)) {
-            self.posts = Posts::Unknown;
+            self.outbox_table = OutboxTableState::Unknown;
         }
         let posts = self.read_posts().await;
         self.meet_strangers(&events, &posts).await;
@@ -370,25 +370,25 @@ impl Broker {
     }
 
     /// What could not be sent now is not tried again at once.
-    fn put_posts_off(&mut self) {
-        if self.posts == Posts::Unknown {
-            self.posts = Posts::Left;
+    fn defer_outbox_rows(&mut self) {
+        if self.outbox_table == OutboxTableState::Unknown {
+            self.outbox_table = OutboxTableState::Left;
         }
     }
 
     /// What stands in the table `outbox`, as far as a turn takes it.
     async fn read_posts(&mut self) -> Vec<ReadPost> {
-        if self.posts != Posts::Unknown {
+        if self.outbox_table != OutboxTableState::Unknown {
             return Vec::new();
         }
         let posts = self.store.posts().await;
         self.reads.note(posts.as_ref().err());
-        self.posts = match &posts {
-            Ok(found) if found.posts.is_empty() && found.is_settled => Posts::None,
+        self.outbox_table = match &posts {
+            Ok(found) if found.posts.is_empty() && found.is_settled => OutboxTableState::None,
             // What follows is read when these are dealt with; what is being written, a while later.
-            Ok(found) if !Post::is_a_turns_worth(&found.posts) => Posts::Left,
-            Ok(_) => Posts::Unknown,
-            Err(_) => Posts::Left,
+            Ok(found) if !Post::is_a_turns_worth(&found.posts) => OutboxTableState::Left,
+            Ok(_) => OutboxTableState::Unknown,
+            Err(_) => OutboxTableState::Left,
         };
         let posts = posts.map_or_else(|_| Vec::new(), |found| found.posts);
         posts.into_iter().map(|post| post::read(post, &self.limits)).collect()
@@ -435,7 +435,7 @@ impl Broker {
         if outcome.commit.is_ok() {
             self.chat.keep_membership_changes(&mut turn, &outcome);
         } else {
-            self.put_posts_off();
+            self.defer_outbox_rows();
             self.chat.undo(&mut turn, &outcome.entries);
         }
         (turn, outcome)
@@ -457,7 +457,7 @@ impl Broker {
         self.lookups.note(found.as_ref().err());
         match found {
             Ok(found) => self.chat.meet(strangers, found),
-            Err(_) => self.put_posts_off(),
+            Err(_) => self.defer_outbox_rows(),
         }
     }
 }
