@@ -245,16 +245,16 @@ impl Broker {
                 }
                 None => None,
             };
-            self.see_to_events();
+            self.arm_flush_timer();
         }
-        self.keep_rest().await;
+        self.flush_on_shutdown().await;
         self.store
     }
 
     /// What was not kept yet, or could not be as the disk was full, is kept now.
-    async fn keep_rest(&mut self) {
+    async fn flush_on_shutdown(&mut self) {
         let turn = Turn::new(Timestamp::now());
-        self.chat.everybody_is_gone(turn.at());
+        self.chat.record_shutdown_leaves(turn.at());
         if self.chat.has_changed() {
             let mut request = TurnRequest::default();
             self.chat.keep_all_changed(&mut request, turn.at());
@@ -411,7 +411,7 @@ impl Broker {
     }
 
     /// What happened while turns were delivered is kept soon, though nothing else may come.
-    fn see_to_events(&mut self) {
+    fn arm_flush_timer(&mut self) {
         if self.chat.is_late() && self.alarm.is_none() {
             self.alarm = Alarm::after(self.keep_within);
         }

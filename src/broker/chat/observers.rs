@@ -365,7 +365,7 @@ impl Chat {
     }
 
     /// The server stops: whoever is still here is gone.
-    pub(in crate::broker) fn everybody_is_gone(&mut self, at: Timestamp) {
+    pub(in crate::broker) fn record_shutdown_leaves(&mut self, at: Timestamp) {
         for peer in self.who_is_here().iter() {
             self.observers.note_late(EventKind::Leave, *peer, at);
         }
