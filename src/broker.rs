@@ -365,7 +365,7 @@ impl Broker {
             self.outbox_table = OutboxTableState::Unknown;
         }
         let posts = self.read_posts().await;
-        self.meet_strangers(&events, &posts).await;
+        self.resolve_names(&events, &posts).await;
         Some(self.chat.decide(events, posts, Timestamp::now()))
     }
 
@@ -448,15 +448,15 @@ impl Broker {
     }
 
     /// Looks up who and what is named in these events and not known here. A turn in which everyone is known asks nothing.
-    async fn meet_strangers(&mut self, events: &[Event], posts: &[ReadPost]) {
-        let strangers = self.chat.strangers(events, posts);
-        if strangers.is_empty() {
+    async fn resolve_names(&mut self, events: &[Event], posts: &[ReadPost]) {
+        let lookup = self.chat.lookup(events, posts);
+        if lookup.is_empty() {
             return;
         }
-        let found = self.store.lookup(strangers.clone()).await;
+        let found = self.store.lookup(lookup.clone()).await;
         self.lookups.note(found.as_ref().err());
         match found {
-            Ok(found) => self.chat.meet(strangers, found),
+            Ok(found) => self.chat.meet(lookup, found),
             Err(_) => self.defer_outbox_rows(),
         }
     }

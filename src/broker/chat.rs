@@ -290,16 +290,16 @@ impl Chat {
     }
 
     /// Who and what is named in these events and not known here, each once.
-    pub(super) fn strangers(&self, events: &[Event], posts: &[ReadPost]) -> Lookup {
-        let mut strangers =
-            Strangers { chat: self, joining: HashMap::new(), met: HashSet::new(), lookup: Lookup::default() };
+    pub(super) fn lookup(&self, events: &[Event], posts: &[ReadPost]) -> Lookup {
+        let mut lookup =
+            LookupBuilder { chat: self, joining: HashMap::new(), listed: HashSet::new(), lookup: Lookup::default() };
         for event in events {
-            strangers.look_at(event);
+            lookup.add_event(event);
         }
         for post in posts {
-            strangers.look_at_post(post);
+            lookup.add_post(post);
         }
-        strangers.lookup
+        lookup.lookup
     }
 
     /// Gets to know strangers, by what the store found of each.
@@ -404,17 +404,17 @@ impl Chat {
 }
 
 /// What is to be looked up for a turn.
-struct Strangers<'a> {
+struct LookupBuilder<'a> {
     chat: &'a Chat,
     /// The names of sessions that log in with this turn.
     joining: HashMap<SessionId, &'a PeerName>,
     /// Peers and rooms in `lookup`.
-    met: HashSet<&'a str>,
+    listed: HashSet<&'a str>,
     lookup: Lookup,
 }
 
-impl<'a> Strangers<'a> {
-    fn look_at(&mut self, event: &'a Event) {
+impl<'a> LookupBuilder<'a> {
+    fn add_event(&mut self, event: &'a Event) {
         match event {
             Event::Join { session, name, .. } => {
                 self.joining.insert(*session, name);
@@ -442,7 +442,7 @@ impl<'a> Strangers<'a> {
         }
     }
 
-    fn look_at_post(&mut self, post: &'a ReadPost) {
+    fn add_post(&mut self, post: &'a ReadPost) {
         if let Ok(message) = &post.message {
             self.peer(&message.sender);
             message.to.iter().for_each(|destination| self.destination(destination));
@@ -457,13 +457,13 @@ impl<'a> Strangers<'a> {
     }
 
     fn peer(&mut self, name: &'a PeerName) {
-        if !self.chat.ids.contains_key(name) && self.met.insert(name.as_str()) {
+        if !self.chat.ids.contains_key(name) && self.listed.insert(name.as_str()) {
             self.lookup.peers.push(name.clone());
         }
     }
 
     fn room(&mut self, room: &'a Room) {
-        if !self.chat.room_ids.contains_key(room) && self.met.insert(room.as_str()) {
+        if !self.chat.room_ids.contains_key(room) && self.listed.insert(room.as_str()) {
             self.lookup.rooms.push(room.clone());
         }
     }
