@@ -9,7 +9,7 @@ mod post;
 mod simulation;
 #[cfg(test)]
 mod tests;
-mod waiting;
+mod turn_queue;
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use smol::{Timer, future};
 use self::chat::{Chat, Turn};
 pub(crate) use self::outbox::{Chunk, Inlet, Mark, Outlet, outbox};
 use self::post::ReadPost;
-use self::waiting::Waiting;
+use self::turn_queue::TurnQueue;
 use crate::config::Limits;
 use crate::limits::{INBOX_EVENTS_MAX, KEEP_MS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, RequestId, Seq, SessionId, Timestamp};
@@ -148,7 +148,7 @@ pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
     let chat = Chat::new(limits, store.found);
     let broker = Broker {
         inbox,
-        left: Waiting::default(),
+        pending: TurnQueue::default(),
         keep_within: Duration::from_millis(KEEP_MS_MAX),
         alarm: None,
         outbox_table: OutboxTableState::Unknown,
@@ -180,7 +180,7 @@ impl Handle {
 pub(crate) struct Broker {
     inbox: Receiver<Event>,
     /// Taken out of the inbox, and left for the next turn.
-    left: Waiting,
+    pending: TurnQueue,
     /// How long a cursor that moved waits until it is kept. The simulation has others.
     keep_within: Duration,
     /// When what has changed is kept at the latest. Not set for what could not be kept, until something happens.
@@ -269,7 +269,7 @@ impl Broker {
         let mut taken = Vec::new();
         loop {
             self.empty_inbox(&mut taken);
-            let is_idle = taken.is_empty() && self.left.is_empty() && !self.is_due();
+            let is_idle = taken.is_empty() && self.pending.is_empty() && !self.is_due();
             match &mut committing {
                 // To forget somebody, everything that was decided must be done with.
                 Some((turn, _)) if self.is_turn_full() && !turn.is_awaited() && !self.chat.remembers_too_many() => {
@@ -280,16 +280,16 @@ impl Broker {
                 _ => break,
             }
         }
-        self.left.take(TURN_REQUESTS_MAX, &mut taken);
+        self.pending.take(TURN_REQUESTS_MAX, &mut taken);
         Some(taken)
     }
 
     fn is_turn_full(&self) -> bool {
-        self.left.requests() >= TURN_REQUESTS_MAX || self.left.len() >= INBOX_EVENTS_MAX
+        self.pending.requests() >= TURN_REQUESTS_MAX || self.pending.len() >= INBOX_EVENTS_MAX
     }
 
     fn empty_inbox(&mut self, taken: &mut Vec<Event>) {
-        while self.left.len() < INBOX_EVENTS_MAX
+        while self.pending.len() < INBOX_EVENTS_MAX
             && let Ok(event) = self.inbox.try_recv()
         {
             self.sort(event, taken);
@@ -299,7 +299,7 @@ impl Broker {
     /// What a client has taken is no part of the chat's order: it goes first, so that a crowd of senders does not make those
     /// who read look as if they did not.
     fn sort(&mut self, event: Event, taken: &mut Vec<Event>) {
-        if matches!(event, Event::DeliveryReport { .. }) { taken.push(event) } else { self.left.push(event) }
+        if matches!(event, Event::DeliveryReport { .. }) { taken.push(event) } else { self.pending.push(event) }
     }
 
     /// Waits for the store to be done, or for an event if there is room for one.

@@ -8,13 +8,13 @@ use crate::limits::BATCH_REQUESTS_MAX;
 
 /// Events, in the order in which they came. Of each connection there is one batch of requests at most.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct TurnQueue {
     events: VecDeque<Event>,
     /// Requests in them.
     requests: usize,
 }
 
-impl Waiting {
+impl TurnQueue {
     pub(super) fn requests(&self) -> usize {
         self.requests
     }
@@ -85,15 +85,15 @@ mod tests {
     }
 
     /// The sessions of the events of the next turn, and how many requests are in each.
-    fn take(waiting: &mut Waiting) -> Vec<(u64, usize)> {
+    fn take(waiting: &mut TurnQueue) -> Vec<(u64, usize)> {
         let mut turn = Vec::new();
         waiting.take(TURN_REQUESTS_MAX, &mut turn);
         assert!(turn.iter().map(Event::requests).sum::<usize>() <= TURN_REQUESTS_MAX);
         turn.iter().map(|event| (event.session().unwrap().get(), event.requests())).collect()
     }
 
-    fn waiting(events: impl IntoIterator<Item = Event>) -> Waiting {
-        let mut waiting = Waiting::default();
+    fn waiting(events: impl IntoIterator<Item = Event>) -> TurnQueue {
+        let mut waiting = TurnQueue::default();
         events.into_iter().for_each(|event| waiting.push(event));
         waiting
     }
