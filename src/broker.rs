@@ -24,9 +24,9 @@ use self::turn_queue::TurnQueue;
 use crate::config::Limits;
 use crate::limits::{INBOX_EVENTS_MAX, KEEP_MS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, RequestId, Seq, SessionId, Timestamp};
+use crate::outage_log::OutageLog;
 use crate::protocol::{ClientRequest, Protocol};
 use crate::store::{Answer, Commit, Observed, Post, Seen, Store, TurnOutcome, TurnRequest, Wants};
-use crate::trouble::Trouble;
 
 /// What the broker is told. The order of the inbox is the order of the chat.
 #[derive(Debug)]
@@ -155,9 +155,12 @@ pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
         limits: *limits,
         chat,
         store,
-        commits: Trouble::new("nothing is kept, whoever sends something is told", "what is sent is kept again"),
-        reads: Trouble::new("the log cannot be read, who is to get something of it waits", "the log can be read again"),
-        lookups: Trouble::new("peers cannot be looked up, who is named is refused", "peers can be looked up again"),
+        commits: OutageLog::new("nothing is kept, whoever sends something is told", "what is sent is kept again"),
+        reads: OutageLog::new(
+            "the log cannot be read, who is to get something of it waits",
+            "the log can be read again",
+        ),
+        lookups: OutageLog::new("peers cannot be looked up, who is named is refused", "peers can be looked up again"),
     };
     (Handle { inbox: sender }, broker)
 }
@@ -191,11 +194,11 @@ pub(crate) struct Broker {
     chat: Chat,
     store: Store,
     /// Whether turns can be committed.
-    commits: Trouble,
+    commits: OutageLog,
     /// Whether the log can be read.
-    reads: Trouble,
+    reads: OutageLog,
     /// Whether peers can be looked up.
-    lookups: Trouble,
+    lookups: OutageLog,
 }
 
 /// What is known of the table `outbox`.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi, hooks};
 
 use crate::limits::{CHECKPOINT_WAL_PAGES, WAL_CHUNK_BYTES};
-use crate::trouble::Trouble;
+use crate::outage_log::OutageLog;
 
 /// How many pages the write-ahead log had after the last commit: SQLite tells, as to ask would cost more than a commit.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ pub(super) struct Wal<'c> {
     /// Something in it may not be on the medium, and not be on its way there.
     is_doubtful: bool,
     /// Whether it can be copied.
-    copies: Trouble,
+    copies: OutageLog,
     copy: Statement<'c>,
 }
 
@@ -55,7 +55,7 @@ impl<'c> Wal<'c> {
             file,
             // The server before us may have met a failed sync.
             is_doubtful: true,
-            copies: Trouble::new(
+            copies: OutageLog::new(
                 "the write-ahead log cannot be copied into the database file, and grows",
                 "the write-ahead log is copied into the database file again",
             ),

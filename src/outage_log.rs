@@ -8,7 +8,7 @@ use crate::limits::TROUBLE_MS_MIN;
 
 /// Something that may fail for a while.
 #[derive(Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct OutageLog {
     /// What does not work, and what that means.
     begins: &'static str,
     /// What works again.
@@ -17,9 +17,9 @@ pub(crate) struct Trouble {
     failed: Option<Instant>,
 }
 
-impl Trouble {
+impl OutageLog {
     pub(crate) const fn new(begins: &'static str, ends: &'static str) -> Self {
-        Trouble { begins, ends, failed: None }
+        OutageLog { begins, ends, failed: None }
     }
 
     /// Notes that it was tried, and why it failed if it did. What comes and goes is one trouble until it has stayed away for
