@@ -10,7 +10,7 @@ use crate::store::Post;
 #[derive(Debug)]
 pub(super) struct ReadPost {
     pub(super) post: Box<Post>,
-    pub(super) message: Result<PostedMessage, Unsendable>,
+    pub(super) message: Result<PostedMessage, PostError>,
 }
 
 /// What a row says.
@@ -23,25 +23,25 @@ pub(super) struct PostedMessage {
 
 /// Why a row is not sent.
 #[derive(Debug)]
-pub(super) enum Unsendable {
+pub(super) enum PostError {
     /// What it takes cannot be looked up now.
-    Now,
+    Transient,
     /// It never will be; the reason is for people.
-    Ever(String),
+    Permanent(String),
 }
 
-impl From<Refusal> for Unsendable {
+impl From<Refusal> for PostError {
     fn from(refusal: Refusal) -> Self {
         match refusal.code {
-            Code::Internal => Unsendable::Now,
-            code => Unsendable::Ever(format!("{}: {}", code.as_str(), refusal.message)),
+            Code::Internal => PostError::Transient,
+            code => PostError::Permanent(format!("{}: {}", code.as_str(), refusal.message)),
         }
     }
 }
 
 /// Reads a row.
 pub(super) fn read(post: Post, limits: &Limits) -> ReadPost {
-    let message = read_message(&post, Limits::or_none(limits.destinations_max)).map_err(Unsendable::from);
+    let message = read_message(&post, Limits::or_none(limits.destinations_max)).map_err(PostError::from);
     ReadPost { post: Box::new(post), message }
 }
 

@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use super::{Act, Chat, Feed, Note, Peer, Session, Turn, unreachable_peer};
-use crate::broker::post::{ReadPost, Unsendable};
+use crate::broker::post::{PostError, ReadPost};
 use crate::config::Limits;
 use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, SessionId, Text};
 use crate::protocol::{Code, Draft, Refusal, Reply};
@@ -106,7 +106,7 @@ impl Chat {
         let ReadPost { post, message } = read;
         let sent = message.and_then(|message| {
             let sender = self.use_name(&message.sender)?;
-            self.send(Sender::Post(sender), None, &message.to, message.text, turn, request).map_err(Unsendable::from)
+            self.send(Sender::Post(sender), None, &message.to, message.text, turn, request).map_err(PostError::from)
         });
         match sent {
             Ok(act) => {
@@ -114,14 +114,14 @@ impl Chat {
                 request.entries.push(Entry::Posted(post));
             }
             // It is tried again.
-            Err(Unsendable::Now) => {}
-            Err(Unsendable::Ever(reason)) => request.entries.push(Entry::Unposted { post, at: turn.at, reason }),
+            Err(PostError::Transient) => {}
+            Err(PostError::Permanent(reason)) => request.entries.push(Entry::Unposted { post, at: turn.at, reason }),
         }
     }
 
     /// Somebody with a shell sends by this name: so it is used.
-    fn use_name(&mut self, name: &PeerName) -> Result<PeerId, Unsendable> {
-        let id = *self.ids.get(name).ok_or(Unsendable::Now)?;
+    fn use_name(&mut self, name: &PeerName) -> Result<PeerId, PostError> {
+        let id = *self.ids.get(name).ok_or(PostError::Transient)?;
         self.see(id);
         Ok(id)
     }
