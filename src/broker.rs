@@ -329,7 +329,7 @@ impl Broker {
         let time_is_up = async {
             match &mut self.alarm {
                 Some(alarm) => (&mut alarm.timer).await,
-                None if self.chat.starves() || self.outbox_table == OutboxTableState::Left => {
+                None if self.chat.has_failed_reads() || self.outbox_table == OutboxTableState::Left => {
                     Timer::after(Duration::from_millis(READ_RETRY_MS)).await
                 }
                 None => future::pending().await,
@@ -345,7 +345,7 @@ impl Broker {
 
     /// What failed and waits for nothing else is tried again.
     fn try_again(&mut self) {
-        self.chat.feed_starved();
+        self.chat.retry_failed_reads();
         if self.outbox_table == OutboxTableState::Left {
             self.outbox_table = OutboxTableState::Unknown;
         }

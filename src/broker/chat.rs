@@ -67,9 +67,9 @@ pub(super) struct Chat {
     /// Peers whose cursor moved; that is no promise, and can wait.
     moved: IdSet<PeerId>,
     /// Replaying sessions that are to have a page, in this order. One that has left may still stand here.
-    hungry: VecDeque<SessionId>,
+    page_queue: VecDeque<SessionId>,
     /// Replaying sessions whose page could not be read: tried again when something happens, or after a while.
-    starved: Vec<SessionId>,
+    failed_reads: Vec<SessionId>,
     /// Searches that are not answered yet.
     searches: Searches,
     /// Those who observe from inside.
@@ -127,8 +127,8 @@ struct Session {
     permit: Option<SemaphoreGuardArc>,
     /// Waits for the answer of a search.
     is_searching: bool,
-    /// Is to have a page: stands in `hungry` or `starved`, or in a turn that is under way.
-    is_hungry: bool,
+    /// Is to have a page: stands in `page_queue` or `failed_reads`, or in a turn that is under way.
+    awaits_page: bool,
     /// Something was appended to its outbox in this turn.
     is_gathered: bool,
 }
@@ -261,8 +261,8 @@ impl Chat {
             insiders: IdSet::default(),
             changed: IdSet::default(),
             moved: IdSet::default(),
-            hungry: VecDeque::new(),
-            starved: Vec::new(),
+            page_queue: VecDeque::new(),
+            failed_reads: Vec::new(),
             searches: Searches::default(),
             observers: Observers::default(),
         }
@@ -270,7 +270,7 @@ impl Chat {
 
     /// Whether somebody waits for something that is to be read: a page, what was searched, or what is observed.
     pub(super) fn wants_reads(&self) -> bool {
-        !self.hungry.is_empty() || !self.searches.is_empty() || self.observers.want_reads()
+        !self.page_queue.is_empty() || !self.searches.is_empty() || self.observers.want_reads()
     }
 
     /// Whether something of a peer is to be kept.
@@ -279,14 +279,14 @@ impl Chat {
     }
 
     /// Whether somebody waits for a page that could not be read.
-    pub(super) fn starves(&self) -> bool {
-        !self.starved.is_empty() || self.observers.starve()
+    pub(super) fn has_failed_reads(&self) -> bool {
+        !self.failed_reads.is_empty() || self.observers.have_failed_reads()
     }
 
     /// Pages that could not be read are asked for again.
-    pub(super) fn feed_starved(&mut self) {
-        self.hungry.extend(self.starved.drain(..));
-        self.observers.feed_starved();
+    pub(super) fn retry_failed_reads(&mut self) {
+        self.page_queue.extend(self.failed_reads.drain(..));
+        self.observers.retry_failed_reads();
     }
 
     /// Who and what is named in these events and not known here, each once.
@@ -349,9 +349,9 @@ impl Chat {
     /// Lets a replaying session have its next page, if it has room for one.
     fn feed_again(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.feed == Feed::Replaying && !session.is_hungry && session.outbox.has_room_for_page() {
-            session.is_hungry = true;
-            self.hungry.push_back(id);
+        if session.feed == Feed::Replaying && !session.awaits_page && session.outbox.has_room_for_page() {
+            session.awaits_page = true;
+            self.page_queue.push_back(id);
         }
     }
 

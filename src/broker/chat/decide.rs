@@ -20,7 +20,7 @@ impl Chat {
     ) -> (Turn, TurnRequest) {
         let mut turn = Turn::new(now);
         let mut request = TurnRequest::default();
-        self.feed_starved();
+        self.retry_failed_reads();
         for event in events {
             match event {
                 Event::Join { session, name, joining } => self.join(session, &name, joining, &mut turn, &mut request),
@@ -81,7 +81,7 @@ impl Chat {
             ends_at: None,
             permit: None,
             is_searching: false,
-            is_hungry: false,
+            awaits_page: false,
             is_gathered: false,
         };
         let earlier = self.sessions.insert(session, joined);
@@ -183,7 +183,7 @@ impl Chat {
 
     fn ask_for_pages(&mut self, turn: &mut Turn, request: &mut TurnRequest) {
         while turn.pages.len() < TURN_PAGES_MAX
-            && let Some(id) = self.hungry.pop_front()
+            && let Some(id) = self.page_queue.pop_front()
         {
             let Some(session) = self.sessions.get(&id) else { continue };
             turn.pages.push(id);

@@ -213,17 +213,17 @@ impl Chat {
         let Page { messages, complete } = match answer {
             Answer::Page(page) => page,
             Answer::Failed(_) => {
-                self.starved.push(id);
+                self.failed_reads.push(id);
                 return;
             }
             _ => unreachable!("a page was asked for"),
         };
         if messages.is_empty() && !complete {
             // The turn's share of pages was used up before its place came: it is the first of the next.
-            self.hungry.push_front(id);
+            self.page_queue.push_front(id);
             return;
         }
-        session.is_hungry = false;
+        session.awaits_page = false;
         let protocol = session.protocol;
         let peer = &self.peers[&session.peer];
         for Fed { message, is_direct } in messages {

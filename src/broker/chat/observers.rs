@@ -25,9 +25,9 @@ pub(super) struct Observers {
     /// Something has come into `unkept` for which nobody has set an alarm.
     is_late: bool,
     /// Those who wait, and for whom there may be something, in this order. One that is gone may still stand here.
-    hungry: VecDeque<PeerId>,
+    page_queue: VecDeque<PeerId>,
     /// Those for whom it could not be read: tried again when something happens, or after a while.
-    starved: Vec<PeerId>,
+    failed_reads: Vec<PeerId>,
     /// Everyone who is here, in order; looked up when it is wanted.
     here: Option<Arc<[PeerId]>>,
     /// How many have begun to observe, one who did so anew counted again.
@@ -54,7 +54,7 @@ struct Observer {
 enum State {
     /// Nothing: it does not wait, or nothing has happened.
     Idle,
-    /// It is to be read for: stands in `hungry` or `starved`.
+    /// It is to be read for: stands in `page_queue` or `failed_reads`.
     Hungry,
     /// It is read for in a turn that is under way.
     ClientRequest,
@@ -71,17 +71,17 @@ impl Observers {
 
     /// Whether something is to be read.
     pub(super) fn want_reads(&self) -> bool {
-        !self.hungry.is_empty()
+        !self.page_queue.is_empty()
     }
 
     /// Whether one waits for what could not be read.
-    pub(super) fn starve(&self) -> bool {
-        !self.starved.is_empty()
+    pub(super) fn have_failed_reads(&self) -> bool {
+        !self.failed_reads.is_empty()
     }
 
     /// What could not be read is asked for again.
-    pub(super) fn feed_starved(&mut self) {
-        self.hungry.extend(self.starved.drain(..));
+    pub(super) fn retry_failed_reads(&mut self) {
+        self.page_queue.extend(self.failed_reads.drain(..));
     }
 
     /// Whether a peer observes.
@@ -161,13 +161,13 @@ impl Observers {
         }
         for (peer, observer) in self.all.iter_mut().filter(|(_, observer)| observer.wants.meets(happened)) {
             observer.read_to = None;
-            self.hungry.extend(observer.is_to_be_fed().then_some(*peer));
+            self.page_queue.extend(observer.is_to_be_fed().then_some(*peer));
         }
     }
 
     fn feed(&mut self, peer: PeerId) {
-        let is_hungry = self.all.get_mut(&peer).is_some_and(Observer::is_to_be_fed);
-        self.hungry.extend(is_hungry.then_some(peer));
+        let awaits_page = self.all.get_mut(&peer).is_some_and(Observer::is_to_be_fed);
+        self.page_queue.extend(awaits_page.then_some(peer));
     }
 
     /// Keeps what happens for a peer from here on, unless that is done already.
@@ -189,10 +189,10 @@ impl Observers {
     }
 
     /// It is read for another time.
-    fn starves(&mut self, peer: PeerId) {
+    fn has_failed_reads(&mut self, peer: PeerId) {
         if let Some(observer) = self.all.get_mut(&peer) {
             observer.state = State::Hungry;
-            self.starved.push(peer);
+            self.failed_reads.push(peer);
         }
     }
 
@@ -281,7 +281,7 @@ impl Chat {
     /// Has some of them read for in this turn.
     pub(super) fn ask_for_observers(&mut self, turn: &mut Turn, request: &mut TurnRequest) {
         while turn.observed.len() < TURN_OBSERVED_MAX
-            && let Some(peer) = self.observers.hungry.pop_front()
+            && let Some(peer) = self.observers.page_queue.pop_front()
         {
             let here = self.who_is_here();
             let Some(observer) = self.observers.all.get_mut(&peer) else { continue };
@@ -313,15 +313,15 @@ impl Chat {
         let (wants, is_new) = (observer.wants, observer.seen.is_none());
         // Until it is kept that it observes, what is kept of it is of an earlier time.
         if is_new && (!is_committed || self.observers.is_to_be_kept(peer)) {
-            return self.observers.starves(peer);
+            return self.observers.has_failed_reads(peer);
         }
         let page = match answer {
             Answer::Observed(Some(page)) => page,
             Answer::Observed(None) => {
                 self.observers.register_again(peer, wants);
-                return self.observers.starves(peer);
+                return self.observers.has_failed_reads(peer);
             }
-            Answer::Failed(_) => return self.observers.starves(peer),
+            Answer::Failed(_) => return self.observers.has_failed_reads(peer),
             _ => unreachable!("what is observed was asked for"),
         };
         self.hand_over(peer, page);
