@@ -59,9 +59,9 @@ pub(super) struct Chat {
     /// Every connection that has logged in and not left.
     sessions: IdMap<SessionId, Session>,
     /// Those of them that speak JSON and were greeted: they are told who comes and goes.
-    programs: IdSet<SessionId>,
+    presence_subscribers: IdSet<SessionId>,
     /// Those that live inside: they are told what concerns themselves, and not who comes and goes.
-    insiders: IdSet<SessionId>,
+    plugin_sessions: IdSet<SessionId>,
     /// Peers of which something is to be kept before the next message is.
     changed: IdSet<PeerId>,
     /// Peers whose cursor moved; that is no promise, and can wait.
@@ -257,8 +257,8 @@ impl Chat {
             absent_rooms: HashSet::new(),
             known_ids: HashMap::new(),
             sessions: IdMap::default(),
-            programs: IdSet::default(),
-            insiders: IdSet::default(),
+            presence_subscribers: IdSet::default(),
+            plugin_sessions: IdSet::default(),
             changed: IdSet::default(),
             moved: IdSet::default(),
             page_queue: VecDeque::new(),
@@ -371,8 +371,8 @@ impl Chat {
 
     /// A session that gets no more messages makes its peer absent, unless there is another. Says whether it did.
     fn detach(&mut self, session: SessionId, id: PeerId) -> bool {
-        self.programs.remove(&session);
-        self.insiders.remove(&session);
+        self.presence_subscribers.remove(&session);
+        self.plugin_sessions.remove(&session);
         let peer = self.peers.get_mut(&id).expect("a session's peer is remembered");
         let was_here = peer.is_here();
         peer.sessions.retain(|other| *other != session);

@@ -110,9 +110,9 @@ impl Chat {
         if protocol == Protocol::Json {
             let is_plugin = self.peers[&session.peer].is_plugin;
             if is_plugin {
-                self.insiders.insert(id)
+                self.plugin_sessions.insert(id)
             } else {
-                self.programs.insert(id)
+                self.presence_subscribers.insert(id)
             };
         }
     }

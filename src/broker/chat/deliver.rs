@@ -266,12 +266,13 @@ impl Chat {
                 }
             }
         }
-        let lives_inside = |session: &SessionId| self.insiders.contains(session);
-        let is_told = !notes.is_empty() || !self.programs.is_empty() || sender.as_ref().is_some_and(lives_inside);
+        let lives_inside = |session: &SessionId| self.plugin_sessions.contains(session);
+        let is_told =
+            !notes.is_empty() || !self.presence_subscribers.is_empty() || sender.as_ref().is_some_and(lives_inside);
         if let Some(sender) = sender.filter(|_| is_told) {
             self.tell_sender(sender, id, seq, at, notes, gathered);
         }
-        if !self.programs.is_empty() {
+        if !self.presence_subscribers.is_empty() {
             self.tell_others_of_sender(from, sender, message, gathered);
         }
     }
@@ -279,7 +280,8 @@ impl Chat {
     /// Whether it may be for somebody who reads whom it was addressed to.
     fn is_read_by_programs(&self, recipients: &[Recipient]) -> bool {
         let lives_inside = |recipient: &Recipient| recipient.peer().is_none_or(|peer| self.peers[&peer].is_plugin);
-        !self.programs.is_empty() || (!self.insiders.is_empty() && recipients.iter().any(lives_inside))
+        !self.presence_subscribers.is_empty()
+            || (!self.plugin_sessions.is_empty() && recipients.iter().any(lives_inside))
     }
 
     fn destinations(&self, recipients: &[Recipient]) -> Vec<Destination> {
@@ -326,7 +328,7 @@ impl Chat {
         gathered: &mut Gathered,
     ) {
         let others = self.peers[&from].sessions.iter().copied().filter(|session| Some(*session) != sender);
-        let programs: Vec<SessionId> = others.filter(|session| self.programs.contains(session)).collect();
+        let programs: Vec<SessionId> = others.filter(|session| self.presence_subscribers.contains(session)).collect();
         if programs.is_empty() {
             return;
         }
@@ -343,7 +345,7 @@ impl Chat {
     /// Tells all programs who came or went.
     fn announce(&mut self, name: PeerName, here: bool, gathered: &mut Gathered) {
         let presence = Reply::Presence { name, here };
-        for program in self.programs.iter().copied().collect::<Vec<_>>() {
+        for program in self.presence_subscribers.iter().copied().collect::<Vec<_>>() {
             self.tell_if_room(program, &presence, gathered);
         }
     }
