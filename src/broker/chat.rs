@@ -63,9 +63,9 @@ pub(super) struct Chat {
     /// Those that live inside: they are told what concerns themselves, and not who comes and goes.
     plugin_sessions: IdSet<SessionId>,
     /// Peers of which something is to be kept before the next message is.
-    changed: IdSet<PeerId>,
+    dirty_peers: IdSet<PeerId>,
     /// Peers whose cursor moved; that is no promise, and can wait.
-    moved: IdSet<PeerId>,
+    dirty_cursors: IdSet<PeerId>,
     /// Replaying sessions that are to have a page, in this order. One that has left may still stand here.
     page_queue: VecDeque<SessionId>,
     /// Replaying sessions whose page could not be read: tried again when something happens, or after a while.
@@ -259,8 +259,8 @@ impl Chat {
             sessions: IdMap::default(),
             presence_subscribers: IdSet::default(),
             plugin_sessions: IdSet::default(),
-            changed: IdSet::default(),
-            moved: IdSet::default(),
+            dirty_peers: IdSet::default(),
+            dirty_cursors: IdSet::default(),
             page_queue: VecDeque::new(),
             failed_reads: Vec::new(),
             searches: Searches::default(),
@@ -275,7 +275,7 @@ impl Chat {
 
     /// Whether something of a peer is to be kept.
     pub(super) fn has_changed(&self) -> bool {
-        !self.changed.is_empty() || !self.moved.is_empty() || self.observers.have_changed()
+        !self.dirty_peers.is_empty() || !self.dirty_cursors.is_empty() || self.observers.have_changed()
     }
 
     /// Whether somebody waits for a page that could not be read.
@@ -394,7 +394,7 @@ impl Chat {
     /// Forgets who is absent; they are looked up again when they are named. No turn may be under way: it names them.
     pub(super) fn forget_absent(&mut self) {
         let spoken_for: IdSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();
-        let is_to_be_kept = |id: &PeerId| self.changed.contains(id) || self.moved.contains(id);
+        let is_to_be_kept = |id: &PeerId| self.dirty_peers.contains(id) || self.dirty_cursors.contains(id);
         self.peers.retain(|id, _| spoken_for.contains(id) || is_to_be_kept(id) || self.observers.include(*id));
         self.ids.retain(|_, id| self.peers.contains_key(id));
         let rooms: IdSet<RoomId> = self.peers.values().flat_map(|peer| peer.rooms.keys().copied()).collect();

@@ -144,7 +144,7 @@ impl Chat {
         peer.delivered = peer.delivered.max(session.delivered);
         if seq > peer.record.cursor {
             peer.record.cursor = seq;
-            self.moved.insert(session.peer);
+            self.dirty_cursors.insert(session.peer);
         }
     }
 
@@ -163,19 +163,19 @@ impl Chat {
     /// not is among it, as these messages may be theirs.
     pub(in crate::broker) fn keep_changed(&mut self, request: &mut TurnRequest) {
         let peers = &self.peers;
-        request.entries.extend(self.changed.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
+        request.entries.extend(self.dirty_peers.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
         self.observers.keep_unkept(request);
     }
 
     /// Adds all that has changed of peers, cursors too.
     pub(in crate::broker) fn keep_all_changed(&mut self, request: &mut TurnRequest, at: Timestamp) {
-        let Chat { peers, moved, changed, observers, .. } = self;
-        for id in moved.drain() {
+        let Chat { peers, dirty_cursors, dirty_peers, observers, .. } = self;
+        for id in dirty_cursors.drain() {
             let peer = &peers[&id];
             if !peer.is_plugin {
                 observers.note(EventKind::Delivered(peer.record.cursor), id, at, request);
             }
-            changed.insert(id);
+            dirty_peers.insert(id);
         }
         self.observers.keep_moved(request);
         self.keep_changed(request);

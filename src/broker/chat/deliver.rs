@@ -97,7 +97,7 @@ impl Chat {
         for entry in entries {
             match entry {
                 Entry::Peer(record) => {
-                    self.changed.insert(record.id);
+                    self.dirty_peers.insert(record.id);
                 }
                 Entry::Message { recipients, .. } => {
                     for recipient in recipients.iter().filter_map(|recipient| recipient.peer()) {

@@ -19,7 +19,7 @@ pub(super) struct Observers {
     /// What any of them wants.
     wanted: Wants,
     /// Those whose cursor moved; that is no promise, and can wait.
-    moved: IdSet<PeerId>,
+    dirty_cursors: IdSet<PeerId>,
     /// What a turn could not keep, and what happened when no turn could take it: in its order, before all that comes next.
     unkept: VecDeque<Entry>,
     /// Something has come into `unkept` for which nobody has set an alarm.
@@ -66,7 +66,7 @@ pub(super) type Observing = (PeerId, u64);
 impl Observers {
     /// Whether something is to be kept.
     pub(super) fn have_changed(&self) -> bool {
-        !self.moved.is_empty() || !self.unkept.is_empty()
+        !self.dirty_cursors.is_empty() || !self.unkept.is_empty()
     }
 
     /// Whether something is to be read.
@@ -120,7 +120,7 @@ impl Observers {
     /// Adds how far they got.
     pub(super) fn keep_moved(&mut self, request: &mut TurnRequest) {
         let all = &self.all;
-        request.entries.extend(self.moved.drain().filter_map(|peer| seen_entry(peer, all.get(&peer)?)));
+        request.entries.extend(self.dirty_cursors.drain().filter_map(|peer| seen_entry(peer, all.get(&peer)?)));
     }
 
     /// Nothing of a turn was kept: it goes with the next.
@@ -130,7 +130,7 @@ impl Observers {
             match entry {
                 Entry::Observe { .. } | Entry::Observers { .. } | Entry::Event(_) => unkept.push_back(entry.clone()),
                 Entry::Seen { observer, .. } if self.all.contains_key(observer) => {
-                    self.moved.insert(*observer);
+                    self.dirty_cursors.insert(*observer);
                 }
                 _ => {}
             }
@@ -177,10 +177,10 @@ impl Observers {
             return;
         }
         // Where it goes on is read anew, when the store has seen what it wants now.
-        if let Some(known) = known.filter(|_| self.moved.contains(&peer)) {
+        if let Some(known) = known.filter(|_| self.dirty_cursors.contains(&peer)) {
             request.entries.extend(seen_entry(peer, known));
         }
-        self.moved.remove(&peer);
+        self.dirty_cursors.remove(&peer);
         self.begun += 1;
         let (number, state) = (self.begun, State::Idle);
         self.all.insert(peer, Observer { wants, number, seen: None, read_to: None, reply: None, state });
@@ -264,7 +264,7 @@ impl Chat {
         // Before it was told anything, it has seen nothing.
         if observer.seen.is_some_and(|before| before.or(seen) != before) {
             observer.seen = observer.seen.map(|before| before.or(seen));
-            self.observers.moved.insert(*peer);
+            self.observers.dirty_cursors.insert(*peer);
             self.observers.feed(*peer);
         }
     }
@@ -273,7 +273,7 @@ impl Chat {
     pub(super) fn only_observers(&mut self, only: Vec<PeerName>, request: &mut TurnRequest) {
         let Chat { peers, observers, .. } = self;
         observers.all.retain(|peer, _| only.contains(&peers[peer].record.name));
-        observers.moved.retain(|peer| observers.all.contains_key(peer));
+        observers.dirty_cursors.retain(|peer| observers.all.contains_key(peer));
         observers.count_wants();
         request.entries.push(Entry::Observers { only });
     }
@@ -336,7 +336,7 @@ impl Chat {
             // All of it was its own, or is gone.
             observer.seen = Some(seen.or(page.seen));
             if observer.seen != Some(seen) {
-                self.observers.moved.insert(peer);
+                self.observers.dirty_cursors.insert(peer);
             }
             return self.observers.feed(peer);
         }

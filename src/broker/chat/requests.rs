@@ -67,7 +67,7 @@ impl Chat {
             }
             Request::Ping { token } => {
                 // What its client has acknowledged is dealt with once it is kept.
-                let is_unkept = self.moved.contains(&peer) || self.changed.contains(&peer);
+                let is_unkept = self.dirty_cursors.contains(&peer) || self.dirty_peers.contains(&peer);
                 turn.keeps_cursors |= is_unkept && self.sessions[&session].acks.is_some();
                 Act::Reply { session, id, reply: Reply::Pong { token } }
             }

@@ -134,7 +134,7 @@ impl Chat {
                 self.unknown_names -= 1;
             }
             peer.record.seen = true;
-            self.changed.insert(id);
+            self.dirty_peers.insert(id);
         }
     }
 
@@ -221,7 +221,7 @@ impl Chat {
                         notes.push(Note::Kept(id));
                         if !std::mem::replace(&mut peer.is_kept, true) {
                             self.unknown_names += 1;
-                            self.changed.insert(id);
+                            self.dirty_peers.insert(id);
                         }
                     }
                 }
