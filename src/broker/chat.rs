@@ -146,7 +146,7 @@ enum Feed {
 #[derive(Debug)]
 pub(super) struct Turn {
     /// In the order of the events.
-    acts: Vec<Act>,
+    completions: Vec<Completion>,
     /// The sessions that are greeted with how much waits for them in their rooms too, by the read that tells.
     greeted: Vec<Greeting>,
     /// The observers for whom something is read; their reads come before those of the searches.
@@ -170,7 +170,7 @@ pub(super) struct Turn {
 impl Turn {
     pub(super) fn new(at: Timestamp) -> Self {
         Turn {
-            acts: Vec::new(),
+            completions: Vec::new(),
             greeted: Vec::new(),
             observed: Vec::new(),
             searches: Searches::new(),
@@ -209,7 +209,7 @@ struct Greeting {
 
 /// One thing that a turn does after the commit.
 #[derive(Debug)]
-enum Act {
+enum Completion {
     /// Feed the turn's next message to its recipients, and tell its sender about it.
     Deliver { sender: Option<SessionId>, id: Option<RequestId>, notes: Vec<Note> },
     /// Tell the sender of a message of this turn, the so-manieth, once more that it is accepted.

@@ -1,6 +1,6 @@
 //! The first half of a turn: what each event changes, and what the store is to write and read for it.
 
-use super::{Acks, Act, Chat, Feed, Greeting, Session, Turn, unreachable_peer};
+use super::{Acks, Chat, Completion, Feed, Greeting, Session, Turn, unreachable_peer};
 use crate::broker::outbox::Outbox;
 use crate::broker::post::ReadPost;
 use crate::broker::{Delivered, EndReason, Event, Joining};
@@ -93,7 +93,7 @@ impl Chat {
             self.greet(session, id.as_ref(), waiting);
         }
         if self.attach(session, peer_id) {
-            turn.acts.push(Act::Presence { name: name.clone(), here: true });
+            turn.completions.push(Completion::Presence { name: name.clone(), here: true });
             self.note(EventKind::Join, peer_id, turn.at, request);
         }
         self.feed_again(session);
@@ -153,7 +153,7 @@ impl Chat {
         let Some(session) = self.sessions.remove(&id) else { return };
         if self.detach(id, session.peer) {
             let name = self.peers[&session.peer].record.name.clone();
-            turn.acts.push(Act::Presence { name, here: false });
+            turn.completions.push(Completion::Presence { name, here: false });
             self.note(EventKind::Leave, session.peer, turn.at, request);
         }
         log::debug!("session {id} left");
@@ -195,7 +195,7 @@ impl Chat {
 
 fn end(session: SessionId, reason: EndReason, turn: &mut Turn) {
     if reason == EndReason::Shutdown {
-        turn.acts.push(Act::Reply { session, id: None, reply: Reply::ShuttingDown });
+        turn.completions.push(Completion::Reply { session, id: None, reply: Reply::ShuttingDown });
     }
-    turn.acts.push(Act::End { session });
+    turn.completions.push(Completion::End { session });
 }

@@ -6,7 +6,7 @@ use smol::lock::SemaphoreGuardArc;
 use super::encoded::Encoded;
 use super::rooms::RoomHere;
 use super::searches::Search;
-use super::{Act, Chat, Feed, Greeting, Note, Peer, Session, Turn};
+use super::{Chat, Completion, Feed, Greeting, Note, Peer, Session, Turn};
 use crate::broker::Delivered;
 use crate::message::{
     Destination, Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, SessionId, Text, Timestamp,
@@ -112,7 +112,7 @@ impl Chat {
 
     /// Feeds what was committed and read, answers, and hands everyone what was gathered for them.
     pub(in crate::broker) fn deliver(&mut self, turn: Turn, outcome: TurnOutcome) {
-        let Turn { acts, greeted, observed, searches, pages, asked, at, .. } = turn;
+        let Turn { completions, greeted, observed, searches, pages, asked, at, .. } = turn;
         let TurnOutcome { entries, commit, before, newest, mut answers } = outcome;
         assert!(newest >= self.newest, "the log grows: {newest} after {}", self.newest);
         self.newest = newest;
@@ -132,52 +132,57 @@ impl Chat {
             self.feed_page(session, answer, &mut gathered);
         }
         let mut committed = Committed { entries: entries.into_iter(), seq: before };
-        for act in acts {
-            match (act, &commit) {
-                (Act::Deliver { sender, id, notes }, Ok(())) => {
+        for completion in completions {
+            match (completion, &commit) {
+                (Completion::Deliver { sender, id, notes }, Ok(())) => {
                     let message = committed.next().expect("each act of delivery has its entry");
                     self.deliver_message(message, sender, id.as_ref(), &notes, &mut gathered);
                 }
-                (Act::Repeat { session, id, nth }, Ok(())) => {
+                (Completion::Repeat { session, id, nth }, Ok(())) => {
                     let seq = Seq::new(before.get() + 1 + nth as i64);
                     self.reply(session, id.as_ref(), &Reply::Accepted { seq, at }, &mut gathered);
                 }
-                (Act::Join { session, id, room }, Ok(())) => {
+                (Completion::Join { session, id, room }, Ok(())) => {
                     let reply = Reply::Joined { room: self.rooms[&room].name.clone() };
                     self.reply(session, id.as_ref(), &reply, &mut gathered);
                 }
-                (Act::Leave { session, id, room }, Ok(())) => {
+                (Completion::Leave { session, id, room }, Ok(())) => {
                     let reply = Reply::Left { room: self.rooms[&room].name.clone() };
                     self.reply(session, id.as_ref(), &reply, &mut gathered);
                 }
-                (Act::Set { session, id, key }, Ok(())) => {
+                (Completion::Set { session, id, key }, Ok(())) => {
                     self.reply(session, id.as_ref(), &Reply::Set { key }, &mut gathered);
                 }
-                (Act::Deliver { sender: Some(session), id, .. } | Act::Repeat { session, id, .. }, Err(error)) => {
+                (
+                    Completion::Deliver { sender: Some(session), id, .. } | Completion::Repeat { session, id, .. },
+                    Err(error),
+                ) => {
                     self.reply(session, id.as_ref(), &not_committed(error, "not sent"), &mut gathered);
                 }
                 // It stays where it is, and is tried again.
-                (Act::Deliver { sender: None, .. }, Err(_)) => {}
-                (Act::Join { session, id, .. }, Err(error)) => {
+                (Completion::Deliver { sender: None, .. }, Err(_)) => {}
+                (Completion::Join { session, id, .. }, Err(error)) => {
                     self.reply(session, id.as_ref(), &not_committed(error, "not joined"), &mut gathered);
                 }
-                (Act::Leave { session, id, .. }, Err(error)) => {
+                (Completion::Leave { session, id, .. }, Err(error)) => {
                     self.reply(session, id.as_ref(), &not_committed(error, "nothing was done"), &mut gathered);
                 }
-                (Act::Set { session, id, .. }, Err(error)) => {
+                (Completion::Set { session, id, .. }, Err(error)) => {
                     self.reply(session, id.as_ref(), &not_committed(error, "not kept"), &mut gathered);
                 }
-                (Act::Reply { session, id, reply }, _) => self.reply(session, id.as_ref(), &reply, &mut gathered),
-                (Act::History { session, id, read }, _) => {
+                (Completion::Reply { session, id, reply }, _) => {
+                    self.reply(session, id.as_ref(), &reply, &mut gathered)
+                }
+                (Completion::History { session, id, read }, _) => {
                     let reply = history_reply(std::mem::replace(&mut answers[read], Answer::Waiting(0)));
                     self.reply(session, id.as_ref(), &reply, &mut gathered);
                 }
-                (Act::Values { session, id, read }, _) => {
+                (Completion::Values { session, id, read }, _) => {
                     let reply = values_reply(std::mem::replace(&mut answers[read], Answer::Waiting(0)));
                     self.reply(session, id.as_ref(), &reply, &mut gathered);
                 }
-                (Act::Presence { name, here }, _) => self.announce(name, here, &mut gathered),
-                (Act::End { session }, _) => self.end_at_newest(session, &mut gathered),
+                (Completion::Presence { name, here }, _) => self.announce(name, here, &mut gathered),
+                (Completion::End { session }, _) => self.end_at_newest(session, &mut gathered),
             }
         }
         for (search, answer) in searches.into_iter().zip(search_answers) {

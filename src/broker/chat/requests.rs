@@ -2,7 +2,7 @@
 
 use super::searches::Search;
 use super::send::{Sender, send_id};
-use super::{Act, Chat, Turn, unreachable_peer};
+use super::{Chat, Completion, Turn, unreachable_peer};
 use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, Seq, SessionId};
 use crate::protocol::{ClientRequest, Refusal, Reply, Request};
 use crate::store::{Entry, Read, TurnRequest};
@@ -21,8 +21,10 @@ impl Chat {
         for ClientRequest { id, request: asked } in requests {
             let refused = id.clone();
             match self.request(session, peer, id, asked, turn, request) {
-                Ok(act) => turn.acts.extend(act),
-                Err(refusal) => turn.acts.push(Act::Reply { session, id: refused, reply: Reply::Refused(refusal) }),
+                Ok(completion) => turn.completions.extend(completion),
+                Err(refusal) => {
+                    turn.completions.push(Completion::Reply { session, id: refused, reply: Reply::Refused(refusal) })
+                }
             }
         }
     }
@@ -35,8 +37,8 @@ impl Chat {
         asked: Request,
         turn: &mut Turn,
         request: &mut TurnRequest,
-    ) -> Result<Option<Act>, Refusal> {
-        let act = match asked {
+    ) -> Result<Option<Completion>, Refusal> {
+        let completion = match asked {
             Request::Send { to, text } => {
                 let send_id = id.map(|id| send_id(id, &to, &text));
                 self.send(Sender::Session(session, peer), send_id, &to, text, turn, request)?
@@ -55,7 +57,7 @@ impl Chat {
                 let with = with.map(|with| self.past_with(peer, &with)).transpose()?;
                 let read = request.reads.len();
                 request.reads.push(Read::History { peer, with, before: before.unwrap_or(Seq::MAX), count });
-                Act::History { session, id, read }
+                Completion::History { session, id, read }
             }
             Request::Search { words, count } => {
                 self.search(Search::new(session, id, words, count));
@@ -63,31 +65,31 @@ impl Chat {
             }
             Request::Who => {
                 let reply = Reply::Who { here: self.here(), rooms: self.rooms_of(peer) };
-                Act::Reply { session, id, reply }
+                Completion::Reply { session, id, reply }
             }
             Request::Ping { token } => {
                 // What its client has acknowledged is dealt with once it is kept.
                 let is_unkept = self.dirty_cursors.contains(&peer) || self.dirty_peers.contains(&peer);
                 turn.keeps_cursors |= is_unkept && self.sessions[&session].acks.is_some();
-                Act::Reply { session, id, reply: Reply::Pong { token } }
+                Completion::Reply { session, id, reply: Reply::Pong { token } }
             }
-            Request::Answered(reply) => Act::Reply { session, id, reply: *reply },
+            Request::Answered(reply) => Completion::Reply { session, id, reply: *reply },
             Request::Set { key, value } => {
                 request.entries.push(Entry::Value { peer, key: key.clone(), value });
-                Act::Set { session, id, key }
+                Completion::Set { session, id, key }
             }
             Request::Values => {
                 let read = request.reads.len();
                 request.reads.push(Read::Values { peer });
-                Act::Values { session, id, read }
+                Completion::Values { session, id, read }
             }
-            Request::Help => Act::Reply { session, id, reply: Reply::Help { commands: Vec::new() } },
-            Request::Plugins => Act::Reply { session, id, reply: Reply::Plugins { plugins: Vec::new() } },
+            Request::Help => Completion::Reply { session, id, reply: Reply::Help { commands: Vec::new() } },
+            Request::Plugins => Completion::Reply { session, id, reply: Reply::Plugins { plugins: Vec::new() } },
             Request::Command { name, .. } => return Err(Refusal::unknown_command(&name)),
-            Request::Quit => Act::End { session },
+            Request::Quit => Completion::End { session },
             Request::Malformed(refusal) => return Err(refusal),
         };
-        Ok(Some(act))
+        Ok(Some(completion))
     }
 
     /// With whom, or where, the messages were exchanged that a peer wants to see.

@@ -3,7 +3,7 @@
 
 use foldhash::HashSet as IdSet;
 
-use super::{Act, Chat, Turn};
+use super::{Chat, Completion, Turn};
 use crate::config::Limits;
 use crate::limits::ROOMS_PER_PEER_MAX;
 use crate::message::{PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
@@ -66,7 +66,7 @@ impl Chat {
         room: Room,
         turn: &mut Turn,
         request: &mut TurnRequest,
-    ) -> Result<Act, Refusal> {
+    ) -> Result<Completion, Refusal> {
         let found = self.find_room(&room).ok_or_else(|| unreachable_room(&room, "not joined"))?;
         if let Some(room) = found.filter(|found| self.is_in(peer, *found)) {
             return Ok(self.joined_already(session, id, peer, room));
@@ -83,15 +83,15 @@ impl Chat {
         request.entries.push(Entry::Join { room: found, peer });
         self.change_membership(peer, found, true);
         turn.membership_changes.push(MembershipChange { peer, room: found });
-        Ok(Act::Join { session, id, room: found })
+        Ok(Completion::Join { session, id, room: found })
     }
 
     /// Where it joined in this very turn, that is not committed yet.
-    fn joined_already(&self, session: SessionId, id: Option<RequestId>, peer: PeerId, room: RoomId) -> Act {
+    fn joined_already(&self, session: SessionId, id: Option<RequestId>, peer: PeerId, room: RoomId) -> Completion {
         if self.peers[&peer].rooms[&room].joined.is_none() {
-            return Act::Join { session, id, room };
+            return Completion::Join { session, id, room };
         }
-        Act::Reply { session, id, reply: Reply::Joined { room: self.rooms[&room].name.clone() } }
+        Completion::Reply { session, id, reply: Reply::Joined { room: self.rooms[&room].name.clone() } }
     }
 
     /// Ends that a peer is in a room.
@@ -103,12 +103,12 @@ impl Chat {
         room: &Room,
         turn: &mut Turn,
         request: &mut TurnRequest,
-    ) -> Result<Act, Refusal> {
+    ) -> Result<Completion, Refusal> {
         let found = self.membership(peer, room, "nothing was done")?;
         request.entries.push(Entry::Leave { room: found, peer });
         self.change_membership(peer, found, false);
         turn.membership_changes.push(MembershipChange { peer, room: found });
-        Ok(Act::Leave { session, id, room: found })
+        Ok(Completion::Leave { session, id, room: found })
     }
 
     /// The room, if this peer is in it.

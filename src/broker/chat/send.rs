@@ -4,7 +4,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use super::{Act, Chat, Feed, Note, Peer, Session, Turn, unreachable_peer};
+use super::{Chat, Completion, Feed, Note, Peer, Session, Turn, unreachable_peer};
 use crate::broker::post::{PostError, ReadPost};
 use crate::config::Limits;
 use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, SessionId, Text};
@@ -56,9 +56,9 @@ impl Chat {
         text: Text,
         turn: &mut Turn,
         request: &mut TurnRequest,
-    ) -> Result<Act, Refusal> {
+    ) -> Result<Completion, Refusal> {
         match self.sent_before(sender, send_id.as_deref())? {
-            Some(act) => Ok(act),
+            Some(completion) => Ok(completion),
             None => self.send_new(sender, send_id, to, text, turn, request),
         }
     }
@@ -71,9 +71,9 @@ impl Chat {
         outcome: Result<Box<Draft>, Refusal>,
         turn: &mut Turn,
         request: &mut TurnRequest,
-    ) -> Result<Act, Refusal> {
-        if let Some(act) = self.sent_before(sender, send_id.as_deref())? {
-            return Ok(act);
+    ) -> Result<Completion, Refusal> {
+        if let Some(completion) = self.sent_before(sender, send_id.as_deref())? {
+            return Ok(completion);
         }
         let Draft { to, text } = *outcome?;
         self.send_new(sender, send_id, &to, text, turn, request)
@@ -87,7 +87,7 @@ impl Chat {
         text: Text,
         turn: &mut Turn,
         request: &mut TurnRequest,
-    ) -> Result<Act, Refusal> {
+    ) -> Result<Completion, Refusal> {
         let id = send_id.as_ref().map(|send_id| send_id.id.clone());
         let recipients = to.iter().map(|to| self.recipient(sender, to)).collect::<Result<Vec<_>, _>>()?;
         self.admit_unknown(&recipients)?;
@@ -98,7 +98,7 @@ impl Chat {
         }
         turn.messages += 1;
         request.entries.push(Entry::Message { at: turn.at, sender: sender.peer(), recipients, text, id: send_id });
-        Ok(Act::Deliver { sender: sender.session(), id, notes })
+        Ok(Completion::Deliver { sender: sender.session(), id, notes })
     }
 
     /// Sends what stands in a row of the table `outbox`, or has it marked with the reason why not.
@@ -109,8 +109,8 @@ impl Chat {
             self.send(Sender::Post(sender), None, &message.to, message.text, turn, request).map_err(PostError::from)
         });
         match sent {
-            Ok(act) => {
-                turn.acts.push(act);
+            Ok(completion) => {
+                turn.completions.push(completion);
                 request.entries.push(Entry::Posted(post));
             }
             // It is tried again.
@@ -139,16 +139,16 @@ impl Chat {
     }
 
     /// What is answered to a message that was sent before.
-    fn sent_before(&self, sender: Sender, send_id: Option<&SendId>) -> Result<Option<Act>, Refusal> {
+    fn sent_before(&self, sender: Sender, send_id: Option<&SendId>) -> Result<Option<Completion>, Refusal> {
         let (Some(send_id), Sender::Session(session, peer)) = (send_id, sender) else { return Ok(None) };
         let id = Some(send_id.id.clone());
         let known = self.known_ids.get(&(peer, send_id.id.clone()));
-        let (act, fingerprint) = match known {
+        let (completion, fingerprint) = match known {
             Some(KnownId::New) => return Ok(None),
             Some(KnownId::Before(FoundId { seq, at, fingerprint })) => {
-                (Act::Reply { session, id, reply: Reply::Accepted { seq: *seq, at: *at } }, *fingerprint)
+                (Completion::Reply { session, id, reply: Reply::Accepted { seq: *seq, at: *at } }, *fingerprint)
             }
-            Some(KnownId::Here { nth, fingerprint }) => (Act::Repeat { session, id, nth: *nth }, *fingerprint),
+            Some(KnownId::Here { nth, fingerprint }) => (Completion::Repeat { session, id, nth: *nth }, *fingerprint),
             None => {
                 let words =
                     "the id cannot be looked up now, the log says why; not sent, send it again with the same id";
@@ -156,7 +156,7 @@ impl Chat {
             }
         };
         if fingerprint == send_id.fingerprint {
-            return Ok(Some(act));
+            return Ok(Some(completion));
         }
         let words = "another message was sent with this id, to others or with another text; not sent";
         Err(Refusal::new(Code::IdReused, words))
