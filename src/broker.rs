@@ -243,7 +243,7 @@ impl Broker {
             committing = match begun {
                 Some((turn, Some(commit))) => Some((turn, commit)),
                 Some((turn, None)) => {
-                    self.chat.deliver_unasked(turn);
+                    self.chat.deliver_without_commit(turn);
                     None
                 }
                 None => None,

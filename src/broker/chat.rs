@@ -130,7 +130,7 @@ struct Session {
     /// Is to have a page: stands in `page_queue` or `failed_reads`, or in a turn that is under way.
     awaits_page: bool,
     /// Something was appended to its outbox in this turn.
-    is_gathered: bool,
+    is_in_batch: bool,
 }
 
 /// How a session gets its messages.

@@ -82,7 +82,7 @@ impl Chat {
             permit: None,
             is_searching: false,
             awaits_page: false,
-            is_gathered: false,
+            is_in_batch: false,
         };
         let earlier = self.sessions.insert(session, joined);
         assert!(earlier.is_none(), "session {session} joins once");

@@ -16,7 +16,7 @@ use crate::store::{Answer, CommitError, Entry, EventKind, Fed, Page, PastPage, T
 
 /// Whom the turn has put something out for.
 #[derive(Debug)]
-struct Gathered {
+struct DeliveryBatch {
     /// When the turn was decided.
     at: Timestamp,
     /// Each once.
@@ -27,14 +27,14 @@ struct Gathered {
     encoded: Encoded,
 }
 
-impl Gathered {
+impl DeliveryBatch {
     fn new(at: Timestamp) -> Self {
-        Gathered { at, sessions: Vec::new(), told: IdSet::default(), encoded: Encoded::default() }
+        DeliveryBatch { at, sessions: Vec::new(), told: IdSet::default(), encoded: Encoded::default() }
     }
 
     fn add(&mut self, id: SessionId, session: &mut Session) {
-        if !session.is_gathered {
-            session.is_gathered = true;
+        if !session.is_in_batch {
+            session.is_in_batch = true;
             self.sessions.push(id);
         }
     }
@@ -119,7 +119,7 @@ impl Chat {
         if commit.is_ok() {
             self.observers.note_committed(&entries);
         }
-        let mut gathered = Gathered::new(at);
+        let mut batch = DeliveryBatch::new(at);
         let page_answers = answers.split_off(answers.len() - pages.len());
         let search_answers = answers.split_off(answers.len() - searches.len());
         let observed_answers = answers.split_off(answers.len() - observed.len());
@@ -129,66 +129,64 @@ impl Chat {
         }
         // The pages hold this turn's commit too: who reaches its end is live when the turn's messages come.
         for (session, answer) in pages.into_iter().zip(page_answers) {
-            self.feed_page(session, answer, &mut gathered);
+            self.feed_page(session, answer, &mut batch);
         }
         let mut committed = Committed { entries: entries.into_iter(), seq: before };
         for completion in completions {
             match (completion, &commit) {
                 (Completion::Deliver { sender, id, notes }, Ok(())) => {
                     let message = committed.next().expect("each act of delivery has its entry");
-                    self.deliver_message(message, sender, id.as_ref(), &notes, &mut gathered);
+                    self.deliver_message(message, sender, id.as_ref(), &notes, &mut batch);
                 }
                 (Completion::Repeat { session, id, nth }, Ok(())) => {
                     let seq = Seq::new(before.get() + 1 + nth as i64);
-                    self.reply(session, id.as_ref(), &Reply::Accepted { seq, at }, &mut gathered);
+                    self.reply(session, id.as_ref(), &Reply::Accepted { seq, at }, &mut batch);
                 }
                 (Completion::Join { session, id, room }, Ok(())) => {
                     let reply = Reply::Joined { room: self.rooms[&room].name.clone() };
-                    self.reply(session, id.as_ref(), &reply, &mut gathered);
+                    self.reply(session, id.as_ref(), &reply, &mut batch);
                 }
                 (Completion::Leave { session, id, room }, Ok(())) => {
                     let reply = Reply::Left { room: self.rooms[&room].name.clone() };
-                    self.reply(session, id.as_ref(), &reply, &mut gathered);
+                    self.reply(session, id.as_ref(), &reply, &mut batch);
                 }
                 (Completion::Set { session, id, key }, Ok(())) => {
-                    self.reply(session, id.as_ref(), &Reply::Set { key }, &mut gathered);
+                    self.reply(session, id.as_ref(), &Reply::Set { key }, &mut batch);
                 }
                 (
                     Completion::Deliver { sender: Some(session), id, .. } | Completion::Repeat { session, id, .. },
                     Err(error),
                 ) => {
-                    self.reply(session, id.as_ref(), &not_committed(error, "not sent"), &mut gathered);
+                    self.reply(session, id.as_ref(), &not_committed(error, "not sent"), &mut batch);
                 }
                 // It stays where it is, and is tried again.
                 (Completion::Deliver { sender: None, .. }, Err(_)) => {}
                 (Completion::Join { session, id, .. }, Err(error)) => {
-                    self.reply(session, id.as_ref(), &not_committed(error, "not joined"), &mut gathered);
+                    self.reply(session, id.as_ref(), &not_committed(error, "not joined"), &mut batch);
                 }
                 (Completion::Leave { session, id, .. }, Err(error)) => {
-                    self.reply(session, id.as_ref(), &not_committed(error, "nothing was done"), &mut gathered);
+                    self.reply(session, id.as_ref(), &not_committed(error, "nothing was done"), &mut batch);
                 }
                 (Completion::Set { session, id, .. }, Err(error)) => {
-                    self.reply(session, id.as_ref(), &not_committed(error, "not kept"), &mut gathered);
+                    self.reply(session, id.as_ref(), &not_committed(error, "not kept"), &mut batch);
                 }
-                (Completion::Reply { session, id, reply }, _) => {
-                    self.reply(session, id.as_ref(), &reply, &mut gathered)
-                }
+                (Completion::Reply { session, id, reply }, _) => self.reply(session, id.as_ref(), &reply, &mut batch),
                 (Completion::History { session, id, read }, _) => {
                     let reply = history_reply(std::mem::replace(&mut answers[read], Answer::Waiting(0)));
-                    self.reply(session, id.as_ref(), &reply, &mut gathered);
+                    self.reply(session, id.as_ref(), &reply, &mut batch);
                 }
                 (Completion::Values { session, id, read }, _) => {
                     let reply = values_reply(std::mem::replace(&mut answers[read], Answer::Waiting(0)));
-                    self.reply(session, id.as_ref(), &reply, &mut gathered);
+                    self.reply(session, id.as_ref(), &reply, &mut batch);
                 }
-                (Completion::Presence { name, here }, _) => self.announce(name, here, &mut gathered),
-                (Completion::End { session }, _) => self.end_at_newest(session, &mut gathered),
+                (Completion::Presence { name, here }, _) => self.announce(name, here, &mut batch),
+                (Completion::End { session }, _) => self.end_at_newest(session, &mut batch),
             }
         }
         for (search, answer) in searches.into_iter().zip(search_answers) {
-            self.carry_on(search, answer, &mut gathered);
+            self.carry_on(search, answer, &mut batch);
         }
-        self.flush(gathered);
+        self.flush(batch);
         // Who has gone by now is away.
         for (observer, answer) in observed.into_iter().zip(observed_answers) {
             self.tell_observer(observer, answer, commit.is_ok());
@@ -199,7 +197,7 @@ impl Chat {
     }
 
     /// Delivers a turn that asked the store for nothing.
-    pub(in crate::broker) fn deliver_unasked(&mut self, turn: Turn) {
+    pub(in crate::broker) fn deliver_without_commit(&mut self, turn: Turn) {
         let (before, newest) = (self.newest, self.newest);
         self.deliver(turn, TurnOutcome { entries: Vec::new(), commit: Ok(()), before, newest, answers: Vec::new() });
     }
@@ -213,7 +211,7 @@ impl Chat {
         self.greet(session, id.as_ref(), waiting);
     }
 
-    fn feed_page(&mut self, id: SessionId, answer: Answer, gathered: &mut Gathered) {
+    fn feed_page(&mut self, id: SessionId, answer: Answer, batch: &mut DeliveryBatch) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Page { messages, complete } = match answer {
             Answer::Page(page) => page,
@@ -241,8 +239,8 @@ impl Chat {
             session.feed = Feed::Live;
             session.fed = self.newest;
         }
-        gathered.add(id, session);
-        self.end_if_fed(id, gathered);
+        batch.add(id, session);
+        self.end_if_fed(id, batch);
     }
 
     fn deliver_message(
@@ -251,15 +249,15 @@ impl Chat {
         sender: Option<SessionId>,
         id: Option<&RequestId>,
         notes: &[Note],
-        gathered: &mut Gathered,
+        batch: &mut DeliveryBatch,
     ) {
         let Logged { seq, at, sender: from, recipients, text } = logged;
         let to = if self.is_read_by_programs(&recipients) { self.destinations(&recipients) } else { Vec::new() };
         let name = self.peers[&from].record.name.clone();
         let mut message = Message { seq, at, sender: name, to, room: None, text };
-        gathered.encoded.clear();
+        batch.encoded.clear();
         for peer in recipients.iter().filter_map(|recipient| recipient.peer()) {
-            feed_peer(&self.peers[&peer], &mut self.sessions, None, &mut message, gathered);
+            feed_peer(&self.peers[&peer], &mut self.sessions, None, &mut message, batch);
         }
         // Whoever it reached already is not fed it again.
         for room in recipients.iter().filter_map(|recipient| recipient.room()) {
@@ -267,7 +265,7 @@ impl Chat {
             for peer in here.iter().filter(|peer| **peer != from) {
                 let peer = &self.peers[peer];
                 if peer.rooms[&room].is_reached_by(seq) {
-                    feed_peer(peer, &mut self.sessions, Some((room, name)), &mut message, gathered);
+                    feed_peer(peer, &mut self.sessions, Some((room, name)), &mut message, batch);
                 }
             }
         }
@@ -275,10 +273,10 @@ impl Chat {
         let is_told =
             !notes.is_empty() || !self.presence_subscribers.is_empty() || sender.as_ref().is_some_and(lives_inside);
         if let Some(sender) = sender.filter(|_| is_told) {
-            self.tell_sender(sender, id, seq, at, notes, gathered);
+            self.tell_sender(sender, id, seq, at, notes, batch);
         }
         if !self.presence_subscribers.is_empty() {
-            self.tell_others_of_sender(from, sender, message, gathered);
+            self.tell_others_of_sender(from, sender, message, batch);
         }
     }
 
@@ -305,13 +303,13 @@ impl Chat {
         seq: Seq,
         at: Timestamp,
         notes: &[Note],
-        gathered: &mut Gathered,
+        batch: &mut DeliveryBatch,
     ) {
         if self.sessions.get(&sender).is_some_and(|session| session.protocol.answers_sends()) {
-            return self.reply(sender, id, &Reply::Accepted { seq, at }, gathered);
+            return self.reply(sender, id, &Reply::Accepted { seq, at }, batch);
         }
         for note in notes {
-            if gathered.told.insert((sender, *note)) {
+            if batch.told.insert((sender, *note)) {
                 let reply = match note {
                     Note::Kept(peer) => {
                         let record = &self.peers[peer].record;
@@ -319,7 +317,7 @@ impl Chat {
                     }
                     Note::Alone(room) => Reply::Alone { room: self.rooms[room].name.clone() },
                 };
-                self.reply(sender, None, &reply, gathered);
+                self.reply(sender, None, &reply, batch);
             }
         }
     }
@@ -330,7 +328,7 @@ impl Chat {
         from: PeerId,
         sender: Option<SessionId>,
         mut message: Message,
-        gathered: &mut Gathered,
+        batch: &mut DeliveryBatch,
     ) {
         let others = self.peers[&from].sessions.iter().copied().filter(|session| Some(*session) != sender);
         let programs: Vec<SessionId> = others.filter(|session| self.presence_subscribers.contains(session)).collect();
@@ -343,76 +341,76 @@ impl Chat {
         });
         let sent = Reply::Sent(message);
         for program in programs {
-            self.tell_if_room(program, &sent, gathered);
+            self.tell_if_room(program, &sent, batch);
         }
     }
 
     /// Tells all programs who came or went.
-    fn announce(&mut self, name: PeerName, here: bool, gathered: &mut Gathered) {
+    fn announce(&mut self, name: PeerName, here: bool, batch: &mut DeliveryBatch) {
         let presence = Reply::Presence { name, here };
         for program in self.presence_subscribers.iter().copied().collect::<Vec<_>>() {
-            self.tell_if_room(program, &presence, gathered);
+            self.tell_if_room(program, &presence, batch);
         }
     }
 
     /// Tells a session what it did not ask for: one that does not read does without.
-    fn tell_if_room(&mut self, id: SessionId, reply: &Reply, gathered: &mut Gathered) {
+    fn tell_if_room(&mut self, id: SessionId, reply: &Reply, batch: &mut DeliveryBatch) {
         if self.sessions.get(&id).is_some_and(|session| session.outbox.has_room_for_page()) {
-            self.reply(id, None, reply, gathered);
+            self.reply(id, None, reply, batch);
         }
     }
 
-    fn reply(&mut self, id: SessionId, request: Option<&RequestId>, reply: &Reply, gathered: &mut Gathered) {
+    fn reply(&mut self, id: SessionId, request: Option<&RequestId>, reply: &Reply, batch: &mut DeliveryBatch) {
         // One that left in this turn needs no answer.
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let protocol = session.protocol;
         session.outbox.append(None, |out| protocol.encode_reply(request, reply, out));
-        gathered.add(id, session);
+        batch.add(id, session);
     }
 
     /// Answers a search, unless the index is not ready for it.
-    fn carry_on(&mut self, search: Search, answer: Answer, gathered: &mut Gathered) {
+    fn carry_on(&mut self, search: Search, answer: Answer, batch: &mut DeliveryBatch) {
         let Some(reply) = search_reply(answer) else { return self.search_on(search) };
-        self.reply(search.session, search.id.as_ref(), &reply, gathered);
+        self.reply(search.session, search.id.as_ref(), &reply, batch);
         self.end_search(search.session);
     }
 
-    fn end_at_newest(&mut self, id: SessionId, gathered: &mut Gathered) {
+    fn end_at_newest(&mut self, id: SessionId, batch: &mut DeliveryBatch) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.ends_at = Some(self.newest);
-            self.end_if_fed(id, gathered);
+            self.end_if_fed(id, batch);
         }
     }
 
     /// Closes a session that is to end and has got what waits for it. Its writer reports what it writes, then it leaves.
-    fn end_if_fed(&mut self, id: SessionId, gathered: &mut Gathered) {
+    fn end_if_fed(&mut self, id: SessionId, batch: &mut DeliveryBatch) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(ends_at) = session.ends_at else { return };
         if session.feed == Feed::Live || session.fed >= ends_at {
             session.outbox.flush();
             session.outbox.close();
             let peer = session.peer;
-            self.detach_and_announce(id, peer, gathered);
+            self.detach_and_announce(id, peer, batch);
         }
     }
 
-    fn detach_and_announce(&mut self, id: SessionId, peer: PeerId, gathered: &mut Gathered) {
+    fn detach_and_announce(&mut self, id: SessionId, peer: PeerId, batch: &mut DeliveryBatch) {
         if self.detach(id, peer) {
             let name = self.peers[&peer].record.name.clone();
-            self.note_late(EventKind::Leave, peer, gathered.at);
-            self.announce(name, false, gathered);
+            self.note_late(EventKind::Leave, peer, batch.at);
+            self.announce(name, false, batch);
         }
     }
 
-    fn flush(&mut self, mut gathered: Gathered) {
+    fn flush(&mut self, mut batch: DeliveryBatch) {
         // To close one may have something to be told to others.
-        while let Some(id) = gathered.sessions.pop() {
+        while let Some(id) = batch.sessions.pop() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            session.is_gathered = false;
+            session.is_in_batch = false;
             session.outbox.flush();
             if session.outbox.is_closed() {
                 let peer = session.peer;
-                self.detach_and_announce(id, peer, &mut gathered);
+                self.detach_and_announce(id, peer, &mut batch);
             }
             self.feed_again(id);
         }
@@ -435,14 +433,14 @@ fn feed_peer(
     sessions: &mut IdMap<SessionId, Session>,
     room: Option<(RoomId, &Room)>,
     message: &mut Message,
-    gathered: &mut Gathered,
+    batch: &mut DeliveryBatch,
 ) {
     for id in &peer.sessions {
         let session = sessions.get_mut(id).expect("a peer's sessions are known");
         if session.feed == Feed::Live && message.seq > session.fed {
-            let bytes = gathered.encoded.get(session.protocol, room, message);
+            let bytes = batch.encoded.get(session.protocol, room, message);
             feed_live(session, message.seq, room.is_none(), bytes);
-            gathered.add(*id, session);
+            batch.add(*id, session);
         }
     }
 }
