@@ -18,7 +18,7 @@ use smol::lock::SemaphoreGuardArc;
 use smol::{Timer, future};
 
 use self::chat::{Chat, Turn};
-pub(crate) use self::outbox::{Chunk, Inlet, Mark, Outlet, outbox};
+pub(crate) use self::outbox::{Chunk, Mark, OutboxReceiver, OutboxSender, outbox};
 use self::post::ReadPost;
 use self::turn_queue::TurnQueue;
 use crate::config::Limits;
@@ -121,7 +121,7 @@ pub(crate) struct Joining {
     /// Whether it lives inside: it is here, and nobody observes that it came.
     pub(crate) is_plugin: bool,
     /// Takes what is written to it; dropped by the broker once nothing more comes.
-    pub(crate) outbox: Inlet,
+    pub(crate) outbox: OutboxSender,
 }
 
 /// Messages that a client has got.

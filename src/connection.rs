@@ -233,12 +233,12 @@ async fn run_session(
     shared: &Shared,
 ) {
     let Shared { broker, limits, .. } = shared;
-    let (inlet, outlet) = broker::outbox();
-    let joining = Joining { id, protocol: input.protocol(), acks, is_plugin: false, outbox: inlet };
+    let (sender, receiver) = broker::outbox();
+    let joining = Joining { id, protocol: input.protocol(), acks, is_plugin: false, outbox: sender };
     broker.tell(Event::Join { session, name: name.clone(), joining }).await;
     let progress = Progress::default();
     let dead_after = (limits.dead_after_s > 0).then(|| Duration::from_secs(limits.dead_after_s));
-    let mut writer = Writer::new(socket, session, outlet, broker, &progress, dead_after);
+    let mut writer = Writer::new(socket, session, receiver, broker, &progress, dead_after);
     let ended = {
         let mut writing = pin!(writer.run());
         // Held while plugins look at what was read: that is dealt with, whatever becomes of the connection.

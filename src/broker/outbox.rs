@@ -28,14 +28,14 @@ pub(crate) struct Mark {
 }
 
 /// The two ends of an outbox: the broker's, and that of the connection which writes it. Each closes it when it is dropped.
-pub(crate) fn outbox() -> (Inlet, Outlet) {
-    let way = Arc::new(Mutex::new(Way::default()));
-    (Inlet { way: way.clone() }, Outlet { way })
+pub(crate) fn outbox() -> (OutboxSender, OutboxReceiver) {
+    let shared = Arc::new(Mutex::new(Shared::default()));
+    (OutboxSender { shared: shared.clone() }, OutboxReceiver { shared })
 }
 
 /// What both ends share. Nobody has memory in it while nothing is on the way: that is most of the time.
 #[derive(Debug, Default)]
-struct Way {
+struct Shared {
     /// Handed over, and not yet taken.
     waiting: Chunk,
     /// Woken when there is something to take.
@@ -46,21 +46,21 @@ struct Way {
 
 /// The broker's end.
 #[derive(Debug)]
-pub(crate) struct Inlet {
-    way: Arc<Mutex<Way>>,
+pub(crate) struct OutboxSender {
+    shared: Arc<Mutex<Shared>>,
 }
 
 /// The writer's end.
 #[derive(Debug)]
-pub(crate) struct Outlet {
-    way: Arc<Mutex<Way>>,
+pub(crate) struct OutboxReceiver {
+    shared: Arc<Mutex<Shared>>,
 }
 
 /// The broker's side of one session's outbox. A turn's output is gathered in one chunk, which leaves when it is flushed.
 #[derive(Debug)]
 pub(in crate::broker) struct Outbox {
     /// `None` once nothing more is to come: that is the writer's signal to finish.
-    inlet: Option<Inlet>,
+    sender: Option<OutboxSender>,
     gathered: Chunk,
     /// Bytes that were appended since the session began.
     appended_bytes: u64,
@@ -69,13 +69,13 @@ pub(in crate::broker) struct Outbox {
 }
 
 impl Outbox {
-    pub(in crate::broker) fn new(inlet: Inlet) -> Self {
-        Outbox { inlet: Some(inlet), gathered: Chunk::default(), appended_bytes: 0, unwritten_bytes: 0 }
+    pub(in crate::broker) fn new(sender: OutboxSender) -> Self {
+        Outbox { sender: Some(sender), gathered: Chunk::default(), appended_bytes: 0, unwritten_bytes: 0 }
     }
 
     /// Whether nothing more can be written.
     pub(in crate::broker) fn is_closed(&self) -> bool {
-        self.inlet.is_none()
+        self.sender.is_none()
     }
 
     /// Whether a message of this size may be added.
@@ -113,9 +113,9 @@ impl Outbox {
     /// Hands over what was gathered.
     pub(in crate::broker) fn flush(&mut self) {
         let chunk = std::mem::take(&mut self.gathered);
-        if let Some(inlet) = &self.inlet
+        if let Some(sender) = &self.sender
             && !chunk.bytes.is_empty()
-            && !inlet.put(chunk)
+            && !sender.put(chunk)
         {
             // The connection has failed and will leave; what it did not get stays in the log.
             self.close();
@@ -130,32 +130,32 @@ impl Outbox {
 
     /// Nothing more comes: the writer finishes what it has.
     pub(in crate::broker) fn close(&mut self) {
-        self.inlet = None;
+        self.sender = None;
     }
 }
 
-impl Inlet {
+impl OutboxSender {
     /// Puts a chunk behind what waits already. Says whether there still is someone to take it.
     fn put(&self, chunk: Chunk) -> bool {
-        let mut way = locked(&self.way);
-        if way.is_closed {
+        let mut shared = locked(&self.shared);
+        if shared.is_closed {
             return false;
         }
-        way.waiting.append(chunk);
-        wake(way);
+        shared.waiting.append(chunk);
+        wake(shared);
         true
     }
 }
 
-impl Drop for Inlet {
+impl Drop for OutboxSender {
     fn drop(&mut self) {
-        let mut way = locked(&self.way);
-        way.is_closed = true;
-        wake(way);
+        let mut shared = locked(&self.shared);
+        shared.is_closed = true;
+        wake(shared);
     }
 }
 
-impl Outlet {
+impl OutboxReceiver {
     /// Takes all that waits, as soon as there is something. `None`: nothing more comes.
     pub(crate) async fn take(&self) -> Option<Chunk> {
         future::poll_fn(|context| self.poll_take(context)).await
@@ -163,21 +163,21 @@ impl Outlet {
 
     /// The same, without waiting.
     pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<Option<Chunk>> {
-        let mut way = locked(&self.way);
-        if !way.waiting.bytes.is_empty() {
-            return Poll::Ready(Some(std::mem::take(&mut way.waiting)));
+        let mut shared = locked(&self.shared);
+        if !shared.waiting.bytes.is_empty() {
+            return Poll::Ready(Some(std::mem::take(&mut shared.waiting)));
         }
-        if way.is_closed {
+        if shared.is_closed {
             return Poll::Ready(None);
         }
-        way.writer = Some(context.waker().clone());
+        shared.writer = Some(context.waker().clone());
         Poll::Pending
     }
 }
 
-impl Drop for Outlet {
+impl Drop for OutboxReceiver {
     fn drop(&mut self) {
-        *locked(&self.way) = Way { is_closed: true, ..Way::default() };
+        *locked(&self.shared) = Shared { is_closed: true, ..Shared::default() };
     }
 }
 
@@ -209,14 +209,14 @@ impl Chunk {
     }
 }
 
-fn locked(way: &Mutex<Way>) -> MutexGuard<'_, Way> {
-    way.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lets go of the way first: who is woken wants it.
-fn wake(mut way: MutexGuard<'_, Way>) {
-    let writer = way.writer.take();
-    drop(way);
+fn wake(mut shared: MutexGuard<'_, Shared>) {
+    let writer = shared.writer.take();
+    drop(shared);
     if let Some(writer) = writer {
         writer.wake();
     }
@@ -236,44 +236,44 @@ mod tests {
         outbox.append(Some(message), |out| out.resize(out.len() + bytes, b'x'));
     }
 
-    fn open() -> (Outbox, Outlet) {
-        let (inlet, outlet) = outbox();
-        (Outbox::new(inlet), outlet)
+    fn open() -> (Outbox, OutboxReceiver) {
+        let (sender, receiver) = outbox();
+        (Outbox::new(sender), receiver)
     }
 
-    fn poll(outlet: &Outlet) -> Poll<Option<Chunk>> {
-        outlet.poll_take(&Context::from_waker(Waker::noop()))
+    fn poll(receiver: &OutboxReceiver) -> Poll<Option<Chunk>> {
+        receiver.poll_take(&Context::from_waker(Waker::noop()))
     }
 
     /// What waits: how many bytes, and of each mark its end, its `seq` and its messages.
-    fn taken(outlet: &Outlet) -> (usize, Vec<(usize, i64, u64)>) {
-        let Poll::Ready(Some(Chunk { bytes, marks })) = poll(outlet) else { panic!("nothing waits") };
+    fn taken(receiver: &OutboxReceiver) -> (usize, Vec<(usize, i64, u64)>) {
+        let Poll::Ready(Some(Chunk { bytes, marks })) = poll(receiver) else { panic!("nothing waits") };
         let marks = marks.iter().map(|mark| (mark.end, mark.delivered.seq.get(), mark.delivered.messages));
         (bytes.len(), marks.collect())
     }
 
     #[test]
     fn all_that_was_handed_over_is_taken_at_once() {
-        let (mut outbox, outlet) = open();
-        assert_eq!(poll(&outlet), Poll::Pending);
+        let (mut outbox, receiver) = open();
+        assert_eq!(poll(&receiver), Poll::Pending);
         append(&mut outbox, 1, 2000);
         append(&mut outbox, 2, 2000);
-        assert_eq!(poll(&outlet), Poll::Pending);
+        assert_eq!(poll(&receiver), Poll::Pending);
         outbox.flush();
         append(&mut outbox, 5, 3000);
         outbox.flush();
-        assert_eq!(taken(&outlet), (7000, vec![(2000, 1, 1), (4000, 2, 1), (7000, 5, 1)]));
-        assert_eq!(poll(&outlet), Poll::Pending);
+        assert_eq!(taken(&receiver), (7000, vec![(2000, 1, 1), (4000, 2, 1), (7000, 5, 1)]));
+        assert_eq!(poll(&receiver), Poll::Pending);
     }
 
     #[test]
     fn small_messages_share_a_mark_over_many_turns_too() {
-        let (mut outbox, outlet) = open();
+        let (mut outbox, receiver) = open();
         for seq in 1..=1000 {
             append(&mut outbox, seq, 64);
             outbox.flush();
         }
-        let (bytes, marks) = taken(&outlet);
+        let (bytes, marks) = taken(&receiver);
         assert_eq!(bytes, 64_000);
         assert!(marks.len() <= 2 * 64_000 / MARK_BYTES_MAX, "{} marks", marks.len());
         assert_eq!(marks.iter().map(|(_, _, messages)| messages).sum::<u64>(), 1000);
@@ -283,10 +283,10 @@ mod tests {
 
     #[test]
     fn there_is_room_again_for_what_was_written() {
-        let (mut outbox, outlet) = open();
+        let (mut outbox, receiver) = open();
         append(&mut outbox, 1, OUTBOX_BYTES_MAX);
         outbox.flush();
-        let (bytes, _) = taken(&outlet);
+        let (bytes, _) = taken(&receiver);
         assert!(outbox.has_room(0) && !outbox.has_room(1), "what was taken is not written yet");
         outbox.written(bytes);
         assert!(outbox.has_room(OUTBOX_BYTES_MAX));
@@ -294,18 +294,18 @@ mod tests {
 
     #[test]
     fn what_waits_is_taken_before_the_end() {
-        let (mut outbox, outlet) = open();
+        let (mut outbox, receiver) = open();
         append(&mut outbox, 1, 10);
         outbox.flush();
         outbox.close();
-        assert_eq!(taken(&outlet), (10, vec![(10, 1, 1)]));
-        assert_eq!(poll(&outlet), Poll::Ready(None));
+        assert_eq!(taken(&receiver), (10, vec![(10, 1, 1)]));
+        assert_eq!(poll(&receiver), Poll::Ready(None));
     }
 
     #[test]
     fn an_outbox_that_nobody_empties_closes() {
-        let (mut outbox, outlet) = open();
-        drop(outlet);
+        let (mut outbox, receiver) = open();
+        drop(receiver);
         append(&mut outbox, 1, 10);
         outbox.flush();
         assert!(outbox.is_closed() && !outbox.has_room(0));
@@ -313,20 +313,20 @@ mod tests {
 
     #[test]
     fn a_writer_that_waits_is_woken_by_what_is_handed_over_and_by_the_end() {
-        let (mut outbox, outlet) = open();
+        let (mut outbox, receiver) = open();
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         let context = Context::from_waker(&waker);
-        assert_eq!(outlet.poll_take(&context), Poll::Pending);
+        assert_eq!(receiver.poll_take(&context), Poll::Pending);
         append(&mut outbox, 1, 10);
         assert!(!woken.take(), "it may be more yet");
         outbox.flush();
         assert!(woken.take());
-        assert_eq!(taken(&outlet).0, 10);
-        assert_eq!(outlet.poll_take(&context), Poll::Pending);
+        assert_eq!(taken(&receiver).0, 10);
+        assert_eq!(receiver.poll_take(&context), Poll::Pending);
         drop(outbox);
         assert!(woken.take());
-        assert_eq!(outlet.poll_take(&context), Poll::Ready(None));
+        assert_eq!(receiver.poll_take(&context), Poll::Ready(None));
     }
 
     /// Whether somebody was woken.

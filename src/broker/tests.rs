@@ -52,11 +52,11 @@ fn name(sender: u64) -> PeerName {
     PeerName::parse(&format!("s{sender}")).unwrap()
 }
 
-fn join(sender: u64) -> (Event, Outlet) {
-    let (inlet, outlet) = outbox();
+fn join(sender: u64) -> (Event, OutboxReceiver) {
+    let (outbox_sender, outbox_receiver) = outbox();
     let session = SessionId::new(sender);
-    let joining = Joining { id: None, protocol: Protocol::Plain, acks: false, is_plugin: false, outbox: inlet };
-    (Event::Join { session, name: name(sender), joining }, outlet)
+    let joining = Joining { id: None, protocol: Protocol::Plain, acks: false, is_plugin: false, outbox: outbox_sender };
+    (Event::Join { session, name: name(sender), joining }, outbox_receiver)
 }
 
 /// Lines to the first sender.
@@ -132,8 +132,8 @@ fn of_rooms(entries: &[Entry]) -> (Vec<i64>, usize) {
 }
 
 /// What a client is told next.
-async fn told(outlet: &Outlet) -> String {
-    String::from_utf8(outlet.take().await.expect("it is served").bytes).unwrap()
+async fn told(outbox_receiver: &OutboxReceiver) -> String {
+    String::from_utf8(outbox_receiver.take().await.expect("it is served").bytes).unwrap()
 }
 
 fn is_message(entry: &&Entry) -> bool {
@@ -170,9 +170,9 @@ fn a_turn_that_was_decided_ahead_keeps_what_the_failed_one_before_it_did_not() {
     play(async |handle, asked| {
         let mut outlets = Vec::new();
         for sender in 1..=SENDERS {
-            let (event, outlet) = join(sender);
+            let (event, outbox_receiver) = join(sender);
             handle.tell(event).await;
-            outlets.push(outlet);
+            outlets.push(outbox_receiver);
         }
         let (logins, reply) = asked.turn().await;
         assert_eq!(peers(&logins.entries).len() as u64, SENDERS);
@@ -202,16 +202,16 @@ fn a_turn_that_was_decided_ahead_keeps_what_the_failed_one_before_it_did_not() {
 #[test]
 fn who_could_not_join_a_room_is_not_in_it_and_may_try_again() {
     play(async |handle, asked| {
-        let (event, outlet) = join(1);
+        let (event, outbox_receiver) = join(1);
         handle.tell(event).await;
         let (login, reply) = asked.turn().await;
         reply.send(kept(login.entries)).unwrap();
-        told(&outlet).await;
+        told(&outbox_receiver).await;
         handle.tell(asks(1, vec![join_room(), send("#a")])).await;
         let (turn, reply) = asked.turn().await;
         assert_eq!(of_rooms(&turn.entries), (vec![1], 1));
         reply.send(failed(turn.entries)).unwrap();
-        let said = told(&outlet).await;
+        let said = told(&outbox_receiver).await;
         assert_eq!(said.matches("! storage_full: ").count(), 2, "{said}");
 
         handle
@@ -220,7 +220,7 @@ fn who_could_not_join_a_room_is_not_in_it_and_may_try_again() {
         let (turn, reply) = asked.turn().await;
         assert_eq!(of_rooms(&turn.entries), (vec![1], 1), "a number that was not kept is free");
         reply.send(kept(turn.entries)).unwrap();
-        let said = told(&outlet).await;
+        let said = told(&outbox_receiver).await;
         assert_eq!(said.matches("! not_a_member: nobody is in #a").count(), 2, "{said}");
         assert!(said.contains("* you are in #a now\n* nobody else is in #a\n"), "{said}");
     });
@@ -229,7 +229,7 @@ fn who_could_not_join_a_room_is_not_in_it_and_may_try_again() {
 #[test]
 fn who_could_not_leave_a_room_is_still_in_it() {
     play(async |handle, asked| {
-        let (event, outlet) = join(1);
+        let (event, outbox_receiver) = join(1);
         handle.tell(event).await;
         handle.tell(asks(1, vec![join_room()])).await;
         let (turn, reply) = asked.turn().await;
@@ -240,7 +240,7 @@ fn who_could_not_leave_a_room_is_still_in_it() {
         handle.tell(asks(1, vec![send("#a")])).await;
         let (turn, _reply) = asked.turn().await;
         assert_eq!(of_rooms(&turn.entries), (vec![], 1));
-        drop(outlet);
+        drop(outbox_receiver);
     });
 }
 
@@ -249,9 +249,9 @@ fn nothing_is_decided_ahead_of_a_turn_that_changes_who_is_in_a_room() {
     play(async |handle, asked| {
         let mut outlets = Vec::new();
         for sender in 1..=SENDERS {
-            let (event, outlet) = join(sender);
+            let (event, outbox_receiver) = join(sender);
             handle.tell(event).await;
-            outlets.push(outlet);
+            outlets.push(outbox_receiver);
         }
         let (turn, reply) = asked.turn().await;
         reply.send(kept(turn.entries)).unwrap();
@@ -275,17 +275,17 @@ fn nothing_is_decided_ahead_of_a_turn_that_changes_who_is_in_a_room() {
 #[test]
 fn an_id_whose_turn_failed_is_free_and_each_who_used_it_is_told() {
     play(async |handle, asked| {
-        let (event, outlet) = join(1);
+        let (event, outbox_receiver) = join(1);
         handle.tell(event).await;
         let (login, reply) = asked.turn().await;
         reply.send(kept(login.entries)).unwrap();
-        told(&outlet).await;
+        told(&outbox_receiver).await;
         let with_id = protocol::ClientRequest { id: RequestId::parse("x"), request: send("s1") };
         handle.tell(asks(1, vec![with_id.clone(), with_id.clone()])).await;
         let (turn, reply) = asked.turn().await;
         assert_eq!(turn.entries.iter().filter(is_message).count(), 1, "twice in one turn is once");
         reply.send(failed(turn.entries)).unwrap();
-        let said = told(&outlet).await;
+        let said = told(&outbox_receiver).await;
         assert_eq!(said.matches("! storage_full: ").count(), 2, "{said}");
         handle.tell(asks(1, vec![with_id])).await;
         let (turn, _reply) = asked.turn().await;
@@ -296,15 +296,15 @@ fn an_id_whose_turn_failed_is_free_and_each_who_used_it_is_told() {
 #[test]
 fn who_asks_twice_for_a_room_in_a_turn_that_fails_is_told_so_twice() {
     play(async |handle, asked| {
-        let (event, outlet) = join(1);
+        let (event, outbox_receiver) = join(1);
         handle.tell(event).await;
         let (login, reply) = asked.turn().await;
         reply.send(kept(login.entries)).unwrap();
-        told(&outlet).await;
+        told(&outbox_receiver).await;
         handle.tell(asks(1, vec![join_room(), join_room()])).await;
         let (turn, reply) = asked.turn().await;
         reply.send(failed(turn.entries)).unwrap();
-        let said = told(&outlet).await;
+        let said = told(&outbox_receiver).await;
         assert_eq!(said.matches("; not joined\n").count(), 2, "{said}");
     });
 }
@@ -312,7 +312,7 @@ fn who_asks_twice_for_a_room_in_a_turn_that_fails_is_told_so_twice() {
 #[test]
 fn who_could_not_leave_a_room_gets_what_was_sent_there_before() {
     play(async |handle, asked| {
-        let (first, outlet) = join(1);
+        let (first, outbox_receiver) = join(1);
         let (second, _outlet) = join(2);
         for event in [first, second, asks(1, vec![join_room()]), asks(2, vec![join_room()])] {
             handle.tell(event).await;
@@ -330,7 +330,7 @@ fn who_could_not_leave_a_room_gets_what_was_sent_there_before() {
         reply.send(TurnOutcome { before: after, newest: after, ..failed(leaving.entries) }).unwrap();
         let mut said = String::new();
         while !said.contains("! storage_full: ") {
-            said.push_str(&told(&outlet).await);
+            said.push_str(&told(&outbox_receiver).await);
         }
         assert!(said.contains("from s2 in #a: hi\n"), "{said}");
     });
@@ -341,9 +341,9 @@ fn what_one_batch_asks_for_is_kept_together_or_not_at_all() {
     play(async |handle, asked| {
         let mut outlets = Vec::new();
         for sender in 1..=SENDERS + 1 {
-            let (event, outlet) = join(sender);
+            let (event, outbox_receiver) = join(sender);
             handle.tell(event).await;
-            outlets.push(outlet);
+            outlets.push(outbox_receiver);
         }
         let (turn, reply) = asked.turn().await;
         reply.send(kept(turn.entries)).unwrap();
@@ -508,9 +508,9 @@ fn when_the_server_stops_it_is_kept_that_everybody_goes() {
         let mut outlets = Vec::new();
         handle.tell(observing).await;
         for sender in 2..=4 {
-            let (event, outlet) = join(sender);
+            let (event, outbox_receiver) = join(sender);
             handle.tell(event).await;
-            outlets.push(outlet);
+            outlets.push(outbox_receiver);
         }
         let (turn, reply) = asked.turn().await;
         assert_eq!(events(&turn.entries).len(), 3);
@@ -536,13 +536,13 @@ fn when_the_server_stops_it_is_kept_that_everybody_goes() {
 fn one_who_observes_is_remembered_though_it_has_no_session_and_very_many_are_named() {
     play(async |handle, asked| {
         let (observing, _observation) = observe(PRESENCE);
-        let (event, outlet) = join(2);
+        let (event, outbox_receiver) = join(2);
         for event in [observing, event] {
             handle.tell(event).await;
         }
         let (turn, reply) = asked.turn().await;
         reply.send(TurnOutcome { answers: vec![observed(vec![], 0)], ..kept(turn.entries) }).unwrap();
-        told(&outlet).await;
+        told(&outbox_receiver).await;
         let names: Vec<Destination> =
             (0..2 * ABSENT_PEERS_MAX).map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();
         for (seq, to) in (0..).zip(names.chunks(DESTINATIONS_DEFAULT as usize)) {

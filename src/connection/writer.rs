@@ -9,7 +9,7 @@ use smol::io::AsyncWriteExt;
 use smol::{Timer, future};
 
 use super::{Socket, acknowledged};
-use crate::broker::{Chunk, Delivered, Event, Handle, Mark, Outlet};
+use crate::broker::{Chunk, Delivered, Event, Handle, Mark, OutboxReceiver};
 use crate::limits::{LOOK_MS_MAX, LOOK_MS_MIN};
 use crate::message::SessionId;
 
@@ -17,7 +17,7 @@ use crate::message::SessionId;
 pub(super) struct Writer<'a> {
     socket: &'a Socket,
     session: SessionId,
-    outlet: Outlet,
+    receiver: OutboxReceiver,
     broker: &'a Handle,
     /// How long the client's system may be silent while it owes us an acknowledgement; `None`: as long as it likes.
     dead_after: Option<Duration>,
@@ -92,7 +92,7 @@ impl<'a> Writer<'a> {
     pub(super) fn new(
         socket: &'a Socket,
         session: SessionId,
-        outlet: Outlet,
+        receiver: OutboxReceiver,
         broker: &'a Handle,
         progress: &'a Progress,
         dead_after: Option<Duration>,
@@ -100,7 +100,7 @@ impl<'a> Writer<'a> {
         Writer {
             socket,
             session,
-            outlet,
+            receiver,
             broker,
             dead_after,
             written_bytes: 0,
@@ -153,7 +153,7 @@ impl<'a> Writer<'a> {
     async fn next(&self, look: &Backoff) -> Next {
         let is_settled = self.outstanding_bytes == 0 || self.progress.is_broken();
         let chunk = async {
-            match self.outlet.take().await {
+            match self.receiver.take().await {
                 Some(chunk) => Next::Write(chunk),
                 None if is_settled => Next::Finish,
                 None => future::pending().await,

@@ -15,7 +15,7 @@ use super::link::Link;
 use super::load::Loaded;
 use super::resident::{Resident, Telling, Told};
 use super::{Call, Host, Mail, observe};
-use crate::broker::{Event, Handle, Outlet};
+use crate::broker::{Event, Handle, OutboxReceiver};
 use crate::config::{Hook, PluginConfig, PluginKind};
 use crate::limits::{MAILS_WAITING_MAX, OBSERVED_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_START_MS_MAX, PLUGIN_STOP_MS_MAX};
 use crate::message::{Destination, PeerName, Room, Seq, Text, Timestamp};
@@ -217,15 +217,15 @@ async fn run(resident: Arc<Resident>) {
 async fn attend(resident: Arc<Resident>, mails: Sender<Received>) {
     let Ok(link) = resident.host.link() else { return };
     loop {
-        let outlet = link.join().await;
-        read_frames(&resident, link, &outlet, &mails).await;
+        let receiver = link.join().await;
+        read_frames(&resident, link, &receiver, &mails).await;
         // It could not be looked up, or the server ends.
         time(RETRY).await;
     }
 }
 
-async fn read_frames(resident: &Resident, link: &Link, outlet: &Outlet, mails: &Sender<Received>) {
-    while let Some(chunk) = outlet.take().await {
+async fn read_frames(resident: &Resident, link: &Link, receiver: &OutboxReceiver, mails: &Sender<Received>) {
+    while let Some(chunk) = receiver.take().await {
         let mut bytes = 0;
         for line in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
             match read_frame(resident, link, line) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use smol::lock::Semaphore;
 
 use super::chain::{Plugins, Sender};
-use crate::broker::{self, Event, Handle, Joining, Outlet};
+use crate::broker::{self, Event, Handle, Joining, OutboxReceiver};
 use crate::message::{PeerName, RequestId, SessionId, Timestamp};
 use crate::protocol::{ClientRequest, Code, Protocol, Refusal, Request};
 
@@ -49,13 +49,13 @@ impl Link {
     }
 
     /// Logs in: what comes is read from this.
-    pub(super) async fn join(&self) -> Outlet {
-        let (inlet, outlet) = broker::outbox();
+    pub(super) async fn join(&self) -> OutboxReceiver {
+        let (sender, receiver) = broker::outbox();
         let session = SessionId::next();
         *locked(&self.session) = session;
-        let joining = Joining { id: None, protocol: Protocol::Json, acks: true, is_plugin: true, outbox: inlet };
+        let joining = Joining { id: None, protocol: Protocol::Json, acks: true, is_plugin: true, outbox: sender };
         self.tell(Event::Join { session, name: self.name.clone(), joining }).await;
-        outlet
+        receiver
     }
 
     /// Logs out, for good.

@@ -57,8 +57,8 @@ impl Chat {
         turn: &mut Turn,
         request: &mut TurnRequest,
     ) {
-        let Joining { id, protocol, acks, is_plugin, outbox: inlet } = joining;
-        let mut outbox = Outbox::new(inlet);
+        let Joining { id, protocol, acks, is_plugin, outbox: sender } = joining;
+        let mut outbox = Outbox::new(sender);
         let Some(peer_id) = self.ids.get(name).copied() else {
             let refusal = Reply::Refused(unreachable_peer(name, "not logged in"));
             outbox.append(None, |out| protocol.encode_reply(id.as_ref(), &refusal, out));

@@ -20,13 +20,13 @@ impl World {
 
     pub(super) fn join(&mut self, peer: usize) -> bool {
         let session = SessionId::new(self.views.len() as u64 + 1);
-        let (inlet, outlet) = outbox();
+        let (sender, receiver) = outbox();
         let acks = self.rng.u32(..16) < self.swarm.acks;
         self.step(|| format!("#{session} logs in as p{peer}{}", if acks { ", and acknowledges" } else { "" }));
         self.views.push(View::new(self.views.len(), peer, acks));
-        self.clients.push(Client::new(session, outlet));
+        self.clients.push(Client::new(session, receiver));
         let name = self.truth.peers[peer].name.clone();
-        let joining = Joining { id: None, protocol: Protocol::Plain, acks, is_plugin: false, outbox: inlet };
+        let joining = Joining { id: None, protocol: Protocol::Plain, acks, is_plugin: false, outbox: sender };
         let join = Event::Join { session, name, joining };
         self.tell(self.clients.len() - 1, join, Vec::new());
         true

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use super::view::Asked;
-use crate::broker::{Chunk, Delivered, Event, Outlet};
+use crate::broker::{Chunk, Delivered, Event, OutboxReceiver};
 use crate::limits::{OUTBOX_BYTES_MAX, PAGE_MESSAGES_MAX, TEXT_BYTES_MAX};
 use crate::message::SessionId;
 
@@ -34,7 +34,7 @@ pub(super) struct Untold {
 /// One connection.
 pub(super) struct Client {
     pub(super) session: SessionId,
-    outlet: Outlet,
+    receiver: OutboxReceiver,
     permits: Arc<Semaphore>,
     /// Taken out of the outlet as soon as it is there, and held to the outbox's bounds here.
     handed: VecDeque<Chunk>,
@@ -69,10 +69,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(session: SessionId, outlet: Outlet) -> Self {
+    pub(super) fn new(session: SessionId, receiver: OutboxReceiver) -> Self {
         Client {
             session,
-            outlet,
+            receiver,
             permits: Arc::new(Semaphore::new(1)),
             handed: VecDeque::new(),
             unreported: VecDeque::new(),
@@ -109,7 +109,7 @@ impl Client {
 
     /// Takes what the broker has put out since it was last asked, to be looked at.
     pub(super) fn next_chunk(&mut self) -> Option<&Chunk> {
-        let taken = self.outlet.poll_take(&Context::from_waker(Waker::noop()));
+        let taken = self.receiver.poll_take(&Context::from_waker(Waker::noop()));
         self.is_let_go = taken == Poll::Ready(None);
         let Poll::Ready(Some(chunk)) = taken else { return None };
         self.handed.push_back(chunk);
