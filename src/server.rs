@@ -25,7 +25,7 @@ use crate::limits::{
     OUTBOX_LOOK_MS, SHUTDOWN_S_MAX, TURNED_AWAY_CONNECTIONS_MAX,
 };
 use crate::message::SessionId;
-use crate::plugin::{self, Keeper, LoadError, Loaded, Plugins, Wanted};
+use crate::plugin::{self, LoadError, Loaded, PluginManager, Plugins, ReloadPlan};
 use crate::store::{Store, StoreError, Watch};
 
 /// The exit code of a process that a second signal ends; 128 and SIGINT's number, as a shell has it.
@@ -157,8 +157,8 @@ impl Server {
             let (reload, reloads) = async_channel::bounded(1);
             let heeding = executor.spawn(handle_signals(signals, reload, stopper));
             let all = embedded.into_iter().chain(loaded).collect();
-            let keeper = Keeper::begin(all, plugins, executor.clone(), shared.broker.clone()).await;
-            let keeping = executor.spawn(keep_plugins(keeper, file, reloads.clone()));
+            let manager = PluginManager::begin(all, plugins, executor.clone(), shared.broker.clone()).await;
+            let keeping = executor.spawn(keep_plugins(manager, file, reloads.clone()));
             let accepting: Vec<_> = listeners
                 .into_iter()
                 .map(|listener| {
@@ -334,26 +334,26 @@ async fn handle_signals(mut signals: Signals, reload: Sender<()>, stopper: Stopp
 }
 
 /// Loads the plugins anew whenever that is asked for.
-async fn keep_plugins(mut keeper: Keeper, file: PathBuf, reloads: Receiver<()>) -> Keeper {
+async fn keep_plugins(mut manager: PluginManager, file: PathBuf, reloads: Receiver<()>) -> PluginManager {
     while reloads.recv().await.is_ok() {
-        match wanted_plugins(&keeper, &file) {
+        match wanted_plugins(&manager, &file) {
             Ok(wanted) => {
-                keeper.reload(wanted).await;
+                manager.reload(wanted).await;
                 log::info!("the plugins are as {} has them", file.display());
             }
             Err(error) => log::error!("the plugins stay as they were: {error}"),
         }
     }
-    keeper
+    manager
 }
 
 /// What the file says now, whole or not at all.
-fn wanted_plugins(keeper: &Keeper, file: &Path) -> Result<Vec<Wanted>, ServeError> {
-    let wanted = |entry: PluginConfig| match keeper.keeps(&entry) {
-        true => Ok(Wanted::AsItIs(entry)),
-        false => plugin::load(entry).map(Wanted::New),
+fn wanted_plugins(manager: &PluginManager, file: &Path) -> Result<Vec<ReloadPlan>, ServeError> {
+    let wanted = |entry: PluginConfig| match manager.keeps(&entry) {
+        true => Ok(ReloadPlan::AsItIs(entry)),
+        false => plugin::load(entry).map(ReloadPlan::New),
     };
-    let mut all = keeper.embedded();
+    let mut all = manager.embedded();
     for entry in config::load_plugins(file)? {
         all.push(wanted(entry)?);
     }

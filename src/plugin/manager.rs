@@ -26,15 +26,15 @@ const RETRY: Duration = Duration::from_millis(PLUGIN_RETRY_MS_MAX);
 const STOP: Duration = Duration::from_millis(PLUGIN_STOP_MS_MAX);
 
 /// Begins, replaces and ends the plugins of a server.
-pub(crate) struct Keeper {
+pub(crate) struct PluginManager {
     plugins: Arc<Plugins>,
     executor: Arc<Executor<'static>>,
     broker: Handle,
-    lives: Vec<Life>,
+    lives: Vec<PluginTasks>,
 }
 
 /// One plugin, and the tasks that are for it alone.
-struct Life {
+struct PluginTasks {
     resident: Arc<Resident>,
     /// As long as it lives.
     session: Vec<Task<()>>,
@@ -49,7 +49,7 @@ struct Received {
     bytes: usize,
 }
 
-impl Keeper {
+impl PluginManager {
     /// Begins these plugins, in order, and waits until each has had the time to start.
     pub(crate) async fn begin(
         loaded: Vec<Loaded>,
@@ -57,10 +57,10 @@ impl Keeper {
         executor: Arc<Executor<'static>>,
         broker: Handle,
     ) -> Self {
-        let mut keeper = Keeper { plugins, executor, broker, lives: Vec::new() };
-        let lives: Vec<Life> = loaded.into_iter().map(|loaded| keeper.live(loaded)).collect();
-        keeper.take_over(lives).await;
-        keeper
+        let mut manager = PluginManager { plugins, executor, broker, lives: Vec::new() };
+        let lives: Vec<PluginTasks> = loaded.into_iter().map(|loaded| manager.live(loaded)).collect();
+        manager.take_over(lives).await;
+        manager
     }
 
     /// Whether an entry is that of a plugin that runs as it is.
@@ -69,19 +69,19 @@ impl Keeper {
     }
 
     /// Those that are part of the program: they go on.
-    pub(crate) fn embedded(&self) -> Vec<Wanted> {
+    pub(crate) fn embedded(&self) -> Vec<ReloadPlan> {
         let configs = self.lives.iter().map(|life| life.resident.config());
-        configs.filter(|config| config.kind == PluginKind::Embedded).cloned().map(Wanted::AsItIs).collect()
+        configs.filter(|config| config.kind == PluginKind::Embedded).cloned().map(ReloadPlan::AsItIs).collect()
     }
 
     /// These plugins, in this order, take the place of all: those that are not loaded anew go on.
-    pub(crate) async fn reload(&mut self, wanted: Vec<Wanted>) {
+    pub(crate) async fn reload(&mut self, wanted: Vec<ReloadPlan>) {
         let mut before = std::mem::take(&mut self.lives);
         let mut lives = Vec::new();
         for wanted in wanted {
             match wanted {
-                Wanted::New(loaded) => lives.push(self.live(loaded)),
-                Wanted::AsItIs(config) => {
+                ReloadPlan::New(loaded) => lives.push(self.live(loaded)),
+                ReloadPlan::AsItIs(config) => {
                     let place = before.iter().position(|life| life.resident.config().name == config.name);
                     let life = before.swap_remove(place.expect("it is kept"));
                     let settings = life.resident.config().settings.clone();
@@ -100,19 +100,19 @@ impl Keeper {
 
     /// Ends all plugins.
     pub(crate) async fn end(self) {
-        let Keeper { plugins, executor, lives, .. } = self;
+        let PluginManager { plugins, executor, lives, .. } = self;
         end(lives, &executor).await;
         plugins.replace(Set::default());
     }
 
-    fn live(&self, loaded: Loaded) -> Life {
+    fn live(&self, loaded: Loaded) -> PluginTasks {
         let name = loaded.config.name.clone();
         let link = Link::new(name.clone(), self.broker.clone(), Arc::downgrade(&self.plugins));
         let resident = Arc::new(Resident { loaded, host: Host::linked(name, link) });
-        Life::begin(resident, &self.executor)
+        PluginTasks::begin(resident, &self.executor)
     }
 
-    async fn take_over(&mut self, lives: Vec<Life>) {
+    async fn take_over(&mut self, lives: Vec<PluginTasks>) {
         self.lives = lives;
         let configs = self.lives.iter().map(|life| life.resident.config());
         let only =
@@ -133,18 +133,18 @@ impl Keeper {
 }
 
 /// What is to be of an entry after a reload.
-pub(crate) enum Wanted {
+pub(crate) enum ReloadPlan {
     /// A plugin of this name runs as the entry wants it.
     AsItIs(PluginConfig),
     /// It begins.
     New(Loaded),
 }
 
-impl Life {
+impl PluginTasks {
     fn begin(resident: Arc<Resident>, executor: &Executor<'static>) -> Self {
         let (received, mails) = async_channel::bounded(MAILS_WAITING_MAX);
         let session = vec![executor.spawn(run(resident.clone())), executor.spawn(attend(resident.clone(), received))];
-        Life { resident, session, telling: None, mails }
+        PluginTasks { resident, session, telling: None, mails }
     }
 
     /// Whether it need not be loaded anew for this entry.
@@ -171,7 +171,7 @@ impl Life {
     }
 
     async fn end(self) {
-        let Life { resident, session, telling, .. } = self;
+        let PluginTasks { resident, session, telling, .. } = self;
         drop(telling);
         resident.notify(Call::Stop, Some(STOP)).await;
         resident.plugin().end().await;
@@ -183,7 +183,7 @@ impl Life {
 }
 
 /// Ends them side by side: each may take its time.
-async fn end(lives: Vec<Life>, executor: &Executor<'static>) {
+async fn end(lives: Vec<PluginTasks>, executor: &Executor<'static>) {
     let endings: Vec<Task<()>> = lives.into_iter().map(|life| executor.spawn(life.end())).collect();
     for ending in endings {
         ending.await;
