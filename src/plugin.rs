@@ -12,7 +12,7 @@ mod luau;
 mod manager;
 mod observe;
 mod process;
-mod resident;
+mod running;
 
 use std::pin::Pin;
 use std::time::Duration;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::resident::Resident;
+use super::running::RunningPlugin;
 use super::{Call, Connecting, Draft, LoggingIn, Typed, Verdict};
 use crate::config::Hook;
 use crate::message::{Destination, PeerName, Text, printable};
@@ -31,11 +31,11 @@ impl Plugins {
 /// Plugins that are asked together.
 #[derive(Debug, Default)]
 pub(crate) struct Set {
-    residents: Vec<Arc<Resident>>,
-    connect: Vec<Arc<Resident>>,
-    login: Vec<Arc<Resident>>,
-    message: Vec<Arc<Resident>>,
-    commands: HashMap<String, Arc<Resident>>,
+    plugins: Vec<Arc<RunningPlugin>>,
+    connect: Vec<Arc<RunningPlugin>>,
+    login: Vec<Arc<RunningPlugin>>,
+    message: Vec<Arc<RunningPlugin>>,
+    commands: HashMap<String, Arc<RunningPlugin>>,
 }
 
 /// What plugins say to a login.
@@ -59,31 +59,31 @@ pub(crate) struct Sender<'a> {
 }
 
 impl Set {
-    pub(super) fn new(residents: Vec<Arc<Resident>>) -> Self {
-        let with = |hook| residents.iter().filter(|resident| resident.config().hooks_into(hook)).cloned().collect();
+    pub(super) fn new(plugins: Vec<Arc<RunningPlugin>>) -> Self {
+        let with = |hook| plugins.iter().filter(|plugin| plugin.config().hooks_into(hook)).cloned().collect();
         let (connect, login, message) = (with(Hook::Connect), with(Hook::Login), with(Hook::Message));
-        let commands = residents.iter().flat_map(|resident| {
-            resident.config().commands.iter().map(|(command, _)| (command.clone(), resident.clone()))
-        });
+        let commands = plugins
+            .iter()
+            .flat_map(|plugin| plugin.config().commands.iter().map(|(command, _)| (command.clone(), plugin.clone())));
         let commands = commands.collect();
-        Set { residents, connect, login, message, commands }
+        Set { plugins, connect, login, message, commands }
     }
 
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.residents.is_empty()
+        self.plugins.is_empty()
     }
 
     /// Whether a plugin speaks by this name.
     pub(crate) fn has(&self, name: &PeerName) -> bool {
-        self.residents.iter().any(|resident| resident.config().name == *name)
+        self.plugins.iter().any(|plugin| plugin.config().name == *name)
     }
 
     /// Asks whether a connection may stay.
     pub(crate) async fn connect(&self, connecting: impl Fn() -> Connecting) -> Result<(), Refusal> {
-        for resident in &self.connect {
-            if let Verdict::Reject(reason) = only(resident.decide(vec![Call::Connect(connecting())]).await) {
-                return Err(rejected(resident, &reason, "goodbye"));
+        for plugin in &self.connect {
+            if let Verdict::Reject(reason) = only(plugin.decide(vec![Call::Connect(connecting())]).await) {
+                return Err(rejected(plugin, &reason, "goodbye"));
             }
         }
         Ok(())
@@ -91,10 +91,10 @@ impl Set {
 
     /// Asks whether somebody may log in. The first that has an opinion decides.
     pub(crate) async fn log_in(&self, logging_in: impl Fn() -> LoggingIn) -> LoginVerdict {
-        for resident in &self.login {
-            match only(resident.decide(vec![Call::Login(logging_in())]).await) {
+        for plugin in &self.login {
+            match only(plugin.decide(vec![Call::Login(logging_in())]).await) {
                 Verdict::Allow => return LoginVerdict::Allow,
-                Verdict::Reject(reason) => return LoginVerdict::Refuse(rejected(resident, &reason, "not logged in")),
+                Verdict::Reject(reason) => return LoginVerdict::Refuse(rejected(plugin, &reason, "not logged in")),
                 _ => {}
             }
         }
@@ -125,54 +125,54 @@ impl Set {
             }
         }
         // A plugin never sees its own messages.
-        for resident in self.message.iter().filter(|resident| resident.config().name != *sender.name) {
+        for plugin in self.message.iter().filter(|plugin| plugin.config().name != *sender.name) {
             let calls: Vec<Call> = requests.iter().filter_map(|asked| draft(sender.name, &asked.request)).collect();
             if calls.is_empty() {
                 break;
             }
-            let mut verdicts = resident.decide(calls).await.into_iter();
+            let mut verdicts = plugin.decide(calls).await.into_iter();
             requests.retain_mut(|asked| {
                 let is_asked_about = draft_of(&asked.request).is_some();
                 let verdict = if is_asked_about { verdicts.next() } else { None };
-                verdict.is_none_or(|verdict| apply(verdict, resident, sender.protocol, asked))
+                verdict.is_none_or(|verdict| apply(verdict, plugin, sender.protocol, asked))
             });
         }
         requests
     }
 
     async fn command(&self, from: &PeerName, command: String, arguments: String) -> Request {
-        let Some(resident) = self.commands.get(&command) else {
+        let Some(plugin) = self.commands.get(&command) else {
             return Request::Malformed(Refusal::unknown_command(&command));
         };
         let typed = Typed { from: from.clone(), command, arguments };
-        match only(resident.decide(vec![Call::Command(typed)]).await) {
+        match only(plugin.decide(vec![Call::Command(typed)]).await) {
             Verdict::Reply(text) => match Text::kept(&text) {
                 Some(text) => answered(Reply::Answer { text }),
                 None => answered(Reply::Answer { text: done() }),
             },
-            Verdict::Reject(reason) => Request::Malformed(rejected(resident, &reason, "nothing was done")),
+            Verdict::Reject(reason) => Request::Malformed(rejected(plugin, &reason, "nothing was done")),
             _ => answered(Reply::Answer { text: done() }),
         }
     }
 
     fn help(&self) -> Vec<(String, String)> {
-        self.residents.iter().flat_map(|resident| resident.config().commands.iter().cloned()).collect()
+        self.plugins.iter().flat_map(|plugin| plugin.config().commands.iter().cloned()).collect()
     }
 
     fn states(&self) -> Vec<PluginState> {
-        self.residents.iter().map(|resident| resident.state()).collect()
+        self.plugins.iter().map(|plugin| plugin.state()).collect()
     }
 }
 
 /// Applies a verdict on a message. Says whether anything is left of it.
-fn apply(verdict: Verdict, resident: &Resident, protocol: Protocol, asked: &mut ClientRequest) -> bool {
+fn apply(verdict: Verdict, plugin: &RunningPlugin, protocol: Protocol, asked: &mut ClientRequest) -> bool {
     match verdict {
         Verdict::Replace { to, text } => replace(to, text, asked),
         Verdict::Drop if protocol.answers_sends() => {
-            refuse(rejected(resident, "it is dropped", "not sent"), asked);
+            refuse(rejected(plugin, "it is dropped", "not sent"), asked);
         }
         Verdict::Drop => return false,
-        Verdict::Reject(reason) => refuse(rejected(resident, &reason, "not sent"), asked),
+        Verdict::Reject(reason) => refuse(rejected(plugin, &reason, "not sent"), asked),
         Verdict::Pass | Verdict::Allow | Verdict::Reply(_) => {}
     }
     true
@@ -228,7 +228,7 @@ fn done() -> Text {
     Text::stored("done".to_owned())
 }
 
-fn rejected(resident: &Resident, reason: &str, outcome: &str) -> Refusal {
-    let words = format!("{} ({})", printable(reason), resident.config().name);
+fn rejected(plugin: &RunningPlugin, reason: &str, outcome: &str) -> Refusal {
+    let words = format!("{} ({})", printable(reason), plugin.config().name);
     Refusal::new(Code::Rejected, words).with_outcome(outcome)
 }

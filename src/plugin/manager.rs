@@ -13,7 +13,7 @@ use smol::{Executor, Task, Timer, future};
 use super::chain::{Plugins, Set};
 use super::link::Link;
 use super::load::Loaded;
-use super::resident::{Resident, Telling, Told};
+use super::running::{RunningPlugin, Telling, Told};
 use super::{Call, Host, Mail, observe};
 use crate::broker::{Event, Handle, OutboxReceiver};
 use crate::config::{Hook, PluginConfig, PluginKind};
@@ -35,7 +35,7 @@ pub(crate) struct PluginManager {
 
 /// One plugin, and the tasks that are for it alone.
 struct PluginTasks {
-    resident: Arc<Resident>,
+    plugin: Arc<RunningPlugin>,
     /// As long as it lives.
     session: Vec<Task<()>>,
     /// As long as it is told things.
@@ -70,7 +70,7 @@ impl PluginManager {
 
     /// Those that are part of the program: they go on.
     pub(crate) fn embedded(&self) -> Vec<ReloadPlan> {
-        let configs = self.lives.iter().map(|life| life.resident.config());
+        let configs = self.lives.iter().map(|life| life.plugin.config());
         configs.filter(|config| config.kind == PluginKind::Embedded).cloned().map(ReloadPlan::AsItIs).collect()
     }
 
@@ -82,10 +82,10 @@ impl PluginManager {
             match wanted {
                 ReloadPlan::New(loaded) => lives.push(self.live(loaded)),
                 ReloadPlan::AsItIs(config) => {
-                    let place = before.iter().position(|life| life.resident.config().name == config.name);
+                    let place = before.iter().position(|life| life.plugin.config().name == config.name);
                     let life = before.swap_remove(place.expect("it is kept"));
-                    let settings = life.resident.config().settings.clone();
-                    life.resident.notify(Call::Reload { settings }, Some(START)).await;
+                    let settings = life.plugin.config().settings.clone();
+                    life.plugin.notify(Call::Reload { settings }, Some(START)).await;
                     lives.push(life);
                 }
             }
@@ -108,13 +108,13 @@ impl PluginManager {
     fn live(&self, loaded: Loaded) -> PluginTasks {
         let name = loaded.config.name.clone();
         let link = Link::new(name.clone(), self.broker.clone(), Arc::downgrade(&self.plugins));
-        let resident = Arc::new(Resident { loaded, host: Host::linked(name, link) });
-        PluginTasks::begin(resident, &self.executor)
+        let plugin = Arc::new(RunningPlugin { loaded, host: Host::linked(name, link) });
+        PluginTasks::begin(plugin, &self.executor)
     }
 
     async fn take_over(&mut self, lives: Vec<PluginTasks>) {
         self.lives = lives;
-        let configs = self.lives.iter().map(|life| life.resident.config());
+        let configs = self.lives.iter().map(|life| life.plugin.config());
         let only =
             configs.filter(|config| observe::wants(config).is_some()).map(|config| config.name.clone()).collect();
         self.broker.tell(Event::Observers { only }).await;
@@ -128,7 +128,7 @@ impl PluginManager {
             }
         };
         future::or(all_started, time(START)).await;
-        self.plugins.replace(Set::new(self.lives.iter().map(|life| life.resident.clone()).collect()));
+        self.plugins.replace(Set::new(self.lives.iter().map(|life| life.plugin.clone()).collect()));
     }
 }
 
@@ -141,15 +141,15 @@ pub(crate) enum ReloadPlan {
 }
 
 impl PluginTasks {
-    fn begin(resident: Arc<Resident>, executor: &Executor<'static>) -> Self {
+    fn begin(plugin: Arc<RunningPlugin>, executor: &Executor<'static>) -> Self {
         let (received, mails) = async_channel::bounded(MAILS_WAITING_MAX);
-        let session = vec![executor.spawn(run(resident.clone())), executor.spawn(attend(resident.clone(), received))];
-        PluginTasks { resident, session, telling: None, mails }
+        let session = vec![executor.spawn(run(plugin.clone())), executor.spawn(attend(plugin.clone(), received))];
+        PluginTasks { plugin, session, telling: None, mails }
     }
 
     /// Whether it need not be loaded anew for this entry.
     fn goes_on(&self, config: &PluginConfig) -> bool {
-        self.resident.loaded.is_still(config) && !self.resident.host.is_aside()
+        self.plugin.loaded.is_still(config) && !self.plugin.host.is_aside()
     }
 
     /// Starts it and tells it of things from then on, unless that is so already. Says when it has started.
@@ -158,24 +158,24 @@ impl PluginTasks {
             return None;
         }
         let (started, start) = oneshot::async_channel();
-        let (resident, mails) = (self.resident.clone(), self.mails.clone());
+        let (plugin, mails) = (self.plugin.clone(), self.mails.clone());
         self.telling = Some(executor.spawn(async move {
             // What happens from here on is for it, though it may take its time to start.
-            let next = observe::ask(&resident).await;
-            begin(&resident).await;
+            let next = observe::ask(&plugin).await;
+            begin(&plugin).await;
             let _ = started.send(());
-            let told = future::zip(tell_mails(&resident, mails), observe::observe(&resident, next));
-            future::zip(told, future::zip(tick(&resident), do_later(&resident))).await;
+            let told = future::zip(tell_mails(&plugin, mails), observe::observe(&plugin, next));
+            future::zip(told, future::zip(tick(&plugin), do_later(&plugin))).await;
         }));
         Some(start)
     }
 
     async fn end(self) {
-        let PluginTasks { resident, session, telling, .. } = self;
+        let PluginTasks { plugin, session, telling, .. } = self;
         drop(telling);
-        resident.notify(Call::Stop, Some(STOP)).await;
-        resident.plugin().end().await;
-        if let Ok(link) = resident.host.link() {
+        plugin.notify(Call::Stop, Some(STOP)).await;
+        plugin.plugin().end().await;
+        if let Ok(link) = plugin.host.link() {
             link.close().await;
         }
         drop(session);
@@ -191,13 +191,13 @@ async fn end(lives: Vec<PluginTasks>, executor: &Executor<'static>) {
 }
 
 /// What it has kept is known again, and it has started, or had the time for it.
-async fn begin(resident: &Resident) {
-    while let Err(refusal) = resident.host.load_values().await {
-        log::warn!("plugin {}: what it keeps cannot be read yet: {}", resident.config().name, refusal.message);
+async fn begin(plugin: &RunningPlugin) {
+    while let Err(refusal) = plugin.host.load_values().await {
+        log::warn!("plugin {}: what it keeps cannot be read yet: {}", plugin.config().name, refusal.message);
         time(RETRY).await;
     }
-    let settings = resident.config().settings.clone();
-    resident.notify(Call::Start { settings }, Some(START)).await;
+    let settings = plugin.config().settings.clone();
+    plugin.notify(Call::Start { settings }, Some(START)).await;
 }
 
 async fn time(duration: Duration) {
@@ -205,30 +205,30 @@ async fn time(duration: Duration) {
 }
 
 /// Runs the plugin, until it is set aside.
-async fn run(resident: Arc<Resident>) {
+async fn run(plugin: Arc<RunningPlugin>) {
     let set_aside = async {
-        resident.host.set_aside().await;
-        resident.plugin().end().await;
+        plugin.host.set_aside().await;
+        plugin.plugin().end().await;
     };
-    future::or(resident.plugin().run(resident.host.clone()), set_aside).await;
+    future::or(plugin.plugin().run(plugin.host.clone()), set_aside).await;
 }
 
 /// Reads what comes for a plugin over its session.
-async fn attend(resident: Arc<Resident>, mails: Sender<Received>) {
-    let Ok(link) = resident.host.link() else { return };
+async fn attend(plugin: Arc<RunningPlugin>, mails: Sender<Received>) {
+    let Ok(link) = plugin.host.link() else { return };
     loop {
         let receiver = link.join().await;
-        read_frames(&resident, link, &receiver, &mails).await;
+        read_frames(&plugin, link, &receiver, &mails).await;
         // It could not be looked up, or the server ends.
         time(RETRY).await;
     }
 }
 
-async fn read_frames(resident: &Resident, link: &Link, receiver: &OutboxReceiver, mails: &Sender<Received>) {
+async fn read_frames(plugin: &RunningPlugin, link: &Link, receiver: &OutboxReceiver, mails: &Sender<Received>) {
     while let Some(chunk) = receiver.take().await {
         let mut bytes = 0;
         for line in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
-            match read_frame(resident, link, line) {
+            match read_frame(plugin, link, line) {
                 Some(mail) => {
                     // Whatever waits fits an outbox, so there is room.
                     let _ = mails.send(Received { mail, bytes: line.len() }).await;
@@ -241,7 +241,7 @@ async fn read_frames(resident: &Resident, link: &Link, receiver: &OutboxReceiver
 }
 
 /// Understands one frame, and hands it to whom it is for; a message to the plugin is handed back.
-fn read_frame(resident: &Resident, link: &Link, line: &[u8]) -> Option<Mail> {
+fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<Mail> {
     let line = str::from_utf8(line).expect("frames are UTF-8").trim_end();
     let mut frame: Value = serde_json::from_str(line).expect("frames are JSON");
     let kind = frame["type"].as_str().unwrap_or_default();
@@ -253,15 +253,15 @@ fn read_frame(resident: &Resident, link: &Link, line: &[u8]) -> Option<Mail> {
     }
     let id = frame["id"].as_str().map(str::to_owned);
     if !id.is_some_and(|id| link.answer(&id, &mut frame)) {
-        resident.plugin().hear(line);
+        plugin.plugin().hear(line);
     }
     None
 }
 
 /// Tells a plugin of the messages to it.
-async fn tell_mails(resident: &Resident, mails: Receiver<Received>) {
-    let Ok(link) = resident.host.link() else { return };
-    let is_told = resident.config().hooks_into(Hook::Mail);
+async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<Received>) {
+    let Ok(link) = plugin.host.link() else { return };
+    let is_told = plugin.config().hooks_into(Hook::Mail);
     let mut waiting: VecDeque<Received> = VecDeque::new();
     let mut telling = Telling::default();
     loop {
@@ -276,7 +276,7 @@ async fn tell_mails(resident: &Resident, mails: Receiver<Received>) {
         // What nobody wants to hear of is dealt with.
         let dealt_with = if is_told {
             let told: Vec<Told> = waiting.iter().map(|received| told_mail(&received.mail)).collect();
-            resident.tell(&told, &mut telling).await
+            plugin.tell(&told, &mut telling).await
         } else {
             waiting.len()
         };
@@ -293,18 +293,18 @@ fn told_mail(mail: &Mail) -> Told {
 }
 
 /// Does what calls that decide have led to.
-async fn do_later(resident: &Resident) {
+async fn do_later(plugin: &RunningPlugin) {
     loop {
-        let effects = resident.host.next_effects().await;
-        resident.perform(effects, None).await;
+        let effects = plugin.host.next_effects().await;
+        plugin.perform(effects, None).await;
     }
 }
 
-async fn tick(resident: &Resident) {
-    let Some(period) = resident.config().tick else { return };
+async fn tick(plugin: &RunningPlugin) {
+    let Some(period) = plugin.config().tick else { return };
     loop {
         time(period).await;
-        resident.notify(Call::Tick { at: Timestamp::now() }, None).await;
+        plugin.notify(Call::Tick { at: Timestamp::now() }, None).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use smol::Timer;
 
 use super::link::Link;
-use super::resident::{Resident, Telling, Told};
+use super::running::{RunningPlugin, Telling, Told};
 use super::{Call, Delivery, Logged, Presence};
 use crate::broker::{Event, Observation};
 use crate::config::{Hook, PluginConfig};
@@ -30,34 +30,34 @@ pub(super) fn wants(config: &PluginConfig) -> Option<Wants> {
 }
 
 /// Asks for what comes after that with which the plugin has dealt. From the first time on, nothing is missed.
-pub(super) async fn ask(resident: &Resident) -> Option<Next> {
-    let (wants, link) = (wants(resident.config())?, resident.host.link().ok()?);
-    Some(ask_for(wants, resident, link).await)
+pub(super) async fn ask(plugin: &RunningPlugin) -> Option<Next> {
+    let (wants, link) = (wants(plugin.config())?, plugin.host.link().ok()?);
+    Some(ask_for(wants, plugin, link).await)
 }
 
-async fn ask_for(wants: Wants, resident: &Resident, link: &Link) -> Next {
+async fn ask_for(wants: Wants, plugin: &RunningPlugin, link: &Link) -> Next {
     let (reply, next) = oneshot::async_channel();
-    link.tell(Event::Observe { observer: resident.config().name.clone(), wants, reply }).await;
+    link.tell(Event::Observe { observer: plugin.config().name.clone(), wants, reply }).await;
     next
 }
 
 /// Tells a plugin what it asked for, and goes on asking.
-pub(super) async fn observe(resident: &Resident, mut next: Option<Next>) {
-    let (Some(wants), Ok(link)) = (wants(resident.config()), resident.host.link()) else { return };
+pub(super) async fn observe(plugin: &RunningPlugin, mut next: Option<Next>) {
+    let (Some(wants), Ok(link)) = (wants(plugin.config()), plugin.host.link()) else { return };
     loop {
         let asked = match next.take() {
             Some(next) => next,
-            None => ask_for(wants, resident, link).await,
+            None => ask_for(wants, plugin, link).await,
         };
         match asked.await {
-            Ok(observation) => deal_with(observation, resident, link).await,
+            Ok(observation) => deal_with(observation, plugin, link).await,
             // It cannot be looked up now.
             Err(_) => _ = Timer::after(Duration::from_millis(READ_RETRY_MS)).await,
         }
     }
 }
 
-async fn deal_with(Observation { things, seen }: Observation, resident: &Resident, link: &Link) {
+async fn deal_with(Observation { things, seen }: Observation, plugin: &RunningPlugin, link: &Link) {
     let (mut told, mut each_seen) = (Vec::new(), Vec::new());
     for thing in things {
         each_seen.push(thing.seen());
@@ -66,12 +66,12 @@ async fn deal_with(Observation { things, seen }: Observation, resident: &Residen
     let mut telling = Telling::default();
     let (mut dealt_with, mut so_far) = (0, Seen::NOTHING);
     while dealt_with < told.len() {
-        let more = resident.tell(&told[dealt_with..], &mut telling).await;
+        let more = plugin.tell(&told[dealt_with..], &mut telling).await;
         so_far = each_seen[dealt_with..dealt_with + more].iter().fold(so_far, |so_far, seen| so_far.or(*seen));
         dealt_with += more;
         let seen = if dealt_with == told.len() { seen } else { so_far };
         if more > 0 {
-            link.tell(Event::Seen { observer: resident.config().name.clone(), seen }).await;
+            link.tell(Event::Seen { observer: plugin.config().name.clone(), seen }).await;
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::protocol::PluginState;
 
 /// A plugin, and its place in the server.
 #[derive(Debug)]
-pub(crate) struct Resident {
+pub(crate) struct RunningPlugin {
     pub(super) loaded: Loaded,
     pub(super) host: Host,
 }
@@ -34,7 +34,7 @@ pub(super) struct Telling {
     pause_ms: u64,
 }
 
-impl Resident {
+impl RunningPlugin {
     pub(super) fn config(&self) -> &PluginConfig {
         &self.loaded.config
     }
