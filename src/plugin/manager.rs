@@ -13,7 +13,7 @@ use smol::{Executor, Task, Timer, future};
 use super::chain::{Plugins, Set};
 use super::link::Link;
 use super::load::Loaded;
-use super::running::{RunningPlugin, Telling, Told};
+use super::running::{Notification, RetryState, RunningPlugin};
 use super::{Call, Host, Mail, observe};
 use crate::broker::{Event, Handle, OutboxReceiver};
 use crate::config::{Hook, PluginConfig, PluginKind};
@@ -39,7 +39,7 @@ struct PluginTasks {
     /// As long as it lives.
     session: Vec<Task<()>>,
     /// As long as it is told things.
-    telling: Option<Task<()>>,
+    retry_state: Option<Task<()>>,
     mails: Receiver<Received>,
 }
 
@@ -92,7 +92,7 @@ impl PluginManager {
         }
         // Of two with one name, one is told things at a time.
         for life in &mut before {
-            life.telling = None;
+            life.retry_state = None;
         }
         self.take_over(lives).await;
         end(before, &self.executor).await;
@@ -144,7 +144,7 @@ impl PluginTasks {
     fn begin(plugin: Arc<RunningPlugin>, executor: &Executor<'static>) -> Self {
         let (received, mails) = async_channel::bounded(MAILS_WAITING_MAX);
         let session = vec![executor.spawn(run(plugin.clone())), executor.spawn(attend(plugin.clone(), received))];
-        PluginTasks { plugin, session, telling: None, mails }
+        PluginTasks { plugin, session, retry_state: None, mails }
     }
 
     /// Whether it need not be loaded anew for this entry.
@@ -154,12 +154,12 @@ impl PluginTasks {
 
     /// Starts it and tells it of things from then on, unless that is so already. Says when it has started.
     fn start(&mut self, executor: &Executor<'static>) -> Option<oneshot::AsyncReceiver<()>> {
-        if self.telling.is_some() {
+        if self.retry_state.is_some() {
             return None;
         }
         let (started, start) = oneshot::async_channel();
         let (plugin, mails) = (self.plugin.clone(), self.mails.clone());
-        self.telling = Some(executor.spawn(async move {
+        self.retry_state = Some(executor.spawn(async move {
             // What happens from here on is for it, though it may take its time to start.
             let next = observe::ask(&plugin).await;
             begin(&plugin).await;
@@ -171,8 +171,8 @@ impl PluginTasks {
     }
 
     async fn end(self) {
-        let PluginTasks { plugin, session, telling, .. } = self;
-        drop(telling);
+        let PluginTasks { plugin, session, retry_state, .. } = self;
+        drop(retry_state);
         plugin.notify(Call::Stop, Some(STOP)).await;
         plugin.plugin().end().await;
         if let Ok(link) = plugin.host.link() {
@@ -261,9 +261,9 @@ fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<Mail> 
 /// Tells a plugin of the messages to it.
 async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<Received>) {
     let Ok(link) = plugin.host.link() else { return };
-    let is_told = plugin.config().hooks_into(Hook::Mail);
+    let is_notified = plugin.config().hooks_into(Hook::Mail);
     let mut waiting: VecDeque<Received> = VecDeque::new();
-    let mut telling = Telling::default();
+    let mut retry_state = RetryState::default();
     loop {
         if waiting.is_empty() {
             waiting.extend(mails.recv().await.ok());
@@ -274,9 +274,9 @@ async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<Received>) {
             waiting.push_back(received);
         }
         // What nobody wants to hear of is dealt with.
-        let dealt_with = if is_told {
-            let told: Vec<Told> = waiting.iter().map(|received| told_mail(&received.mail)).collect();
-            plugin.tell(&told, &mut telling).await
+        let dealt_with = if is_notified {
+            let told: Vec<Notification> = waiting.iter().map(|received| mail_notification(&received.mail)).collect();
+            plugin.tell(&told, &mut retry_state).await
         } else {
             waiting.len()
         };
@@ -288,8 +288,8 @@ async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<Received>) {
     }
 }
 
-fn told_mail(mail: &Mail) -> Told {
-    Told { call: Call::Mail(mail.clone()), origin: format!("mail.{}", mail.seq) }
+fn mail_notification(mail: &Mail) -> Notification {
+    Notification { call: Call::Mail(mail.clone()), origin: format!("mail.{}", mail.seq) }
 }
 
 /// Does what calls that decide have led to.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use smol::Timer;
 
 use super::link::Link;
-use super::running::{RunningPlugin, Telling, Told};
+use super::running::{Notification, RetryState, RunningPlugin};
 use super::{Call, Delivery, Logged, Presence};
 use crate::broker::{Event, Observation};
 use crate::config::{Hook, PluginConfig};
@@ -61,12 +61,12 @@ async fn deal_with(Observation { things, seen }: Observation, plugin: &RunningPl
     let (mut told, mut each_seen) = (Vec::new(), Vec::new());
     for thing in things {
         each_seen.push(thing.seen());
-        told.push(Told::from(thing));
+        told.push(Notification::from(thing));
     }
-    let mut telling = Telling::default();
+    let mut retry_state = RetryState::default();
     let (mut dealt_with, mut so_far) = (0, Seen::NOTHING);
     while dealt_with < told.len() {
-        let more = plugin.tell(&told[dealt_with..], &mut telling).await;
+        let more = plugin.tell(&told[dealt_with..], &mut retry_state).await;
         so_far = each_seen[dealt_with..dealt_with + more].iter().fold(so_far, |so_far, seen| so_far.or(*seen));
         dealt_with += more;
         let seen = if dealt_with == told.len() { seen } else { so_far };
@@ -76,24 +76,25 @@ async fn deal_with(Observation { things, seen }: Observation, plugin: &RunningPl
     }
 }
 
-impl From<Observed> for Told {
+impl From<Observed> for Notification {
     fn from(thing: Observed) -> Self {
         let presence = |event, at, name, here| Presence { r#type: "presence", event, at, name, here };
         match thing {
             Observed::Logged { message: Message { seq, at, sender, to, text, .. }, away } => {
                 let away = away.into_iter().map(|(_, name)| name).collect();
                 let logged = Logged { seq, at, from: sender, to, text, away };
-                Told { call: Call::Logged(logged), origin: format!("logged.{seq}") }
+                Notification { call: Call::Logged(logged), origin: format!("logged.{seq}") }
             }
             Observed::Came { event, at, name } => {
-                Told { call: Call::Join(presence(event, at, name, true)), origin: format!("event.{event}") }
+                Notification { call: Call::Join(presence(event, at, name, true)), origin: format!("event.{event}") }
             }
             Observed::Went { event, at, name } => {
-                Told { call: Call::Leave(presence(event, at, name, false)), origin: format!("event.{event}") }
+                Notification { call: Call::Leave(presence(event, at, name, false)), origin: format!("event.{event}") }
             }
-            Observed::Delivered { event, at, name, seq } => {
-                Told { call: Call::Delivered(Delivery { event, at, name, seq }), origin: format!("event.{event}") }
-            }
+            Observed::Delivered { event, at, name, seq } => Notification {
+                call: Call::Delivered(Delivery { event, at, name, seq }),
+                origin: format!("event.{event}"),
+            },
         }
     }
 }

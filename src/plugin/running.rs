@@ -20,7 +20,7 @@ pub(crate) struct RunningPlugin {
 
 /// Something that a plugin is told.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct Notification {
     pub(super) call: Call,
     /// The same when it is told again: so what it leads to is not done twice.
     pub(super) origin: String,
@@ -28,7 +28,7 @@ pub(super) struct Told {
 
 /// How far the telling of one thing after another got.
 #[derive(Debug, Default)]
-pub(super) struct Telling {
+pub(super) struct RetryState {
     /// How often the plugin has failed at what is first now.
     tries: u32,
     pause_ms: u64,
@@ -100,28 +100,28 @@ impl RunningPlugin {
 
     /// Tells it of these, in order, as far as it deals with them at once. Says of how many nothing is to be told any more; where
     /// that is not all, it has waited a while.
-    pub(super) async fn tell(&self, told: &[Told], telling: &mut Telling) -> usize {
+    pub(super) async fn tell(&self, told: &[Notification], retry_state: &mut RetryState) -> usize {
         if self.host.is_aside() {
             smol::future::pending::<()>().await;
         }
         let calls = told.iter().map(|told| told.call.clone()).collect();
         let mut dealt_with = 0;
         for answer in self.plugin().call_all(calls, None).await {
-            let Told { origin, .. } = &told[dealt_with];
+            let Notification { origin, .. } = &told[dealt_with];
             match answer {
                 Ok(Answer { effects, .. }) => {
                     self.settle(effects, Some(origin)).await;
-                    *telling = Telling::default();
+                    *retry_state = RetryState::default();
                     dealt_with += 1;
                 }
                 Err(failure) => {
-                    if telling.is_last(&failure) {
+                    if retry_state.is_last(&failure) {
                         log::error!("plugin {}: {origin} is given up: {failure}", self.config().name);
-                        *telling = Telling::default();
+                        *retry_state = RetryState::default();
                         dealt_with += 1;
                     }
                     self.host.failed(failure);
-                    telling.pause().await;
+                    retry_state.pause().await;
                     break;
                 }
             }
@@ -137,12 +137,12 @@ impl RunningPlugin {
 
     /// Does what was noted, as soon as that is possible.
     pub(super) async fn perform(&self, effects: Vec<Effect>, origin: Option<&str>) {
-        let mut telling = Telling::default();
+        let mut retry_state = RetryState::default();
         while let Err(failure) = self.host.perform(effects.clone(), origin).await {
-            if telling.pause_ms == 0 {
+            if retry_state.pause_ms == 0 {
                 log::warn!("plugin {}: what it wants cannot be done yet: {failure}", self.config().name);
             }
-            telling.pause().await;
+            retry_state.pause().await;
         }
     }
 
@@ -154,7 +154,7 @@ impl RunningPlugin {
     }
 }
 
-impl Telling {
+impl RetryState {
     /// Counts a failure at what is first. Says whether that is given up.
     fn is_last(&mut self, failure: &Failure) -> bool {
         self.tries += u32::from(failure.is_tried());

@@ -128,7 +128,7 @@ impl Exchange {
     }
 
     /// Whether it is a call that tells of something, so that nobody is held up by its answer.
-    pub(super) fn is_told(&self, id: &str) -> bool {
+    pub(super) fn is_notified(&self, id: &str) -> bool {
         let Ok(id) = id.parse::<u64>() else { return false };
         self.state().unanswered.get(&id).is_some_and(|unanswered| !unanswered.hook.decides())
     }

@@ -95,7 +95,7 @@ impl Output {
             lines += 1;
             match sort(line) {
                 // What it has asked before is on its way before that with which it has dealt counts as dealt with.
-                Sorted::Answer { id, answer } if exchange.is_told(&id) => said.push(Said::Answer { id, answer }),
+                Sorted::Answer { id, answer } if exchange.is_notified(&id) => said.push(Said::Answer { id, answer }),
                 Sorted::Answer { id, answer } => late += u64::from(!exchange.answer(&id, answer)),
                 Sorted::Said(request) => said.push(request),
                 Sorted::Blank => {}
