@@ -30,7 +30,7 @@ struct Inner {
     /// `None`: there is no server.
     link: Option<Link>,
     /// Told of what is handed in where there is none.
-    overhears: Option<Sender<Vec<ClientRequest>>>,
+    recorder: Option<Sender<Vec<ClientRequest>>>,
     values: Mutex<Values>,
     health: Mutex<Health>,
     /// What calls that decide want done: nobody waits for it.
@@ -58,20 +58,20 @@ impl Host {
     }
 
     /// The same, for somebody who hears what the plugin hands in, and answers it by [`Plugin::hear`](super::Plugin::hear).
-    pub fn overheard(name: PeerName) -> (Self, Receiver<Vec<ClientRequest>>) {
-        let (overhears, heard) = async_channel::bounded(1);
-        (Host::of(name, None, Some(overhears)), heard)
+    pub fn with_recorder(name: PeerName) -> (Self, Receiver<Vec<ClientRequest>>) {
+        let (recorder, heard) = async_channel::bounded(1);
+        (Host::of(name, None, Some(recorder)), heard)
     }
 
     pub(super) fn linked(name: PeerName, link: Link) -> Self {
         Host::of(name, Some(link), None)
     }
 
-    fn of(name: PeerName, link: Option<Link>, overhears: Option<Sender<Vec<ClientRequest>>>) -> Self {
+    fn of(name: PeerName, link: Option<Link>, recorder: Option<Sender<Vec<ClientRequest>>>) -> Self {
         let (later, later_taken) = async_channel::bounded(EFFECTS_WAITING_MAX);
         let (aside, aside_told) = async_channel::bounded(1);
         let (values, health) = (Mutex::default(), Mutex::default());
-        Host { inner: Arc::new(Inner { name, link, overhears, values, health, later, later_taken, aside, aside_told }) }
+        Host { inner: Arc::new(Inner { name, link, recorder, values, health, later, later_taken, aside, aside_told }) }
     }
 
     /// What the plugin is called.
@@ -140,10 +140,10 @@ impl Host {
                 asked.request = Request::Malformed(Refusal::new(Code::BadRequest, words).with_outcome("not kept"));
             }
         }
-        match (self.link(), &self.inner.overhears) {
+        match (self.link(), &self.inner.recorder) {
             (Ok(link), _) => link.submit(requests).await,
             // Whoever has stopped listening hears nothing.
-            (Err(_), Some(overhears)) => drop(overhears.send(requests).await),
+            (Err(_), Some(recorder)) => drop(recorder.send(requests).await),
             (Err(_), None) => {}
         }
     }

@@ -107,7 +107,7 @@ fn run_whole(data: &Path, plugins: Vec<PluginConfig>, trial: &Trial) -> Result<b
     let plugin = plugin::load(entry.clone()).map_err(TrialError::Load)?.plugin;
     let log = LogReader::open(data)?;
     let selection = Selection { with: None, before: Seq::MAX, count: trial.count };
-    let (host, submitted) = Host::overheard(entry.name.clone());
+    let (host, submitted) = Host::with_recorder(entry.name.clone());
     let mut life = pin!(async {
         plugin.run(host.clone()).await;
         future::pending().await
