@@ -12,13 +12,13 @@ pub(super) struct Health {
     /// When it failed, the oldest first: those of the last [`PLUGIN_FAILURES_S`] seconds.
     failures: VecDeque<Instant>,
     /// Set once it failed too often: how it did so last.
-    aside: Option<String>,
+    quarantined: Option<String>,
 }
 
 impl Health {
     /// Notes a failure. Says whether it was one too many.
     pub(super) fn note(&mut self, failure: &Failure, now: Instant) -> bool {
-        if self.aside.is_some() || !failure.counts() {
+        if self.quarantined.is_some() || !failure.counts() {
             return false;
         }
         let window = Duration::from_secs(PLUGIN_FAILURES_S);
@@ -28,13 +28,13 @@ impl Health {
             return false;
         }
         self.failures.clear();
-        self.aside = Some(failure.to_string());
+        self.quarantined = Some(failure.to_string());
         true
     }
 
     /// How it failed last, if it is set aside.
-    pub(super) fn aside(&self) -> Option<&str> {
-        self.aside.as_deref()
+    pub(super) fn quarantined(&self) -> Option<&str> {
+        self.quarantined.as_deref()
     }
 
     /// How many failures are counted now.
@@ -57,9 +57,9 @@ mod tests {
             assert!(!health.note(&failure, after(nth as u64)));
         }
         assert!(!health.note(&Failure::down("is restarted"), after(PLUGIN_FAILURES_MAX as u64)), "it was not asked");
-        assert_eq!(health.aside(), None);
+        assert_eq!(health.quarantined(), None);
         assert!(health.note(&failure, after(PLUGIN_FAILURES_MAX as u64)));
-        assert_eq!(health.aside(), Some("slow"));
+        assert_eq!(health.quarantined(), Some("slow"));
         assert!(!health.note(&failure, after(100)), "it is said once");
     }
 

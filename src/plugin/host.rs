@@ -37,8 +37,8 @@ struct Inner {
     later: Sender<Vec<Effect>>,
     later_taken: Receiver<Vec<Effect>>,
     /// Told when the plugin is set aside.
-    aside: Sender<()>,
-    aside_told: Receiver<()>,
+    quarantined: Sender<()>,
+    quarantined_told: Receiver<()>,
 }
 
 /// What a plugin keeps, and how much that is.
@@ -69,9 +69,21 @@ impl Host {
 
     fn of(name: PeerName, link: Option<Link>, recorder: Option<Sender<Vec<ClientRequest>>>) -> Self {
         let (later, later_taken) = async_channel::bounded(EFFECTS_WAITING_MAX);
-        let (aside, aside_told) = async_channel::bounded(1);
+        let (quarantined, quarantined_told) = async_channel::bounded(1);
         let (values, health) = (Mutex::default(), Mutex::default());
-        Host { inner: Arc::new(Inner { name, link, recorder, values, health, later, later_taken, aside, aside_told }) }
+        Host {
+            inner: Arc::new(Inner {
+                name,
+                link,
+                recorder,
+                values,
+                health,
+                later,
+                later_taken,
+                quarantined,
+                quarantined_told,
+            }),
+        }
     }
 
     /// What the plugin is called.
@@ -161,7 +173,7 @@ impl Host {
         }
         let is_one_too_many = {
             let mut health = self.inner.health.lock().unwrap_or_else(PoisonError::into_inner);
-            if health.aside().is_some() {
+            if health.quarantined().is_some() {
                 return;
             }
             health.note(&failure, Instant::now())
@@ -169,28 +181,28 @@ impl Host {
         log::warn!("plugin {}: {}", self.name(), printable(&failure.to_string()));
         if is_one_too_many {
             log::error!(
-                "plugin {}: it has failed {PLUGIN_FAILURES_MAX} times within {PLUGIN_FAILURES_S} s, and is set aside; mend it, then reload the \
+                "plugin {}: it has failed {PLUGIN_FAILURES_MAX} times within {PLUGIN_FAILURES_S} s, and is set quarantined; mend it, then reload the \
                  plugins with SIGHUP",
                 self.name()
             );
-            let _ = self.inner.aside.try_send(());
+            let _ = self.inner.quarantined.try_send(());
         }
     }
 
     /// Whether the plugin has failed too often, and is asked nothing more.
     pub fn is_aside(&self) -> bool {
-        self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).aside().is_some()
+        self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).quarantined().is_some()
     }
 
     /// Waits until it has.
     pub(super) async fn set_aside(&self) {
-        let _ = self.inner.aside_told.recv().await;
+        let _ = self.inner.quarantined_told.recv().await;
     }
 
     /// How the plugin is, for people.
     pub(super) fn state(&self) -> String {
         let health = self.inner.health.lock().unwrap_or_else(PoisonError::into_inner);
-        match (health.aside(), health.failures()) {
+        match (health.quarantined(), health.failures()) {
             (Some(last), _) => format!("set aside after {PLUGIN_FAILURES_MAX} failures, the last: {}", printable(last)),
             (None, 0) => "runs".to_owned(),
             (None, 1) => format!("runs, 1 failure within {PLUGIN_FAILURES_S} s"),
