@@ -182,7 +182,7 @@ impl Process {
         };
         let conduct = async {
             let end = self.attend(&mut child, streams.stdin, &closed).await;
-            let end = self.see_off(&mut child, end).await;
+            let end = self.terminate(&mut child, end).await;
             // What it has written last counts. Only somebody who left its group can keep its pipes open now.
             let patience = async {
                 Timer::after(self.waits.stop).await;
@@ -218,7 +218,7 @@ impl Process {
     }
 
     /// Ends what is left of it.
-    async fn see_off(&self, child: &mut Child, end: End) -> End {
+    async fn terminate(&self, child: &mut Child, end: End) -> End {
         match end {
             // Where it was about to end by itself, its output was closed before that could be seen.
             End::ClosedOutput => child.stop(self.waits.stop).await.map_or(end, End::Ended),
@@ -249,7 +249,7 @@ impl Process {
                     Some(Ok(bytes)) if bytes > 0 => unwritten = &unwritten[bytes..],
                     // It has closed its input, and may have something to say all the same.
                     Some(_) => {
-                        self.exchange.deafen();
+                        self.exchange.mark_stdin_closed();
                         return future::pending().await;
                     }
                 }

@@ -73,7 +73,7 @@ struct Unanswered {
 enum Standing {
     Open,
     /// It has closed its input.
-    Deaf,
+    StdinClosed,
     /// It does not run, for this reason.
     Closed(String),
 }
@@ -113,7 +113,7 @@ impl Exchange {
         match &state.standing {
             Standing::Open if state.has_room() => Ok(Some(state.push(call))),
             Standing::Open => Ok(None),
-            Standing::Deaf => Err(Failure::down("the program has closed its standard input")),
+            Standing::StdinClosed => Err(Failure::down("the program has closed its standard input")),
             Standing::Closed(why) => Err(Failure::down(why.clone())),
         }
     }
@@ -214,9 +214,9 @@ impl Exchange {
     }
 
     /// The program reads no more. What it has read it may still answer.
-    pub(super) fn deafen(&self) {
+    pub(super) fn mark_stdin_closed(&self) {
         let mut state = self.state();
-        state.standing = Standing::Deaf;
+        state.standing = Standing::StdinClosed;
         state.unwritten = Vec::new();
         self.room.ring();
         self.taken.ring();
