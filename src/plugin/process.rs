@@ -24,7 +24,7 @@ use self::chat::Chat;
 use self::exchange::{Answering, Exchange};
 use self::output::Output;
 use self::program::{Child, Exit, Program};
-use self::requests::Said;
+use self::requests::ProgramRequest;
 use super::{Answer, Call, Failure, Host, Pending, Plugin};
 use crate::config::{Hook, PluginConfig};
 use crate::limits::{
@@ -259,7 +259,7 @@ impl Process {
 
     /// Reads what the program says until it has closed its output, and deals with the answers in it. A line without its end is
     /// none.
-    async fn listen(&self, mut stdout: ChildStdout, said: Sender<Vec<Said>>, closed: &Bell, chat: &dyn Chat) {
+    async fn listen(&self, mut stdout: ChildStdout, said: Sender<Vec<ProgramRequest>>, closed: &Bell, chat: &dyn Chat) {
         let mut output = Output::new();
         while output.read(&mut stdout).await {
             // Whoever says much lets the others go first.
@@ -281,7 +281,7 @@ impl Process {
     }
 
     /// Hands in what the program asks, until it asks no more.
-    async fn serve(&self, requests: Receiver<Vec<Said>>, chat: &dyn Chat) {
+    async fn serve(&self, requests: Receiver<Vec<ProgramRequest>>, chat: &dyn Chat) {
         while let Ok(said) = requests.recv().await {
             requests::serve(said, &self.exchange, chat).await;
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use smol::io::{AsyncRead, AsyncReadExt};
 
 use super::exchange::Exchange;
-use super::requests::Said;
+use super::requests::ProgramRequest;
 use crate::limits::{JSON_LINE_BYTES_MAX, PROCESS_LINES_AT_ONCE_MAX};
 use crate::message::quoted;
 use crate::plugin::Failure;
@@ -22,9 +22,9 @@ pub(super) struct Output {
 
 /// What stood in some lines, but for the answers for which somebody waits.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct OutputBatch {
     /// What it asks, and what it says to what it was told, in order.
-    pub(super) said: Vec<Said>,
+    pub(super) said: Vec<ProgramRequest>,
     /// What nobody can understand, as one failure.
     pub(super) garbage: Option<Failure>,
     /// Answers that nobody waits for.
@@ -34,7 +34,7 @@ pub(super) struct Heard {
 /// One line.
 enum Sorted<'a> {
     Answer { id: String, answer: Result<RawAnswer, Failure> },
-    Said(Said),
+    ProgramRequest(ProgramRequest),
     Blank,
     Garbage(Fault<'a>),
 }
@@ -86,7 +86,7 @@ impl Output {
     }
 
     /// Takes the next lines of what was read, some at a time, and deals with the answers in them. `None`: there is none.
-    pub(super) fn next_lines(&mut self, exchange: &Exchange) -> Option<Heard> {
+    pub(super) fn next_lines(&mut self, exchange: &Exchange) -> Option<OutputBatch> {
         let (mut lines, mut late, mut garbage) = (0, 0, Garbage::default());
         let mut said = Vec::new();
         while lines < PROCESS_LINES_AT_ONCE_MAX
@@ -95,16 +95,18 @@ impl Output {
             lines += 1;
             match sort(line) {
                 // What it has asked before is on its way before that with which it has dealt counts as dealt with.
-                Sorted::Answer { id, answer } if exchange.is_notified(&id) => said.push(Said::Answer { id, answer }),
+                Sorted::Answer { id, answer } if exchange.is_notified(&id) => {
+                    said.push(ProgramRequest::Answer { id, answer })
+                }
                 Sorted::Answer { id, answer } => late += u64::from(!exchange.answer(&id, answer)),
-                Sorted::Said(request) => said.push(request),
+                Sorted::ProgramRequest(request) => said.push(request),
                 Sorted::Blank => {}
                 Sorted::Garbage(fault) => garbage.add(&fault),
             }
         }
         (lines > 0).then(|| {
             exchange.heard();
-            Heard { said, garbage: garbage.failure(), late }
+            OutputBatch { said, garbage: garbage.failure(), late }
         })
     }
 }
@@ -161,7 +163,7 @@ fn sort_object(line: &str) -> Sorted<'_> {
 
 fn sort_other<'a>(line: &'a str, unfit: &serde_json::Error) -> Sorted<'a> {
     match serde_json::from_str::<Outline>(line) {
-        Ok(Outline { r#type: Some(kind), .. }) => Sorted::Said(Said::parse(&kind, line)),
+        Ok(Outline { r#type: Some(kind), .. }) => Sorted::ProgramRequest(ProgramRequest::parse(&kind, line)),
         Ok(Outline { id: Some(Value::String(id)), .. }) => {
             Sorted::Answer { id, answer: Err(Failure::new(format!("an answer that is none: {unfit}"))) }
         }

@@ -14,7 +14,7 @@ use crate::protocol::{ClientRequest, Code, Refusal, Reply, Request, json};
 
 /// One line with a `type`.
 #[derive(Debug, PartialEq)]
-pub(super) enum Said {
+pub(super) enum ProgramRequest {
     /// A request of the protocol.
     Ask(ClientRequest),
     /// Which value has it kept under this key?
@@ -27,7 +27,7 @@ pub(super) enum Said {
 
 /// `get` and `set` as they are written.
 #[derive(Deserialize)]
-struct RawSaid {
+struct RawProgramRequest {
     id: Option<String>,
     key: String,
     value: Option<Value>,
@@ -45,21 +45,25 @@ struct Kept<'a> {
     value: Option<Value>,
 }
 
-impl Said {
+impl ProgramRequest {
     /// Reads a line that is an object with this `type`. What is wrong with it is answered in its place.
-    pub(super) fn parse(kind: &Value, line: &str) -> Said {
+    pub(super) fn parse(kind: &Value, line: &str) -> ProgramRequest {
         match kind.as_str() {
-            Some("get") => Said::value(line, |RawSaid { key, .. }, id| Said::Get { id, key }),
-            Some("set") => Said::value(line, |RawSaid { key, value, .. }, id| Said::Set { id, key, value }),
+            Some("get") => {
+                ProgramRequest::value(line, |RawProgramRequest { key, .. }, id| ProgramRequest::Get { id, key })
+            }
+            Some("set") => ProgramRequest::value(line, |RawProgramRequest { key, value, .. }, id| {
+                ProgramRequest::Set { id, key, value }
+            }),
             _ => match json::parse(line, DESTINATIONS_DEFAULT) {
-                Some(asked) => Said::Ask(asked),
+                Some(asked) => ProgramRequest::Ask(asked),
                 None => unreachable!("an object is no line of blanks"),
             },
         }
     }
 
-    fn value(line: &str, said: impl FnOnce(RawSaid, Option<RequestId>) -> Said) -> Said {
-        let raw = match serde_json::from_str::<RawSaid>(line) {
+    fn value(line: &str, said: impl FnOnce(RawProgramRequest, Option<RequestId>) -> ProgramRequest) -> ProgramRequest {
+        let raw = match serde_json::from_str::<RawProgramRequest>(line) {
             Ok(raw) => raw,
             Err(error) => return malformed(None, error.to_string()),
         };
@@ -79,8 +83,8 @@ impl Said {
     }
 }
 
-fn malformed(id: Option<RequestId>, what: String) -> Said {
-    Said::Ask(ClientRequest { id, request: Request::Malformed(refusal(Code::BadRequest, what)) })
+fn malformed(id: Option<RequestId>, what: String) -> ProgramRequest {
+    ProgramRequest::Ask(ClientRequest { id, request: Request::Malformed(refusal(Code::BadRequest, what)) })
 }
 
 fn refusal(code: Code, what: String) -> Refusal {
@@ -89,27 +93,27 @@ fn refusal(code: Code, what: String) -> Refusal {
 
 /// Does what was said, in order; what stands together is handed in together. Nothing that may be answered at length is asked
 /// while the program does not read.
-pub(super) async fn serve(said: Vec<Said>, exchange: &Exchange, chat: &dyn Chat) {
+pub(super) async fn serve(said: Vec<ProgramRequest>, exchange: &Exchange, chat: &dyn Chat) {
     let mut asked = Vec::new();
     for said in said {
         match said {
-            Said::Ask(next) if next.request.has_large_reply() => {
+            ProgramRequest::Ask(next) if next.request.has_large_reply() => {
                 submit(&mut asked, exchange, chat).await;
                 asked.push(next);
                 submit(&mut asked, exchange, chat).await;
             }
-            Said::Ask(next) => asked.push(next),
-            Said::Answer { id, answer } => {
+            ProgramRequest::Ask(next) => asked.push(next),
+            ProgramRequest::Answer { id, answer } => {
                 submit(&mut asked, exchange, chat).await;
                 exchange.answer(&id, answer);
             }
-            Said::Get { id, key } => {
+            ProgramRequest::Get { id, key } => {
                 submit(&mut asked, exchange, chat).await;
                 exchange.until_read().await;
                 let value = Some(chat.get(&key).unwrap_or_default());
                 tell(exchange, &Kept { r#type: "value", id: as_str(&id), key: &key, value });
             }
-            Said::Set { id, key, value } => {
+            ProgramRequest::Set { id, key, value } => {
                 submit(&mut asked, exchange, chat).await;
                 exchange.until_read().await;
                 match chat.set(key.clone(), value).await {
