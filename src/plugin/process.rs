@@ -1,11 +1,11 @@
 //! Plugins that are programs of their own, with JSON lines on their standard input and output. Owns the life of the program:
 //! started, listened to, started again when it ends, stopped, and never left behind; never decides what an answer does.
 
-mod bell;
 mod chat;
 mod confine;
 mod errors;
 mod exchange;
+mod notify;
 mod output;
 mod program;
 mod requests;
@@ -19,9 +19,9 @@ use smol::io::AsyncWriteExt;
 use smol::process::{ChildStdin, ChildStdout};
 use smol::{Timer, future};
 
-use self::bell::Bell;
 use self::chat::Chat;
 use self::exchange::{Answering, Exchange};
+use self::notify::Notify;
 use self::output::Output;
 use self::program::{Child, Exit, Program};
 use self::requests::ProgramRequest;
@@ -172,7 +172,7 @@ impl Process {
         };
         log::debug!("plugin {}: process {} was started", self.name, child.id());
         let (said, requests) = async_channel::bounded(1);
-        let (closed, drained) = (Bell::new(), Bell::new());
+        let (closed, drained) = (Notify::new(), Notify::new());
         let outputs = async {
             let answers_and_requests =
                 future::zip(self.listen(streams.stdout, said, &closed, chat), self.serve(requests, chat));
@@ -194,7 +194,7 @@ impl Process {
     }
 
     /// Tells the program what there is to tell, until its life comes to an end in some way.
-    async fn attend(&self, child: &mut Child, stdin: ChildStdin, closed: &Bell) -> End {
+    async fn attend(&self, child: &mut Child, stdin: ChildStdin, closed: &Notify) -> End {
         let ended = async { End::Ended(child.wait().await) };
         let closed = async {
             closed.rung().await;
@@ -259,7 +259,13 @@ impl Process {
 
     /// Reads what the program says until it has closed its output, and deals with the answers in it. A line without its end is
     /// none.
-    async fn listen(&self, mut stdout: ChildStdout, said: Sender<Vec<ProgramRequest>>, closed: &Bell, chat: &dyn Chat) {
+    async fn listen(
+        &self,
+        mut stdout: ChildStdout,
+        said: Sender<Vec<ProgramRequest>>,
+        closed: &Notify,
+        chat: &dyn Chat,
+    ) {
         let mut output = Output::new();
         while output.read(&mut stdout).await {
             // Whoever says much lets the others go first.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use smol::Timer;
 
-use super::bell::Bell;
+use super::notify::Notify;
 use crate::config::Hook;
 use crate::limits::{PROCESS_CALLS_MAX, PROCESS_HEARD_BYTES_MAX, PROCESS_UNWRITTEN_BYTES_MAX};
 use crate::plugin::answer::RawAnswer;
@@ -37,13 +37,13 @@ pub(super) struct Exchange {
     /// Held by the caller whose turn it is: who came first goes first.
     turn: smol::lock::Mutex<()>,
     /// There is something to write.
-    work: Bell,
+    work: Notify,
     /// There may be room for the call whose turn it is.
-    room: Bell,
+    room: Notify,
     /// What was to be written is being written.
-    taken: Bell,
+    taken: Notify,
     /// Something was not kept for the program.
-    overfull: Bell,
+    overfull: Notify,
 }
 
 struct State {
@@ -91,7 +91,7 @@ impl Exchange {
             quiet_since: Instant::now(),
             is_overfull: false,
         };
-        let (work, room, taken, overfull) = (Bell::new(), Bell::new(), Bell::new(), Bell::new());
+        let (work, room, taken, overfull) = (Notify::new(), Notify::new(), Notify::new(), Notify::new());
         Exchange { state: Mutex::new(state), turn: smol::lock::Mutex::new(()), work, room, taken, overfull }
     }
 

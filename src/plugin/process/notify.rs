@@ -3,15 +3,15 @@
 use async_channel::{Receiver, Sender};
 
 /// Rung as often as one likes, it is heard once, by one.
-pub(super) struct Bell {
+pub(super) struct Notify {
     ring: Sender<()>,
     rung: Receiver<()>,
 }
 
-impl Bell {
+impl Notify {
     pub(super) fn new() -> Self {
         let (ring, rung) = async_channel::bounded(1);
-        Bell { ring, rung }
+        Notify { ring, rung }
     }
 
     pub(super) fn ring(&self) {
