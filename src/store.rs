@@ -4,7 +4,6 @@
 mod array;
 mod away;
 mod backup;
-mod bystander;
 mod directory;
 mod events;
 mod examination;
@@ -21,6 +20,7 @@ mod observed;
 mod observers;
 mod past;
 mod posts;
+mod read_only;
 mod retention;
 mod schema;
 mod search;
@@ -38,7 +38,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use self::backup::{Backup, BackupError, BackupSummary, Unfinished};
-pub use self::bystander::LookError;
 use self::directory::DataDirectory;
 pub use self::directory::DirectoryError;
 pub use self::examination::{Finding, Mend, Verdict, examine};
@@ -46,6 +45,7 @@ use self::index::Tail;
 use self::log::Log;
 pub use self::log_reader::{LogLine, LogReader, ReadError, Selection};
 pub use self::observed::{EventKind, Observed, ObservedPage, PeerEvent, Seen, Wants};
+pub use self::read_only::LookError;
 use self::retention::{Moment, Sweep, TurnDone};
 pub use self::schema::SchemaError;
 pub use self::turn::{

@@ -17,8 +17,8 @@ use rusqlite::{Connection, ErrorCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use super::bystander::{self, Bystander, LookError, beside, open_at_rest};
 use super::directory::{FILE_MODE, LOCK, database_in};
+use super::read_only::{self, LookError, ReadOnlyDatabase, beside, open_at_rest};
 use super::schema::{self, NEWEST};
 use super::words::{at_most_counted, counted, size};
 use crate::limits::WAITING_COUNTED_MAX;
@@ -131,7 +131,7 @@ impl Backup {
 
     /// Writes it, checks it, and gives it its name. Whatever fails, nothing is left under either name.
     pub fn make(self) -> Result<BackupSummary, BackupError> {
-        let made = bystander::look(&self.data, |bystander| self.write(bystander))
+        let made = read_only::look(&self.data, |database| self.write(database))
             .and_then(|summary| self.give_name().map(|()| summary));
         if made.is_err() {
             self.unfinished.remove();
@@ -139,15 +139,15 @@ impl Backup {
         made
     }
 
-    fn write(&self, bystander: &Bystander) -> Result<BackupSummary, BackupError> {
-        let database = bystander.connection();
-        let version = schema::version(database).map_err(|error| self.failed(error))?;
+    fn write(&self, database: &ReadOnlyDatabase) -> Result<BackupSummary, BackupError> {
+        let connection = database.connection();
+        let version = schema::version(connection).map_err(|error| self.failed(error))?;
         if version == 0 {
-            return Err(BackupError::Empty { path: bystander.path().to_owned() });
+            return Err(BackupError::Empty { path: database.path().to_owned() });
         }
-        let newest = newest(database).map_err(|error| self.failed(error))?;
+        let newest = newest(connection).map_err(|error| self.failed(error))?;
         self.unfinished.create().map_err(unwritable("make", self.unfinished.path()))?;
-        self.copy(database).map_err(|error| self.failed(error))?;
+        self.copy(connection).map_err(|error| self.failed(error))?;
         let summary = self.check(version, newest)?;
         let synced = File::open(self.unfinished.path()).and_then(|file| file.sync_all());
         synced.map_err(unwritable("sync", self.unfinished.path()))?;

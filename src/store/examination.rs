@@ -11,7 +11,7 @@ mod surroundings;
 
 use std::path::Path;
 
-use super::bystander::{self, Bystander, LookError};
+use super::read_only::{self, LookError, ReadOnlyDatabase};
 
 /// What one check has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Finding {
 /// Looks at a data directory and all that is in it, beside a running server or without one.
 pub fn examine(data: &Path) -> Vec<Finding> {
     let mut findings = surroundings::look_at_files(data);
-    match bystander::look(data, |bystander| Ok::<_, LookError>(look_at_database(bystander))) {
+    match read_only::look(data, |database| Ok::<_, LookError>(look_at_database(database))) {
         Ok(inside) => findings.extend(inside),
         Err(error) => findings.push(not_examined(&error)),
     }
@@ -106,22 +106,22 @@ fn not_examined(error: &LookError) -> Finding {
     }
 }
 
-fn look_at_database(bystander: &Bystander) -> Vec<Finding> {
-    let (mut findings, can_be_asked) = file::look(bystander);
+fn look_at_database(database: &ReadOnlyDatabase) -> Vec<Finding> {
+    let (mut findings, can_be_asked) = file::look(database);
     if !can_be_asked {
         findings.push(Finding::note("what is in it was not examined"));
-    } else if let Err(error) = look_at_content(bystander, &mut findings) {
+    } else if let Err(error) = look_at_content(database, &mut findings) {
         findings.push(Finding::problem(format!("not everything in it could be examined ({error})")));
     }
     findings
 }
 
-fn look_at_content(bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
-    findings.extend(rows::look(bystander)?);
-    findings.extend(links::look(bystander)?);
-    findings.extend(rooms::look(bystander)?);
-    findings.extend(plugins::look(bystander)?);
-    findings.extend(rows::count(bystander.connection())?);
+fn look_at_content(database: &ReadOnlyDatabase, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
+    findings.extend(rows::look(database)?);
+    findings.extend(links::look(database)?);
+    findings.extend(rooms::look(database)?);
+    findings.extend(plugins::look(database)?);
+    findings.extend(rows::count(database.connection())?);
     Ok(())
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
-use super::bystander::{self, Bystander, LookError};
 use super::inboxes::{Inboxes, Sources};
 use super::index::{self, Index};
 use super::members::Members;
 use super::messages::{Messages, text};
 use super::names::Names;
+use super::read_only::{self, LookError, ReadOnlyDatabase};
 use super::schema;
 use super::search::Question;
 use crate::limits::PRINTED_MESSAGES_MAX;
@@ -140,9 +140,9 @@ impl LogReader {
 
     /// A short look: between two of them the server may start, stop, and do as it pleases.
     fn look<T>(&self, mut look: impl FnMut(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
-        bystander::look(&self.data, |bystander: &Bystander| {
-            schema::check_newest(bystander.connection(), bystander.path()).map_err(LookError::from)?;
-            look(bystander.connection())
+        read_only::look(&self.data, |database: &ReadOnlyDatabase| {
+            schema::check_newest(database.connection(), database.path()).map_err(LookError::from)?;
+            look(database.connection())
         })
     }
 }

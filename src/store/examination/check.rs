@@ -6,7 +6,7 @@ use rusqlite::types::ValueRef;
 use super::{Finding, Verdict, said};
 use crate::limits::FAULTS_NAMED_MAX;
 use crate::message::quoted;
-use crate::store::bystander::Bystander;
+use crate::store::read_only::ReadOnlyDatabase;
 
 /// Something that is to be so for all rows of a join.
 pub(super) struct Check {
@@ -38,12 +38,12 @@ pub(super) struct Fault {
 
 impl Check {
     /// Says what is so.
-    pub(super) fn look(&self, bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
+    pub(super) fn look(&self, database: &ReadOnlyDatabase, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
         let before = findings.len();
-        let counts = self.count(bystander.connection())?;
+        let counts = self.count(database.connection())?;
         for (fault, count) in self.faults.iter().zip(counts).filter(|(_, count)| *count > 0) {
-            let named = self.name(fault, bystander.connection())?;
-            findings.push(fault.finding(count, self.key_name, &named, bystander));
+            let named = self.name(fault, database.connection())?;
+            findings.push(fault.finding(count, self.key_name, &named, database));
         }
         if findings.len() == before && !self.fine.is_empty() {
             findings.push(Finding::fine(self.fine));
@@ -71,10 +71,10 @@ impl Check {
 }
 
 impl Fault {
-    fn finding(&self, count: u64, key_name: &str, named: &[String], bystander: &Bystander) -> Finding {
+    fn finding(&self, count: u64, key_name: &str, named: &[String], database: &ReadOnlyDatabase) -> Finding {
         let finding = Finding::of(self.verdict, said(count, self.one, self.many, key_name, named));
         match self.mend {
-            Some(sql) => finding.mended_by_sql(bystander.path(), &in_full(sql)),
+            Some(sql) => finding.mended_by_sql(database.path(), &in_full(sql)),
             None => finding,
         }
     }

@@ -6,25 +6,25 @@ use rusqlite::Connection;
 use super::{Finding, for_shell};
 use crate::limits::{EXAMINATION_CACHE_BYTES_MAX, FAULTS_NAMED_MAX};
 use crate::message::quoted;
-use crate::store::bystander::{Bystander, beside};
+use crate::store::read_only::{ReadOnlyDatabase, beside};
 use crate::store::schema::{self, APPLICATION_ID, MIGRATIONS};
 use crate::store::words::size;
 
 /// What is so about the file, and whether its tables can be asked.
-pub(super) fn look(bystander: &Bystander) -> (Vec<Finding>, bool) {
+pub(super) fn look(database: &ReadOnlyDatabase) -> (Vec<Finding>, bool) {
     let mut findings = Vec::new();
-    let can_be_asked = try_look(bystander, &mut findings).unwrap_or_else(|error| {
-        findings.push(damaged(bystander, &[error.to_string()]));
+    let can_be_asked = try_look(database, &mut findings).unwrap_or_else(|error| {
+        findings.push(damaged(database, &[error.to_string()]));
         false
     });
     (findings, can_be_asked)
 }
 
-fn try_look(bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Result<bool> {
-    let connection = bystander.connection();
+fn try_look(database: &ReadOnlyDatabase, findings: &mut Vec<Finding>) -> rusqlite::Result<bool> {
+    let connection = database.connection();
     connection.pragma_update(None, "cache_size", -(EXAMINATION_CACHE_BYTES_MAX as i64 / 1024))?;
     let version = schema::version(connection)?;
-    findings.push(look_at_version(bystander, version));
+    findings.push(look_at_version(database, version));
     if version == 0 {
         return Ok(false);
     }
@@ -32,19 +32,19 @@ fn try_look(bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Res
     findings.push(if faults.is_empty() {
         Finding::fine("every page of it is whole")
     } else {
-        damaged(bystander, &faults)
+        damaged(database, &faults)
     });
     if !faults.is_empty() {
         return Ok(false);
     }
-    findings.extend(look_at_tables(bystander, version)?);
-    findings.push(look_at_settings(bystander)?);
-    findings.push(look_at_size(bystander)?);
+    findings.extend(look_at_tables(database, version)?);
+    findings.push(look_at_settings(database)?);
+    findings.push(look_at_size(database)?);
     Ok(version == MIGRATIONS.len() as i64)
 }
 
-fn look_at_version(bystander: &Bystander, version: i64) -> Finding {
-    let path = bystander.path().display();
+fn look_at_version(database: &ReadOnlyDatabase, version: i64) -> Finding {
+    let path = database.path().display();
     let known = MIGRATIONS.len() as i64;
     match version {
         0 => Finding::note(format!("{path} is empty: no server has used it yet")),
@@ -62,26 +62,26 @@ fn faults_of_pages(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 /// An index alone can be made anew from its table; for all else there is the backup.
-fn damaged(bystander: &Bystander, faults: &[String]) -> Finding {
+fn damaged(database: &ReadOnlyDatabase, faults: &[String]) -> Finding {
     let named = faults.iter().flat_map(|fault| fault.lines()).take(FAULTS_NAMED_MAX).map(one_line);
-    let what = format!("{} is damaged: {}", bystander.path().display(), named.collect::<Vec<_>>().join("; "));
+    let what = format!("{} is damaged: {}", database.path().display(), named.collect::<Vec<_>>().join("; "));
     if faults.iter().all(|fault| fault.contains("index ")) {
         return Finding::problem(what)
             .advise("an index does not fit its table, and can be made anew")
-            .mended_by_sql(bystander.path(), "reindex");
+            .mended_by_sql(database.path(), "reindex");
     }
     Finding::problem(what)
         .advise("restore a backup; without one, save what can still be read, and examine that with --data=recovered")
-        .mended_at_rest(saving(bystander))
+        .mended_at_rest(saving(database))
 }
 
 /// Not `.recover`, which the shell of many systems is built without. A dump of a damaged table ends with a rollback.
-fn saving(bystander: &Bystander) -> String {
-    let version = schema::version(bystander.connection()).unwrap_or(MIGRATIONS.len() as i64);
+fn saving(database: &ReadOnlyDatabase) -> String {
+    let version = schema::version(database.connection()).unwrap_or(MIGRATIONS.len() as i64);
     let pragmas = format!(
         "pragma auto_vacuum = incremental; pragma application_id = {APPLICATION_ID}; pragma user_version = {version};"
     );
-    let dump = format!("sqlite3 -readonly {} .dump | sed 's/^ROLLBACK.*/COMMIT;/'", for_shell(bystander.path()));
+    let dump = format!("sqlite3 -readonly {} .dump | sed 's/^ROLLBACK.*/COMMIT;/'", for_shell(database.path()));
     format!("umask 077; mkdir recovered; (echo '{pragmas}'; {dump}) | sqlite3 recovered/holdline.db")
 }
 
@@ -90,14 +90,14 @@ fn one_line(said: &str) -> String {
 }
 
 /// Compares the names of tables, indexes and views with those that the migrations make.
-fn look_at_tables(bystander: &Bystander, version: i64) -> rusqlite::Result<Vec<Finding>> {
+fn look_at_tables(database: &ReadOnlyDatabase, version: i64) -> rusqlite::Result<Vec<Finding>> {
     let wanted = Connection::open_in_memory()?;
     for migration in &MIGRATIONS[..version as usize] {
         wanted.execute_batch(migration)?;
     }
-    let (wanted, found) = (objects(&wanted)?, objects(bystander.connection())?);
+    let (wanted, found) = (objects(&wanted)?, objects(database.connection())?);
     let is_in = |object: &Object, objects: &[Object]| objects.iter().any(|other| other.name == object.name);
-    let missing = wanted.iter().filter(|object| !is_in(object, &found)).map(|object| object.missing(bystander));
+    let missing = wanted.iter().filter(|object| !is_in(object, &found)).map(|object| object.missing(database));
     let foreign = found.iter().filter(|object| !is_in(object, &wanted)).map(Object::foreign);
     Ok(missing.chain(foreign).collect())
 }
@@ -117,12 +117,12 @@ fn objects(connection: &Connection) -> rusqlite::Result<Vec<Object>> {
 }
 
 impl Object {
-    fn missing(&self, bystander: &Bystander) -> Finding {
+    fn missing(&self, database: &ReadOnlyDatabase) -> Finding {
         let fault = Finding::problem(format!("the {} {} is missing", self.kind, self.name));
         if self.kind == "table" {
             fault.advise("what it held is lost: restore a backup")
         } else {
-            fault.mended_by_sql(bystander.path(), &self.sql)
+            fault.mended_by_sql(database.path(), &self.sql)
         }
     }
 
@@ -133,26 +133,26 @@ impl Object {
     }
 }
 
-fn look_at_settings(bystander: &Bystander) -> rusqlite::Result<Finding> {
+fn look_at_settings(database: &ReadOnlyDatabase) -> rusqlite::Result<Finding> {
     const INCREMENTAL: i64 = 2;
-    let gives_back = schema::pragma_number(bystander.connection(), "auto_vacuum")? == INCREMENTAL;
-    Ok(match (bystander.is_in_wal_mode(), gives_back) {
+    let gives_back = schema::pragma_number(database.connection(), "auto_vacuum")? == INCREMENTAL;
+    Ok(match (database.is_in_wal_mode(), gives_back) {
         (true, true) => Finding::fine("it is in WAL mode, and can give back space a little at a time"),
         (false, true) => {
             Finding::note("it is not in WAL mode, as a backup is not").advise("the next start sets it again")
         }
         (_, false) => {
             Finding::warning("it cannot give back the space of what is removed (auto_vacuum is not incremental)")
-                .mended_by_sql(bystander.path(), "pragma auto_vacuum = incremental; vacuum")
+                .mended_by_sql(database.path(), "pragma auto_vacuum = incremental; vacuum")
         }
     })
 }
 
-fn look_at_size(bystander: &Bystander) -> rusqlite::Result<Finding> {
-    let number = |pragma| schema::pragma_number(bystander.connection(), pragma).map(|number| number as u64);
+fn look_at_size(database: &ReadOnlyDatabase) -> rusqlite::Result<Finding> {
+    let number = |pragma| schema::pragma_number(database.connection(), pragma).map(|number| number as u64);
     let page = number("page_size")?;
     let (file, free) = (number("page_count")? * page, number("freelist_count")? * page);
-    let wal = beside(bystander.path(), "-wal").metadata().map_or(0, |metadata| metadata.len());
+    let wal = beside(database.path(), "-wal").metadata().map_or(0, |metadata| metadata.len());
     let (file, free, wal) = (size(file), size(free), size(wal));
     Ok(Finding::fine(format!("{file} in the database, {free} of that free, and {wal} in its -wal")))
 }

@@ -3,13 +3,13 @@
 
 use super::check::{Check, Fault};
 use super::{Finding, Verdict};
-use crate::store::bystander::Bystander;
+use crate::store::read_only::ReadOnlyDatabase;
 
 /// What is so about messages, inboxes and peers.
-pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
+pub(super) fn look(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for check in [&SENDERS, &RECIPIENTS, &MISSING, &STRAYS, &ROWS, &INDEX, &PEERS] {
-        check.look(bystander, &mut findings)?;
+        check.look(database, &mut findings)?;
     }
     Ok(findings)
 }

@@ -3,13 +3,13 @@
 
 use super::check::{Check, Fault};
 use super::{Finding, Verdict};
-use crate::store::bystander::Bystander;
+use crate::store::read_only::ReadOnlyDatabase;
 
 /// What is so about observers, events and values.
-pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
+pub(super) fn look(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for check in [&OBSERVERS, &EVENTS, &VALUES] {
-        check.look(bystander, &mut findings)?;
+        check.look(database, &mut findings)?;
     }
     Ok(findings)
 }

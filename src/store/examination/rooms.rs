@@ -5,17 +5,17 @@ use rusqlite::Connection;
 
 use super::check::{Check, Fault};
 use super::{Finding, Verdict, for_shell};
-use crate::store::bystander::Bystander;
+use crate::store::read_only::ReadOnlyDatabase;
 use crate::store::words::counted;
 
 /// What is so about rooms, ids and the table `outbox`.
-pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
+pub(super) fn look(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for check in [&MEMBERS, &ROOMS, &SENT_IDS] {
-        check.look(bystander, &mut findings)?;
+        check.look(database, &mut findings)?;
     }
-    findings.extend(look_at_outbox(bystander)?);
-    findings.extend(look_at_refused(bystander)?);
+    findings.extend(look_at_outbox(database)?);
+    findings.extend(look_at_refused(database)?);
     Ok(findings)
 }
 
@@ -96,23 +96,23 @@ const SENT_IDS: Check = Check {
 };
 
 /// What waits beside a running server is on its way.
-fn look_at_outbox(bystander: &Bystander) -> rusqlite::Result<Option<Finding>> {
-    let waiting = count(bystander.connection(), "outbox")?;
-    Ok((waiting > 0 && bystander.is_at_rest()).then(|| {
+fn look_at_outbox(database: &ReadOnlyDatabase) -> rusqlite::Result<Option<Finding>> {
+    let waiting = count(database.connection(), "outbox")?;
+    Ok((waiting > 0 && database.is_at_rest()).then(|| {
         let wait = if waiting == 1 { "waits" } else { "wait" };
         Finding::note(format!("{} of the table outbox {wait}", counted(waiting, "row")))
             .advise("the next start sends what is in it")
     }))
 }
 
-fn look_at_refused(bystander: &Bystander) -> rusqlite::Result<Option<Finding>> {
-    let refused = count(bystander.connection(), "outbox_refused")?;
+fn look_at_refused(database: &ReadOnlyDatabase) -> rusqlite::Result<Option<Finding>> {
+    let refused = count(database.connection(), "outbox_refused")?;
     if refused == 0 {
         return Ok(None);
     }
     let last = "select cast(reason as text) from outbox_refused order by rowid desc limit 1";
-    let reason: String = bystander.connection().query_row(last, [], |row| row.get(0))?;
-    let shell = format!("sqlite3 -readonly {} \"select * from outbox_refused\"", for_shell(bystander.path()));
+    let reason: String = database.connection().query_row(last, [], |row| row.get(0))?;
+    let shell = format!("sqlite3 -readonly {} \"select * from outbox_refused\"", for_shell(database.path()));
     let finding = Finding::note(format!(
         "{} of the table outbox could not be sent, the last as: {}",
         counted(refused, "row"),

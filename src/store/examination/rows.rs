@@ -9,15 +9,15 @@ use rusqlite::{Connection, Row};
 use super::{Finding, said};
 use crate::limits::{CLOCK_AHEAD_MS_MAX, FAULTS_NAMED_MAX, WAITING_COUNTED_MAX};
 use crate::message::{PeerName, Room, Timestamp, quoted};
-use crate::store::bystander::Bystander;
+use crate::store::read_only::ReadOnlyDatabase;
 use crate::store::words::{at_most_counted, counted};
 
 /// What is so about messages and peers.
-pub(super) fn look(bystander: &Bystander) -> rusqlite::Result<Vec<Finding>> {
+pub(super) fn look(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    look_at_messages(bystander, &mut findings)?;
-    findings.extend(look_at_names(bystander.connection(), &PEER_NAMES)?);
-    findings.extend(look_at_names(bystander.connection(), &ROOM_NAMES)?);
+    look_at_messages(database, &mut findings)?;
+    findings.extend(look_at_names(database.connection(), &PEER_NAMES)?);
+    findings.extend(look_at_names(database.connection(), &ROOM_NAMES)?);
     if findings.is_empty() {
         findings.push(Finding::fine("every message and every name can be read"));
     }
@@ -66,11 +66,11 @@ fn counts<const N: usize>(row: &Row<'_>) -> rusqlite::Result<[u64; N]> {
     Ok(counts)
 }
 
-fn look_at_messages(bystander: &Bystander, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
+fn look_at_messages(database: &ReadOnlyDatabase, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
     let latest = Timestamp::now().millis().saturating_add(CLOCK_AHEAD_MS_MAX);
     let (mut texts, mut others, mut future) = (Faulty::default(), Faulty::default(), Faulty::default());
     let sql = "select seq, at, sender, previous, recipients, text from message order by seq";
-    let mut statement = bystander.connection().prepare(sql)?;
+    let mut statement = database.connection().prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let seq: i64 = row.get(0)?;
@@ -78,7 +78,7 @@ fn look_at_messages(bystander: &Bystander, findings: &mut Vec<Finding>) -> rusql
         others.note_if(!is_message_without_text(row)?, seq);
         future.note_if(row.get_ref(1)?.as_i64().is_ok_and(|at| at > latest), seq);
     }
-    findings.extend(texts.if_any(|texts| unreadable_text(texts, bystander.path())));
+    findings.extend(texts.if_any(|texts| unreadable_text(texts, database.path())));
     findings.extend(others.if_any(unreadable));
     findings.extend(future.if_any(from_the_future));
     Ok(())

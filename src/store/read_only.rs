@@ -55,14 +55,14 @@ pub enum LookError {
 /// where somebody wrote to it meanwhile and no lock of SQLite kept us apart.
 pub(super) fn look<T, E: From<LookError>>(
     data: &Path,
-    mut look: impl FnMut(&Bystander) -> Result<T, E>,
+    mut look: impl FnMut(&ReadOnlyDatabase) -> Result<T, E>,
 ) -> Result<T, E> {
     let mut failed = LookError::Disturbed { path: database_in(data) };
     for _ in 0..LOOKS_MAX {
-        match Bystander::open(data) {
-            Ok(bystander) => {
-                let seen = look(&bystander);
-                if bystander.was_undisturbed() {
+        match ReadOnlyDatabase::open(data) {
+            Ok(database) => {
+                let seen = look(&database);
+                if database.was_undisturbed() {
                     return seen;
                 }
             }
@@ -75,7 +75,7 @@ pub(super) fn look<T, E: From<LookError>>(
 
 /// A connection that only reads.
 #[derive(Debug)]
-pub(super) struct Bystander {
+pub(super) struct ReadOnlyDatabase {
     connection: Connection,
     /// Without links: SQLite's other files are beside it.
     path: PathBuf,
@@ -85,7 +85,7 @@ pub(super) struct Bystander {
     in_wal_mode: bool,
 }
 
-impl Bystander {
+impl ReadOnlyDatabase {
     fn open(data: &Path) -> Result<Self, LookError> {
         let path = resolved(data)?;
         let unreadable = |source| LookError::Unreadable { path: path.clone(), source };
@@ -104,7 +104,7 @@ impl Bystander {
         };
         let connection = opened.map_err(schema::explain(&path))?;
         schema::check(&connection, &path)?;
-        Ok(Bystander { connection, path, at_rest, in_wal_mode })
+        Ok(ReadOnlyDatabase { connection, path, at_rest, in_wal_mode })
     }
 
     /// Where to ask.
@@ -271,14 +271,14 @@ mod tests {
         drop(schema::open(&database_in(data.path())).unwrap());
         let count_after_writes = |mut writes: usize| {
             let mut looks = 0;
-            let counted = look(data.path(), |bystander| {
+            let counted = look(data.path(), |database| {
                 looks += 1;
                 if writes > 0 {
                     writes -= 1;
-                    let writer = schema::open(bystander.path()).unwrap();
+                    let writer = schema::open(database.path()).unwrap();
                     writer.execute("insert into inbox select 1, count(*), 1 from inbox", []).unwrap();
                 }
-                let count = bystander.connection().query_row("select count(*) from inbox", [], |row| row.get(0));
+                let count = database.connection().query_row("select count(*) from inbox", [], |row| row.get(0));
                 Ok::<i64, LookError>(count.unwrap_or(0))
             });
             (counted.map_err(|error| error.to_string().contains("run this again")), looks)
