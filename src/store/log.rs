@@ -15,9 +15,9 @@ use super::members::Members;
 use super::messages::Messages;
 use super::names::Names;
 use super::observers::{Observer, Observers};
-use super::past::{Asker, Past};
+use super::past::{Past, Viewer};
 use super::posts::Posts;
-use super::search::{Looked, Question, Reader, Search};
+use super::search::{Question, Reader, ScanEnd, Search};
 use super::sent_ids::SentIds;
 use super::values::Values;
 use super::wal::{Wal, WalPages};
@@ -452,16 +452,16 @@ impl<'c> Log<'c> {
         if search.is_behind(until.unwrap_or(self.newest)) {
             return Ok(Answer::Indexing);
         }
-        let asker = Asker { peer, rooms: self.members.joined(peer)? };
-        let reader = Reader { peer, rooms: asker.rooms.clone() };
+        let viewer = Viewer { peer, rooms: self.members.joined(peer)? };
+        let reader = Reader { peer, rooms: viewer.rooms.clone() };
         let Log { past, index, members, names, messages, .. } = self;
         let mut sources = Sources { index, members, names, messages };
         let mut page = PastPage::default();
         let looked = search.asking().newest_first(&question, &reader, None, |seq| {
-            past.add(&asker, None, seq, count, &mut page, &mut sources)?;
+            past.add(&viewer, None, seq, count, &mut page, &mut sources)?;
             Ok(!page.is_full(count))
         })?;
-        page.more |= matches!(looked, Looked::DownTo(_));
+        page.more |= matches!(looked, ScanEnd::DownTo(_));
         Ok(Answer::Found(page))
     }
 

@@ -19,7 +19,7 @@ pub(super) struct Past<'c> {
 }
 
 /// Who asks: what is past for one is none of another's business.
-pub(super) struct Asker {
+pub(super) struct Viewer {
     pub(super) peer: PeerId,
     /// Its rooms, and the newest message when it joined each.
     pub(super) rooms: Vec<(RoomId, Seq)>,
@@ -70,27 +70,27 @@ impl<'c> Past<'c> {
         count: usize,
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<PastPage> {
-        let asker = Asker { peer, rooms: sources.members.joined(peer)? };
+        let viewer = Viewer { peer, rooms: sources.members.joined(peer)? };
         let mut page = PastPage::default();
         match with {
-            None => self.all(&asker, before, count, &mut page, sources)?,
+            None => self.all(&viewer, before, count, &mut page, sources)?,
             Some(Recipient::Peer(with)) => {
                 let sent = exchanged(with, peer, before, count, sources)?;
                 let got = exchanged(peer, with, before, count, sources)?;
                 let mut seqs = [sent, got].concat();
                 seqs.sort_unstable_by(|one, other| other.cmp(one));
                 seqs.dedup();
-                self.add_all(&asker, None, seqs, count, &mut page, sources)?;
+                self.add_all(&viewer, None, seqs, count, &mut page, sources)?;
             }
             Some(Recipient::Room(room)) => {
                 // Who is no member sees nothing of it.
                 let joined =
-                    asker.rooms.iter().find(|(other, _)| *other == room).map_or(Seq::MAX, |(_, joined)| *joined);
+                    viewer.rooms.iter().find(|(other, _)| *other == room).map_or(Seq::MAX, |(_, joined)| *joined);
                 let mut inbox = Inboxes::of_room(room, joined, before, sources.index)?;
                 while !page.is_full(count)
                     && let Some(next) = inbox.next(sources.index)?
                 {
-                    self.add(&asker, Some(room), next.seq, count, &mut page, sources)?;
+                    self.add(&viewer, Some(room), next.seq, count, &mut page, sources)?;
                 }
             }
         }
@@ -101,7 +101,7 @@ impl<'c> Past<'c> {
     /// These messages, in this order, as far as the peer was part of them: that is for the caller to know.
     pub(super) fn add_all(
         &mut self,
-        asker: &Asker,
+        viewer: &Viewer,
         with: Option<RoomId>,
         seqs: Vec<Seq>,
         count: usize,
@@ -112,21 +112,21 @@ impl<'c> Past<'c> {
             if page.is_full(count) {
                 break;
             }
-            self.add(asker, with, seq, count, page, sources)?;
+            self.add(viewer, with, seq, count, page, sources)?;
         }
         Ok(())
     }
 
     fn all(
         &mut self,
-        asker: &Asker,
+        viewer: &Viewer,
         before: Seq,
         count: usize,
         page: &mut PastPage,
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<()> {
-        let mut sent = self.sent(asker.peer, before, count + 1, sources.index)?.into_iter().peekable();
-        let mut inboxes = Inboxes::before(asker.peer, before, sources)?;
+        let mut sent = self.sent(viewer.peer, before, count + 1, sources.index)?.into_iter().peekable();
+        let mut inboxes = Inboxes::before(viewer.peer, before, sources)?;
         while !page.is_full(count)
             && let Some(seq) = sent.peek().copied().max(inboxes.peek())
         {
@@ -134,7 +134,7 @@ impl<'c> Past<'c> {
             if inboxes.peek() == Some(seq) {
                 inboxes.next(sources.index)?;
             }
-            self.add(asker, None, seq, count, page, sources)?;
+            self.add(viewer, None, seq, count, page, sources)?;
         }
         Ok(())
     }
@@ -142,7 +142,7 @@ impl<'c> Past<'c> {
     /// Adds a message, unless it was removed; that there is one more than are wanted is only noted.
     pub(super) fn add(
         &mut self,
-        asker: &Asker,
+        viewer: &Viewer,
         with: Option<RoomId>,
         seq: Seq,
         count: usize,
@@ -154,7 +154,7 @@ impl<'c> Past<'c> {
             page.more = true;
             return Ok(());
         }
-        let past = past_message(asker, with, seq, kept, sources)?;
+        let past = past_message(viewer, with, seq, kept, sources)?;
         page.bytes += past.message.text.len();
         page.messages.push(past);
         Ok(())
@@ -217,20 +217,20 @@ fn exchanged(
 }
 
 fn past_message(
-    asker: &Asker,
+    viewer: &Viewer,
     with: Option<RoomId>,
     seq: Seq,
     kept: Kept,
     sources: &mut Sources<'_, '_>,
 ) -> rusqlite::Result<PastMessage> {
-    let sent = kept.sender == asker.peer;
-    let room = with.or_else(|| asker.room(seq, sent, &kept));
+    let sent = kept.sender == viewer.peer;
+    let room = with.or_else(|| viewer.room(seq, sent, &kept));
     let room = room.map(|room| sources.names.room(room)).transpose()?;
     let to = sources.names.of(&kept.recipients)?;
     Ok(PastMessage { sent, message: kept.into_message(to, room) })
 }
 
-impl Asker {
+impl Viewer {
     /// The room through which a message reached this peer, or into which it sent it; none if it reached the peer directly.
     fn room(&self, seq: Seq, sent: bool, kept: &Kept) -> Option<RoomId> {
         let is_direct = !sent && kept.numbered_recipients().any(|recipient| recipient == self.peer.into());

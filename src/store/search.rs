@@ -22,7 +22,7 @@ use crate::message::{PeerId, Recipient, RoomId, Seq};
 
 /// The index, as the one who writes it has it.
 pub(super) struct Search<'c> {
-    asking: Asking<'c>,
+    asking: SearchReader<'c>,
     /// What the tables hold.
     searched: Seq,
     /// Whether there is more in them than that, made by other rules.
@@ -39,7 +39,7 @@ pub(super) struct Search<'c> {
 
 impl<'c> Search<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        let mut asking = Asking::new(connection)?;
+        let mut asking = SearchReader::new(connection)?;
         let searched = asking.searched()?;
         Ok(Search {
             asking,
@@ -103,7 +103,7 @@ impl<'c> Search<'c> {
     }
 
     /// To ask it.
-    pub(super) fn asking(&mut self) -> &mut Asking<'c> {
+    pub(super) fn asking(&mut self) -> &mut SearchReader<'c> {
         &mut self.asking
     }
 
@@ -138,7 +138,7 @@ impl<'c> Search<'c> {
 }
 
 /// The index, as anyone may ask it who can read the database.
-pub(super) struct Asking<'c> {
+pub(super) struct SearchReader<'c> {
     searched: Statement<'c>,
     find: Statement<'c>,
     message: Statement<'c>,
@@ -155,7 +155,7 @@ pub(super) struct Reader {
 
 /// How far a search went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Looked {
+pub(super) enum ScanEnd {
     /// As far as its caller wanted.
     Enough,
     /// Through all the index holds.
@@ -164,9 +164,9 @@ pub(super) enum Looked {
     DownTo(Seq),
 }
 
-impl<'c> Asking<'c> {
+impl<'c> SearchReader<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        Ok(Asking {
+        Ok(SearchReader {
             searched: connection.prepare("select coalesce(max(seq), 0) from searched where rules = ?1")?,
             find: connection
                 .prepare("select rowid from search where search match ?1 and rowid < ?2 order by rowid desc")?,
@@ -188,7 +188,7 @@ impl<'c> Asking<'c> {
         reader: &Reader,
         before: Option<Seq>,
         wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
-    ) -> rusqlite::Result<Looked> {
+    ) -> rusqlite::Result<ScanEnd> {
         let rooms = reader.rooms.iter().copied().collect();
         self.look(question, Some(Part { peer: reader.peer, rooms }), before, wants_more_after)
     }
@@ -199,7 +199,7 @@ impl<'c> Asking<'c> {
         question: &Question,
         before: Option<Seq>,
         wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
-    ) -> rusqlite::Result<Looked> {
+    ) -> rusqlite::Result<ScanEnd> {
         self.look(question, None, before, wants_more_after)
     }
 
@@ -209,7 +209,7 @@ impl<'c> Asking<'c> {
         part: Option<Part>,
         before: Option<Seq>,
         wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
-    ) -> rusqlite::Result<Looked> {
+    ) -> rusqlite::Result<ScanEnd> {
         let is_all_in_index = question.is_all_in_index();
         let mut before = before.unwrap_or(Seq::new(i64::MAX));
         let mut look = Look { question, is_all_in_index, part, looked: 0, refused: 0, wants_more_after };
@@ -276,17 +276,17 @@ impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Look<'_, F> {
     /// reader joined.
     fn ask(
         &mut self,
-        Asking { find, message, .. }: &mut Asking<'_>,
+        SearchReader { find, message, .. }: &mut SearchReader<'_>,
         expression: &str,
         before: Seq,
         patience: usize,
-    ) -> rusqlite::Result<ControlFlow<Looked, Seq>> {
+    ) -> rusqlite::Result<ControlFlow<ScanEnd, Seq>> {
         self.refused = 0;
         let mut last = before;
         let mut rows = find.query(params![expression, before.get()])?;
         while let Some(row) = rows.next()? {
             if self.looked == SEARCH_SCAN_MESSAGES_MAX {
-                return Ok(ControlFlow::Break(Looked::DownTo(last)));
+                return Ok(ControlFlow::Break(ScanEnd::DownTo(last)));
             }
             if self.refused == patience {
                 return Ok(ControlFlow::Continue(last));
@@ -295,11 +295,11 @@ impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Look<'_, F> {
             self.looked += 1;
             let is_found = message.query_row([seq.get()], |row| self.is_found(seq, row)).optional()?;
             if is_found == Some(true) && !(self.wants_more_after)(seq)? {
-                return Ok(ControlFlow::Break(Looked::Enough));
+                return Ok(ControlFlow::Break(ScanEnd::Enough));
             }
             last = seq;
         }
-        Ok(ControlFlow::Break(Looked::Through))
+        Ok(ControlFlow::Break(ScanEnd::Through))
     }
 
     fn is_found(&mut self, seq: Seq, row: &Row<'_>) -> rusqlite::Result<bool> {

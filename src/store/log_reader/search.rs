@@ -7,7 +7,7 @@ use super::{Selection, find};
 use crate::message::{Destination, PeerId, Recipient, RoomId, Seq};
 use crate::store::members::Members;
 use crate::store::messages::{numbered, text};
-use crate::store::search::{Asking, Looked, Question, Reader};
+use crate::store::search::{Question, Reader, ScanEnd, SearchReader};
 
 /// The newest messages of a selection that hold all of a question, the newest first.
 pub(super) fn seqs(connection: &Connection, question: &Question, selection: &Selection) -> rusqlite::Result<Vec<Seq>> {
@@ -19,7 +19,7 @@ pub(super) fn seqs(connection: &Connection, question: &Question, selection: &Sel
             None => return Ok(Vec::new()),
         },
     };
-    let mut asking = Asking::new(connection)?;
+    let mut asking = SearchReader::new(connection)?;
     let mut seqs = unindexed(connection, question, reader.as_ref(), asking.searched()?, *before, *count)?;
     let mut before = *before;
     while seqs.len() < *count {
@@ -32,7 +32,7 @@ pub(super) fn seqs(connection: &Connection, question: &Question, selection: &Sel
             None => asking.everything(question, Some(before), wants_more_after)?,
         };
         // There is time.
-        let Looked::DownTo(seq) = looked else { break };
+        let ScanEnd::DownTo(seq) = looked else { break };
         before = seq;
     }
     Ok(seqs)

@@ -77,14 +77,14 @@ impl<'c> World<'c> {
     fn all(&mut self, question: &str) -> Vec<i64> {
         let mut seqs = Vec::new();
         let looked = self.search.asking().everything(&parse(question), None, all_into(&mut seqs)).unwrap();
-        assert_eq!(looked, Looked::Through);
+        assert_eq!(looked, ScanEnd::Through);
         seqs
     }
 
     fn found_by(&mut self, reader: &Reader, question: &str) -> Vec<i64> {
         let mut seqs = Vec::new();
         let looked = self.search.asking().newest_first(&parse(question), reader, None, all_into(&mut seqs)).unwrap();
-        assert_eq!(looked, Looked::Through);
+        assert_eq!(looked, ScanEnd::Through);
         seqs
     }
 }
@@ -189,7 +189,7 @@ fn a_search_ends_when_its_caller_has_enough_and_goes_on_before_a_message() {
     };
     let bob = reader(BOB, &[]);
     let looked = world.search.asking().newest_first(&parse("tea"), &bob, Some(Seq::new(5)), two).unwrap();
-    assert_eq!((looked, seqs), (Looked::Enough, vec![4, 3]));
+    assert_eq!((looked, seqs), (ScanEnd::Enough, vec![4, 3]));
 }
 
 #[test]
@@ -203,9 +203,9 @@ fn a_search_that_would_look_at_too_much_says_how_far_it_went() {
     world.catch_up();
     let mut seqs = Vec::new();
     let looked = world.search.asking().everything(&parse("日本語"), None, all_into(&mut seqs)).unwrap();
-    assert_eq!((looked, &*seqs), (Looked::DownTo(Seq::new(2)), &[][..]));
+    assert_eq!((looked, &*seqs), (ScanEnd::DownTo(Seq::new(2)), &[][..]));
     let looked = world.search.asking().everything(&parse("日本語"), Some(Seq::new(2)), all_into(&mut seqs)).unwrap();
-    assert_eq!((looked, &*seqs), (Looked::Through, &[1][..]));
+    assert_eq!((looked, &*seqs), (ScanEnd::Through, &[1][..]));
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn a_backup_holds_the_index_and_both_are_sound() {
         let reading = read_only(file);
         let said: String = reading.query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(said, "ok");
-        let mut asking = Asking::new(&reading).unwrap();
+        let mut asking = SearchReader::new(&reading).unwrap();
         assert_eq!(asking.searched().unwrap(), Seq::new(200));
         let mut seqs = Vec::new();
         asking.everything(&parse("日本語"), None, all_into(&mut seqs)).unwrap();
