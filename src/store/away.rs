@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension, Statement};
 
-use super::messages::Kept;
+use super::messages::StoredMessage;
 use crate::limits::AWAY_NAMES_MAX;
 use crate::message::{PeerId, PeerName, Recipient, RoomId, Seq};
 
@@ -48,7 +48,11 @@ impl<'c> Away<'c> {
 
     /// Those to whom a message was sent, members of rooms among them, who have not got it and are not among these; not its
     /// sender, and not more than [`AWAY_NAMES_MAX`].
-    pub(super) fn from(&mut self, message: &Kept, here: &[PeerId]) -> rusqlite::Result<Vec<(PeerId, PeerName)>> {
+    pub(super) fn from(
+        &mut self,
+        message: &StoredMessage,
+        here: &[PeerId],
+    ) -> rusqlite::Result<Vec<(PeerId, PeerName)>> {
         let Away { members, peer: statement, absent } = self;
         let mut names = Names::default();
         for recipient in message.numbered_recipients() {
@@ -69,7 +73,7 @@ impl<'c> Away<'c> {
 }
 
 impl Names {
-    fn add(&mut self, peer: PeerId, message: &Kept, statement: &mut Statement<'_>) -> rusqlite::Result<()> {
+    fn add(&mut self, peer: PeerId, message: &StoredMessage, statement: &mut Statement<'_>) -> rusqlite::Result<()> {
         if self.0.len() == AWAY_NAMES_MAX || peer == message.sender || self.0.iter().any(|(known, _)| *known == peer) {
             return Ok(());
         }

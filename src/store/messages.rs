@@ -14,7 +14,7 @@ pub(super) struct Messages<'c> {
 }
 
 /// A message as it is kept.
-pub(super) struct Kept {
+pub(super) struct StoredMessage {
     seq: Seq,
     at: Timestamp,
     /// Who sent it.
@@ -46,18 +46,18 @@ impl<'c> Messages<'c> {
     }
 
     /// `None`: it was removed.
-    pub(super) fn find(&mut self, seq: Seq) -> rusqlite::Result<Option<Kept>> {
-        self.find.query_row([seq.get()], |row| kept(seq, text(row, 4)?, row)).optional()
+    pub(super) fn find(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
+        self.find.query_row([seq.get()], |row| stored(seq, text(row, 4)?, row)).optional()
     }
 
     /// The same, without whom it was addressed to.
-    pub(super) fn find_unaddressed(&mut self, seq: Seq) -> rusqlite::Result<Option<Kept>> {
-        self.find_unaddressed.query_row([seq.get()], |row| kept(seq, String::new(), row)).optional()
+    pub(super) fn find_unaddressed(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
+        self.find_unaddressed.query_row([seq.get()], |row| stored(seq, String::new(), row)).optional()
     }
 
     /// The next one after this.
-    pub(super) fn find_after(&mut self, seq: Seq) -> rusqlite::Result<Option<Kept>> {
-        self.find_after.query_row([seq.get()], |row| kept(Seq::new(row.get(5)?), text(row, 4)?, row)).optional()
+    pub(super) fn find_after(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
+        self.find_after.query_row([seq.get()], |row| stored(Seq::new(row.get(5)?), text(row, 4)?, row)).optional()
     }
 
     /// Who sent it; `None`: it was removed.
@@ -66,7 +66,7 @@ impl<'c> Messages<'c> {
     }
 }
 
-impl Kept {
+impl StoredMessage {
     /// Its place in the log.
     pub(super) fn seq(&self) -> Seq {
         self.seq
@@ -79,13 +79,13 @@ impl Kept {
 
     /// As a reader sees it whom it reached through this room, if through one.
     pub(super) fn into_message(self, to: Vec<Destination>, room: Option<Room>) -> Message {
-        let Kept { seq, at, sender_name, text, .. } = self;
+        let StoredMessage { seq, at, sender_name, text, .. } = self;
         Message { seq, at, sender: sender_name, to, room, text }
     }
 }
 
-fn kept(seq: Seq, recipients: String, row: &Row<'_>) -> rusqlite::Result<Kept> {
-    Ok(Kept {
+fn stored(seq: Seq, recipients: String, row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
+    Ok(StoredMessage {
         seq,
         at: Timestamp::from_millis(row.get(0)?),
         sender: PeerId::new(row.get(1)?),

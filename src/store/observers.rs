@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Statement, params};
 use super::away::Away;
 use super::events::{Events, KeptEvent};
 use super::inboxes::Sources;
-use super::messages::{Kept, Messages};
+use super::messages::{Messages, StoredMessage};
 use super::{Observed, ObservedPage, Seen, Wants};
 use crate::limits::{OBSERVED_MAX, OBSERVED_SKIPPED_MAX, PAGE_BYTES_MAX};
 use crate::message::{Destination, PeerId, PeerName, Seq};
@@ -106,16 +106,16 @@ impl<'c> Observers<'c> {
                 page.things.push(event.thing);
                 continue;
             }
-            let Some(kept) = next.take() else {
+            let Some(stored) = next.take() else {
                 page.complete = !may_be_more;
                 break;
             };
-            page.seen.seq = kept.seq();
-            next = next_message(wants, kept.seq(), sources.messages)?;
-            if kept.sender == peer {
+            page.seen.seq = stored.seq();
+            next = next_message(wants, stored.seq(), sources.messages)?;
+            if stored.sender == peer {
                 skipped += 1;
             } else {
-                let thing = self.logged(kept, here, sources)?;
+                let thing = self.logged(stored, here, sources)?;
                 // The last message may go over.
                 bytes_left = bytes_left.saturating_sub(bytes(&thing));
                 page.things.push(thing);
@@ -127,14 +127,19 @@ impl<'c> Observers<'c> {
         Ok(page)
     }
 
-    fn logged(&mut self, kept: Kept, here: &[PeerId], sources: &mut Sources<'_, 'c>) -> rusqlite::Result<Observed> {
-        let away = self.away.from(&kept, here)?;
-        let to = sources.names.of(&kept.recipients)?;
-        Ok(Observed::Logged { message: kept.into_message(to, None), away })
+    fn logged(
+        &mut self,
+        stored: StoredMessage,
+        here: &[PeerId],
+        sources: &mut Sources<'_, 'c>,
+    ) -> rusqlite::Result<Observed> {
+        let away = self.away.from(&stored, here)?;
+        let to = sources.names.of(&stored.recipients)?;
+        Ok(Observed::Logged { message: stored.into_message(to, None), away })
     }
 }
 
-fn next_message(wants: Wants, after: Seq, messages: &mut Messages<'_>) -> rusqlite::Result<Option<Kept>> {
+fn next_message(wants: Wants, after: Seq, messages: &mut Messages<'_>) -> rusqlite::Result<Option<StoredMessage>> {
     if wants.logged { messages.find_after(after) } else { Ok(None) }
 }
 

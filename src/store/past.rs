@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Statement, params};
 use super::PastPage;
 use super::inboxes::{Inboxes, Sources};
 use super::index::Index;
-use super::messages::Kept;
+use super::messages::StoredMessage;
 use crate::limits::{HISTORY_BYTES_MAX, HISTORY_LOOK_MESSAGES, HISTORY_SCAN_MESSAGES_MAX};
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 use crate::protocol::PastMessage;
@@ -149,12 +149,12 @@ impl<'c> Past<'c> {
         page: &mut PastPage,
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<()> {
-        let Some(kept) = sources.messages.find(seq)? else { return Ok(()) };
+        let Some(stored) = sources.messages.find(seq)? else { return Ok(()) };
         if page.messages.len() == count || page.bytes >= HISTORY_BYTES_MAX {
             page.more = true;
             return Ok(());
         }
-        let past = past_message(viewer, with, seq, kept, sources)?;
+        let past = past_message(viewer, with, seq, stored, sources)?;
         page.bytes += past.message.text.len();
         page.messages.push(past);
         Ok(())
@@ -220,21 +220,21 @@ fn past_message(
     viewer: &Viewer,
     with: Option<RoomId>,
     seq: Seq,
-    kept: Kept,
+    stored: StoredMessage,
     sources: &mut Sources<'_, '_>,
 ) -> rusqlite::Result<PastMessage> {
-    let sent = kept.sender == viewer.peer;
-    let room = with.or_else(|| viewer.room(seq, sent, &kept));
+    let sent = stored.sender == viewer.peer;
+    let room = with.or_else(|| viewer.room(seq, sent, &stored));
     let room = room.map(|room| sources.names.room(room)).transpose()?;
-    let to = sources.names.of(&kept.recipients)?;
-    Ok(PastMessage { sent, message: kept.into_message(to, room) })
+    let to = sources.names.of(&stored.recipients)?;
+    Ok(PastMessage { sent, message: stored.into_message(to, room) })
 }
 
 impl Viewer {
     /// The room through which a message reached this peer, or into which it sent it; none if it reached the peer directly.
-    fn room(&self, seq: Seq, sent: bool, kept: &Kept) -> Option<RoomId> {
-        let is_direct = !sent && kept.numbered_recipients().any(|recipient| recipient == self.peer.into());
+    fn room(&self, seq: Seq, sent: bool, stored: &StoredMessage) -> Option<RoomId> {
+        let is_direct = !sent && stored.numbered_recipients().any(|recipient| recipient == self.peer.into());
         let reached = |room: &RoomId| sent || self.rooms.iter().any(|(other, joined)| other == room && *joined < seq);
-        if is_direct { None } else { kept.numbered_recipients().filter_map(Recipient::room).find(reached) }
+        if is_direct { None } else { stored.numbered_recipients().filter_map(Recipient::room).find(reached) }
     }
 }
