@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 pub use self::backup::{Backup, BackupError, BackupSummary, Unfinished};
 use self::directory::DataDirectory;
 pub use self::directory::DirectoryError;
-pub use self::examination::{Finding, Mend, Verdict, examine};
+pub use self::examination::{Finding, Fix, Verdict, examine};
 use self::index::Tail;
 use self::log::Log;
 pub use self::log_reader::{LogLine, LogReader, ReadError, Selection};

@@ -44,7 +44,7 @@ fn conclusion(findings: &[Finding]) -> String {
         (0, 0) => "all is well".to_owned(),
         (problems, warnings) => format!("problems: {problems}, warnings: {warnings}"),
     };
-    let changes_database = findings.iter().filter_map(|finding| finding.mend.as_ref()).any(|mend| mend.at_rest);
+    let changes_database = findings.iter().filter_map(|finding| finding.fix.as_ref()).any(|fix| fix.at_rest);
     if changes_database {
         format!("{said}; before you run sqlite3, stop the server and keep a copy of the directory")
     } else {
@@ -61,7 +61,7 @@ struct ForPeople<'a>(&'a Finding);
 
 impl fmt::Display for ForPeople<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { verdict, what, advice, mend } = self.0;
+        let Finding { verdict, what, advice, fix } = self.0;
         let verdict = match verdict {
             Verdict::Fine => "ok",
             Verdict::Note => "note",
@@ -72,8 +72,8 @@ impl fmt::Display for ForPeople<'_> {
         if let Some(advice) = advice {
             write!(f, "; {advice}")?;
         }
-        if let Some(mend) = mend {
-            write!(f, "\n    {}", mend.command)?;
+        if let Some(fix) = fix {
+            write!(f, "\n    {}", fix.command)?;
         }
         Ok(())
     }

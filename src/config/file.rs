@@ -20,7 +20,7 @@ pub(super) struct Key {
     /// The kind of its value, in the words of [`DeValue::type_str`]; or [`TABLES`], or [`ANYTHING`]. An array is one of strings.
     pub(super) kind: &'static str,
     /// What would be right.
-    pub(super) mend: &'static str,
+    pub(super) fix: &'static str,
 }
 
 /// The kind of a list of tables, each below a `[[header]]`.
@@ -154,7 +154,7 @@ impl Mistake<'_> {
                 self.in_table(inner, &format!("{path}."))
             }
             // Its span is that of its header alone, which encloses nothing.
-            DeValue::Table(_) => Some(format!("{path} is a table; {}", key.mend)),
+            DeValue::Table(_) => Some(format!("{path} is a table; {}", key.fix)),
             DeValue::Array(elements) if matches!(key.kind, "array" | TABLES) => {
                 elements.iter().find_map(|element| self.in_element(element, path, key))
             }
@@ -162,7 +162,7 @@ impl Mistake<'_> {
                 let text = self.file.shown(value.span());
                 let is_possible_kind = here.type_str() == key.kind || key.kind == ANYTHING;
                 let fault = if is_possible_kind { "is not possible".to_owned() } else { wrong_kind(here) };
-                format!("{path} = {text} {fault}; {}", key.mend)
+                format!("{path} = {text} {fault}; {}", key.fix)
             }),
         }
     }
@@ -172,7 +172,7 @@ impl Mistake<'_> {
             DeValue::Table(inner) if key.kind == TABLES => self.in_table(inner, &format!("{path}.")),
             here => self.is_in(element).then(|| {
                 let text = self.file.shown(element.span());
-                format!("{text} in {path} {}; {}", wrong_kind(here), key.mend)
+                format!("{text} in {path} {}; {}", wrong_kind(here), key.fix)
             }),
         }
     }

@@ -143,70 +143,70 @@ pub(super) struct ConfigKeys {
 
 /// What refusals say about the keys of [`ConfigKeys`].
 pub(super) const CONFIG_KEYS: &[Key] = &[
-    Key { path: "listen", kind: "array", mend: r#"a list of HOST:PORT is wanted, such as ["127.0.0.1:7878"]"# },
-    Key { path: "data", kind: "string", mend: r#"a string is wanted, such as "holdline-data""# },
-    Key { path: "plugins", kind: "string", mend: r#"a string is wanted, such as "plugins.toml""# },
-    Key { path: "durability", kind: "string", mend: DURABILITY_MEND },
-    Key { path: "open", kind: "boolean", mend: "use true or false" },
-    Key { path: "limits", kind: "table", mend: "a table is wanted: [limits] on a line of its own, its keys below" },
+    Key { path: "listen", kind: "array", fix: r#"a list of HOST:PORT is wanted, such as ["127.0.0.1:7878"]"# },
+    Key { path: "data", kind: "string", fix: r#"a string is wanted, such as "holdline-data""# },
+    Key { path: "plugins", kind: "string", fix: r#"a string is wanted, such as "plugins.toml""# },
+    Key { path: "durability", kind: "string", fix: DURABILITY_MEND },
+    Key { path: "open", kind: "boolean", fix: "use true or false" },
+    Key { path: "limits", kind: "table", fix: "a table is wanted: [limits] on a line of its own, its keys below" },
     Key {
         path: "limits.connections_max",
         kind: "integer",
-        mend: "a number of connections is wanted, such as 500, or 0 for as many as the system allows",
+        fix: "a number of connections is wanted, such as 500, or 0 for as many as the system allows",
     },
     Key {
         path: "limits.connections_per_address_max",
         kind: "integer",
-        mend: "a number of connections is wanted, such as 20, or 0 for no cap",
+        fix: "a number of connections is wanted, such as 20, or 0 for no cap",
     },
     Key {
         path: "limits.login_timeout_s",
         kind: "integer",
-        mend: "a number of seconds is wanted, such as 30, or 0 for no timeout",
+        fix: "a number of seconds is wanted, such as 30, or 0 for no timeout",
     },
     Key {
         path: "limits.dead_after_s",
         kind: "integer",
-        mend: "a number of seconds is wanted, such as 150, or 0 for what the system does by itself",
+        fix: "a number of seconds is wanted, such as 150, or 0 for what the system does by itself",
     },
     Key {
         path: "limits.messages_per_s",
         kind: "integer",
-        mend: "a number of lines a second is wanted, such as 50, or 0 for no limit",
+        fix: "a number of lines a second is wanted, such as 50, or 0 for no limit",
     },
     Key {
         path: "limits.destinations_max",
         kind: "integer",
-        mend: "a number of names is wanted, such as 256, or 0 for no cap",
+        fix: "a number of names is wanted, such as 256, or 0 for no cap",
     },
     Key {
         path: "limits.mailbox_max",
         kind: "integer",
-        mend: "a number of messages is wanted, such as 10000, or 0 for no cap",
+        fix: "a number of messages is wanted, such as 10000, or 0 for no cap",
     },
     Key {
         path: "limits.unknown_names_max",
         kind: "integer",
-        mend: "a number of names is wanted, such as 10000, or 0 for no cap",
+        fix: "a number of names is wanted, such as 10000, or 0 for no cap",
     },
     Key {
         path: "limits.rooms_max",
         kind: "integer",
-        mend: "a number of rooms is wanted, such as 10000, or 0 for no cap",
+        fix: "a number of rooms is wanted, such as 10000, or 0 for no cap",
     },
     Key {
         path: "retention",
         kind: "table",
-        mend: "a table is wanted: [retention] on a line of its own, its keys below",
+        fix: "a table is wanted: [retention] on a line of its own, its keys below",
     },
     Key {
         path: "retention.max_age",
         kind: "string",
-        mend: r#"a time is wanted, such as "90 days", "12h" or "1 year"; leave it out to keep everything"#,
+        fix: r#"a time is wanted, such as "90 days", "12h" or "1 year"; leave it out to keep everything"#,
     },
     Key {
         path: "retention.max_size",
         kind: "string",
-        mend: r#"a size is wanted, such as "500 MB" or "2 GiB"; leave it out to keep everything"#,
+        fix: r#"a size is wanted, such as "500 MB" or "2 GiB"; leave it out to keep everything"#,
     },
 ];

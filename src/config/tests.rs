@@ -179,16 +179,16 @@ fn refusals_know_the_keys_that_serde_knows() {
 /// Refusals spell out limits and names that are decided elsewhere.
 #[test]
 fn refusals_of_plugins_know_what_is_possible() {
-    let mend = |path: &str| PLUGINS_KEYS.iter().find(|key| key.path == path).unwrap().mend;
+    let fix = |path: &str| PLUGINS_KEYS.iter().find(|key| key.path == path).unwrap().fix;
     let hooks: Vec<_> = Hook::ALL.iter().map(|hook| hook.as_str()).collect();
-    assert_eq!(mend("plugin.hooks"), format!("the hooks are {}", hooks.join(", ")));
+    assert_eq!(fix("plugin.hooks"), format!("the hooks are {}", hooks.join(", ")));
     let numbers = [
         ("plugin.timeout_ms", PLUGIN_TIMEOUT_MS_MAX),
         ("plugin.tick_s", PLUGIN_TICK_S_MAX),
         ("plugin.commands.*", COMMAND_HELP_CHARS_MAX as u64),
     ];
     for (key, max) in numbers {
-        assert!(mend(key).contains(&format!("1 to {max} ")), "{key}");
+        assert!(fix(key).contains(&format!("1 to {max} ")), "{key}");
     }
 }
 

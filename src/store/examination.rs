@@ -23,12 +23,12 @@ pub struct Finding {
     /// What to do about it, or that nothing needs to be done.
     pub advice: Option<String>,
     /// What mends it, or shows more of it.
-    pub mend: Option<Mend>,
+    pub fix: Option<Fix>,
 }
 
 /// A command for the shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mend {
+pub struct Fix {
     /// On one line, as it is typed.
     pub command: String,
     /// Whether it changes the database: no server may have it then.
@@ -66,7 +66,7 @@ impl Finding {
     }
 
     fn of(verdict: Verdict, what: impl Into<String>) -> Self {
-        Finding { verdict, what: what.into(), advice: None, mend: None }
+        Finding { verdict, what: what.into(), advice: None, fix: None }
     }
 
     fn advise(self, advice: impl Into<String>) -> Self {
@@ -74,11 +74,11 @@ impl Finding {
     }
 
     fn mended_by(self, command: String) -> Self {
-        Finding { mend: Some(Mend { command, at_rest: false }), ..self }
+        Finding { fix: Some(Fix { command, at_rest: false }), ..self }
     }
 
     fn mended_at_rest(self, command: String) -> Self {
-        Finding { mend: Some(Mend { command, at_rest: true }), ..self }
+        Finding { fix: Some(Fix { command, at_rest: true }), ..self }
     }
 
     fn mended_by_sql(self, database: &Path, sql: &str) -> Self {

@@ -70,39 +70,39 @@ pub(in crate::config) const PLUGINS_KEYS: &[Key] = &[
     Key {
         path: "plugin",
         kind: TABLES,
-        mend: "[[plugin]] is wanted, on a line of its own, with the keys of a plugin below",
+        fix: "[[plugin]] is wanted, on a line of its own, with the keys of a plugin below",
     },
-    Key { path: "plugin.name", kind: "string", mend: r#"a name is wanted, such as "manners""# },
-    Key { path: "plugin.kind", kind: "string", mend: r#"use "luau" or "process""# },
-    Key { path: "plugin.path", kind: "string", mend: r#"a file is wanted, such as "plugins/manners.luau""# },
-    Key { path: "plugin.arguments", kind: "array", mend: r#"a list of strings is wanted, such as ["--quiet"]"# },
-    Key { path: "plugin.hooks", kind: "array", mend: HOOKS_MEND },
+    Key { path: "plugin.name", kind: "string", fix: r#"a name is wanted, such as "manners""# },
+    Key { path: "plugin.kind", kind: "string", fix: r#"use "luau" or "process""# },
+    Key { path: "plugin.path", kind: "string", fix: r#"a file is wanted, such as "plugins/manners.luau""# },
+    Key { path: "plugin.arguments", kind: "array", fix: r#"a list of strings is wanted, such as ["--quiet"]"# },
+    Key { path: "plugin.hooks", kind: "array", fix: HOOKS_MEND },
     Key {
         path: "plugin.timeout_ms",
         kind: "integer",
-        mend: "a number of milliseconds from 1 to 60000 is wanted, such as 200",
+        fix: "a number of milliseconds from 1 to 60000 is wanted, such as 200",
     },
-    Key { path: "plugin.on_failure", kind: "string", mend: r#"use "pass" or "reject""# },
-    Key { path: "plugin.tick_s", kind: "integer", mend: "a number of seconds from 1 to 604800 is wanted, such as 60" },
-    Key { path: "plugin.user", kind: "string", mend: r#"a user of the system is wanted, such as "nobody""# },
-    Key { path: "plugin.memory_max", kind: "string", mend: r#"a size is wanted, such as "64 MB""# },
-    Key { path: "plugin.cpu_s_max", kind: "integer", mend: "a number of seconds from 1 is wanted, such as 600" },
+    Key { path: "plugin.on_failure", kind: "string", fix: r#"use "pass" or "reject""# },
+    Key { path: "plugin.tick_s", kind: "integer", fix: "a number of seconds from 1 to 604800 is wanted, such as 60" },
+    Key { path: "plugin.user", kind: "string", fix: r#"a user of the system is wanted, such as "nobody""# },
+    Key { path: "plugin.memory_max", kind: "string", fix: r#"a size is wanted, such as "64 MB""# },
+    Key { path: "plugin.cpu_s_max", kind: "integer", fix: "a number of seconds from 1 is wanted, such as 600" },
     Key {
         path: "plugin.settings",
         kind: "table",
-        mend: "a table is wanted: [plugin.settings] on a line of its own, its keys below",
+        fix: "a table is wanted: [plugin.settings] on a line of its own, its keys below",
     },
-    Key { path: "plugin.settings.*", kind: ANYTHING, mend: "a number of 64 bits is wanted, or a string" },
+    Key { path: "plugin.settings.*", kind: ANYTHING, fix: "a number of 64 bits is wanted, or a string" },
     Key {
         path: "plugin.commands",
         kind: "table",
-        mend: "a table is wanted: [plugin.commands] on a line of its own, below it a line for each command, such as \
+        fix: "a table is wanted: [plugin.commands] on a line of its own, below it a line for each command, such as \
                weather = \"PLACE: the weather there\"",
     },
     Key {
         path: "plugin.commands.*",
         kind: "string",
-        mend: r#"a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there""#,
+        fix: r#"a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there""#,
     },
 ];
 
@@ -253,7 +253,7 @@ impl Entry<'_> {
         match given {
             None if has_hook => {
                 let span = self.keys.hooks.as_ref().map_or(self.header.clone(), Spanned::span);
-                let problem = format!("{hook:?} among the hooks wants plugin.{key} too; {}", mend(key));
+                let problem = format!("{hook:?} among the hooks wants plugin.{key} too; {}", fix(key));
                 Err(self.file.malformed(span, problem))
             }
             Some(span) if !has_hook => {
@@ -290,7 +290,7 @@ impl Entry<'_> {
         let text = help.get_ref();
         let is_line = !text.trim().is_empty() && !text.contains(char::is_control);
         if !is_line || text.chars().count() > COMMAND_HELP_CHARS_MAX {
-            let problem = format!("is not possible; {}", mend("commands.*"));
+            let problem = format!("is not possible; {}", fix("commands.*"));
             return Err(self.impossible(&format!("commands.{}", name.get_ref()), help.span(), problem));
         }
         Ok(())
@@ -321,13 +321,13 @@ impl Entry<'_> {
     fn user(&self) -> Result<Option<String>, ConfigError> {
         let Some(user) = &self.keys.user else { return Ok(None) };
         if user.get_ref().is_empty() || user.get_ref().contains('\0') {
-            return Err(self.impossible("user", user.span(), format!("is not possible; {}", mend("user"))));
+            return Err(self.impossible("user", user.span(), format!("is not possible; {}", fix("user"))));
         }
         Ok(Some(user.get_ref().clone()))
     }
 
     fn required<'k, T>(&self, key: &str, value: &'k Option<T>) -> Result<&'k T, ConfigError> {
-        let problem = || format!("this [[plugin]] has no {key}; {}", mend(key));
+        let problem = || format!("this [[plugin]] has no {key}; {}", fix(key));
         value.as_ref().ok_or_else(|| self.file.malformed(self.header.clone(), problem()))
     }
 
@@ -338,9 +338,9 @@ impl Entry<'_> {
 }
 
 /// What would be right for a key of an entry.
-fn mend(key: &str) -> &'static str {
+fn fix(key: &str) -> &'static str {
     let key = PLUGINS_KEYS.iter().find(|known| known.path.strip_prefix("plugin.") == Some(key));
-    key.map_or("", |key| key.mend)
+    key.map_or("", |key| key.fix)
 }
 
 fn is_command(name: &str) -> bool {

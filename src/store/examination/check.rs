@@ -33,7 +33,7 @@ pub(super) struct Fault {
     /// How it is told of more.
     pub(super) many: &'static str,
     /// What mends all such rows.
-    pub(super) mend: Option<&'static str>,
+    pub(super) fix: Option<&'static str>,
 }
 
 impl Check {
@@ -73,7 +73,7 @@ impl Check {
 impl Fault {
     fn finding(&self, count: u64, key_name: &str, named: &[String], database: &ReadOnlyDatabase) -> Finding {
         let finding = Finding::of(self.verdict, said(count, self.one, self.many, key_name, named));
-        match self.mend {
+        match self.fix {
             Some(sql) => finding.mended_by_sql(database.path(), &in_full(sql)),
             None => finding,
         }

@@ -27,14 +27,14 @@ const SENDERS: Check = Check {
             verdict: Verdict::Problem,
             one: "message has a seq below 1 and is never delivered: no server wrote that; remove it, or restore a backup",
             many: "messages have a seq below 1 and are never delivered: no server wrote that; remove them, or restore a backup",
-            mend: None,
+            fix: None,
         },
         Fault {
             condition: "sender.id is null",
             verdict: Verdict::Problem,
             one: "message has a sender who is no peer, and would never be delivered",
             many: "messages have a sender who is no peer, and would never be delivered",
-            mend: Some(
+            fix: Some(
                 "insert into peer (id, name, sent)
                  select sender, 'unknown-' || sender, max(seq) from message
                  where sender not in (select id from peer) group by sender",
@@ -45,14 +45,14 @@ const SENDERS: Check = Check {
             verdict: Verdict::Problem,
             one: "message is newer than the newest that is noted for its sender, whose history will miss it",
             many: "messages are newer than the newest that is noted for their sender, whose history will miss them",
-            mend: Some(NOTE_NEWEST),
+            fix: Some(NOTE_NEWEST),
         },
         Fault {
             condition: "message.previous not between 0 and max(message.seq - 1, 0) or before.sender <> message.sender",
             verdict: Verdict::Problem,
             one: "message does not lead to one that its sender sent before: the history of the sender goes wrong there",
             many: "messages do not lead to one that their sender sent before: the history of the sender goes wrong there",
-            mend: Some(
+            fix: Some(
                 "update message set previous = chain.previous
                  from (select seq, lag(seq, 1, 0) over (partition by sender order by seq) as previous from message) as chain
                  where chain.seq = message.seq
@@ -76,7 +76,7 @@ const RECIPIENTS: Check = Check {
             verdict: Verdict::Problem,
             one: "message is for somebody who is no peer: nobody can log in and get it",
             many: "messages are for somebody who is no peer: nobody can log in and get them",
-            mend: Some(
+            fix: Some(
                 "insert into peer (id, name)
                  select distinct addressed.value, 'unknown-' || addressed.value
                  from message, {addressed} as addressed
@@ -88,7 +88,7 @@ const RECIPIENTS: Check = Check {
             verdict: Verdict::Problem,
             one: "message was sent into a room that is not kept: whoever was in it may never get it",
             many: "messages were sent into a room that is not kept: whoever was in it may never get them",
-            mend: Some(
+            fix: Some(
                 "insert into room (id, name, members)
                  select distinct -addressed.value, '#unknown-' || -addressed.value,
                      (select count(*) from member where member.room = -addressed.value)
@@ -117,7 +117,7 @@ const MISSING: Check = Check {
             verdict: Verdict::Problem,
             one: "waiting message is missing in the inbox of its recipient, and would never be delivered",
             many: "waiting messages are missing in the inboxes of their recipients, and would never be delivered",
-            mend: Some(MAKE_ANEW),
+            fix: Some(MAKE_ANEW),
         },
         Fault {
             condition: "missing.seq <= peer.cursor or (missing.recipient < 0 and not {missed by a member})",
@@ -126,7 +126,7 @@ const MISSING: Check = Check {
                   /history",
             many: "older messages are missing in the inboxes of their recipients, who may never have got them and will not \
                    see them in /history",
-            mend: Some(MAKE_ANEW),
+            fix: Some(MAKE_ANEW),
         },
     ],
 };
@@ -153,14 +153,14 @@ const STRAYS: Check = Check {
             verdict: Verdict::Problem,
             one: "entry of an inbox has no message: it counts as waiting, and never arrives",
             many: "entries of inboxes have no message: they count as waiting, and never arrive",
-            mend: Some(MAKE_ANEW),
+            fix: Some(MAKE_ANEW),
         },
         Fault {
             condition: "message.seq is not null and json_valid(message.recipients)",
             verdict: Verdict::Problem,
             one: "message is in the inbox of somebody to whom it was not sent",
             many: "messages are in the inbox of somebody to whom they were not sent",
-            mend: Some(MAKE_ANEW),
+            fix: Some(MAKE_ANEW),
         },
     ],
 };
@@ -175,7 +175,7 @@ const ROWS: Check = Check {
         verdict: Verdict::Problem,
         one: "row of an inbox does not end where it says: messages may not be delivered, or never count as delivered",
         many: "rows of inboxes do not end where they say: messages may not be delivered, or never count as delivered",
-        mend: Some(MAKE_ANEW),
+        fix: Some(MAKE_ANEW),
     }],
 };
 
@@ -189,7 +189,7 @@ const INDEX: Check = Check {
         verdict: Verdict::Problem,
         one: "note says that inboxes hold every message up to one that is not there yet: those that are sent next may be missing",
         many: "notes say that inboxes hold every message up to one that is not there yet: those that are sent next may be missing",
-        mend: Some(MAKE_ANEW),
+        fix: Some(MAKE_ANEW),
     }],
 };
 
@@ -204,7 +204,7 @@ const PEERS: Check = Check {
             verdict: Verdict::Problem,
             one: "peer has a cursor beyond the newest message: what is sent to it next may count as delivered already",
             many: "peers have a cursor beyond the newest message: what is sent to them next may count as delivered already",
-            mend: Some(
+            fix: Some(
                 "update peer set cursor = newest.seq
                  from (select max(coalesce((select max(seq) from message), 0), max(sent)) as seq from peer) as newest
                  where cursor > newest.seq",
@@ -215,14 +215,14 @@ const PEERS: Check = Check {
             verdict: Verdict::Problem,
             one: "peer has a cursor or a newest message below 0",
             many: "peers have a cursor or a newest message below 0",
-            mend: Some("update peer set cursor = max(cursor, 0), sent = max(sent, 0)"),
+            fix: Some("update peer set cursor = max(cursor, 0), sent = max(sent, 0)"),
         },
         Fault {
             condition: "last.sender <> peer.id",
             verdict: Verdict::Problem,
             one: "peer is noted to have sent last what somebody else sent: its history begins in the wrong place",
             many: "peers are noted to have sent last what somebody else sent: their history begins in the wrong place",
-            mend: Some(NOTE_NEWEST),
+            fix: Some(NOTE_NEWEST),
         },
     ],
 };

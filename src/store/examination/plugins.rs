@@ -25,21 +25,21 @@ const OBSERVERS: Check = Check {
             verdict: Verdict::Warning,
             one: "observer is no peer: events are kept for nobody",
             many: "observers are no peers: events are kept for nobody",
-            mend: Some("delete from observer where peer not in (select id from peer)"),
+            fix: Some("delete from observer where peer not in (select id from peer)"),
         },
         Fault {
             condition: "observer.seq > {newest}",
             verdict: Verdict::Problem,
             one: "observer has seen a message that is not there yet: it would not be told of what is sent next",
             many: "observers have seen messages that are not there yet: they would not be told of what is sent next",
-            mend: Some("update observer set seq = {newest} where seq > {newest}"),
+            fix: Some("update observer set seq = {newest} where seq > {newest}"),
         },
         Fault {
             condition: "observer.event > {newest event}",
             verdict: Verdict::Problem,
             one: "observer has seen an event that is not there yet: it would not be told of what happens next",
             many: "observers have seen events that are not there yet: they would not be told of what happens next",
-            mend: Some("update observer set event = {newest event} where event > {newest event}"),
+            fix: Some("update observer set event = {newest event} where event > {newest event}"),
         },
     ],
 };
@@ -54,7 +54,7 @@ const EVENTS: Check = Check {
         verdict: Verdict::Warning,
         one: "event happened to nobody who is a peer, and nobody is told of it",
         many: "events happened to nobody who is a peer, and nobody is told of them",
-        mend: Some("delete from event where peer not in (select id from peer)"),
+        fix: Some("delete from event where peer not in (select id from peer)"),
     }],
 };
 
@@ -68,6 +68,6 @@ const VALUES: Check = Check {
         verdict: Verdict::Warning,
         one: "value is kept for nobody who is a peer: somebody new who is given that number finds it",
         many: "values are kept for nobody who is a peer: somebody new who is given that number finds them",
-        mend: Some("delete from value where peer not in (select id from peer)"),
+        fix: Some("delete from value where peer not in (select id from peer)"),
     }],
 };

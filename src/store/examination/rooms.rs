@@ -32,7 +32,7 @@ const MEMBERS: Check = Check {
             verdict: Verdict::Problem,
             one: "member is in a room that is not kept, and may get nothing any more",
             many: "members are in a room that is not kept, and may get nothing any more",
-            mend: Some(
+            fix: Some(
                 "insert into room (id, name, members)
                  select room, '#unknown-' || room, count(*) from member
                  where room not in (select id from room) group by room",
@@ -43,7 +43,7 @@ const MEMBERS: Check = Check {
             verdict: Verdict::Problem,
             one: "member of a room is no peer: should somebody new be given its number, that one is in the room",
             many: "members of rooms are no peers: should somebody new be given their number, that one is in the room",
-            mend: Some(
+            fix: Some(
                 "delete from member where peer not in (select id from peer);
                  update room set members = (select count(*) from member where member.room = room.id)",
             ),
@@ -53,7 +53,7 @@ const MEMBERS: Check = Check {
             verdict: Verdict::Problem,
             one: "member is in a room since a message that is not there yet: it would not get what is sent there next",
             many: "members are in a room since a message that is not there yet: they would not get what is sent there next",
-            mend: Some("update member set joined = {newest} where joined > {newest}"),
+            fix: Some("update member set joined = {newest} where joined > {newest}"),
         },
     ],
 };
@@ -68,7 +68,7 @@ const ROOMS: Check = Check {
         verdict: Verdict::Problem,
         one: "room does not have as many members as it says: what is sent into it may be refused, or accepted for nobody",
         many: "rooms do not have as many members as they say: what is sent into them may be refused, or accepted for nobody",
-        mend: Some("update room set members = (select count(*) from member where member.room = room.id)"),
+        fix: Some("update room set members = (select count(*) from member where member.room = room.id)"),
     }],
 };
 
@@ -83,14 +83,14 @@ const SENT_IDS: Check = Check {
             verdict: Verdict::Warning,
             one: "id of a message is of a sender who is no peer: it counts as used for somebody new who is given that number",
             many: "ids of messages are of senders who are no peers: they count as used for somebody new who is given that number",
-            mend: Some("delete from sent_id where sender not in (select id from peer)"),
+            fix: Some("delete from sent_id where sender not in (select id from peer)"),
         },
         Fault {
             condition: "sent_id.seq > {newest}",
             verdict: Verdict::Problem,
             one: "id is of a message that is not there: its sender would be told that it was accepted",
             many: "ids are of messages that are not there: their senders would be told that they were accepted",
-            mend: Some("delete from sent_id where seq > {newest}"),
+            fix: Some("delete from sent_id where seq > {newest}"),
         },
     ],
 };
