@@ -239,7 +239,7 @@ fn serve(
             Err(RecvTimeoutError::Timeout) => sweep.on_time(&mut log, Moment::now()),
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        log.wal().copy_if_long();
+        log.wal().checkpoint_if_long();
         rests_at = Some(Instant::now() + Duration::from_secs(REST_S));
     }
     sweep.close();

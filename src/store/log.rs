@@ -189,7 +189,7 @@ impl<'c> Log<'c> {
         if let Err(error) = self.catch_up(begin) {
             self.wal.note_failure(&error);
         }
-        self.wal.settle().is_ok()
+        self.wal.rewrite().is_ok()
     }
 
     /// The write-ahead log.

@@ -346,7 +346,7 @@ impl<'c> Sweep<'c> {
         }
         self.is_giving_back = false;
         if occasion == Occasion::Time {
-            log.wal().copy();
+            log.wal().checkpoint();
         }
     }
 

@@ -41,10 +41,10 @@ pub(super) struct Wal<'c> {
     pages: WalPages,
     file: File,
     /// Something in it may not be on the medium, and not be on its way there.
-    is_doubtful: bool,
+    may_be_unsynced: bool,
     /// Whether it can be copied.
     copies: OutageLog,
-    copy: Statement<'c>,
+    checkpoint: Statement<'c>,
 }
 
 impl<'c> Wal<'c> {
@@ -54,25 +54,25 @@ impl<'c> Wal<'c> {
             pages,
             file,
             // The server before us may have met a failed sync.
-            is_doubtful: true,
+            may_be_unsynced: true,
             copies: OutageLog::new(
                 "the write-ahead log cannot be copied into the database file, and grows",
                 "the write-ahead log is copied into the database file again",
             ),
-            copy: connection.prepare("pragma wal_checkpoint(passive)")?,
+            checkpoint: connection.prepare("pragma wal_checkpoint(passive)")?,
         })
     }
 
     /// Notes that a commit or a copy has failed; says whether that was a failed sync.
     pub(super) fn note_failure(&mut self, error: &rusqlite::Error) -> bool {
         let is_failed_sync = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC);
-        self.is_doubtful |= is_failed_sync;
+        self.may_be_unsynced |= is_failed_sync;
         is_failed_sync
     }
 
     /// Makes sure that all of it is on its way to the medium.
-    pub(super) fn settle(&mut self) -> rusqlite::Result<()> {
-        if !self.is_doubtful {
+    pub(super) fn rewrite(&mut self) -> rusqlite::Result<()> {
+        if !self.may_be_unsynced {
             return Ok(());
         }
         // Nobody else writes to it meanwhile.
@@ -82,23 +82,23 @@ impl<'c> Wal<'c> {
 
     /// The same in a transaction that was begun to write.
     pub(super) fn settle_in_transaction(&mut self) -> rusqlite::Result<()> {
-        if self.is_doubtful {
+        if self.may_be_unsynced {
             write_again(&self.file).map_err(in_words_of_sqlite)?;
-            self.is_doubtful = false;
+            self.may_be_unsynced = false;
         }
         Ok(())
     }
 
     /// Copies it into the database file when it has become long. SQLite would do that too, and tell nobody when it fails.
-    pub(super) fn copy_if_long(&mut self) {
+    pub(super) fn checkpoint_if_long(&mut self) {
         if self.pages.0.swap(0, Ordering::Relaxed) >= CHECKPOINT_WAL_PAGES {
-            self.copy();
+            self.checkpoint();
         }
     }
 
     /// Copies it into the database file, as far as nobody reads it, and cuts that off where it ends.
-    pub(super) fn copy(&mut self) {
-        let copied = self.settle().and_then(|()| self.copy.query_row([], |_| Ok(())));
+    pub(super) fn checkpoint(&mut self) {
+        let copied = self.rewrite().and_then(|()| self.checkpoint.query_row([], |_| Ok(())));
         if let Err(error) = &copied {
             self.note_failure(error);
         }
