@@ -46,7 +46,7 @@ use self::log::Log;
 pub use self::log_reader::{LogLine, LogReader, ReadError, Selection};
 pub use self::observed::{EventKind, Observed, ObservedPage, PeerEvent, Seen, Wants};
 pub use self::read_only::LookError;
-use self::retention::{Moment, Sweep, TurnDone};
+use self::retention::{Clocks, Sweep, TurnDone};
 pub use self::schema::SchemaError;
 pub use self::turn::{
     Answer, CommitError, Entry, Fed, FoundId, FoundPeer, FoundPosts, FoundRoom, LookedUp, Lookup, Membership, Page,
@@ -213,7 +213,7 @@ fn serve(
 ) {
     let mut log =
         Log::new(&connection, wal, durability, newest, tail).expect("statements fit the schema that was just checked");
-    let mut sweep = Sweep::new(&connection, retention, Moment::now());
+    let mut sweep = Sweep::new(&connection, retention, Clocks::now());
     let mut rests_at = None;
     loop {
         let wakes_at = [rests_at, sweep.wakes_at()].into_iter().flatten().min();
@@ -229,14 +229,14 @@ fn serve(
                 let outcome = log.turn(turn);
                 let done = TurnDone::from(&outcome);
                 let _ = reply.send(outcome);
-                sweep.after_turn(&mut log, done, Moment::now());
+                sweep.after_turn(&mut log, done, Clocks::now());
             }
             Err(RecvTimeoutError::Timeout) if rests_at.is_some_and(|time| time <= Instant::now()) => {
                 rest(&connection);
                 rests_at = None;
                 continue;
             }
-            Err(RecvTimeoutError::Timeout) => sweep.on_time(&mut log, Moment::now()),
+            Err(RecvTimeoutError::Timeout) => sweep.on_time(&mut log, Clocks::now()),
             Err(RecvTimeoutError::Disconnected) => break,
         }
         log.wal().checkpoint_if_long();

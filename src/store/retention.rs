@@ -86,22 +86,22 @@ impl From<&TurnOutcome> for TurnDone {
 
 /// What the clocks say.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub(super) struct Clocks {
     /// How old messages are.
     pub(super) clock: Timestamp,
     /// When steps are due.
     pub(super) instant: Instant,
 }
 
-impl Moment {
+impl Clocks {
     pub(super) fn now() -> Self {
-        Moment { clock: Timestamp::now(), instant: Instant::now() }
+        Clocks { clock: Timestamp::now(), instant: Instant::now() }
     }
 }
 
 /// Why there is a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Occasion {
+enum Trigger {
     /// A turn has appended so many messages, and the next one may be waiting.
     Turn(usize),
     /// It is time, and no turn is waiting.
@@ -129,7 +129,7 @@ enum Stop {
 }
 
 impl<'c> Sweep<'c> {
-    pub(super) fn new(connection: &'c Connection, retention: Retention, now: Moment) -> Self {
+    pub(super) fn new(connection: &'c Connection, retention: Retention, now: Clocks) -> Self {
         let oldest = Oldest::new(connection).expect("statements fit the schema that was just checked");
         Sweep {
             retention,
@@ -154,7 +154,7 @@ impl<'c> Sweep<'c> {
     }
 
     /// Takes the step that a turn calls for: the more it appended, the longer, so that a flood does not outrun it.
-    pub(super) fn after_turn(&mut self, log: &mut Log<'_>, turn: TurnDone, now: Moment) {
+    pub(super) fn after_turn(&mut self, log: &mut Log<'_>, turn: TurnDone, now: Clocks) {
         if keeps_everything(self.retention) {
             return;
         }
@@ -164,13 +164,13 @@ impl<'c> Sweep<'c> {
             self.looks_at = self.look_at(now.clock, now);
         }
         if turn.messages > 0 || self.goes_on_at.is_some() {
-            self.step(log, Occasion::Turn(turn.messages), now);
+            self.step(log, Trigger::Turn(turn.messages), now);
         }
     }
 
     /// Takes the step that is due.
-    pub(super) fn on_time(&mut self, log: &mut Log<'_>, now: Moment) {
-        self.step(log, Occasion::Time, now);
+    pub(super) fn on_time(&mut self, log: &mut Log<'_>, now: Clocks) {
+        self.step(log, Trigger::Time, now);
         self.report.say(self.goes_on_at.is_none(), now.instant);
     }
 
@@ -179,17 +179,17 @@ impl<'c> Sweep<'c> {
         self.report.say_rest();
     }
 
-    fn step(&mut self, log: &mut Log<'_>, occasion: Occasion, now: Moment) {
+    fn step(&mut self, log: &mut Log<'_>, trigger: Trigger, now: Clocks) {
         if self.retries_at.is_some_and(|retry| now.instant < retry) {
             return;
         }
-        match self.try_step(log, occasion, now) {
+        match self.try_step(log, trigger, now) {
             Ok(()) => self.retries_at = None,
             Err(error) => self.put_off(log, &error, now),
         }
     }
 
-    fn put_off(&mut self, log: &mut Log<'_>, error: &rusqlite::Error, now: Moment) {
+    fn put_off(&mut self, log: &mut Log<'_>, error: &rusqlite::Error, now: Clocks) {
         // Even a commit that is not synced begins a new write-ahead log with a sync.
         log.wal().note_failure(error);
         if self.retries_at.is_none() {
@@ -198,30 +198,30 @@ impl<'c> Sweep<'c> {
         self.retries_at = Some(now.instant + Duration::from_secs(RETENTION_RETRY_S));
     }
 
-    fn try_step(&mut self, log: &mut Log<'_>, occasion: Occasion, now: Moment) -> rusqlite::Result<()> {
+    fn try_step(&mut self, log: &mut Log<'_>, trigger: Trigger, now: Clocks) -> rusqlite::Result<()> {
         let is_new_pass = self.begin_anew(now);
         let pages = self.oldest.pages()?;
         if !is_new_pass && !self.has_to_do(pages, now) {
             return Ok(());
         }
-        let (mut stop, mut pages) = self.remove(log, occasion, now.clock)?;
+        let (mut stop, mut pages) = self.remove(log, trigger, now.clock)?;
         if stop == Stop::Unindexed {
             log.catch_up(|| self.oldest.begin())?;
-            (stop, pages) = self.remove(log, occasion, now.clock)?;
+            (stop, pages) = self.remove(log, trigger, now.clock)?;
         }
-        self.finish_giving_back(log, pages, occasion);
+        self.finish_giving_back(log, pages, trigger);
         self.plan(stop, pages, now);
         Ok(())
     }
 
     /// Removes what is to go, in one transaction. Says why it stopped, and how the file is filled then.
-    fn remove(&mut self, log: &mut Log<'_>, occasion: Occasion, clock: Timestamp) -> rusqlite::Result<(Stop, Pages)> {
+    fn remove(&mut self, log: &mut Log<'_>, trigger: Trigger, clock: Timestamp) -> rusqlite::Result<(Stop, Pages)> {
         // If the power takes it, it is done again.
         log.set_synchronous(Synchronous::Normal)?;
         let transaction = self.oldest.begin()?;
         let mut walk = self.walk;
         let mut removed = Removed::default();
-        let stop = self.walk_up(&mut walk, &mut removed, occasion, clock, log)?;
+        let stop = self.walk_up(&mut walk, &mut removed, trigger, clock, log)?;
         if stop != Stop::Pause {
             removed.given_back_bytes = self.give_back()?;
         }
@@ -232,7 +232,7 @@ impl<'c> Sweep<'c> {
         Ok((stop, pages))
     }
 
-    fn has_to_do(&self, pages: Pages, now: Moment) -> bool {
+    fn has_to_do(&self, pages: Pages, now: Clocks) -> bool {
         self.goes_on_at.is_some()
             || self.looks_at.is_some_and(|look| look <= now.instant)
             || self.over_bytes(pages) > 0
@@ -240,7 +240,7 @@ impl<'c> Sweep<'c> {
     }
 
     /// Begins the next pass, if there is a reason and it is time.
-    fn begin_anew(&mut self, now: Moment) -> bool {
+    fn begin_anew(&mut self, now: Clocks) -> bool {
         let is_due = self.is_stale && self.next_pass_at() <= now.instant;
         if is_due {
             self.walk = Walk::BEGIN;
@@ -260,14 +260,14 @@ impl<'c> Sweep<'c> {
         &mut self,
         walk: &mut Walk,
         removed: &mut Removed,
-        occasion: Occasion,
+        trigger: Trigger,
         clock: Timestamp,
         log: &mut Log<'_>,
     ) -> rusqlite::Result<Stop> {
         let started = Instant::now();
-        let mut left = match occasion {
-            Occasion::Turn(messages) => RETENTION_MESSAGES_PER_MESSAGE * messages,
-            Occasion::Time => 0,
+        let mut left = match trigger {
+            Trigger::Turn(messages) => RETENTION_MESSAGES_PER_MESSAGE * messages,
+            Trigger::Time => 0,
         };
         loop {
             let (looked_at, stop) = self.walk_chunk(walk, removed, clock, log)?;
@@ -340,17 +340,17 @@ impl<'c> Sweep<'c> {
 
     /// It ends with half of the spare pages, so that a few more do not make it begin again. The file itself gets smaller
     /// with the next checkpoint; a turn may make one too, and no turn is to wait for two.
-    fn finish_giving_back(&mut self, log: &mut Log<'_>, pages: Pages, occasion: Occasion) {
+    fn finish_giving_back(&mut self, log: &mut Log<'_>, pages: Pages, trigger: Trigger) {
         if !self.is_giving_back || pages.free > spare_pages(pages) / 2 {
             return;
         }
         self.is_giving_back = false;
-        if occasion == Occasion::Time {
+        if trigger == Trigger::Time {
             log.wal().checkpoint();
         }
     }
 
-    fn plan(&mut self, stop: Stop, pages: Pages, now: Moment) {
+    fn plan(&mut self, stop: Stop, pages: Pages, now: Clocks) {
         let goes_on = stop == Stop::Pause || self.is_giving_back;
         self.goes_on_at = goes_on.then(|| Instant::now() + Duration::from_millis(RETENTION_PAUSE_MS));
         self.looks_at = match stop {
@@ -363,7 +363,7 @@ impl<'c> Sweep<'c> {
     }
 
     /// When a message that was accepted at a time is looked at again.
-    fn look_at(&self, at: Timestamp, now: Moment) -> Option<Instant> {
+    fn look_at(&self, at: Timestamp, now: Clocks) -> Option<Instant> {
         self.retention.max_age.map(|max_age| now.instant + look_in(max_age, at, now.clock))
     }
 }

@@ -33,7 +33,7 @@ struct World<'c> {
     log: Log<'c>,
     sweep: Sweep<'c>,
     connection: &'c Connection,
-    now: Moment,
+    now: Clocks,
 }
 
 fn database() -> (TempDir, Connection) {
@@ -62,7 +62,7 @@ impl<'c> World<'c> {
     }
 
     fn with(connection: &'c Connection, retention: Retention, durability: Durability) -> Self {
-        let now = Moment { clock: Timestamp::from_millis(0), instant: Instant::now() };
+        let now = Clocks { clock: Timestamp::from_millis(0), instant: Instant::now() };
         let mut world = World {
             log: Log::new(connection, wal(connection), durability, Seq::ZERO, index::tail(connection).unwrap())
                 .unwrap(),
@@ -450,19 +450,19 @@ fn a_flood_gets_longer_steps_than_time_alone_gives() {
     world.turn((0..20_000).map(|_| message(-10, 1, &[2], "goes")).chain([record(2, 20_000)]).collect());
     // Its index holds all of it.
     world.log.catch_up(|| Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)).unwrap();
-    let look = |world: &mut World<'_>, sweep: &mut Sweep<'_>, occasion| {
+    let look = |world: &mut World<'_>, sweep: &mut Sweep<'_>, trigger| {
         let transaction = sweep.oldest.begin().unwrap();
         let (mut walk, mut removed) = (Walk::BEGIN, Removed::default());
-        let stop = sweep.walk_up(&mut walk, &mut removed, occasion, Timestamp::from_millis(0), &mut world.log).unwrap();
+        let stop = sweep.walk_up(&mut walk, &mut removed, trigger, Timestamp::from_millis(0), &mut world.log).unwrap();
         drop(transaction);
         (walk.position.get(), stop)
     };
     let mut sweep = Sweep::new(&connection, aged(1), world.now);
-    assert_eq!(look(&mut world, &mut sweep, Occasion::Turn(15_000)), (20_000, Stop::End));
+    assert_eq!(look(&mut world, &mut sweep, Trigger::Turn(15_000)), (20_000, Stop::End));
     assert_eq!(world.kept().len(), 20_000, "what is not committed is rolled back");
-    let (position, stop) = look(&mut world, &mut sweep, Occasion::Turn(6_000));
+    let (position, stop) = look(&mut world, &mut sweep, Trigger::Turn(6_000));
     assert!(position >= 12_000, "{position}, {stop:?}");
-    let (position, stop) = look(&mut world, &mut sweep, Occasion::Time);
+    let (position, stop) = look(&mut world, &mut sweep, Trigger::Time);
     assert!(position < 20_000 && stop == Stop::Pause, "{position}, {stop:?}");
 }
 
