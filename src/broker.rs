@@ -26,7 +26,7 @@ use crate::limits::{INBOX_EVENTS_MAX, KEEP_MS_MAX, READ_RETRY_MS, TURN_REQUESTS_
 use crate::message::{PeerName, RequestId, Seq, SessionId, Timestamp};
 use crate::outage_log::OutageLog;
 use crate::protocol::{ClientRequest, Protocol};
-use crate::store::{Answer, Commit, Observed, Post, Seen, Store, TurnOutcome, TurnRequest, Wants};
+use crate::store::{Answer, Commit, EventFilter, Observed, ObserverCursor, Post, Store, TurnOutcome, TurnRequest};
 
 /// What the broker is told. The order of the inbox is the order of the chat.
 #[derive(Debug)]
@@ -79,17 +79,17 @@ pub(crate) enum Event {
         /// By which name it goes.
         observer: PeerName,
         /// What it wants.
-        wants: Wants,
+        wants: EventFilter,
         /// Answered as soon as there is something; dropped where its name cannot be looked up now: it asks again after
         /// [`READ_RETRY_MS`].
         reply: oneshot::Sender<Observation>,
     },
     /// An observer has dealt with what it was told.
-    Seen {
+    ObserverAdvanced {
         /// By which name it goes.
         observer: PeerName,
         /// All up to here.
-        seen: Seen,
+        seen: ObserverCursor,
     },
     /// These, and nobody else, may observe: how far others got is forgotten, and what they wait for never comes. Told when the
     /// server starts, and whenever it changes who observes.
@@ -103,10 +103,10 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Observation {
     /// In the order in which they happened: at least one, at most [`OBSERVED_MAX`](crate::limits::OBSERVED_MAX). They come
-    /// again until they are [`Event::Seen`].
+    /// again until they are [`Event::ObserverAdvanced`].
     pub(crate) things: Vec<Observed>,
     /// What has been seen once all of them are dealt with.
-    pub(crate) seen: Seen,
+    pub(crate) seen: ObserverCursor,
 }
 
 /// How a client takes part.
@@ -490,7 +490,9 @@ impl Event {
             | Event::DeliveryReport { session, .. }
             | Event::End { session, .. }
             | Event::Leave { session } => Some(*session),
-            Event::OutboxTouched | Event::Observe { .. } | Event::Seen { .. } | Event::Observers { .. } => None,
+            Event::OutboxTouched | Event::Observe { .. } | Event::ObserverAdvanced { .. } | Event::Observers { .. } => {
+                None
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ pub use self::examination::{Finding, Fix, Verdict, examine};
 use self::index::Tail;
 use self::log::Log;
 pub use self::log_reader::{LogLine, LogReader, ReadError, Selection};
-pub use self::observed::{EventKind, Observed, ObservedPage, PeerEvent, Seen, Wants};
+pub use self::observed::{EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent};
 pub use self::read_only::LookError;
 use self::retention::{Clocks, Sweep, TurnDone};
 pub use self::schema::SchemaError;

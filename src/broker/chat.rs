@@ -438,7 +438,7 @@ impl<'a> LookupBuilder<'a> {
             }
             Event::Observe { observer, .. } => self.peer(observer),
             Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => {}
-            Event::OutboxTouched | Event::Seen { .. } | Event::Observers { .. } => {}
+            Event::OutboxTouched | Event::ObserverAdvanced { .. } | Event::Observers { .. } => {}
         }
     }
 

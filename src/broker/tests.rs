@@ -82,10 +82,10 @@ fn set(key: usize) -> Request {
     Request::Set { key: key.to_string(), value: Some("1".to_owned()) }
 }
 
-const PRESENCE: Wants = Wants { logged: false, join: true, leave: true, delivered: false };
+const PRESENCE: EventFilter = EventFilter { logged: false, join: true, leave: true, delivered: false };
 
 /// The first sender waits for what it wants.
-fn observe(wants: Wants) -> (Event, oneshot::AsyncReceiver<Observation>) {
+fn observe(wants: EventFilter) -> (Event, oneshot::AsyncReceiver<Observation>) {
     let (reply, told) = oneshot::async_channel();
     (Event::Observe { observer: name(1), wants, reply }, told)
 }
@@ -100,7 +100,7 @@ fn events(entries: &[Entry]) -> Vec<(EventKind, i64)> {
 
 /// A page that ends behind these.
 fn observed(things: Vec<Observed>, event: i64) -> Answer {
-    let (after, seen) = (Seen::NOTHING, Seen { event, ..Seen::NOTHING });
+    let (after, seen) = (ObserverCursor::START, ObserverCursor { event, ..ObserverCursor::START });
     Answer::Observed(Some(ObservedPage { things, after, seen, complete: true }))
 }
 
@@ -408,7 +408,11 @@ fn what_happened_in_a_turn_that_failed_is_kept_with_the_next_and_told_once_it_is
         assert_eq!(events(&turn.entries), [joined, (EventKind::Leave, 2)]);
         reply.send(kept(turn.entries)).unwrap();
         let (turn, reply) = asked.turn().await;
-        assert!(matches!(turn.reads[..], [Read::Observed { after: Some(Seen::NOTHING), .. }]), "{:?}", turn.reads);
+        assert!(
+            matches!(turn.reads[..], [Read::Observed { after: Some(ObserverCursor::START), .. }]),
+            "{:?}",
+            turn.reads
+        );
         reply.send(TurnOutcome { answers: vec![observed(vec![came(1)], 2)], ..kept(turn.entries) }).unwrap();
         let Observation { things, seen } = observation.await.unwrap();
         assert_eq!((things, seen.event), (vec![came(1)], 2));
@@ -427,15 +431,19 @@ fn what_was_not_seen_is_read_again_and_what_was_is_kept_soon() {
         let (observing, observation) = observe(PRESENCE);
         handle.tell(observing).await;
         let (turn, reply) = asked.turn().await;
-        assert!(matches!(turn.reads[..], [Read::Observed { after: Some(Seen::NOTHING), .. }]), "{:?}", turn.reads);
+        assert!(
+            matches!(turn.reads[..], [Read::Observed { after: Some(ObserverCursor::START), .. }]),
+            "{:?}",
+            turn.reads
+        );
         reply.send(TurnOutcome { answers: vec![observed(vec![came(1)], 1)], ..kept(turn.entries) }).unwrap();
         observation.await.unwrap();
 
-        handle.tell(Event::Seen { observer: name(1), seen }).await;
+        handle.tell(Event::ObserverAdvanced { observer: name(1), seen }).await;
         let (observing, _observation) = observe(PRESENCE);
         handle.tell(observing).await;
         let (turn, reply) = asked.turn().await;
-        assert_eq!(turn.entries, [Entry::Seen { observer: PeerId::new(1), seen }]);
+        assert_eq!(turn.entries, [Entry::ObserverAdvanced { observer: PeerId::new(1), seen }]);
         assert_eq!(turn.reads, [], "all there is was read");
         reply.send(failed(turn.entries)).unwrap();
         // What could not be kept is tried again when something else happens.
@@ -444,7 +452,7 @@ fn what_was_not_seen_is_read_again_and_what_was_is_kept_soon() {
         let (turn, reply) = asked.turn().await;
         let answers = turn.reads.iter().map(|_| observed(vec![], 1)).collect();
         reply.send(TurnOutcome { answers, ..kept(turn.entries) }).unwrap();
-        let is_seen = |entry: &Entry| *entry == Entry::Seen { observer: PeerId::new(1), seen };
+        let is_seen = |entry: &Entry| *entry == Entry::ObserverAdvanced { observer: PeerId::new(1), seen };
         while let (turn, reply) = asked.turn().await
             && !turn.entries.iter().any(is_seen)
         {
@@ -457,7 +465,7 @@ fn what_was_not_seen_is_read_again_and_what_was_is_kept_soon() {
 #[test]
 fn who_observes_wakes_nobody_while_nothing_happens_that_it_wants() {
     play(async |handle, asked| {
-        let (observing, mut observation) = observe(Wants { leave: true, ..Wants::default() });
+        let (observing, mut observation) = observe(EventFilter { leave: true, ..EventFilter::default() });
         let (first, _first) = join(1);
         let (second, _second) = join(2);
         for event in [observing, first, second] {

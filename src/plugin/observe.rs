@@ -12,21 +12,21 @@ use crate::broker::{Event, Observation};
 use crate::config::{Hook, PluginConfig};
 use crate::limits::READ_RETRY_MS;
 use crate::message::Message;
-use crate::store::{Observed, Seen, Wants};
+use crate::store::{EventFilter, Observed, ObserverCursor};
 
 /// The next things, when there are some.
 pub(super) type Next = oneshot::AsyncReceiver<Observation>;
 
 /// What a plugin wants to be told, if anything.
-pub(super) fn wants(config: &PluginConfig) -> Option<Wants> {
+pub(super) fn wants(config: &PluginConfig) -> Option<EventFilter> {
     let hooks = |hook| config.hooks_into(hook);
-    let wants = Wants {
+    let wants = EventFilter {
         logged: hooks(Hook::Logged),
         join: hooks(Hook::Join),
         leave: hooks(Hook::Leave),
         delivered: hooks(Hook::Delivered),
     };
-    (wants != Wants::default()).then_some(wants)
+    (wants != EventFilter::default()).then_some(wants)
 }
 
 /// Asks for what comes after that with which the plugin has dealt. From the first time on, nothing is missed.
@@ -35,7 +35,7 @@ pub(super) async fn ask(plugin: &RunningPlugin) -> Option<Next> {
     Some(ask_for(wants, plugin, link).await)
 }
 
-async fn ask_for(wants: Wants, plugin: &RunningPlugin, link: &Link) -> Next {
+async fn ask_for(wants: EventFilter, plugin: &RunningPlugin, link: &Link) -> Next {
     let (reply, next) = oneshot::async_channel();
     link.tell(Event::Observe { observer: plugin.config().name.clone(), wants, reply }).await;
     next
@@ -64,14 +64,14 @@ async fn deal_with(Observation { things, seen }: Observation, plugin: &RunningPl
         told.push(Notification::from(thing));
     }
     let mut retry_state = RetryState::default();
-    let (mut dealt_with, mut so_far) = (0, Seen::NOTHING);
+    let (mut dealt_with, mut so_far) = (0, ObserverCursor::START);
     while dealt_with < told.len() {
         let more = plugin.tell(&told[dealt_with..], &mut retry_state).await;
         so_far = each_seen[dealt_with..dealt_with + more].iter().fold(so_far, |so_far, seen| so_far.or(*seen));
         dealt_with += more;
         let seen = if dealt_with == told.len() { seen } else { so_far };
         if more > 0 {
-            link.tell(Event::Seen { observer: plugin.config().name.clone(), seen }).await;
+            link.tell(Event::ObserverAdvanced { observer: plugin.config().name.clone(), seen }).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row, Statement, params};
 
-use super::{EventKind, Observed, PeerEvent, Wants};
+use super::{EventFilter, EventKind, Observed, PeerEvent};
 use crate::limits::{EVENTS_FORGOTTEN_MAX, EVENTS_MAX, OBSERVED_MAX};
 use crate::message::{PeerId, PeerName, Seq, Timestamp};
 
@@ -87,8 +87,13 @@ impl<'c> Events<'c> {
     }
 
     /// The next events after this one that an observer wants, none of its own.
-    pub(super) fn after(&mut self, event: i64, observer: PeerId, wants: Wants) -> rusqlite::Result<Vec<KeptEvent>> {
-        let Wants { logged: _, join, leave, delivered } = wants;
+    pub(super) fn after(
+        &mut self,
+        event: i64,
+        observer: PeerId,
+        wants: EventFilter,
+    ) -> rusqlite::Result<Vec<KeptEvent>> {
+        let EventFilter { logged: _, join, leave, delivered } = wants;
         let next = params![event, observer.get(), join, leave, delivered, OBSERVED_MAX as i64];
         self.after.query_map(next, kept_event)?.collect()
     }

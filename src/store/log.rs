@@ -22,8 +22,8 @@ use super::sent_ids::SentIds;
 use super::values::Values;
 use super::wal::{Wal, WalPages};
 use super::{
-    Answer, CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, PastPage, PeerRecord, Read, Seen,
-    SendId, TurnOutcome, TurnRequest, array, schema,
+    Answer, CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, ObserverCursor, PastPage, PeerRecord,
+    Read, SendId, TurnOutcome, TurnRequest, array, schema,
 };
 use crate::config::Durability;
 use crate::limits::{DATABASE_BUSY_MS_MAX, SEARCH_TURN_MS, TURN_PAGES_BYTES_MAX};
@@ -285,11 +285,11 @@ impl<'c> Log<'c> {
                 Entry::Leave { room, peer } => self.members.leave(*room, *peer)?,
                 Entry::Event(event) => self.events.put(event, newest)?,
                 Entry::Observe { observer, wants } => {
-                    let newest = Seen { seq: newest, event: self.events.newest()? };
+                    let newest = ObserverCursor { seq: newest, event: self.events.newest()? };
                     self.observers.put(*observer, *wants, newest)?;
                     self.events.note_seen();
                 }
-                Entry::Seen { observer, seen } => {
+                Entry::ObserverAdvanced { observer, seen } => {
                     self.observers.see(*observer, *seen)?;
                     self.events.note_seen();
                 }
@@ -392,9 +392,9 @@ impl<'c> Log<'c> {
         answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
     }
 
-    fn observed(&mut self, observer: Observer<'_>, after: Option<Seen>) -> rusqlite::Result<Answer> {
+    fn observed(&mut self, observer: Observer<'_>, after: Option<ObserverCursor>) -> rusqlite::Result<Answer> {
         let Log { newest, index, members, names, messages, events, observers, .. } = self;
-        let newest = Seen { seq: *newest, event: events.newest()? };
+        let newest = ObserverCursor { seq: *newest, event: events.newest()? };
         let after = match after {
             Some(after) => Some(after),
             None => observers.find(observer.peer, newest)?,

@@ -5,7 +5,7 @@ use crate::message::{Message, PeerId, PeerName, Seq, Timestamp};
 
 /// What an observer wants to be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wants {
+pub struct EventFilter {
     /// Messages that are on disk.
     pub logged: bool,
     /// Who came.
@@ -16,7 +16,7 @@ pub struct Wants {
     pub delivered: bool,
 }
 
-impl Wants {
+impl EventFilter {
     /// Whether anything is wanted besides messages.
     pub fn events(self) -> bool {
         self.join || self.leave || self.delivered
@@ -32,7 +32,7 @@ impl Wants {
     }
 
     /// Whether something of this is wanted by the other too.
-    pub(crate) fn meets(self, other: Wants) -> bool {
+    pub(crate) fn meets(self, other: EventFilter) -> bool {
         self.logged && other.logged
             || self.join && other.join
             || self.leave && other.leave
@@ -49,8 +49,8 @@ impl Wants {
     }
 
     /// What one of the two wants.
-    pub(crate) fn or(self, other: Wants) -> Wants {
-        Wants {
+    pub(crate) fn or(self, other: EventFilter) -> EventFilter {
+        EventFilter {
             logged: self.logged || other.logged,
             join: self.join || other.join,
             leave: self.leave || other.leave,
@@ -83,20 +83,20 @@ pub enum EventKind {
 
 /// How far an observer got. Of the two of it, each counts for itself and only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ObserverCursor {
     /// It has seen every message up to here.
     pub seq: Seq,
     /// It has seen every event up to the one with this number.
     pub event: i64,
 }
 
-impl Seen {
+impl ObserverCursor {
     /// Nothing at all.
-    pub const NOTHING: Seen = Seen { seq: Seq::ZERO, event: 0 };
+    pub const START: ObserverCursor = ObserverCursor { seq: Seq::ZERO, event: 0 };
 
     /// What one of the two has seen.
-    pub(crate) fn or(self, other: Seen) -> Seen {
-        Seen { seq: self.seq.max(other.seq), event: self.event.max(other.event) }
+    pub(crate) fn or(self, other: ObserverCursor) -> ObserverCursor {
+        ObserverCursor { seq: self.seq.max(other.seq), event: self.event.max(other.event) }
     }
 }
 
@@ -144,11 +144,11 @@ pub enum Observed {
 
 impl Observed {
     /// What has been seen with it, if all before it was.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> ObserverCursor {
         match self {
-            Observed::Logged { message, .. } => Seen { seq: message.seq, ..Seen::NOTHING },
+            Observed::Logged { message, .. } => ObserverCursor { seq: message.seq, ..ObserverCursor::START },
             Observed::Came { event, .. } | Observed::Went { event, .. } | Observed::Delivered { event, .. } => {
-                Seen { event: *event, ..Seen::NOTHING }
+                ObserverCursor { event: *event, ..ObserverCursor::START }
             }
         }
     }
@@ -160,9 +160,9 @@ pub struct ObservedPage {
     /// In the order in which they happened.
     pub things: Vec<Observed>,
     /// What had been seen before.
-    pub after: Seen,
+    pub after: ObserverCursor,
     /// What has been seen with all of them, and with what is not for it.
-    pub seen: Seen,
+    pub seen: ObserverCursor,
     /// Whether it reaches the newest commit: nothing that is for this observer comes after it.
     pub complete: bool,
 }

@@ -7,7 +7,7 @@ use super::away::Away;
 use super::events::{Events, KeptEvent};
 use super::inboxes::Sources;
 use super::messages::{Messages, StoredMessage};
-use super::{Observed, ObservedPage, Seen, Wants};
+use super::{EventFilter, Observed, ObservedPage, ObserverCursor};
 use crate::limits::{OBSERVED_MAX, OBSERVED_SKIPPED_MAX, PAGE_BYTES_MAX};
 use crate::message::{Destination, PeerId, PeerName, Seq};
 
@@ -24,7 +24,7 @@ pub(super) struct Observers<'c> {
 #[derive(Clone, Copy)]
 pub(super) struct Observer<'a> {
     pub(super) peer: PeerId,
-    pub(super) wants: Wants,
+    pub(super) wants: EventFilter,
     /// Everyone who is here, in order.
     pub(super) here: &'a [PeerId],
 }
@@ -52,14 +52,14 @@ impl<'c> Observers<'c> {
     }
 
     /// A peer observes: from here on, in what it did not before.
-    pub(super) fn put(&mut self, peer: PeerId, wants: Wants, newest: Seen) -> rusqlite::Result<()> {
+    pub(super) fn put(&mut self, peer: PeerId, wants: EventFilter, newest: ObserverCursor) -> rusqlite::Result<()> {
         let seq = wants.logged.then_some(newest.seq.get());
         let event = wants.events().then_some(newest.event);
         self.put.execute(params![peer.get(), seq, event]).map(drop)
     }
 
     /// An observer has seen more.
-    pub(super) fn see(&mut self, peer: PeerId, seen: Seen) -> rusqlite::Result<()> {
+    pub(super) fn see(&mut self, peer: PeerId, seen: ObserverCursor) -> rusqlite::Result<()> {
         self.see.execute([peer.get(), seen.seq.get(), seen.event]).map(drop)
     }
 
@@ -70,10 +70,10 @@ impl<'c> Observers<'c> {
     }
 
     /// How far an observer got. Of what it does not want it has seen all.
-    pub(super) fn find(&mut self, peer: PeerId, newest: Seen) -> rusqlite::Result<Option<Seen>> {
+    pub(super) fn find(&mut self, peer: PeerId, newest: ObserverCursor) -> rusqlite::Result<Option<ObserverCursor>> {
         let found = self.find.query_row([peer.get()], |row| {
             let (seq, event): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
-            Ok(Seen { seq: seq.map_or(newest.seq, Seq::new), event: event.unwrap_or(newest.event) })
+            Ok(ObserverCursor { seq: seq.map_or(newest.seq, Seq::new), event: event.unwrap_or(newest.event) })
         });
         found.optional()
     }
@@ -87,8 +87,8 @@ impl<'c> Observers<'c> {
     pub(super) fn page(
         &mut self,
         observer: Observer<'_>,
-        after: Seen,
-        newest: Seen,
+        after: ObserverCursor,
+        newest: ObserverCursor,
         events: &mut Events<'c>,
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<ObservedPage> {
@@ -139,7 +139,11 @@ impl<'c> Observers<'c> {
     }
 }
 
-fn next_message(wants: Wants, after: Seq, messages: &mut Messages<'_>) -> rusqlite::Result<Option<StoredMessage>> {
+fn next_message(
+    wants: EventFilter,
+    after: Seq,
+    messages: &mut Messages<'_>,
+) -> rusqlite::Result<Option<StoredMessage>> {
     if wants.logged { messages.find_after(after) } else { Ok(None) }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::observed::{ObservedPage, PeerEvent, Seen, Wants};
+use super::observed::{EventFilter, ObservedPage, ObserverCursor, PeerEvent};
 use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
 use crate::message::{Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
 use crate::protocol::PastMessage;
@@ -63,14 +63,14 @@ pub enum Entry {
         /// Who.
         observer: PeerId,
         /// What.
-        wants: Wants,
+        wants: EventFilter,
     },
     /// An observer has seen more.
-    Seen {
+    ObserverAdvanced {
         /// Who.
         observer: PeerId,
         /// All up to here.
-        seen: Seen,
+        seen: ObserverCursor,
     },
     /// Nobody else observes any more: how far they got is forgotten.
     Observers {
@@ -99,7 +99,7 @@ impl Entry {
             // What comes after that is not to be missed.
             Entry::Observe { .. } | Entry::Value { .. } => true,
             Entry::Peer(_) | Entry::Posted(_) | Entry::Unposted { .. } => false,
-            Entry::Seen { .. } | Entry::Observers { .. } | Entry::Event(_) => false,
+            Entry::ObserverAdvanced { .. } | Entry::Observers { .. } | Entry::Event(_) => false,
         }
     }
 }
@@ -278,9 +278,9 @@ pub enum Read {
         /// Whose.
         observer: PeerId,
         /// They come after what it has seen; `None`: as far as that is kept.
-        after: Option<Seen>,
+        after: Option<ObserverCursor>,
         /// What it wants.
-        wants: Wants,
+        wants: EventFilter,
         /// Everyone who is here, in order.
         here: Arc<[PeerId]>,
     },

@@ -33,7 +33,7 @@ impl Chat {
                 Event::Leave { session } => self.leave(session, &mut turn, &mut request),
                 Event::OutboxTouched => {}
                 Event::Observe { observer, wants, reply } => self.observe(&observer, wants, reply, &mut request),
-                Event::Seen { observer, seen } => self.seen(&observer, seen),
+                Event::ObserverAdvanced { observer, seen } => self.seen(&observer, seen),
                 Event::Observers { only } => self.only_observers(only, &mut request),
             }
         }

@@ -10,14 +10,16 @@ use super::{Chat, Turn};
 use crate::broker::Observation;
 use crate::limits::{EVENTS_MAX, TURN_OBSERVED_MAX};
 use crate::message::{PeerId, PeerName, Timestamp};
-use crate::store::{Answer, Entry, EventKind, Observed, ObservedPage, PeerEvent, Read, Seen, TurnRequest, Wants};
+use crate::store::{
+    Answer, Entry, EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent, Read, TurnRequest,
+};
 
 /// Everyone who observes.
 #[derive(Debug, Default)]
 pub(super) struct Observers {
     all: IdMap<PeerId, Observer>,
     /// What any of them wants.
-    wanted: Wants,
+    wanted: EventFilter,
     /// Those whose cursor moved; that is no promise, and can wait.
     dirty_cursors: IdSet<PeerId>,
     /// What a turn could not keep, and what happened when no turn could take it: in its order, before all that comes next.
@@ -37,13 +39,13 @@ pub(super) struct Observers {
 /// One of them.
 #[derive(Debug)]
 struct Observer {
-    wants: Wants,
+    wants: EventFilter,
     /// `Observers::begun`, when it began: what was read for it before that is nothing to it now.
     number: u64,
     /// It has seen all up to here. Not known until something was read for it.
-    seen: Option<Seen>,
+    seen: Option<ObserverCursor>,
     /// What was read last reaches to here, and nothing that it wants has happened since.
-    read_to: Option<Seen>,
+    read_to: Option<ObserverCursor>,
     /// It waits.
     reply: Option<oneshot::Sender<Observation>>,
     state: State,
@@ -129,7 +131,7 @@ impl Observers {
         for entry in entries {
             match entry {
                 Entry::Observe { .. } | Entry::Observers { .. } | Entry::Event(_) => unkept.push_back(entry.clone()),
-                Entry::Seen { observer, .. } if self.all.contains_key(observer) => {
+                Entry::ObserverAdvanced { observer, .. } if self.all.contains_key(observer) => {
                     self.dirty_cursors.insert(*observer);
                 }
                 _ => {}
@@ -151,7 +153,7 @@ impl Observers {
         if self.all.is_empty() {
             return;
         }
-        let mut happened = Wants::default();
+        let mut happened = EventFilter::default();
         for entry in entries {
             match entry {
                 Entry::Message { .. } => happened.logged = true,
@@ -171,7 +173,7 @@ impl Observers {
     }
 
     /// Keeps what happens for a peer from here on, unless that is done already.
-    fn register(&mut self, peer: PeerId, wants: Wants, request: &mut TurnRequest) {
+    fn register(&mut self, peer: PeerId, wants: EventFilter, request: &mut TurnRequest) {
         let known = self.all.get(&peer);
         if known.is_some_and(|observer| observer.wants == wants) {
             return;
@@ -197,11 +199,11 @@ impl Observers {
     }
 
     fn count_wants(&mut self) {
-        self.wanted = self.all.values().fold(Wants::default(), |wanted, observer| wanted.or(observer.wants));
+        self.wanted = self.all.values().fold(EventFilter::default(), |wanted, observer| wanted.or(observer.wants));
     }
 
     /// Nothing is kept of an observer: what was to be is lost, or somebody has removed it.
-    fn register_again(&mut self, peer: PeerId, wants: Wants) {
+    fn register_again(&mut self, peer: PeerId, wants: EventFilter) {
         self.unkept.push_front(Entry::Observe { observer: peer, wants });
         self.is_late = true;
     }
@@ -244,7 +246,7 @@ impl Chat {
     pub(super) fn observe(
         &mut self,
         name: &PeerName,
-        wants: Wants,
+        wants: EventFilter,
         reply: oneshot::Sender<Observation>,
         request: &mut TurnRequest,
     ) {
@@ -258,7 +260,7 @@ impl Chat {
     }
 
     /// An observer has dealt with what it was told.
-    pub(super) fn seen(&mut self, name: &PeerName, seen: Seen) {
+    pub(super) fn seen(&mut self, name: &PeerName, seen: ObserverCursor) {
         let Some(peer) = self.ids.get(name) else { return };
         let Some(observer) = self.observers.all.get_mut(peer) else { return };
         // Before it was told anything, it has seen nothing.
@@ -378,5 +380,5 @@ impl Chat {
 }
 
 fn seen_entry(peer: PeerId, observer: &Observer) -> Option<Entry> {
-    observer.seen.map(|seen| Entry::Seen { observer: peer, seen })
+    observer.seen.map(|seen| Entry::ObserverAdvanced { observer: peer, seen })
 }

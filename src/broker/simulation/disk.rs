@@ -217,7 +217,7 @@ impl Disk {
                 self.outbox.apply(entry);
             }
             Entry::Observe { .. }
-            | Entry::Seen { .. }
+            | Entry::ObserverAdvanced { .. }
             | Entry::Observers { .. }
             | Entry::Event(_)
             | Entry::Value { .. } => {

@@ -9,7 +9,7 @@ use super::world::World;
 use crate::broker::{Event, Observation};
 use crate::limits::{EVENTS_MAX, OBSERVED_MAX};
 use crate::message::{PeerId, PeerName, Seq};
-use crate::store::{Entry, EventKind, Observed, PeerEvent, Seen, Wants};
+use crate::store::{Entry, EventFilter, EventKind, Observed, ObserverCursor, PeerEvent};
 
 /// Everyone who observes, and all that they may be told.
 #[derive(Default)]
@@ -27,7 +27,7 @@ pub(super) struct Observers {
 pub(super) struct Observer {
     /// Which name it goes by.
     pub(super) peer: usize,
-    wants: Wants,
+    wants: EventFilter,
     /// How far it got of what it wants, as a row of the table says it; `None`: it does not observe yet.
     position: Option<(Option<Seq>, Option<i64>)>,
     /// What happens is kept for it, in this life of the server.
@@ -52,7 +52,7 @@ enum What {
 }
 
 impl Observer {
-    pub(super) fn new(peer: usize, wants: Wants) -> Self {
+    pub(super) fn new(peer: usize, wants: EventFilter) -> Self {
         Observer { peer, wants, position: None, is_registered: false, waits: None }
     }
 
@@ -71,7 +71,7 @@ impl Observer {
         is_new && happened.peer != id
     }
 
-    fn sees(&mut self, seen: Seen) {
+    fn sees(&mut self, seen: ObserverCursor) {
         if let Some((seq, event)) = &mut self.position {
             *seq = seq.map(|seq| seq.max(seen.seq));
             *event = event.map(|event| event.max(seen.event));
@@ -80,7 +80,7 @@ impl Observer {
 }
 
 impl Happened {
-    fn is_within(&self, seen: Seen) -> bool {
+    fn is_within(&self, seen: ObserverCursor) -> bool {
         match self.what {
             What::Message(seq) => seq <= seen.seq,
             What::Event(number, _) => number <= seen.event,
@@ -176,7 +176,7 @@ impl Observers {
         for place in 0..self.all.len() {
             let kept = disk.observer(&name(self.all[place].peer));
             if let Some((seq, event)) = kept.filter(|_| self.all[place].position.is_some()) {
-                let newest = Seen { seq: seq.unwrap_or(Seq::ZERO), event: event.unwrap_or(0) };
+                let newest = ObserverCursor { seq: seq.unwrap_or(Seq::ZERO), event: event.unwrap_or(0) };
                 self.check_passed(place, newest, &[], disk);
             }
             let observer = &mut self.all[place];
@@ -186,7 +186,7 @@ impl Observers {
     }
 
     /// Of what is for an observer, all up to here is among what it was told, but for what may be gone.
-    fn check_passed(&self, place: usize, seen: Seen, told: &[What], disk: &Disk) {
+    fn check_passed(&self, place: usize, seen: ObserverCursor, told: &[What], disk: &Disk) {
         let observer = &self.all[place];
         let Some(id) = disk.peer(&name(observer.peer)).map(|record| record.id) else { return };
         let passed = self.happened.iter().find(|happened| {
@@ -212,7 +212,7 @@ impl Observers {
 
     /// Nothing fails and everybody reads: whoever waits has been told everything.
     pub(super) fn check_calm(&self, disk: &Disk) {
-        let everything = Seen { seq: Seq::MAX, event: i64::MAX };
+        let everything = ObserverCursor { seq: Seq::MAX, event: i64::MAX };
         for (place, _) in self.all.iter().enumerate().filter(|(_, observer)| observer.waits.is_some()) {
             self.check_passed(place, everything, &[], disk);
         }
@@ -292,13 +292,13 @@ impl World {
             1 => Some(
                 things[..self.rng.usize(1..=things.len())]
                     .iter()
-                    .fold(Seen::NOTHING, |seen, thing| seen.or(thing.seen())),
+                    .fold(ObserverCursor::START, |seen, thing| seen.or(thing.seen())),
             ),
             _ => Some(observation.seen),
         };
         let observer = &mut self.truth.observers.all[place];
         let Some(seen) = seen else { return };
-        let event = Event::Seen { observer: name(observer.peer), seen };
+        let event = Event::ObserverAdvanced { observer: name(observer.peer), seen };
         if self.broker.inbox().try_send(event).is_ok() {
             observer.sees(seen);
         }

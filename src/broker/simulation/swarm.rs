@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use crate::config::Durability;
 use crate::limits::{ABSENT_PEERS_MAX, TEXT_BYTES_MAX};
-use crate::store::Wants;
+use crate::store::EventFilter;
 
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ pub(super) struct Swarm {
     /// Of 16 logins, so many that say themselves what they have.
     pub(super) acks: u32,
     /// What those want who observe: the first of the names.
-    pub(super) observers: Vec<Wants>,
+    pub(super) observers: Vec<EventFilter>,
     /// Some of those say that they have what they have not.
     pub(super) is_boastful: bool,
     /// How long a cursor may wait to be kept: no time passes here, so that it is not at all or for ever.
@@ -236,8 +236,8 @@ impl Swarm {
     }
 }
 
-fn wants(rng: &mut Rng) -> Wants {
-    Wants { logged: rng.bool(), join: rng.bool(), leave: rng.bool(), delivered: rng.bool() }
+fn wants(rng: &mut Rng) -> EventFilter {
+    EventFilter { logged: rng.bool(), join: rng.bool(), leave: rng.bool(), delivered: rng.bool() }
 }
 
 /// One of these, each as likely as the others.

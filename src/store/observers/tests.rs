@@ -13,9 +13,9 @@ use crate::store::log::Log;
 use crate::store::wal::WalPages;
 use crate::store::{Answer, Entry, EventKind, PeerEvent, PeerRecord, Read, TurnRequest, index, schema};
 
-const ALL: Wants = Wants { logged: true, join: true, leave: true, delivered: true };
-const MESSAGES: Wants = Wants { logged: true, join: false, leave: false, delivered: false };
-const EVENTS: Wants = Wants { logged: false, ..ALL };
+const ALL: EventFilter = EventFilter { logged: true, join: true, leave: true, delivered: true };
+const MESSAGES: EventFilter = EventFilter { logged: true, join: false, leave: false, delivered: false };
+const EVENTS: EventFilter = EventFilter { logged: false, ..ALL };
 
 /// Peers 1 to 4, of whom the last observes.
 const NAMES: [&str; 4] = ["alice", "bob", "carol", "bot"];
@@ -47,7 +47,12 @@ fn read(log: &mut Log<'_>, read: Read) -> Answer {
 }
 
 /// What the bot is read next; some of the peers are here.
-fn page_from(log: &mut Log<'_>, after: Option<Seen>, wants: Wants, here: &[i64]) -> Option<ObservedPage> {
+fn page_from(
+    log: &mut Log<'_>,
+    after: Option<ObserverCursor>,
+    wants: EventFilter,
+    here: &[i64],
+) -> Option<ObservedPage> {
     let here = here.iter().map(|peer| PeerId::new(*peer)).collect();
     match read(log, Read::Observed { observer: BOT, after, wants, here }) {
         Answer::Observed(page) => page,
@@ -55,7 +60,7 @@ fn page_from(log: &mut Log<'_>, after: Option<Seen>, wants: Wants, here: &[i64])
     }
 }
 
-fn page(log: &mut Log<'_>, wants: Wants) -> ObservedPage {
+fn page(log: &mut Log<'_>, wants: EventFilter) -> ObservedPage {
     page_from(log, None, wants, &[]).expect("the bot observes")
 }
 
@@ -79,16 +84,16 @@ fn event(kind: EventKind, peer: i64) -> Entry {
     Entry::Event(PeerEvent { at: Timestamp::from_millis(2000), kind, peer: PeerId::new(peer) })
 }
 
-fn observe(wants: Wants) -> Entry {
+fn observe(wants: EventFilter) -> Entry {
     Entry::Observe { observer: BOT, wants }
 }
 
 fn saw(seq: i64, event: i64) -> Entry {
-    Entry::Seen { observer: BOT, seen: seen(seq, event) }
+    Entry::ObserverAdvanced { observer: BOT, seen: seen(seq, event) }
 }
 
-fn seen(seq: i64, event: i64) -> Seen {
-    Seen { seq: Seq::new(seq), event }
+fn seen(seq: i64, event: i64) -> ObserverCursor {
+    ObserverCursor { seq: Seq::new(seq), event }
 }
 
 /// Things in short: `1 alice→bob: hi`, `+alice`, `-alice`, `alice has 1`.
@@ -143,13 +148,13 @@ fn one_is_told_what_one_wants() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     let kinds = [EventKind::Join, EventKind::Leave, EventKind::Delivered(Seq::ZERO)];
-    let nothing = Wants::default();
+    let nothing = EventFilter::default();
     for (wants, told) in [
         (nothing, &[][..]),
-        (Wants { logged: true, ..nothing }, &["alice→bob: hi"]),
-        (Wants { join: true, ..nothing }, &["+alice"]),
-        (Wants { leave: true, ..nothing }, &["-alice"]),
-        (Wants { delivered: true, ..nothing }, &["alice has 0"]),
+        (EventFilter { logged: true, ..nothing }, &["alice→bob: hi"]),
+        (EventFilter { join: true, ..nothing }, &["+alice"]),
+        (EventFilter { leave: true, ..nothing }, &["-alice"]),
+        (EventFilter { delivered: true, ..nothing }, &["alice has 0"]),
     ] {
         commit(&mut log, vec![Entry::Observers { only: Vec::new() }, observe(wants)]);
         commit(&mut log, kinds.iter().map(|kind| event(*kind, 1)).chain([message(1, &[2], "hi")]).collect());
@@ -188,7 +193,7 @@ fn what_was_seen_is_kept_and_never_moves_back() {
     commit(&mut log, vec![saw(2, 1)]);
     commit(&mut log, vec![saw(1, 2), saw(0, 0)]);
     assert_eq!(short(&page(&mut log, ALL)), ["3 alice→bob: hi", "+alice"]);
-    let from_the_begin = page_from(&mut log, Some(Seen::NOTHING), MESSAGES, &[]).unwrap();
+    let from_the_begin = page_from(&mut log, Some(ObserverCursor::START), MESSAGES, &[]).unwrap();
     assert_eq!(from_the_begin.things.len(), 3, "it is read from where it is said");
 }
 

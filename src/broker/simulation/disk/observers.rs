@@ -7,7 +7,7 @@ use crate::limits::{
     AWAY_NAMES_MAX, EVENTS_FORGOTTEN_MAX, EVENTS_MAX, OBSERVED_MAX, OBSERVED_SKIPPED_MAX, PAGE_BYTES_MAX,
 };
 use crate::message::{Message, PeerId, PeerName, Recipient, Seq};
-use crate::store::{Answer, Entry, EventKind, Observed, ObservedPage, PeerEvent, Seen, Wants};
+use crate::store::{Answer, Entry, EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent};
 
 /// The tables `observer`, `event` and `value`.
 #[derive(Clone, Default)]
@@ -31,7 +31,7 @@ impl Observers {
                 let event = wants.events().then(|| event.unwrap_or(self.last_event));
                 self.cursors.insert(*observer, (seq, event));
             }
-            Entry::Seen { observer, seen } => {
+            Entry::ObserverAdvanced { observer, seen } => {
                 if let Some((seq, event)) = self.cursors.get_mut(observer) {
                     *seq = seq.map(|seq| seq.max(seen.seq));
                     *event = event.map(|event| event.max(seen.event));
@@ -82,13 +82,18 @@ impl Observers {
 
 impl Disk {
     /// The next things for an observer.
-    pub(super) fn observed(&self, observer: PeerId, after: Option<Seen>, wants: Wants, here: &[PeerId]) -> Answer {
-        let newest = Seen { seq: self.newest, event: self.observers.last_event };
-        let kept = self
-            .observers
-            .cursors
-            .get(&observer)
-            .map(|(seq, event)| Seen { seq: seq.unwrap_or(newest.seq), event: event.unwrap_or(newest.event) });
+    pub(super) fn observed(
+        &self,
+        observer: PeerId,
+        after: Option<ObserverCursor>,
+        wants: EventFilter,
+        here: &[PeerId],
+    ) -> Answer {
+        let newest = ObserverCursor { seq: self.newest, event: self.observers.last_event };
+        let kept = self.observers.cursors.get(&observer).map(|(seq, event)| ObserverCursor {
+            seq: seq.unwrap_or(newest.seq),
+            event: event.unwrap_or(newest.event),
+        });
         let Some(after) = after.or(kept) else { return Answer::Observed(None) };
         let mut page = ObservedPage { things: Vec::new(), after, seen: after, complete: false };
         let (mut bytes, mut skipped) = (0, 0);
@@ -125,8 +130,8 @@ impl Disk {
     fn all_after(
         &self,
         observer: PeerId,
-        after: Seen,
-        wants: Wants,
+        after: ObserverCursor,
+        wants: EventFilter,
         here: &[PeerId],
     ) -> Vec<(Seq, i64, Option<Observed>)> {
         let messages = self.messages.range(after.seq.next()..).filter(|_| wants.logged);
