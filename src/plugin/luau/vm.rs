@@ -166,7 +166,7 @@ fn run(source: &Source, limits: &Limits, watch: &Arc<Watch>, api: &Arc<Api>) -> 
     let libraries = StdLib::COROUTINE | StdLib::TABLE | StdLib::OS | StdLib::STRING | StdLib::UTF8 | StdLib::BIT;
     let lua = Lua::new_with(libraries | StdLib::MATH | StdLib::BUFFER, LuaOptions::default())?;
     lua.set_memory_limit(limits.memory_bytes_max)?;
-    let of_message = furnish(&lua, api)?;
+    let of_message = install_globals(&lua, api)?;
     lua.sandbox(true)?;
     let globals = lua.globals();
     globals.raw_set("_G", &globals)?;
@@ -182,7 +182,7 @@ fn run(source: &Source, limits: &Limits, watch: &Arc<Watch>, api: &Arc<Api>) -> 
 }
 
 /// Leaves what a script may use, and adds what the prelude makes.
-fn furnish(lua: &Lua, api: &Arc<Api>) -> mlua::Result<Function> {
+fn install_globals(lua: &Lua, api: &Arc<Api>) -> mlua::Result<Function> {
     let globals = lua.globals();
     for pair in globals.pairs::<String, Value>() {
         let (name, _) = pair?;
