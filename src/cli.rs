@@ -19,12 +19,12 @@ use std::path::PathBuf;
 use bpaf::{Args, OptionParser, ParseFailure, Parser, construct, long};
 use holdline::config::Flags;
 
-use self::backup::Order;
+use self::backup::BackupArgs;
 use self::history::Query;
-use self::plugin::Deed;
-use self::search::Wanted;
-use self::send::Errand;
-use self::tail::Watch;
+use self::plugin::PluginCommand;
+use self::search::SearchArgs;
+use self::send::SendArgs;
+use self::tail::TailArgs;
 
 /// What `--version` prints.
 const VERSION: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
@@ -57,19 +57,19 @@ pub(crate) enum Command {
     /// Run the server.
     Serve(Flags),
     /// Send lines to a server.
-    Send(Errand),
+    Send(SendArgs),
     /// Print what a server sends.
-    Tail(Watch),
+    Tail(TailArgs),
     /// Print the log.
     History(Query),
     /// Print what of the log holds some words.
-    Search(Wanted),
+    Search(SearchArgs),
     /// Examine a data directory.
     Doctor(Flags),
     /// Copy the database.
-    Backup(Order),
+    Backup(BackupArgs),
     /// Check a plugin, begin one, or try one.
-    Plugin(Deed),
+    Plugin(PluginCommand),
     /// Print this: a help, or the version.
     Show(String),
 }

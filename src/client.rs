@@ -18,7 +18,7 @@ use crate::limits::CLIENT_ANSWER_S_MAX;
 use crate::message::{PeerName, quoted};
 
 pub use self::input::{Input, Line};
-pub use self::send::{Addressing, GaveUp, IdPrefix, NoPrefix, Order, SendError, Summary, send};
+pub use self::send::{Addressing, GaveUp, IdPrefix, NoPrefix, SendError, SendJob, Summary, send};
 pub use self::tail::{Range, Sink, TailError, tail};
 pub use self::wire::{Message, Refusal};
 

@@ -8,7 +8,7 @@ use holdline::config::{Config, ConfigError, data_directory, load_plugins, plugin
 use holdline::plugin::LoadError;
 use holdline::server::ServeError;
 
-use crate::cli::plugin::Deed;
+use crate::cli::plugin::PluginCommand;
 use crate::cli::{Command, UsageError};
 
 /// The code for a mistake on the command line, in the environment or in a file: it stays until someone mends it.
@@ -31,8 +31,8 @@ fn run() -> anyhow::Result<ExitCode> {
             cli::logging::start()?;
             cli::serve::run(&Config::load(&flags)?)?;
         }
-        Command::Send(errand) => {
-            let is_accepted = cli::send::run(errand)?;
+        Command::Send(args) => {
+            let is_accepted = cli::send::run(args)?;
             return Ok(if is_accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Tail(watch) => cli::tail::run(watch)?,
@@ -48,7 +48,7 @@ fn run() -> anyhow::Result<ExitCode> {
             let is_well = cli::doctor::run(&data_directory(&flags)?)?;
             return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Backup(order) => cli::backup::run(&data_directory(&order.flags)?, &order)?,
+        Command::Backup(args) => cli::backup::run(&data_directory(&args.flags)?, &args)?,
         Command::Plugin(deed) => {
             cli::logging::start()?;
             return run_plugin(&deed);
@@ -57,17 +57,17 @@ fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_plugin(deed: &Deed) -> anyhow::Result<ExitCode> {
+fn run_plugin(deed: &PluginCommand) -> anyhow::Result<ExitCode> {
     match deed {
-        Deed::Check(flags) => {
+        PluginCommand::Check(flags) => {
             let is_fine = cli::plugin::check(load_plugins(&plugins_file(flags)?)?)?;
             Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::from(EXIT_MISTAKE) })
         }
-        Deed::New(order) => {
-            cli::plugin::new::run(&plugins_file(&order.flags)?, order)?;
+        PluginCommand::New(args) => {
+            cli::plugin::new::run(&plugins_file(&args.flags)?, args)?;
             Ok(ExitCode::SUCCESS)
         }
-        Deed::Test(trial) => {
+        PluginCommand::Test(trial) => {
             let plugins = load_plugins(&plugins_file(&trial.flags)?)?;
             let is_well = cli::plugin::trial::run(&data_directory(&trial.flags)?, plugins, trial)?;
             Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

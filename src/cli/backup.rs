@@ -17,7 +17,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 /// What is to be backed up, and where to.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct BackupArgs {
     /// Where the database is.
     pub(crate) flags: Flags,
     /// The file to be made.
@@ -26,7 +26,7 @@ pub(crate) struct Order {
 
 /// Why there is no backup, or not a word about it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OrderError {
+pub(crate) enum BackupCommandError {
     /// It could not be made.
     #[error(transparent)]
     Make(#[from] BackupError),
@@ -39,24 +39,24 @@ pub(crate) enum OrderError {
 }
 
 /// The flags of `backup`, with their help.
-pub(crate) fn options() -> OptionParser<Order> {
+pub(crate) fn options() -> OptionParser<BackupArgs> {
     let flags = super::database_flags();
     let file = positional::<PathBuf>("FILE").help("The file to be made; it must not exist yet").parse(path);
-    construct!(Order { flags, file })
+    construct!(BackupArgs { flags, file })
         .to_options()
         .descr("Copies the database into FILE, whole and checked; the server may be running")
         .footer("Example:\n\n        holdline backup --data=/var/lib/holdline /mnt/usb/holdline.db")
 }
 
 /// Makes the backup, and says what it holds.
-pub(crate) fn run(data: &Path, order: &Order) -> Result<(), OrderError> {
-    let backup = Backup::prepare(data, &order.file)?;
+pub(crate) fn run(data: &Path, args: &BackupArgs) -> Result<(), BackupCommandError> {
+    let backup = Backup::prepare(data, &args.file)?;
     for path in &backup.removed {
         eprintln!("holdline: removed {}, which a backup left that was ended", path.display());
     }
-    remove_at_signal(backup.unfinished().clone()).map_err(OrderError::Signals)?;
+    remove_at_signal(backup.unfinished().clone()).map_err(BackupCommandError::Signals)?;
     let summary = backup.make()?;
-    super::show(&format!("{}: {summary}; checked", order.file.display())).map_err(OrderError::Write)
+    super::show(&format!("{}: {summary}; checked", args.file.display())).map_err(BackupCommandError::Write)
 }
 
 /// A backup is checked after it is written, which cannot be done with a pipe.

@@ -10,16 +10,16 @@ use bpaf::{OptionParser, Parser, construct};
 use holdline::config::{Flags, Hook, PluginConfig};
 use holdline::plugin;
 
-use self::new::Order;
+use self::new::NewPluginArgs;
 use self::trial::Trial;
 
 /// What is to be done.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum PluginCommand {
     /// Load all plugins.
     Check(Flags),
     /// Write the start of one.
-    New(Order),
+    New(NewPluginArgs),
     /// Run one over the log.
     Test(Trial),
 }
@@ -30,7 +30,7 @@ pub(crate) enum Deed {
 pub(crate) struct CheckError(#[source] io::Error);
 
 /// The subcommands of `plugin`, with their help.
-pub(crate) fn options() -> OptionParser<Deed> {
+pub(crate) fn options() -> OptionParser<PluginCommand> {
     let check = super::plugins_flags()
         .to_options()
         .descr("Reads the plugins and loads each, as the server does when it starts")
@@ -38,9 +38,10 @@ pub(crate) fn options() -> OptionParser<Deed> {
         .footer("Example:\n\n        holdline plugin check && kill -HUP $(pidof holdline)")
         .command("check")
         .help("Loads all plugins, and says what is wrong with them")
-        .map(Deed::Check);
-    let new = new::options().command("new").help("Writes a start that works").map(Deed::New);
-    let test = trial::options().command("test").help("Runs a plugin over the log, and does nothing").map(Deed::Test);
+        .map(PluginCommand::Check);
+    let new = new::options().command("new").help("Writes a start that works").map(PluginCommand::New);
+    let test =
+        trial::options().command("test").help("Runs a plugin over the log, and does nothing").map(PluginCommand::Test);
     construct!([check, new, test])
         .to_options()
         .descr("Checks plugins, begins one, or tries one")

@@ -11,7 +11,7 @@ use super::lines::{self, Form, PrintError};
 
 /// What is to be found.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct SearchArgs {
     /// Where the database is.
     pub(crate) flags: Flags,
     /// Among which messages.
@@ -23,7 +23,7 @@ pub(crate) struct Wanted {
 }
 
 /// The flags of `search`, with their help.
-pub(crate) fn options() -> OptionParser<Wanted> {
+pub(crate) fn options() -> OptionParser<SearchArgs> {
     let flags = super::database_flags();
     let selection = lines::selection_flags();
     let form = lines::form_flag();
@@ -31,18 +31,18 @@ pub(crate) fn options() -> OptionParser<Wanted> {
         .help("What a message must hold, all of it: whole words, in any case and order")
         .some("search wants WORDS to look for")
         .map(|words| words.join(" "));
-    construct!(Wanted { flags, selection, form, words })
+    construct!(SearchArgs { flags, selection, form, words })
         .to_options()
         .descr("Prints the messages that hold all WORDS, newest first; the server may be running")
         .footer("Example:\n\n        holdline search --with='#home' boiler pressure")
 }
 
 /// Prints what is found.
-pub(crate) fn run(data: &Path, wanted: &Wanted) -> Result<(), PrintError> {
+pub(crate) fn run(data: &Path, args: &SearchArgs) -> Result<(), PrintError> {
     let log = LogReader::open(data)?;
-    let count = lines::print(wanted.form, |print| log.search(&wanted.words, &wanted.selection, print))?;
+    let count = lines::print(args.form, |print| log.search(&args.words, &args.selection, print))?;
     if count == Some(0) {
-        eprintln!("holdline: no message{} holds that in {}", lines::selected(&wanted.selection), data.display());
+        eprintln!("holdline: no message{} holds that in {}", lines::selected(&args.selection), data.display());
     }
     Ok(())
 }

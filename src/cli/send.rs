@@ -5,13 +5,13 @@ use std::io;
 use std::time::Duration;
 
 use bpaf::{OptionParser, Parser, construct, long, positional};
-use holdline::client::{self, Account, Addressing, IdPrefix, Input, Order, Refusal};
+use holdline::client::{self, Account, Addressing, IdPrefix, Input, Refusal, SendJob};
 use holdline::limits::SEND_GIVE_UP_S_DEFAULT;
 use holdline::message::Destination;
 
 /// What is to be sent, and by whom.
 #[derive(Clone, Debug)]
-pub(crate) struct Errand {
+pub(crate) struct SendArgs {
     /// Who sends.
     account: Account,
     /// To whom.
@@ -26,7 +26,7 @@ pub(crate) struct Errand {
 
 /// Why not all was sent.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ErrandError {
+pub(crate) enum SendCommandError {
     /// The server cannot be reached, or does not want us.
     #[error(transparent)]
     Send(#[from] client::SendError),
@@ -36,7 +36,7 @@ pub(crate) enum ErrandError {
 }
 
 /// The flags of `send`, with their help.
-pub(crate) fn options() -> OptionParser<Errand> {
+pub(crate) fn options() -> OptionParser<SendArgs> {
     let account = super::account::flags();
     let addressing = long("to")
         .argument::<String>("NAMES")
@@ -61,7 +61,7 @@ pub(crate) fn options() -> OptionParser<Errand> {
         .help("What to send [default: each line of standard input]")
         .parse(|text| if text.trim().is_empty() { Err("TEXT is empty; there is nothing to send") } else { Ok(text) })
         .optional();
-    construct!(Errand { account, addressing, id, timeout, text })
+    construct!(SendArgs { account, addressing, id, timeout, text })
         .to_options()
         .descr("Sends TEXT, or each line of standard input, over lost connections too, and each exactly once")
         .header("It ends with 0 when all was accepted, and with 1 when something was not: it says what and why.")
@@ -78,15 +78,15 @@ Examples:
         sensor | holdline send --as=boiler --to=#home --server=pi.local:7878";
 
 /// Sends it; whether all was accepted.
-pub(crate) fn run(errand: Errand) -> Result<bool, ErrandError> {
-    let Errand { account, addressing, id, timeout, text } = errand;
+pub(crate) fn run(args: SendArgs) -> Result<bool, SendCommandError> {
+    let SendArgs { account, addressing, id, timeout, text } = args;
     let is_one_text = text.is_some();
     let input = match text {
         Some(text) => Input::of_text(text),
-        None => Input::read(io::stdin()).map_err(ErrandError::Input)?,
+        None => Input::read(io::stdin()).map_err(SendCommandError::Input)?,
     };
     let ids = id.unwrap_or_else(IdPrefix::random);
-    let order = Order { addressing, ids, patience: timeout, input };
+    let job = SendJob { addressing, ids, patience: timeout, input };
     let tell = |number, refusal: &Refusal| {
         if is_one_text {
             eprintln!("holdline: not sent: {refusal}");
@@ -94,7 +94,7 @@ pub(crate) fn run(errand: Errand) -> Result<bool, ErrandError> {
             eprintln!("holdline: line {number}: {refusal}");
         }
     };
-    let summary = smol::block_on(client::send(account, order, tell))?;
+    let summary = smol::block_on(client::send(account, job, tell))?;
     Ok(summary.failed == 0)
 }
 

@@ -9,7 +9,7 @@ use holdline::client::{self, Account, Message, Range, Sink, TailError};
 
 /// Whose messages are wanted, and how.
 #[derive(Clone, Debug)]
-pub(crate) struct Watch {
+pub(crate) struct TailArgs {
     /// Whose.
     account: Account,
     /// Which.
@@ -19,7 +19,7 @@ pub(crate) struct Watch {
 }
 
 /// The flags of `tail`, with their help.
-pub(crate) fn options() -> OptionParser<Watch> {
+pub(crate) fn options() -> OptionParser<TailArgs> {
     let account = super::account::flags();
     let json =
         long("json").switch().help("Prints each message as the object that came, with seq, at, from, to, room, text");
@@ -37,7 +37,7 @@ pub(crate) fn options() -> OptionParser<Watch> {
         .optional();
     let range = construct!(after, count).map(|(after, count)| Range { after, count });
     construct!(account, range, json)
-        .map(|(account, range, json)| Watch { account, range, json })
+        .map(|(account, range, json)| TailArgs { account, range, json })
         .to_options()
         .descr("Prints what arrives, and what waited; a message is delivered once it is printed")
         .header("It connects again when a connection is lost, and ends when standard output is closed.")
@@ -54,8 +54,8 @@ Examples:
         holdline tail --as=door --count=1";
 
 /// Prints until nobody reads, or there were as many as wanted.
-pub(crate) fn run(watch: Watch) -> Result<(), TailError> {
-    let Watch { account, range, json } = watch;
+pub(crate) fn run(args: TailArgs) -> Result<(), TailError> {
+    let TailArgs { account, range, json } = args;
     let printer = Printer { out: BufWriter::new(io::stdout().lock()), json };
     match smol::block_on(client::tail(account, range, printer)) {
         Err(TailError::Write(error)) => super::unless_reader_gone(Err(error)).map_err(TailError::Write),

@@ -21,7 +21,7 @@ use self::window::Window;
 pub use self::compose::{Addressing, IdPrefix, NoPrefix};
 
 /// What is to be sent.
-pub struct Order {
+pub struct SendJob {
     /// To whom.
     pub addressing: Addressing,
     /// How the ids of the lines begin.
@@ -99,8 +99,8 @@ impl fmt::Display for Open {
 }
 
 /// Sends all of it; `tell` hears of each line that was not accepted, by its number.
-pub async fn send(account: Account, order: Order, tell: impl FnMut(u64, &Refusal)) -> Result<Summary, SendError> {
-    let Order { addressing, ids, patience, input } = order;
+pub async fn send(account: Account, job: SendJob, tell: impl FnMut(u64, &Refusal)) -> Result<Summary, SendError> {
+    let SendJob { addressing, ids, patience, input } = job;
     let window = Window::new();
     let progress = Instant::now();
     let summary = Summary::default();

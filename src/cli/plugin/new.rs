@@ -17,7 +17,7 @@ const DIRECTORY: &str = "plugins";
 
 /// What is to be begun.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct NewPluginArgs {
     /// Where `plugins.toml` is.
     pub(crate) flags: Flags,
     /// In which language.
@@ -112,7 +112,7 @@ pub(crate) enum NewError {
 }
 
 /// The flags of `new`, with their help.
-pub(crate) fn options() -> OptionParser<Order> {
+pub(crate) fn options() -> OptionParser<NewPluginArgs> {
     let flags = super::super::plugins_flags();
     let start = long("kind")
         .argument::<String>("KIND")
@@ -121,7 +121,7 @@ pub(crate) fn options() -> OptionParser<Order> {
     let name = positional::<String>("NAME")
         .help("What it is called, and as whom it speaks")
         .parse(|name| PeerName::parse(&name).map_err(|error| format!("a plugin wants a name: {error}")));
-    construct!(Order { flags, start, name })
+    construct!(NewPluginArgs { flags, start, name })
         .to_options()
         .descr("Writes a plugin that does something already, and adds it to plugins.toml")
         .header("Nothing that is there is changed: a file is made in plugins/, and lines are added at the end of plugins.toml.")
@@ -129,15 +129,15 @@ pub(crate) fn options() -> OptionParser<Order> {
 }
 
 /// Makes the plugin, and says what to do next.
-pub(crate) fn run(file: &Path, order: &Order) -> Result<(), NewError> {
-    let Order { start, name, .. } = order;
+pub(crate) fn run(file: &Path, args: &NewPluginArgs) -> Result<(), NewError> {
+    let NewPluginArgs { start, name, .. } = args;
     if is_there(file) {
         let plugins = config::load_plugins(file).map_err(NewError::Before)?;
         if plugins.iter().any(|plugin| plugin.name == *name) {
             return Err(NewError::Taken { file: file.to_owned(), name: name.clone() });
         }
     }
-    let made = Made::write(file, order)?;
+    let made = Made::write(file, args)?;
     if let Err(error) = check(file, name) {
         made.take_back()?;
         return Err(error);
@@ -173,8 +173,8 @@ struct Made {
 }
 
 impl Made {
-    fn write(file: &Path, order: &Order) -> Result<Made, NewError> {
-        let Order { start, name, .. } = order;
+    fn write(file: &Path, args: &NewPluginArgs) -> Result<Made, NewError> {
+        let NewPluginArgs { start, name, .. } = args;
         let directory = file.with_file_name(DIRECTORY);
         fs::create_dir_all(&directory).map_err(|source| NewError::Write { path: directory.clone(), source })?;
         let program = directory.join(format!("{name}.{}", start.extension));

@@ -20,7 +20,7 @@ use holdline::protocol::{ClientRequest, Code, Refusal, Reply, Request, json};
 use holdline::store::{LogLine, LogReader, ReadError, Selection};
 use smol::future;
 
-use self::words::{Millis, Wish, on_one_line, verdict_words};
+use self::words::{Millis, PlannedEffect, on_one_line, verdict_words};
 use crate::cli::UsageError;
 use crate::cli::lines::Form;
 
@@ -114,12 +114,12 @@ fn run_whole(data: &Path, plugins: Vec<PluginConfig>, trial: &Trial) -> Result<b
     });
     let out = io::stdout().lock();
     let (plugin, host) = (&*plugin, host.clone());
-    let mut rehearsal = Rehearsal { entry, plugin, host, submitted, out, times: Vec::new(), failures: 0 };
-    meanwhile(life.as_mut(), rehearsal.begin()).map_err(TrialError::Write)?;
+    let mut dry_run = DryRun { entry, plugin, host, submitted, out, times: Vec::new(), failures: 0 };
+    meanwhile(life.as_mut(), dry_run.begin()).map_err(TrialError::Write)?;
     let messages =
-        log.history(&selection, |line| meanwhile(life.as_mut(), rehearsal.message(&line)).map_err(TrialError::Write))?;
-    meanwhile(life, rehearsal.end(messages)).map_err(TrialError::Write)?;
-    Ok(rehearsal.failures == 0)
+        log.history(&selection, |line| meanwhile(life.as_mut(), dry_run.message(&line)).map_err(TrialError::Write))?;
+    meanwhile(life, dry_run.end(messages)).map_err(TrialError::Write)?;
+    Ok(dry_run.failures == 0)
 }
 
 /// Does something while the plugin lives, and after it has begun to.
@@ -135,7 +135,7 @@ fn find(plugins: Vec<PluginConfig>, name: &PeerName) -> Result<PluginConfig, Usa
 }
 
 /// A plugin that is asked and told what it would have been.
-struct Rehearsal<'a> {
+struct DryRun<'a> {
     entry: PluginConfig,
     plugin: &'a dyn Plugin,
     host: Host,
@@ -147,7 +147,7 @@ struct Rehearsal<'a> {
     failures: usize,
 }
 
-impl Rehearsal<'_> {
+impl DryRun<'_> {
     async fn begin(&mut self) -> io::Result<()> {
         let settings = self.entry.settings.clone();
         self.call_if_hooked(Call::Start { settings }).await
@@ -187,7 +187,8 @@ impl Rehearsal<'_> {
         let timeout = if is_first { START.max(self.entry.timeout) } else { self.entry.timeout };
         let answers = self.plugin.call_all(vec![call], (hook.decides() || is_first).then_some(timeout));
         let mut wishes = Vec::new();
-        let listening = listen(self.plugin, &self.submitted, seq, |request| wishes.extend(Wish::of_request(request)));
+        let listening =
+            listen(self.plugin, &self.submitted, seq, |request| wishes.extend(PlannedEffect::of_request(request)));
         let began = Instant::now();
         let answered = async {
             let answer = answers.await.pop().unwrap_or_else(|| Err(Failure::new("there was no answer")));
@@ -206,12 +207,12 @@ impl Rehearsal<'_> {
         &mut self,
         hook: Hook,
         answer: Result<Answer, Failure>,
-        mut wishes: Vec<Wish>,
+        mut wishes: Vec<PlannedEffect>,
         took: Duration,
     ) -> io::Result<()> {
         let said = match answer {
             Ok(Answer { verdict, effects }) => {
-                wishes.extend(effects.iter().map(Wish::of_effect));
+                wishes.extend(effects.iter().map(PlannedEffect::of_effect));
                 // What it keeps, it finds again.
                 let _ = self.host.apply(effects).await;
                 verdict_words(hook, &verdict)
@@ -227,7 +228,7 @@ impl Rehearsal<'_> {
             }
         };
         writeln!(self.out, "    {}: {} ({})", hook.as_str(), on_one_line(&said), Millis(took))?;
-        wishes.iter().try_for_each(|wish| writeln!(self.out, "        would {wish}"))
+        wishes.iter().try_for_each(|effect| writeln!(self.out, "        would {effect}"))
     }
 
     fn conclusion(&self, messages: usize) -> String {

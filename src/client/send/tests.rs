@@ -13,9 +13,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn run(account: &Account, input: Input, patience: Duration) -> (Result<Summary, String>, Vec<String>) {
     let mut told = Vec::new();
     let addressing = Addressing::To(vec![Destination::parse("bob").unwrap()]);
-    let order = Order { addressing, ids: IdPrefix::parse("i").unwrap(), patience, input };
+    let job = SendJob { addressing, ids: IdPrefix::parse("i").unwrap(), patience, input };
     let tell = |number, refusal: &Refusal| told.push(format!("line {number}: {refusal}"));
-    let end = smol::block_on(send(account.clone(), order, tell));
+    let end = smol::block_on(send(account.clone(), job, tell));
     (end.map_err(|error| error.to_string()), told)
 }
 

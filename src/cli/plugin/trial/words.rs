@@ -26,53 +26,53 @@ pub(super) fn verdict_words(hook: Hook, verdict: &Verdict) -> String {
 }
 
 /// Something that a plugin wants done, in words behind "would".
-pub(super) struct Wish(String);
+pub(super) struct PlannedEffect(String);
 
-impl Wish {
-    pub(super) fn of_effect(effect: &Effect) -> Wish {
+impl PlannedEffect {
+    pub(super) fn of_effect(effect: &Effect) -> PlannedEffect {
         match effect {
-            Effect::Send { id: _, to, text } => Wish::send(to, text),
-            Effect::Join(room) => Wish::join(room),
-            Effect::Leave(room) => Wish::leave(room),
-            Effect::Set { key, value } => Wish::set(key, value.as_ref()),
+            Effect::Send { id: _, to, text } => PlannedEffect::send(to, text),
+            Effect::Join(room) => PlannedEffect::join(room),
+            Effect::Leave(room) => PlannedEffect::leave(room),
+            Effect::Set { key, value } => PlannedEffect::set(key, value.as_ref()),
         }
     }
 
     /// None of what leads to nothing.
-    pub(super) fn of_request(request: &Request) -> Option<Wish> {
+    pub(super) fn of_request(request: &Request) -> Option<PlannedEffect> {
         match request {
-            Request::Send { to, text } => Some(Wish::send(to, text)),
-            Request::Join { room } => Some(Wish::join(room)),
-            Request::Leave { room } => Some(Wish::leave(room)),
-            Request::Set { key, value } => Some(Wish::set(key, value.as_ref())),
+            Request::Send { to, text } => Some(PlannedEffect::send(to, text)),
+            Request::Join { room } => Some(PlannedEffect::join(room)),
+            Request::Leave { room } => Some(PlannedEffect::leave(room)),
+            Request::Set { key, value } => Some(PlannedEffect::set(key, value.as_ref())),
             Request::Malformed(refusal) => {
-                Some(Wish(format!("be refused: {}: {}", refusal.code.as_str(), refusal.message)))
+                Some(PlannedEffect(format!("be refused: {}: {}", refusal.code.as_str(), refusal.message)))
             }
             Request::Who | Request::History { .. } | Request::Search { .. } => {
-                Some(Wish("ask a server, which is not here".to_owned()))
+                Some(PlannedEffect("ask a server, which is not here".to_owned()))
             }
             _ => None,
         }
     }
 
-    fn send(to: &[Destination], text: &Text) -> Wish {
-        Wish(format!("send to {}: {text}", names(to)))
+    fn send(to: &[Destination], text: &Text) -> PlannedEffect {
+        PlannedEffect(format!("send to {}: {text}", names(to)))
     }
 
-    fn join(room: &Room) -> Wish {
-        Wish(format!("join {room}"))
+    fn join(room: &Room) -> PlannedEffect {
+        PlannedEffect(format!("join {room}"))
     }
 
-    fn leave(room: &Room) -> Wish {
-        Wish(format!("leave {room}"))
+    fn leave(room: &Room) -> PlannedEffect {
+        PlannedEffect(format!("leave {room}"))
     }
 
-    fn set(key: &str, value: Option<&impl Display>) -> Wish {
-        Wish(value.map_or_else(|| format!("forget {key}"), |value| format!("keep {key} = {value}")))
+    fn set(key: &str, value: Option<&impl Display>) -> PlannedEffect {
+        PlannedEffect(value.map_or_else(|| format!("forget {key}"), |value| format!("keep {key} = {value}")))
     }
 }
 
-impl Display for Wish {
+impl Display for PlannedEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&on_one_line(&self.0))
     }
