@@ -10,19 +10,19 @@
 
 mod behaviour;
 mod client;
+mod client_model;
 mod counts;
 mod differential;
 mod disk;
 mod ending;
 mod ids;
 mod observers;
+mod oracle;
 mod posting;
 mod posts;
 mod rooms;
 mod running;
 mod swarm;
-mod truth;
-mod view;
 mod world;
 
 use std::iter::repeat_with;
@@ -49,7 +49,7 @@ const SECONDS_VARIABLE: &str = "HOLDLINE_SIMULATION_S";
 
 /// What stands in for the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
+enum Backend {
     /// A model of it: fast, and the power takes what was not synced.
     Model,
     /// The store itself, and the model, which must answer the same.
@@ -58,12 +58,12 @@ enum Over {
 
 #[test]
 fn the_promises_hold() {
-    simulate(Over::Model, MODEL_RUNS);
+    simulate(Backend::Model, MODEL_RUNS);
 }
 
 #[test]
 fn the_promises_hold_over_the_real_store_which_answers_as_its_model_does() {
-    simulate(Over::Store, STORE_RUNS);
+    simulate(Backend::Store, STORE_RUNS);
 }
 
 #[test]
@@ -71,20 +71,20 @@ fn absent_peers_are_forgotten() {
     World::new(Swarm::of_many_names(), false, false).check_forgetting();
 }
 
-fn simulate(over: Over, runs: usize) {
+fn simulate(backend: Backend, runs: usize) {
     let began = Instant::now();
     let (counts, runs) = if let Some(seed) = seed() {
-        (show(seed, over), 1)
+        (show(seed, backend), 1)
     } else if let Some(time) = time() {
         let new = UNIX_EPOCH.elapsed().expect("it is later").as_nanos() as u64;
         let seeds = seeds(new).take_while(|_| began.elapsed() < time);
-        seeds.fold((Counts::default(), 0), |(counts, runs), seed| (counts + run(seed, over), runs + 1))
+        seeds.fold((Counts::default(), 0), |(counts, runs), seed| (counts + run(seed, backend), runs + 1))
     } else {
         let mut seeds: Vec<u64> = seeds(0).take(runs).collect();
         seeds.sort_by_key(|seed| Swarm::new(*seed).steps);
-        (seeds.iter().fold(Counts::default(), |counts, seed| counts + run(*seed, over)), runs)
+        (seeds.iter().fold(Counts::default(), |counts, seed| counts + run(*seed, backend)), runs)
     };
-    eprintln!("{over:?}: {runs} runs, {counts} in {:.1} s", began.elapsed().as_secs_f64());
+    eprintln!("{backend:?}: {runs} runs, {counts} in {:.1} s", began.elapsed().as_secs_f64());
 }
 
 fn seeds(first: u64) -> impl Iterator<Item = u64> {
@@ -92,20 +92,20 @@ fn seeds(first: u64) -> impl Iterator<Item = u64> {
     repeat_with(move || rng.u64(..))
 }
 
-fn run(seed: u64, over: Over) -> Counts {
-    let mut world = over.world(seed, false);
+fn run(seed: u64, backend: Backend) -> Counts {
+    let mut world = backend.world(seed, false);
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(()) => world.counts(),
         Err(_) => {
-            show(seed, over);
+            show(seed, backend);
             panic!("the seed {seed:#x} broke a promise once and not again")
         }
     }
 }
 
 /// Runs a seed, and shows the last steps if it fails.
-fn show(seed: u64, over: Over) -> Counts {
-    let mut world = over.world(seed, true);
+fn show(seed: u64, backend: Backend) -> Counts {
+    let mut world = backend.world(seed, true);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let Err(panic) = outcome else { return world.counts() };
     eprintln!("\nThe last steps of {world:?}:");
@@ -116,12 +116,12 @@ fn show(seed: u64, over: Over) -> Counts {
     resume_unwind(panic)
 }
 
-impl Over {
+impl Backend {
     fn world(self, seed: u64, is_traced: bool) -> World {
         let swarm = Swarm::new(seed);
         match self {
-            Over::Model => World::new(swarm, false, is_traced),
-            Over::Store => World::new(swarm.over_the_real_store(), true, is_traced),
+            Backend::Model => World::new(swarm, false, is_traced),
+            Backend::Store => World::new(swarm.over_the_real_store(), true, is_traced),
         }
     }
 }

@@ -2,10 +2,10 @@
 //! events for the inbox; never decides which comes next.
 
 use super::client::Client;
+use super::client_model::{Asked, ClientModel};
 use super::ids::request_id;
+use super::oracle::{Fate, Sent, To, text};
 use super::swarm::{Swarm, one_of};
-use super::truth::{Fate, Sent, To, text};
-use super::view::{Asked, View};
 use super::world::World;
 use crate::broker::{EndReason, Event, Joining, outbox};
 use crate::limits::{BATCH_REQUESTS_MAX, HISTORY_MESSAGES_MAX, READ_BYTES_MAX};
@@ -23,9 +23,9 @@ impl World {
         let (sender, receiver) = outbox();
         let acks = self.rng.u32(..16) < self.swarm.acks;
         self.step(|| format!("#{session} logs in as p{peer}{}", if acks { ", and acknowledges" } else { "" }));
-        self.views.push(View::new(self.views.len(), peer, acks));
+        self.views.push(ClientModel::new(self.views.len(), peer, acks));
         self.clients.push(Client::new(session, receiver));
-        let name = self.truth.peers[peer].name.clone();
+        let name = self.oracle.peers[peer].name.clone();
         let joining = Joining { id: None, protocol: Protocol::Plain, acks, is_plugin: false, outbox: sender };
         let join = Event::Join { session, name, joining };
         self.tell(self.clients.len() - 1, join, Vec::new());
@@ -49,15 +49,15 @@ impl World {
         client.is_ending |= asked.last() == Some(&Asked::Quit);
         let number = client.number();
         self.step(|| format!("#{session} hands in {asked:?}"));
-        self.views[number].has_said(&mut self.truth);
-        self.views[number].is_answered(&mut self.truth);
+        self.views[number].has_said(&mut self.oracle);
+        self.views[number].is_answered(&mut self.oracle);
         let requests = asked.iter().zip(requests).map(|(asked, request)| self.with_id(asked, request)).collect();
         self.tell(place, Event::Requests { session, requests, permit }, asked);
         true
     }
 
     fn with_id(&self, asked: &Asked, request: Request) -> protocol::ClientRequest {
-        let id = if let Asked::Send(number) = asked { self.truth.sent[*number].id } else { None };
+        let id = if let Asked::Send(number) = asked { self.oracle.sent[*number].id } else { None };
         protocol::ClientRequest { id: id.map(request_id), request }
     }
 
@@ -70,8 +70,8 @@ impl World {
 
     /// Says the number of the line.
     pub(super) fn new_line(&mut self, session: Option<usize>, sender: usize, to: Vec<To>, padding: usize) -> usize {
-        let deaths = self.truth.deaths;
-        self.truth.sent.push(Sent {
+        let deaths = self.oracle.deaths;
+        self.oracle.sent.push(Sent {
             session,
             sender,
             to,
@@ -84,14 +84,14 @@ impl World {
             failed_at: 0,
             turn_max: u64::MAX,
         });
-        self.truth.sent.len() - 1
+        self.oracle.sent.len() - 1
     }
 
     fn send(&self, number: usize) -> Request {
-        let Sent { to, padding, .. } = &self.truth.sent[number];
+        let Sent { to, padding, .. } = &self.oracle.sent[number];
         let destination = |to: &To| match to {
-            To::Peer(peer) => Destination::Peer(self.truth.peers[*peer].name.clone()),
-            To::Room(room) => Destination::Room(self.truth.rooms.name(*room).clone()),
+            To::Peer(peer) => Destination::Peer(self.oracle.peers[*peer].name.clone()),
+            To::Room(room) => Destination::Room(self.oracle.rooms.name(*room).clone()),
         };
         Request::Send { to: to.iter().map(destination).collect(), text: text(number, *padding) }
     }
@@ -128,7 +128,7 @@ impl World {
         let client = &mut self.clients[place];
         client.read(bytes);
         let (session, arrived, number) = (client.session, client.arrived(), client.number());
-        self.views[number].acknowledges(arrived, &mut self.truth);
+        self.views[number].acknowledges(arrived, &mut self.oracle);
         self.step(|| format!("#{session} has {arrived} bytes"))
     }
 
@@ -165,7 +165,7 @@ impl World {
         client.is_ending = true;
         let (session, number) = (client.session, client.number());
         self.step(|| format!("#{session} ends: {reason:?}"));
-        self.views[number].is_answered(&mut self.truth);
+        self.views[number].is_answered(&mut self.oracle);
         self.tell(place, Event::End { session, reason }, Vec::new());
         true
     }
@@ -189,7 +189,7 @@ impl World {
         let client = &mut self.clients[place];
         let bytes = self.rng.u64(..=client.unread_bytes());
         client.read(bytes);
-        self.views[client.number()].acknowledges(client.arrived(), &mut self.truth);
+        self.views[client.number()].acknowledges(client.arrived(), &mut self.oracle);
     }
 
     pub(super) fn finish_any(&mut self) -> bool {
@@ -214,7 +214,7 @@ impl World {
     /// A client that can do something, and of which this holds: the first behind a random one.
     fn choose(&mut self, holds: impl Fn(&Client) -> bool) -> Option<usize> {
         let from = self.rng.usize(..self.clients.len().max(1));
-        let can = |place: &usize| self.clients[*place].untold.is_empty() && holds(&self.clients[*place]);
+        let can = |place: &usize| self.clients[*place].queued_events.is_empty() && holds(&self.clients[*place]);
         (from..self.clients.len()).chain(0..from).find(can)
     }
 
@@ -268,16 +268,16 @@ impl World {
         let peer = self.views[self.clients[place].number()].peer;
         let room = if self.rng.u32(..3) == 0 { self.any_room(peer) } else { None };
         let with = match room {
-            Some(room) => Some(Destination::Room(self.truth.rooms.name(room).clone())),
+            Some(room) => Some(Destination::Room(self.oracle.rooms.name(room).clone())),
             None if self.rng.bool() => {
                 let with = self.any_name(2);
-                Some(Destination::Peer(self.truth.peers[with].name.clone()))
+                Some(Destination::Peer(self.oracle.peers[with].name.clone()))
             }
             None => None,
         };
         let count = one_of(&mut self.rng, &[1, 5, 20, HISTORY_MESSAGES_MAX]);
         let is_early = self.rng.u32(..4) == 0;
-        let before = is_early.then(|| Seq::new(self.rng.i64(0..=self.truth.newest.get() + 1)));
+        let before = is_early.then(|| Seq::new(self.rng.i64(0..=self.oracle.newest.get() + 1)));
         let is_whole = with.is_none() && before.is_none();
         (Asked::History { is_whole, room }, Request::History { with, before, count })
     }
@@ -286,8 +286,8 @@ impl World {
     fn any_membership(&mut self, place: usize) -> (Asked, Request) {
         let peer = self.views[self.clients[place].number()].peer;
         let room = self.rng.usize(..self.swarm.rooms);
-        let name = self.truth.rooms.name(room).clone();
-        let leaves = if self.truth.rooms.is_member(room, peer) { 11 } else { 3 };
+        let name = self.oracle.rooms.name(room).clone();
+        let leaves = if self.oracle.rooms.is_member(room, peer) { 11 } else { 3 };
         if self.rng.u32(..16) < leaves {
             (Asked::Leave(room), Request::Leave { room: name })
         } else {
@@ -305,7 +305,7 @@ impl World {
             0 => view.acknowledged(),
             1 => Seq::new(self.rng.i64(0..=honest.get())),
             2 if self.swarm.is_boastful => view.any_handed(chosen).unwrap_or(honest),
-            3 if self.swarm.is_boastful => Seq::new(self.truth.newest.get() + self.rng.i64(0..10)),
+            3 if self.swarm.is_boastful => Seq::new(self.oracle.newest.get() + self.rng.i64(0..10)),
             4 if self.swarm.is_boastful => Seq::MAX,
             _ => honest,
         };
@@ -316,7 +316,7 @@ impl World {
     fn any_room(&mut self, peer: usize) -> Option<usize> {
         let rooms = self.swarm.rooms;
         let any = (rooms > 0).then(|| self.rng.usize(..rooms))?;
-        let own = (any..rooms).chain(0..any).find(|room| self.truth.rooms.is_member(*room, peer));
+        let own = (any..rooms).chain(0..any).find(|room| self.oracle.rooms.is_member(*room, peer));
         own.filter(|_| self.rng.u32(..16) > 0).or(Some(any))
     }
 
@@ -341,8 +341,8 @@ impl World {
     /// Sends a line again that has an id and was sent lately, whatever became of it.
     fn any_line_again(&mut self, place: usize, sender: usize) -> Option<(Asked, Request)> {
         let number = self.any_line_with_id(sender)?;
-        let (session, deaths) = (self.clients[place].number(), self.truth.deaths);
-        let sent = &mut self.truth.sent[number];
+        let (session, deaths) = (self.clients[place].number(), self.oracle.deaths);
+        let sent = &mut self.oracle.sent[number];
         sent.attempts += 1;
         (sent.session, sent.deaths, sent.turn_max) = (Some(session), deaths, u64::MAX);
         if !matches!(sent.fate, Fate::Committed(_)) {
@@ -354,18 +354,18 @@ impl World {
     /// Gives a line an id: a new one, or that of another line.
     fn give_id(&mut self, number: usize, sender: usize) {
         let other = if self.rng.u32(..8) == 0 { self.any_line_with_id(sender) } else { None };
-        let id = match other.and_then(|other| self.truth.sent[other].id) {
+        let id = match other.and_then(|other| self.oracle.sent[other].id) {
             Some(id) => {
-                self.truth.ids.reuse(id, number);
+                self.oracle.ids.reuse(id, number);
                 id
             }
-            None => self.truth.ids.give(number),
+            None => self.oracle.ids.give(number),
         };
-        self.truth.sent[number].id = Some(id);
+        self.oracle.sent[number].id = Some(id);
     }
 
     fn any_line_with_id(&mut self, sender: usize) -> Option<usize> {
-        let lines = self.truth.sent.iter().enumerate().rev().take(200);
+        let lines = self.oracle.sent.iter().enumerate().rev().take(200);
         let lines: Vec<usize> =
             lines.filter(|(_, sent)| sent.sender == sender && sent.id.is_some()).map(|(number, _)| number).collect();
         (!lines.is_empty()).then(|| lines[self.rng.usize(..lines.len())])

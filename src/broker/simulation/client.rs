@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 
-use super::view::Asked;
+use super::client_model::Asked;
 use crate::broker::{Chunk, Delivered, Event, OutboxReceiver};
 use crate::limits::{OUTBOX_BYTES_MAX, PAGE_MESSAGES_MAX, TEXT_BYTES_MAX};
 use crate::message::SessionId;
@@ -25,7 +25,7 @@ struct Unreported {
 }
 
 /// What the inbox had no room for.
-pub(super) struct Untold {
+pub(super) struct QueuedEvent {
     pub(super) event: Event,
     /// Where these are requests: what they ask.
     pub(super) asked: Vec<Asked>,
@@ -55,7 +55,7 @@ pub(super) struct Client {
     /// Those of which we know that.
     acknowledged: u64,
     /// What the inbox had no room for.
-    pub(super) untold: VecDeque<Untold>,
+    pub(super) queued_events: VecDeque<QueuedEvent>,
     /// The client reads nothing for now.
     pub(super) is_stalled: bool,
     /// The socket has failed: what comes is dropped, and what had come in is still read.
@@ -83,7 +83,7 @@ impl Client {
             written: 0,
             arrived: 0,
             acknowledged: 0,
-            untold: VecDeque::new(),
+            queued_events: VecDeque::new(),
             is_stalled: false,
             is_broken: false,
             is_ending: false,

@@ -1,8 +1,8 @@
 //! How each run ends: nothing fails any more, everyone comes back, and what only shows in the end is looked at. Owns the
 //! promises of completeness and the exact caps; never takes a random step.
 
-use super::truth::{Fate, To};
-use super::view::Asked;
+use super::client_model::Asked;
+use super::oracle::{Fate, To};
 use super::world::World;
 use crate::broker::EndReason;
 use crate::limits::{ABSENT_PEERS_MAX, DESTINATIONS_DEFAULT};
@@ -28,12 +28,12 @@ impl World {
         self.name_everyone();
         let before = self.looked_up;
         self.name_everyone();
-        let remembered = self.truth.peers.len() - (self.looked_up - before);
+        let remembered = self.oracle.peers.len() - (self.looked_up - before);
         assert!(remembered <= ABSENT_PEERS_MAX + DESTINATIONS_DEFAULT as usize, "{remembered} peers are remembered");
     }
 
     fn name_everyone(&mut self) {
-        let names: Vec<usize> = (0..self.truth.peers.len()).collect();
+        let names: Vec<usize> = (0..self.oracle.peers.len()).collect();
         for to in names.chunks(DESTINATIONS_DEFAULT as usize) {
             let line = self.line(0, to.iter().copied().map(To::Peer).collect(), 0);
             self.hand_in(0, vec![line]);
@@ -55,7 +55,7 @@ impl World {
 
     /// Promise 4: nothing is lost.
     fn check_everything_arrived(&self) {
-        for peer in &self.truth.peers {
+        for peer in &self.oracle.peers {
             let is_spare = peer.seen_at.is_none();
             assert!(
                 is_spare || peer.frontier == peer.log.len(),
@@ -108,12 +108,12 @@ impl World {
 
     /// Sends a line to each of these, and says how many are accepted.
     fn accepted(&mut self, to: impl Iterator<Item = Vec<usize>>) -> usize {
-        let first = self.truth.sent.len();
+        let first = self.oracle.sent.len();
         let lines: Vec<(Asked, Request)> =
             to.map(|to| self.line(0, to.into_iter().map(To::Peer).collect(), 0)).collect();
         self.hand_in(0, lines);
         self.arrive();
         let is_accepted = |fate: &Fate| matches!(fate, Fate::Committed(_));
-        self.truth.sent[first..].iter().filter(|sent| is_accepted(&sent.fate)).count()
+        self.oracle.sent[first..].iter().filter(|sent| is_accepted(&sent.fate)).count()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::truth::Sent;
+use super::oracle::Sent;
 use crate::limits::SENT_IDS_MAX;
 use crate::message::RequestId;
 use crate::store::SendId;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::disk::Disk;
-use super::truth::Truth;
+use super::oracle::Oracle;
 use super::world::World;
 use crate::broker::{Event, Observation};
 use crate::limits::{EVENTS_MAX, OBSERVED_MAX};
@@ -222,7 +222,7 @@ impl Observers {
 impl World {
     /// An observer does what is next for it: it waits, or starts anew. Now and then some are said to be gone.
     pub(super) fn observe_any(&mut self) -> bool {
-        let observers = self.truth.observers.all.len();
+        let observers = self.oracle.observers.all.len();
         if observers == 0 {
             return false;
         }
@@ -231,12 +231,12 @@ impl World {
         }
         let place = self.rng.usize(..observers);
         let is_anew = self.rng.u32(..16) == 0;
-        (is_anew || self.truth.observers.all[place].waits.is_none()) && self.observe(place)
+        (is_anew || self.oracle.observers.all[place].waits.is_none()) && self.observe(place)
     }
 
     pub(super) fn observe(&mut self, place: usize) -> bool {
         let (reply, waits) = oneshot::channel();
-        let observer = &mut self.truth.observers.all[place];
+        let observer = &mut self.oracle.observers.all[place];
         let event = Event::Observe { observer: name(observer.peer), wants: observer.wants, reply };
         if self.broker.inbox().try_send(event).is_err() {
             return false;
@@ -249,17 +249,17 @@ impl World {
     /// Whoever does not wait does.
     pub(super) fn observers_go_on(&mut self) -> bool {
         let waits_not = |observer: &Observer| observer.waits.is_none();
-        let place = self.truth.observers.all.iter().position(waits_not);
+        let place = self.oracle.observers.all.iter().position(waits_not);
         place.is_some_and(|place| self.observe(place))
     }
 
     fn forget_observers(&mut self) -> bool {
-        let keeps = self.rng.usize(..self.truth.observers.all.len());
-        let only = vec![name(self.truth.observers.all[keeps].peer)];
+        let keeps = self.rng.usize(..self.oracle.observers.all.len());
+        let only = vec![name(self.oracle.observers.all[keeps].peer)];
         if self.broker.inbox().try_send(Event::Observers { only }).is_err() {
             return false;
         }
-        let all = self.truth.observers.all.iter_mut().enumerate();
+        let all = self.oracle.observers.all.iter_mut().enumerate();
         for (_, observer) in all.filter(|(place, _)| *place != keeps) {
             (observer.position, observer.waits) = (None, None);
             observer.is_registered = false;
@@ -269,8 +269,8 @@ impl World {
 
     /// The broker has run: whoever is told something deals with all of it, or some, or none, and then does.
     pub(super) fn look_at_observers(&mut self) {
-        for place in 0..self.truth.observers.all.len() {
-            let observer = &mut self.truth.observers.all[place];
+        for place in 0..self.oracle.observers.all.len() {
+            let observer = &mut self.oracle.observers.all[place];
             let Some(waits) = &observer.waits else { continue };
             match waits.try_recv() {
                 Err(oneshot::TryRecvError::Empty) => {}
@@ -284,8 +284,8 @@ impl World {
     }
 
     fn is_told(&mut self, place: usize, observation: &Observation) {
-        self.truth.check_away(&observation.things);
-        self.truth.observers.check_told(place, observation, &self.store.disk);
+        self.oracle.check_away(&observation.things);
+        self.oracle.observers.check_told(place, observation, &self.store.disk);
         let things = &observation.things;
         let seen = match self.rng.u32(..8) {
             0 => None,
@@ -296,7 +296,7 @@ impl World {
             ),
             _ => Some(observation.seen),
         };
-        let observer = &mut self.truth.observers.all[place];
+        let observer = &mut self.oracle.observers.all[place];
         let Some(seen) = seen else { return };
         let event = Event::ObserverAdvanced { observer: name(observer.peer), seen };
         if self.broker.inbox().try_send(event).is_ok() {
@@ -305,7 +305,7 @@ impl World {
     }
 }
 
-impl Truth {
+impl Oracle {
     /// Nobody who is here is said to be away, and whoever is away is.
     fn check_away(&self, things: &[Observed]) {
         for thing in things {

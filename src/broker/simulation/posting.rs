@@ -1,9 +1,9 @@
 //! What somebody with a shell does: writes rows into the table `outbox`, some of which cannot be sent. Owns the rows; never what
 //! becomes of them.
 
+use super::oracle::{To, text};
 use super::posts::Says;
 use super::swarm::one_of;
-use super::truth::{To, text};
 use super::world::World;
 use crate::limits::{LINE_BYTES_MAX, POSTS_MAX};
 use crate::store::Post;
@@ -31,7 +31,7 @@ impl World {
         let (columns, says) = if self.rng.u32(..4) == 0 { self.any_nonsense() } else { self.any_posted_line() };
         let Columns { sender, recipients, text } = columns;
         let row = self.store.insert_post(|row| Post { row, sender, recipients, text });
-        self.truth.posts.written(row, says, self.truth.step);
+        self.oracle.posts.written(row, says, self.oracle.step);
     }
 
     fn any_posted_line(&mut self) -> (Columns, Says) {
@@ -43,14 +43,14 @@ impl World {
     }
 
     fn columns(&self, number: usize) -> Columns {
-        let sent = &self.truth.sent[number];
+        let sent = &self.oracle.sent[number];
         let name = |to: &To| match to {
-            To::Peer(peer) => self.truth.peers[*peer].name.as_str(),
-            To::Room(room) => self.truth.rooms.name(*room).as_str(),
+            To::Peer(peer) => self.oracle.peers[*peer].name.as_str(),
+            To::Room(room) => self.oracle.rooms.name(*room).as_str(),
         };
         let recipients: Vec<&str> = sent.to.iter().map(name).collect();
         Columns {
-            sender: Some(self.truth.peers[sent.sender].name.as_str().into()),
+            sender: Some(self.oracle.peers[sent.sender].name.as_str().into()),
             recipients: Some(recipients.join(", ").into()),
             text: Some(text(number, sent.padding).as_str().into()),
         }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::disk::Disk;
+use super::oracle::{Fate, Sent};
 use super::rooms::Rooms;
-use super::truth::{Fate, Sent};
 use crate::store::Post;
 
 /// The rows, as whoever wrote them knows them.

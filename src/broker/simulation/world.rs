@@ -1,5 +1,5 @@
 //! The world around the broker: its inbox, its clients, its store, and the scheduler that lets one of them take a step.
-//! The broker is the real one, with its loop. Owns what happens next; the promises are held by `truth` and `view`.
+//! The broker is the real one, with its loop. Owns what happens next; the promises are held by `oracle` and `view`.
 
 mod calm;
 
@@ -9,13 +9,13 @@ use std::fmt;
 use async_channel::TrySendError;
 use fastrand::Rng;
 
-use super::client::{Client, Untold};
+use super::client::{Client, QueuedEvent};
+use super::client_model::{Asked, ClientModel};
 use super::counts::Counts;
 use super::differential::CheckedStore;
+use super::oracle::Oracle;
 use super::running::{Running, Told};
 use super::swarm::{Step, Swarm};
-use super::truth::Truth;
-use super::view::{Asked, View};
 use crate::broker::{EndReason, Event};
 use crate::limits::{INBOX_EVENTS_MAX, POSTS_MAX, TURN_OBSERVED_MAX, TURN_PAGES_MAX, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, Room, Seq};
@@ -36,9 +36,9 @@ pub(super) struct World {
     pub(super) clients: Vec<Client>,
     /// Connections that left since it was last calm.
     pub(super) left: usize,
-    pub(super) truth: Truth,
+    pub(super) oracle: Oracle,
     /// One for each connection there ever was.
-    pub(super) views: Vec<View>,
+    pub(super) views: Vec<ClientModel>,
     is_full: bool,
     is_unreadable: bool,
     /// Somebody has written to the database, and the broker was not told.
@@ -68,7 +68,7 @@ impl World {
             store,
             clients: Vec::new(),
             left: 0,
-            truth: Truth::new(names, rooms, &swarm),
+            oracle: Oracle::new(names, rooms, &swarm),
             views: Vec::new(),
             is_full: false,
             is_unreadable: false,
@@ -84,7 +84,7 @@ impl World {
     /// Takes the swarm's steps, and comes to an end.
     pub(super) fn run(&mut self) {
         let mut tries = 0;
-        while self.truth.step < self.swarm.steps {
+        while self.oracle.step < self.swarm.steps {
             let step = self.swarm.next(&mut self.rng);
             tries = if self.take(step) { 0 } else { tries + 1 };
             // Where a seed has turned off what would go on, everything stands still.
@@ -97,9 +97,9 @@ impl World {
 
     pub(super) fn counts(&self) -> Counts {
         Counts {
-            steps: self.truth.step,
-            turns: self.truth.turn,
-            messages: self.truth.newest.get() as u64,
+            steps: self.oracle.step,
+            turns: self.oracle.turn,
+            messages: self.oracle.newest.get() as u64,
             sessions: self.views.len() as u64,
         }
     }
@@ -140,7 +140,7 @@ impl World {
 
     /// Counts a step, which has done something.
     pub(super) fn step(&mut self, words: impl FnOnce() -> String) -> bool {
-        self.truth.step += 1;
+        self.oracle.step += 1;
         self.note(words);
         true
     }
@@ -150,7 +150,7 @@ impl World {
             if trace.len() == TRACE_LINES_MAX {
                 trace.pop_front();
             }
-            trace.push_back(format!("{:>7}  {}", self.truth.step, words()));
+            trace.push_back(format!("{:>7}  {}", self.oracle.step, words()));
         }
     }
 
@@ -162,49 +162,49 @@ impl World {
 
     /// Tells the broker, or waits until the inbox has room.
     pub(super) fn tell(&mut self, place: usize, event: Event, asked: Vec<Asked>) {
-        let untold = Untold { event, asked };
+        let queued_events = QueuedEvent { event, asked };
         let session = self.clients[place].number();
-        let is_next = self.clients[place].untold.is_empty();
-        let left = if is_next { self.try_tell(session, untold, true) } else { Some(untold) };
-        self.clients[place].untold.extend(left);
+        let is_next = self.clients[place].queued_events.is_empty();
+        let left = if is_next { self.try_tell(session, queued_events, true) } else { Some(queued_events) };
+        self.clients[place].queued_events.extend(left);
     }
 
     /// Hands it back if there is no room.
-    fn try_tell(&mut self, session: usize, untold: Untold, at_once: bool) -> Option<Untold> {
-        let Untold { event, asked } = untold;
+    fn try_tell(&mut self, session: usize, queued_events: QueuedEvent, at_once: bool) -> Option<QueuedEvent> {
+        let QueuedEvent { event, asked } = queued_events;
         let told = Told::of(&event);
         match self.broker.inbox().try_send(event) {
             Ok(()) => {
                 self.note_told(session, told, asked, at_once);
                 None
             }
-            Err(TrySendError::Full(event)) => Some(Untold { event, asked }),
+            Err(TrySendError::Full(event)) => Some(QueuedEvent { event, asked }),
             Err(TrySendError::Closed(_)) => unreachable!("the broker outlives its handles"),
         }
     }
 
     fn note_told(&mut self, session: usize, told: Told, asked: Vec<Asked>, at_once: bool) {
         let turn_max = if at_once { self.turn_max(asked.len()) } else { u64::MAX };
-        let (view, truth) = (&mut self.views[session], &mut self.truth);
+        let (view, oracle) = (&mut self.views[session], &mut self.oracle);
         match told {
-            Told::Join => view.joins(truth),
+            Told::Join => view.joins(oracle),
             Told::Requests => {
                 for asked in &asked {
                     if let Asked::Send(number) = asked {
-                        let sent = &mut truth.sent[*number];
+                        let sent = &mut oracle.sent[*number];
                         sent.turn_max = if sent.attempts == 1 { turn_max } else { u64::MAX };
                     }
                 }
-                view.asks(asked, truth);
+                view.asks(asked, oracle);
             }
             Told::Taken(bytes, seq) => {
-                view.is_written(bytes, truth);
-                let peer = &mut truth.peers[view.peer];
+                view.is_written(bytes, oracle);
+                let peer = &mut oracle.peers[view.peer];
                 peer.reported = peer.reported.max(seq.unwrap_or(Seq::ZERO));
             }
-            Told::End(EndReason::Client) => view.ends(truth),
-            Told::End(EndReason::Shutdown) => view.is_shut_down(truth),
-            Told::Leave => view.leaves(truth),
+            Told::End(EndReason::Client) => view.ends(oracle),
+            Told::End(EndReason::Shutdown) => view.is_shut_down(oracle),
+            Told::Leave => view.leaves(oracle),
         }
     }
 
@@ -217,7 +217,7 @@ impl World {
             return u64::MAX;
         }
         // The next turn may have been taken already, and wait until strangers are looked up.
-        self.truth.turn + 2 + if requests == 1 { 0 } else { connections as u64 }
+        self.oracle.turn + 2 + if requests == 1 { 0 } else { connections as u64 }
     }
 
     /// One who waits for room in the inbox tries again.
@@ -225,20 +225,20 @@ impl World {
         if self.tell_of_outbox() {
             return true;
         }
-        let waits = |client: &Client| !client.untold.is_empty();
+        let waits = |client: &Client| !client.queued_events.is_empty();
         self.clients.iter().position(waits).is_some_and(|place| self.tell_untold_of(place))
     }
 
     fn tell_untold_of(&mut self, place: usize) -> bool {
         let session = self.clients[place].number();
-        let before = self.clients[place].untold.len();
-        while let Some(untold) = self.clients[place].untold.pop_front() {
-            if let Some(left) = self.try_tell(session, untold, false) {
-                self.clients[place].untold.push_front(left);
+        let before = self.clients[place].queued_events.len();
+        while let Some(queued_events) = self.clients[place].queued_events.pop_front() {
+            if let Some(left) = self.try_tell(session, queued_events, false) {
+                self.clients[place].queued_events.push_front(left);
                 break;
             }
         }
-        let has_told = self.clients[place].untold.len() < before;
+        let has_told = self.clients[place].queued_events.len() < before;
         self.drop_if_gone(place);
         has_told && self.step(|| format!("#{} tells the broker what it waited with", session + 1))
     }
@@ -252,7 +252,7 @@ impl World {
 
     /// A connection that has told everything is no more.
     pub(super) fn drop_if_gone(&mut self, place: usize) {
-        if self.clients[place].is_gone && self.clients[place].untold.is_empty() {
+        if self.clients[place].is_gone && self.clients[place].queued_events.is_empty() {
             self.clients.swap_remove(place);
         }
     }
@@ -282,8 +282,8 @@ impl World {
         let is_message = |entry: &&Entry| matches!(entry, Entry::Message { .. });
         let messages = request.entries.iter().filter(is_message).count();
         assert!(messages <= TURN_REQUESTS_MAX + POSTS_MAX, "a turn has {messages} messages");
-        self.truth.asked(request);
-        let turn = self.truth.turn;
+        self.oracle.asked(request);
+        let turn = self.oracle.turn;
         if let (Some(_), TurnRequest { entries, reads }) = (&self.trace, request) {
             let words = format!("turn {turn} is decided: {} entries, {messages} messages, {reads:?}", entries.len());
             self.note(|| words);
@@ -297,12 +297,12 @@ impl World {
             let client = &self.clients[place];
             let view = &mut self.views[client.number()];
             if client.permit().is_some() {
-                view.has_said(&mut self.truth);
+                view.has_said(&mut self.oracle);
             }
             // What it told is not known to the broker in time, or was too much.
             let falls_behind = client.may_be_full() || view.leaves_much_unacknowledged();
-            if is_clogged || !client.untold.is_empty() || falls_behind {
-                view.falls_behind(&mut self.truth);
+            if is_clogged || !client.queued_events.is_empty() || falls_behind {
+                view.falls_behind(&mut self.oracle);
             }
         }
     }
@@ -314,11 +314,11 @@ impl World {
         let before = view.messages_read;
         while let Some(chunk) = client.next_chunk() {
             let bytes = chunk.bytes.len();
-            let messages_bytes = view.reads(&chunk.bytes, &mut self.truth);
+            let messages_bytes = view.reads(&chunk.bytes, &mut self.oracle);
             client.is_handed(bytes, messages_bytes);
         }
         if client.is_let_go && !was_let_go {
-            view.is_let_go(&mut self.truth);
+            view.is_let_go(&mut self.oracle);
         }
         if self.trace.is_some() {
             let (session, messages) = (client.session, view.messages_read - before);
@@ -345,7 +345,7 @@ impl World {
                 let found =
                     if self.is_unreadable { Err("injected".to_owned()) } else { Ok(self.store.lookup(&lookup)) };
                 if found.is_err() {
-                    self.truth.lookup_failed_at = self.truth.step + 1;
+                    self.oracle.lookup_failed_at = self.oracle.step + 1;
                 }
                 self.step(|| format!("the store looks up {lookup:?}: {found:?}"));
                 reply.send(found).expect("the broker waits for it");
@@ -361,12 +361,12 @@ impl World {
     fn turn(&mut self, request: TurnRequest) -> crate::store::TurnOutcome {
         let mut outcome = self.store.turn(request, self.is_full);
         if outcome.commit.is_ok() {
-            self.truth.committed(&outcome.entries, &self.store.disk, &mut self.views);
+            self.oracle.committed(&outcome.entries, &self.store.disk, &mut self.views);
         } else {
-            self.truth.failed(&outcome.entries);
+            self.oracle.failed(&outcome.entries);
         }
         if self.is_unreadable && !outcome.answers.is_empty() {
-            self.truth.read_failed_at = self.truth.step + 1;
+            self.oracle.read_failed_at = self.oracle.step + 1;
             outcome.answers.fill_with(|| Answer::Failed("injected".to_owned()));
         }
         let (newest, is_ok) = (outcome.newest, outcome.commit.is_ok());
@@ -390,7 +390,7 @@ impl World {
 
     fn remove(&mut self) -> bool {
         let removed = self.store.disk.remove(self.rng.usize(1..64));
-        self.truth.removed(&removed);
+        self.oracle.removed(&removed);
         !removed.is_empty() && self.step(|| format!("the store removes {removed:?}"))
     }
 
@@ -422,10 +422,10 @@ impl World {
 
     fn start(&mut self) {
         self.left = 0;
-        self.dealt_with = self.truth.sent.len();
-        self.views.iter_mut().for_each(View::is_cut_off);
+        self.dealt_with = self.oracle.sent.len();
+        self.views.iter_mut().for_each(ClientModel::is_cut_off);
         self.store.reopen();
-        self.truth.died(&self.store.disk);
+        self.oracle.died(&self.store.disk);
         self.broker = Running::new(&self.store, &self.swarm);
     }
 
@@ -443,7 +443,7 @@ impl World {
         let is_kept = !self.is_full;
         if is_kept {
             self.check_cursors_kept();
-            self.truth.observers.check_kept(&self.store.disk);
+            self.oracle.observers.check_kept(&self.store.disk);
         }
         self.start();
         true

@@ -2,8 +2,8 @@
 //! when that is.
 
 use super::World;
-use crate::broker::simulation::truth::Fate;
-use crate::broker::simulation::view::{Asked, View};
+use crate::broker::simulation::client_model::{Asked, ClientModel};
+use crate::broker::simulation::oracle::Fate;
 use crate::message::Seq;
 use crate::protocol::Request;
 
@@ -54,7 +54,7 @@ impl World {
         let is_stalled = client.is_stalled;
         // Those who read on have room for everything.
         let socket_bytes = if is_stalled { self.swarm.socket_bytes } else { u64::MAX };
-        if !client.untold.is_empty() {
+        if !client.queued_events.is_empty() {
             self.tell_untold_of(place)
         } else if client.can_write(socket_bytes) {
             self.write(place, socket_bytes)
@@ -76,14 +76,14 @@ impl World {
         for client in &self.clients {
             assert!(!client.is_ending, "#{} is let go", client.session);
             assert!(client.permit().is_some(), "#{} has its permit back", client.session);
-            self.views[client.number()].check_calm(&mut self.truth);
+            self.views[client.number()].check_calm(&mut self.oracle);
         }
         self.check_dealt_with();
-        self.truth.posts.check_calm();
-        self.truth.observers.check_calm(&self.store.disk);
-        self.truth.rooms.forget_asked();
+        self.oracle.posts.check_calm();
+        self.oracle.observers.check_calm(&self.store.disk);
+        self.oracle.rooms.forget_asked();
         self.left = 0;
-        for peer in &mut self.truth.peers {
+        for peer in &mut self.oracle.peers {
             peer.sessions.retain(|session| self.views[*session].left_in_turn.is_none());
         }
     }
@@ -92,42 +92,42 @@ impl World {
     pub(super) fn check_dealt_with(&mut self) {
         // Those who left have been heard too.
         for view in &mut self.views {
-            view.has_said(&mut self.truth);
+            view.has_said(&mut self.oracle);
         }
-        let may_refuse = self.swarm.may_refuse() || self.truth.lookup_failed_at > 0;
-        for (number, sent) in self.truth.sent.iter().enumerate().skip(self.dealt_with) {
+        let may_refuse = self.swarm.may_refuse() || self.oracle.lookup_failed_at > 0;
+        for (number, sent) in self.oracle.sent.iter().enumerate().skip(self.dealt_with) {
             let Some(session) = sent.session else { continue };
             let view = &self.views[session];
             // Whoever left did not hear of a refusal.
             let is_unheard = may_refuse && view.left_in_turn.is_some() || view.is_refused() || sent.attempts > 1;
             assert!(sent.fate != Fate::Told || is_unheard, "line {number} was dropped");
         }
-        self.dealt_with = self.truth.sent.len();
+        self.dealt_with = self.oracle.sent.len();
     }
 
     /// Each of these comes, is told how many messages wait, and gets them.
     pub(in crate::broker::simulation) fn check_greetings(&mut self, peers: impl Iterator<Item = usize>) {
         let mut expected = Vec::new();
         for peer in peers {
-            let known = &self.truth.peers[peer];
+            let known = &self.oracle.peers[peer];
             let waiting = known.log[known.place_after(known.reported)..].iter().filter(|logged| !logged.has_lapsed());
             expected.push((self.views.len(), waiting.count() as u64, known.is_vague));
             self.join(peer);
         }
         self.arrive();
         for (session, waiting, is_vague) in expected {
-            let View { peer, greeted_with, .. } = &self.views[session];
+            let ClientModel { peer, greeted_with, .. } = &self.views[session];
             assert!(*greeted_with == waiting || is_vague, "p{peer} is told of {greeted_with} messages of {waiting}");
         }
     }
 
     /// A shutdown loses no cursor.
     pub(super) fn check_cursors_kept(&self) {
-        for (place, peer) in self.truth.peers.iter().enumerate() {
+        for (place, peer) in self.oracle.peers.iter().enumerate() {
             let kept = self.store.disk.peer(&peer.name).map_or(Seq::ZERO, |record| record.cursor);
             let (kept, reported) = (peer.place_after(kept), peer.place_after(peer.reported));
             // It may have passed what came into rooms that the peer has left.
-            let is_certain = peer.is_vague || self.truth.is_settled(place, reported, kept);
+            let is_certain = peer.is_vague || self.oracle.is_settled(place, reported, kept);
             let is_kept = kept >= reported && is_certain;
             assert!(is_kept, "the cursor of {} is kept at {kept} of {reported} when the server stops", peer.name);
         }

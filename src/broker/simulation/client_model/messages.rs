@@ -1,39 +1,39 @@
 //! What a session gets anew. Owns which message comes next; never what was asked.
 
-use super::{Stage, View, check_text, words};
-use crate::broker::simulation::truth::Truth;
+use super::{ClientModel, Stage, check_text, words};
+use crate::broker::simulation::oracle::Oracle;
 use crate::message::Seq;
 
-impl View {
+impl ClientModel {
     /// `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.
-    pub(super) fn message(&mut self, line: &[u8], truth: &mut Truth) -> usize {
+    pub(super) fn message(&mut self, line: &[u8], oracle: &mut Oracle) -> usize {
         assert_eq!(self.stage, Stage::Greeted, "session {} reads before it has joined", self.session);
         let colon = line.iter().position(|byte| *byte == b':').expect("a message has a sender");
         let from = words(&line[b"from ".len()..colon]);
         let (sender, room) = from.split_once(" in ").map_or((from, None), |(sender, room)| (sender, Some(room)));
-        let (sender, room) = (truth.named(sender), room.map(|room| truth.rooms.named(room)));
-        let (number, length) = check_text(&line[colon + 2..], truth);
+        let (sender, room) = (oracle.named(sender), room.map(|room| oracle.rooms.named(room)));
+        let (number, length) = check_text(&line[colon + 2..], oracle);
         assert_eq!(
-            sender, truth.sent[number].sender,
+            sender, oracle.sent[number].sender,
             "session {} reads of line {number} that {sender} sent it",
             self.session
         );
         let end = colon + 2 + length + 1;
-        self.feed(number, room, self.stream_bytes + end as u64, truth);
+        self.feed(number, room, self.stream_bytes + end as u64, oracle);
         end
     }
 
     /// Promises 2 to 5: what is read is on disk, and the next in the log.
-    fn feed(&mut self, number: usize, room: Option<usize>, end: u64, truth: &mut Truth) {
+    fn feed(&mut self, number: usize, room: Option<usize>, end: u64, oracle: &mut Oracle) {
         let session = self.session;
-        if let Some((earliest, latest)) = self.copies_it_may_begin_with(number, truth) {
+        if let Some((earliest, latest)) = self.copies_it_may_begin_with(number, oracle) {
             // Which of them it is shows with the next: until then, it counts as the one that asks for less.
             self.messages_read += 1;
             self.begins_by = self.begins_by.max(latest + 1);
             return self.is_handed(end, latest, earliest);
         }
-        let seq = truth.check_promised(number, |copy| self.is_ahead(copy, truth));
-        let peer = &truth.peers[self.peer];
+        let seq = oracle.check_promised(number, |copy| self.is_ahead(copy, oracle));
+        let peer = &oracle.peers[self.peer];
         let place = peer.place_after(seq).checked_sub(1).filter(|place| peer.log[*place].seq == seq);
         let place = place.unwrap_or_else(|| panic!("session {session} reads line {number}, which is for others"));
         assert!(
@@ -47,11 +47,11 @@ impl View {
                     place >= next,
                     "session {session} reads line {number} again or late: {seq} at {place} of {next}"
                 );
-                let is_next = truth.is_settled(self.peer, next, place);
+                let is_next = oracle.is_settled(self.peer, next, place);
                 assert!(is_next, "session {session} reads line {number} before {:?}", peer.log[next]);
             }
             None => {
-                let is_early = truth.is_settled(self.peer, self.begins_by, place);
+                let is_early = oracle.is_settled(self.peer, self.begins_by, place);
                 assert!(
                     is_early,
                     "session {session} begins with line {number}, and {:?} waits",
@@ -75,15 +75,15 @@ impl View {
 
     /// Where the first line that it reads stands in the log several times, and it may begin with each: the number of the first of
     /// them, and the place of the last in the peer's log.
-    fn copies_it_may_begin_with(&self, number: usize, truth: &Truth) -> Option<(Seq, usize)> {
+    fn copies_it_may_begin_with(&self, number: usize, oracle: &Oracle) -> Option<(Seq, usize)> {
         if self.next.is_some() {
             return None;
         }
-        let peer = &truth.peers[self.peer];
-        let copies = truth.sent[number].copies.iter().copied().filter(|copy| *copy > self.reported_before);
+        let peer = &oracle.peers[self.peer];
+        let copies = oracle.sent[number].copies.iter().copied().filter(|copy| *copy > self.reported_before);
         let places = copies.filter(|copy| peer.logged(*copy).is_some()).map(|copy| (copy, peer.place_after(copy) - 1));
         let possible: Vec<(Seq, usize)> =
-            places.filter(|(_, place)| truth.is_settled(self.peer, self.begins_by, *place)).collect();
+            places.filter(|(_, place)| oracle.is_settled(self.peer, self.begins_by, *place)).collect();
         match possible[..] {
             [(earliest, _), .., (_, latest)] => Some((earliest, latest)),
             _ => None,
@@ -91,8 +91,8 @@ impl View {
     }
 
     /// Whether it may still read a message.
-    fn is_ahead(&self, seq: Seq, truth: &Truth) -> bool {
-        let peer = &truth.peers[self.peer];
+    fn is_ahead(&self, seq: Seq, oracle: &Oracle) -> bool {
+        let peer = &oracle.peers[self.peer];
         self.next.map_or(seq > self.reported_before, |next| peer.place_after(seq) > next)
     }
 }

@@ -7,18 +7,18 @@ use std::collections::HashMap;
 
 pub(super) use self::peer::Peer;
 use self::peer::{Logged, Through};
+use super::client_model::ClientModel;
 use super::disk::Disk;
 use super::ids::Ids;
 use super::observers::{Observer, Observers};
 use super::posts::Posts;
 use super::rooms::Rooms;
 use super::swarm::Swarm;
-use super::view::View;
 use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Seq, Text};
 use crate::store::{Entry, Found, PeerRecord, Post, SendId, TurnRequest};
 
 /// What is known of everyone and everything.
-pub(super) struct Truth {
+pub(super) struct Oracle {
     /// What the scheduler has done so far.
     pub(super) step: u64,
     /// Turns that the store was asked for so far.
@@ -72,7 +72,7 @@ pub(super) struct Sent {
     pub(super) id: Option<usize>,
     /// How often it was sent.
     pub(super) attempts: u32,
-    /// `Truth::deaths`, when it was sent last.
+    /// `Oracle::deaths`, when it was sent last.
     pub(super) deaths: u64,
     pub(super) fate: Fate,
     /// Each place in the log where it stands: several only if its id was forgotten in between.
@@ -131,14 +131,14 @@ impl Sent {
     }
 }
 
-impl Truth {
+impl Oracle {
     pub(super) fn new(names: impl Iterator<Item = PeerName>, rooms: impl Iterator<Item = Room>, swarm: &Swarm) -> Self {
         let Swarm { mailbox_max, unknown_names_max, rooms_max, .. } = *swarm;
         let observers = swarm.observers.iter().enumerate().map(|(peer, wants)| Observer::new(peer, *wants));
         let observers = Observers::new(observers.collect());
         let peers: Vec<Peer> = names.map(Peer::new).collect();
         let by_name = peers.iter().enumerate().map(|(place, peer)| (peer.name.clone(), place)).collect();
-        Truth {
+        Oracle {
             step: 0,
             turn: 0,
             mailbox_max,
@@ -183,7 +183,7 @@ impl Truth {
     }
 
     /// The turn is on disk.
-    pub(super) fn committed(&mut self, entries: &[Entry], disk: &Disk, views: &mut [View]) {
+    pub(super) fn committed(&mut self, entries: &[Entry], disk: &Disk, views: &mut [ClientModel]) {
         self.promised = disk.promised();
         self.rooms.are_kept = disk.keeps_memberships();
         for entry in entries {
@@ -324,7 +324,7 @@ impl Truth {
         recipients: &[Recipient],
         text: &Text,
         id: Option<&SendId>,
-        views: &mut [View],
+        views: &mut [ClientModel],
     ) {
         let (number, _) = number(text.as_str().as_bytes());
         self.check_told(number);
@@ -411,7 +411,7 @@ impl Truth {
     }
 
     /// Promise 6: messages over the cap are accepted only for a peer who may keep up.
-    fn check_mailbox(&self, place: usize, views: &[View]) {
+    fn check_mailbox(&self, place: usize, views: &[ClientModel]) {
         let peer = &self.peers[place];
         let waiting = peer.waiting;
         if self.mailbox_max == 0 || waiting < self.mailbox_max {

@@ -10,11 +10,11 @@ mod refusals;
 use std::collections::VecDeque;
 
 use self::acks::Acks;
-use super::truth::{Fate, Truth, is_padding, number};
+use super::oracle::{Fate, Oracle, is_padding, number};
 use crate::message::Seq;
 
 /// What a session has read, and what it asked.
-pub(super) struct View {
+pub(super) struct ClientModel {
     pub(super) peer: usize,
     /// Counted from 0, in the order of the connections.
     session: usize,
@@ -106,9 +106,9 @@ struct Then {
     failed: u64,
 }
 
-impl View {
+impl ClientModel {
     pub(super) fn new(session: usize, peer: usize, acks: bool) -> Self {
-        View {
+        ClientModel {
             peer,
             session,
             stage: Stage::Joining,
@@ -145,12 +145,12 @@ impl View {
     }
 
     /// Whether it may have been there when this turn was decided, with all fed to it before this place.
-    pub(super) fn may_keep_up(&self, fed: usize, truth: &Truth) -> bool {
-        let is_fed = truth.is_settled(self.peer, self.place(), fed);
+    pub(super) fn may_keep_up(&self, fed: usize, oracle: &Oracle) -> bool {
+        let is_fed = oracle.is_settled(self.peer, self.place(), fed);
         match self.left_in_turn {
             None => is_fed,
             // Its greeting may not have been seen.
-            Some(left) => left + 2 >= truth.turn && (is_fed || self.stage == Stage::Joining),
+            Some(left) => left + 2 >= oracle.turn && (is_fed || self.stage == Stage::Joining),
         }
     }
 
@@ -163,27 +163,27 @@ impl View {
     }
 
     /// The broker is told to let it join.
-    pub(super) fn joins(&mut self, truth: &mut Truth) {
-        let peer = &mut truth.peers[self.peer];
+    pub(super) fn joins(&mut self, oracle: &mut Oracle) {
+        let peer = &mut oracle.peers[self.peer];
         self.reported_before = peer.reported;
         peer.sessions.push(self.session);
-        peer.joined_at = truth.step;
-        self.joined_at = truth.step;
+        peer.joined_at = oracle.step;
+        self.joined_at = oracle.step;
     }
 
     /// The broker is told what it asks.
-    pub(super) fn asks(&mut self, asked: Vec<Asked>, truth: &mut Truth) {
+    pub(super) fn asks(&mut self, asked: Vec<Asked>, oracle: &mut Oracle) {
         assert!(self.asked.is_empty(), "one batch is under way at a time");
-        self.asked_at = truth.step;
+        self.asked_at = oracle.step;
         self.reported_when_asked = 0;
         for asked in &asked {
             match *asked {
                 Asked::Ping(_) if self.reported_when_asked == 0 => {
-                    self.reported_when_asked = self.soon_delivered(truth);
+                    self.reported_when_asked = self.soon_delivered(oracle);
                 }
-                Asked::Join(room) => truth.rooms.asked_to_join(room, self.peer, truth.step),
-                Asked::Leave(room) => truth.rooms.asked_to_leave(room, self.peer, truth.step),
-                Asked::Ack(seq) => self.says_it_has(seq, truth),
+                Asked::Join(room) => oracle.rooms.asked_to_join(room, self.peer, oracle.step),
+                Asked::Leave(room) => oracle.rooms.asked_to_leave(room, self.peer, oracle.step),
+                Asked::Ack(seq) => self.says_it_has(seq, oracle),
                 _ => {}
             }
         }
@@ -193,20 +193,20 @@ impl View {
         self.then.clear();
         self.history = None;
         self.is_reading_here = false;
-        if truth.mailbox_max > 0 {
-            self.remember_recipients(truth);
+        if oracle.mailbox_max > 0 {
+            self.remember_recipients(oracle);
         }
         if self.asked.back() == Some(&Asked::Quit) {
-            self.ends(truth);
+            self.ends(oracle);
         }
     }
 
-    fn remember_recipients(&mut self, truth: &Truth) {
+    fn remember_recipients(&mut self, oracle: &Oracle) {
         for asked in &self.asked {
             let Asked::Send(number) = asked else { continue };
-            for peer in truth.sent[*number].peers() {
+            for peer in oracle.sent[*number].peers() {
                 if !self.then.iter().any(|then| then.peer == peer) {
-                    let known = &truth.peers[peer];
+                    let known = &oracle.peers[peer];
                     let reported = known.place_after(known.reported);
                     self.then.push(Then { peer, reported, failed: known.failed });
                 }
@@ -215,37 +215,37 @@ impl View {
     }
 
     /// The broker is told that it asks no more.
-    pub(super) fn ends(&mut self, truth: &mut Truth) {
-        let peer = &mut truth.peers[self.peer];
+    pub(super) fn ends(&mut self, oracle: &mut Oracle) {
+        let peer = &mut oracle.peers[self.peer];
         self.ends_at = Some(peer.log.len());
         peer.is_ending(self.session);
     }
 
     /// The broker is told that the server stops.
-    pub(super) fn is_shut_down(&mut self, truth: &mut Truth) {
+    pub(super) fn is_shut_down(&mut self, oracle: &mut Oracle) {
         self.is_shut_down = true;
-        self.ends(truth);
+        self.ends(oracle);
     }
 
     /// The broker is told that it is gone.
-    pub(super) fn leaves(&mut self, truth: &mut Truth) {
-        self.left_in_turn = Some(truth.turn);
-        truth.peers[self.peer].is_ending(self.session);
+    pub(super) fn leaves(&mut self, oracle: &mut Oracle) {
+        self.left_in_turn = Some(oracle.turn);
+        oracle.peers[self.peer].is_ending(self.session);
     }
 
     /// It may have been fed less than everything for a while.
-    pub(super) fn falls_behind(&self, truth: &mut Truth) {
-        truth.peers[self.peer].falls_behind(self.session);
+    pub(super) fn falls_behind(&self, oracle: &mut Oracle) {
+        oracle.peers[self.peer].falls_behind(self.session);
     }
 
     /// Reads what it is handed. Says how many bytes of it are messages.
-    pub(super) fn reads(&mut self, bytes: &[u8], truth: &mut Truth) -> usize {
+    pub(super) fn reads(&mut self, bytes: &[u8], oracle: &mut Oracle) -> usize {
         let (mut rest, mut messages) = (bytes, 0);
         while let Some(first) = rest.first() {
             let line = match first {
-                b'f' => self.message(rest, truth),
-                b'!' => self.refusal(rest, truth),
-                _ => self.notice(rest, truth),
+                b'f' => self.message(rest, oracle),
+                b'!' => self.refusal(rest, oracle),
+                _ => self.notice(rest, oracle),
             };
             messages += if *first == b'f' { line } else { 0 };
             self.stream_bytes += line as u64;
@@ -255,94 +255,94 @@ impl View {
     }
 
     /// Its system has acknowledged so many bytes. Of one who says itself what it has, that is nothing.
-    pub(super) fn acknowledges(&mut self, bytes: u64, truth: &mut Truth) {
+    pub(super) fn acknowledges(&mut self, bytes: u64, oracle: &mut Oracle) {
         if let Some(acks) = &mut self.acks {
             return acks.arrived(bytes);
         }
         while let Some((end, place)) = self.on_their_way.front()
             && *end <= bytes
         {
-            truth.peers[self.peer].arrived(*place);
+            oracle.peers[self.peer].arrived(*place);
             self.on_their_way.pop_front();
         }
     }
 
     /// The broker gives the permit back: everything is answered.
-    pub(super) fn is_answered(&mut self, truth: &mut Truth) {
+    pub(super) fn is_answered(&mut self, oracle: &mut Oracle) {
         if self.stage == Stage::Refused {
             return self.asked.clear();
         }
-        self.pass_committed(truth);
+        self.pass_committed(oracle);
         assert!(self.asked.is_empty(), "session {} was not answered: {:?}", self.session, self.asked);
-        self.check_history_is_whole(truth);
+        self.check_history_is_whole(oracle);
     }
 
     /// The broker lets it go: it got everything.
-    pub(super) fn is_let_go(&mut self, truth: &mut Truth) {
+    pub(super) fn is_let_go(&mut self, oracle: &mut Oracle) {
         if self.stage == Stage::Refused {
             return;
         }
-        self.pass_committed(truth);
+        self.pass_committed(oracle);
         if self.asked.front() == Some(&Asked::Quit) {
             self.asked.pop_front();
         }
         assert!(self.asked.is_empty(), "session {} was let go without an answer to {:?}", self.session, self.asked);
         let ends_at = self.ends_at.unwrap_or_else(|| panic!("session {} was let go and did not ask it", self.session));
-        self.check_read_up_to(ends_at, truth);
+        self.check_read_up_to(ends_at, oracle);
     }
 
     /// Nothing happens any more: whoever stays has everything, and keeps up.
-    pub(super) fn check_calm(&mut self, truth: &mut Truth) {
+    pub(super) fn check_calm(&mut self, oracle: &mut Oracle) {
         assert_eq!(self.stage, Stage::Greeted, "session {} has joined", self.session);
-        self.is_answered(truth);
-        self.check_read_up_to(truth.peers[self.peer].log.len(), truth);
-        self.keeps_up(truth);
+        self.is_answered(oracle);
+        self.check_read_up_to(oracle.peers[self.peer].log.len(), oracle);
+        self.keeps_up(oracle);
     }
 
-    fn keeps_up(&self, truth: &mut Truth) {
-        let peer = &mut truth.peers[self.peer];
+    fn keeps_up(&self, oracle: &mut Oracle) {
+        let peer = &mut oracle.peers[self.peer];
         if !peer.live.iter().any(|(session, _)| *session == self.session) {
-            peer.live.push((self.session, truth.step));
+            peer.live.push((self.session, oracle.step));
         }
     }
 
     /// Promise 4, and the end of a session: everything before this place was read.
-    fn check_read_up_to(&self, place: usize, truth: &Truth) {
-        let log = &truth.peers[self.peer].log;
+    fn check_read_up_to(&self, place: usize, oracle: &Oracle) {
+        let log = &oracle.peers[self.peer].log;
         let from = self.place();
-        assert!(truth.is_settled(self.peer, from, place), "session {} did not get {:?}", self.session, log.get(from));
+        assert!(oracle.is_settled(self.peer, from, place), "session {} did not get {:?}", self.session, log.get(from));
     }
 
     /// `* WORDS`
-    fn notice(&mut self, rest: &[u8], truth: &mut Truth) -> usize {
+    fn notice(&mut self, rest: &[u8], oracle: &mut Oracle) -> usize {
         // A history repeats texts, which may be long: only the first of it are words.
         if rest.get(2).is_some_and(u8::is_ascii_digit) && rest.get(6) == Some(&b'-') {
-            return self.past_message(rest, truth);
+            return self.past_message(rest, oracle);
         }
         let line = line(rest);
         let words = line.strip_prefix("* ").unwrap_or_else(|| panic!("session {} reads {line:?}", self.session));
         self.is_reading_here &= words.starts_with("here: ") || words.starts_with('#');
         if let Some(hello) = words.strip_prefix("hello ") {
-            self.greeting(hello, truth);
+            self.greeting(hello, oracle);
         } else if let Some(name) = words.strip_suffix(" is away, kept for later") {
-            self.kept(name, truth);
+            self.kept(name, oracle);
         } else if let Some(name) = words.strip_prefix("nobody has used the name ") {
-            self.kept(name.strip_suffix(" yet, kept for later").expect("it is kept for later"), truth);
+            self.kept(name.strip_suffix(" yet, kept for later").expect("it is kept for later"), oracle);
         } else if let Some(room) = words.strip_prefix("nobody else is in ") {
-            self.alone(room, truth);
+            self.alone(room, oracle);
         } else if let Some(room) = words.strip_prefix("you are in ") {
-            self.joined(room.strip_suffix(" now").expect("it is in it now"), truth);
+            self.joined(room.strip_suffix(" now").expect("it is in it now"), oracle);
         } else if let Some(room) = words.strip_prefix("you are no longer in ") {
-            self.left(room, truth);
+            self.left(room, oracle);
         } else if let Some(token) = words.strip_prefix("pong ") {
-            self.is_answer_to(Asked::Ping(token.parse().expect("a token comes back")), truth);
-            self.check_acks_kept(truth);
+            self.is_answer_to(Asked::Ping(token.parse().expect("a token comes back")), oracle);
+            self.check_acks_kept(oracle);
         } else if let Some(here) = words.strip_prefix("here: ") {
-            self.here(here, truth);
+            self.here(here, oracle);
         } else if let Some((room, here)) = words.split_once(": ").filter(|_| words.starts_with('#')) {
-            self.here_in(room, here, truth);
+            self.here_in(room, here, oracle);
         } else if words == "no messages" {
-            self.begin_history(truth);
+            self.begin_history(oracle);
         } else {
             let is_last = words.starts_with("the server is shutting down") && self.is_shut_down;
             assert!(is_last, "session {} reads {line:?}", self.session);
@@ -351,14 +351,14 @@ impl View {
     }
 
     /// The counts of the greeting are true, as far as a moment is known.
-    fn greeting(&mut self, words: &str, truth: &mut Truth) {
+    fn greeting(&mut self, words: &str, oracle: &mut Oracle) {
         assert_eq!(self.stage, Stage::Joining, "session {} is greeted once", self.session);
         self.stage = Stage::Greeted;
         let waiting = words.split(' ').find_map(|word| word.parse::<u64>().ok()).unwrap_or(0);
-        let (step, is_readable) = (truth.step, truth.read_failed_at < self.joined_at);
+        let (step, is_readable) = (oracle.step, oracle.read_failed_at < self.joined_at);
         // Of one who may be in a room it is looked up what waits, and that is fed by pages.
-        let is_in_none = truth.rooms.is_in_none_since(self.peer, self.joined_at);
-        let peer = &mut truth.peers[self.peer];
+        let is_in_none = oracle.rooms.is_in_none_since(self.peer, self.joined_at);
+        let peer = &mut oracle.peers[self.peer];
         // Where it cannot be read, those of its rooms are not counted.
         let at_least = peer.waiting_at_least(is_readable);
         let after = peer.log.len() - peer.place_after(self.reported_before);
@@ -374,39 +374,39 @@ impl View {
         if !self.is_ending() && self.left_in_turn.is_none() {
             peer.here.push((self.session, step));
             if waiting == 0 && is_in_none {
-                self.keeps_up(truth);
+                self.keeps_up(oracle);
             }
         }
     }
 
-    fn is_answer_to(&mut self, asked: Asked, truth: &Truth) {
-        self.pass_committed(truth);
+    fn is_answer_to(&mut self, asked: Asked, oracle: &Oracle) {
+        self.pass_committed(oracle);
         let front = self.asked.pop_front();
         assert_eq!(front, Some(asked), "session {} is answered out of order, or before it is on disk", self.session);
     }
 
     /// Promise 1: what came before an answer is on disk.
-    fn pass_committed(&mut self, truth: &Truth) {
+    fn pass_committed(&mut self, oracle: &Oracle) {
         while let Some(Asked::Send(number)) = self.asked.front().copied()
-            && matches!(truth.sent[number].fate, Fate::Committed(_))
+            && matches!(oracle.sent[number].fate, Fate::Committed(_))
         {
-            truth.check_promised(number, |_| true);
+            oracle.check_promised(number, |_| true);
             // Of what was sent before, nothing more is said.
-            if truth.sent[number].attempts == 1 {
-                self.check_notes(number, truth);
+            if oracle.sent[number].attempts == 1 {
+                self.check_notes(number, oracle);
             }
             self.asked.pop_front();
         }
     }
 
-    fn check_notes(&self, number: usize, truth: &Truth) {
-        for peer in truth.sent[number].peers() {
-            let is_told = self.kept_for.contains(&peer) || !truth.peers[peer].is_away_since(self.asked_at);
-            assert!(is_told, "session {} is not told that {} is away", self.session, truth.peers[peer].name);
+    fn check_notes(&self, number: usize, oracle: &Oracle) {
+        for peer in oracle.sent[number].peers() {
+            let is_told = self.kept_for.contains(&peer) || !oracle.peers[peer].is_away_since(self.asked_at);
+            assert!(is_told, "session {} is not told that {} is away", self.session, oracle.peers[peer].name);
         }
-        for room in truth.sent[number].rooms() {
-            let is_certain = truth.rooms.is_calm_since(room, self.asked_at);
-            let is_told = self.alone_in.contains(&room) || !is_certain || !truth.rooms.is_alone(room, self.peer);
+        for room in oracle.sent[number].rooms() {
+            let is_certain = oracle.rooms.is_calm_since(room, self.asked_at);
+            let is_told = self.alone_in.contains(&room) || !is_certain || !oracle.rooms.is_alone(room, self.peer);
             assert!(is_told, "session {} is not told that it is alone in room {room}", self.session);
         }
     }
@@ -416,7 +416,7 @@ impl View {
     }
 }
 
-impl Truth {
+impl Oracle {
     /// The place of a line in the log, where it is as safe as it was promised to be: the first of which this holds.
     fn check_promised(&self, number: usize, holds: impl Fn(Seq) -> bool) -> Seq {
         let Fate::Committed(last) = self.sent[number].fate else {
@@ -434,9 +434,9 @@ impl Truth {
 }
 
 /// Holds a text against what was sent. Says its number and its bytes.
-fn check_text(rest: &[u8], truth: &Truth) -> (usize, usize) {
+fn check_text(rest: &[u8], oracle: &Oracle) -> (usize, usize) {
     let (number, digits) = number(rest);
-    let length = digits + truth.sent[number].padding;
+    let length = digits + oracle.sent[number].padding;
     let is_whole = rest.get(length) == Some(&b'\n') && is_padding(&rest[digits..length]);
     assert!(is_whole, "line {number} is read as something else");
     (number, length)

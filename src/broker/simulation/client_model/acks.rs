@@ -1,8 +1,8 @@
 //! What a session has got, where its client says so itself. Owns what counts as delivered then: what was written and acknowledged;
 //! never what the broker makes of it.
 
-use super::View;
-use crate::broker::simulation::truth::Truth;
+use super::ClientModel;
+use crate::broker::simulation::oracle::Oracle;
 use crate::message::Seq;
 
 /// Messages that it was handed, and how much of them it has got.
@@ -59,7 +59,7 @@ impl Acks {
     }
 }
 
-impl View {
+impl ClientModel {
     /// The last message that has arrived, if it says itself what it has, and has not said so of this one.
     pub(in crate::broker::simulation) fn unacknowledged(&self) -> Option<Seq> {
         let acks = self.acks.as_ref()?;
@@ -89,22 +89,22 @@ impl View {
     }
 
     /// The broker is told that it has got everything up to here.
-    pub(super) fn says_it_has(&mut self, seq: Seq, truth: &mut Truth) {
+    pub(super) fn says_it_has(&mut self, seq: Seq, oracle: &mut Oracle) {
         let Some(acks) = &mut self.acks else { return };
         acks.soon_at_least = acks.soon_at_least.max(seq.min(acks.last_handed()));
         acks.said = acks.said.max(seq);
-        self.note_delivered(truth);
+        self.note_delivered(oracle);
     }
 
     /// What it said is dealt with: it cannot have got what it is handed from now on.
-    pub(in crate::broker::simulation) fn has_said(&mut self, truth: &mut Truth) {
+    pub(in crate::broker::simulation) fn has_said(&mut self, oracle: &mut Oracle) {
         let Some(acks) = &mut self.acks else { return };
         if acks.said > Seq::ZERO {
             acks.at_most = acks.at_most.max(acks.said.min(acks.last_handed()));
             acks.at_least = acks.soon_at_least;
             acks.said = Seq::ZERO;
-            truth.peers[self.peer].is_vague |= acks.at_most != acks.at_least;
-            self.note_delivered(truth);
+            oracle.peers[self.peer].is_vague |= acks.at_most != acks.at_least;
+            self.note_delivered(oracle);
         }
     }
 
@@ -116,17 +116,17 @@ impl View {
     }
 
     /// The broker is told that so many bytes are written.
-    pub(in crate::broker::simulation) fn is_written(&mut self, bytes: usize, truth: &mut Truth) {
+    pub(in crate::broker::simulation) fn is_written(&mut self, bytes: usize, oracle: &mut Oracle) {
         if let Some(acks) = &mut self.acks {
             acks.written_bytes += bytes as u64;
-            self.note_delivered(truth);
+            self.note_delivered(oracle);
         }
     }
 
     /// Promise 4: a message counts as delivered when it was written and its receiver has acknowledged it.
-    fn note_delivered(&mut self, truth: &mut Truth) {
+    fn note_delivered(&mut self, oracle: &mut Oracle) {
         let Some(acks) = &mut self.acks else { return };
-        let peer = &mut truth.peers[self.peer];
+        let peer = &mut oracle.peers[self.peer];
         let at_most = acks.at_most.max(acks.at_least).max(acks.said);
         while let Some((end, place, seq)) = acks.handed.get(acks.delivered)
             && *end <= acks.written_bytes
@@ -139,17 +139,17 @@ impl View {
     }
 
     /// The place in the peer's log up to which it is delivered once the broker has dealt with what it was told.
-    pub(super) fn soon_delivered(&self, truth: &Truth) -> usize {
-        let peer = &truth.peers[self.peer];
+    pub(super) fn soon_delivered(&self, oracle: &Oracle) -> usize {
+        let peer = &oracle.peers[self.peer];
         let acknowledged = self.acks.as_ref().map_or(Seq::ZERO, |acks| acks.delivered_up_to(acks.soon_at_least));
         peer.place_after(acknowledged)
     }
 
     /// After a pong, what was acknowledged before it is kept, unless the disk is full.
-    pub(super) fn check_acks_kept(&self, truth: &Truth) {
-        let peer = &truth.peers[self.peer];
+    pub(super) fn check_acks_kept(&self, oracle: &Oracle) {
+        let peer = &oracle.peers[self.peer];
         let is_kept = peer.place_after(peer.kept) >= self.reported_when_asked;
-        let may_fail = self.acks.is_none() || truth.commit_failed_at >= self.asked_at;
+        let may_fail = self.acks.is_none() || oracle.commit_failed_at >= self.asked_at;
         assert!(is_kept || may_fail, "session {} is answered, and its acknowledgements are not kept", self.session);
     }
 }

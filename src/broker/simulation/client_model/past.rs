@@ -1,36 +1,36 @@
 //! What a session reads of the past. Owns which messages that may be; never what it gets anew.
 
-use super::{Asked, View, check_text};
-use crate::broker::simulation::truth::{Fate, Truth};
+use super::{Asked, ClientModel, check_text};
+use crate::broker::simulation::oracle::{Fate, Oracle};
 use crate::message::Seq;
 
-impl View {
+impl ClientModel {
     /// A line of `/history`.
-    pub(super) fn past_message(&mut self, line: &[u8], truth: &Truth) -> usize {
+    pub(super) fn past_message(&mut self, line: &[u8], oracle: &Oracle) -> usize {
         const TIME_BYTES: usize = "2026-11-23T06:18:35.123Z".len();
         if self.history.is_none() {
-            self.begin_history(truth);
+            self.begin_history(oracle);
         }
         let last = self.history.expect("it began");
         let words = &line[b"* ".len() + TIME_BYTES..];
         let colon = words.iter().position(|byte| *byte == b':').expect("a message has its peers");
-        let (number, length) = check_text(&words[colon + 2..], truth);
-        let seq = truth.check_promised(number, |copy| copy > last);
+        let (number, length) = check_text(&words[colon + 2..], oracle);
+        let seq = oracle.check_promised(number, |copy| copy > last);
         assert!(seq > last, "the history of session {} goes back at line {number}", self.session);
-        let logged = truth.peers[self.peer].logged(seq);
-        let is_part = truth.sent[number].sender == self.peer || logged.is_some_and(|logged| !logged.has_lapsed());
+        let logged = oracle.peers[self.peer].logged(seq);
+        let is_part = oracle.sent[number].sender == self.peer || logged.is_some_and(|logged| !logged.has_lapsed());
         assert!(is_part, "the history of session {} shows line {number} of others", self.session);
         if let Some(room) = self.shown_room {
-            assert!(truth.sent[number].rooms().any(|other| other == room), "line {number} is not of room {room}");
+            assert!(oracle.sent[number].rooms().any(|other| other == room), "line {number} is not of room {room}");
         }
         self.history = Some(seq);
         // Where it stands in the log twice, it may be the later one.
-        self.shown_up_to = truth.sent[number].copies.last().copied().unwrap_or(seq);
+        self.shown_up_to = oracle.sent[number].copies.last().copied().unwrap_or(seq);
         b"* ".len() + TIME_BYTES + colon + 2 + length + 1
     }
 
-    pub(super) fn begin_history(&mut self, truth: &Truth) {
-        self.pass_committed(truth);
+    pub(super) fn begin_history(&mut self, oracle: &Oracle) {
+        self.pass_committed(oracle);
         let asked = self.asked.pop_front();
         let Some(Asked::History { is_whole, room }) = asked else {
             panic!("a history is shown where {asked:?} is answered")
@@ -42,11 +42,11 @@ impl View {
         self.shown_at_least = self.last_committed.filter(|_| is_whole);
     }
 
-    pub(super) fn check_history_is_whole(&self, truth: &Truth) {
+    pub(super) fn check_history_is_whole(&self, oracle: &Oracle) {
         if let (Some(_), Some(number)) = (self.history, self.shown_at_least) {
             let last = self.shown_up_to;
-            let is_shown = matches!(truth.sent[number].fate, Fate::Committed(seq) if seq <= last);
-            assert!(is_shown || truth.is_line_removed(number), "the history ends with {last}, before line {number}");
+            let is_shown = matches!(oracle.sent[number].fate, Fate::Committed(seq) if seq <= last);
+            assert!(is_shown || oracle.is_line_removed(number), "the history ends with {last}, before line {number}");
         }
     }
 }
