@@ -6,6 +6,7 @@
 
 mod background;
 mod backlog;
+mod baseline;
 mod binary;
 mod chart;
 mod client;
@@ -13,11 +14,11 @@ mod crowd;
 mod descriptors;
 mod drive;
 mod fan_out;
-mod floor;
 mod growth;
 mod history;
 mod hooks;
 mod idle;
+mod idle_memory;
 mod latency;
 mod lines;
 mod medium;
@@ -31,7 +32,6 @@ mod proc;
 mod reader;
 mod relay;
 mod report;
-mod rest;
 mod rooms;
 mod sample;
 mod scenario;
@@ -68,7 +68,7 @@ const SCENARIOS: &[Scenario] = &[
     hooks::HANG,
     crowd::SCENARIO,
     idle::SCENARIO,
-    rest::SCENARIO,
+    idle_memory::SCENARIO,
     binary::SCENARIO,
     written::SCENARIO,
     growth::SCENARIO,

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::baseline;
 use crate::client::{Client, STALL};
 use crate::drive::run_all;
-use crate::floor;
 use crate::meter::Meter;
 use crate::options::Options;
 use crate::pair::{Load, Pair};
@@ -35,7 +35,7 @@ pub(crate) const WOKEN: Scenario = Scenario {
         ],
     }],
     run: Run::Each(|contestant, options| match contestant {
-        Contestant::Sqlite => Ok(Some(floor::run(options)?)),
+        Contestant::Sqlite => Ok(Some(baseline::run(options)?)),
         _ => run(contestant, options, flood_woken),
     }),
     on_request: false,

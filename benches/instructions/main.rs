@@ -5,9 +5,9 @@
 //! as it is, speaks to it over sockets, and takes the difference between a short run and a long one: what a start and an end
 //! cost is in both. For a new row write a function in `load.rs` and add it to `SCENARIOS` there.
 
-mod kept;
 mod load;
 mod profile;
+mod saved_counts;
 mod server;
 mod stages;
 
@@ -17,9 +17,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use bpaf::{OptionParser, Parser, construct, long};
 
-use crate::kept::{Kept, Verdict};
 use crate::load::{SCENARIOS, Scenario};
 use crate::profile::Profile;
+use crate::saved_counts::{SavedCounts, Verdict};
 use crate::server::Server;
 use crate::stages::Shares;
 
@@ -62,14 +62,14 @@ fn run(options: &Options) -> Result<ExitCode> {
         eprintln!("nothing is counted without --bench, which `cargo bench` passes");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut kept = Kept::load()?;
+    let mut saved = SavedCounts::load()?;
     let counted = chosen(options)?.into_iter().map(|scenario| count(scenario, options)).collect::<Result<Vec<_>>>()?;
     stages::print(counted.iter().map(|counted| (counted.scenario.name, &counted.shares)));
     println!();
-    let verdicts: Vec<_> = counted.iter().map(|counted| compare(counted, &kept)).collect();
+    let verdicts: Vec<_> = counted.iter().map(|counted| compare(counted, &saved)).collect();
     if options.save {
-        counted.iter().for_each(|counted| kept.put(counted.scenario.name, counted.instructions));
-        kept.save()?;
+        counted.iter().for_each(|counted| saved.put(counted.scenario.name, counted.instructions));
+        saved.save()?;
         return Ok(ExitCode::SUCCESS);
     }
     Ok(if verdicts.contains(&Verdict::TooMany) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -127,9 +127,9 @@ fn count_once(scenario: &Scenario, steps: usize, options: &Options) -> Result<Pr
     counted().with_context(|| format!("scenario {}, {steps} steps", scenario.name))
 }
 
-fn compare(counted: &Counted, kept: &Kept) -> Verdict {
+fn compare(counted: &Counted, saved: &SavedCounts) -> Verdict {
     let Counted { scenario, instructions, spread_percent, .. } = counted;
-    let (verdict, words) = kept.compare(scenario.name, *instructions);
+    let (verdict, words) = saved.compare(scenario.name, *instructions);
     println!(
         "{:<8}  {instructions:>9.0} instructions/{:<8}  rounds within {spread_percent:.1} %  {words}",
         scenario.name, scenario.unit

@@ -20,7 +20,7 @@ const HEADING: &str = "\
 const HIGHER_PERCENT_MAX: f64 = 3.0;
 
 /// The kept counts, by scenario.
-pub(crate) struct Kept {
+pub(crate) struct SavedCounts {
     counts: BTreeMap<String, u64>,
 }
 
@@ -33,14 +33,14 @@ pub(crate) enum Verdict {
     TooMany,
 }
 
-impl Kept {
+impl SavedCounts {
     /// Reads them; there are none before the first are saved.
-    pub(crate) fn load() -> Result<Kept> {
+    pub(crate) fn load() -> Result<SavedCounts> {
         let text = match fs::read_to_string(PATH) {
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             text => text.context(PATH)?,
         };
-        Ok(Kept { counts: toml::from_str(&text).context(PATH)? })
+        Ok(SavedCounts { counts: toml::from_str(&text).context(PATH)? })
     }
 
     /// Takes over a count.
@@ -59,11 +59,11 @@ impl Kept {
 
     /// What a count is beside the one that is kept, and in words.
     pub(crate) fn compare(&self, scenario: &str, instructions: f64) -> (Verdict, String) {
-        let Some(&kept) = self.counts.get(scenario) else {
+        let Some(&saved) = self.counts.get(scenario) else {
             return (Verdict::Fine, "none is kept".to_string());
         };
-        let percent = 100.0 * (instructions / kept as f64 - 1.0);
-        let words = format!("kept: {kept}, {percent:+.1} %");
+        let percent = 100.0 * (instructions / saved as f64 - 1.0);
+        let words = format!("kept: {saved}, {percent:+.1} %");
         if percent > HIGHER_PERCENT_MAX {
             (Verdict::TooMany, format!("{words}: more than {HIGHER_PERCENT_MAX} % higher"))
         } else {
