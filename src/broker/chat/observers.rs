@@ -57,9 +57,9 @@ enum State {
     /// Nothing: it does not wait, or nothing has happened.
     Idle,
     /// It is to be read for: stands in `page_queue` or `failed_reads`.
-    Hungry,
+    Queued,
     /// It is read for in a turn that is under way.
-    ClientRequest,
+    Reading,
 }
 
 /// For whom a turn reads: the peer, and its number among those that have begun to observe.
@@ -191,9 +191,9 @@ impl Observers {
     }
 
     /// It is read for another time.
-    fn has_failed_reads(&mut self, peer: PeerId) {
+    fn retry_later(&mut self, peer: PeerId) {
         if let Some(observer) = self.all.get_mut(&peer) {
-            observer.state = State::Hungry;
+            observer.state = State::Queued;
             self.failed_reads.push(peer);
         }
     }
@@ -221,7 +221,7 @@ impl Observer {
         let has_all = self.read_to.is_some() && self.read_to == self.seen;
         let begins = self.reply.is_some() && self.state == State::Idle && !has_all;
         if begins {
-            self.state = State::Hungry;
+            self.state = State::Queued;
         }
         begins
     }
@@ -288,8 +288,8 @@ impl Chat {
             let here = self.who_is_here();
             let Some(observer) = self.observers.all.get_mut(&peer) else { continue };
             // It may stand there twice, if it began anew.
-            if observer.state == State::Hungry {
-                observer.state = State::ClientRequest;
+            if observer.state == State::Queued {
+                observer.state = State::Reading;
                 let Observer { wants, seen: after, number, .. } = *observer;
                 request.reads.push(Read::Observed { observer: peer, after, wants, here });
                 turn.observed.push((peer, number));
@@ -315,15 +315,15 @@ impl Chat {
         let (wants, is_new) = (observer.wants, observer.seen.is_none());
         // Until it is kept that it observes, what is kept of it is of an earlier time.
         if is_new && (!is_committed || self.observers.is_to_be_kept(peer)) {
-            return self.observers.has_failed_reads(peer);
+            return self.observers.retry_later(peer);
         }
         let page = match answer {
             Answer::Observed(Some(page)) => page,
             Answer::Observed(None) => {
                 self.observers.register_again(peer, wants);
-                return self.observers.has_failed_reads(peer);
+                return self.observers.retry_later(peer);
             }
-            Answer::Failed(_) => return self.observers.has_failed_reads(peer),
+            Answer::Failed(_) => return self.observers.retry_later(peer),
             _ => unreachable!("what is observed was asked for"),
         };
         self.hand_over(peer, page);
