@@ -5,6 +5,7 @@ mod array;
 mod away;
 mod backup;
 mod directory;
+mod entry;
 mod events;
 mod examination;
 mod feed;
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 pub use self::backup::{Backup, BackupError, BackupSummary, Unfinished};
 use self::directory::DataDirectory;
 pub use self::directory::DirectoryError;
+pub use self::entry::{Entry, SendId};
 pub use self::examination::{Finding, Fix, Verdict, examine};
 use self::index::Tail;
 use self::log::Log;
@@ -49,8 +51,8 @@ pub use self::read_only::LookError;
 use self::retention::{Clocks, Sweep, TurnDone};
 pub use self::schema::SchemaError;
 pub use self::turn::{
-    Answer, CommitError, Entry, Fed, FoundId, FoundPeer, FoundPosts, FoundRoom, LookedUp, Lookup, Membership, Page,
-    PastPage, PeerRecord, Post, Read, SendId, TurnOutcome, TurnRequest,
+    Answer, CommitError, Fed, FoundId, FoundPeer, FoundPosts, FoundRoom, LookedUp, Lookup, Membership, Page, PastPage,
+    PeerRecord, Post, Read, TurnOutcome, TurnRequest,
 };
 use self::wal::WalPages;
 pub use self::watch::Watch;

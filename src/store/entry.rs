@@ -1,0 +1,110 @@
+//! What changes the state of the chat, as values. Owns the entries; never how they become rows.
+
+use super::observed::{EventFilter, ObserverCursor, PeerEvent};
+use super::turn::{PeerRecord, Post};
+use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Text, Timestamp};
+
+/// What changes state: applied in order, inside the transaction of its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A peer that is new, was seen for the first time, or whose cursor moved. A cursor never moves back.
+    Peer(PeerRecord),
+    /// A room that there was not.
+    Room {
+        /// Given once, by the broker.
+        id: RoomId,
+        /// Its name.
+        name: Room,
+    },
+    /// A peer is in a room from here on: what comes after it is for that peer.
+    Join {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        peer: PeerId,
+    },
+    /// A peer is in a room no more.
+    Leave {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        peer: PeerId,
+    },
+    /// A message, to be given the next `seq`.
+    Message {
+        /// When it was accepted.
+        at: Timestamp,
+        /// Who sent it.
+        sender: PeerId,
+        /// Who is to get it, each once, in the order in which they were addressed.
+        recipients: Vec<Recipient>,
+        /// What they get.
+        text: Text,
+        /// By what it is known when its sender sends it again.
+        id: Option<Box<SendId>>,
+    },
+    /// A row of the table `outbox` became a message of this turn, and goes.
+    Posted(Box<Post>),
+    /// A row of the table `outbox` cannot be sent.
+    Unposted {
+        /// The row.
+        post: Box<Post>,
+        /// When that was found.
+        at: Timestamp,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A peer observes from here on; one who did before goes on where it was.
+    Observe {
+        /// Who.
+        observer: PeerId,
+        /// What.
+        wants: EventFilter,
+    },
+    /// An observer has seen more.
+    ObserverAdvanced {
+        /// Who.
+        observer: PeerId,
+        /// All up to here.
+        seen: ObserverCursor,
+    },
+    /// Nobody else observes any more: how far they got is forgotten.
+    Observers {
+        /// Those who do.
+        only: Vec<PeerName>,
+    },
+    /// Something happened besides messages.
+    Event(PeerEvent),
+    /// A value is kept, or forgotten.
+    Value {
+        /// Whose.
+        peer: PeerId,
+        /// Under which key.
+        key: String,
+        /// JSON; `None` forgets it.
+        value: Option<String>,
+    },
+}
+
+impl Entry {
+    /// Whether somebody was promised that this is on disk. A cursor is no promise: if the power takes the last moves,
+    /// a few messages are delivered twice and none is lost. Nor is an event.
+    pub fn is_promise(&self) -> bool {
+        match self {
+            Entry::Message { .. } | Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => true,
+            // What comes after that is not to be missed.
+            Entry::Observe { .. } | Entry::Value { .. } => true,
+            Entry::Peer(_) | Entry::Posted(_) | Entry::Unposted { .. } => false,
+            Entry::ObserverAdvanced { .. } | Entry::Observers { .. } | Entry::Event(_) => false,
+        }
+    }
+}
+
+/// The id that a program gave a message, and a hash of what it sent and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendId {
+    /// Its own for each message of one sender.
+    pub id: RequestId,
+    /// The same for the same destinations and text, today and in any later version.
+    pub fingerprint: i64,
+}
