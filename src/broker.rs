@@ -6,8 +6,6 @@ mod chat;
 mod outbox;
 mod post;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;
 mod turn_queue;
 
@@ -168,7 +166,7 @@ pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
 /// A connection's end of the inbox. The broker ends when the last one is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
-    inbox: Sender<Event>,
+    pub(crate) inbox: Sender<Event>,
 }
 
 impl Handle {
@@ -185,7 +183,7 @@ pub(crate) struct Broker {
     /// Taken out of the inbox, and left for the next turn.
     pending: TurnQueue,
     /// How long a cursor that moved waits until it is kept. The simulation has others.
-    keep_within: Duration,
+    pub(crate) keep_within: Duration,
     /// When what has changed is kept at the latest. Not set for what could not be kept, until something happens.
     alarm: Option<Alarm>,
     /// What stands in the table `outbox`.

@@ -30,4 +30,6 @@ mod outage_log;
 pub mod plugin;
 pub mod protocol;
 pub mod server;
+#[cfg(test)]
+mod simulation;
 pub mod store;

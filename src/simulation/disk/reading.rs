@@ -13,7 +13,7 @@ use crate::store::{Answer, Fed, Page, PastPage, Read};
 
 impl Disk {
     /// Answers a turn's reads.
-    pub(in crate::broker::simulation) fn read(&self, reads: &[Read]) -> Vec<Answer> {
+    pub(in crate::simulation) fn read(&self, reads: &[Read]) -> Vec<Answer> {
         let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
         let answer = |read: &Read| match *read {
             Read::Page { peer, after, is_addressed } => {

@@ -1,8 +1,8 @@
 //! What a session reads of the past. Owns which messages that may be; never what it gets anew.
 
 use super::{Asked, ClientModel, check_text};
-use crate::broker::simulation::oracle::{Fate, Oracle};
 use crate::message::Seq;
+use crate::simulation::oracle::{Fate, Oracle};
 
 impl ClientModel {
     /// A line of `/history`.

@@ -1,8 +1,8 @@
 //! What a session gets anew. Owns which message comes next; never what was asked.
 
 use super::{ClientModel, Stage, check_text, words};
-use crate::broker::simulation::oracle::Oracle;
 use crate::message::Seq;
+use crate::simulation::oracle::Oracle;
 
 impl ClientModel {
     /// `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.

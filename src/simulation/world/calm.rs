@@ -2,17 +2,17 @@
 //! when that is.
 
 use super::World;
-use crate::broker::simulation::client_model::{Asked, ClientModel};
-use crate::broker::simulation::oracle::Fate;
 use crate::message::Seq;
 use crate::protocol::Request;
+use crate::simulation::client_model::{Asked, ClientModel};
+use crate::simulation::oracle::Fate;
 
 /// Rounds after which everything that is under way has arrived, however much that is.
 const CALM_ROUNDS_MAX: usize = 1_000_000;
 
 impl World {
     /// Nothing fails for a while: everything that is under way arrives, and what the next greeting counts is true.
-    pub(in crate::broker::simulation) fn calm_down(&mut self) -> bool {
+    pub(in crate::simulation) fn calm_down(&mut self) -> bool {
         (self.is_full, self.is_unreadable) = (false, false);
         self.step(|| "nothing fails now".to_owned());
         let names = self.swarm.peers + self.swarm.strangers;
@@ -27,7 +27,7 @@ impl World {
     }
 
     /// Everything that is under way arrives.
-    pub(in crate::broker::simulation) fn arrive(&mut self) {
+    pub(in crate::simulation) fn arrive(&mut self) {
         let mut rounds = 0;
         while self.go_on(false) {
             rounds += 1;
@@ -106,7 +106,7 @@ impl World {
     }
 
     /// Each of these comes, is told how many messages wait, and gets them.
-    pub(in crate::broker::simulation) fn check_greetings(&mut self, peers: impl Iterator<Item = usize>) {
+    pub(in crate::simulation) fn check_greetings(&mut self, peers: impl Iterator<Item = usize>) {
         let mut expected = Vec::new();
         for peer in peers {
             let known = &self.oracle.peers[peer];

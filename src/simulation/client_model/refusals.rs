@@ -1,7 +1,7 @@
 //! What a session is refused. Owns for which reasons that may be; never what is accepted.
 
 use super::{Asked, ClientModel, Stage, line};
-use crate::broker::simulation::oracle::{Fate, Oracle, number};
+use crate::simulation::oracle::{Fate, Oracle, number};
 
 impl ClientModel {
     /// `! CODE: WORDS`

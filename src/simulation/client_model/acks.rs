@@ -2,8 +2,8 @@
 //! never what the broker makes of it.
 
 use super::ClientModel;
-use crate::broker::simulation::oracle::Oracle;
 use crate::message::Seq;
+use crate::simulation::oracle::Oracle;
 
 /// Messages that it was handed, and how much of them it has got.
 pub(super) struct Acks {
@@ -61,7 +61,7 @@ impl Acks {
 
 impl ClientModel {
     /// The last message that has arrived, if it says itself what it has, and has not said so of this one.
-    pub(in crate::broker::simulation) fn unacknowledged(&self) -> Option<Seq> {
+    pub(in crate::simulation) fn unacknowledged(&self) -> Option<Seq> {
         let acks = self.acks.as_ref()?;
         let arrived = acks.handed.partition_point(|(end, _, _)| *end <= acks.arrived_bytes);
         let seq = acks.handed[arrived.checked_sub(1)?].2;
@@ -69,22 +69,22 @@ impl ClientModel {
     }
 
     /// Any message that it was handed, whether it has got it or not.
-    pub(in crate::broker::simulation) fn any_handed(&self, chosen: usize) -> Option<Seq> {
+    pub(in crate::simulation) fn any_handed(&self, chosen: usize) -> Option<Seq> {
         let acks = self.acks.as_ref()?;
         acks.handed.get(chosen % acks.handed.len().max(1)).map(|(_, _, seq)| *seq)
     }
 
     /// What it has acknowledged already.
-    pub(in crate::broker::simulation) fn acknowledged(&self) -> Seq {
+    pub(in crate::simulation) fn acknowledged(&self) -> Seq {
         self.acks.as_ref().map_or(Seq::ZERO, |acks| acks.soon_at_least)
     }
 
-    pub(in crate::broker::simulation) fn has_acks(&self) -> bool {
+    pub(in crate::simulation) fn has_acks(&self) -> bool {
         self.acks.is_some()
     }
 
     /// Whether it leaves so much unacknowledged that it may not count as one who keeps up.
-    pub(in crate::broker::simulation) fn leaves_much_unacknowledged(&self) -> bool {
+    pub(in crate::simulation) fn leaves_much_unacknowledged(&self) -> bool {
         self.acks.as_ref().is_some_and(|acks| acks.handed.len() - acks.delivered > 1000)
     }
 
@@ -97,7 +97,7 @@ impl ClientModel {
     }
 
     /// What it said is dealt with: it cannot have got what it is handed from now on.
-    pub(in crate::broker::simulation) fn has_said(&mut self, oracle: &mut Oracle) {
+    pub(in crate::simulation) fn has_said(&mut self, oracle: &mut Oracle) {
         let Some(acks) = &mut self.acks else { return };
         if acks.said > Seq::ZERO {
             acks.at_most = acks.at_most.max(acks.said.min(acks.last_handed()));
@@ -109,14 +109,14 @@ impl ClientModel {
     }
 
     /// The broker has died: whether it dealt with what it was told stands on the disk.
-    pub(in crate::broker::simulation) fn is_cut_off(&mut self) {
+    pub(in crate::simulation) fn is_cut_off(&mut self) {
         if let Some(acks) = &mut self.acks {
             acks.said = Seq::ZERO;
         }
     }
 
     /// The broker is told that so many bytes are written.
-    pub(in crate::broker::simulation) fn is_written(&mut self, bytes: usize, oracle: &mut Oracle) {
+    pub(in crate::simulation) fn is_written(&mut self, bytes: usize, oracle: &mut Oracle) {
         if let Some(acks) = &mut self.acks {
             acks.written_bytes += bytes as u64;
             self.note_delivered(oracle);

@@ -2,7 +2,7 @@
 //! what they send.
 
 use super::{Asked, ClientModel};
-use crate::broker::simulation::oracle::Oracle;
+use crate::simulation::oracle::Oracle;
 
 impl ClientModel {
     pub(super) fn kept(&mut self, name: &str, oracle: &Oracle) {

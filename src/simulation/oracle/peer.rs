@@ -3,44 +3,44 @@
 use crate::message::{PeerName, Seq};
 
 /// What is known of one peer.
-pub(in crate::broker::simulation) struct Peer {
-    pub(in crate::broker::simulation) name: PeerName,
+pub(in crate::simulation) struct Peer {
+    pub(in crate::simulation) name: PeerName,
     /// What was committed for it, in order.
-    pub(in crate::broker::simulation) log: Vec<Logged>,
+    pub(in crate::simulation) log: Vec<Logged>,
     /// Everything in `log` before this has been acknowledged by one of its systems, at least.
-    pub(in crate::broker::simulation) frontier: usize,
+    pub(in crate::simulation) frontier: usize,
     /// Messages for it directly, in `log` behind that.
     pub(super) waiting: u64,
     /// What the broker was told of that, at least.
-    pub(in crate::broker::simulation) reported: Seq,
+    pub(in crate::simulation) reported: Seq,
     /// A client has acknowledged what it had not got, and it is not known for certain how much of that counted.
-    pub(in crate::broker::simulation) is_vague: bool,
+    pub(in crate::simulation) is_vague: bool,
     /// Its cursor on the disk.
-    pub(in crate::broker::simulation) kept: Seq,
+    pub(in crate::simulation) kept: Seq,
     /// Messages for it directly whose turn was not committed.
-    pub(in crate::broker::simulation) failed: u64,
+    pub(in crate::simulation) failed: u64,
     /// Messages for it directly in the turn that the store has under way.
-    pub(in crate::broker::simulation) under_way: u64,
+    pub(in crate::simulation) under_way: u64,
     /// Messages in its rooms in the turn that the store has under way, at most.
-    pub(in crate::broker::simulation) under_way_in_rooms: u64,
+    pub(in crate::simulation) under_way_in_rooms: u64,
     /// Its sessions that may be there, in the order of their logins.
-    pub(in crate::broker::simulation) sessions: Vec<usize>,
+    pub(in crate::simulation) sessions: Vec<usize>,
     /// When the last of them told the broker to join.
-    pub(in crate::broker::simulation) joined_at: u64,
+    pub(in crate::simulation) joined_at: u64,
     /// Its sessions that are there for certain, and since when.
-    pub(in crate::broker::simulation) here: Vec<(usize, u64)>,
+    pub(in crate::simulation) here: Vec<(usize, u64)>,
     /// Those of them that keep up for certain, and since when.
-    pub(in crate::broker::simulation) live: Vec<(usize, u64)>,
+    pub(in crate::simulation) live: Vec<(usize, u64)>,
     /// When one of them was first greeted.
-    pub(in crate::broker::simulation) seen_at: Option<u64>,
+    pub(in crate::simulation) seen_at: Option<u64>,
 }
 
 /// A committed message, for one of its recipients.
 #[derive(Clone, Debug)]
-pub(in crate::broker::simulation) struct Logged {
-    pub(in crate::broker::simulation) seq: Seq,
+pub(in crate::simulation) struct Logged {
+    pub(in crate::simulation) seq: Seq,
     /// The rooms through which it comes, in the order in which they were named; none if it is for the peer itself.
-    pub(in crate::broker::simulation) rooms: Vec<Through>,
+    pub(in crate::simulation) rooms: Vec<Through>,
     /// The turn that committed it.
     pub(super) turn: u64,
     /// By one of the recipient's systems.
@@ -51,24 +51,24 @@ pub(in crate::broker::simulation) struct Logged {
 
 /// A room through which a message comes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::broker::simulation) struct Through {
-    pub(in crate::broker::simulation) room: usize,
+pub(in crate::simulation) struct Through {
+    pub(in crate::simulation) room: usize,
     /// The peer has left it since: what it has not got by then, it need not get.
     pub(super) has_left: bool,
 }
 
 impl Logged {
     /// Whether the peer need not get it any more, as it has left the rooms through which it comes.
-    pub(in crate::broker::simulation) fn has_lapsed(&self) -> bool {
+    pub(in crate::simulation) fn has_lapsed(&self) -> bool {
         !self.rooms.is_empty() && self.rooms.iter().all(|through| through.has_left)
     }
 
-    pub(in crate::broker::simulation) fn is_direct(&self) -> bool {
+    pub(in crate::simulation) fn is_direct(&self) -> bool {
         self.rooms.is_empty()
     }
 
     /// Whether it may be read as one that comes through this room; none: as one for the peer itself.
-    pub(in crate::broker::simulation) fn comes_through(&self, room: Option<usize>) -> bool {
+    pub(in crate::simulation) fn comes_through(&self, room: Option<usize>) -> bool {
         let Some(room) = room else { return self.is_direct() };
         let place = self.rooms.iter().position(|through| through.room == room);
         // The first that was named, unless it was left since.
@@ -98,29 +98,29 @@ impl Peer {
     }
 
     /// The place in the log of what comes after this message.
-    pub(in crate::broker::simulation) fn place_after(&self, seq: Seq) -> usize {
+    pub(in crate::simulation) fn place_after(&self, seq: Seq) -> usize {
         self.log.partition_point(|logged| logged.seq <= seq)
     }
 
     /// The message with this number, if it is for this peer.
-    pub(in crate::broker::simulation) fn logged(&self, seq: Seq) -> Option<&Logged> {
+    pub(in crate::simulation) fn logged(&self, seq: Seq) -> Option<&Logged> {
         let place = self.log.partition_point(|logged| logged.seq < seq);
         self.log.get(place).filter(|logged| logged.seq == seq)
     }
 
     /// Messages behind this one that must still come; those for the peer itself alone, or with those of its rooms.
-    pub(in crate::broker::simulation) fn waiting_at_least(&self, with_rooms: bool) -> u64 {
+    pub(in crate::simulation) fn waiting_at_least(&self, with_rooms: bool) -> u64 {
         let counts = |logged: &&Logged| logged.is_direct() || with_rooms && !logged.has_lapsed();
         self.log[self.frontier..].iter().filter(counts).count() as u64
     }
 
     /// Messages for the peer itself behind this place.
-    pub(in crate::broker::simulation) fn direct_from(&self, place: usize) -> u64 {
+    pub(in crate::simulation) fn direct_from(&self, place: usize) -> u64 {
         self.log[place..].iter().filter(|logged| logged.is_direct()).count() as u64
     }
 
     /// One of the peer's systems has acknowledged the message at this place.
-    pub(in crate::broker::simulation) fn arrived(&mut self, place: usize) {
+    pub(in crate::simulation) fn arrived(&mut self, place: usize) {
         self.log[place].arrived = true;
         self.advance();
     }
@@ -133,28 +133,28 @@ impl Peer {
     }
 
     /// Whether one of its sessions was there for certain, all the time since then.
-    pub(in crate::broker::simulation) fn is_here_since(&self, step: u64) -> bool {
+    pub(in crate::simulation) fn is_here_since(&self, step: u64) -> bool {
         self.here.iter().any(|(_, since)| *since < step)
     }
 
     /// Whether none of its sessions was there, all the time since then.
-    pub(in crate::broker::simulation) fn is_away_since(&self, step: u64) -> bool {
+    pub(in crate::simulation) fn is_away_since(&self, step: u64) -> bool {
         self.sessions.is_empty() && self.joined_at < step
     }
 
     /// Whether one of its sessions kept up for certain, all the time since then.
-    pub(in crate::broker::simulation) fn keeps_up_since(&self, step: u64) -> bool {
+    pub(in crate::simulation) fn keeps_up_since(&self, step: u64) -> bool {
         self.live.iter().any(|(_, since)| *since < step)
     }
 
     /// A session is not there any more, or may not be.
-    pub(in crate::broker::simulation) fn is_ending(&mut self, session: usize) {
+    pub(in crate::simulation) fn is_ending(&mut self, session: usize) {
         self.here.retain(|(other, _)| *other != session);
         self.falls_behind(session);
     }
 
     /// A session may not keep up any more.
-    pub(in crate::broker::simulation) fn falls_behind(&mut self, session: usize) {
+    pub(in crate::simulation) fn falls_behind(&mut self, session: usize) {
         self.live.retain(|(other, _)| *other != session);
     }
 }
