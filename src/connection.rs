@@ -25,7 +25,7 @@ use crate::broker::{self, EndReason, Event, Handle, Joining};
 use crate::config::Limits;
 use crate::limits::{BATCH_REQUESTS_MAX, CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN_REFUSALS_MAX};
 use crate::message::{PeerName, SessionId};
-use crate::plugin::{Connecting, LoggingIn, LoginVerdict, Plugins, Sender};
+use crate::plugin::{ConnectCall, LoginCall, LoginVerdict, Plugins, Sender};
 use crate::protocol::{ClientRequest, Code, Login, Protocol, Refusal, Rejected, Reply, Request};
 
 /// A socket, which its reader and its writer share.
@@ -128,10 +128,10 @@ async fn handshake(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins
 }
 
 /// What plugins are told of a connection.
-fn connecting(socket: &Socket, protocol: Protocol) -> Connecting {
+fn connecting(socket: &Socket, protocol: Protocol) -> ConnectCall {
     // One that is gone already has no address.
     let address = socket.get_ref().peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
-    Connecting { address: address.to_canonical(), protocol: protocol.as_str(), tls: false }
+    ConnectCall { address: address.to_canonical(), protocol: protocol.as_str(), tls: false }
 }
 
 /// Says why, in words that the client understands as far as that is known, and closes.
@@ -179,13 +179,13 @@ async fn log_in(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -
 }
 
 /// Whether somebody may log in: what plugins say comes first.
-async fn admit(login: &Login, connection: Connecting, plugins: &Plugins) -> Result<(), Refusal> {
+async fn admit(login: &Login, connection: ConnectCall, plugins: &Plugins) -> Result<(), Refusal> {
     let Login { name, password, .. } = login;
     let set = plugins.current();
     if set.has(name) {
         return Err(Refusal::new(Code::BadName, format!("{name} is the name of a plugin; not logged in")));
     }
-    let logging_in = || LoggingIn { name: name.clone(), password: password.clone(), connection: connection.clone() };
+    let logging_in = || LoginCall { name: name.clone(), password: password.clone(), connection: connection.clone() };
     match set.log_in(logging_in).await {
         LoginVerdict::Allow => Ok(()),
         LoginVerdict::Refuse(refusal) => Err(refusal),

@@ -360,10 +360,10 @@ pub const CLIENT_RETRY_MS_MIN: u64 = 50;
 pub const CLIENT_RETRY_MS_MAX: u64 = 5000;
 
 /// Messages over which `holdline plugin test` runs a plugin, unless it is told otherwise.
-pub const TRIAL_MESSAGES_DEFAULT: usize = 100;
+pub const DRY_RUN_MESSAGES_DEFAULT: usize = 100;
 
 /// Messages over which it can be told to run one.
-pub const TRIAL_MESSAGES_MAX: usize = 10_000;
+pub const DRY_RUN_MESSAGES_MAX: usize = 10_000;
 
 /// Plugins that `plugins.toml` may name.
 pub const PLUGINS_MAX: usize = 100;

@@ -67,9 +67,9 @@ fn run_plugin(deed: &PluginCommand) -> anyhow::Result<ExitCode> {
             cli::plugin::new::run(&plugins_file(&args.flags)?, args)?;
             Ok(ExitCode::SUCCESS)
         }
-        PluginCommand::Test(trial) => {
-            let plugins = load_plugins(&plugins_file(&trial.flags)?)?;
-            let is_well = cli::plugin::trial::run(&data_directory(&trial.flags)?, plugins, trial)?;
+        PluginCommand::Test(args) => {
+            let plugins = load_plugins(&plugins_file(&args.flags)?)?;
+            let is_well = cli::plugin::dry_run::run(&data_directory(&args.flags)?, plugins, args)?;
             Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }

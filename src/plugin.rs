@@ -20,10 +20,12 @@ use std::time::Duration;
 use smol::{Timer, future};
 
 pub use self::answer::{Answer, Effect, Verdict};
-pub use self::call::{Call, Connecting, Delivery, Draft, Logged, LoggingIn, Mail, Presence, Typed};
+pub use self::call::{
+    Call, CommandCall, ConnectCall, DeliveredCall, LoggedCall, LoginCall, MailCall, MessageCall, PresenceCall,
+};
 pub(crate) use self::chain::{LoginVerdict, Plugins, Sender};
 pub use self::host::Host;
-pub use self::load::{LoadError, Loaded, load};
+pub use self::load::{LoadError, LoadedPlugin, load};
 pub use self::luau::{Script, ScriptError};
 pub(crate) use self::manager::{PluginManager, ReloadPlan};
 pub use self::process::{Process, ProcessError};
@@ -37,12 +39,12 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 #[error("{what}")]
 pub struct Failure {
     what: String,
-    cause: Cause,
+    cause: FailureCause,
 }
 
 /// Whose fault it is that there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
+enum FailureCause {
     /// The plugin's own, with this call.
     Call,
     /// The plugin ended while it had the call, which is counted as one failure of all such calls.
@@ -54,27 +56,27 @@ enum Cause {
 impl Failure {
     /// A failure at a call, in these words.
     pub fn new(what: impl Into<String>) -> Self {
-        Failure { what: what.into(), cause: Cause::Call }
+        Failure { what: what.into(), cause: FailureCause::Call }
     }
 
     /// The plugin ended before it had answered; that it ended was said by [`Host::failed`].
     pub fn ended(what: impl Into<String>) -> Self {
-        Failure { what: what.into(), cause: Cause::End }
+        Failure { what: what.into(), cause: FailureCause::End }
     }
 
     /// The plugin does not run at the moment, and was not asked.
     pub fn down(what: impl Into<String>) -> Self {
-        Failure { what: what.into(), cause: Cause::Down }
+        Failure { what: what.into(), cause: FailureCause::Down }
     }
 
     /// Whether it counts for setting the plugin aside.
     fn counts(&self) -> bool {
-        self.cause == Cause::Call
+        self.cause == FailureCause::Call
     }
 
     /// Whether the plugin was asked at all.
     fn is_tried(&self) -> bool {
-        self.cause != Cause::Down
+        self.cause != FailureCause::Down
     }
 }
 

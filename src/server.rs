@@ -25,7 +25,7 @@ use crate::limits::{
     OUTBOX_LOOK_MS, SHUTDOWN_S_MAX, TURNED_AWAY_CONNECTIONS_MAX,
 };
 use crate::message::SessionId;
-use crate::plugin::{self, LoadError, Loaded, PluginManager, Plugins, ReloadPlan};
+use crate::plugin::{self, LoadError, LoadedPlugin, PluginManager, Plugins, ReloadPlan};
 use crate::store::{Store, StoreError, Watch};
 
 /// The exit code of a process that a second signal ends; 128 and SIGINT's number, as a shell has it.
@@ -72,9 +72,9 @@ pub struct Server {
     /// The file that names the plugins: read again at each reload.
     plugins: PathBuf,
     /// As the file names them.
-    loaded: Vec<Loaded>,
+    loaded: Vec<LoadedPlugin>,
     /// Those of the program that the server is part of.
-    embedded: Vec<Loaded>,
+    embedded: Vec<LoadedPlugin>,
     stopper: Stopper,
     stops: Receiver<()>,
 }
@@ -113,7 +113,7 @@ impl Server {
 
     /// Adds a plugin that is part of this program; it is asked before those of the file, and no reload ends it.
     pub fn add_plugin(&mut self, config: PluginConfig, plugin: Box<dyn plugin::Plugin>) {
-        self.embedded.push(Loaded::embedded(config, plugin));
+        self.embedded.push(LoadedPlugin::embedded(config, plugin));
     }
 
     /// Where it listens.
@@ -350,7 +350,7 @@ async fn keep_plugins(mut manager: PluginManager, file: PathBuf, reloads: Receiv
 /// What the file says now, whole or not at all.
 fn wanted_plugins(manager: &PluginManager, file: &Path) -> Result<Vec<ReloadPlan>, ServeError> {
     let wanted = |entry: PluginConfig| match manager.keeps(&entry) {
-        true => Ok(ReloadPlan::AsItIs(entry)),
+        true => Ok(ReloadPlan::Unchanged(entry)),
         false => plugin::load(entry).map(ReloadPlan::New),
     };
     let mut all = manager.embedded();

@@ -52,7 +52,7 @@ impl Place {
 
     /// Tries a plugin over the log of a server.
     #[track_caller]
-    fn check_trial(&self, server: &TestServer, arguments: &[&str], expected: Expect) {
+    fn check_dry_run(&self, server: &TestServer, arguments: &[&str], expected: Expect) {
         let data = server.data();
         self.check(&[&["test", "--data", data.to_str().unwrap()], arguments].concat(), expected);
     }
@@ -379,7 +379,7 @@ fn the_start_of_a_script_keeps_a_list() {
         logged(&["notes: list", "notes: milk", "bob, notes: bread", "bob: oh heck", "notes: list", "notes: clear"]);
     let place = Place::new();
     place.run(&["new", "notes", "--kind=luau"]);
-    place.check_trial(
+    place.check_dry_run(
         &server,
         &["notes"],
         expect![[r#"
@@ -453,7 +453,7 @@ fn the_start_of_a_python_program_rolls_dice() {
     let place = Place::new();
     place.run(&["new", "dice", "--kind=python"]);
     give_time(&place);
-    place.check_trial(
+    place.check_dry_run(
         &server,
         &["dice"],
         expect![[r#"
@@ -488,7 +488,7 @@ fn give_time(place: &Place) {
 // test
 
 #[test]
-fn a_trial_says_each_verdict_and_each_effect() {
+fn dry_run_reports_each_verdict_and_each_effect() {
     let server = logged(&["bob: hello", "bob: heck", "bob: psst", "bob: loud", "bob, carol: wrong", "p: hello"]);
     let code = r##"
         function start() log("started") end
@@ -512,7 +512,7 @@ fn a_trial_says_each_verdict_and_each_effect() {
     "##;
     let list = script("p", r#"["start", "stop", "message", "logged", "mail"]"#);
     let place = Place::new().with("plugins.toml", &list).with("p.luau", code);
-    place.check_trial(
+    place.check_dry_run(
         &server,
         &["p"],
         expect![[r#"
@@ -557,7 +557,7 @@ fn a_trial_says_each_verdict_and_each_effect() {
         exit 0
     "#]],
     );
-    place.check_trial(
+    place.check_dry_run(
         &server,
         &["p", "--last=1"],
         expect![[r#"
@@ -598,7 +598,7 @@ fn what_fails_is_said_and_counted_and_others_go_on() {
     "#;
     let list = script("p", r#"["message", "logged"]"#) + "on_failure = \"reject\"\ntimeout_ms = 100\n";
     let place = Place::new().with("plugins.toml", &list).with("p.luau", code);
-    place.check_trial(&server, &["p"], expect![[r#"
+    place.check_dry_run(&server, &["p"], expect![[r#"
         TIME alice → bob: one  (waiting for bob)
             message: no answer: message failed: ./p.luau:3: not this one; so it is rejected (T ms)
             logged: done (T ms)
@@ -633,7 +633,7 @@ fn a_program_is_answered_as_if_all_that_it_asks_were_done() {
     "##;
     let list = program("door", r#"["message", "mail"]"#);
     let place = with_program(Place::new().with("plugins.toml", &list), "door.sh", code);
-    place.check_trial(&server, &["door"], expect![[r#"
+    place.check_dry_run(&server, &["door"], expect![[r#"
         TIME alice → bob: hello  (waiting for bob)
             message: passes (T ms)
                 would send to carol: knock knock
@@ -651,11 +651,11 @@ fn a_program_is_answered_as_if_all_that_it_asks_were_done() {
 }
 
 #[test]
-fn a_trial_of_nothing_says_why() {
+fn dry_run_over_nothing_explains_why() {
     let server = logged(&["bob: hello"]);
     let place = Place::new().with("p.luau", "function mail() end").with("q.luau", "function join() end");
     let place = place.with("plugins.toml", &(script("p", r#"["mail"]"#) + &script("q", r#"["join"]"#)));
-    place.check_trial(
+    place.check_dry_run(
         &server,
         &["p"],
         expect![[r#"
@@ -663,7 +663,7 @@ fn a_trial_of_nothing_says_why() {
         exit 0
     "#]],
     );
-    place.check_trial(
+    place.check_dry_run(
         &server,
         &["q"],
         expect![[r#"
@@ -671,7 +671,7 @@ fn a_trial_of_nothing_says_why() {
         exit 0
     "#]],
     );
-    place.check_trial(
+    place.check_dry_run(
         &server,
         &["r"],
         expect![[r#"

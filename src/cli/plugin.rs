@@ -1,8 +1,8 @@
 //! `holdline plugin`: what helps who writes plugins. Owns the flags, and what is said of each plugin that is checked; never what
 //! a plugin can be.
 
+pub(crate) mod dry_run;
 pub(crate) mod new;
-pub(crate) mod trial;
 
 use std::io;
 
@@ -10,8 +10,8 @@ use bpaf::{OptionParser, Parser, construct};
 use holdline::config::{Flags, Hook, PluginConfig};
 use holdline::plugin;
 
+use self::dry_run::TestPluginArgs;
 use self::new::NewPluginArgs;
-use self::trial::Trial;
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) enum PluginCommand {
     /// Write the start of one.
     New(NewPluginArgs),
     /// Run one over the log.
-    Test(Trial),
+    Test(TestPluginArgs),
 }
 
 /// The findings could not be printed.
@@ -40,8 +40,10 @@ pub(crate) fn options() -> OptionParser<PluginCommand> {
         .help("Loads all plugins, and says what is wrong with them")
         .map(PluginCommand::Check);
     let new = new::options().command("new").help("Writes a start that works").map(PluginCommand::New);
-    let test =
-        trial::options().command("test").help("Runs a plugin over the log, and does nothing").map(PluginCommand::Test);
+    let test = dry_run::options()
+        .command("test")
+        .help("Runs a plugin over the log, and does nothing")
+        .map(PluginCommand::Test);
     construct!([check, new, test])
         .to_options()
         .descr("Checks plugins, begins one, or tries one")

@@ -13,23 +13,23 @@ use crate::message::{Destination, PeerName, Room, Seq, Text, Timestamp};
 #[serde(tag = "hook", rename_all = "lowercase")]
 pub enum Call {
     /// Somebody has connected.
-    Connect(Connecting),
+    Connect(ConnectCall),
     /// Somebody wants to log in.
-    Login(LoggingIn),
+    Login(LoginCall),
     /// A message is about to be logged.
-    Message(Draft),
+    Message(MessageCall),
     /// Somebody typed one of the plugin's commands.
-    Command(Typed),
+    Command(CommandCall),
     /// A message to the plugin itself.
-    Mail(Mail),
+    Mail(MailCall),
     /// A message is on disk.
-    Logged(Logged),
+    Logged(LoggedCall),
     /// A peer came.
-    Join(Presence),
+    Join(PresenceCall),
     /// A peer went.
-    Leave(Presence),
+    Leave(PresenceCall),
     /// A peer has got messages.
-    Delivered(Delivery),
+    Delivered(DeliveredCall),
     /// So many seconds are over.
     Tick {
         /// When.
@@ -72,7 +72,7 @@ impl Call {
 
 /// A connection, as far as it is known before anybody has said who it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Connecting {
+pub struct ConnectCall {
     /// From where.
     pub address: IpAddr,
     /// How it speaks: `plain` or `json`.
@@ -83,7 +83,7 @@ pub struct Connecting {
 
 /// A login that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LoggingIn {
+pub struct LoginCall {
     /// By which name.
     pub name: PeerName,
     /// The password, if one was sent.
@@ -91,12 +91,12 @@ pub struct LoggingIn {
     pub password: Option<String>,
     /// How it came.
     #[serde(flatten)]
-    pub connection: Connecting,
+    pub connection: ConnectCall,
 }
 
 /// A message that is not logged yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Draft {
+pub struct MessageCall {
     /// Who sends it.
     pub from: PeerName,
     /// Whom it is addressed to.
@@ -107,7 +107,7 @@ pub struct Draft {
 
 /// A command, as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Typed {
+pub struct CommandCall {
     /// Who typed it.
     pub from: PeerName,
     /// Which, without its `/`.
@@ -118,7 +118,7 @@ pub struct Typed {
 
 /// A message to the plugin's own name, or in one of its rooms: the frame `message` of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Mail {
+pub struct MailCall {
     /// Always `message`, as in the protocol.
     pub r#type: &'static str,
     /// Its place in the log.
@@ -138,7 +138,7 @@ pub struct Mail {
 
 /// A message that is on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Logged {
+pub struct LoggedCall {
     /// Its place in the log.
     pub seq: Seq,
     /// When it was accepted.
@@ -156,7 +156,7 @@ pub struct Logged {
 
 /// That a peer came or went: the frame `presence` of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Presence {
+pub struct PresenceCall {
     /// Always `presence`, as in the protocol.
     pub r#type: &'static str,
     /// Its number: it grows with each.
@@ -171,7 +171,7 @@ pub struct Presence {
 
 /// That a peer has got messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Delivery {
+pub struct DeliveredCall {
     /// Its number: it grows with each.
     pub event: i64,
     /// When.

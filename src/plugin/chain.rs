@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::running::RunningPlugin;
-use super::{Call, Connecting, Draft, LoggingIn, Typed, Verdict};
+use super::{Call, CommandCall, ConnectCall, LoginCall, MessageCall, Verdict};
 use crate::config::Hook;
 use crate::message::{Destination, PeerName, Text, printable};
 use crate::protocol::{self, ClientRequest, Code, PluginState, Protocol, Refusal, Reply, Request};
@@ -13,24 +13,24 @@ use crate::protocol::{self, ClientRequest, Code, PluginState, Protocol, Refusal,
 /// The plugins, as they are at the moment: a reload puts others in their place.
 #[derive(Debug, Default)]
 pub(crate) struct Plugins {
-    set: RwLock<Arc<Set>>,
+    set: RwLock<Arc<PluginSet>>,
 }
 
 impl Plugins {
     /// Those of this moment.
-    pub(crate) fn current(&self) -> Arc<Set> {
+    pub(crate) fn current(&self) -> Arc<PluginSet> {
         self.set.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts others in their place.
-    pub(super) fn replace(&self, set: Set) {
+    pub(super) fn replace(&self, set: PluginSet) {
         *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
     }
 }
 
 /// Plugins that are asked together.
 #[derive(Debug, Default)]
-pub(crate) struct Set {
+pub(crate) struct PluginSet {
     plugins: Vec<Arc<RunningPlugin>>,
     connect: Vec<Arc<RunningPlugin>>,
     login: Vec<Arc<RunningPlugin>>,
@@ -58,7 +58,7 @@ pub(crate) struct Sender<'a> {
     pub(crate) protocol: Protocol,
 }
 
-impl Set {
+impl PluginSet {
     pub(super) fn new(plugins: Vec<Arc<RunningPlugin>>) -> Self {
         let with = |hook| plugins.iter().filter(|plugin| plugin.config().hooks_into(hook)).cloned().collect();
         let (connect, login, message) = (with(Hook::Connect), with(Hook::Login), with(Hook::Message));
@@ -66,7 +66,7 @@ impl Set {
             .iter()
             .flat_map(|plugin| plugin.config().commands.iter().map(|(command, _)| (command.clone(), plugin.clone())));
         let commands = commands.collect();
-        Set { plugins, connect, login, message, commands }
+        PluginSet { plugins, connect, login, message, commands }
     }
 
     /// Whether there are none.
@@ -80,7 +80,7 @@ impl Set {
     }
 
     /// Asks whether a connection may stay.
-    pub(crate) async fn connect(&self, connecting: impl Fn() -> Connecting) -> Result<(), Refusal> {
+    pub(crate) async fn connect(&self, connecting: impl Fn() -> ConnectCall) -> Result<(), Refusal> {
         for plugin in &self.connect {
             if let Verdict::Reject(reason) = only(plugin.decide(vec![Call::Connect(connecting())]).await) {
                 return Err(rejected(plugin, &reason, "goodbye"));
@@ -90,7 +90,7 @@ impl Set {
     }
 
     /// Asks whether somebody may log in. The first that has an opinion decides.
-    pub(crate) async fn log_in(&self, logging_in: impl Fn() -> LoggingIn) -> LoginVerdict {
+    pub(crate) async fn log_in(&self, logging_in: impl Fn() -> LoginCall) -> LoginVerdict {
         for plugin in &self.login {
             match only(plugin.decide(vec![Call::Login(logging_in())]).await) {
                 Verdict::Allow => return LoginVerdict::Allow,
@@ -144,7 +144,7 @@ impl Set {
         let Some(plugin) = self.commands.get(&command) else {
             return Request::Malformed(Refusal::unknown_command(&command));
         };
-        let typed = Typed { from: from.clone(), command, arguments };
+        let typed = CommandCall { from: from.clone(), command, arguments };
         match only(plugin.decide(vec![Call::Command(typed)]).await) {
             Verdict::Reply(text) => match Text::kept(&text) {
                 Some(text) => answered(Reply::Answer { text }),
@@ -213,7 +213,7 @@ fn draft_of(request: &Request) -> Option<(&[Destination], &Text)> {
 
 fn draft(from: &PeerName, request: &Request) -> Option<Call> {
     let (to, text) = draft_of(request)?;
-    Some(Call::Message(Draft { from: from.clone(), to: to.to_vec(), text: text.clone() }))
+    Some(Call::Message(MessageCall { from: from.clone(), to: to.to_vec(), text: text.clone() }))
 }
 
 fn only(verdicts: Vec<Verdict>) -> Verdict {

@@ -21,17 +21,17 @@ use crate::protocol::{ClientRequest, Code, Refusal, Request};
 /// A plugin's way to the chat. It is one thing, however often it is cloned.
 #[derive(Clone, Debug)]
 pub struct Host {
-    inner: Arc<Inner>,
+    inner: Arc<HostState>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct HostState {
     name: PeerName,
     /// `None`: there is no server.
     link: Option<Link>,
     /// Told of what is handed in where there is none.
     recorder: Option<Sender<Vec<ClientRequest>>>,
-    values: Mutex<Values>,
+    values: Mutex<ValueCache>,
     health: Mutex<Health>,
     /// What calls that decide want done: nobody waits for it.
     later: Sender<Vec<Effect>>,
@@ -43,7 +43,7 @@ struct Inner {
 
 /// What a plugin keeps, and how much that is.
 #[derive(Clone, Debug, Default)]
-struct Values {
+struct ValueCache {
     /// Whether it is known what was kept.
     are_loaded: bool,
     /// As JSON.
@@ -72,7 +72,7 @@ impl Host {
         let (quarantined, quarantined_told) = async_channel::bounded(1);
         let (values, health) = (Mutex::default(), Mutex::default());
         Host {
-            inner: Arc::new(Inner {
+            inner: Arc::new(HostState {
                 name,
                 link,
                 recorder,
@@ -253,12 +253,12 @@ impl Host {
         self.values().keep(key, value)
     }
 
-    fn values(&self) -> MutexGuard<'_, Values> {
+    fn values(&self) -> MutexGuard<'_, ValueCache> {
         self.inner.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Values {
+impl ValueCache {
     fn keep(&mut self, key: &str, value: Option<String>) -> Result<(), String> {
         if key.is_empty() || key.len() > VALUE_KEY_BYTES_MAX {
             return Err(format!("a key of {} bytes; 1 to {VALUE_KEY_BYTES_MAX} are wanted", key.len()));
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn values_are_bounded() {
-        let mut values = Values::default();
+        let mut values = ValueCache::default();
         assert_eq!(values.keep("", None).unwrap_err(), "a key of 0 bytes; 1 to 128 are wanted");
         let json = "1".repeat(VALUE_BYTES_MAX);
         for nth in 0..VALUES_BYTES_MAX / (VALUE_BYTES_MAX + 2) {
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn there_are_so_many_values_and_no_more() {
-        let mut values = Values::default();
+        let mut values = ValueCache::default();
         for nth in 0..VALUES_MAX {
             values.keep(&nth.to_string(), Some("1".to_owned())).unwrap();
         }

@@ -20,33 +20,33 @@ pub enum LoadError {
 }
 
 /// Loads what an entry names: a script is compiled, a program is looked for.
-pub fn load(config: PluginConfig) -> Result<Loaded, LoadError> {
+pub fn load(config: PluginConfig) -> Result<LoadedPlugin, LoadError> {
     let stamp = stamp(&config.path);
     let plugin: Box<dyn Plugin> = match config.kind {
         PluginKind::Luau => Box::new(Script::load(&config)?),
         PluginKind::Process => Box::new(Process::load(&config)?),
         PluginKind::Embedded => unreachable!("no file names such a plugin"),
     };
-    Ok(Loaded { config, plugin, stamp })
+    Ok(LoadedPlugin { config, plugin, stamp })
 }
 
 /// A plugin that is ready, and by what it was made.
-pub struct Loaded {
+pub struct LoadedPlugin {
     /// Its entry.
     pub config: PluginConfig,
     /// What answers its calls.
     pub plugin: Box<dyn Plugin>,
     /// How its file was.
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
 }
 
 /// By what it is known that a file has changed.
-type Stamp = (u64, SystemTime);
+type FileStamp = (u64, SystemTime);
 
-impl Loaded {
+impl LoadedPlugin {
     /// A plugin that is part of the program.
     pub fn embedded(config: PluginConfig, plugin: Box<dyn Plugin>) -> Self {
-        Loaded { config, plugin, stamp: None }
+        LoadedPlugin { config, plugin, stamp: None }
     }
 
     /// Whether this entry would be loaded to the same.
@@ -55,13 +55,13 @@ impl Loaded {
     }
 }
 
-impl fmt::Debug for Loaded {
+impl fmt::Debug for LoadedPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("LoadedPlugin").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<FileStamp> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.len(), metadata.modified().ok()?))
 }

@@ -2,9 +2,9 @@
 //! a script is read, and its queue; never what is asked of it.
 
 mod api;
+mod deadline;
 mod value;
 mod vm;
-mod watch;
 mod worker;
 
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use smol::{Timer, future};
 
-use self::worker::{Batch, Worker};
+use self::worker::{CallBatch, Worker};
 use super::{Answer, Call, Failure, Hook, Host, Pending, Plugin, PluginConfig};
 use crate::limits::{
     SCRIPT_BATCHES_MAX, SCRIPT_BYTES_MAX, SCRIPT_END_MS_MAX, SCRIPT_MEMORY_BYTES_DEFAULT, SCRIPT_STACK_BYTES,
@@ -31,8 +31,8 @@ pub struct Script {
     name: PeerName,
     timeout: Duration,
     host: Arc<OnceLock<Host>>,
-    awaited: Sender<Batch>,
-    told: Sender<Batch>,
+    awaited: Sender<CallBatch>,
+    told: Sender<CallBatch>,
     /// Closes with the thread.
     ended: Receiver<Infallible>,
 }
@@ -95,7 +95,7 @@ pub enum ScriptError {
 impl Script {
     /// Reads a script, runs its top level, and finds its functions. Waits for all of that.
     pub fn load(config: &PluginConfig) -> Result<Script, ScriptError> {
-        let source = Source { config: config.clone(), text: read(&config.path)? };
+        let source = ScriptSource { config: config.clone(), text: read(&config.path)? };
         let host = Arc::new(OnceLock::new());
         let (awaited, awaited_batches) = async_channel::bounded(SCRIPT_BATCHES_MAX);
         let (told, told_batches) = async_channel::bounded(SCRIPT_BATCHES_MAX);
@@ -123,7 +123,7 @@ impl Script {
         let count = calls.len();
         let (sender, answers) = oneshot::async_channel();
         let batches = if is_awaited { &self.awaited } else { &self.told };
-        let answers = match batches.send(Batch { calls, is_awaited, answers: sender }).await {
+        let answers = match batches.send(CallBatch { calls, is_awaited, answers: sender }).await {
             Ok(()) => answers.await.ok().map(|(answers, _calls)| answers),
             Err(_) => None,
         };
@@ -170,12 +170,12 @@ impl Plugin for Script {
 }
 
 /// What a VM is made of.
-struct Source {
+struct ScriptSource {
     config: PluginConfig,
     text: String,
 }
 
-impl Source {
+impl ScriptSource {
     fn memory_bytes_max(&self) -> usize {
         let bytes_max = self.config.memory_bytes_max.unwrap_or(SCRIPT_MEMORY_BYTES_DEFAULT);
         usize::try_from(bytes_max).unwrap_or(usize::MAX)

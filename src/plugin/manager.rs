@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use smol::{Executor, Task, Timer, future};
 
-use super::chain::{Plugins, Set};
+use super::chain::{PluginSet, Plugins};
 use super::link::Link;
-use super::load::Loaded;
+use super::load::LoadedPlugin;
 use super::running::{Notification, RetryState, RunningPlugin};
-use super::{Call, Host, Mail, observe};
+use super::{Call, Host, MailCall, observe};
 use crate::broker::{Event, Handle, OutboxReceiver};
 use crate::config::{Hook, PluginConfig, PluginKind};
 use crate::limits::{MAILS_WAITING_MAX, OBSERVED_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_START_MS_MAX, PLUGIN_STOP_MS_MAX};
@@ -40,19 +40,19 @@ struct PluginTasks {
     session: Vec<Task<()>>,
     /// As long as it is told things.
     retry_state: Option<Task<()>>,
-    mails: Receiver<Received>,
+    mails: Receiver<ReceivedMail>,
 }
 
 /// A message to a plugin, and the bytes that it takes of its outbox.
-struct Received {
-    mail: Mail,
+struct ReceivedMail {
+    mail: MailCall,
     bytes: usize,
 }
 
 impl PluginManager {
     /// Begins these plugins, in order, and waits until each has had the time to start.
     pub(crate) async fn begin(
-        loaded: Vec<Loaded>,
+        loaded: Vec<LoadedPlugin>,
         plugins: Arc<Plugins>,
         executor: Arc<Executor<'static>>,
         broker: Handle,
@@ -71,7 +71,7 @@ impl PluginManager {
     /// Those that are part of the program: they go on.
     pub(crate) fn embedded(&self) -> Vec<ReloadPlan> {
         let configs = self.lives.iter().map(|life| life.plugin.config());
-        configs.filter(|config| config.kind == PluginKind::Embedded).cloned().map(ReloadPlan::AsItIs).collect()
+        configs.filter(|config| config.kind == PluginKind::Embedded).cloned().map(ReloadPlan::Unchanged).collect()
     }
 
     /// These plugins, in this order, take the place of all: those that are not loaded anew go on.
@@ -81,7 +81,7 @@ impl PluginManager {
         for wanted in wanted {
             match wanted {
                 ReloadPlan::New(loaded) => lives.push(self.live(loaded)),
-                ReloadPlan::AsItIs(config) => {
+                ReloadPlan::Unchanged(config) => {
                     let place = before.iter().position(|life| life.plugin.config().name == config.name);
                     let life = before.swap_remove(place.expect("it is kept"));
                     let settings = life.plugin.config().settings.clone();
@@ -102,10 +102,10 @@ impl PluginManager {
     pub(crate) async fn end(self) {
         let PluginManager { plugins, executor, lives, .. } = self;
         end(lives, &executor).await;
-        plugins.replace(Set::default());
+        plugins.replace(PluginSet::default());
     }
 
-    fn live(&self, loaded: Loaded) -> PluginTasks {
+    fn live(&self, loaded: LoadedPlugin) -> PluginTasks {
         let name = loaded.config.name.clone();
         let link = Link::new(name.clone(), self.broker.clone(), Arc::downgrade(&self.plugins));
         let plugin = Arc::new(RunningPlugin { loaded, host: Host::linked(name, link) });
@@ -128,16 +128,16 @@ impl PluginManager {
             }
         };
         future::or(all_started, time(START)).await;
-        self.plugins.replace(Set::new(self.lives.iter().map(|life| life.plugin.clone()).collect()));
+        self.plugins.replace(PluginSet::new(self.lives.iter().map(|life| life.plugin.clone()).collect()));
     }
 }
 
 /// What is to be of an entry after a reload.
 pub(crate) enum ReloadPlan {
     /// A plugin of this name runs as the entry wants it.
-    AsItIs(PluginConfig),
+    Unchanged(PluginConfig),
     /// It begins.
-    New(Loaded),
+    New(LoadedPlugin),
 }
 
 impl PluginTasks {
@@ -214,7 +214,7 @@ async fn run(plugin: Arc<RunningPlugin>) {
 }
 
 /// Reads what comes for a plugin over its session.
-async fn attend(plugin: Arc<RunningPlugin>, mails: Sender<Received>) {
+async fn attend(plugin: Arc<RunningPlugin>, mails: Sender<ReceivedMail>) {
     let Ok(link) = plugin.host.link() else { return };
     loop {
         let receiver = link.join().await;
@@ -224,14 +224,14 @@ async fn attend(plugin: Arc<RunningPlugin>, mails: Sender<Received>) {
     }
 }
 
-async fn read_frames(plugin: &RunningPlugin, link: &Link, receiver: &OutboxReceiver, mails: &Sender<Received>) {
+async fn read_frames(plugin: &RunningPlugin, link: &Link, receiver: &OutboxReceiver, mails: &Sender<ReceivedMail>) {
     while let Some(chunk) = receiver.take().await {
         let mut bytes = 0;
         for line in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
             match read_frame(plugin, link, line) {
                 Some(mail) => {
                     // Whatever waits fits an outbox, so there is room.
-                    let _ = mails.send(Received { mail, bytes: line.len() }).await;
+                    let _ = mails.send(ReceivedMail { mail, bytes: line.len() }).await;
                 }
                 None => bytes += line.len(),
             }
@@ -241,7 +241,7 @@ async fn read_frames(plugin: &RunningPlugin, link: &Link, receiver: &OutboxRecei
 }
 
 /// Understands one frame, and hands it to whom it is for; a message to the plugin is handed back.
-fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<Mail> {
+fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<MailCall> {
     let line = str::from_utf8(line).expect("frames are UTF-8").trim_end();
     let mut frame: Value = serde_json::from_str(line).expect("frames are JSON");
     let kind = frame["type"].as_str().unwrap_or_default();
@@ -259,10 +259,10 @@ fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<Mail> 
 }
 
 /// Tells a plugin of the messages to it.
-async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<Received>) {
+async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<ReceivedMail>) {
     let Ok(link) = plugin.host.link() else { return };
     let is_notified = plugin.config().hooks_into(Hook::Mail);
-    let mut waiting: VecDeque<Received> = VecDeque::new();
+    let mut waiting: VecDeque<ReceivedMail> = VecDeque::new();
     let mut retry_state = RetryState::default();
     loop {
         if waiting.is_empty() {
@@ -280,7 +280,7 @@ async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<Received>) {
         } else {
             waiting.len()
         };
-        let done: Vec<Received> = waiting.drain(..dealt_with).collect();
+        let done: Vec<ReceivedMail> = waiting.drain(..dealt_with).collect();
         if let Some(last) = done.last() {
             link.taken(done.iter().map(|received| received.bytes).sum()).await;
             link.submit(vec![ClientRequest::from(Request::Ack { seq: last.mail.seq })]).await;
@@ -288,7 +288,7 @@ async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<Received>) {
     }
 }
 
-fn mail_notification(mail: &Mail) -> Notification {
+fn mail_notification(mail: &MailCall) -> Notification {
     Notification { call: Call::Mail(mail.clone()), origin: format!("mail.{}", mail.seq) }
 }
 
@@ -319,14 +319,14 @@ struct MailFrame {
     text: String,
 }
 
-impl From<MailFrame> for Mail {
+impl From<MailFrame> for MailCall {
     fn from(frame: MailFrame) -> Self {
         let MailFrame { seq, at, from, to, room, text } = frame;
         let destination = |name: &String| match name.starts_with('#') {
             true => Destination::Room(Room::stored(name)),
             false => Destination::Peer(PeerName::stored(name)),
         };
-        Mail {
+        MailCall {
             r#type: "message",
             seq: Seq::new(seq),
             at: Timestamp::parse(&at).expect("a frame has its time"),

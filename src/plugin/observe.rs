@@ -7,7 +7,7 @@ use smol::Timer;
 
 use super::link::Link;
 use super::running::{Notification, RetryState, RunningPlugin};
-use super::{Call, Delivery, Logged, Presence};
+use super::{Call, DeliveredCall, LoggedCall, PresenceCall};
 use crate::broker::{Event, Observation};
 use crate::config::{Hook, PluginConfig};
 use crate::limits::READ_RETRY_MS;
@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::store::{EventFilter, Observed, ObserverCursor};
 
 /// The next things, when there are some.
-pub(super) type Next = oneshot::AsyncReceiver<Observation>;
+pub(super) type NextObservation = oneshot::AsyncReceiver<Observation>;
 
 /// What a plugin wants to be told, if anything.
 pub(super) fn wants(config: &PluginConfig) -> Option<EventFilter> {
@@ -30,19 +30,19 @@ pub(super) fn wants(config: &PluginConfig) -> Option<EventFilter> {
 }
 
 /// Asks for what comes after that with which the plugin has dealt. From the first time on, nothing is missed.
-pub(super) async fn ask(plugin: &RunningPlugin) -> Option<Next> {
+pub(super) async fn ask(plugin: &RunningPlugin) -> Option<NextObservation> {
     let (wants, link) = (wants(plugin.config())?, plugin.host.link().ok()?);
     Some(ask_for(wants, plugin, link).await)
 }
 
-async fn ask_for(wants: EventFilter, plugin: &RunningPlugin, link: &Link) -> Next {
+async fn ask_for(wants: EventFilter, plugin: &RunningPlugin, link: &Link) -> NextObservation {
     let (reply, next) = oneshot::async_channel();
     link.tell(Event::Observe { observer: plugin.config().name.clone(), wants, reply }).await;
     next
 }
 
 /// Tells a plugin what it asked for, and goes on asking.
-pub(super) async fn observe(plugin: &RunningPlugin, mut next: Option<Next>) {
+pub(super) async fn observe(plugin: &RunningPlugin, mut next: Option<NextObservation>) {
     let (Some(wants), Ok(link)) = (wants(plugin.config()), plugin.host.link()) else { return };
     loop {
         let asked = match next.take() {
@@ -78,11 +78,11 @@ async fn deal_with(Observation { things, seen }: Observation, plugin: &RunningPl
 
 impl From<Observed> for Notification {
     fn from(thing: Observed) -> Self {
-        let presence = |event, at, name, here| Presence { r#type: "presence", event, at, name, here };
+        let presence = |event, at, name, here| PresenceCall { r#type: "presence", event, at, name, here };
         match thing {
             Observed::Logged { message: Message { seq, at, sender, to, text, .. }, away } => {
                 let away = away.into_iter().map(|(_, name)| name).collect();
-                let logged = Logged { seq, at, from: sender, to, text, away };
+                let logged = LoggedCall { seq, at, from: sender, to, text, away };
                 Notification { call: Call::Logged(logged), origin: format!("logged.{seq}") }
             }
             Observed::Came { event, at, name } => {
@@ -92,7 +92,7 @@ impl From<Observed> for Notification {
                 Notification { call: Call::Leave(presence(event, at, name, false)), origin: format!("event.{event}") }
             }
             Observed::Delivered { event, at, name, seq } => Notification {
-                call: Call::Delivered(Delivery { event, at, name, seq }),
+                call: Call::Delivered(DeliveredCall { event, at, name, seq }),
                 origin: format!("event.{event}"),
             },
         }

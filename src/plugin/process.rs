@@ -1,10 +1,10 @@
 //! Plugins that are programs of their own, with JSON lines on their standard input and output. Owns the life of the program:
 //! started, listened to, started again when it ends, stopped, and never left behind; never decides what an answer does.
 
-mod chat;
 mod confine;
 mod errors;
 mod exchange;
+mod host;
 mod notify;
 mod output;
 mod program;
@@ -19,8 +19,8 @@ use smol::io::AsyncWriteExt;
 use smol::process::{ChildStdin, ChildStdout};
 use smol::{Timer, future};
 
-use self::chat::Chat;
-use self::exchange::{Answering, Exchange};
+use self::exchange::{Exchange, PendingAnswer};
+use self::host::ProcessHost;
 use self::notify::Notify;
 use self::output::Output;
 use self::program::{Child, Exit, Program};
@@ -43,7 +43,7 @@ pub struct Process {
     program: Program,
     /// How long one answer may take, for those who are told that none came.
     timeout: Duration,
-    waits: Waits,
+    timeouts: Timeouts,
     exchange: Exchange,
     /// Closed when it is to end.
     stop: Sender<()>,
@@ -54,7 +54,7 @@ pub struct Process {
 
 /// How long is waited for what. The tests wait less.
 #[derive(Clone, Copy, Debug)]
-struct Waits {
+struct Timeouts {
     /// For any line of a program that was asked something, and for it to read on.
     silence: Duration,
     /// For a program that was asked to end.
@@ -67,8 +67,8 @@ struct Waits {
     steady: Duration,
 }
 
-impl Waits {
-    const USUAL: Waits = Waits {
+impl Timeouts {
+    const USUAL: Timeouts = Timeouts {
         silence: Duration::from_secs(PROCESS_SILENCE_S_MAX),
         stop: Duration::from_millis(PROCESS_STOP_MS_MAX),
         restart_min: Duration::from_millis(PROCESS_RESTART_MS_MIN),
@@ -79,7 +79,7 @@ impl Waits {
 
 /// How one life of the program came to its end.
 #[derive(Debug)]
-enum End {
+enum ProgramEnd {
     NotStarted(io::Error),
     /// By itself, or by somebody else's signal.
     Ended(Exit),
@@ -93,15 +93,17 @@ enum End {
     Stopped,
 }
 
-impl fmt::Display for End {
+impl fmt::Display for ProgramEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::NotStarted(error) => write!(f, "the program could not be started: {error}{}", start_hint(error)),
-            End::Ended(exit) => write!(f, "the program {exit}"),
-            End::ClosedOutput => f.write_str("the program closed its standard output"),
-            End::Hung(what, time) => write!(f, "the program {what} for {} s", time.as_secs_f32()),
-            End::Overfull => f.write_str("the program does not read what it is answered"),
-            End::Stopped => f.write_str("the program was stopped"),
+            ProgramEnd::NotStarted(error) => {
+                write!(f, "the program could not be started: {error}{}", start_hint(error))
+            }
+            ProgramEnd::Ended(exit) => write!(f, "the program {exit}"),
+            ProgramEnd::ClosedOutput => f.write_str("the program closed its standard output"),
+            ProgramEnd::Hung(what, time) => write!(f, "the program {what} for {} s", time.as_secs_f32()),
+            ProgramEnd::Overfull => f.write_str("the program does not read what it is answered"),
+            ProgramEnd::Stopped => f.write_str("the program was stopped"),
         }
     }
 }
@@ -123,7 +125,7 @@ impl Process {
             name: config.name.clone(),
             program: Program::find(config)?,
             timeout: config.timeout,
-            waits: Waits::USUAL,
+            timeouts: Timeouts::USUAL,
             exchange: Exchange::new(),
             stop,
             stopped,
@@ -132,21 +134,22 @@ impl Process {
     }
 
     /// Keeps the program alive until the plugin is to end.
-    async fn supervise(&self, chat: &dyn Chat) {
+    async fn supervise(&self, host: &dyn ProcessHost) {
         let _life = self.life.lock().await;
-        let mut pause = self.waits.restart_min;
+        let mut pause = self.timeouts.restart_min;
         while !self.stopped.is_closed() {
             let began = Instant::now();
-            let end = self.live(chat).await;
-            if matches!(end, End::Stopped) {
+            let end = self.live(host).await;
+            if matches!(end, ProgramEnd::Stopped) {
                 break;
             }
-            let is_steady = began.elapsed() >= self.waits.steady && !matches!(end, End::Hung(..) | End::Overfull);
-            pause = if is_steady { self.waits.restart_min } else { pause };
+            let is_steady =
+                began.elapsed() >= self.timeouts.steady && !matches!(end, ProgramEnd::Hung(..) | ProgramEnd::Overfull);
+            pause = if is_steady { self.timeouts.restart_min } else { pause };
             self.exchange.close(&end.to_string(), &format!("{end}, and is not started again yet"));
-            chat.failed(Failure::new(format!("{end}; it is started again in {} ms", pause.as_millis())));
+            host.failed(Failure::new(format!("{end}; it is started again in {} ms", pause.as_millis())));
             self.rest(pause).await;
-            pause = self.waits.restart_max.min(2 * pause);
+            pause = self.timeouts.restart_max.min(2 * pause);
             self.exchange.open();
         }
         self.exchange.close("the program was stopped", "the program was stopped");
@@ -165,18 +168,18 @@ impl Process {
     }
 
     /// One life of the program, from its start until it is gone with all that it has started, and waited for.
-    async fn live(&self, chat: &dyn Chat) -> End {
+    async fn live(&self, host: &dyn ProcessHost) -> ProgramEnd {
         let (mut child, streams) = match self.program.start() {
             Ok(started) => started,
-            Err(error) => return End::NotStarted(error),
+            Err(error) => return ProgramEnd::NotStarted(error),
         };
         log::debug!("plugin {}: process {} was started", self.name, child.id());
         let (said, requests) = async_channel::bounded(1);
         let (closed, drained) = (Notify::new(), Notify::new());
         let outputs = async {
             let answers_and_requests =
-                future::zip(self.listen(streams.stdout, said, &closed, chat), self.serve(requests, chat));
-            future::zip(answers_and_requests, errors::log(streams.stderr, chat)).await;
+                future::zip(self.listen(streams.stdout, said, &closed, host), self.serve(requests, host));
+            future::zip(answers_and_requests, errors::log(streams.stderr, host)).await;
             drained.ring();
             future::pending().await
         };
@@ -185,7 +188,7 @@ impl Process {
             let end = self.terminate(&mut child, end).await;
             // What it has written last counts. Only somebody who left its group can keep its pipes open now.
             let patience = async {
-                Timer::after(self.waits.stop).await;
+                Timer::after(self.timeouts.stop).await;
             };
             future::or(drained.rung(), patience).await;
             end
@@ -194,23 +197,23 @@ impl Process {
     }
 
     /// Tells the program what there is to tell, until its life comes to an end in some way.
-    async fn attend(&self, child: &mut Child, stdin: ChildStdin, closed: &Notify) -> End {
-        let ended = async { End::Ended(child.wait().await) };
+    async fn attend(&self, child: &mut Child, stdin: ChildStdin, closed: &Notify) -> ProgramEnd {
+        let ended = async { ProgramEnd::Ended(child.wait().await) };
         let closed = async {
             closed.rung().await;
-            End::ClosedOutput
+            ProgramEnd::ClosedOutput
         };
         let silent = async {
-            self.exchange.until_silent(self.waits.silence).await;
-            End::Hung("was asked, and wrote no line", self.waits.silence)
+            self.exchange.until_silent(self.timeouts.silence).await;
+            ProgramEnd::Hung("was asked, and wrote no line", self.timeouts.silence)
         };
         let overfull = async {
             self.exchange.until_overfull().await;
-            End::Overfull
+            ProgramEnd::Overfull
         };
         let stopped = async {
             self.until_stopped().await;
-            End::Stopped
+            ProgramEnd::Stopped
         };
         let by_itself = future::or(ended, closed);
         let by_us = future::or(stopped, future::or(silent, overfull));
@@ -218,34 +221,34 @@ impl Process {
     }
 
     /// Ends what is left of it.
-    async fn terminate(&self, child: &mut Child, end: End) -> End {
+    async fn terminate(&self, child: &mut Child, end: ProgramEnd) -> ProgramEnd {
         match end {
             // Where it was about to end by itself, its output was closed before that could be seen.
-            End::ClosedOutput => child.stop(self.waits.stop).await.map_or(end, End::Ended),
-            End::Stopped => {
-                child.stop(self.waits.stop).await;
+            ProgramEnd::ClosedOutput => child.stop(self.timeouts.stop).await.map_or(end, ProgramEnd::Ended),
+            ProgramEnd::Stopped => {
+                child.stop(self.timeouts.stop).await;
                 end
             }
-            End::Ended(_) | End::NotStarted(_) | End::Hung(..) | End::Overfull => {
-                child.kill(self.waits.stop).await;
+            ProgramEnd::Ended(_) | ProgramEnd::NotStarted(_) | ProgramEnd::Hung(..) | ProgramEnd::Overfull => {
+                child.kill(self.timeouts.stop).await;
                 end
             }
         }
     }
 
     /// Writes what there is to tell the program. Ends only when it does not read.
-    async fn write(&self, mut stdin: ChildStdin) -> End {
+    async fn write(&self, mut stdin: ChildStdin) -> ProgramEnd {
         loop {
             let lines = self.exchange.take().await;
             let mut unwritten = &lines[..];
             while !unwritten.is_empty() {
                 let written = async { Some(stdin.write(unwritten).await) };
                 let stalled = async {
-                    Timer::after(self.waits.silence).await;
+                    Timer::after(self.timeouts.silence).await;
                     None
                 };
                 match future::or(written, stalled).await {
-                    None => return End::Hung("did not read what it was told", self.waits.silence),
+                    None => return ProgramEnd::Hung("did not read what it was told", self.timeouts.silence),
                     Some(Ok(bytes)) if bytes > 0 => unwritten = &unwritten[bytes..],
                     // It has closed its input, and may have something to say all the same.
                     Some(_) => {
@@ -264,7 +267,7 @@ impl Process {
         mut stdout: ChildStdout,
         said: Sender<Vec<ProgramRequest>>,
         closed: &Notify,
-        chat: &dyn Chat,
+        host: &dyn ProcessHost,
     ) {
         let mut output = Output::new();
         while output.read(&mut stdout).await {
@@ -274,7 +277,7 @@ impl Process {
                     log::debug!("plugin {}: {} answers came too late, or to no call", self.name, heard.late);
                 }
                 if let Some(garbage) = heard.garbage {
-                    chat.failed(garbage);
+                    host.failed(garbage);
                 }
                 if !heard.said.is_empty() {
                     // While the requests before it are being handed in, nothing more is read.
@@ -287,9 +290,9 @@ impl Process {
     }
 
     /// Hands in what the program asks, until it asks no more.
-    async fn serve(&self, requests: Receiver<Vec<ProgramRequest>>, chat: &dyn Chat) {
+    async fn serve(&self, requests: Receiver<Vec<ProgramRequest>>, host: &dyn ProcessHost) {
         while let Ok(said) = requests.recv().await {
-            requests::serve(said, &self.exchange, chat).await;
+            requests::serve(said, &self.exchange, host).await;
         }
     }
 
@@ -310,7 +313,12 @@ impl Process {
     }
 
     /// Hands in a call as soon as there is room, as long as the program answers those before it.
-    async fn hand_in(&self, call: &Call, timeout: Option<Duration>, timer: &mut Timer) -> Result<Answering, Failure> {
+    async fn hand_in(
+        &self,
+        call: &Call,
+        timeout: Option<Duration>,
+        timer: &mut Timer,
+    ) -> Result<PendingAnswer, Failure> {
         loop {
             let rung = async {
                 (&mut *timer).await;
@@ -332,7 +340,7 @@ impl Process {
     async fn answered(
         &self,
         hook: Hook,
-        mut answering: Answering,
+        mut answering: PendingAnswer,
         timeout: Option<Duration>,
         timer: &mut Timer,
     ) -> Result<Answer, Failure> {

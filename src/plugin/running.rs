@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smol::Timer;
 
-use super::load::Loaded;
+use super::load::LoadedPlugin;
 use super::{Answer, Call, Effect, Failure, Host, Plugin, Verdict};
 use crate::config::{Hook, OnFailure, PluginConfig};
 use crate::limits::{OBSERVED_TRIES_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_RETRY_MS_MIN, SCREENED_MAX, SCREENED_MIN};
@@ -14,7 +14,7 @@ use crate::protocol::PluginState;
 /// A plugin, and its place in the server.
 #[derive(Debug)]
 pub(crate) struct RunningPlugin {
-    pub(super) loaded: Loaded,
+    pub(super) loaded: LoadedPlugin,
     pub(super) host: Host,
 }
 

@@ -21,14 +21,14 @@ pub(crate) struct NewPluginArgs {
     /// Where `plugins.toml` is.
     pub(crate) flags: Flags,
     /// In which language.
-    start: &'static Start,
+    start: &'static Template,
     /// What it is called.
     name: PeerName,
 }
 
 /// A plugin that does something already; `NAME` in it is its name.
 #[derive(Debug)]
-struct Start {
+struct Template {
     /// What `--kind` calls it.
     kind: &'static str,
     /// How the name of its file ends.
@@ -45,31 +45,31 @@ struct Start {
     example: &'static str,
 }
 
-const STARTS: [Start; 3] = [
-    Start {
+const TEMPLATES: [Template; 3] = [
+    Template {
         kind: "luau",
         extension: "luau",
         mode: 0o644,
-        text: include_str!("start/notes.luau"),
-        entry: include_str!("start/luau.toml"),
+        text: include_str!("templates/notes.luau"),
+        entry: include_str!("templates/luau.toml"),
         does: "a script that keeps a list",
         example: "milk",
     },
-    Start {
+    Template {
         kind: "sh",
         extension: "sh",
         mode: 0o755,
-        text: include_str!("start/machine.sh"),
-        entry: include_str!("start/sh.toml"),
+        text: include_str!("templates/machine.sh"),
+        entry: include_str!("templates/sh.toml"),
         does: "a program that tells how this machine is; it wants jq",
         example: "disk",
     },
-    Start {
+    Template {
         kind: "python",
         extension: "py",
         mode: 0o755,
-        text: include_str!("start/dice.py"),
-        entry: include_str!("start/python.toml"),
+        text: include_str!("templates/dice.py"),
+        entry: include_str!("templates/python.toml"),
         does: "a program that rolls dice; it wants python3",
         example: "2d6",
     },
@@ -117,7 +117,7 @@ pub(crate) fn options() -> OptionParser<NewPluginArgs> {
     let start = long("kind")
         .argument::<String>("KIND")
         .help("Its language: luau (inside holdline), sh (wants jq), or python")
-        .parse(|kind| STARTS.iter().find(|start| start.kind == kind).ok_or("--kind is luau, sh or python"));
+        .parse(|kind| TEMPLATES.iter().find(|start| start.kind == kind).ok_or("--kind is luau, sh or python"));
     let name = positional::<String>("NAME")
         .help("What it is called, and as whom it speaks")
         .parse(|name| PeerName::parse(&name).map_err(|error| format!("a plugin wants a name: {error}")));
@@ -137,13 +137,13 @@ pub(crate) fn run(file: &Path, args: &NewPluginArgs) -> Result<(), NewError> {
             return Err(NewError::Taken { file: file.to_owned(), name: name.clone() });
         }
     }
-    let made = Made::write(file, args)?;
+    let created = CreatedFiles::write(file, args)?;
     if let Err(error) = check(file, name) {
-        made.take_back()?;
+        created.take_back()?;
         return Err(error);
     }
     let mut said = String::new();
-    let (program, file) = (made.program.display(), file.display());
+    let (program, file) = (created.program.display(), file.display());
     let _ = writeln!(said, "made {program}: {}", start.does);
     let _ = writeln!(said, "added {name} to {file}");
     let _ = writeln!(said, "next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)");
@@ -165,27 +165,27 @@ fn check(file: &Path, name: &PeerName) -> Result<(), NewError> {
 }
 
 /// What was written.
-struct Made {
+struct CreatedFiles {
     /// The script or program.
     program: PathBuf,
     /// The list, and of how many bytes it was; none if it was not there.
     list: (PathBuf, Option<u64>),
 }
 
-impl Made {
-    fn write(file: &Path, args: &NewPluginArgs) -> Result<Made, NewError> {
+impl CreatedFiles {
+    fn write(file: &Path, args: &NewPluginArgs) -> Result<CreatedFiles, NewError> {
         let NewPluginArgs { start, name, .. } = args;
         let directory = file.with_file_name(DIRECTORY);
         fs::create_dir_all(&directory).map_err(|source| NewError::Write { path: directory.clone(), source })?;
         let program = directory.join(format!("{name}.{}", start.extension));
         create(&program, start.mode, &named(start.text, name))?;
-        let made = Made { program, list: (file.to_owned(), size(file)) };
+        let created = CreatedFiles { program, list: (file.to_owned(), size(file)) };
         let appended = append(file, &named(start.entry, name));
         if let Err(source) = appended {
-            made.take_back()?;
+            created.take_back()?;
             return Err(NewError::Write { path: file.to_owned(), source });
         }
-        Ok(made)
+        Ok(created)
     }
 
     /// As if nothing had been written.

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use smol::{Timer, future};
 
+use super::deadline::Deadline;
 use super::value::{kind, to_json};
-use super::watch::Watch;
 use crate::limits::{
     DESTINATIONS_DEFAULT, EFFECTS_BYTES_MAX, EFFECTS_MAX, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX,
     LINE_BYTES_MAX, SCRIPT_LOG_LINES_MAX, VALUE_KEY_BYTES_MAX,
@@ -33,16 +33,16 @@ pub(super) fn to_lua(lua: &Lua, value: &impl Serialize) -> mlua::Result<Value> {
 
 /// What stands behind `chat`, `store` and `log`.
 #[derive(Debug)]
-pub(super) struct Api {
+pub(super) struct ScriptApi {
     name: PeerName,
     host: Arc<OnceLock<Host>>,
-    watch: Arc<Watch>,
-    current: Mutex<Current>,
+    deadline: Arc<Deadline>,
+    current: Mutex<CurrentCall>,
 }
 
 /// What is under way.
 #[derive(Debug, Default)]
-struct Current {
+struct CurrentCall {
     /// Whether a hook is called: nothing can be asked or done before the first one.
     is_called: bool,
     effects: Vec<Effect>,
@@ -53,35 +53,35 @@ struct Current {
 }
 
 /// Why a function of the server gave no result.
-enum Problem {
+enum ApiError {
     /// In words: an error that the script may catch.
     Fault(String),
     /// The time or the memory is over.
     Over(mlua::Error),
 }
 
-impl From<String> for Problem {
+impl From<String> for ApiError {
     fn from(what: String) -> Self {
-        Problem::Fault(what)
+        ApiError::Fault(what)
     }
 }
 
-impl From<Failure> for Problem {
+impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
-        Problem::Fault(failure.to_string())
+        ApiError::Fault(failure.to_string())
     }
 }
 
-impl From<mlua::Error> for Problem {
+impl From<mlua::Error> for ApiError {
     fn from(error: mlua::Error) -> Self {
-        Problem::Over(error)
+        ApiError::Over(error)
     }
 }
 
 /// `chat.history { with = "bob", before = 42, limit = 50 }`
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct History {
+struct HistoryOptions {
     with: Option<String>,
     before: Option<i64>,
     limit: Option<usize>,
@@ -90,16 +90,16 @@ struct History {
 /// `chat.search { text = "boiler", limit = 20 }`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Search {
+struct SearchOptions {
     text: String,
     #[serde(default)]
     limit: Option<usize>,
 }
 
-impl Api {
+impl ScriptApi {
     /// For the script of this name; it can ask nothing until there is a host.
-    pub(super) fn new(name: PeerName, host: Arc<OnceLock<Host>>, watch: Arc<Watch>) -> Self {
-        Api { name, host, watch, current: Mutex::default() }
+    pub(super) fn new(name: PeerName, host: Arc<OnceLock<Host>>, deadline: Arc<Deadline>) -> Self {
+        ScriptApi { name, host, deadline, current: Mutex::default() }
     }
 
     /// The functions that the prelude wants, each with its name.
@@ -126,7 +126,7 @@ impl Api {
         lua: &Lua,
         functions: &Table,
         name: &str,
-        function: fn(&Api, &Lua, A) -> Result<R, Problem>,
+        function: fn(&ScriptApi, &Lua, A) -> Result<R, ApiError>,
     ) -> mlua::Result<()>
     where
         A: FromLuaMulti + 'static,
@@ -135,8 +135,8 @@ impl Api {
         let api = Arc::clone(self);
         let function = lua.create_function(move |lua, arguments: A| match function(&api, lua, arguments) {
             Ok(result) => (Value::Nil, result).into_lua_multi(lua),
-            Err(Problem::Fault(what)) => what.into_lua_multi(lua),
-            Err(Problem::Over(error)) => Err(error),
+            Err(ApiError::Fault(what)) => what.into_lua_multi(lua),
+            Err(ApiError::Over(error)) => Err(error),
         })?;
         functions.raw_set(name, function)
     }
@@ -174,7 +174,7 @@ impl Api {
         }
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
+    fn current(&self) -> MutexGuard<'_, CurrentCall> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -196,22 +196,22 @@ impl Api {
         }
     }
 
-    fn send(&self, to: &Value, text: &Value) -> Result<(), Problem> {
+    fn send(&self, to: &Value, text: &Value) -> Result<(), ApiError> {
         let to = parse_destinations(&names(to)?).map_err(|failure| at("chat.send", failure))?;
         let text = string("chat.send", "the text", text)?;
         let text: Text = parse_text(&text).map_err(|failure| at("chat.send", failure))?;
         self.push("chat.send", Effect::Send { id: None, to, text })
     }
 
-    fn join(&self, function: &str, room: &Value, effect: fn(Room) -> Effect) -> Result<(), Problem> {
+    fn join(&self, function: &str, room: &Value, effect: fn(Room) -> Effect) -> Result<(), ApiError> {
         let room = Room::parse(&string(function, "the room", room)?).map_err(|bad| at(function, bad))?;
         self.push(function, effect(room))
     }
 
-    fn history(&self, lua: &Lua, options: Value) -> Result<Value, Problem> {
+    fn history(&self, lua: &Lua, options: Value) -> Result<Value, ApiError> {
         let function = "chat.history";
-        let History { with, before, limit } = match options {
-            Value::Nil => History::default(),
+        let HistoryOptions { with, before, limit } = match options {
+            Value::Nil => HistoryOptions::default(),
             options => from_lua(lua, function, options)?,
         };
         let with = with.map(|with| Destination::parse(&with)).transpose().map_err(|bad| at(function, bad))?;
@@ -219,17 +219,17 @@ impl Api {
         self.ask(lua, function, Request::History { with, before: before.map(Seq::new), count })
     }
 
-    fn search(&self, lua: &Lua, options: Value) -> Result<Value, Problem> {
+    fn search(&self, lua: &Lua, options: Value) -> Result<Value, ApiError> {
         let function = "chat.search";
-        let Search { text, limit } = from_lua(lua, function, options)?;
+        let SearchOptions { text, limit } = from_lua(lua, function, options)?;
         let words = Text::clean(&text).ok_or_else(|| at(function, "the text holds no words"))?;
         self.ask(lua, function, Request::Search { words, count: parse_limit(function, limit)? })
     }
 
     /// Waits for the answer, as long as the call has time.
-    fn ask(&self, lua: &Lua, function: &str, request: Request) -> Result<Value, Problem> {
+    fn ask(&self, lua: &Lua, function: &str, request: Request) -> Result<Value, ApiError> {
         let host = self.host_of_call(function)?;
-        match answer_until(self.watch.end(), host.ask(request)) {
+        match answer_until(self.deadline.end(), host.ask(request)) {
             Some(Ok(frame)) => Ok(to_lua(lua, &frame)?),
             Some(Err(refusal)) => Err(at(function, refusal.message)),
             // The VM stops the script at its next step.
@@ -237,14 +237,14 @@ impl Api {
         }
     }
 
-    fn get(&self, lua: &Lua, key: &Value) -> Result<Value, Problem> {
+    fn get(&self, lua: &Lua, key: &Value) -> Result<Value, ApiError> {
         let key = parse_key("store.get", key)?;
         let host = self.host_of_call("store.get")?;
         let value = self.current().value(&key).unwrap_or_else(|| host.get(&key));
         Ok(to_lua(lua, &value)?)
     }
 
-    fn set(&self, key: &Value, value: &Value) -> Result<(), Problem> {
+    fn set(&self, key: &Value, value: &Value) -> Result<(), ApiError> {
         let key = parse_key("store.set", key)?;
         let value = match value {
             Value::Nil => None,
@@ -253,7 +253,7 @@ impl Api {
         self.push("store.set", Effect::Set { key, value })
     }
 
-    fn push(&self, function: &str, effect: Effect) -> Result<(), Problem> {
+    fn push(&self, function: &str, effect: Effect) -> Result<(), ApiError> {
         self.host_of_call(function)?;
         let mut current = self.current();
         let bytes = current.effects_bytes + bytes_of(&effect);
@@ -271,7 +271,7 @@ impl Api {
         Ok(())
     }
 
-    fn host_of_call(&self, function: &str) -> Result<&Host, Problem> {
+    fn host_of_call(&self, function: &str) -> Result<&Host, ApiError> {
         match self.host.get() {
             Some(host) if self.current().is_called => Ok(host),
             _ => Err(at(function, "nothing is running yet; call it in start(), or in another hook")),
@@ -279,7 +279,7 @@ impl Api {
     }
 }
 
-impl Current {
+impl CurrentCall {
     /// What was set and the host does not have yet.
     fn value(&self, key: &str) -> Option<Option<Json>> {
         let set = self.effects.iter().rev().find_map(|effect| match effect {
@@ -299,11 +299,11 @@ pub(super) fn answer_until<T>(end: Instant, asked: impl Future<Output = T>) -> O
     smol::block_on(future::or(async { Some(asked.await) }, too_late))
 }
 
-fn at(function: &str, what: impl std::fmt::Display) -> Problem {
-    Problem::Fault(format!("{function}: {what}"))
+fn at(function: &str, what: impl std::fmt::Display) -> ApiError {
+    ApiError::Fault(format!("{function}: {what}"))
 }
 
-fn string(function: &str, what: &str, value: &Value) -> Result<String, Problem> {
+fn string(function: &str, what: &str, value: &Value) -> Result<String, ApiError> {
     match value {
         Value::String(text) => {
             text.to_str().map(|text| text.to_owned()).map_err(|_| at(function, format_args!("{what} is not UTF-8")))
@@ -313,7 +313,7 @@ fn string(function: &str, what: &str, value: &Value) -> Result<String, Problem> 
 }
 
 /// A name, or a list of names.
-fn names(to: &Value) -> Result<Vec<String>, Problem> {
+fn names(to: &Value) -> Result<Vec<String>, ApiError> {
     let name = |value: &Value| string("chat.send", "whom it is to", value);
     match to {
         Value::Table(list) if list.raw_len() as u64 > DESTINATIONS_DEFAULT => {
@@ -324,7 +324,7 @@ fn names(to: &Value) -> Result<Vec<String>, Problem> {
     }
 }
 
-fn parse_key(function: &str, key: &Value) -> Result<String, Problem> {
+fn parse_key(function: &str, key: &Value) -> Result<String, ApiError> {
     let key = string(function, "the key", key)?;
     match key.len() {
         1..=VALUE_KEY_BYTES_MAX => Ok(key),
@@ -332,17 +332,17 @@ fn parse_key(function: &str, key: &Value) -> Result<String, Problem> {
     }
 }
 
-fn parse_limit(function: &str, limit: Option<usize>) -> Result<usize, Problem> {
+fn parse_limit(function: &str, limit: Option<usize>) -> Result<usize, ApiError> {
     match limit.unwrap_or(HISTORY_MESSAGES_DEFAULT) {
         count @ 1..=HISTORY_MESSAGES_MAX => Ok(count),
         count => Err(at(function, format_args!("limit is {count}; 1 to {HISTORY_MESSAGES_MAX} is wanted"))),
     }
 }
 
-fn from_lua<T: for<'de> Deserialize<'de>>(lua: &Lua, function: &str, options: Value) -> Result<T, Problem> {
+fn from_lua<T: for<'de> Deserialize<'de>>(lua: &Lua, function: &str, options: Value) -> Result<T, ApiError> {
     lua.from_value(options).map_err(|error| match error {
         mlua::Error::DeserializeError(what) => at(function, what),
-        error => Problem::Over(error),
+        error => ApiError::Over(error),
     })
 }
 

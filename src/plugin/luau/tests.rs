@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::limits::{EFFECTS_MAX, VALUE_BYTES_MAX, VALUE_KEY_BYTES_MAX};
 use crate::message::{Destination, Room, Seq, Text, Timestamp};
-use crate::plugin::{Connecting, Draft, Effect, Logged, OnFailure, PluginKind, Typed, Verdict};
+use crate::plugin::{CommandCall, ConnectCall, Effect, LoggedCall, MessageCall, OnFailure, PluginKind, Verdict};
 
 /// Long enough for what is to succeed on a busy machine.
 const PATIENT: Duration = Duration::from_secs(20);
@@ -69,20 +69,20 @@ impl Case {
         Script::load(&self.config).unwrap_err().to_string().replace(&directory, "")
     }
 
-    fn load(&self) -> Loaded {
+    fn load(&self) -> LoadedScript {
         let script = Script::load(&self.config).unwrap();
         drop(script.run(Host::dry(self.config.name.clone())));
-        Loaded { script, directory: format!("{}/", self.config.directory.display()) }
+        LoadedScript { script, directory: format!("{}/", self.config.directory.display()) }
     }
 }
 
 /// A script that has begun.
-struct Loaded {
+struct LoadedScript {
     script: Script,
     directory: String,
 }
 
-impl Loaded {
+impl LoadedScript {
     fn call(&self, call: Call) -> Result<Answer, String> {
         let answer = future::block_on(self.script.call(call));
         answer.map_err(|failure| failure.to_string().replace(&self.directory, ""))
@@ -110,12 +110,12 @@ fn to(names: &[&str]) -> Vec<Destination> {
 }
 
 fn message(says: &str) -> Call {
-    Call::Message(Draft { from: name("alice"), to: to(&["bob", "#home"]), text: text(says) })
+    Call::Message(MessageCall { from: name("alice"), to: to(&["bob", "#home"]), text: text(says) })
 }
 
 fn logged(says: &str) -> Call {
     let (at, away) = (Timestamp::from_millis(0), vec![name("bob")]);
-    Call::Logged(Logged { seq: Seq::new(7), at, from: name("alice"), to: to(&["bob"]), text: text(says), away })
+    Call::Logged(LoggedCall { seq: Seq::new(7), at, from: name("alice"), to: to(&["bob"]), text: text(says), away })
 }
 
 fn replaced(says: &str) -> Verdict {
@@ -280,10 +280,10 @@ fn other_calls_have_the_fields_of_json() {
     let script = Case::new(text, &hooks).load();
     let fields = "at=1970-01-01T00:00:00.000Z away=bob from=alice hook=logged seq=7 text=hi to=bob";
     assert_eq!(script.call(logged("hi")).unwrap().effects, [set("fields", Some(json!(fields)))]);
-    let command = Typed { from: name("alice"), command: "roll".into(), arguments: "2d6".into() };
+    let command = CommandCall { from: name("alice"), command: "roll".into(), arguments: "2d6".into() };
     let answer = script.call(Call::Command(command)).unwrap();
     assert_eq!(answer.verdict, Verdict::Reply("arguments=2d6 command=roll from=alice hook=command".into()));
-    let connect = Connecting { address: "::1".parse().unwrap(), protocol: "plain", tls: false };
+    let connect = ConnectCall { address: "::1".parse().unwrap(), protocol: "plain", tls: false };
     let answer = script.call(Call::Connect(connect)).unwrap();
     assert_eq!(answer.verdict, Verdict::Reject("address=::1 hook=connect protocol=plain tls=false".into()));
     let start = script.call(Call::Start { settings: json!({ "list": [1, 2.5, "three"] }) }).unwrap();

@@ -7,7 +7,7 @@ use crate::limits::{VALUE_BYTES_MAX, VALUE_DEPTH_MAX};
 
 /// A value as JSON; in words, why it cannot be kept.
 pub(super) fn to_json(value: &Value) -> Result<Json, String> {
-    let json = Reader { left_bytes: VALUE_BYTES_MAX }.read(value, 0)?;
+    let json = ValueReader { left_bytes: VALUE_BYTES_MAX }.read(value, 0)?;
     // Escapes may have made it longer.
     if json.to_string().len() > VALUE_BYTES_MAX { Err(too_large()) } else { Ok(json) }
 }
@@ -21,11 +21,11 @@ pub(super) fn kind(value: &Value) -> &'static str {
 }
 
 /// Counts what it reads, so that a small table that holds the same table many times makes no large JSON.
-struct Reader {
+struct ValueReader {
     left_bytes: usize,
 }
 
-impl Reader {
+impl ValueReader {
     fn read(&mut self, value: &Value, depth: usize) -> Result<Json, String> {
         self.count(1)?;
         match value {

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use mlua::chunk::Compiler;
 use mlua::{Error, Function, Lua, LuaOptions, LuaSerdeExt, StdLib, Value, Variadic, VmState};
 
-use super::api::{Api, to_lua};
+use super::api::{ScriptApi, to_lua};
+use super::deadline::Deadline;
 use super::value::kind;
-use super::watch::Watch;
-use super::{ScriptError, Source};
+use super::{ScriptError, ScriptSource};
 use crate::limits::{
     SCRIPT_DATE_BYTES_MAX, SCRIPT_ERROR_CHARS_MAX, SCRIPT_LOAD_MS, SCRIPT_MOVE_MAX, SCRIPT_SEARCH_MAX,
 };
 use crate::message::printable;
 use crate::plugin::answer::RawAnswer;
-use crate::plugin::{Answer, Call, Draft, Failure, Hook, Host, Verdict};
+use crate::plugin::{Answer, Call, Failure, Hook, Host, MessageCall, Verdict};
 
 /// What of Luau's own globals a script has: nothing that loads code, reads files, or reaches into functions.
 const GLOBALS: [&str; 28] = [
@@ -56,23 +56,23 @@ const NOT_ENOUGH_MEMORY: &str = "not enough memory";
 /// A script that has run its top level, with its functions.
 pub(super) struct Vm {
     lua: Lua,
-    limits: Limits,
-    watch: Arc<Watch>,
-    api: Arc<Api>,
+    limits: ScriptLimits,
+    deadline: Arc<Deadline>,
+    api: Arc<ScriptApi>,
     /// The function of each hook. That of `message` takes the fields of a message: see the prelude.
     hooks: Vec<(Hook, Function)>,
 }
 
 impl Vm {
     /// Runs the top level of a script, and finds its functions.
-    pub(super) fn new(source: &Source, host: Arc<OnceLock<Host>>) -> Result<Self, ScriptError> {
-        let limits = Limits::of(source);
-        let watch = Arc::new(Watch::new());
-        let api = Arc::new(Api::new(source.config.name.clone(), host, Arc::clone(&watch)));
-        let run = run(source, &limits, &watch, &api);
+    pub(super) fn new(source: &ScriptSource, host: Arc<OnceLock<Host>>) -> Result<Self, ScriptError> {
+        let limits = ScriptLimits::of(source);
+        let deadline = Arc::new(Deadline::new());
+        let api = Arc::new(ScriptApi::new(source.config.name.clone(), host, Arc::clone(&deadline)));
+        let run = run(source, &limits, &deadline, &api);
         drop(api.end());
         let faulty = |problem| ScriptError::Faulty { problem };
-        if watch.has_stopped() {
+        if deadline.has_stopped() {
             return Err(faulty(limits.located(limits.too_long("its top level", limits.load_time()))));
         }
         let (lua, of_message) = run.map_err(|error| faulty(limits.located(limits.shown("its top level", &error))))?;
@@ -82,7 +82,7 @@ impl Vm {
             let called = if hook == Hook::Message { of_message.call(function) } else { Ok(function) };
             hooks.push((hook, called.map_err(|error| faulty(limits.located(limits.shown("its top level", &error))))?));
         }
-        Ok(Vm { lua, limits, watch, api, hooks })
+        Ok(Vm { lua, limits, deadline, api, hooks })
     }
 
     /// What the calls before have set is with the host.
@@ -96,11 +96,11 @@ impl Vm {
         let Some((_, function)) = self.hooks.iter().find(|(named, _)| *named == hook) else {
             return Ok(Answer::default());
         };
-        self.watch.start(Instant::now() + self.limits.timeout);
+        self.deadline.start(Instant::now() + self.limits.timeout);
         self.api.begin();
         let verdict = self.ask(hook, function, call);
         let effects = self.api.end();
-        if self.watch.has_stopped() {
+        if self.deadline.has_stopped() {
             return Err(Failure::new(self.limits.too_long(hook.as_str(), self.limits.timeout)));
         }
         let verdict = verdict?;
@@ -110,7 +110,7 @@ impl Vm {
 
     fn ask(&self, hook: Hook, function: &Function, call: &Call) -> Result<Verdict, Failure> {
         let returned = match call {
-            Call::Message(Draft { from, to, text }) => self
+            Call::Message(MessageCall { from, to, text }) => self
                 .without_limit(|lua| {
                     let to =
                         to.iter().map(|to| lua.create_string(to.as_str())).collect::<mlua::Result<Variadic<_>>>()?;
@@ -162,7 +162,12 @@ impl Vm {
 
 /// Runs the top level in a VM of its own; also gives what makes a function that takes the fields of a message of one that takes
 /// its table.
-fn run(source: &Source, limits: &Limits, watch: &Arc<Watch>, api: &Arc<Api>) -> mlua::Result<(Lua, Function)> {
+fn run(
+    source: &ScriptSource,
+    limits: &ScriptLimits,
+    deadline: &Arc<Deadline>,
+    api: &Arc<ScriptApi>,
+) -> mlua::Result<(Lua, Function)> {
     let libraries = StdLib::COROUTINE | StdLib::TABLE | StdLib::OS | StdLib::STRING | StdLib::UTF8 | StdLib::BIT;
     let lua = Lua::new_with(libraries | StdLib::MATH | StdLib::BUFFER, LuaOptions::default())?;
     lua.set_memory_limit(limits.memory_bytes_max)?;
@@ -174,15 +179,15 @@ fn run(source: &Source, limits: &Limits, watch: &Arc<Watch>, api: &Arc<Api>) -> 
     globals.raw_set("settings", to_lua(&lua, &source.config.settings)?)?;
     #[cfg(test)]
     globals.raw_set("panic", lua.create_function(|_, ()| -> mlua::Result<()> { panic!("a test wants it") })?)?;
-    watch.start(Instant::now() + limits.load_time());
-    let asked = Arc::clone(watch);
+    deadline.start(Instant::now() + limits.load_time());
+    let asked = Arc::clone(deadline);
     lua.set_interrupt(move |_| if asked.stops() { Err(Error::runtime("too long")) } else { Ok(VmState::Continue) });
     lua.load(source.text.as_str()).set_name(format!("={}", limits.path)).exec()?;
     Ok((lua, of_message))
 }
 
 /// Leaves what a script may use, and adds what the prelude makes.
-fn install_globals(lua: &Lua, api: &Arc<Api>) -> mlua::Result<Function> {
+fn install_globals(lua: &Lua, api: &Arc<ScriptApi>) -> mlua::Result<Function> {
     let globals = lua.globals();
     for pair in globals.pairs::<String, Value>() {
         let (name, _) = pair?;
@@ -199,15 +204,15 @@ fn install_globals(lua: &Lua, api: &Arc<Api>) -> mlua::Result<Function> {
 }
 
 /// What a script is held to; and the words of what goes wrong, which name it.
-struct Limits {
+struct ScriptLimits {
     path: String,
     timeout: Duration,
     memory_bytes_max: usize,
 }
 
-impl Limits {
-    fn of(source: &Source) -> Self {
-        Limits {
+impl ScriptLimits {
+    fn of(source: &ScriptSource) -> Self {
+        ScriptLimits {
             path: source.config.path.display().to_string(),
             timeout: source.config.timeout,
             memory_bytes_max: source.memory_bytes_max(),

@@ -8,32 +8,32 @@ use async_channel::{Receiver, Sender};
 use smol::future;
 
 use super::vm::Vm;
-use super::{ScriptError, Source};
+use super::{ScriptError, ScriptSource};
 use crate::plugin::{Answer, Call, Failure, Host};
 
 /// Calls that are answered together.
-pub(super) struct Batch {
+pub(super) struct CallBatch {
     /// In their order.
     pub(super) calls: Vec<Call>,
     /// Whether somebody waits for the answers.
     pub(super) is_awaited: bool,
     /// Takes what became of them.
-    pub(super) answers: oneshot::Sender<Answered>,
+    pub(super) answers: oneshot::Sender<BatchAnswers>,
 }
 
 /// One answer for each call, and the calls back: memory is given back by the thread that took it, which is less work.
-pub(super) type Answered = (Vec<Result<Answer, Failure>>, Vec<Call>);
+pub(super) type BatchAnswers = (Vec<Result<Answer, Failure>>, Vec<Call>);
 
 /// What a script's thread has in its hands.
 pub(super) struct Worker {
     /// What the VM is made of.
-    pub(super) source: Source,
+    pub(super) source: ScriptSource,
     /// What the script reaches the chat by, once it begins.
     pub(super) host: Arc<OnceLock<Host>>,
     /// Batches that somebody waits for.
-    pub(super) awaited: Receiver<Batch>,
+    pub(super) awaited: Receiver<CallBatch>,
     /// Batches that tell of something.
-    pub(super) told: Receiver<Batch>,
+    pub(super) told: Receiver<CallBatch>,
     /// Goes with the thread.
     pub(super) ended: Sender<Infallible>,
 }
@@ -61,8 +61,8 @@ impl Worker {
         }
     }
 
-    fn answer(&self, vm: &mut Result<Vm, Failure>, batch: Batch) {
-        let Batch { calls, is_awaited, answers } = batch;
+    fn answer(&self, vm: &mut Result<Vm, Failure>, batch: CallBatch) {
+        let CallBatch { calls, is_awaited, answers } = batch;
         let answered = calls.iter().map(|call| {
             if !is_awaited {
                 self.let_past(vm);

@@ -7,14 +7,14 @@ use memchr::memchr;
 use smol::io::{AsyncRead, AsyncReadExt};
 use smol::{Timer, future};
 
-use super::chat::Chat;
+use super::host::ProcessHost;
 use crate::limits::{
     PROCESS_ERROR_LINE_BYTES_MAX, PROCESS_ERROR_LINES_PER_S_MAX, PROCESS_ERROR_PAUSE_MS, PROCESS_ERROR_READ_BYTES,
 };
 
 /// Logs what there is to read, until it is closed.
-pub(super) async fn log(mut errors: impl AsyncRead + Unpin, chat: &dyn Chat) {
-    let (mut lines, mut rate) = (Lines::default(), Rate::new(Instant::now()));
+pub(super) async fn log(mut errors: impl AsyncRead + Unpin, host: &dyn ProcessHost) {
+    let (mut lines, mut rate) = (LineSplitter::default(), RateLimit::new(Instant::now()));
     let mut bytes = vec![0; PROCESS_ERROR_READ_BYTES];
     loop {
         let read = async { Some(errors.read(&mut bytes).await) };
@@ -23,25 +23,25 @@ pub(super) async fn log(mut errors: impl AsyncRead + Unpin, chat: &dyn Chat) {
             None
         };
         match future::or(read, second_over).await {
-            Some(Ok(read)) if read > 0 => lines.push(&bytes[..read], |line| rate.log(line, chat)),
+            Some(Ok(read)) if read > 0 => lines.push(&bytes[..read], |line| rate.log(line, host)),
             Some(_) => break,
-            None => rate.report(chat),
+            None => rate.report(host),
         }
         rate.slow_down().await;
     }
-    lines.end(|line| rate.log(line, chat));
-    rate.report(chat);
+    lines.end(|line| rate.log(line, host));
+    rate.report(host);
 }
 
 /// Lines, each cut where it is too long.
 #[derive(Default)]
-struct Lines {
+struct LineSplitter {
     /// The begin of a line that has not ended.
     line: Vec<u8>,
     is_cut: bool,
 }
 
-impl Lines {
+impl LineSplitter {
     fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&str)) {
         while let Some(end) = memchr(b'\n', bytes) {
             self.add(&bytes[..end]);
@@ -72,7 +72,7 @@ impl Lines {
 }
 
 /// How many lines a second are logged.
-struct Rate {
+struct RateLimit {
     second: Instant,
     /// In this second.
     logged: u64,
@@ -80,32 +80,32 @@ struct Rate {
     left_out: u64,
 }
 
-impl Rate {
+impl RateLimit {
     fn new(now: Instant) -> Self {
-        Rate { second: now, logged: 0, left_out: 0 }
+        RateLimit { second: now, logged: 0, left_out: 0 }
     }
 
-    fn log(&mut self, line: &str, chat: &dyn Chat) {
+    fn log(&mut self, line: &str, host: &dyn ProcessHost) {
         if self.second.elapsed() >= Duration::from_secs(1) {
-            self.report(chat);
+            self.report(host);
         }
         if self.logged < PROCESS_ERROR_LINES_PER_S_MAX {
             self.logged += 1;
-            chat.log(line);
+            host.log(line);
         } else {
             self.left_out += 1;
         }
     }
 
     /// A new second begins: says how many lines of the one before were left out.
-    fn report(&mut self, chat: &dyn Chat) {
+    fn report(&mut self, host: &dyn ProcessHost) {
         if self.left_out > 0 {
-            chat.log(&format!(
+            host.log(&format!(
                 "({} more lines, which are left out: {PROCESS_ERROR_LINES_PER_S_MAX} a second are logged)",
                 self.left_out
             ));
         }
-        *self = Rate::new(Instant::now());
+        *self = RateLimit::new(Instant::now());
     }
 
     /// Waits for the end of the second, where there is something to say then.
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn lines_of(chunks: &[&[u8]]) -> Vec<String> {
-        let (mut lines, mut found) = (Lines::default(), Vec::new());
+        let (mut lines, mut found) = (LineSplitter::default(), Vec::new());
         for chunk in chunks {
             lines.push(chunk, |line| found.push(line.to_owned()));
         }

@@ -16,7 +16,7 @@ use crate::plugin::answer::RawAnswer;
 use crate::plugin::{Answer, Call, Failure};
 
 /// An answer that is to come.
-pub(super) struct Answering {
+pub(super) struct PendingAnswer {
     /// Of the call.
     id: u64,
     /// When the call was handed in.
@@ -24,7 +24,7 @@ pub(super) struct Answering {
     answer: oneshot::AsyncReceiver<Result<Answer, Failure>>,
 }
 
-impl Answering {
+impl PendingAnswer {
     /// The answer, when it comes.
     pub(super) async fn answer(&mut self) -> Result<Answer, Failure> {
         (&mut self.answer).await.unwrap_or_else(|_| Err(Failure::ended("the program is gone")))
@@ -33,7 +33,7 @@ impl Answering {
 
 /// The exchange of one plugin, over all the lives of its program.
 pub(super) struct Exchange {
-    state: Mutex<State>,
+    state: Mutex<ExchangeState>,
     /// Held by the caller whose turn it is: who came first goes first.
     turn: smol::lock::Mutex<()>,
     /// There is something to write.
@@ -46,12 +46,12 @@ pub(super) struct Exchange {
     overfull: Notify,
 }
 
-struct State {
-    standing: Standing,
+struct ExchangeState {
+    standing: InputState,
     /// Lines to be written.
     unwritten: Vec<u8>,
     /// Calls that the program has in hand, or will have; not those that were given up.
-    unanswered: HashMap<u64, Unanswered>,
+    unanswered: HashMap<u64, PendingCall>,
     /// Those of them for whose answers somebody waits.
     awaited: BTreeSet<u64>,
     /// Since when it is the turn of the first of these.
@@ -64,13 +64,13 @@ struct State {
     is_overfull: bool,
 }
 
-struct Unanswered {
+struct PendingCall {
     hook: Hook,
     answer: oneshot::Sender<Result<Answer, Failure>>,
 }
 
 /// Whether the program can be told anything.
-enum Standing {
+enum InputState {
     Open,
     /// It has closed its input.
     StdinClosed,
@@ -81,8 +81,8 @@ enum Standing {
 impl Exchange {
     /// An open one: what is asked before the program runs waits for it.
     pub(super) fn new() -> Self {
-        let state = State {
-            standing: Standing::Open,
+        let state = ExchangeState {
+            standing: InputState::Open,
             unwritten: Vec::new(),
             unanswered: HashMap::new(),
             awaited: BTreeSet::new(),
@@ -96,7 +96,7 @@ impl Exchange {
     }
 
     /// Hands in a call, as soon as there is room for it.
-    pub(super) async fn call(&self, call: &Call) -> Result<Answering, Failure> {
+    pub(super) async fn call(&self, call: &Call) -> Result<PendingAnswer, Failure> {
         let _turn = self.turn.lock().await;
         loop {
             if let Some(answering) = self.try_call(call)? {
@@ -108,13 +108,13 @@ impl Exchange {
     }
 
     /// `None`: there is no room.
-    fn try_call(&self, call: &Call) -> Result<Option<Answering>, Failure> {
+    fn try_call(&self, call: &Call) -> Result<Option<PendingAnswer>, Failure> {
         let mut state = self.state();
         match &state.standing {
-            Standing::Open if state.has_room() => Ok(Some(state.push(call))),
-            Standing::Open => Ok(None),
-            Standing::StdinClosed => Err(Failure::down("the program has closed its standard input")),
-            Standing::Closed(why) => Err(Failure::down(why.clone())),
+            InputState::Open if state.has_room() => Ok(Some(state.push(call))),
+            InputState::Open => Ok(None),
+            InputState::StdinClosed => Err(Failure::down("the program has closed its standard input")),
+            InputState::Closed(why) => Err(Failure::down(why.clone())),
         }
     }
 
@@ -135,7 +135,7 @@ impl Exchange {
 
     /// How much of its time a call has left: it is over when the program has said nothing for so long, or when it has answered all that
     /// is awaited before it and says nothing to this. `None`: nothing is left, and it is given up.
-    pub(super) fn time_left(&self, answering: &Answering, timeout: Duration) -> Option<Duration> {
+    pub(super) fn time_left(&self, answering: &PendingAnswer, timeout: Duration) -> Option<Duration> {
         let mut state = self.state();
         let mut since = state.quiet_since.max(answering.asked);
         if state.awaited.first() == Some(&answering.id) {
@@ -173,7 +173,7 @@ impl Exchange {
     /// Has a line written that answers no call. Who does not read them at all gets no more of them.
     pub(super) fn tell(&self, line: &str) {
         let mut state = self.state();
-        if !matches!(state.standing, Standing::Open) || state.is_overfull {
+        if !matches!(state.standing, InputState::Open) || state.is_overfull {
             return;
         }
         if state.unwritten.len() >= PROCESS_HEARD_BYTES_MAX {
@@ -216,7 +216,7 @@ impl Exchange {
     /// The program reads no more. What it has read it may still answer.
     pub(super) fn mark_stdin_closed(&self) {
         let mut state = self.state();
-        state.standing = Standing::StdinClosed;
+        state.standing = InputState::StdinClosed;
         state.unwritten = Vec::new();
         self.room.ring();
         self.taken.ring();
@@ -225,10 +225,10 @@ impl Exchange {
     /// The program is gone: what was asked of it has failed with `how` it went, and what is asked from here on fails with `why`.
     pub(super) fn close(&self, how: &str, why: &str) {
         let mut state = self.state();
-        state.standing = Standing::Closed(why.to_owned());
+        state.standing = InputState::Closed(why.to_owned());
         state.unwritten = Vec::new();
         state.awaited.clear();
-        for (_, Unanswered { hook, answer }) in state.unanswered.drain() {
+        for (_, PendingCall { hook, answer }) in state.unanswered.drain() {
             let failure = Failure::ended(format!("{how}, and had not answered to {}", hook.as_str()));
             // Nobody may wait for it any more.
             let _ = answer.send(Err(failure));
@@ -240,21 +240,21 @@ impl Exchange {
     /// The program is about to be started again.
     pub(super) fn open(&self) {
         let mut state = self.state();
-        state.standing = Standing::Open;
+        state.standing = InputState::Open;
         state.is_overfull = false;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ExchangeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ExchangeState {
     fn has_room(&self) -> bool {
         self.unanswered.len() < PROCESS_CALLS_MAX && self.unwritten.len() < PROCESS_UNWRITTEN_BYTES_MAX
     }
 
-    fn push(&mut self, call: &Call) -> Answering {
+    fn push(&mut self, call: &Call) -> PendingAnswer {
         if self.unanswered.is_empty() {
             self.quiet_since = Instant::now();
         }
@@ -262,17 +262,17 @@ impl State {
         self.next_id += 1;
         encode(call, id, &mut self.unwritten);
         let (sender, answer) = oneshot::async_channel();
-        self.unanswered.insert(id, Unanswered { hook: call.hook(), answer: sender });
+        self.unanswered.insert(id, PendingCall { hook: call.hook(), answer: sender });
         if call.hook().decides() {
             if self.awaited.is_empty() {
                 self.turn_since = Instant::now();
             }
             self.awaited.insert(id);
         }
-        Answering { id, asked: Instant::now(), answer }
+        PendingAnswer { id, asked: Instant::now(), answer }
     }
 
-    fn take(&mut self, id: u64) -> Option<Unanswered> {
+    fn take(&mut self, id: u64) -> Option<PendingCall> {
         if self.awaited.first() == Some(&id) {
             self.turn_since = Instant::now();
         }
@@ -308,10 +308,10 @@ mod tests {
 
     use super::*;
     use crate::message::{Destination, PeerName, Text};
-    use crate::plugin::{Connecting, Draft, LoggingIn, Verdict};
+    use crate::plugin::{ConnectCall, LoginCall, MessageCall, Verdict};
 
     fn message(text: &str) -> Call {
-        Call::Message(Draft {
+        Call::Message(MessageCall {
             from: PeerName::parse("alice").unwrap(),
             to: vec![Destination::parse("bob").unwrap()],
             text: Text::kept(text).unwrap(),
@@ -333,9 +333,9 @@ mod tests {
                 {"hook":"message","id":"7","from":"alice","to":["bob"],"text":"a \"b\"\nc"}
             "#]],
         );
-        let connection = Connecting { address: [127, 0, 0, 1].into(), protocol: "json", tls: false };
+        let connection = ConnectCall { address: [127, 0, 0, 1].into(), protocol: "json", tls: false };
         check(
-            &Call::Login(LoggingIn { name: PeerName::parse("alice").unwrap(), password: None, connection }),
+            &Call::Login(LoginCall { name: PeerName::parse("alice").unwrap(), password: None, connection }),
             expect![[r#"
                 before
                 {"hook":"login","id":"7","name":"alice","address":"127.0.0.1","protocol":"json","tls":false}

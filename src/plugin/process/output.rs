@@ -32,15 +32,15 @@ pub(super) struct OutputBatch {
 }
 
 /// One line.
-enum Sorted<'a> {
+enum OutputLine<'a> {
     Answer { id: String, answer: Result<RawAnswer, Failure> },
     ProgramRequest(ProgramRequest),
     Blank,
-    Garbage(Fault<'a>),
+    Garbage(InvalidLine<'a>),
 }
 
 /// Why nobody can understand a line.
-enum Fault<'a> {
+enum InvalidLine<'a> {
     TooLong,
     NotUtf8,
     NoObject(&'a str),
@@ -48,21 +48,21 @@ enum Fault<'a> {
     SaysNothing(&'a str),
 }
 
-impl fmt::Display for Fault<'_> {
+impl fmt::Display for InvalidLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::TooLong => write!(f, "a line of more than {JSON_LINE_BYTES_MAX} bytes"),
-            Fault::NotUtf8 => f.write_str("a line that is not UTF-8"),
-            Fault::NoObject(line) => write!(f, "a line that is no JSON object: {}", quoted(line)),
-            Fault::IdIsNoString(line) => write!(f, "an \"id\" that is no string: {}", quoted(line)),
-            Fault::SaysNothing(line) => write!(f, "a line with neither \"id\" nor \"type\": {}", quoted(line)),
+            InvalidLine::TooLong => write!(f, "a line of more than {JSON_LINE_BYTES_MAX} bytes"),
+            InvalidLine::NotUtf8 => f.write_str("a line that is not UTF-8"),
+            InvalidLine::NoObject(line) => write!(f, "a line that is no JSON object: {}", quoted(line)),
+            InvalidLine::IdIsNoString(line) => write!(f, "an \"id\" that is no string: {}", quoted(line)),
+            InvalidLine::SaysNothing(line) => write!(f, "a line with neither \"id\" nor \"type\": {}", quoted(line)),
         }
     }
 }
 
 /// What tells the kinds of lines apart.
 #[derive(Deserialize)]
-struct Outline {
+struct LineHeader {
     id: Option<Value>,
     r#type: Option<Value>,
 }
@@ -95,13 +95,13 @@ impl Output {
             lines += 1;
             match sort(line) {
                 // What it has asked before is on its way before that with which it has dealt counts as dealt with.
-                Sorted::Answer { id, answer } if exchange.is_notified(&id) => {
+                OutputLine::Answer { id, answer } if exchange.is_notified(&id) => {
                     said.push(ProgramRequest::Answer { id, answer })
                 }
-                Sorted::Answer { id, answer } => late += u64::from(!exchange.answer(&id, answer)),
-                Sorted::ProgramRequest(request) => said.push(request),
-                Sorted::Blank => {}
-                Sorted::Garbage(fault) => garbage.add(&fault),
+                OutputLine::Answer { id, answer } => late += u64::from(!exchange.answer(&id, answer)),
+                OutputLine::ProgramRequest(request) => said.push(request),
+                OutputLine::Blank => {}
+                OutputLine::Garbage(fault) => garbage.add(&fault),
             }
         }
         (lines > 0).then(|| {
@@ -119,7 +119,7 @@ struct Garbage {
 }
 
 impl Garbage {
-    fn add(&mut self, fault: &Fault<'_>) {
+    fn add(&mut self, fault: &InvalidLine<'_>) {
         match self.first {
             None => self.first = Some(fault.to_string()),
             Some(_) => self.others += 1,
@@ -133,42 +133,42 @@ impl Garbage {
     }
 }
 
-fn sort(line: Line<'_>) -> Sorted<'_> {
+fn sort(line: Line<'_>) -> OutputLine<'_> {
     match line {
         Line::Text(text) => sort_text(text),
-        Line::TooLong => Sorted::Garbage(Fault::TooLong),
-        Line::NotUtf8 => Sorted::Garbage(Fault::NotUtf8),
+        Line::TooLong => OutputLine::Garbage(InvalidLine::TooLong),
+        Line::NotUtf8 => OutputLine::Garbage(InvalidLine::NotUtf8),
     }
 }
 
-fn sort_text(line: &str) -> Sorted<'_> {
+fn sort_text(line: &str) -> OutputLine<'_> {
     // To serde a list is an object without its keys.
     match line.trim_start().chars().next() {
         Some('{') => sort_object(line),
-        Some(_) => Sorted::Garbage(Fault::NoObject(line)),
-        None => Sorted::Blank,
+        Some(_) => OutputLine::Garbage(InvalidLine::NoObject(line)),
+        None => OutputLine::Blank,
     }
 }
 
 /// Most lines are answers, and are read once.
-fn sort_object(line: &str) -> Sorted<'_> {
+fn sort_object(line: &str) -> OutputLine<'_> {
     match serde_json::from_str::<RawAnswer>(line) {
         Ok(mut answer) => match answer.id.take() {
-            Some(id) => Sorted::Answer { id, answer: Ok(answer) },
-            None => Sorted::Garbage(Fault::SaysNothing(line)),
+            Some(id) => OutputLine::Answer { id, answer: Ok(answer) },
+            None => OutputLine::Garbage(InvalidLine::SaysNothing(line)),
         },
         Err(unfit) => sort_other(line, &unfit),
     }
 }
 
-fn sort_other<'a>(line: &'a str, unfit: &serde_json::Error) -> Sorted<'a> {
-    match serde_json::from_str::<Outline>(line) {
-        Ok(Outline { r#type: Some(kind), .. }) => Sorted::ProgramRequest(ProgramRequest::parse(&kind, line)),
-        Ok(Outline { id: Some(Value::String(id)), .. }) => {
-            Sorted::Answer { id, answer: Err(Failure::new(format!("an answer that is none: {unfit}"))) }
+fn sort_other<'a>(line: &'a str, unfit: &serde_json::Error) -> OutputLine<'a> {
+    match serde_json::from_str::<LineHeader>(line) {
+        Ok(LineHeader { r#type: Some(kind), .. }) => OutputLine::ProgramRequest(ProgramRequest::parse(&kind, line)),
+        Ok(LineHeader { id: Some(Value::String(id)), .. }) => {
+            OutputLine::Answer { id, answer: Err(Failure::new(format!("an answer that is none: {unfit}"))) }
         }
-        Ok(Outline { id: Some(_), .. }) => Sorted::Garbage(Fault::IdIsNoString(line)),
-        Ok(_) => Sorted::Garbage(Fault::SaysNothing(line)),
-        Err(_) => Sorted::Garbage(Fault::NoObject(line)),
+        Ok(LineHeader { id: Some(_), .. }) => OutputLine::Garbage(InvalidLine::IdIsNoString(line)),
+        Ok(_) => OutputLine::Garbage(InvalidLine::SaysNothing(line)),
+        Err(_) => OutputLine::Garbage(InvalidLine::NoObject(line)),
     }
 }

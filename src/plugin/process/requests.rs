@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::chat::Chat;
 use super::exchange::Exchange;
+use super::host::ProcessHost;
 use crate::limits::{DESTINATIONS_DEFAULT, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX, VALUE_KEY_BYTES_MAX};
 use crate::message::RequestId;
 use crate::plugin::Failure;
@@ -35,7 +35,7 @@ struct RawProgramRequest {
 
 /// What is answered to them.
 #[derive(Serialize)]
-struct Kept<'a> {
+struct ValueReply<'a> {
     r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
@@ -93,43 +93,43 @@ fn refusal(code: Code, what: String) -> Refusal {
 
 /// Does what was said, in order; what stands together is handed in together. Nothing that may be answered at length is asked
 /// while the program does not read.
-pub(super) async fn serve(said: Vec<ProgramRequest>, exchange: &Exchange, chat: &dyn Chat) {
+pub(super) async fn serve(said: Vec<ProgramRequest>, exchange: &Exchange, host: &dyn ProcessHost) {
     let mut asked = Vec::new();
     for said in said {
         match said {
             ProgramRequest::Ask(next) if next.request.has_large_reply() => {
-                submit(&mut asked, exchange, chat).await;
+                submit(&mut asked, exchange, host).await;
                 asked.push(next);
-                submit(&mut asked, exchange, chat).await;
+                submit(&mut asked, exchange, host).await;
             }
             ProgramRequest::Ask(next) => asked.push(next),
             ProgramRequest::Answer { id, answer } => {
-                submit(&mut asked, exchange, chat).await;
+                submit(&mut asked, exchange, host).await;
                 exchange.answer(&id, answer);
             }
             ProgramRequest::Get { id, key } => {
-                submit(&mut asked, exchange, chat).await;
+                submit(&mut asked, exchange, host).await;
                 exchange.until_read().await;
-                let value = Some(chat.get(&key).unwrap_or_default());
-                tell(exchange, &Kept { r#type: "value", id: as_str(&id), key: &key, value });
+                let value = Some(host.get(&key).unwrap_or_default());
+                tell(exchange, &ValueReply { r#type: "value", id: as_str(&id), key: &key, value });
             }
             ProgramRequest::Set { id, key, value } => {
-                submit(&mut asked, exchange, chat).await;
+                submit(&mut asked, exchange, host).await;
                 exchange.until_read().await;
-                match chat.set(key.clone(), value).await {
-                    Ok(()) => tell(exchange, &Kept { r#type: "set", id: as_str(&id), key: &key, value: None }),
+                match host.set(key.clone(), value).await {
+                    Ok(()) => tell(exchange, &ValueReply { r#type: "set", id: as_str(&id), key: &key, value: None }),
                     Err(failure) => refuse(exchange, id.as_ref(), failure.to_string()),
                 }
             }
         }
     }
-    submit(&mut asked, exchange, chat).await;
+    submit(&mut asked, exchange, host).await;
 }
 
-async fn submit(asked: &mut Vec<ClientRequest>, exchange: &Exchange, chat: &dyn Chat) {
+async fn submit(asked: &mut Vec<ClientRequest>, exchange: &Exchange, host: &dyn ProcessHost) {
     if !asked.is_empty() {
         exchange.until_read().await;
-        chat.submit(std::mem::take(asked)).await;
+        host.submit(std::mem::take(asked)).await;
     }
 }
 
@@ -137,7 +137,7 @@ fn as_str(id: &Option<RequestId>) -> Option<&str> {
     id.as_ref().map(RequestId::as_str)
 }
 
-fn tell(exchange: &Exchange, kept: &Kept<'_>) {
+fn tell(exchange: &Exchange, kept: &ValueReply<'_>) {
     let line = serde_json::to_string(kept).expect("a value is JSON");
     exchange.tell(&line);
 }

@@ -14,7 +14,7 @@ use crate::limits::{
     PROCESS_CALLS_MAX, PROCESS_ERROR_LINES_PER_S_MAX, PROCESS_HEARD_BYTES_MAX, PROCESS_LINES_AT_ONCE_MAX,
 };
 use crate::message::{Destination, Text, Timestamp};
-use crate::plugin::{Draft, Verdict};
+use crate::plugin::{MessageCall, Verdict};
 use crate::protocol::{ClientRequest, Request};
 
 /// What a test waits for at most.
@@ -31,11 +31,11 @@ say() { echo "$@" >&2; }
 /// A chat that keeps what it is handed.
 #[derive(Default)]
 struct Recorder {
-    seen: Mutex<Seen>,
+    seen: Mutex<Recorded>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct Recorded {
     submitted: Vec<ClientRequest>,
     failures: Vec<String>,
     logged: Vec<String>,
@@ -45,7 +45,7 @@ struct Seen {
 }
 
 impl Recorder {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, Recorded> {
         self.seen.lock().unwrap()
     }
 
@@ -58,7 +58,7 @@ impl Recorder {
     }
 }
 
-impl Chat for Recorder {
+impl ProcessHost for Recorder {
     fn submit(&self, requests: Vec<ClientRequest>) -> Pending<'_, ()> {
         Box::pin(async {
             self.seen().submitted.extend(requests);
@@ -92,7 +92,7 @@ impl Chat for Recorder {
 /// A script that is to run.
 struct Script {
     config: PluginConfig,
-    waits: Waits,
+    timeouts: Timeouts,
     directory: TempDir,
 }
 
@@ -117,20 +117,20 @@ impl Script {
             cpu_s_max: None,
         };
         // No test waits for any of these unless it says so.
-        let waits = Waits {
+        let timeouts = Timeouts {
             silence: PATIENCE,
             stop: PATIENCE,
             restart_min: Duration::from_millis(1),
             restart_max: Duration::from_millis(1),
             steady: PATIENCE,
         };
-        Script { config, waits, directory }
+        Script { config, timeouts, directory }
     }
 
     /// Runs it while the test does, and ends it.
     fn run<T>(self, test: impl AsyncFnOnce(&Process, &Recorder) -> T) -> T {
-        let Script { config, waits, directory } = self;
-        let process = Process { waits, ..Process::load(&config).unwrap() };
+        let Script { config, timeouts, directory } = self;
+        let process = Process { timeouts, ..Process::load(&config).unwrap() };
         let recorder = Recorder::default();
         let tested = smol::block_on(async {
             let life = async {
@@ -164,7 +164,7 @@ async fn until(mut is_so: impl FnMut() -> bool) {
 }
 
 fn message(text: &str) -> Call {
-    Call::Message(Draft {
+    Call::Message(MessageCall {
         from: PeerName::parse("alice").unwrap(),
         to: vec![Destination::parse("bob").unwrap()],
         text: Text::kept(text).unwrap(),
@@ -381,7 +381,7 @@ fn a_flood_of_requests_waits_and_stalls_nobody() {
         recorder.seen().is_held_up = true;
         until(|| !recorder.seen().submitted.is_empty()).await;
         let other = Script::new("while ask; do answer; done");
-        let other_process = Process { waits: other.waits, ..Process::load(&other.config).unwrap() };
+        let other_process = Process { timeouts: other.timeouts, ..Process::load(&other.config).unwrap() };
         let nobody = Recorder::default();
         let asking = async {
             for _ in 0..100 {
@@ -442,7 +442,7 @@ fn who_does_not_read_blocks_nobody_beyond_the_deadline() {
 #[test]
 fn who_does_not_read_for_long_hangs() {
     let mut script = Script::new("say $$; exec sleep 1000");
-    script.waits.silence = Duration::from_millis(100);
+    script.timeouts.silence = Duration::from_millis(100);
     script.run(async |process, recorder| {
         process.hear(&"x".repeat(200_000));
         until(|| !recorder.failures().is_empty()).await;
@@ -454,7 +454,7 @@ fn who_does_not_read_for_long_hangs() {
 #[test]
 fn who_is_silent_though_asked_hangs() {
     let mut script = Script::new("ask; [ -e lived ] && answer; touch lived; exec sleep 1000");
-    script.waits.silence = Duration::from_millis(200);
+    script.timeouts.silence = Duration::from_millis(200);
     script.run(async |process, recorder| {
         let failure = ask(process, "x").await;
         assert_eq!(failure, "! the program was asked, and wrote no line for 0.2 s, and had not answered to message");
@@ -500,7 +500,7 @@ fn what_it_wrote_last_counts() {
 #[test]
 fn a_program_that_is_down_fails_calls_at_once() {
     let mut script = Script::new("kill -SEGV $$");
-    script.waits.restart_min = PATIENCE;
+    script.timeouts.restart_min = PATIENCE;
     script.run(async |process, recorder| {
         until(|| !recorder.failures().is_empty()).await;
         assert_eq!(recorder.failures(), ["the program was ended by SIGSEGV; it is started again in 60000 ms"]);
@@ -513,7 +513,7 @@ fn a_program_that_is_down_fails_calls_at_once() {
 #[test]
 fn pauses_grow_until_it_works_again() {
     let mut script = Script::new("exit 1");
-    script.waits.restart_max = Duration::from_millis(4);
+    script.timeouts.restart_max = Duration::from_millis(4);
     script.run(async |_, recorder| {
         until(|| recorder.failures().len() >= 5).await;
         let failures = recorder.failures();
@@ -521,8 +521,8 @@ fn pauses_grow_until_it_works_again() {
         assert_eq!(pauses, ["1", "2", "4", "4", "4"]);
     });
     let mut script = Script::new("exit 1");
-    script.waits.restart_max = Duration::from_millis(4);
-    script.waits.steady = Duration::ZERO;
+    script.timeouts.restart_max = Duration::from_millis(4);
+    script.timeouts.steady = Duration::ZERO;
     script.run(async |_, recorder| {
         until(|| recorder.failures().len() >= 3).await;
         assert!(recorder.failures()[..3].iter().all(|failure| failure.ends_with("in 1 ms")));
@@ -535,7 +535,7 @@ fn a_program_that_cannot_be_started_is_tried_again() {
     let path = script.directory.path().join("helper");
     fs::copy("/bin/sh", &path).unwrap();
     script.config.path = path.clone();
-    let process = Process { waits: script.waits, ..Process::load(&script.config).unwrap() };
+    let process = Process { timeouts: script.timeouts, ..Process::load(&script.config).unwrap() };
     fs::remove_file(path).unwrap();
     let recorder = Recorder::default();
     let tried = async {
@@ -567,7 +567,7 @@ fn who_left_its_group_cannot_hold_it_up() {
     let mut script = Script::new(
         "[ -e lived ] && exec sleep 1000; touch lived; setsid sh -c 'echo $$ >&2; exec sleep 1000' & read -r line; exit 1",
     );
-    script.waits.stop = Duration::from_millis(50);
+    script.timeouts.stop = Duration::from_millis(50);
     script.run(async |process, recorder| {
         until(|| !recorder.logged().is_empty()).await;
         let pid = recorder.logged()[0].clone();
@@ -582,7 +582,7 @@ fn who_left_its_group_cannot_hold_it_up() {
 #[test]
 fn who_closes_its_output_is_ended() {
     let mut script = Script::new("[ -e lived ] && exec sleep 1000; touch lived; say $$; exec >&-; exec sleep 1000");
-    script.waits.restart_min = PATIENCE;
+    script.timeouts.restart_min = PATIENCE;
     script.run(async |_, recorder| {
         until(|| !recorder.failures().is_empty()).await;
         assert_eq!(recorder.failures(), ["the program closed its standard output; it is started again in 60000 ms"]);
@@ -626,7 +626,7 @@ fn who_is_asked_to_end_may_put_away_its_things() {
 #[test]
 fn who_does_not_want_to_end_is_killed() {
     let mut script = Script::new("trap '' TERM; say $$; while :; do sleep 1000; done");
-    script.waits.stop = Duration::from_millis(50);
+    script.timeouts.stop = Duration::from_millis(50);
     script.run(async |process, recorder| {
         until(|| !recorder.logged().is_empty()).await;
         let (unanswered, ()) = future::zip(ask(process, "x"), process.end()).await;

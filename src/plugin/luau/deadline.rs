@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 /// What the VM asks whether it may go on. Only the script's own thread uses it: it is shared as the VM wants it to be, without
 /// an order between threads to keep.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Deadline {
     since: Instant,
     end_ns: AtomicU64,
     stopped: AtomicBool,
 }
 
-impl Watch {
-    /// A watch for what has no time yet.
+impl Deadline {
+    /// A deadline for what has no time yet.
     pub(super) fn new() -> Self {
-        Watch { since: Instant::now(), end_ns: AtomicU64::new(0), stopped: AtomicBool::new(false) }
+        Deadline { since: Instant::now(), end_ns: AtomicU64::new(0), stopped: AtomicBool::new(false) }
     }
 
     /// What runs from here on may run until then.

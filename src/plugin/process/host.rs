@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::plugin::{Effect, Failure, Host, Pending};
 use crate::protocol::ClientRequest;
 
-/// The chat, as a process sees it.
-pub(super) trait Chat: Send + Sync {
+/// The host, as a process sees it.
+pub(super) trait ProcessHost: Send + Sync {
     /// Hands in requests, in order.
     fn submit(&self, requests: Vec<ClientRequest>) -> Pending<'_, ()>;
 
@@ -23,7 +23,7 @@ pub(super) trait Chat: Send + Sync {
     fn log(&self, line: &str);
 }
 
-impl Chat for Host {
+impl ProcessHost for Host {
     fn submit(&self, requests: Vec<ClientRequest>) -> Pending<'_, ()> {
         Box::pin(Host::submit(self, requests))
     }

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use async_channel::Receiver;
 use bpaf::{OptionParser, Parser, construct, long, positional};
 use holdline::config::{Flags, Hook, OnFailure, PluginConfig};
-use holdline::limits::{AWAY_NAMES_MAX, PLUGIN_START_MS_MAX, TRIAL_MESSAGES_DEFAULT, TRIAL_MESSAGES_MAX};
+use holdline::limits::{AWAY_NAMES_MAX, DRY_RUN_MESSAGES_DEFAULT, DRY_RUN_MESSAGES_MAX, PLUGIN_START_MS_MAX};
 use holdline::message::{Destination, PeerName, Seq, Text, Timestamp};
-use holdline::plugin::{self, Answer, Call, Draft, Failure, Host, LoadError, Logged, Mail, Plugin};
+use holdline::plugin::{self, Answer, Call, Failure, Host, LoadError, LoggedCall, MailCall, MessageCall, Plugin};
 use holdline::protocol::{ClientRequest, Code, Refusal, Reply, Request, json};
 use holdline::store::{LogLine, LogReader, ReadError, Selection};
 use smol::future;
@@ -35,7 +35,7 @@ const TRIED: [Hook; 3] = [Hook::Message, Hook::Logged, Hook::Mail];
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
-pub(crate) struct Trial {
+pub(crate) struct TestPluginArgs {
     /// Where the plugins and the database are.
     pub(crate) flags: Flags,
     /// How many of the newest messages.
@@ -46,7 +46,7 @@ pub(crate) struct Trial {
 
 /// Why a plugin was not tried, or not over all of them.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TrialError {
+pub(crate) enum DryRunError {
     /// There is none of this name.
     #[error("{0}")]
     Unknown(#[source] UsageError),
@@ -62,7 +62,7 @@ pub(crate) enum TrialError {
 }
 
 /// The flags of `test`, with their help.
-pub(crate) fn options() -> OptionParser<Trial> {
+pub(crate) fn options() -> OptionParser<TestPluginArgs> {
     let data = crate::cli::data_flag();
     let config = crate::cli::config_flag();
     let plugins = crate::cli::plugins_flag();
@@ -72,16 +72,16 @@ pub(crate) fn options() -> OptionParser<Trial> {
     });
     let count = long("last")
         .argument::<String>("N")
-        .help(format!("Over how many of the newest messages [default: {TRIAL_MESSAGES_DEFAULT}]").as_str())
+        .help(format!("Over how many of the newest messages [default: {DRY_RUN_MESSAGES_DEFAULT}]").as_str())
         .parse(|count| match count.parse().map(NonZeroUsize::get) {
-            Ok(count) if count <= TRIAL_MESSAGES_MAX => Ok(count),
-            _ => Err(format!("--last wants a whole number from 1 to {TRIAL_MESSAGES_MAX}")),
+            Ok(count) if count <= DRY_RUN_MESSAGES_MAX => Ok(count),
+            _ => Err(format!("--last wants a whole number from 1 to {DRY_RUN_MESSAGES_MAX}")),
         })
-        .fallback(TRIAL_MESSAGES_DEFAULT);
+        .fallback(DRY_RUN_MESSAGES_DEFAULT);
     let name = positional::<String>("NAME")
         .help("The plugin, as plugins.toml calls it")
         .parse(|name| PeerName::parse(&name).map_err(|error| format!("a plugin wants a name: {error}")));
-    construct!(Trial { flags, count, name })
+    construct!(TestPluginArgs { flags, count, name })
         .to_options()
         .descr("Runs a plugin over the newest messages of the log, and prints what it would have done; nothing is done")
         .header(
@@ -92,21 +92,21 @@ pub(crate) fn options() -> OptionParser<Trial> {
 }
 
 /// Tries one of these plugins. Whether it answered every call.
-pub(crate) fn run(data: &Path, plugins: Vec<PluginConfig>, trial: &Trial) -> Result<bool, TrialError> {
-    match run_whole(data, plugins, trial) {
+pub(crate) fn run(data: &Path, plugins: Vec<PluginConfig>, args: &TestPluginArgs) -> Result<bool, DryRunError> {
+    match run_whole(data, plugins, args) {
         // Whoever has seen enough has not seen whether it is well.
-        Err(TrialError::Write(error)) => {
-            crate::cli::unless_reader_gone(Err(error)).map(|()| true).map_err(TrialError::Write)
+        Err(DryRunError::Write(error)) => {
+            crate::cli::unless_reader_gone(Err(error)).map(|()| true).map_err(DryRunError::Write)
         }
         other => other,
     }
 }
 
-fn run_whole(data: &Path, plugins: Vec<PluginConfig>, trial: &Trial) -> Result<bool, TrialError> {
-    let entry = find(plugins, &trial.name).map_err(TrialError::Unknown)?;
-    let plugin = plugin::load(entry.clone()).map_err(TrialError::Load)?.plugin;
+fn run_whole(data: &Path, plugins: Vec<PluginConfig>, args: &TestPluginArgs) -> Result<bool, DryRunError> {
+    let entry = find(plugins, &args.name).map_err(DryRunError::Unknown)?;
+    let plugin = plugin::load(entry.clone()).map_err(DryRunError::Load)?.plugin;
     let log = LogReader::open(data)?;
-    let selection = Selection { with: None, before: Seq::MAX, count: trial.count };
+    let selection = Selection { with: None, before: Seq::MAX, count: args.count };
     let (host, submitted) = Host::with_recorder(entry.name.clone());
     let mut life = pin!(async {
         plugin.run(host.clone()).await;
@@ -115,10 +115,10 @@ fn run_whole(data: &Path, plugins: Vec<PluginConfig>, trial: &Trial) -> Result<b
     let out = io::stdout().lock();
     let (plugin, host) = (&*plugin, host.clone());
     let mut dry_run = DryRun { entry, plugin, host, submitted, out, times: Vec::new(), failures: 0 };
-    meanwhile(life.as_mut(), dry_run.begin()).map_err(TrialError::Write)?;
+    meanwhile(life.as_mut(), dry_run.begin()).map_err(DryRunError::Write)?;
     let messages =
-        log.history(&selection, |line| meanwhile(life.as_mut(), dry_run.message(&line)).map_err(TrialError::Write))?;
-    meanwhile(life, dry_run.end(messages)).map_err(TrialError::Write)?;
+        log.history(&selection, |line| meanwhile(life.as_mut(), dry_run.message(&line)).map_err(DryRunError::Write))?;
+    meanwhile(life, dry_run.end(messages)).map_err(DryRunError::Write)?;
     Ok(dry_run.failures == 0)
 }
 
@@ -296,14 +296,14 @@ fn calls(entry: &PluginConfig, line: &LogLine) -> Vec<Call> {
     let is_mail = entry.hooks_into(Hook::Mail) && to.contains(&Destination::Peer(entry.name.clone()));
     let mut calls = Vec::new();
     if is_asked {
-        calls.push(Call::Message(Draft { from: from.clone(), to: to.clone(), text: text.clone() }));
+        calls.push(Call::Message(MessageCall { from: from.clone(), to: to.clone(), text: text.clone() }));
     }
     if entry.hooks_into(Hook::Logged) {
         let away = waiting_for.iter().filter_map(|name| PeerName::parse(name).ok()).take(AWAY_NAMES_MAX).collect();
-        calls.push(Call::Logged(Logged { seq, at, from: from.clone(), to: to.clone(), text: text.clone(), away }));
+        calls.push(Call::Logged(LoggedCall { seq, at, from: from.clone(), to: to.clone(), text: text.clone(), away }));
     }
     if is_mail {
-        calls.push(Call::Mail(Mail { r#type: "message", seq, at, from, to, room: None, text }));
+        calls.push(Call::Mail(MailCall { r#type: "message", seq, at, from, to, room: None, text }));
     }
     calls
 }
