@@ -1,7 +1,6 @@
 //! The clients for programs, behind `holdline send` and `holdline tail`: they speak JSON lines over TCP, connect again when a
 //! connection is lost, and repeat what had no answer. Owns what both have in common; never uses a module of the server.
 
-mod backoff;
 mod connection;
 mod input;
 #[cfg(test)]
@@ -14,7 +13,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::limits::CLIENT_ANSWER_S_MAX;
+use crate::backoff::Backoff;
+use crate::limits::{CLIENT_ANSWER_S_MAX, CLIENT_RETRY_MS_MAX, CLIENT_RETRY_MS_MIN};
 use crate::message::{PeerName, quoted};
 
 pub use self::input::{Input, Line};
@@ -153,6 +153,10 @@ impl From<Refused> for Ended {
 
 /// How long a server may take for an answer.
 const ANSWER: Duration = Duration::from_secs(CLIENT_ANSWER_S_MAX);
+
+/// Delays between two attempts to connect.
+const RECONNECT: Backoff =
+    Backoff::new(Duration::from_millis(CLIENT_RETRY_MS_MIN), Duration::from_millis(CLIENT_RETRY_MS_MAX));
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,7 @@ use crate::limits::{BATCH_REQUESTS_MAX, CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN
 use crate::message::{PeerName, SessionId};
 use crate::plugin::{ConnectCall, LoginCall, LoginVerdict, Plugins, Sender};
 use crate::protocol::{ClientRequest, Code, Login, Protocol, Refusal, Rejected, Reply, Request};
+use crate::timeout::seconds_or_none;
 
 /// A socket, which its reader and its writer share.
 pub(crate) type Socket = Async<TcpStream>;
@@ -237,7 +238,7 @@ async fn run_session(
     let joining = Joining { id, protocol: input.protocol(), acks, is_plugin: false, outbox: sender };
     broker.tell(Event::Join { session, name: name.clone(), joining }).await;
     let progress = Progress::default();
-    let dead_after = (limits.dead_after_s > 0).then(|| Duration::from_secs(limits.dead_after_s));
+    let dead_after = seconds_or_none(limits.dead_after_s);
     let mut writer = Writer::new(socket, session, receiver, broker, &progress, dead_after);
     let ended = {
         let mut writing = pin!(writer.run());

@@ -19,6 +19,7 @@
 //!
 //! ARCHITECTURE.md has the ideas behind it.
 
+mod backoff;
 mod broker;
 pub mod client;
 pub mod config;
@@ -33,3 +34,4 @@ pub mod server;
 #[cfg(test)]
 mod simulation;
 pub mod store;
+mod timeout;

@@ -14,9 +14,10 @@ use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use smol::lock::Semaphore;
 use smol::stream::StreamExt;
-use smol::{Async, Executor, Timer, future};
+use smol::{Async, Executor, future};
 
 use self::admission::Admission;
+use crate::backoff::Backoff;
 use crate::broker::{self, Broker, Event, Handle};
 use crate::config::{self, Config, ConfigError, Limits, PluginConfig};
 use crate::connection::{self, Shared};
@@ -27,9 +28,13 @@ use crate::limits::{
 use crate::message::SessionId;
 use crate::plugin::{self, LoadError, LoadedPlugin, PluginManager, Plugins, ReloadPlan};
 use crate::store::{Store, StoreError, Watch};
+use crate::timeout::{sleep, timeout};
 
 /// The exit code of a process that a second signal ends; 128 and SIGINT's number, as a shell has it.
 const EXIT_INTERRUPTED: i32 = 130;
+
+const ACCEPT_RETRY_MIN: Duration = Duration::from_millis(ACCEPT_RETRY_MS_MIN);
+const ACCEPT_RETRY_MAX: Duration = Duration::from_millis(ACCEPT_RETRY_MS_MAX);
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -228,20 +233,20 @@ struct Acceptor {
 impl Acceptor {
     /// Accepts, whatever becomes of those accepted, and whatever keeps it from accepting for a while.
     async fn accept(self, listener: Async<TcpListener>) {
-        let mut retry_ms = ACCEPT_RETRY_MS_MIN;
+        let mut backoff = Backoff::new(ACCEPT_RETRY_MIN, ACCEPT_RETRY_MAX);
         loop {
             match listener.accept().await {
                 Ok((socket, address)) => {
-                    retry_ms = ACCEPT_RETRY_MS_MIN;
+                    backoff.reset();
                     log::debug!("accepted {address}");
                     self.serve(socket, address.ip());
                     // While a crowd comes, accepting is no wait.
                     future::yield_now().await;
                 }
                 Err(error) => {
-                    log::warn!("cannot accept a connection, trying again in {retry_ms} ms: {error}");
-                    Timer::after(Duration::from_millis(retry_ms)).await;
-                    retry_ms = ACCEPT_RETRY_MS_MAX.min(2 * retry_ms);
+                    let delay = backoff.next_delay();
+                    log::warn!("cannot accept a connection, trying again in {} ms: {error}", delay.as_millis());
+                    sleep(delay).await;
                 }
             }
         }
@@ -309,13 +314,8 @@ fn keep_alive(socket: &Async<TcpStream>, dead_after_s: u64) {
 
 /// Waits until every connection is gone, and cuts off those that take too long.
 async fn drain_connections(gone: &Receiver<()>, cut: Sender<()>) {
-    let all_gone = async {
-        let _ = gone.recv().await;
-    };
-    let time_is_up = async {
-        Timer::after(Duration::from_secs(SHUTDOWN_S_MAX)).await;
-    };
-    future::or(all_gone, time_is_up).await;
+    // Nothing is ever sent: it ends when the last sender is dropped.
+    let _ = timeout(Duration::from_secs(SHUTDOWN_S_MAX), gone.recv()).await;
     drop(cut);
     let _ = gone.recv().await;
 }

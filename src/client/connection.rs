@@ -4,7 +4,6 @@
 use std::io;
 use std::time::Instant;
 
-use smol::Timer;
 use smol::future;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
@@ -13,6 +12,7 @@ use super::wire::{Answer, Refusal, Request};
 use super::{ANSWER, Account, Ended, Lost, Refused, ServerAddress};
 use crate::limits::{CLIENT_LINE_BYTES_MAX, CLIENT_READ_BYTES};
 use crate::message::quoted;
+use crate::timeout::{Elapsed, timeout_at};
 
 /// A connection that is logged in.
 pub(super) struct Connection {
@@ -64,11 +64,8 @@ impl Connection {
     }
 
     async fn connect(server: &ServerAddress, until: Instant) -> Result<Self, Lost> {
-        let too_late = async {
-            Timer::at(until).await;
-            Err(io::ErrorKind::TimedOut.into())
-        };
-        let connected = future::or(TcpStream::connect(server.as_str()), too_late).await;
+        let connected = timeout_at(until, TcpStream::connect(server.as_str())).await;
+        let connected = connected.unwrap_or_else(|Elapsed| Err(io::ErrorKind::TimedOut.into()));
         let input = connected.map_err(|error| Lost::Unreachable(server.clone(), error))?;
         // A line goes out at once, whether or not the one before it is acknowledged.
         input.set_nodelay(true).map_err(|error| Lost::Broken(server.clone(), error))?;
@@ -101,7 +98,7 @@ impl Connection {
             if let Some(line) = self.take_line()? {
                 return Ok(Event::Line(line));
             }
-            let moved = future::or(self.write_or_read(), too_late(until)).await;
+            let Ok(moved) = timeout_at(until, self.write_or_read()).await else { return Ok(Event::TimedOut) };
             match moved.map_err(|error| Lost::Broken(self.server.clone(), error))? {
                 Moved::In(0) => return Err(Lost::Closed(self.server.clone()).into()),
                 Moved::In(_) => {}
@@ -113,7 +110,6 @@ impl Connection {
                         return Ok(Event::Drained);
                     }
                 }
-                Moved::Not => return Ok(Event::TimedOut),
             }
         }
     }
@@ -187,15 +183,6 @@ impl Connection {
 enum Moved {
     In(usize),
     Out(usize),
-    Not,
-}
-
-async fn too_late(until: Option<Instant>) -> io::Result<Moved> {
-    match until {
-        Some(until) => Timer::at(until).await,
-        None => future::pending().await,
-    };
-    Ok(Moved::Not)
 }
 
 fn refused_login(account: &Account, refusal: Refusal) -> Ended {

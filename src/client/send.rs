@@ -8,13 +8,12 @@ mod window;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use smol::Timer;
 use smol::future;
 
-use super::backoff::Backoff;
 use super::connection::{Connection, Event};
 use super::wire::{Answer, Refusal};
-use super::{ANSWER, Account, Ended, Input, Line, Lost, Refused};
+use super::{ANSWER, Account, Ended, Input, Line, Lost, RECONNECT, Refused};
+use crate::timeout::{Elapsed, sleep, timeout_at};
 
 use self::window::Window;
 
@@ -130,7 +129,7 @@ struct Sender<T> {
 impl<T: FnMut(u64, &Refusal)> Sender<T> {
     /// One connection after another, each made when there is something to say.
     async fn run(&mut self) -> Result<(), Why> {
-        let mut backoff = Backoff::new();
+        let mut backoff = RECONNECT;
         while self.has_work().await {
             let progress = self.progress;
             let lost = match self.session().await {
@@ -140,10 +139,10 @@ impl<T: FnMut(u64, &Refusal)> Sender<T> {
             };
             self.window.rewind();
             if self.progress > progress {
-                backoff = Backoff::new();
+                backoff.reset();
             }
             if !self.window.is_empty() {
-                self.rest(backoff.take(), &lost).await?;
+                self.rest(backoff.next_delay(), &lost).await?;
             }
         }
         Ok(())
@@ -160,10 +159,9 @@ impl<T: FnMut(u64, &Refusal)> Sender<T> {
 
     /// Uses a connection until all is accepted, or the connection ends.
     async fn session(&mut self) -> Result<(), Ended> {
-        let opened = future::or(async { Some(Connection::open(&self.account).await) }, give_up(self.give_up_at()));
-        let (mut connection, _) = match opened.await {
-            Some(opened) => opened?,
-            None => return Err(Lost::Silent(self.account.server.clone()).into()),
+        let (mut connection, _) = match timeout_at(self.give_up_at(), Connection::open(&self.account)).await {
+            Ok(opened) => opened?,
+            Err(Elapsed) => return Err(Lost::Silent(self.account.server.clone()).into()),
         };
         let mut heard = Instant::now();
         loop {
@@ -249,10 +247,8 @@ impl<T: FnMut(u64, &Refusal)> Sender<T> {
     }
 
     /// Waits before the next connection, unless there is no time left for it.
-    async fn rest(&self, backoff: Duration, lost: &Lost) -> Result<(), Why> {
-        let give_up_at = self.give_up_at();
-        Timer::at(give_up_at.min(Instant::now() + backoff)).await;
-        if Instant::now() < give_up_at {
+    async fn rest(&self, delay: Duration, lost: &Lost) -> Result<(), Why> {
+        if timeout_at(self.give_up_at(), sleep(delay)).await == Ok(()) {
             return Ok(());
         }
         Err(Why::GaveUp(GaveUp { seconds: self.patience.as_secs(), trouble: lost.to_string() }))
@@ -278,11 +274,6 @@ enum Happened {
     Event(Result<Event, Ended>),
     /// A line of the input, or its end.
     Line(Option<Line>),
-}
-
-async fn give_up<T>(at: Instant) -> Option<T> {
-    Timer::at(at).await;
-    None
 }
 
 #[cfg(test)]

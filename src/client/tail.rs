@@ -5,13 +5,12 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use smol::Timer;
-
-use super::backoff::Backoff;
 use super::connection::{Connection, Event};
 use super::wire::{Answer, Message, Request};
-use super::{ANSWER, Account, Ended, Lost, Refused};
+use super::{ANSWER, Account, Ended, Lost, RECONNECT, Refused};
+use crate::backoff::Backoff;
 use crate::limits::{TAIL_ACK_MESSAGES_MAX, TAIL_SILENCE_S_MAX};
+use crate::timeout::sleep;
 
 /// After how long without a word the server is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(TAIL_SILENCE_S_MAX);
@@ -60,7 +59,7 @@ pub enum TailError {
 /// Hands out messages until there were as many as wanted, or the sink takes no more.
 pub async fn tail(account: Account, range: Range, sink: impl Sink) -> Result<(), TailError> {
     let taken = range.after;
-    Tail { account, sink, taken, left: range.count, backoff: Backoff::new() }.run().await
+    Tail { account, sink, taken, left: range.count, backoff: RECONNECT }.run().await
 }
 
 struct Tail<S> {
@@ -106,7 +105,7 @@ impl<S: Sink> Tail<S> {
                         is_lost = true;
                         self.sink.lost(&lost.to_string());
                     }
-                    Timer::after(self.backoff.take()).await;
+                    sleep(self.backoff.next_delay()).await;
                 }
             }
         }
@@ -153,7 +152,7 @@ impl<S: Sink> Tail<S> {
                     reached = Some(message.seq.min(self.taken));
                 }
                 Answer::Pong { id } => {
-                    self.backoff = Backoff::new();
+                    self.backoff.reset();
                     is_kept |= id.as_deref() == Some(IS_IT_KEPT);
                 }
                 Answer::Error { refusal, .. } => return Err(session.connection.refused(refusal).into()),
@@ -164,7 +163,7 @@ impl<S: Sink> Tail<S> {
         }
         if reached.is_some() {
             self.sink.flush()?;
-            self.backoff = Backoff::new();
+            self.backoff.reset();
             session.due = reached;
         }
         Ok(is_kept)
