@@ -19,11 +19,13 @@
 //!
 //! ARCHITECTURE.md has the ideas behind it.
 
+pub mod archive;
 mod backoff;
 mod broker;
 pub mod client;
 pub mod config;
 mod connection;
+mod database;
 pub mod limits;
 mod memory;
 pub mod message;

@@ -1,36 +1,22 @@
 //! The store: one thread that owns the one writing connection to `holdline.db`. It applies the entries of a turn in one
 //! transaction, then reads what the turn asks for; what may be removed of the log goes in between. Owns all SQL, by way of its rooms; never knows who is online.
 
-mod array;
 mod away;
-mod backup;
-mod directory;
 mod entry;
 mod events;
-mod examination;
 mod feed;
-mod inboxes;
-mod index;
 mod insert;
 mod log;
-mod log_reader;
-mod members;
-mod messages;
-mod names;
 mod observed;
 mod observers;
 mod past;
 mod posts;
-mod read_only;
 mod retention;
-mod schema;
-mod search;
 mod sent_ids;
 mod turn;
 mod values;
 mod wal;
 mod watch;
-mod words;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -38,25 +24,23 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use self::backup::{Backup, BackupError, BackupSummary, Unfinished};
-use self::directory::DataDirectory;
-pub use self::directory::DirectoryError;
 pub use self::entry::{Entry, SendId};
-pub use self::examination::{Finding, Fix, Verdict, examine};
-use self::index::Tail;
 use self::log::Log;
-pub use self::log_reader::{LogLine, LogReader, ReadError, Selection};
 pub use self::observed::{EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent};
-pub use self::read_only::LookError;
 use self::retention::{Clocks, Sweep, TurnDone};
-pub use self::schema::SchemaError;
 pub use self::turn::{
-    Answer, CommitError, Fed, FoundId, FoundPeer, FoundPosts, FoundRoom, LookedUp, Lookup, Membership, Page, PastPage,
-    PeerRecord, Post, Read, TurnOutcome, TurnRequest,
+    Answer, CommitError, Fed, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, Page, PastPage, PeerRecord, Post, Read,
+    TurnOutcome, TurnRequest,
 };
 use self::wal::WalPages;
 pub use self::watch::Watch;
 use crate::config::{Durability, Retention};
+use crate::database::directory::DataDirectory;
+pub use crate::database::directory::DirectoryError;
+use crate::database::index::{self, Tail};
+pub use crate::database::members::{FoundRoom, Membership};
+use crate::database::schema;
+pub use crate::database::schema::SchemaError;
 use crate::limits::{REST_S, STORE_REQUESTS_MAX};
 use crate::memory;
 use crate::message::{PeerId, RoomId, Seq};
@@ -127,7 +111,7 @@ impl Store {
         let wal = directory.open_wal()?;
         // Their names are kept before anything in them is promised.
         directory.sync()?;
-        let found = schema::found(&connection, &directory.database())?;
+        let found = found(&connection, &directory.database())?;
         let wal_path = directory.wal();
         let tail = index::tail(&connection).map_err(schema::explain(&directory.database()))?;
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
@@ -247,6 +231,26 @@ fn serve(
     sweep.close();
     let is_settled = log.close();
     schema::close(connection, is_settled);
+}
+
+/// What the server must know of the log before it serves.
+fn found(connection: &rusqlite::Connection, path: &Path) -> Result<Found, SchemaError> {
+    let newest = schema::NEWEST;
+    let sql = format!(
+        "select {newest},
+                coalesce((select max(id) from peer), 0),
+                (select count(*) from peer where seen = 0),
+                (select coalesce(max(id), 0) from room)"
+    );
+    let found = connection.query_row(&sql, [], |row| {
+        Ok(Found {
+            newest: Seq::new(row.get(0)?),
+            last_peer: PeerId::new(row.get(1)?),
+            last_room: RoomId::new(row.get(3)?),
+            unknown_names: row.get::<_, i64>(2)? as u64,
+        })
+    });
+    found.map_err(schema::explain(path))
 }
 
 /// Waits for a request, up to the deadline where there is one. It parks the thread: one that waited for a timer of the runtime

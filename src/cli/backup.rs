@@ -8,8 +8,8 @@ use std::thread;
 
 use async_signal::{Signal, Signals};
 use bpaf::{OptionParser, Parser, construct, positional};
+use holdline::archive::{Backup, BackupError, Unfinished};
 use holdline::config::Flags;
-use holdline::store::{Backup, BackupError, Unfinished};
 use smol::stream::StreamExt;
 
 /// The exit code of a process that a signal ends; 128 and SIGINT's number, as a shell has it.

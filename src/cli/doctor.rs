@@ -6,8 +6,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use bpaf::{OptionParser, Parser};
+use holdline::archive::{self, Finding, Verdict};
 use holdline::config::Flags;
-use holdline::store::{self, Finding, Verdict};
 
 /// The findings could not be printed.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub(crate) fn options() -> OptionParser<Flags> {
 
 /// Examines a data directory. Whether there is no problem with it.
 pub(crate) fn run(data: &Path) -> Result<bool, DoctorError> {
-    let findings = store::examine(data);
+    let findings = archive::examine(data);
     super::unless_reader_gone(print(&findings)).map_err(DoctorError)?;
     Ok(count(&findings, Verdict::Problem) == 0)
 }

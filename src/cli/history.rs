@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use bpaf::{OptionParser, Parser, construct};
+use holdline::archive::{LogReader, Selection};
 use holdline::config::Flags;
-use holdline::store::{LogReader, Selection};
 
 use super::lines::{self, Form, PrintError};
 

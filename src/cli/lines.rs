@@ -6,9 +6,9 @@ use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 
 use bpaf::{Parser, construct, long};
+use holdline::archive::{LogLine, ReadError, Selection};
 use holdline::limits::{HISTORY_MESSAGES_DEFAULT, PRINTED_NAMES_MAX};
 use holdline::message::{Destination, Seq};
-use holdline::store::{LogLine, ReadError, Selection};
 use serde::Serialize;
 
 /// For whom lines are printed.

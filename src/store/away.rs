@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension, Statement};
 
-use super::messages::StoredMessage;
+use crate::database::messages::StoredMessage;
 use crate::limits::AWAY_NAMES_MAX;
 use crate::message::{PeerId, PeerName, Recipient, RoomId, Seq};
 

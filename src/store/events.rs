@@ -159,7 +159,7 @@ fn kept_event(row: &Row<'_>) -> rusqlite::Result<KeptEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema;
+    use crate::database::schema;
 
     /// A turn with so many events.
     fn turn(events: &mut Events<'_>, count: usize) {

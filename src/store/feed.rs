@@ -1,8 +1,8 @@
 //! What a peer has to get: the messages for it and, since it joined them, for its rooms. Owns how they are read for a feed;
 //! never how far a peer got.
 
-use super::inboxes::{Inboxes, Next, Sources};
 use super::{Fed, Page};
+use crate::database::inboxes::{Inboxes, Next, Sources};
 use crate::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_LOOKED_AT_MESSAGES_MAX};
 use crate::message::{PeerId, Recipient, Seq};
 

@@ -8,24 +8,25 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transac
 
 use super::events::Events;
 use super::feed;
-use super::inboxes::Sources;
-use super::index::{Index, Tail};
 use super::insert::Insert;
-use super::members::Members;
-use super::messages::Messages;
-use super::names::Names;
 use super::observers::{Observer, Observers};
 use super::past::{Past, Viewer};
 use super::posts::Posts;
-use super::search::{Question, Reader, ScanEnd, Search};
 use super::sent_ids::SentIds;
 use super::values::Values;
 use super::wal::{Wal, WalPages};
 use super::{
     Answer, CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, ObserverCursor, PastPage, PeerRecord,
-    Read, SendId, TurnOutcome, TurnRequest, array, schema,
+    Read, SendId, TurnOutcome, TurnRequest,
 };
 use crate::config::Durability;
+use crate::database::inboxes::Sources;
+use crate::database::index::{Index, Tail};
+use crate::database::members::Members;
+use crate::database::messages::Messages;
+use crate::database::names::Names;
+use crate::database::search::{Question, Reader, ScanEnd, Search};
+use crate::database::{array, schema};
 use crate::limits::{DATABASE_BUSY_MS_MAX, SEARCH_TURN_MS, TURN_PAGES_BYTES_MAX};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Seq, Text, Timestamp};
 

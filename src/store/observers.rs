@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::away::Away;
 use super::events::{Events, KeptEvent};
-use super::inboxes::Sources;
-use super::messages::{Messages, StoredMessage};
 use super::{EventFilter, Observed, ObservedPage, ObserverCursor};
+use crate::database::inboxes::Sources;
+use crate::database::messages::{Messages, StoredMessage};
 use crate::limits::{OBSERVED_MAX, OBSERVED_SKIPPED_MAX, PAGE_BYTES_MAX};
 use crate::message::{Destination, PeerId, PeerName, Seq};
 

@@ -4,9 +4,9 @@
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::PastPage;
-use super::inboxes::{Inboxes, Sources};
-use super::index::Index;
-use super::messages::StoredMessage;
+use crate::database::inboxes::{Inboxes, Sources};
+use crate::database::index::Index;
+use crate::database::messages::StoredMessage;
 use crate::limits::{HISTORY_BYTES_MAX, HISTORY_LOOK_MESSAGES, HISTORY_SCAN_MESSAGES_MAX};
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 use crate::protocol::PastMessage;

@@ -70,7 +70,7 @@ impl<'c> SentIds<'c> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema;
+    use crate::database::schema;
 
     #[test]
     fn the_oldest_are_forgotten_when_they_are_too_many_or_too_old() {

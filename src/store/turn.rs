@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::entry::Entry;
 use super::observed::{EventFilter, ObservedPage, ObserverCursor};
+use crate::database::members::{FoundRoom, Membership};
 use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
-use crate::message::{Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
+use crate::message::{Message, PeerId, PeerName, Recipient, RequestId, Room, Seq, Text, Timestamp};
 use crate::protocol::PastMessage;
 
 /// A row of the table `outbox`, as somebody wrote it: bytes, of which nothing is known yet.
@@ -95,26 +96,6 @@ pub struct FoundPeer {
     pub waiting: u64,
     /// The rooms that it is in.
     pub rooms: Vec<Membership>,
-}
-
-/// That a peer is in a room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Membership {
-    /// The room.
-    pub room: FoundRoom,
-    /// Its name.
-    pub name: Room,
-    /// The newest message when the peer joined it.
-    pub joined: Seq,
-}
-
-/// What is found of a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FoundRoom {
-    /// Its number.
-    pub id: RoomId,
-    /// How many peers are in it.
-    pub members: u64,
 }
 
 /// What is found of a message by its id.

@@ -40,7 +40,7 @@ impl<'c> Values<'c> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema;
+    use crate::database::schema;
 
     #[test]
     fn the_last_value_of_a_key_is_kept_for_each_peer_until_it_is_forgotten() {

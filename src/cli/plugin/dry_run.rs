@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
 use bpaf::{OptionParser, Parser, construct, long, positional};
+use holdline::archive::{LogLine, LogReader, ReadError, Selection};
 use holdline::config::{Flags, Hook, OnFailure, PluginConfig};
 use holdline::limits::{AWAY_NAMES_MAX, DRY_RUN_MESSAGES_DEFAULT, DRY_RUN_MESSAGES_MAX, PLUGIN_START_MS_MAX};
 use holdline::message::{Destination, PeerName, Seq, Text, Timestamp};
 use holdline::plugin::{self, Answer, Call, Failure, Host, LoadError, LoggedCall, MailCall, MessageCall, Plugin};
 use holdline::protocol::{ClientRequest, Code, Refusal, Reply, Request, json};
-use holdline::store::{LogLine, LogReader, ReadError, Selection};
 use smol::future;
 
 use self::words::{Millis, PlannedEffect, on_one_line, verdict_words};

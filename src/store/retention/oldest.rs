@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params};
 
+use crate::database::array;
 use crate::limits::{RETENTION_CHUNK_ROWS, RETENTION_GIVE_BACK_PAGES};
 use crate::message::{PeerId, Recipient, RoomId, Seq, Timestamp};
-use crate::store::array;
 use crate::store::log::begin_unless_busy;
 
 /// The log from its other end.

@@ -590,7 +590,7 @@ fn a_log_with_everything_removed_goes_on_where_it_was() {
     world.deliver(3, 10);
     world.pass(1_000);
     assert_eq!(world.kept(), [0; 0]);
-    let found = schema::found(&connection, &home.path().join("holdline.db")).unwrap();
+    let found = crate::store::found(&connection, &home.path().join("holdline.db")).unwrap();
     assert_eq!(found.newest, Seq::new(10));
 }
 
@@ -602,7 +602,7 @@ fn so_does_one_whose_newest_message_was_for_an_empty_room() {
     world.send(-10, &[-7]);
     world.pass(1_000);
     assert_eq!(world.kept(), [0; 0], "it waited for nobody");
-    let found = schema::found(&connection, &home.path().join("holdline.db")).unwrap();
+    let found = crate::store::found(&connection, &home.path().join("holdline.db")).unwrap();
     assert_eq!(found.newest, Seq::new(1), "its number is not given again");
 }
 

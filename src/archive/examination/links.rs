@@ -3,7 +3,7 @@
 
 use super::check::{Check, Fault};
 use super::{Finding, Verdict};
-use crate::store::read_only::ReadOnlyDatabase;
+use crate::archive::read_only::ReadOnlyDatabase;
 
 /// What is so about messages, inboxes and peers.
 pub(super) fn look(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {

@@ -5,11 +5,11 @@ use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-pub(super) const DIRECTORY_MODE: u32 = 0o700;
-pub(super) const FILE_MODE: u32 = 0o600;
+pub(crate) const DIRECTORY_MODE: u32 = 0o700;
+pub(crate) const FILE_MODE: u32 = 0o600;
 const DATABASE: &str = "holdline.db";
 const WAL: &str = "holdline.db-wal";
-pub(super) const LOCK: &str = "holdline.lock";
+pub(crate) const LOCK: &str = "holdline.lock";
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub enum DirectoryError {
 
 /// A data directory that is ours as long as this lives.
 #[derive(Debug)]
-pub(super) struct DataDirectory {
+pub(crate) struct DataDirectory {
     path: PathBuf,
     /// `flock(2)`: the system lets go of it however we end.
     _lock: File,
@@ -59,7 +59,7 @@ pub(super) struct DataDirectory {
 
 impl DataDirectory {
     /// Makes the directory if it is missing, makes it and the database file private, and locks it.
-    pub(super) fn open(path: &Path) -> Result<Self, DirectoryError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, DirectoryError> {
         make_private(path)?;
         let lock = lock(path)?;
         let directory = DataDirectory { path: path.to_owned(), _lock: lock };
@@ -68,14 +68,14 @@ impl DataDirectory {
     }
 
     /// Opens the write-ahead log, which is there while the database is open.
-    pub(super) fn open_wal(&self) -> Result<File, DirectoryError> {
+    pub(crate) fn open_wal(&self) -> Result<File, DirectoryError> {
         let path = self.wal();
         OpenOptions::new().read(true).write(true).open(&path).map_err(unusable("open", &path))
     }
 
     /// Syncs the names of what is in the directory, and its own: a new file is on the medium only once its directory is
     /// synced too; fsync(2).
-    pub(super) fn sync(&self) -> Result<(), DirectoryError> {
+    pub(crate) fn sync(&self) -> Result<(), DirectoryError> {
         let path = std::path::absolute(&self.path).map_err(unusable("find", &self.path))?;
         sync_directory(&path).map_err(unusable("sync", &path))?;
         for parent in path.ancestors().skip(1) {
@@ -86,18 +86,18 @@ impl DataDirectory {
     }
 
     /// Where the write-ahead log is.
-    pub(super) fn wal(&self) -> PathBuf {
+    pub(crate) fn wal(&self) -> PathBuf {
         self.path.join(WAL)
     }
 
     /// Where the database is.
-    pub(super) fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         database_in(&self.path)
     }
 }
 
 /// Where a data directory keeps its database.
-pub(super) fn database_in(data: &Path) -> PathBuf {
+pub(crate) fn database_in(data: &Path) -> PathBuf {
     data.join(DATABASE)
 }
 
@@ -159,7 +159,7 @@ fn write_holder(lock: &mut File) -> io::Result<()> {
     writeln!(lock, "{}", std::process::id())
 }
 
-pub(super) fn holder(lock: &mut File) -> String {
+pub(crate) fn holder(lock: &mut File) -> String {
     let mut content = String::new();
     match lock.read_to_string(&mut content) {
         Ok(_) if !content.trim().is_empty() => format!("process {}", content.trim()),

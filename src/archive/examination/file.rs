@@ -4,11 +4,11 @@
 use rusqlite::Connection;
 
 use super::{Finding, for_shell};
+use crate::archive::read_only::{ReadOnlyDatabase, beside};
+use crate::database::schema::{self, APPLICATION_ID, MIGRATIONS};
+use crate::database::words::size;
 use crate::limits::{EXAMINATION_CACHE_BYTES_MAX, FAULTS_NAMED_MAX};
 use crate::message::quoted;
-use crate::store::read_only::{ReadOnlyDatabase, beside};
-use crate::store::schema::{self, APPLICATION_ID, MIGRATIONS};
-use crate::store::words::size;
 
 /// What is so about the file, and whether its tables can be asked.
 pub(super) fn look(database: &ReadOnlyDatabase) -> (Vec<Finding>, bool) {

@@ -5,8 +5,8 @@ use rusqlite::Connection;
 
 use super::check::{Check, Fault};
 use super::{Finding, Verdict, for_shell};
-use crate::store::read_only::ReadOnlyDatabase;
-use crate::store::words::counted;
+use crate::archive::read_only::ReadOnlyDatabase;
+use crate::database::words::counted;
 
 /// What is so about rooms, ids and the table `outbox`.
 pub(super) fn look(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {

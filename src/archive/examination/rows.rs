@@ -7,10 +7,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use super::{Finding, said};
+use crate::archive::read_only::ReadOnlyDatabase;
+use crate::database::words::{at_most_counted, counted};
 use crate::limits::{CLOCK_AHEAD_MS_MAX, FAULTS_NAMED_MAX, WAITING_COUNTED_MAX};
 use crate::message::{PeerName, Room, Timestamp, quoted};
-use crate::store::read_only::ReadOnlyDatabase;
-use crate::store::words::{at_most_counted, counted};
 
 /// What is so about messages and peers.
 pub(super) fn look(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {

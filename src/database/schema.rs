@@ -7,12 +7,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-use super::Found;
 use crate::limits::{DATABASE_BUSY_MS_MAX, WAL_FILE_BYTES_MAX};
-use crate::message::{PeerId, RoomId, Seq};
 
 /// Migration N of this list brings a database of schema version N to N + 1. Append-only: what has landed is never edited.
-pub(super) const MIGRATIONS: &[&str] = &[
+pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001-log.sql"),
     include_str!("../../migrations/0002-lagging-index.sql"),
     include_str!("../../migrations/0003-rooms-and-programs.sql"),
@@ -21,7 +19,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
 ];
 
 /// Marks the file as ours, for `file(1)` and for ourselves: "hold". <https://www.sqlite.org/pragma.html#pragma_application_id>
-pub(super) const APPLICATION_ID: i64 = 0x686f_6c64;
+pub(crate) const APPLICATION_ID: i64 = 0x686f_6c64;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +81,7 @@ pub enum SchemaError {
 }
 
 /// Opens a database for writing, as ours and with the newest schema.
-pub(super) fn open(path: &Path) -> Result<Connection, SchemaError> {
+pub(crate) fn open(path: &Path) -> Result<Connection, SchemaError> {
     let mut connection = Connection::open(path).map_err(explain(path))?;
     connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX)).map_err(explain(path))?;
     check(&connection, path)?;
@@ -93,7 +91,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, SchemaError> {
 }
 
 /// Refuses what is not ours or is newer than we are.
-pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), SchemaError> {
+pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), SchemaError> {
     let found = version(connection).map_err(explain(path))?;
     let application = pragma_number(connection, "application_id").map_err(explain(path))?;
     let tables: i64 =
@@ -110,7 +108,7 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), SchemaEr
 }
 
 /// Refuses what a server has not brought up to date.
-pub(super) fn check_newest(connection: &Connection, path: &Path) -> Result<(), SchemaError> {
+pub(crate) fn check_newest(connection: &Connection, path: &Path) -> Result<(), SchemaError> {
     let found = version(connection).map_err(explain(path))?;
     let known = MIGRATIONS.len() as i64;
     if found < known {
@@ -121,31 +119,12 @@ pub(super) fn check_newest(connection: &Connection, path: &Path) -> Result<(), S
 
 /// The newest `seq` that was ever given: what a cursor points at may have been removed, or what somebody sent last; what goes into a
 /// room that nobody else is in moves no cursor.
-pub(super) const NEWEST: &str =
+pub(crate) const NEWEST: &str =
     "max(coalesce((select max(seq) from message), 0), coalesce((select max(max(cursor, sent)) from peer), 0))";
-
-/// What the server must know of the log before it serves.
-pub(super) fn found(connection: &Connection, path: &Path) -> Result<Found, SchemaError> {
-    let sql = format!(
-        "select {NEWEST},
-                coalesce((select max(id) from peer), 0),
-                (select count(*) from peer where seen = 0),
-                (select coalesce(max(id), 0) from room)"
-    );
-    let found = connection.query_row(&sql, [], |row| {
-        Ok(Found {
-            newest: Seq::new(row.get(0)?),
-            last_peer: PeerId::new(row.get(1)?),
-            last_room: RoomId::new(row.get(3)?),
-            unknown_names: row.get::<_, i64>(2)? as u64,
-        })
-    });
-    found.map_err(explain(path))
-}
 
 /// Copies the write-ahead log into the database file and closes it; one that is not settled is only left where it is. A
 /// failure costs nothing but time at the next start.
-pub(super) fn close(connection: Connection, is_settled: bool) {
+pub(crate) fn close(connection: Connection, is_settled: bool) {
     let copied = if is_settled {
         connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
     } else {
@@ -159,7 +138,7 @@ pub(super) fn close(connection: Connection, is_settled: bool) {
 }
 
 /// Commits a page that is what it was before.
-pub(super) fn write_nothing_new(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn write_nothing_new(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)
 }
 
@@ -183,15 +162,15 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     pragma_number(connection, "user_version")
 }
 
-pub(super) fn pragma_number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+pub(crate) fn pragma_number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
     connection.query_row(&format!("pragma {pragma}"), [], |row| row.get(0))
 }
 
-pub(super) fn explain(path: &Path) -> impl FnOnce(rusqlite::Error) -> SchemaError {
+pub(crate) fn explain(path: &Path) -> impl FnOnce(rusqlite::Error) -> SchemaError {
     let path = path.to_owned();
     move |source| match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => SchemaError::Damaged { path, source },

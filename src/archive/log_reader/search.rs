@@ -4,10 +4,10 @@
 use rusqlite::{Connection, params};
 
 use super::{Selection, find};
+use crate::database::members::Members;
+use crate::database::messages::{numbered, text};
+use crate::database::search::{Question, Reader, ScanEnd, SearchReader};
 use crate::message::{Destination, PeerId, Recipient, RoomId, Seq};
-use crate::store::members::Members;
-use crate::store::messages::{numbered, text};
-use crate::store::search::{Question, Reader, ScanEnd, SearchReader};
 
 /// The newest messages of a selection that hold all of a question, the newest first.
 pub(super) fn seqs(connection: &Connection, question: &Question, selection: &Selection) -> rusqlite::Result<Vec<Seq>> {

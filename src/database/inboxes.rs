@@ -11,23 +11,23 @@ use crate::limits::PAGE_MESSAGES_MAX;
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
 /// What is read to know what a peer gets or got.
-pub(super) struct Sources<'a, 'c> {
-    pub(super) index: &'a mut Index<'c>,
-    pub(super) members: &'a mut Members<'c>,
-    pub(super) names: &'a mut Names<'c>,
-    pub(super) messages: &'a mut Messages<'c>,
+pub(crate) struct Sources<'a, 'c> {
+    pub(crate) index: &'a mut Index<'c>,
+    pub(crate) members: &'a mut Members<'c>,
+    pub(crate) names: &'a mut Names<'c>,
+    pub(crate) messages: &'a mut Messages<'c>,
 }
 
 /// A message in one of the inboxes, or in several.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Next {
-    pub(super) seq: Seq,
+pub(crate) struct Next {
+    pub(crate) seq: Seq,
     /// The rooms through which it comes; none if it is for the peer itself.
-    pub(super) rooms: Vec<RoomId>,
+    pub(crate) rooms: Vec<RoomId>,
 }
 
 /// The inboxes.
-pub(super) struct Inboxes {
+pub(crate) struct Inboxes {
     direction: Direction,
     inboxes: Vec<Inbox>,
     /// What each inbox has next, and the place of the inbox; those that are used up have nothing here.
@@ -51,17 +51,17 @@ struct Inbox {
 
 impl Inboxes {
     /// What a peer has to get after this message, the oldest first.
-    pub(super) fn after(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
+    pub(crate) fn after(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
         Inboxes::of(peer, after, Seq::MAX, Direction::Up, sources)
     }
 
     /// What a peer got before this message, the newest first.
-    pub(super) fn before(peer: PeerId, before: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
+    pub(crate) fn before(peer: PeerId, before: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
         Inboxes::of(peer, Seq::ZERO, before, Direction::Down, sources)
     }
 
     /// What was sent in a room between two messages, the newest first.
-    pub(super) fn of_room(room: RoomId, after: Seq, before: Seq, index: &mut Index<'_>) -> rusqlite::Result<Self> {
+    pub(crate) fn of_room(room: RoomId, after: Seq, before: Seq, index: &mut Index<'_>) -> rusqlite::Result<Self> {
         Inboxes::merged(vec![Inbox::new(room, after, before)], Direction::Down, index)
     }
 
@@ -87,17 +87,17 @@ impl Inboxes {
     }
 
     /// Whether there is no other message.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.heads.is_empty()
     }
 
     /// Where the next message is.
-    pub(super) fn peek(&self) -> Option<Seq> {
+    pub(crate) fn peek(&self) -> Option<Seq> {
         self.head().map(|(seq, _)| seq)
     }
 
     /// The next message, once, however many inboxes it stands in.
-    pub(super) fn next(&mut self, index: &mut Index<'_>) -> rusqlite::Result<Option<Next>> {
+    pub(crate) fn next(&mut self, index: &mut Index<'_>) -> rusqlite::Result<Option<Next>> {
         let Some(seq) = self.peek() else { return Ok(None) };
         let mut next = Next { seq, rooms: Vec::new() };
         if let [Inbox { recipient: Recipient::Peer(_), .. }] = self.inboxes[..] {

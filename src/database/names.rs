@@ -5,13 +5,13 @@ use rusqlite::{Connection, Statement};
 use crate::message::{Destination, PeerName, Room, RoomId};
 
 /// The names of peers and rooms, through a statement that is prepared once.
-pub(super) struct Names<'c> {
+pub(crate) struct Names<'c> {
     all: Statement<'c>,
     room: Statement<'c>,
 }
 
 impl<'c> Names<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Names {
             all: connection.prepare(
                 "select coalesce(peer.name, room.name) from json_each(?1) as addressed
@@ -25,12 +25,12 @@ impl<'c> Names<'c> {
     }
 
     /// The names of all whom a message was addressed to, in that order; those that are kept no more are left out.
-    pub(super) fn of(&mut self, recipients: &str) -> rusqlite::Result<Vec<Destination>> {
+    pub(crate) fn of(&mut self, recipients: &str) -> rusqlite::Result<Vec<Destination>> {
         self.all.query_map([recipients], |row| Ok(destination(row.get_ref(0)?.as_str()?)))?.collect()
     }
 
     /// The name of a room.
-    pub(super) fn room(&mut self, id: RoomId) -> rusqlite::Result<Room> {
+    pub(crate) fn room(&mut self, id: RoomId) -> rusqlite::Result<Room> {
         self.room.query_row([id.get()], |row| Ok(Room::stored(row.get_ref(0)?.as_str()?)))
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Appends them.
-pub(super) fn write(array: &mut String, numbers: impl Iterator<Item = i64>) {
+pub(crate) fn write(array: &mut String, numbers: impl Iterator<Item = i64>) {
     array.push('[');
     for (place, number) in numbers.enumerate() {
         let comma = if place == 0 { "" } else { "," };
@@ -13,7 +13,7 @@ pub(super) fn write(array: &mut String, numbers: impl Iterator<Item = i64>) {
 }
 
 /// Reads them. What is no number is left out: one damaged letter does not hold back the rest.
-pub(super) fn read(array: &str) -> impl DoubleEndedIterator<Item = i64> {
+pub(crate) fn read(array: &str) -> impl DoubleEndedIterator<Item = i64> {
     let numbers = array.trim_matches(['[', ']']).split(',');
     numbers.filter_map(|number| number.trim().parse().ok())
 }

@@ -17,10 +17,10 @@ use rusqlite::{Connection, ErrorCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use super::directory::{FILE_MODE, LOCK, database_in};
 use super::read_only::{self, LookError, ReadOnlyDatabase, beside, open_at_rest};
-use super::schema::{self, NEWEST};
-use super::words::{at_most_counted, counted, size};
+use crate::database::directory::{FILE_MODE, LOCK, database_in};
+use crate::database::schema::{self, NEWEST};
+use crate::database::words::{at_most_counted, counted, size};
 use crate::limits::WAITING_COUNTED_MAX;
 use crate::message::Seq;
 

@@ -2,11 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
-use super::{FoundRoom, Membership};
 use crate::message::{PeerId, Room, RoomId, Seq};
 
 /// The tables, through statements that are prepared once.
-pub(super) struct Members<'c> {
+pub(crate) struct Members<'c> {
     put_room: Statement<'c>,
     put_member: Statement<'c>,
     remove_member: Statement<'c>,
@@ -16,8 +15,28 @@ pub(super) struct Members<'c> {
     joined: Statement<'c>,
 }
 
+/// That a peer is in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The room.
+    pub room: FoundRoom,
+    /// Its name.
+    pub name: Room,
+    /// The newest message when the peer joined it.
+    pub joined: Seq,
+}
+
+/// What is found of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundRoom {
+    /// Its number.
+    pub id: RoomId,
+    /// How many peers are in it.
+    pub members: u64,
+}
+
 impl<'c> Members<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Members {
             put_room: connection.prepare("insert into room (id, name) values (?1, ?2)")?,
             put_member: connection.prepare("insert into member (room, peer, joined) values (?1, ?2, ?3)")?,
@@ -33,20 +52,20 @@ impl<'c> Members<'c> {
     }
 
     /// A room that there was not.
-    pub(super) fn put_room(&mut self, id: RoomId, name: &Room) -> rusqlite::Result<()> {
+    pub(crate) fn put_room(&mut self, id: RoomId, name: &Room) -> rusqlite::Result<()> {
         let rows = self.put_room.execute(params![id.get(), name.as_str()])?;
         assert_eq!(rows, 1, "one room is one row");
         Ok(())
     }
 
     /// A peer is in a room from here on. `joined` is the newest message before that.
-    pub(super) fn join(&mut self, room: RoomId, peer: PeerId, joined: Seq) -> rusqlite::Result<()> {
+    pub(crate) fn join(&mut self, room: RoomId, peer: PeerId, joined: Seq) -> rusqlite::Result<()> {
         self.put_member.execute([room.get(), peer.get(), joined.get()])?;
         self.count(room, 1)
     }
 
     /// A peer is in a room no more. Somebody may have removed the row by hand.
-    pub(super) fn leave(&mut self, room: RoomId, peer: PeerId) -> rusqlite::Result<()> {
+    pub(crate) fn leave(&mut self, room: RoomId, peer: PeerId) -> rusqlite::Result<()> {
         let rows = self.remove_member.execute([room.get(), peer.get()])?;
         self.count(room, -(rows as i64))
     }
@@ -58,7 +77,7 @@ impl<'c> Members<'c> {
     }
 
     /// What is kept of a room by this name.
-    pub(super) fn find_room(&mut self, name: &Room) -> rusqlite::Result<Option<FoundRoom>> {
+    pub(crate) fn find_room(&mut self, name: &Room) -> rusqlite::Result<Option<FoundRoom>> {
         let found = self.find_room.query_row([name.as_str()], |row| {
             Ok(FoundRoom { id: RoomId::new(row.get(0)?), members: row.get::<_, i64>(1)?.cast_unsigned() })
         });
@@ -66,7 +85,7 @@ impl<'c> Members<'c> {
     }
 
     /// The rooms that a peer is in.
-    pub(super) fn rooms_of(&mut self, peer: PeerId) -> rusqlite::Result<Vec<Membership>> {
+    pub(crate) fn rooms_of(&mut self, peer: PeerId) -> rusqlite::Result<Vec<Membership>> {
         let rooms = self.rooms_of.query_map([peer.get()], |row| {
             let (id, members) = (RoomId::new(row.get(0)?), row.get::<_, i64>(2)?.cast_unsigned());
             let name = Room::stored(row.get_ref(1)?.as_str()?);
@@ -76,7 +95,7 @@ impl<'c> Members<'c> {
     }
 
     /// The same, as far as a feed must know: since when.
-    pub(super) fn joined(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
+    pub(crate) fn joined(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
         self.joined.query_map([peer.get()], |row| Ok((RoomId::new(row.get(0)?), Seq::new(row.get(1)?))))?.collect()
     }
 }

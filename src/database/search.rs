@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
-pub(super) use self::terms::Question;
+pub(crate) use self::terms::Question;
 use super::array;
 use crate::limits::{
     SEARCH_REFUSED_MESSAGES_MIN, SEARCH_REMOVAL_MERGE_PAGES, SEARCH_SCAN_MESSAGES_MAX, SEARCH_STEP_BYTES_MAX,
@@ -21,7 +21,7 @@ use crate::limits::{
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
 /// The index, as the one who writes it has it.
-pub(super) struct Search<'c> {
+pub(crate) struct Search<'c> {
     asking: SearchReader<'c>,
     /// What the tables hold.
     searched: Seq,
@@ -38,7 +38,7 @@ pub(super) struct Search<'c> {
 }
 
 impl<'c> Search<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         let mut asking = SearchReader::new(connection)?;
         let searched = asking.searched()?;
         Ok(Search {
@@ -59,17 +59,17 @@ impl<'c> Search<'c> {
     }
 
     /// The index holds every message up to here.
-    pub(super) fn searched(&self) -> Seq {
+    pub(crate) fn searched(&self) -> Seq {
         self.searched
     }
 
     /// Whether it does not hold every message up to this one.
-    pub(super) fn is_behind(&self, newest: Seq) -> bool {
+    pub(crate) fn is_behind(&self, newest: Seq) -> bool {
         self.searched < newest
     }
 
     /// Adds the next messages, within a transaction, and says whether that was all up to the newest.
-    pub(super) fn step(&mut self, newest: Seq) -> rusqlite::Result<bool> {
+    pub(crate) fn step(&mut self, newest: Seq) -> rusqlite::Result<bool> {
         let after = self.stepped.unwrap_or(self.searched);
         if after >= newest {
             return Ok(true);
@@ -84,7 +84,7 @@ impl<'c> Search<'c> {
     }
 
     /// The transaction in which it made steps is committed.
-    pub(super) fn committed(&mut self) {
+    pub(crate) fn committed(&mut self) {
         if let Some(stepped) = self.stepped.take() {
             self.searched = stepped;
             self.is_outdated = false;
@@ -92,18 +92,18 @@ impl<'c> Search<'c> {
     }
 
     /// It was rolled back.
-    pub(super) fn rolled_back(&mut self) {
+    pub(crate) fn rolled_back(&mut self) {
         self.stepped = None;
     }
 
     /// Removes these messages and all between, which are removed from the log in the same transaction.
-    pub(super) fn remove(&mut self, first: Seq, last: Seq) -> rusqlite::Result<()> {
+    pub(crate) fn remove(&mut self, first: Seq, last: Seq) -> rusqlite::Result<()> {
         self.remove.execute([first.get(), last.get()])?;
         self.merge(SEARCH_REMOVAL_MERGE_PAGES)
     }
 
     /// To ask it.
-    pub(super) fn asking(&mut self) -> &mut SearchReader<'c> {
+    pub(crate) fn asking(&mut self) -> &mut SearchReader<'c> {
         &mut self.asking
     }
 
@@ -138,7 +138,7 @@ impl<'c> Search<'c> {
 }
 
 /// The index, as anyone may ask it who can read the database.
-pub(super) struct SearchReader<'c> {
+pub(crate) struct SearchReader<'c> {
     searched: Statement<'c>,
     find: Statement<'c>,
     message: Statement<'c>,
@@ -146,16 +146,16 @@ pub(super) struct SearchReader<'c> {
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     /// Finds what it sent, and what was sent to it.
-    pub(super) peer: PeerId,
+    pub(crate) peer: PeerId,
     /// Its rooms, each with the newest message there was when it joined: it finds what came after.
-    pub(super) rooms: Vec<(RoomId, Seq)>,
+    pub(crate) rooms: Vec<(RoomId, Seq)>,
 }
 
 /// How far a search went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ScanEnd {
+pub(crate) enum ScanEnd {
     /// As far as its caller wanted.
     Enough,
     /// Through all the index holds.
@@ -165,7 +165,7 @@ pub(super) enum ScanEnd {
 }
 
 impl<'c> SearchReader<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(SearchReader {
             searched: connection.prepare("select coalesce(max(seq), 0) from searched where rules = ?1")?,
             find: connection
@@ -176,13 +176,13 @@ impl<'c> SearchReader<'c> {
 
     /// The index holds every message up to here; one behind it is found by [`Question::matches`] alone. It holds none
     /// if its words were made by other rules.
-    pub(super) fn searched(&mut self) -> rusqlite::Result<Seq> {
+    pub(crate) fn searched(&mut self) -> rusqlite::Result<Seq> {
         self.searched.query_row([terms::rules()], |row| row.get(0).map(Seq::new))
     }
 
     /// Hands over the messages that a reader was part of and that hold all of the question, the newest first, as long as more
     /// are wanted.
-    pub(super) fn newest_first(
+    pub(crate) fn newest_first(
         &mut self,
         question: &Question,
         reader: &Reader,
@@ -194,7 +194,7 @@ impl<'c> SearchReader<'c> {
     }
 
     /// The same for the owner of the file, who may read everything.
-    pub(super) fn everything(
+    pub(crate) fn everything(
         &mut self,
         question: &Question,
         before: Option<Seq>,

@@ -10,7 +10,7 @@ use crate::message::{PeerId, Recipient, Seq};
 
 /// Every message that the tables do not hold, as they would.
 #[derive(Debug)]
-pub(in crate::store) struct Tail {
+pub(crate) struct Tail {
     /// The tables hold every message up to here.
     indexed: Seq,
     /// Behind that: the messages for each recipient, in order.
@@ -121,7 +121,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema;
+    use crate::database::schema;
 
     #[test]
     fn what_was_sent_and_not_kept_never_was() {

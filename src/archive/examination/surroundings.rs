@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
 
 use super::{Finding, for_shell};
+use crate::archive::read_only::{OpenBy, beside, open_by};
+use crate::database::directory::{DIRECTORY_MODE, FILE_MODE, LOCK, database_in, holder};
+use crate::database::words::size;
 use crate::limits::FREE_DISK_BYTES_LOW;
-use crate::store::directory::{DIRECTORY_MODE, FILE_MODE, LOCK, database_in, holder};
-use crate::store::read_only::{OpenBy, beside, open_by};
-use crate::store::words::size;
 
 /// Who may read the files, and who has them open. Where there is no database that is for whoever opens it to say: the
 /// directory may be somebody's home.

@@ -9,13 +9,13 @@ mod tail;
 
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params};
 
-pub(super) use self::tail::Tail;
+pub(crate) use self::tail::Tail;
 use super::array;
 use crate::limits::{INBOX_ROW_MESSAGES_MAX, INDEX_LAG_ROWS_MAX};
 use crate::message::{PeerId, Recipient, Seq};
 
 /// The tables, and the tail that they lag behind by.
-pub(super) struct Index<'c> {
+pub(crate) struct Index<'c> {
     tail: Tail,
     put_inbox: Statement<'c>,
     put_sent: Statement<'c>,
@@ -27,7 +27,7 @@ pub(super) struct Index<'c> {
 
 /// Reads the tail from the log. The tables are brought up to date where they lag behind by more than a running server lets
 /// them.
-pub(super) fn tail(connection: &Connection) -> rusqlite::Result<Tail> {
+pub(crate) fn tail(connection: &Connection) -> rusqlite::Result<Tail> {
     loop {
         let (tail, end) = Tail::read(connection, 2 * INDEX_LAG_ROWS_MAX)?;
         let Some(end) = end else { return Ok(tail) };
@@ -38,12 +38,12 @@ pub(super) fn tail(connection: &Connection) -> rusqlite::Result<Tail> {
 }
 
 /// The same for one who only reads: all of the tail, however long it is.
-pub(super) fn whole_tail(connection: &Connection) -> rusqlite::Result<Tail> {
+pub(crate) fn whole_tail(connection: &Connection) -> rusqlite::Result<Tail> {
     Tail::read(connection, usize::MAX).map(|(tail, _)| tail)
 }
 
 impl<'c> Index<'c> {
-    pub(super) fn new(connection: &'c Connection, tail: Tail) -> rusqlite::Result<Self> {
+    pub(crate) fn new(connection: &'c Connection, tail: Tail) -> rusqlite::Result<Self> {
         Ok(Index {
             tail,
             // It may stand there: somebody may have mended the tables by hand.
@@ -65,17 +65,17 @@ impl<'c> Index<'c> {
     }
 
     /// The tables hold every message up to here.
-    pub(super) fn indexed(&self) -> Seq {
+    pub(crate) fn indexed(&self) -> Seq {
         self.tail.indexed()
     }
 
     /// Whether the tail has become so long that the next turn is to write it.
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.tail.rows() >= INDEX_LAG_ROWS_MAX
     }
 
     /// Writes the tail into the tables, in a transaction in which nothing was sent yet. `newest` is the last of it.
-    pub(super) fn write(&mut self, newest: Seq) -> rusqlite::Result<()> {
+    pub(crate) fn write(&mut self, newest: Seq) -> rusqlite::Result<()> {
         let mut array = String::new();
         for (recipient, inbox) in self.tail.inboxes() {
             for seqs in inbox.chunks(INBOX_ROW_MESSAGES_MAX) {
@@ -93,34 +93,34 @@ impl<'c> Index<'c> {
     }
 
     /// That transaction is committed.
-    pub(super) fn written(&mut self, newest: Seq) {
+    pub(crate) fn written(&mut self, newest: Seq) {
         self.tail.clear(newest);
     }
 
     /// Notes that a sender sends this message, and says which one it sent before.
-    pub(super) fn send(&mut self, sender: PeerId, seq: Seq) -> rusqlite::Result<Seq> {
+    pub(crate) fn send(&mut self, sender: PeerId, seq: Seq) -> rusqlite::Result<Seq> {
         let before = self.newest_sent(sender)?;
         self.tail.send(sender, before, seq);
         Ok(before)
     }
 
     /// What was sent since the last commit is not in the log.
-    pub(super) fn undo_sends(&mut self) {
+    pub(crate) fn undo_sends(&mut self) {
         self.tail.undo_sends();
     }
 
     /// What was sent is in the log.
-    pub(super) fn add(&mut self, seq: Seq, recipients: &[Recipient]) {
+    pub(crate) fn add(&mut self, seq: Seq, recipients: &[Recipient]) {
         self.tail.add(seq, recipients);
     }
 
     /// That was all of it.
-    pub(super) fn keep_sends(&mut self) {
+    pub(crate) fn keep_sends(&mut self) {
         self.tail.keep_sends();
     }
 
     /// The newest message of a sender.
-    pub(super) fn newest_sent(&mut self, sender: PeerId) -> rusqlite::Result<Seq> {
+    pub(crate) fn newest_sent(&mut self, sender: PeerId) -> rusqlite::Result<Seq> {
         match self.tail.sent(sender) {
             Some(seq) => Ok(seq),
             // A peer that was never kept has sent nothing.
@@ -129,7 +129,7 @@ impl<'c> Index<'c> {
     }
 
     /// The first messages for a recipient after this one, in order, so many at most; some may have been removed.
-    pub(super) fn first_after(&mut self, recipient: Recipient, after: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
+    pub(crate) fn first_after(&mut self, recipient: Recipient, after: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
         let mut seqs = Vec::new();
         let mut rows = self.first_after.query([recipient.number(), after.get()])?;
         while seqs.len() < count
@@ -143,7 +143,7 @@ impl<'c> Index<'c> {
     }
 
     /// The last messages for a recipient before this one, the newest first, so many at most; some may have been removed.
-    pub(super) fn last_before(
+    pub(crate) fn last_before(
         &mut self,
         recipient: Recipient,
         before: Seq,

@@ -3,17 +3,17 @@
 use crate::limits::WAITING_COUNTED_MAX;
 
 /// `1 message`, `2 messages`.
-pub(super) fn counted(count: u64, thing: &str) -> String {
+pub(crate) fn counted(count: u64, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
 /// `3`, or `more than 1000000` where nobody has counted on.
-pub(super) fn at_most_counted(count: u64) -> String {
+pub(crate) fn at_most_counted(count: u64) -> String {
     if count > WAITING_COUNTED_MAX { format!("more than {WAITING_COUNTED_MAX}") } else { count.to_string() }
 }
 
 /// `512 bytes`, `3.4 MiB`: as exact as a person wants it.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
         return counted(bytes, "byte");

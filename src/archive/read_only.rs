@@ -13,8 +13,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 
-use super::directory::database_in;
-use super::{SchemaError, schema};
+use crate::database::directory::database_in;
+use crate::database::schema::{self, SchemaError};
 use crate::limits::{DATABASE_BUSY_MS_MAX, LOOKS_MAX};
 
 /// Where SQLite keeps its locks in a database file: <https://www.sqlite.org/fileformat2.html>, "The Lock-Byte Page".

@@ -4,9 +4,9 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::{Finding, Verdict, said};
+use crate::archive::read_only::ReadOnlyDatabase;
 use crate::limits::FAULTS_NAMED_MAX;
 use crate::message::quoted;
-use crate::store::read_only::ReadOnlyDatabase;
 
 /// Something that is to be so for all rows of a join.
 pub(super) struct Check {

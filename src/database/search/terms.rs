@@ -18,7 +18,7 @@ use crate::limits::{SEARCH_TERMS_MAX, SEARCH_TOKEN_BYTES_MAX};
 
 /// What a text must hold to be found: all of it, in any order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Question {
+pub(crate) struct Question {
     /// Whole words.
     words: BTreeSet<String>,
     /// Pieces of runs in scripts written without blanks.
@@ -27,7 +27,7 @@ pub(in crate::store) struct Question {
 
 impl Question {
     /// `None` if there is no word in it.
-    pub(in crate::store) fn parse(question: &str) -> Option<Self> {
+    pub(crate) fn parse(question: &str) -> Option<Self> {
         let (mut words, mut pieces) = (BTreeSet::new(), BTreeSet::new());
         let folded = fold(question);
         for Run { chars, kind } in runs(&folded) {
@@ -40,7 +40,7 @@ impl Question {
     }
 
     /// Whether a text holds all of it.
-    pub(in crate::store) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         let folded = fold(text);
         let is_word = |word: &String| runs(&folded).any(|run| run.kind == Kind::Word && run.chars == *word);
         let is_piece =
@@ -49,14 +49,14 @@ impl Question {
     }
 
     /// What it asks of the index, in FTS5's words: every text that matches has these tokens.
-    pub(in crate::store) fn expression(&self) -> String {
+    pub(crate) fn expression(&self) -> String {
         let tokens = Vec::from_iter(self.tokens().into_iter().take(SEARCH_TERMS_MAX));
         format!("\"{}\"", tokens.join("\" AND \""))
     }
 
     /// Whether every text that has these tokens matches: a longer piece is more than each two characters of it, and of very
     /// many words the index is asked for some.
-    pub(in crate::store) fn is_all_in_index(&self) -> bool {
+    pub(crate) fn is_all_in_index(&self) -> bool {
         self.pieces.iter().all(|piece| piece.chars().nth(2).is_none()) && self.tokens().len() <= SEARCH_TERMS_MAX
     }
 

@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement};
 
+use crate::database::array;
 use crate::message::{Destination, Message, PeerId, PeerName, Recipient, Room, Seq, Text, Timestamp};
-use crate::store::array;
 
 /// The table `message`, through statements that are prepared once.
-pub(super) struct Messages<'c> {
+pub(crate) struct Messages<'c> {
     find: Statement<'c>,
     find_unaddressed: Statement<'c>,
     find_after: Statement<'c>,
@@ -14,19 +14,19 @@ pub(super) struct Messages<'c> {
 }
 
 /// A message as it is kept.
-pub(super) struct StoredMessage {
+pub(crate) struct StoredMessage {
     seq: Seq,
     at: Timestamp,
     /// Who sent it.
-    pub(super) sender: PeerId,
+    pub(crate) sender: PeerId,
     sender_name: PeerName,
     /// Whom it was addressed to, as the column says it; empty where that is not wanted.
-    pub(super) recipients: String,
+    pub(crate) recipients: String,
     text: Text,
 }
 
 impl<'c> Messages<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Messages {
             find: connection.prepare(
                 "select message.at, message.sender, sender.name, message.text, message.recipients
@@ -46,39 +46,39 @@ impl<'c> Messages<'c> {
     }
 
     /// `None`: it was removed.
-    pub(super) fn find(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
+    pub(crate) fn find(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
         self.find.query_row([seq.get()], |row| stored(seq, text(row, 4)?, row)).optional()
     }
 
     /// The same, without whom it was addressed to.
-    pub(super) fn find_unaddressed(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
+    pub(crate) fn find_unaddressed(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
         self.find_unaddressed.query_row([seq.get()], |row| stored(seq, String::new(), row)).optional()
     }
 
     /// The next one after this.
-    pub(super) fn find_after(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
+    pub(crate) fn find_after(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
         self.find_after.query_row([seq.get()], |row| stored(Seq::new(row.get(5)?), text(row, 4)?, row)).optional()
     }
 
     /// Who sent it; `None`: it was removed.
-    pub(super) fn sender(&mut self, seq: Seq) -> rusqlite::Result<Option<PeerId>> {
+    pub(crate) fn sender(&mut self, seq: Seq) -> rusqlite::Result<Option<PeerId>> {
         self.sender.query_row([seq.get()], |row| row.get(0).map(PeerId::new)).optional()
     }
 }
 
 impl StoredMessage {
     /// Its place in the log.
-    pub(super) fn seq(&self) -> Seq {
+    pub(crate) fn seq(&self) -> Seq {
         self.seq
     }
 
     /// Whom it was addressed to, as numbers.
-    pub(super) fn numbered_recipients(&self) -> impl Iterator<Item = Recipient> {
+    pub(crate) fn numbered_recipients(&self) -> impl Iterator<Item = Recipient> {
         numbered(&self.recipients)
     }
 
     /// As a reader sees it whom it reached through this room, if through one.
-    pub(super) fn into_message(self, to: Vec<Destination>, room: Option<Room>) -> Message {
+    pub(crate) fn into_message(self, to: Vec<Destination>, room: Option<Room>) -> Message {
         let StoredMessage { seq, at, sender_name, text, .. } = self;
         Message { seq, at, sender: sender_name, to, room, text }
     }
@@ -96,11 +96,11 @@ fn stored(seq: Seq, recipients: String, row: &Row<'_>) -> rusqlite::Result<Store
 }
 
 /// Whom a message is for, as the column says it, as numbers.
-pub(super) fn numbered(recipients: &str) -> impl Iterator<Item = Recipient> {
+pub(crate) fn numbered(recipients: &str) -> impl Iterator<Item = Recipient> {
     array::read(recipients).map(Recipient::numbered)
 }
 
 /// A text as far as it can be read: one damaged letter must not hold back all that is behind it.
-pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+pub(crate) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
     Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
 }

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
-use super::inboxes::{Inboxes, Sources};
-use super::index::{self, Index};
-use super::members::Members;
-use super::messages::{Messages, text};
-use super::names::Names;
 use super::read_only::{self, LookError, ReadOnlyDatabase};
-use super::schema;
-use super::search::Question;
+use crate::database::inboxes::{Inboxes, Sources};
+use crate::database::index::{self, Index};
+use crate::database::members::Members;
+use crate::database::messages::{Messages, text};
+use crate::database::names::Names;
+use crate::database::schema;
+use crate::database::search::Question;
 use crate::limits::PRINTED_MESSAGES_MAX;
 use crate::message::{Destination, PeerId, RoomId, Seq, quoted};
 
