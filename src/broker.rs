@@ -15,7 +15,7 @@ use async_channel::{Receiver, Sender};
 use smol::lock::SemaphoreGuardArc;
 use smol::{Timer, future};
 
-use self::chat::{Chat, Turn};
+use self::chat::{Chat, Turn, TurnBuilder};
 pub(crate) use self::outbox::{Chunk, Mark, OutboxReceiver, OutboxSender, outbox};
 use self::post::ReadPost;
 use self::turn_queue::TurnQueue;
@@ -24,7 +24,7 @@ use crate::limits::{INBOX_EVENTS_MAX, KEEP_MS_MAX, READ_RETRY_MS, TURN_REQUESTS_
 use crate::message::{PeerName, RequestId, Seq, SessionId, Timestamp};
 use crate::outage_log::OutageLog;
 use crate::protocol::{ClientRequest, Protocol};
-use crate::store::{Answer, Commit, EventFilter, Observed, ObserverCursor, Post, Store, TurnOutcome, TurnRequest};
+use crate::store::{Commit, EventFilter, Observed, ObserverCursor, Post, Store, TurnOutcome};
 
 /// What the broker is told. The order of the inbox is the order of the chat.
 #[derive(Debug)]
@@ -254,11 +254,12 @@ impl Broker {
 
     /// What was not kept yet, or could not be as the disk was full, is kept now.
     async fn flush_on_shutdown(&mut self) {
-        let turn = Turn::new(Timestamp::now());
-        self.chat.record_shutdown_leaves(turn.at());
+        let now = Timestamp::now();
+        self.chat.record_shutdown_leaves(now);
         if self.chat.has_changed() {
-            let mut request = TurnRequest::default();
-            self.chat.keep_all_changed(&mut request, turn.at());
+            let mut turn = TurnBuilder::new(now);
+            self.chat.keep_all_changed(&mut turn);
+            let (turn, request) = turn.finish();
             let commit = self.store.begin(request);
             self.outcome((turn, commit)).await;
         }
@@ -358,7 +359,7 @@ impl Broker {
         self.alarm.as_ref().is_some_and(|alarm| alarm.time <= Instant::now())
     }
 
-    async fn decide(&mut self, events: Vec<Event>) -> Option<(Turn, TurnRequest)> {
+    async fn decide(&mut self, events: Vec<Event>) -> Option<TurnBuilder> {
         if events.is_empty() && !self.is_due() {
             return None;
         }
@@ -397,16 +398,17 @@ impl Broker {
 
     /// Has the store begin a turn, if it asks the store for anything. Cursors wait for a while, and are kept all at once: a commit for
     /// each message's would take as long as the message's own but for the sync, and the next message would wait for it.
-    fn begin(&mut self, (turn, mut request): (Turn, TurnRequest)) -> (Turn, Option<Commit>) {
-        if self.is_time_to_keep() || turn.keeps_cursors() {
+    fn begin(&mut self, mut turn: TurnBuilder) -> (Turn, Option<Commit>) {
+        if self.is_time_to_keep() || turn.commits_cursors() {
             self.alarm = None;
-            self.chat.keep_all_changed(&mut request, turn.at());
-        } else if !request.entries.is_empty() || self.chat.owes_observers(&turn) {
-            self.chat.keep_changed(&mut request);
+            self.chat.keep_all_changed(&mut turn);
+        } else if turn.has_entries() || self.chat.owes_observers(&turn) {
+            self.chat.keep_changed(&mut turn);
         }
         if self.alarm.is_none() && self.chat.has_changed() {
             self.alarm = Alarm::after(self.keep_within);
         }
+        let (turn, request) = turn.finish();
         let commit = (!request.is_empty()).then(|| self.store.begin(request));
         (turn, commit)
     }
@@ -430,8 +432,8 @@ impl Broker {
         if !outcome.entries.is_empty() {
             self.commits.note(outcome.commit.as_ref().err());
         }
-        if !outcome.answers.is_empty() {
-            self.reads.note(outcome.answers.iter().find_map(Answer::error));
+        if let Some(reads) = &outcome.reads {
+            self.reads.note(reads.as_ref().err());
         }
         if outcome.commit.is_ok() {
             self.chat.keep_membership_changes(&mut turn, &outcome);

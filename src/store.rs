@@ -11,6 +11,7 @@ mod observed;
 mod observers;
 mod past;
 mod posts;
+mod read;
 mod retention;
 mod sent_ids;
 mod turn;
@@ -27,10 +28,13 @@ use std::time::{Duration, Instant};
 pub use self::entry::{Entry, SendId};
 use self::log::Log;
 pub use self::observed::{EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent};
+pub use self::read::{
+    Fed, HistoryQuery, ObservedQuery, Page, PageQuery, PastPage, Read, ReadFailure, ReadReceiver, ReadSender,
+    SearchQuery, SearchResult, ValuesQuery, WaitingQuery,
+};
 use self::retention::{Clocks, Sweep, TurnDone};
 pub use self::turn::{
-    Answer, CommitError, Fed, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, Page, PastPage, PeerRecord, Post, Read,
-    TurnOutcome, TurnRequest,
+    CommitError, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, PeerRecord, Post, TurnOutcome, TurnRequest,
 };
 use self::wal::WalPages;
 pub use self::watch::Watch;

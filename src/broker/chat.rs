@@ -11,6 +11,7 @@ mod requests;
 mod rooms;
 mod searches;
 mod send;
+mod turn;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -18,18 +19,20 @@ use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use smol::lock::SemaphoreGuardArc;
 
 use self::acks::Acks;
-use self::observers::{Observers, Observing};
-use self::rooms::{Member, MembershipChange, RoomHere};
+use self::observers::Observers;
+use self::rooms::{Member, RoomHere};
 use self::searches::Searches;
 use self::send::KnownId;
-use super::Event;
+use self::turn::{Greeting, Requester};
+pub(super) use self::turn::{Turn, TurnBuilder};
 use super::outbox::Outbox;
 use super::post::ReadPost;
+use super::{EndReason, Event};
 use crate::config::Limits;
 use crate::limits::ABSENT_PEERS_MAX;
-use crate::message::{Destination, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId, Timestamp};
+use crate::message::{Destination, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::{Code, Protocol, Refusal, Reply, Request};
-use crate::store::{Found, FoundPeer, LookedUp, Lookup, PeerRecord};
+use crate::store::{Found, FoundPeer, LookedUp, Lookup, PastPage, PeerRecord, ReadReceiver};
 
 /// The state of the chat.
 #[derive(Debug)]
@@ -142,94 +145,29 @@ enum Feed {
     Live,
 }
 
-/// What a turn does once its outcome is known.
-#[derive(Debug)]
-pub(super) struct Turn {
-    /// In the order of the events.
-    completions: Vec<Completion>,
-    /// The sessions that are greeted with how much waits for them in their rooms too, by the read that tells.
-    greeted: Vec<Greeting>,
-    /// The observers for whom something is read; their reads come before those of the searches.
-    observed: Vec<Observing>,
-    /// The searches that are carried on; their reads come before those of the pages.
-    searches: Searches,
-    /// The sessions whose pages are read, in the order of the reads; those are the last ones.
-    pages: Vec<SessionId>,
-    /// The sessions whose requests are in this turn.
-    asked: Vec<(SessionId, SemaphoreGuardArc)>,
-    /// What the turn changes about who is in which room.
-    membership_changes: Vec<MembershipChange>,
-    /// Messages in it.
-    messages: usize,
-    /// When it was decided: that is the time of its messages.
-    at: Timestamp,
-    /// Somebody is to be told that all is kept, cursors too.
-    keeps_cursors: bool,
-}
-
-impl Turn {
-    pub(super) fn new(at: Timestamp) -> Self {
-        Turn {
-            completions: Vec::new(),
-            greeted: Vec::new(),
-            observed: Vec::new(),
-            searches: Searches::new(),
-            pages: Vec::new(),
-            asked: Vec::new(),
-            membership_changes: Vec::new(),
-            messages: 0,
-            at,
-            keeps_cursors: false,
-        }
-    }
-
-    /// Whether nothing may be decided before it is known what became of this.
-    pub(super) fn is_awaited(&self) -> bool {
-        !self.membership_changes.is_empty()
-    }
-
-    /// Whether cursors are to be kept with it.
-    pub(super) fn keeps_cursors(&self) -> bool {
-        self.keeps_cursors
-    }
-
-    /// When it was decided.
-    pub(super) fn at(&self) -> Timestamp {
-        self.at
-    }
-}
-
-/// A welcome that needs to be counted.
-#[derive(Debug)]
-struct Greeting {
-    session: SessionId,
-    id: Option<RequestId>,
-    read: usize,
-}
-
-/// One thing that a turn does after the commit.
+/// Step that completes a request, or announces something, when a turn is delivered.
 #[derive(Debug)]
 enum Completion {
-    /// Feed the turn's next message to its recipients, and tell its sender about it.
-    Deliver { sender: Option<SessionId>, id: Option<RequestId>, notes: Vec<Note> },
-    /// Tell the sender of a message of this turn, the so-manieth, once more that it is accepted.
-    Repeat { session: SessionId, id: Option<RequestId>, nth: usize },
-    /// Answer.
-    Reply { session: SessionId, id: Option<RequestId>, reply: Reply },
-    /// Answer with what was read.
-    History { session: SessionId, id: Option<RequestId>, read: usize },
-    /// Answer that its peer is in a room.
-    Join { session: SessionId, id: Option<RequestId>, room: RoomId },
-    /// Answer that its peer is in a room no more.
-    Leave { session: SessionId, id: Option<RequestId>, room: RoomId },
-    /// Answer that a value is kept.
-    Set { session: SessionId, id: Option<RequestId>, key: String },
-    /// Answer with the values that were read.
-    Values { session: SessionId, id: Option<RequestId>, read: usize },
-    /// Tell programs who came or went.
+    /// Feed the next message of the turn to its recipients, and notify its sender, if it has a session.
+    Send { requester: Option<Requester>, notes: Vec<Note> },
+    /// Acknowledge the message at index `nth` of this turn again.
+    Repeat { requester: Requester, nth: usize },
+    /// Reply.
+    Reply { requester: Requester, reply: Reply },
+    /// Reply with the messages that were read.
+    History { requester: Requester, page: ReadReceiver<PastPage> },
+    /// Reply that the peer is in a room.
+    Join { requester: Requester, room: RoomId },
+    /// Reply that the peer has left a room.
+    Leave { requester: Requester, room: RoomId },
+    /// Reply that a value is stored.
+    SetValue { requester: Requester, key: String },
+    /// Reply with the values that were read.
+    Values { requester: Requester, values: ReadReceiver<Vec<(String, String)>> },
+    /// Announce that a peer came online or went offline.
     Presence { name: PeerName, here: bool },
-    /// Let a session end once it has got what waits for it.
-    End { session: SessionId },
+    /// End a session once it has got all messages that wait for it.
+    End { session: SessionId, reason: EndReason },
 }
 
 /// What people are told about a message that they sent.

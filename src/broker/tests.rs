@@ -12,6 +12,7 @@ use crate::message::{Destination, PeerId, RequestId, Room, RoomId, Text};
 use crate::protocol::{self, Request};
 use crate::store::{
     CommitError, Entry, EventKind, Found, FoundPosts, LookedUp, Lookup, ObservedPage, PeerEvent, Read, StoreRequest,
+    TurnRequest,
 };
 
 /// As many as it takes to fill a turn.
@@ -98,10 +99,19 @@ fn events(entries: &[Entry]) -> Vec<(EventKind, i64)> {
     entries.iter().filter_map(event).collect()
 }
 
-/// A page that ends behind these.
-fn observed(things: Vec<Observed>, event: i64) -> Answer {
-    let (after, seen) = (ObserverCursor::START, ObserverCursor { event, ..ObserverCursor::START });
-    Answer::Observed(Some(ObservedPage { things, after, seen, complete: true }))
+/// Answers reads for observers with a page that ends behind these.
+fn show(reads: Vec<Read>, things: &[Observed], event: i64) {
+    for read in reads {
+        let Read::Observed(_, reply) = read else { panic!("{read:?}") };
+        let (after, seen) = (ObserverCursor::START, ObserverCursor { event, ..ObserverCursor::START });
+        reply.send(Ok(Some(ObservedPage { things: things.to_vec(), after, seen, complete: true }))).unwrap();
+    }
+}
+
+/// The cursor after which the only read of a turn begins.
+fn observed_after(reads: &[Read]) -> Option<ObserverCursor> {
+    let [Read::Observed(query, _)] = reads else { panic!("{reads:?}") };
+    query.after
 }
 
 fn came(event: i64) -> Observed {
@@ -111,13 +121,13 @@ fn came(event: i64) -> Observed {
 /// What the store answers to a turn of which it has kept nothing.
 fn failed(entries: Vec<Entry>) -> TurnOutcome {
     let commit = Err(CommitError::Storage("full".to_owned()));
-    TurnOutcome { entries, commit, before: Seq::ZERO, newest: Seq::ZERO, answers: Vec::new() }
+    TurnOutcome { entries, commit, before: Seq::ZERO, newest: Seq::ZERO, reads: None }
 }
 
 /// What it answers to the first turn that it has kept.
 fn kept(entries: Vec<Entry>) -> TurnOutcome {
     let newest = Seq::new(entries.iter().filter(is_message).count() as i64);
-    TurnOutcome { entries, commit: Ok(()), before: Seq::ZERO, newest, answers: Vec::new() }
+    TurnOutcome { entries, commit: Ok(()), before: Seq::ZERO, newest, reads: None }
 }
 
 /// The rooms that are made, and how many messages are sent into one.
@@ -382,7 +392,7 @@ fn nothing_is_kept_of_what_nobody_observes() {
         handle.tell(event).await;
         let (turn, _reply) = asked.turn().await;
         assert_eq!(events(&turn.entries), []);
-        assert_eq!(turn.reads, []);
+        assert!(turn.reads.is_empty(), "{:?}", turn.reads);
     });
 }
 
@@ -393,8 +403,9 @@ fn what_happened_in_a_turn_that_failed_is_kept_with_the_next_and_told_once_it_is
         handle.tell(observing).await;
         let (turn, reply) = asked.turn().await;
         assert!(matches!(turn.entries[..], [Entry::Observe { .. }, Entry::Peer(_)]), "{:?}", turn.entries);
-        assert!(matches!(turn.reads[..], [Read::Observed { after: None, .. }]), "{:?}", turn.reads);
-        reply.send(TurnOutcome { answers: vec![observed(vec![], 0)], ..kept(turn.entries) }).unwrap();
+        assert_eq!(observed_after(&turn.reads), None);
+        show(turn.reads, &[], 0);
+        reply.send(kept(turn.entries)).unwrap();
 
         let (event, _outlet) = join(2);
         handle.tell(event).await;
@@ -408,12 +419,9 @@ fn what_happened_in_a_turn_that_failed_is_kept_with_the_next_and_told_once_it_is
         assert_eq!(events(&turn.entries), [joined, (EventKind::Leave, 2)]);
         reply.send(kept(turn.entries)).unwrap();
         let (turn, reply) = asked.turn().await;
-        assert!(
-            matches!(turn.reads[..], [Read::Observed { after: Some(ObserverCursor::START), .. }]),
-            "{:?}",
-            turn.reads
-        );
-        reply.send(TurnOutcome { answers: vec![observed(vec![came(1)], 2)], ..kept(turn.entries) }).unwrap();
+        assert_eq!(observed_after(&turn.reads), Some(ObserverCursor::START));
+        show(turn.reads, &[came(1)], 2);
+        reply.send(kept(turn.entries)).unwrap();
         let Observation { things, seen } = observation.await.unwrap();
         assert_eq!((things, seen.event), (vec![came(1)], 2));
     });
@@ -425,18 +433,16 @@ fn what_was_not_seen_is_read_again_and_what_was_is_kept_soon() {
         let (observing, observation) = observe(PRESENCE);
         handle.tell(observing).await;
         let (turn, reply) = asked.turn().await;
-        reply.send(TurnOutcome { answers: vec![observed(vec![came(1)], 1)], ..kept(turn.entries) }).unwrap();
+        show(turn.reads, &[came(1)], 1);
+        reply.send(kept(turn.entries)).unwrap();
         let seen = observation.await.unwrap().seen;
 
         let (observing, observation) = observe(PRESENCE);
         handle.tell(observing).await;
         let (turn, reply) = asked.turn().await;
-        assert!(
-            matches!(turn.reads[..], [Read::Observed { after: Some(ObserverCursor::START), .. }]),
-            "{:?}",
-            turn.reads
-        );
-        reply.send(TurnOutcome { answers: vec![observed(vec![came(1)], 1)], ..kept(turn.entries) }).unwrap();
+        assert_eq!(observed_after(&turn.reads), Some(ObserverCursor::START));
+        show(turn.reads, &[came(1)], 1);
+        reply.send(kept(turn.entries)).unwrap();
         observation.await.unwrap();
 
         handle.tell(Event::ObserverAdvanced { observer: name(1), seen }).await;
@@ -444,20 +450,20 @@ fn what_was_not_seen_is_read_again_and_what_was_is_kept_soon() {
         handle.tell(observing).await;
         let (turn, reply) = asked.turn().await;
         assert_eq!(turn.entries, [Entry::ObserverAdvanced { observer: PeerId::new(1), seen }]);
-        assert_eq!(turn.reads, [], "all there is was read");
+        assert!(turn.reads.is_empty(), "all there is was read: {:?}", turn.reads);
         reply.send(failed(turn.entries)).unwrap();
         // What could not be kept is tried again when something else happens.
         let (event, _outlet) = join(2);
         handle.tell(event).await;
         let (turn, reply) = asked.turn().await;
-        let answers = turn.reads.iter().map(|_| observed(vec![], 1)).collect();
-        reply.send(TurnOutcome { answers, ..kept(turn.entries) }).unwrap();
+        show(turn.reads, &[], 1);
+        reply.send(kept(turn.entries)).unwrap();
         let is_seen = |entry: &Entry| *entry == Entry::ObserverAdvanced { observer: PeerId::new(1), seen };
         while let (turn, reply) = asked.turn().await
             && !turn.entries.iter().any(is_seen)
         {
-            let answers = turn.reads.iter().map(|_| observed(vec![], 1)).collect();
-            reply.send(TurnOutcome { answers, ..kept(turn.entries) }).unwrap();
+            show(turn.reads, &[], 1);
+            reply.send(kept(turn.entries)).unwrap();
         }
     });
 }
@@ -473,7 +479,8 @@ fn who_observes_wakes_nobody_while_nothing_happens_that_it_wants() {
         }
         let (turn, reply) = asked.turn().await;
         assert_eq!(events(&turn.entries), []);
-        reply.send(TurnOutcome { answers: vec![observed(vec![], 0)], ..kept(turn.entries) }).unwrap();
+        show(turn.reads, &[], 0);
+        reply.send(kept(turn.entries)).unwrap();
         handle.tell(batch(2, 1)).await;
         let (turn, reply) = asked.turn().await;
         reply.send(kept(turn.entries)).unwrap();
@@ -496,7 +503,8 @@ fn one_who_is_said_to_be_gone_is_forgotten_and_is_answered_nothing() {
         let (observing, observation) = observe(PRESENCE);
         handle.tell(observing).await;
         let (turn, reply) = asked.turn().await;
-        reply.send(TurnOutcome { answers: vec![observed(vec![], 0)], ..kept(turn.entries) }).unwrap();
+        show(turn.reads, &[], 0);
+        reply.send(kept(turn.entries)).unwrap();
         handle.tell(Event::Observers { only: vec![name(7)] }).await;
         let (turn, reply) = asked.turn().await;
         assert_eq!(turn.entries, [Entry::Observers { only: vec![name(7)] }]);
@@ -522,7 +530,8 @@ fn when_the_server_stops_it_is_kept_that_everybody_goes() {
         }
         let (turn, reply) = asked.turn().await;
         assert_eq!(events(&turn.entries).len(), 3);
-        reply.send(TurnOutcome { answers: vec![observed(vec![], 3)], ..kept(turn.entries) }).unwrap();
+        show(turn.reads, &[], 3);
+        reply.send(kept(turn.entries)).unwrap();
         // One ends in good order, one leaves, and one is there until the end.
         handle.tell(Event::End { session: SessionId::new(2), reason: EndReason::Shutdown }).await;
         drop(handle);
@@ -530,8 +539,8 @@ fn when_the_server_stops_it_is_kept_that_everybody_goes() {
         while gone.len() < 3 {
             let (turn, reply) = asked.turn().await;
             gone.extend(events(&turn.entries));
-            let answers = turn.reads.iter().map(|_| observed(vec![], 3)).collect();
-            reply.send(TurnOutcome { answers, ..kept(turn.entries) }).unwrap();
+            show(turn.reads, &[], 3);
+            reply.send(kept(turn.entries)).unwrap();
         }
         gone.sort_by_key(|(_, peer)| *peer);
         assert_eq!(gone, [2, 3, 4].map(|peer| (EventKind::Leave, peer)));
@@ -549,7 +558,8 @@ fn one_who_observes_is_remembered_though_it_has_no_session_and_very_many_are_nam
             handle.tell(event).await;
         }
         let (turn, reply) = asked.turn().await;
-        reply.send(TurnOutcome { answers: vec![observed(vec![], 0)], ..kept(turn.entries) }).unwrap();
+        show(turn.reads, &[], 0);
+        reply.send(kept(turn.entries)).unwrap();
         told(&outbox_receiver).await;
         let names: Vec<Destination> =
             (0..2 * ABSENT_PEERS_MAX).map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();

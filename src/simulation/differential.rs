@@ -1,12 +1,18 @@
 //! The model of the store, and beside it, where that is wanted, the real one: both are asked the same, and must answer the
 //! same. Owns the comparison; never decides what is asked.
 
+use std::fmt::Debug;
+
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 use super::disk::Disk;
 use crate::config::{Durability, Retention};
-use crate::store::{CommitError, FoundPosts, LookedUp, Lookup, Post, Store, TurnOutcome, TurnRequest};
+use crate::limits::TURN_PAGES_BYTES_MAX;
+use crate::store::{
+    CommitError, FoundPosts, LookedUp, Lookup, Post, Read, ReadFailure, ReadReceiver, ReadSender, Store, TurnOutcome,
+    TurnRequest,
+};
 
 /// A model that is checked against the real store, or trusted.
 pub(super) struct CheckedStore {
@@ -66,8 +72,8 @@ impl CheckedStore {
         number
     }
 
-    /// Applies a turn, or only reads if the disk is full.
-    pub(super) fn turn(&mut self, request: TurnRequest, is_full: bool) -> TurnOutcome {
+    /// Applies a turn, or only reads if the disk is full. If it cannot be read, all reads fail.
+    pub(super) fn turn(&mut self, request: TurnRequest, is_full: bool, is_unreadable: bool) -> TurnOutcome {
         let TurnRequest { entries, reads } = request;
         let before = self.disk.newest();
         let fails = is_full && !entries.is_empty();
@@ -75,11 +81,19 @@ impl CheckedStore {
         if !applied.is_empty() {
             self.disk.commit(applied);
         }
-        let answers = self.disk.read(&reads);
+        let read_result = is_unreadable.then(injected).map_or(Ok(()), Err);
+        let read_outcome = (!reads.is_empty()).then_some(read_result);
+        let mut answers =
+            Answers { is_unreadable, is_checked: self.real.is_some(), reads: Vec::new(), checks: Vec::new() };
+        let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
+        for read in reads {
+            self.disk.read(read, &mut page_bytes_left, &mut answers);
+        }
         let commit = if fails { Err(CommitError::Storage("injected".into())) } else { Ok(()) };
         let applied = if self.real.is_some() { applied.to_vec() } else { Vec::new() };
-        let outcome = TurnOutcome { entries, commit, before, newest: self.disk.newest(), answers };
-        self.check(TurnRequest { entries: applied, reads }, &outcome);
+        let outcome = TurnOutcome { entries, commit, before, newest: self.disk.newest(), reads: read_outcome };
+        self.check(TurnRequest { entries: applied, reads: answers.reads }, &outcome);
+        answers.checks.into_iter().for_each(|check| check());
         outcome
     }
 
@@ -94,8 +108,45 @@ impl CheckedStore {
             (expected.before, expected.newest),
             "the store counts as the model does"
         );
-        assert_eq!(really.answers, expected.answers, "the store reads what the model reads");
     }
+}
+
+/// Results of the model for the reads of a turn: sent to the broker, and compared with the results of the real store.
+pub(super) struct Answers {
+    /// Whether all reads of the broker fail.
+    is_unreadable: bool,
+    /// Whether there is a real store to compare with.
+    is_checked: bool,
+    /// The same reads, for the real store.
+    reads: Vec<Read>,
+    /// Comparisons, to be made once the real store has answered.
+    checks: Vec<Box<dyn FnOnce()>>,
+}
+
+impl Answers {
+    /// Sends what the model found for a query.
+    pub(super) fn send<Q, T: Clone + PartialEq + Debug + 'static>(
+        &mut self,
+        read: impl FnOnce(Q, ReadSender<T>) -> Read,
+        query: Q,
+        reply: ReadSender<T>,
+        found: T,
+    ) {
+        if self.is_checked {
+            let (sender, really) = ReadReceiver::channel();
+            self.reads.push(read(query, sender));
+            let expected = found.clone();
+            self.checks.push(Box::new(move || {
+                assert_eq!(really.result(), Ok(expected), "the store reads what the model reads");
+            }));
+        }
+        // A broker that was killed takes no answer.
+        drop(reply.send(if self.is_unreadable { Err(injected()) } else { Ok(found) }));
+    }
+}
+
+fn injected() -> ReadFailure {
+    ReadFailure::new("injected")
 }
 
 impl Real {

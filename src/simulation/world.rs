@@ -19,7 +19,7 @@ use super::swarm::{Step, Swarm};
 use crate::broker::{EndReason, Event};
 use crate::limits::{INBOX_EVENTS_MAX, POSTS_MAX, TURN_OBSERVED_MAX, TURN_PAGES_MAX, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, Room, Seq};
-use crate::store::{Answer, Entry, Read, StoreRequest, TurnRequest};
+use crate::store::{Entry, Read, StoreRequest, TurnRequest};
 
 /// Steps that nobody could take, one after the other, until it counts as a standstill.
 const STANDSTILL_TRIES: usize = 200;
@@ -273,10 +273,10 @@ impl World {
 
     fn look_at_turn(&mut self) {
         let Some(StoreRequest::Turn(request, _)) = &self.broker.asked else { return };
-        let is_observed = |read: &&Read| matches!(read, Read::Observed { .. });
+        let is_observed = |read: &&Read| matches!(read, Read::Observed(..));
         let observed = request.reads.iter().filter(is_observed).count();
         assert!(observed <= TURN_OBSERVED_MAX, "a turn reads for {observed} observers");
-        let is_page = |read: &&Read| matches!(read, Read::Page { .. });
+        let is_page = |read: &&Read| matches!(read, Read::Page(..));
         let pages = request.reads.iter().filter(is_page).count();
         assert!(pages <= TURN_PAGES_MAX, "a turn asks for {pages} pages");
         let is_message = |entry: &&Entry| matches!(entry, Entry::Message { .. });
@@ -359,15 +359,14 @@ impl World {
     }
 
     fn turn(&mut self, request: TurnRequest) -> crate::store::TurnOutcome {
-        let mut outcome = self.store.turn(request, self.is_full);
+        let outcome = self.store.turn(request, self.is_full, self.is_unreadable);
         if outcome.commit.is_ok() {
             self.oracle.committed(&outcome.entries, &self.store.disk, &mut self.views);
         } else {
             self.oracle.failed(&outcome.entries);
         }
-        if self.is_unreadable && !outcome.answers.is_empty() {
+        if let Some(Err(_)) = outcome.reads {
             self.oracle.read_failed_at = self.oracle.step + 1;
-            outcome.answers.fill_with(|| Answer::Failed("injected".to_owned()));
         }
         let (newest, is_ok) = (outcome.newest, outcome.commit.is_ok());
         self.step(|| {

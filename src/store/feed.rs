@@ -1,19 +1,18 @@
 //! What a peer has to get: the messages for it and, since it joined them, for its rooms. Owns how they are read for a feed;
 //! never how far a peer got.
 
-use super::{Fed, Page};
+use super::{Fed, Page, PageQuery, WaitingQuery};
 use crate::database::inboxes::{Inboxes, Next, Sources};
 use crate::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_LOOKED_AT_MESSAGES_MAX};
-use crate::message::{PeerId, Recipient, Seq};
+use crate::message::{PeerId, Recipient};
 
 /// The next messages for a peer after this one; with whom they were addressed to, where that is wanted.
 pub(super) fn page(
-    peer: PeerId,
-    after: Seq,
-    is_addressed: bool,
+    query: PageQuery,
     page_bytes_left: &mut usize,
     sources: &mut Sources<'_, '_>,
 ) -> rusqlite::Result<Page> {
+    let PageQuery { peer, after, is_addressed } = query;
     let mut page = Page::default();
     let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
     let mut inboxes = Inboxes::after(peer, after, sources)?;
@@ -32,7 +31,8 @@ pub(super) fn page(
 }
 
 /// How many messages wait for a peer after this one. Of very many in rooms, what it sent itself is counted too.
-pub(super) fn waiting(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<u64> {
+pub(super) fn waiting(query: WaitingQuery, sources: &mut Sources<'_, '_>) -> rusqlite::Result<u64> {
+    let WaitingQuery { peer, after } = query;
     let mut inboxes = Inboxes::after(peer, after, sources)?;
     let (mut waiting, mut looked_at) = (0, 0);
     while let Some(next) = inboxes.next(sources.index)? {

@@ -16,8 +16,8 @@ use super::sent_ids::SentIds;
 use super::values::Values;
 use super::wal::{Wal, WalPages};
 use super::{
-    Answer, CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, ObserverCursor, PastPage, PeerRecord,
-    Read, SendId, TurnOutcome, TurnRequest,
+    CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, ObservedPage, ObservedQuery, ObserverCursor,
+    PastPage, PeerRecord, Read, ReadFailure, ReadSender, SearchQuery, SearchResult, SendId, TurnOutcome, TurnRequest,
 };
 use crate::config::Durability;
 use crate::database::inboxes::Sources;
@@ -156,8 +156,8 @@ impl<'c> Log<'c> {
         let TurnRequest { entries, reads } = turn;
         let before = self.newest;
         let commit = if entries.is_empty() { Ok(()) } else { self.commit(&entries) };
-        let answers = if reads.is_empty() { Vec::new() } else { self.answers(&reads) };
-        TurnOutcome { entries, commit, before, newest: self.newest, answers }
+        let reads = if reads.is_empty() { None } else { Some(self.read_all(reads)) };
+        TurnOutcome { entries, commit, before, newest: self.newest, reads }
     }
 
     /// The index holds every message up to here.
@@ -355,65 +355,69 @@ impl<'c> Log<'c> {
         self.index.keep_sends();
     }
 
-    /// In one transaction: a lock for each message that is read would cost more than the reading.
-    fn answers(&mut self, reads: &[Read]) -> Vec<Answer> {
-        let is_searchable = self.prepare_search(reads);
-        let begun = self.statements.begin_to_read.execute([]).map_err(|error| error.to_string());
+    /// Answers all reads in one transaction: a lock for each message that is read would cost more than the reading. Returns the
+    /// first failure.
+    fn read_all(&mut self, reads: Vec<Read>) -> Result<(), ReadFailure> {
+        let is_searchable = self.prepare_search(&reads);
+        let begun = self.statements.begin_to_read.execute([]).map_err(ReadFailure::from);
         self.observers.begin_turn();
         let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
-        let answer = |read: &Read| match (&begun, &is_searchable) {
-            (Err(error), _) => Answer::Failed(error.clone()),
-            (_, Err(error)) if matches!(read, Read::Search { .. }) => Answer::Failed(error.clone()),
-            _ => self.read(read, &mut page_bytes_left),
-        };
-        let answers = reads.iter().map(answer).collect();
+        let mut result = Ok(());
+        for read in reads {
+            let is_readable = match (&begun, &is_searchable, &read) {
+                (Err(failure), ..) | (_, Err(failure), Read::Search(..)) => Err(failure.clone()),
+                _ => Ok(()),
+            };
+            let answered = match is_readable {
+                Ok(()) => self.read(read, &mut page_bytes_left),
+                Err(failure) => {
+                    read.fail(failure.clone());
+                    Err(failure)
+                }
+            };
+            result = result.and(answered);
+        }
         // After some errors SQLite has ended it by itself; there is nothing in it to keep.
         if !self.connection.is_autocommit() {
             let _ = self.statements.rollback.execute([]);
         }
-        answers
+        result
     }
 
-    fn read(&mut self, read: &Read, page_bytes_left: &mut usize) -> Answer {
+    fn read(&mut self, read: Read, page_bytes_left: &mut usize) -> Result<(), ReadFailure> {
         let (past, mut sources) = self.sources();
-        let answer = match read {
-            Read::Page { peer, after, is_addressed } => {
-                feed::page(*peer, *after, *is_addressed, page_bytes_left, &mut sources).map(Answer::Page)
-            }
-            Read::Waiting { peer, after } => feed::waiting(*peer, *after, &mut sources).map(Answer::Waiting),
-            Read::History { peer, with, before, count } => {
-                past.history(*peer, *with, *before, *count, &mut sources).map(Answer::History)
-            }
-            Read::Search { peer, words, until, count } => self.search(*peer, words, *until, *count),
-            Read::Observed { observer, after, wants, here } => {
-                self.observed(Observer { peer: *observer, wants: *wants, here }, *after)
-            }
-            Read::Values { peer } => self.values.all(*peer).map(Answer::Values),
-        };
-        answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
+        match read {
+            Read::Page(query, reply) => answer(reply, feed::page(query, page_bytes_left, &mut sources)),
+            Read::Waiting(query, reply) => answer(reply, feed::waiting(query, &mut sources)),
+            Read::History(query, reply) => answer(reply, past.history(query, &mut sources)),
+            Read::Search(query, reply) => answer(reply, self.search(&query)),
+            Read::Observed(query, reply) => answer(reply, self.observed(&query)),
+            Read::Values(query, reply) => answer(reply, self.values.all(query.peer)),
+        }
     }
 
-    fn observed(&mut self, observer: Observer<'_>, after: Option<ObserverCursor>) -> rusqlite::Result<Answer> {
+    fn observed(&mut self, query: &ObservedQuery) -> rusqlite::Result<Option<ObservedPage>> {
         let Log { newest, index, members, names, messages, events, observers, .. } = self;
         let newest = ObserverCursor { seq: *newest, event: events.newest()? };
-        let after = match after {
+        let observer = Observer { peer: query.observer, wants: query.wants, here: &query.here };
+        let after = match query.after {
             Some(after) => Some(after),
             None => observers.find(observer.peer, newest)?,
         };
-        let Some(after) = after else { return Ok(Answer::Observed(None)) };
+        let Some(after) = after else { return Ok(None) };
         let mut sources = Sources { index, members, names, messages };
-        observers.page(observer, after, newest, events, &mut sources).map(|page| Answer::Observed(Some(page)))
+        observers.page(observer, after, newest, events, &mut sources).map(Some)
     }
 
     /// Brings the index of the search nearer to the log, if anybody searches.
-    fn prepare_search(&mut self, reads: &[Read]) -> Result<(), String> {
+    fn prepare_search(&mut self, reads: &[Read]) -> Result<(), ReadFailure> {
         let newest = self.newest;
         let wanted = reads.iter().filter_map(|read| match read {
-            Read::Search { until, .. } => Some(until.unwrap_or(newest)),
+            Read::Search(query, _) => Some(query.until.unwrap_or(newest)),
             _ => None,
         });
         match wanted.max() {
-            Some(until) => self.bring_search_to(until).map_err(|error| error.to_string()),
+            Some(until) => self.bring_search_to(until).map_err(ReadFailure::from),
             None => Ok(()),
         }
     }
@@ -447,11 +451,12 @@ impl<'c> Log<'c> {
     }
 
     /// The newest messages that hold all words and that a peer was part of, once the index holds what it must.
-    fn search(&mut self, peer: PeerId, words: &Text, until: Option<Seq>, count: usize) -> rusqlite::Result<Answer> {
-        let Some(question) = Question::parse(words.as_str()) else { return Ok(Answer::NoWords) };
+    fn search(&mut self, query: &SearchQuery) -> rusqlite::Result<SearchResult> {
+        let SearchQuery { peer, ref words, until, count } = *query;
+        let Some(question) = Question::parse(words.as_str()) else { return Ok(SearchResult::NoWords) };
         let search = opened(&mut self.search, self.connection)?;
         if search.is_behind(until.unwrap_or(self.newest)) {
-            return Ok(Answer::Indexing);
+            return Ok(SearchResult::Indexing);
         }
         let viewer = Viewer { peer, rooms: self.members.joined(peer)? };
         let reader = Reader { peer, rooms: viewer.rooms.clone() };
@@ -463,7 +468,7 @@ impl<'c> Log<'c> {
             Ok(!page.is_full(count))
         })?;
         page.more |= matches!(looked, ScanEnd::DownTo(_));
-        Ok(Answer::Found(page))
+        Ok(SearchResult::Found(page))
     }
 
     /// Words of messages that are removed are found no more. In the transaction that removes them.
@@ -515,6 +520,14 @@ fn messages(entries: &[Entry]) -> impl Iterator<Item = Logged<'_>> {
         }
         _ => None,
     })
+}
+
+/// Sends the result of a read to the broker, which may have been dropped. Returns why the read failed, if it did.
+fn answer<T>(reply: ReadSender<T>, result: rusqlite::Result<T>) -> Result<(), ReadFailure> {
+    let result = result.map_err(ReadFailure::from);
+    let failure = result.as_ref().err().cloned();
+    drop(reply.send(result));
+    failure.map_or(Ok(()), Err)
 }
 
 fn peer_record(name: &PeerName, row: &Row<'_>) -> rusqlite::Result<PeerRecord> {

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
-use super::PastPage;
+use super::{HistoryQuery, PastPage};
 use crate::database::inboxes::{Inboxes, Sources};
 use crate::database::index::Index;
 use crate::database::messages::StoredMessage;
@@ -62,14 +62,8 @@ impl<'c> Past<'c> {
     }
 
     /// The newest messages before this one that a peer was part of: all, or those exchanged with another or sent in a room.
-    pub(super) fn history(
-        &mut self,
-        peer: PeerId,
-        with: Option<Recipient>,
-        before: Seq,
-        count: usize,
-        sources: &mut Sources<'_, 'c>,
-    ) -> rusqlite::Result<PastPage> {
+    pub(super) fn history(&mut self, query: HistoryQuery, sources: &mut Sources<'_, 'c>) -> rusqlite::Result<PastPage> {
+        let HistoryQuery { peer, with, before, count } = query;
         let viewer = Viewer { peer, rooms: sources.members.joined(peer)? };
         let mut page = PastPage::default();
         match with {

@@ -1,14 +1,11 @@
 //! What the broker asks of the store and what it is answered: lookups, a turn's entries and reads, and what became of them. Owns
 //! these types; never a statement.
 
-use std::sync::Arc;
-
 use super::entry::Entry;
-use super::observed::{EventFilter, ObservedPage, ObserverCursor};
+use super::read::{Read, ReadFailure};
 use crate::database::members::{FoundRoom, Membership};
 use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
-use crate::message::{Message, PeerId, PeerName, Recipient, RequestId, Room, Seq, Text, Timestamp};
-use crate::protocol::PastMessage;
+use crate::message::{PeerId, PeerName, RequestId, Room, Seq, Timestamp};
 
 /// A row of the table `outbox`, as somebody wrote it: bytes, of which nothing is known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,133 +106,12 @@ pub struct FoundId {
     pub fingerprint: i64,
 }
 
-/// What a turn reads, once its entries are committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// The next messages for a peer and for its rooms, in order.
-    Page {
-        /// For whom.
-        peer: PeerId,
-        /// They come after this one.
-        after: Seq,
-        /// Whether it is wanted whom they were addressed to.
-        is_addressed: bool,
-    },
-    /// How many messages wait for a peer, those of its rooms too.
-    Waiting {
-        /// For whom.
-        peer: PeerId,
-        /// They come after this one.
-        after: Seq,
-    },
-    /// The newest messages that a peer was part of.
-    History {
-        /// Whose.
-        peer: PeerId,
-        /// Only those exchanged with this one, or sent in this room.
-        with: Option<Recipient>,
-        /// Only those before this one.
-        before: Seq,
-        /// How many at most.
-        count: usize,
-    },
-    /// The newest messages that a peer was part of and that hold all of these words.
-    Search {
-        /// Whose.
-        peer: PeerId,
-        /// As they were written.
-        words: Text,
-        /// The newest message that must have been looked at; `None`: the newest there is.
-        until: Option<Seq>,
-        /// How many at most.
-        count: usize,
-    },
-    /// The next things for an observer: at most [`OBSERVED_MAX`](crate::limits::OBSERVED_MAX).
-    Observed {
-        /// Whose.
-        observer: PeerId,
-        /// They come after what it has seen; `None`: as far as that is kept.
-        after: Option<ObserverCursor>,
-        /// What it wants.
-        wants: EventFilter,
-        /// Everyone who is here, in order.
-        here: Arc<[PeerId]>,
-    },
-    /// All values that a peer keeps.
-    Values {
-        /// Whose.
-        peer: PeerId,
-    },
-}
-
-/// What one [`Read`] gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// For [`Read::Page`].
-    Page(Page),
-    /// For [`Read::Waiting`].
-    Waiting(u64),
-    /// For [`Read::History`]: oldest first.
-    History(PastPage),
-    /// For [`Read::Search`]: newest first.
-    Found(PastPage),
-    /// For [`Read::Search`]: the index has come nearer to the log, and is not there yet. Ask again.
-    Indexing,
-    /// For [`Read::Search`]: what is searched is no word.
-    NoWords,
-    /// For [`Read::Observed`]; `None`: nothing is kept of this observer.
-    Observed(Option<ObservedPage>),
-    /// For [`Read::Values`]: keys and values, in the order of the keys.
-    Values(Vec<(String, String)>),
-    /// It could not be read; the reason is for people.
-    Failed(String),
-}
-
-impl Answer {
-    /// Why it could not be read, if so.
-    pub fn error(&self) -> Option<&String> {
-        match self {
-            Answer::Failed(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-/// A piece of the log, for one feed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// In the order of `seq`.
-    pub messages: Vec<Fed>,
-    /// Whether it reaches the newest commit: nothing for this peer comes after it.
-    pub complete: bool,
-}
-
-/// A message of a feed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fed {
-    /// What is delivered.
-    pub message: Message,
-    /// Whether it was addressed to the peer itself: only those count for the limit of its mailbox.
-    pub is_direct: bool,
-}
-
-/// A piece of the past, for one who was part of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PastPage {
-    /// The messages.
-    pub messages: Vec<PastMessage>,
-    /// Whether there are older ones.
-    pub more: bool,
-    /// Bytes of their texts.
-    pub(crate) bytes: usize,
-}
-
-/// A turn's entries and reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Entries and reads of a turn.
+#[derive(Debug, Default)]
 pub struct TurnRequest {
-    /// Applied in order, all or none.
+    /// Entries, applied in order, all or none.
     pub entries: Vec<Entry>,
-    /// Answered in order, after the commit.
+    /// Reads, answered in order, after the commit.
     pub reads: Vec<Read>,
 }
 
@@ -257,8 +133,8 @@ pub struct TurnOutcome {
     pub before: Seq,
     /// The newest committed `seq`.
     pub newest: Seq,
-    /// One for each read, in order.
-    pub answers: Vec<Answer>,
+    /// Whether all reads succeeded, or why the first that failed did; `None` if the turn had no reads.
+    pub reads: Option<Result<(), ReadFailure>>,
 }
 
 /// Why a turn could not be committed.

@@ -1,13 +1,13 @@
 //! The first half of a turn: what each event changes, and what the store is to write and read for it.
 
-use super::{Acks, Chat, Completion, Feed, Greeting, Session, Turn, unreachable_peer};
+use super::{Acks, Chat, Completion, Feed, Greeting, Requester, Session, TurnBuilder, unreachable_peer};
 use crate::broker::outbox::Outbox;
 use crate::broker::post::ReadPost;
-use crate::broker::{Delivered, EndReason, Event, Joining};
+use crate::broker::{Delivered, Event, Joining};
 use crate::limits::TURN_PAGES_MAX;
-use crate::message::{PeerName, RequestId, SessionId, Timestamp};
+use crate::message::{PeerName, SessionId, Timestamp};
 use crate::protocol::{Protocol, Reply};
-use crate::store::{Entry, EventKind, Read, TurnRequest};
+use crate::store::{Entry, EventKind, PageQuery, Read, WaitingQuery};
 
 impl Chat {
     /// Takes a turn's events, and what was found in the table `outbox`: what follows from them once the store has done what it
@@ -17,46 +17,38 @@ impl Chat {
         events: Vec<Event>,
         posts: Vec<ReadPost>,
         now: Timestamp,
-    ) -> (Turn, TurnRequest) {
-        let mut turn = Turn::new(now);
-        let mut request = TurnRequest::default();
+    ) -> TurnBuilder {
+        let mut turn = TurnBuilder::new(now);
         self.retry_failed_reads();
         for event in events {
             match event {
-                Event::Join { session, name, joining } => self.join(session, &name, joining, &mut turn, &mut request),
+                Event::Join { session, name, joining } => self.join(session, &name, joining, &mut turn),
                 Event::Requests { session, requests, permit } => {
-                    self.requests(session, requests, &mut turn, &mut request);
-                    turn.asked.push((session, permit));
+                    self.requests(session, requests, &mut turn);
+                    turn.hold_permit(session, permit);
                 }
                 Event::DeliveryReport { session, bytes, delivered } => self.taken(session, bytes, delivered),
-                Event::End { session, reason } => end(session, reason, &mut turn),
-                Event::Leave { session } => self.leave(session, &mut turn, &mut request),
+                Event::End { session, reason } => turn.complete(Completion::End { session, reason }),
+                Event::Leave { session } => self.leave(session, &mut turn),
                 Event::OutboxTouched => {}
-                Event::Observe { observer, wants, reply } => self.observe(&observer, wants, reply, &mut request),
+                Event::Observe { observer, wants, reply } => self.observe(&observer, wants, reply, &mut turn),
                 Event::ObserverAdvanced { observer, seen } => self.seen(&observer, seen),
-                Event::Observers { only } => self.only_observers(only, &mut request),
+                Event::Observers { only } => self.only_observers(only, &mut turn),
             }
         }
         for post in posts {
-            self.send_post(post, &mut turn, &mut request);
+            self.send_post(post, &mut turn);
         }
         self.known_ids.clear();
         self.absent_rooms.clear();
-        self.ask_for_observers(&mut turn, &mut request);
-        self.ask_for_searches(&mut turn, &mut request);
-        self.ask_for_pages(&mut turn, &mut request);
-        (turn, request)
+        self.ask_for_observers(&mut turn);
+        self.ask_for_searches(&mut turn);
+        self.ask_for_pages(&mut turn);
+        turn
     }
 
     /// A login needs nothing of the disk but that it can be read: it is answered at once, where nothing is to be counted.
-    fn join(
-        &mut self,
-        session: SessionId,
-        name: &PeerName,
-        joining: Joining,
-        turn: &mut Turn,
-        request: &mut TurnRequest,
-    ) {
+    fn join(&mut self, session: SessionId, name: &PeerName, joining: Joining, turn: &mut TurnBuilder) {
         let Joining { id, protocol, acks, is_plugin, outbox: sender } = joining;
         let mut outbox = Outbox::new(sender);
         let Some(peer_id) = self.ids.get(name).copied() else {
@@ -86,26 +78,28 @@ impl Chat {
         };
         let earlier = self.sessions.insert(session, joined);
         assert!(earlier.is_none(), "session {session} joins once");
+        let requester = Requester { session, id, peer: peer_id };
         if is_in_rooms {
-            turn.greeted.push(Greeting { session, id, read: request.reads.len() });
-            request.reads.push(Read::Waiting { peer: peer_id, after: cursor });
+            let waiting = turn.read(Read::Waiting, WaitingQuery { peer: peer_id, after: cursor });
+            turn.greet_later(Greeting { requester, waiting });
         } else {
-            self.greet(session, id.as_ref(), waiting);
+            self.greet(&requester, waiting);
         }
         if self.attach(session, peer_id) {
-            turn.completions.push(Completion::Presence { name: name.clone(), here: true });
-            self.note(EventKind::Join, peer_id, turn.at, request);
+            turn.complete(Completion::Presence { name: name.clone(), here: true });
+            self.note(EventKind::Join, peer_id, turn);
         }
         self.feed_again(session);
         log::debug!("session {session} joined as {name}");
     }
 
     /// Welcomes a session: that is the first that it is sent.
-    pub(super) fn greet(&mut self, id: SessionId, request: Option<&RequestId>, waiting: u64) {
+    pub(super) fn greet(&mut self, requester: &Requester, waiting: u64) {
+        let id = requester.session;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let protocol = session.protocol;
         let welcome = Reply::Welcome { name: self.peers[&session.peer].record.name.clone(), waiting };
-        session.outbox.append(None, |out| protocol.encode_reply(request, &welcome, out));
+        session.outbox.append(None, |out| protocol.encode_reply(requester.id.as_ref(), &welcome, out));
         session.outbox.flush();
         if protocol == Protocol::Json {
             let is_plugin = self.peers[&session.peer].is_plugin;
@@ -148,54 +142,48 @@ impl Chat {
         }
     }
 
-    fn leave(&mut self, id: SessionId, turn: &mut Turn, request: &mut TurnRequest) {
+    fn leave(&mut self, id: SessionId, turn: &mut TurnBuilder) {
         // A session whose login was refused never joined.
         let Some(session) = self.sessions.remove(&id) else { return };
         if self.detach(id, session.peer) {
             let name = self.peers[&session.peer].record.name.clone();
-            turn.completions.push(Completion::Presence { name, here: false });
-            self.note(EventKind::Leave, session.peer, turn.at, request);
+            turn.complete(Completion::Presence { name, here: false });
+            self.note(EventKind::Leave, session.peer, turn);
         }
         log::debug!("session {id} left");
     }
 
     /// Adds what is to be kept of peers when the store is about to get the turn: what a turn before it was to keep and did
     /// not is among it, as these messages may be theirs.
-    pub(in crate::broker) fn keep_changed(&mut self, request: &mut TurnRequest) {
+    pub(in crate::broker) fn keep_changed(&mut self, turn: &mut TurnBuilder) {
         let peers = &self.peers;
-        request.entries.extend(self.dirty_peers.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
-        self.observers.keep_unkept(request);
+        turn.write_all(self.dirty_peers.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
+        self.observers.keep_unkept(turn);
     }
 
     /// Adds all that has changed of peers, cursors too.
-    pub(in crate::broker) fn keep_all_changed(&mut self, request: &mut TurnRequest, at: Timestamp) {
+    pub(in crate::broker) fn keep_all_changed(&mut self, turn: &mut TurnBuilder) {
         let Chat { peers, dirty_cursors, dirty_peers, observers, .. } = self;
         for id in dirty_cursors.drain() {
             let peer = &peers[&id];
             if !peer.is_plugin {
-                observers.note(EventKind::Delivered(peer.record.cursor), id, at, request);
+                observers.note(EventKind::Delivered(peer.record.cursor), id, turn);
             }
             dirty_peers.insert(id);
         }
-        self.observers.keep_moved(request);
-        self.keep_changed(request);
+        self.observers.keep_moved(turn);
+        self.keep_changed(turn);
     }
 
-    fn ask_for_pages(&mut self, turn: &mut Turn, request: &mut TurnRequest) {
-        while turn.pages.len() < TURN_PAGES_MAX
+    fn ask_for_pages(&mut self, turn: &mut TurnBuilder) {
+        while turn.pages() < TURN_PAGES_MAX
             && let Some(id) = self.page_queue.pop_front()
         {
             let Some(session) = self.sessions.get(&id) else { continue };
-            turn.pages.push(id);
             let is_addressed = session.protocol.says_destinations();
-            request.reads.push(Read::Page { peer: session.peer, after: session.fed, is_addressed });
+            let query = PageQuery { peer: session.peer, after: session.fed, is_addressed };
+            let page = turn.read(Read::Page, query);
+            turn.feed_page(id, page);
         }
     }
-}
-
-fn end(session: SessionId, reason: EndReason, turn: &mut Turn) {
-    if reason == EndReason::Shutdown {
-        turn.completions.push(Completion::Reply { session, id: None, reply: Reply::ShuttingDown });
-    }
-    turn.completions.push(Completion::End { session });
 }

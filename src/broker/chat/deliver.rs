@@ -6,13 +6,15 @@ use smol::lock::SemaphoreGuardArc;
 use super::encoded::Encoded;
 use super::rooms::RoomHere;
 use super::searches::Search;
-use super::{Chat, Completion, Feed, Greeting, Note, Peer, Session, Turn};
-use crate::broker::Delivered;
+use super::{Chat, Completion, Feed, Greeting, Note, Peer, Requester, Session, Turn};
+use crate::broker::{Delivered, EndReason};
 use crate::message::{
     Destination, Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, SessionId, Text, Timestamp,
 };
 use crate::protocol::{Code, Refusal, Reply};
-use crate::store::{Answer, CommitError, Entry, EventKind, Fed, Page, PastPage, TurnOutcome};
+use crate::store::{
+    CommitError, Entry, EventKind, Fed, Page, PastPage, ReadFailure, ReadReceiver, SearchResult, TurnOutcome,
+};
 
 /// Whom the turn has put something out for.
 #[derive(Debug)]
@@ -112,86 +114,81 @@ impl Chat {
 
     /// Feeds what was committed and read, answers, and hands everyone what was gathered for them.
     pub(in crate::broker) fn deliver(&mut self, turn: Turn, outcome: TurnOutcome) {
-        let Turn { completions, greeted, observed, searches, pages, asked, at, .. } = turn;
-        let TurnOutcome { entries, commit, before, newest, mut answers } = outcome;
+        let Turn { completions, greetings, observer_reads, searches, pages, permits, at, .. } = turn;
+        let TurnOutcome { entries, commit, before, newest, .. } = outcome;
         assert!(newest >= self.newest, "the log grows: {newest} after {}", self.newest);
         self.newest = newest;
         if commit.is_ok() {
             self.observers.note_committed(&entries);
         }
         let mut batch = DeliveryBatch::new(at);
-        let page_answers = answers.split_off(answers.len() - pages.len());
-        let search_answers = answers.split_off(answers.len() - searches.len());
-        let observed_answers = answers.split_off(answers.len() - observed.len());
         // Nothing else comes before a welcome.
-        for greeting in greeted {
-            self.greet_counted(greeting, &answers);
+        for greeting in greetings {
+            self.greet_counted(greeting);
         }
         // The pages hold this turn's commit too: who reaches its end is live when the turn's messages come.
-        for (session, answer) in pages.into_iter().zip(page_answers) {
-            self.feed_page(session, answer, &mut batch);
+        for (session, page) in pages {
+            self.feed_page(session, page.result(), &mut batch);
         }
         let mut committed = Committed { entries: entries.into_iter(), seq: before };
         for completion in completions {
             match (completion, &commit) {
-                (Completion::Deliver { sender, id, notes }, Ok(())) => {
-                    let message = committed.next().expect("each act of delivery has its entry");
-                    self.deliver_message(message, sender, id.as_ref(), &notes, &mut batch);
+                (Completion::Send { requester, notes }, Ok(())) => {
+                    let message = committed.next().expect("each sending has its entry");
+                    self.deliver_message(message, requester.as_ref(), &notes, &mut batch);
                 }
-                (Completion::Repeat { session, id, nth }, Ok(())) => {
+                (Completion::Repeat { requester, nth }, Ok(())) => {
                     let seq = Seq::new(before.get() + 1 + nth as i64);
-                    self.reply(session, id.as_ref(), &Reply::Accepted { seq, at }, &mut batch);
+                    self.reply(&requester, &Reply::Accepted { seq, at }, &mut batch);
                 }
-                (Completion::Join { session, id, room }, Ok(())) => {
+                (Completion::Join { requester, room }, Ok(())) => {
                     let reply = Reply::Joined { room: self.rooms[&room].name.clone() };
-                    self.reply(session, id.as_ref(), &reply, &mut batch);
+                    self.reply(&requester, &reply, &mut batch);
                 }
-                (Completion::Leave { session, id, room }, Ok(())) => {
+                (Completion::Leave { requester, room }, Ok(())) => {
                     let reply = Reply::Left { room: self.rooms[&room].name.clone() };
-                    self.reply(session, id.as_ref(), &reply, &mut batch);
+                    self.reply(&requester, &reply, &mut batch);
                 }
-                (Completion::Set { session, id, key }, Ok(())) => {
-                    self.reply(session, id.as_ref(), &Reply::Set { key }, &mut batch);
+                (Completion::SetValue { requester, key }, Ok(())) => {
+                    self.reply(&requester, &Reply::Set { key }, &mut batch);
                 }
                 (
-                    Completion::Deliver { sender: Some(session), id, .. } | Completion::Repeat { session, id, .. },
+                    Completion::Send { requester: Some(requester), .. } | Completion::Repeat { requester, .. },
                     Err(error),
                 ) => {
-                    self.reply(session, id.as_ref(), &not_committed(error, "not sent"), &mut batch);
+                    self.reply(&requester, &not_committed(error, "not sent"), &mut batch);
                 }
                 // It stays where it is, and is tried again.
-                (Completion::Deliver { sender: None, .. }, Err(_)) => {}
-                (Completion::Join { session, id, .. }, Err(error)) => {
-                    self.reply(session, id.as_ref(), &not_committed(error, "not joined"), &mut batch);
+                (Completion::Send { requester: None, .. }, Err(_)) => {}
+                (Completion::Join { requester, .. }, Err(error)) => {
+                    self.reply(&requester, &not_committed(error, "not joined"), &mut batch);
                 }
-                (Completion::Leave { session, id, .. }, Err(error)) => {
-                    self.reply(session, id.as_ref(), &not_committed(error, "nothing was done"), &mut batch);
+                (Completion::Leave { requester, .. }, Err(error)) => {
+                    self.reply(&requester, &not_committed(error, "nothing was done"), &mut batch);
                 }
-                (Completion::Set { session, id, .. }, Err(error)) => {
-                    self.reply(session, id.as_ref(), &not_committed(error, "not kept"), &mut batch);
+                (Completion::SetValue { requester, .. }, Err(error)) => {
+                    self.reply(&requester, &not_committed(error, "not kept"), &mut batch);
                 }
-                (Completion::Reply { session, id, reply }, _) => self.reply(session, id.as_ref(), &reply, &mut batch),
-                (Completion::History { session, id, read }, _) => {
-                    let reply = history_reply(std::mem::replace(&mut answers[read], Answer::Waiting(0)));
-                    self.reply(session, id.as_ref(), &reply, &mut batch);
+                (Completion::Reply { requester, reply }, _) => self.reply(&requester, &reply, &mut batch),
+                (Completion::History { requester, page }, _) => {
+                    self.reply(&requester, &history_reply(page.result()), &mut batch);
                 }
-                (Completion::Values { session, id, read }, _) => {
-                    let reply = values_reply(std::mem::replace(&mut answers[read], Answer::Waiting(0)));
-                    self.reply(session, id.as_ref(), &reply, &mut batch);
+                (Completion::Values { requester, values }, _) => {
+                    self.reply(&requester, &values_reply(values.result()), &mut batch);
                 }
                 (Completion::Presence { name, here }, _) => self.announce(name, here, &mut batch),
-                (Completion::End { session }, _) => self.end_at_newest(session, &mut batch),
+                (Completion::End { session, reason }, _) => self.end_at_newest(session, reason, &mut batch),
             }
         }
-        for (search, answer) in searches.into_iter().zip(search_answers) {
-            self.carry_on(search, answer, &mut batch);
+        for (search, result) in searches {
+            self.carry_on(search, result, &mut batch);
         }
         self.flush(batch);
         // Who has gone by now is away.
-        for (observer, answer) in observed.into_iter().zip(observed_answers) {
-            self.tell_observer(observer, answer, commit.is_ok());
+        for read in observer_reads {
+            self.tell_observer(read, commit.is_ok());
         }
-        for (session, permit) in asked {
+        for (session, permit) in permits {
             self.give_back(session, permit);
         }
     }
@@ -199,28 +196,21 @@ impl Chat {
     /// Delivers a turn that asked the store for nothing.
     pub(in crate::broker) fn deliver_without_commit(&mut self, turn: Turn) {
         let (before, newest) = (self.newest, self.newest);
-        self.deliver(turn, TurnOutcome { entries: Vec::new(), commit: Ok(()), before, newest, answers: Vec::new() });
+        self.deliver(turn, TurnOutcome { entries: Vec::new(), commit: Ok(()), before, newest, reads: None });
     }
 
-    fn greet_counted(&mut self, Greeting { session, id, read }: Greeting, answers: &[Answer]) {
-        let waiting = match &answers[read] {
-            Answer::Waiting(waiting) => *waiting,
+    fn greet_counted(&mut self, Greeting { requester, waiting }: Greeting) {
+        let waiting = match waiting.result() {
+            Ok(waiting) => waiting,
             // Where it cannot be read, what is known here must do.
-            _ => self.sessions.get(&session).map_or(0, |session| self.peers[&session.peer].waiting()),
+            Err(_) => self.sessions.get(&requester.session).map_or(0, |session| self.peers[&session.peer].waiting()),
         };
-        self.greet(session, id.as_ref(), waiting);
+        self.greet(&requester, waiting);
     }
 
-    fn feed_page(&mut self, id: SessionId, answer: Answer, batch: &mut DeliveryBatch) {
+    fn feed_page(&mut self, id: SessionId, page: Result<Page, ReadFailure>, batch: &mut DeliveryBatch) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Page { messages, complete } = match answer {
-            Answer::Page(page) => page,
-            Answer::Failed(_) => {
-                self.failed_reads.push(id);
-                return;
-            }
-            _ => unreachable!("a page was asked for"),
-        };
+        let Ok(Page { messages, complete }) = page else { return self.failed_reads.push(id) };
         if messages.is_empty() && !complete {
             // The turn's share of pages was used up before its place came: it is the first of the next.
             self.page_queue.push_front(id);
@@ -246,8 +236,7 @@ impl Chat {
     fn deliver_message(
         &mut self,
         logged: Logged,
-        sender: Option<SessionId>,
-        id: Option<&RequestId>,
+        requester: Option<&Requester>,
         notes: &[Note],
         batch: &mut DeliveryBatch,
     ) {
@@ -270,13 +259,14 @@ impl Chat {
             }
         }
         let lives_inside = |session: &SessionId| self.plugin_sessions.contains(session);
-        let is_told =
-            !notes.is_empty() || !self.presence_subscribers.is_empty() || sender.as_ref().is_some_and(lives_inside);
-        if let Some(sender) = sender.filter(|_| is_told) {
-            self.tell_sender(sender, id, seq, at, notes, batch);
+        let is_told = !notes.is_empty()
+            || !self.presence_subscribers.is_empty()
+            || requester.is_some_and(|requester| lives_inside(&requester.session));
+        if let Some(requester) = requester.filter(|_| is_told) {
+            self.tell_sender(requester, seq, notes, batch);
         }
         if !self.presence_subscribers.is_empty() {
-            self.tell_others_of_sender(from, sender, message, batch);
+            self.tell_others_of_sender(from, requester.map(|requester| requester.session), message, batch);
         }
     }
 
@@ -296,17 +286,10 @@ impl Chat {
     }
 
     /// Programs are told that each message is accepted; people, what they may want to know of it.
-    fn tell_sender(
-        &mut self,
-        sender: SessionId,
-        id: Option<&RequestId>,
-        seq: Seq,
-        at: Timestamp,
-        notes: &[Note],
-        batch: &mut DeliveryBatch,
-    ) {
+    fn tell_sender(&mut self, requester: &Requester, seq: Seq, notes: &[Note], batch: &mut DeliveryBatch) {
+        let sender = requester.session;
         if self.sessions.get(&sender).is_some_and(|session| session.protocol.answers_sends()) {
-            return self.reply(sender, id, &Reply::Accepted { seq, at }, batch);
+            return self.reply(requester, &Reply::Accepted { seq, at: batch.at }, batch);
         }
         for note in notes {
             if batch.told.insert((sender, *note)) {
@@ -317,7 +300,7 @@ impl Chat {
                     }
                     Note::Alone(room) => Reply::Alone { room: self.rooms[room].name.clone() },
                 };
-                self.reply(sender, None, &reply, batch);
+                self.tell(sender, &reply, batch);
             }
         }
     }
@@ -356,11 +339,19 @@ impl Chat {
     /// Tells a session what it did not ask for: one that does not read does without.
     fn tell_if_room(&mut self, id: SessionId, reply: &Reply, batch: &mut DeliveryBatch) {
         if self.sessions.get(&id).is_some_and(|session| session.outbox.has_room_for_page()) {
-            self.reply(id, None, reply, batch);
+            self.tell(id, reply, batch);
         }
     }
 
-    fn reply(&mut self, id: SessionId, request: Option<&RequestId>, reply: &Reply, batch: &mut DeliveryBatch) {
+    fn reply(&mut self, requester: &Requester, reply: &Reply, batch: &mut DeliveryBatch) {
+        self.append_reply(requester.session, requester.id.as_ref(), reply, batch);
+    }
+
+    fn tell(&mut self, id: SessionId, reply: &Reply, batch: &mut DeliveryBatch) {
+        self.append_reply(id, None, reply, batch);
+    }
+
+    fn append_reply(&mut self, id: SessionId, request: Option<&RequestId>, reply: &Reply, batch: &mut DeliveryBatch) {
         // One that left in this turn needs no answer.
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let protocol = session.protocol;
@@ -369,13 +360,16 @@ impl Chat {
     }
 
     /// Answers a search, unless the index is not ready for it.
-    fn carry_on(&mut self, search: Search, answer: Answer, batch: &mut DeliveryBatch) {
-        let Some(reply) = search_reply(answer) else { return self.search_on(search) };
-        self.reply(search.session, search.id.as_ref(), &reply, batch);
-        self.end_search(search.session);
+    fn carry_on(&mut self, search: Search, result: ReadReceiver<SearchResult>, batch: &mut DeliveryBatch) {
+        let Some(reply) = search_reply(result.result()) else { return self.search_on(search) };
+        self.reply(&search.requester, &reply, batch);
+        self.end_search(search.requester.session);
     }
 
-    fn end_at_newest(&mut self, id: SessionId, batch: &mut DeliveryBatch) {
+    fn end_at_newest(&mut self, id: SessionId, reason: EndReason, batch: &mut DeliveryBatch) {
+        if reason == EndReason::Shutdown {
+            self.tell(id, &Reply::ShuttingDown, batch);
+        }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.ends_at = Some(self.newest);
             self.end_if_fed(id, batch);
@@ -464,42 +458,39 @@ fn feed_live(session: &mut Session, seq: Seq, is_direct: bool, bytes: &[u8]) {
     }
 }
 
-fn history_reply(answer: Answer) -> Reply {
-    match answer {
-        Answer::History(PastPage { messages, more, .. }) => Reply::History { messages, more },
-        Answer::Failed(_) => {
+fn history_reply(page: Result<PastPage, ReadFailure>) -> Reply {
+    match page {
+        Ok(PastPage { messages, more, .. }) => Reply::History { messages, more },
+        Err(_) => {
             let words = "the history cannot be read now, the server's log says why; nothing is shown";
             Reply::Refused(Refusal::new(Code::Internal, words))
         }
-        _ => unreachable!("a history was asked for"),
     }
 }
 
-fn values_reply(answer: Answer) -> Reply {
-    match answer {
-        Answer::Values(values) => Reply::Values { values },
-        Answer::Failed(_) => {
+fn values_reply(values: Result<Vec<(String, String)>, ReadFailure>) -> Reply {
+    match values {
+        Ok(values) => Reply::Values { values },
+        Err(_) => {
             let words = "the values cannot be read now, the server's log says why; none is shown";
             Reply::Refused(Refusal::new(Code::Internal, words))
         }
-        _ => unreachable!("values were asked for"),
     }
 }
 
 /// `None`: the index is not ready.
-fn search_reply(answer: Answer) -> Option<Reply> {
-    match answer {
-        Answer::Found(PastPage { messages, more, .. }) => Some(Reply::Found { messages, more }),
-        Answer::Indexing => None,
-        Answer::NoWords => {
+fn search_reply(result: Result<SearchResult, ReadFailure>) -> Option<Reply> {
+    match result {
+        Ok(SearchResult::Found(PastPage { messages, more, .. })) => Some(Reply::Found { messages, more }),
+        Ok(SearchResult::Indexing) => None,
+        Ok(SearchResult::NoWords) => {
             let words = "there is no word in it, of letters or digits, to search for; nothing is shown";
             Some(Reply::Refused(Refusal::new(Code::BadRequest, words)))
         }
-        Answer::Failed(_) => {
+        Err(_) => {
             let words = "it cannot be searched now, the server's log says why; nothing is shown";
             Some(Reply::Refused(Refusal::new(Code::Internal, words)))
         }
-        _ => unreachable!("a search was asked for"),
     }
 }
 

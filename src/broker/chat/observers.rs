@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use foldhash::{HashMap as IdMap, HashSet as IdSet};
 
-use super::{Chat, Turn};
+use super::{Chat, TurnBuilder};
 use crate::broker::Observation;
 use crate::limits::{EVENTS_MAX, TURN_OBSERVED_MAX};
 use crate::message::{PeerId, PeerName, Timestamp};
 use crate::store::{
-    Answer, Entry, EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent, Read, TurnRequest,
+    Entry, EventFilter, EventKind, Observed, ObservedPage, ObservedQuery, ObserverCursor, PeerEvent, Read, ReadReceiver,
 };
 
 /// Everyone who observes.
@@ -62,8 +62,16 @@ enum State {
     Reading,
 }
 
-/// For whom a turn reads: the peer, and its number among those that have begun to observe.
-pub(super) type Observing = (PeerId, u64);
+/// Read for an observer in a turn.
+#[derive(Debug)]
+pub(super) struct ObserverRead {
+    /// Peer that observes.
+    peer: PeerId,
+    /// [`Observer::number`] when the turn was decided: the result is not for an observer that began later.
+    number: u64,
+    /// Next messages and events.
+    page: ReadReceiver<Option<ObservedPage>>,
+}
 
 impl Observers {
     /// Whether something is to be kept.
@@ -97,9 +105,9 @@ impl Observers {
     }
 
     /// Something has happened in a turn that is being decided.
-    pub(super) fn note(&self, kind: EventKind, peer: PeerId, at: Timestamp, request: &mut TurnRequest) {
+    pub(super) fn note(&self, kind: EventKind, peer: PeerId, turn: &mut TurnBuilder) {
         if self.wanted.wants(kind) {
-            request.entries.push(Entry::Event(PeerEvent { at, kind, peer }));
+            turn.write(Entry::Event(PeerEvent { at: turn.at(), kind, peer }));
         }
     }
 
@@ -113,16 +121,16 @@ impl Observers {
     }
 
     /// Adds what was to be kept before this turn.
-    pub(super) fn keep_unkept(&mut self, request: &mut TurnRequest) {
+    pub(super) fn keep_unkept(&mut self, turn: &mut TurnBuilder) {
         if !self.unkept.is_empty() {
-            request.entries.splice(0..0, self.unkept.drain(..));
+            turn.write_first(self.unkept.drain(..));
         }
     }
 
     /// Adds how far they got.
-    pub(super) fn keep_moved(&mut self, request: &mut TurnRequest) {
+    pub(super) fn keep_moved(&mut self, turn: &mut TurnBuilder) {
         let all = &self.all;
-        request.entries.extend(self.dirty_cursors.drain().filter_map(|peer| seen_entry(peer, all.get(&peer)?)));
+        turn.write_all(self.dirty_cursors.drain().filter_map(|peer| seen_entry(peer, all.get(&peer)?)));
     }
 
     /// Nothing of a turn was kept: it goes with the next.
@@ -173,20 +181,20 @@ impl Observers {
     }
 
     /// Keeps what happens for a peer from here on, unless that is done already.
-    fn register(&mut self, peer: PeerId, wants: EventFilter, request: &mut TurnRequest) {
+    fn register(&mut self, peer: PeerId, wants: EventFilter, turn: &mut TurnBuilder) {
         let known = self.all.get(&peer);
         if known.is_some_and(|observer| observer.wants == wants) {
             return;
         }
         // Where it goes on is read anew, when the store has seen what it wants now.
         if let Some(known) = known.filter(|_| self.dirty_cursors.contains(&peer)) {
-            request.entries.extend(seen_entry(peer, known));
+            turn.write_all(seen_entry(peer, known));
         }
         self.dirty_cursors.remove(&peer);
         self.begun += 1;
         let (number, state) = (self.begun, State::Idle);
         self.all.insert(peer, Observer { wants, number, seen: None, read_to: None, reply: None, state });
-        request.entries.push(Entry::Observe { observer: peer, wants });
+        turn.write(Entry::Observe { observer: peer, wants });
         self.count_wants();
     }
 
@@ -229,9 +237,9 @@ impl Observer {
 
 impl Chat {
     /// Something has happened to a peer in a turn that is being decided.
-    pub(super) fn note(&self, kind: EventKind, peer: PeerId, at: Timestamp, request: &mut TurnRequest) {
+    pub(super) fn note(&self, kind: EventKind, peer: PeerId, turn: &mut TurnBuilder) {
         if !self.peers[&peer].is_plugin {
-            self.observers.note(kind, peer, at, request);
+            self.observers.note(kind, peer, turn);
         }
     }
 
@@ -248,11 +256,11 @@ impl Chat {
         name: &PeerName,
         wants: EventFilter,
         reply: oneshot::Sender<Observation>,
-        request: &mut TurnRequest,
+        turn: &mut TurnBuilder,
     ) {
         let Some(peer) = self.ids.get(name).copied() else { return };
         self.see(peer);
-        self.observers.register(peer, wants, request);
+        self.observers.register(peer, wants, turn);
         if let Some(observer) = self.observers.all.get_mut(&peer) {
             observer.reply = Some(reply);
             self.observers.feed(peer);
@@ -272,17 +280,17 @@ impl Chat {
     }
 
     /// All others observe no more.
-    pub(super) fn only_observers(&mut self, only: Vec<PeerName>, request: &mut TurnRequest) {
+    pub(super) fn only_observers(&mut self, only: Vec<PeerName>, turn: &mut TurnBuilder) {
         let Chat { peers, observers, .. } = self;
         observers.all.retain(|peer, _| only.contains(&peers[peer].record.name));
         observers.dirty_cursors.retain(|peer| observers.all.contains_key(peer));
         observers.count_wants();
-        request.entries.push(Entry::Observers { only });
+        turn.write(Entry::Observers { only });
     }
 
     /// Has some of them read for in this turn.
-    pub(super) fn ask_for_observers(&mut self, turn: &mut Turn, request: &mut TurnRequest) {
-        while turn.observed.len() < TURN_OBSERVED_MAX
+    pub(super) fn ask_for_observers(&mut self, turn: &mut TurnBuilder) {
+        while turn.observer_reads() < TURN_OBSERVED_MAX
             && let Some(peer) = self.observers.page_queue.pop_front()
         {
             let here = self.who_is_here();
@@ -291,8 +299,8 @@ impl Chat {
             if observer.state == State::Queued {
                 observer.state = State::Reading;
                 let Observer { wants, seen: after, number, .. } = *observer;
-                request.reads.push(Read::Observed { observer: peer, after, wants, here });
-                turn.observed.push((peer, number));
+                let page = turn.read(Read::Observed, ObservedQuery { observer: peer, after, wants, here });
+                turn.read_for_observer(ObserverRead { peer, number, page });
             }
         }
     }
@@ -308,7 +316,8 @@ impl Chat {
     }
 
     /// Hands an observer what was read for it, in a turn that is committed or not.
-    pub(super) fn tell_observer(&mut self, (peer, number): Observing, answer: Answer, is_committed: bool) {
+    pub(super) fn tell_observer(&mut self, read: ObserverRead, is_committed: bool) {
+        let ObserverRead { peer, number, page } = read;
         let Some(observer) = self.observers.all.get(&peer).filter(|observer| observer.number == number) else {
             return;
         };
@@ -317,16 +326,14 @@ impl Chat {
         if is_new && (!is_committed || self.observers.is_to_be_kept(peer)) {
             return self.observers.retry_later(peer);
         }
-        let page = match answer {
-            Answer::Observed(Some(page)) => page,
-            Answer::Observed(None) => {
+        match page.result() {
+            Ok(Some(page)) => self.hand_over(peer, page),
+            Ok(None) => {
                 self.observers.register_again(peer, wants);
-                return self.observers.retry_later(peer);
+                self.observers.retry_later(peer);
             }
-            Answer::Failed(_) => return self.observers.retry_later(peer),
-            _ => unreachable!("what is observed was asked for"),
-        };
-        self.hand_over(peer, page);
+            Err(_) => self.observers.retry_later(peer),
+        }
     }
 
     fn hand_over(&mut self, peer: PeerId, mut page: ObservedPage) {
@@ -362,8 +369,8 @@ impl Chat {
     }
 
     /// Whether something is to be kept before observers are read for in this turn.
-    pub(in crate::broker) fn owes_observers(&self, turn: &Turn) -> bool {
-        !turn.observed.is_empty() && !self.observers.unkept.is_empty()
+    pub(in crate::broker) fn owes_observers(&self, turn: &TurnBuilder) -> bool {
+        turn.reads_for_observers() && !self.observers.unkept.is_empty()
     }
 
     /// The server stops: whoever is still here is gone.

@@ -1,95 +1,76 @@
 //! What clients ask: each request becomes an act, or is refused. Owns which; never how it is answered in bytes.
 
 use super::searches::Search;
-use super::send::{Sender, send_id};
-use super::{Chat, Completion, Turn, unreachable_peer};
-use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, Seq, SessionId};
+use super::send::{Origin, send_id};
+use super::{Chat, Completion, Requester, TurnBuilder, unreachable_peer};
+use crate::broker::EndReason;
+use crate::message::{Destination, PeerId, PeerName, Recipient, Seq, SessionId};
 use crate::protocol::{ClientRequest, Refusal, Reply, Request};
-use crate::store::{Entry, Read, TurnRequest};
+use crate::store::{Entry, HistoryQuery, Read, ValuesQuery};
 
 impl Chat {
     /// Takes a batch of requests.
-    pub(super) fn requests(
-        &mut self,
-        session: SessionId,
-        requests: Vec<ClientRequest>,
-        turn: &mut Turn,
-        request: &mut TurnRequest,
-    ) {
+    pub(super) fn requests(&mut self, session: SessionId, requests: Vec<ClientRequest>, turn: &mut TurnBuilder) {
         // One whose login was refused is nobody.
         let Some(peer) = self.sessions.get(&session).map(|session| session.peer) else { return };
-        for ClientRequest { id, request: asked } in requests {
-            let refused = id.clone();
-            match self.request(session, peer, id, asked, turn, request) {
-                Ok(completion) => turn.completions.extend(completion),
-                Err(refusal) => {
-                    turn.completions.push(Completion::Reply { session, id: refused, reply: Reply::Refused(refusal) })
-                }
+        for ClientRequest { id, request } in requests {
+            let requester = Requester { session, id, peer };
+            if let Err(refusal) = self.request(&requester, request, turn) {
+                turn.reply(requester, Reply::Refused(refusal));
             }
         }
     }
 
-    fn request(
-        &mut self,
-        session: SessionId,
-        peer: PeerId,
-        id: Option<RequestId>,
-        asked: Request,
-        turn: &mut Turn,
-        request: &mut TurnRequest,
-    ) -> Result<Option<Completion>, Refusal> {
-        let completion = match asked {
+    fn request(&mut self, requester: &Requester, asked: Request, turn: &mut TurnBuilder) -> Result<(), Refusal> {
+        let peer = requester.peer;
+        match asked {
             Request::Send { to, text } => {
-                let send_id = id.map(|id| send_id(id, &to, &text));
-                self.send(Sender::Session(session, peer), send_id, &to, text, turn, request)?
+                let send_id = requester.id.clone().map(|id| send_id(id, &to, &text));
+                self.send(Origin::Client(requester), send_id, &to, text, turn)?;
             }
             Request::Filtered { asked, outcome } => {
-                let send_id = id.map(|id| send_id(id, &asked.to, &asked.text));
-                self.send_filtered(Sender::Session(session, peer), send_id, outcome, turn, request)?
+                let send_id = requester.id.clone().map(|id| send_id(id, &asked.to, &asked.text));
+                self.send_filtered(requester, send_id, outcome, turn)?;
             }
-            Request::Ack { seq } => {
-                self.acknowledge(session, seq);
-                return Ok(None);
-            }
-            Request::Join { room } => self.join_room(session, id, peer, room, turn, request)?,
-            Request::Leave { room } => self.leave_room(session, id, peer, &room, turn, request)?,
+            Request::Ack { seq } => self.acknowledge(requester.session, seq),
+            Request::Join { room } => self.join_room(requester, room, turn)?,
+            Request::Leave { room } => self.leave_room(requester, &room, turn)?,
             Request::History { with, before, count } => {
                 let with = with.map(|with| self.past_with(peer, &with)).transpose()?;
-                let read = request.reads.len();
-                request.reads.push(Read::History { peer, with, before: before.unwrap_or(Seq::MAX), count });
-                Completion::History { session, id, read }
+                let query = HistoryQuery { peer, with, before: before.unwrap_or(Seq::MAX), count };
+                let page = turn.read(Read::History, query);
+                turn.complete(Completion::History { requester: requester.clone(), page });
             }
-            Request::Search { words, count } => {
-                self.search(Search::new(session, id, words, count));
-                return Ok(None);
-            }
+            Request::Search { words, count } => self.search(Search::new(requester.clone(), words, count)),
             Request::Who => {
-                let reply = Reply::Who { here: self.here(), rooms: self.rooms_of(peer) };
-                Completion::Reply { session, id, reply }
+                turn.reply(requester.clone(), Reply::Who { here: self.here(), rooms: self.rooms_of(peer) });
             }
             Request::Ping { token } => {
                 // What its client has acknowledged is dealt with once it is kept.
                 let is_unkept = self.dirty_cursors.contains(&peer) || self.dirty_peers.contains(&peer);
-                turn.keeps_cursors |= is_unkept && self.sessions[&session].acks.is_some();
-                Completion::Reply { session, id, reply: Reply::Pong { token } }
+                if is_unkept && self.sessions[&requester.session].acks.is_some() {
+                    turn.commit_cursors();
+                }
+                turn.reply(requester.clone(), Reply::Pong { token });
             }
-            Request::Answered(reply) => Completion::Reply { session, id, reply: *reply },
+            Request::Answered(reply) => turn.reply(requester.clone(), *reply),
             Request::Set { key, value } => {
-                request.entries.push(Entry::Value { peer, key: key.clone(), value });
-                Completion::Set { session, id, key }
+                turn.write(Entry::Value { peer, key: key.clone(), value });
+                turn.complete(Completion::SetValue { requester: requester.clone(), key });
             }
             Request::Values => {
-                let read = request.reads.len();
-                request.reads.push(Read::Values { peer });
-                Completion::Values { session, id, read }
+                let values = turn.read(Read::Values, ValuesQuery { peer });
+                turn.complete(Completion::Values { requester: requester.clone(), values });
             }
-            Request::Help => Completion::Reply { session, id, reply: Reply::Help { commands: Vec::new() } },
-            Request::Plugins => Completion::Reply { session, id, reply: Reply::Plugins { plugins: Vec::new() } },
+            Request::Help => turn.reply(requester.clone(), Reply::Help { commands: Vec::new() }),
+            Request::Plugins => turn.reply(requester.clone(), Reply::Plugins { plugins: Vec::new() }),
             Request::Command { name, .. } => return Err(Refusal::unknown_command(&name)),
-            Request::Quit => Completion::End { session },
+            Request::Quit => {
+                turn.complete(Completion::End { session: requester.session, reason: EndReason::Client });
+            }
             Request::Malformed(refusal) => return Err(refusal),
-        };
-        Ok(Some(completion))
+        }
+        Ok(())
     }
 
     /// With whom, or where, the messages were exchanged that a peer wants to see.

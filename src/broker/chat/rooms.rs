@@ -3,12 +3,12 @@
 
 use foldhash::HashSet as IdSet;
 
-use super::{Chat, Completion, Turn};
+use super::{Chat, Completion, Requester, Turn, TurnBuilder};
 use crate::config::Limits;
 use crate::limits::ROOMS_PER_PEER_MAX;
-use crate::message::{PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
+use crate::message::{PeerId, PeerName, Room, RoomId, Seq};
 use crate::protocol::{self, Code, Refusal, Reply};
-use crate::store::{Entry, FoundRoom, TurnOutcome, TurnRequest};
+use crate::store::{Entry, FoundRoom, TurnOutcome};
 
 /// A room that somebody who is remembered is in, or that was named lately.
 #[derive(Debug)]
@@ -60,16 +60,15 @@ impl Chat {
     /// Makes a peer a member of a room, which is made if there is none.
     pub(super) fn join_room(
         &mut self,
-        session: SessionId,
-        id: Option<RequestId>,
-        peer: PeerId,
+        requester: &Requester,
         room: Room,
-        turn: &mut Turn,
-        request: &mut TurnRequest,
-    ) -> Result<Completion, Refusal> {
+        turn: &mut TurnBuilder,
+    ) -> Result<(), Refusal> {
+        let peer = requester.peer;
         let found = self.find_room(&room).ok_or_else(|| unreachable_room(&room, "not joined"))?;
         if let Some(room) = found.filter(|found| self.is_in(peer, *found)) {
-            return Ok(self.joined_already(session, id, peer, room));
+            self.join_again(requester.clone(), room, turn);
+            return Ok(());
         }
         let rooms = self.peers[&peer].rooms.values().filter(|member| member.is_in).count();
         if rooms >= ROOMS_PER_PEER_MAX {
@@ -78,37 +77,38 @@ impl Chat {
         }
         let found = match found {
             Some(found) => found,
-            None => self.make_room(room, request)?,
+            None => self.make_room(room, turn)?,
         };
-        request.entries.push(Entry::Join { room: found, peer });
+        turn.write(Entry::Join { room: found, peer });
         self.change_membership(peer, found, true);
-        turn.membership_changes.push(MembershipChange { peer, room: found });
-        Ok(Completion::Join { session, id, room: found })
+        turn.change_membership(MembershipChange { peer, room: found });
+        turn.complete(Completion::Join { requester: requester.clone(), room: found });
+        Ok(())
     }
 
     /// Where it joined in this very turn, that is not committed yet.
-    fn joined_already(&self, session: SessionId, id: Option<RequestId>, peer: PeerId, room: RoomId) -> Completion {
-        if self.peers[&peer].rooms[&room].joined.is_none() {
-            return Completion::Join { session, id, room };
+    fn join_again(&self, requester: Requester, room: RoomId, turn: &mut TurnBuilder) {
+        if self.peers[&requester.peer].rooms[&room].joined.is_none() {
+            turn.complete(Completion::Join { requester, room });
+        } else {
+            turn.reply(requester, Reply::Joined { room: self.rooms[&room].name.clone() });
         }
-        Completion::Reply { session, id, reply: Reply::Joined { room: self.rooms[&room].name.clone() } }
     }
 
     /// Ends that a peer is in a room.
     pub(super) fn leave_room(
         &mut self,
-        session: SessionId,
-        id: Option<RequestId>,
-        peer: PeerId,
+        requester: &Requester,
         room: &Room,
-        turn: &mut Turn,
-        request: &mut TurnRequest,
-    ) -> Result<Completion, Refusal> {
+        turn: &mut TurnBuilder,
+    ) -> Result<(), Refusal> {
+        let peer = requester.peer;
         let found = self.membership(peer, room, "nothing was done")?;
-        request.entries.push(Entry::Leave { room: found, peer });
+        turn.write(Entry::Leave { room: found, peer });
         self.change_membership(peer, found, false);
-        turn.membership_changes.push(MembershipChange { peer, room: found });
-        Ok(Completion::Leave { session, id, room: found })
+        turn.change_membership(MembershipChange { peer, room: found });
+        turn.complete(Completion::Leave { requester: requester.clone(), room: found });
+        Ok(())
     }
 
     /// The room, if this peer is in it.
@@ -216,14 +216,14 @@ impl Chat {
         }
     }
 
-    fn make_room(&mut self, name: Room, request: &mut TurnRequest) -> Result<RoomId, Refusal> {
+    fn make_room(&mut self, name: Room, turn: &mut TurnBuilder) -> Result<RoomId, Refusal> {
         let rooms_max = Limits::or_none(self.limits.rooms_max);
         if self.last_room.get().cast_unsigned() >= rooms_max {
             let words = format!("there are {} rooms, and rooms_max is {rooms_max}; not joined", self.last_room);
             return Err(Refusal::new(Code::StorageFull, words));
         }
         self.last_room = self.last_room.next();
-        request.entries.push(Entry::Room { id: self.last_room, name: name.clone() });
+        turn.write(Entry::Room { id: self.last_room, name: name.clone() });
         self.meet_room(name, FoundRoom { id: self.last_room, members: 0 });
         Ok(self.last_room)
     }

@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-use super::{Chat, Turn};
+use super::{Chat, Requester, TurnBuilder};
 use crate::limits::TURN_SEARCHES_MAX;
-use crate::message::{RequestId, Seq, SessionId, Text};
-use crate::store::{Read, TurnRequest};
+use crate::message::{Seq, SessionId, Text};
+use crate::store::{Read, SearchQuery};
 
 /// In the order in which they are carried on.
 pub(super) type Searches = VecDeque<Search>;
@@ -14,8 +14,7 @@ pub(super) type Searches = VecDeque<Search>;
 /// One of them. Its session hands in nothing else until it is answered.
 #[derive(Debug)]
 pub(super) struct Search {
-    pub(super) session: SessionId,
-    pub(super) id: Option<RequestId>,
+    pub(super) requester: Requester,
     words: Text,
     /// The index must hold every message up to here.
     until: Option<Seq>,
@@ -23,33 +22,31 @@ pub(super) struct Search {
 }
 
 impl Search {
-    pub(super) fn new(session: SessionId, id: Option<RequestId>, words: Text, count: usize) -> Self {
-        Search { session, id, words, until: None, count }
+    pub(super) fn new(requester: Requester, words: Text, count: usize) -> Self {
+        Search { requester, words, until: None, count }
     }
 }
 
 impl Chat {
     /// Begins a search.
     pub(super) fn search(&mut self, search: Search) {
-        if let Some(session) = self.sessions.get_mut(&search.session) {
+        if let Some(session) = self.sessions.get_mut(&search.requester.session) {
             session.is_searching = true;
             self.searches.push_back(search);
         }
     }
 
     /// Has some of them carried on in this turn.
-    pub(super) fn ask_for_searches(&mut self, turn: &mut Turn, request: &mut TurnRequest) {
-        while turn.searches.len() < TURN_SEARCHES_MAX
+    pub(super) fn ask_for_searches(&mut self, turn: &mut TurnBuilder) {
+        while turn.searches() < TURN_SEARCHES_MAX
             && let Some(search) = self.searches.pop_front()
         {
-            let Some(session) = self.sessions.get(&search.session) else { continue };
-            request.reads.push(Read::Search {
-                peer: session.peer,
-                words: search.words.clone(),
-                until: search.until,
-                count: search.count,
-            });
-            turn.searches.push_back(search);
+            let Requester { session, peer, .. } = search.requester;
+            if self.sessions.contains_key(&session) {
+                let query = SearchQuery { peer, words: search.words.clone(), until: search.until, count: search.count };
+                let result = turn.read(Read::Search, query);
+                turn.search(search, result);
+            }
         }
     }
 

@@ -4,12 +4,12 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use super::{Chat, Completion, Feed, Note, Peer, Session, Turn, unreachable_peer};
+use super::{Chat, Completion, Feed, Note, Peer, Requester, Session, TurnBuilder, unreachable_peer};
 use crate::broker::post::{PostError, ReadPost};
 use crate::config::Limits;
-use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, SessionId, Text};
+use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, Text};
 use crate::protocol::{Code, Draft, Refusal, Reply};
-use crate::store::{Entry, FoundId, SendId, TurnRequest};
+use crate::store::{Entry, FoundId, SendId};
 
 /// What is known of an id that a program gave its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,26 +22,27 @@ pub(super) enum KnownId {
     Here { nth: usize, fingerprint: i64 },
 }
 
-/// Who sends.
+/// Origin of a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Sender {
-    /// A client, over this connection.
-    Session(SessionId, PeerId),
-    /// Somebody who may write to the database.
-    Post(PeerId),
+pub(super) enum Origin<'a> {
+    /// A client, over its connection.
+    Client(&'a Requester),
+    /// A row of the table `outbox`, in the name of this peer.
+    OutboxRow(PeerId),
 }
 
-impl Sender {
+impl Origin<'_> {
     fn peer(self) -> PeerId {
         match self {
-            Sender::Session(_, peer) | Sender::Post(peer) => peer,
+            Origin::Client(requester) => requester.peer,
+            Origin::OutboxRow(peer) => peer,
         }
     }
 
-    fn session(self) -> Option<SessionId> {
+    fn requester(self) -> Option<Requester> {
         match self {
-            Sender::Session(session, _) => Some(session),
-            Sender::Post(_) => None,
+            Origin::Client(requester) => Some(requester.clone()),
+            Origin::OutboxRow(_) => None,
         }
     }
 }
@@ -50,72 +51,68 @@ impl Chat {
     /// Appends a message to the turn, for all destinations or for none; one that was sent before is only answered.
     pub(super) fn send(
         &mut self,
-        sender: Sender,
+        origin: Origin<'_>,
         send_id: Option<Box<SendId>>,
         to: &[Destination],
         text: Text,
-        turn: &mut Turn,
-        request: &mut TurnRequest,
-    ) -> Result<Completion, Refusal> {
-        match self.sent_before(sender, send_id.as_deref())? {
-            Some(completion) => Ok(completion),
-            None => self.send_new(sender, send_id, to, text, turn, request),
+        turn: &mut TurnBuilder,
+    ) -> Result<(), Refusal> {
+        match (origin, &send_id) {
+            (Origin::Client(requester), Some(send_id)) if self.send_again(requester, send_id, turn)? => Ok(()),
+            _ => self.send_new(origin, send_id, to, text, turn),
         }
     }
 
     /// The same with a message that plugins have changed or refused. What was sent before was accepted, whatever they say now.
     pub(super) fn send_filtered(
         &mut self,
-        sender: Sender,
+        requester: &Requester,
         send_id: Option<Box<SendId>>,
         outcome: Result<Box<Draft>, Refusal>,
-        turn: &mut Turn,
-        request: &mut TurnRequest,
-    ) -> Result<Completion, Refusal> {
-        if let Some(completion) = self.sent_before(sender, send_id.as_deref())? {
-            return Ok(completion);
+        turn: &mut TurnBuilder,
+    ) -> Result<(), Refusal> {
+        if let Some(send_id) = &send_id
+            && self.send_again(requester, send_id, turn)?
+        {
+            return Ok(());
         }
         let Draft { to, text } = *outcome?;
-        self.send_new(sender, send_id, &to, text, turn, request)
+        self.send_new(Origin::Client(requester), send_id, &to, text, turn)
     }
 
     fn send_new(
         &mut self,
-        sender: Sender,
+        origin: Origin<'_>,
         send_id: Option<Box<SendId>>,
         to: &[Destination],
         text: Text,
-        turn: &mut Turn,
-        request: &mut TurnRequest,
-    ) -> Result<Completion, Refusal> {
-        let id = send_id.as_ref().map(|send_id| send_id.id.clone());
-        let recipients = to.iter().map(|to| self.recipient(sender, to)).collect::<Result<Vec<_>, _>>()?;
+        turn: &mut TurnBuilder,
+    ) -> Result<(), Refusal> {
+        let sender = origin.peer();
+        let recipients = to.iter().map(|to| self.recipient(origin, to)).collect::<Result<Vec<_>, _>>()?;
         self.admit_unknown(&recipients)?;
-        let notes = self.address(sender.peer(), &recipients);
-        if let Some(send_id) = &send_id {
-            let here = KnownId::Here { nth: turn.messages, fingerprint: send_id.fingerprint };
-            self.known_ids.insert((sender.peer(), send_id.id.clone()), here);
+        let notes = self.address(sender, &recipients);
+        let known = send_id.as_ref().map(|send_id| (send_id.id.clone(), send_id.fingerprint));
+        let nth = turn.write_message(Entry::Message { at: turn.at(), sender, recipients, text, id: send_id });
+        if let Some((id, fingerprint)) = known {
+            self.known_ids.insert((sender, id), KnownId::Here { nth, fingerprint });
         }
-        turn.messages += 1;
-        request.entries.push(Entry::Message { at: turn.at, sender: sender.peer(), recipients, text, id: send_id });
-        Ok(Completion::Deliver { sender: sender.session(), id, notes })
+        turn.complete(Completion::Send { requester: origin.requester(), notes });
+        Ok(())
     }
 
     /// Sends what stands in a row of the table `outbox`, or has it marked with the reason why not.
-    pub(super) fn send_post(&mut self, read: ReadPost, turn: &mut Turn, request: &mut TurnRequest) {
+    pub(super) fn send_post(&mut self, read: ReadPost, turn: &mut TurnBuilder) {
         let ReadPost { post, message } = read;
         let sent = message.and_then(|message| {
             let sender = self.use_name(&message.sender)?;
-            self.send(Sender::Post(sender), None, &message.to, message.text, turn, request).map_err(PostError::from)
+            self.send(Origin::OutboxRow(sender), None, &message.to, message.text, turn).map_err(PostError::from)
         });
         match sent {
-            Ok(completion) => {
-                turn.completions.push(completion);
-                request.entries.push(Entry::Posted(post));
-            }
+            Ok(()) => turn.write(Entry::Posted(post)),
             // It is tried again.
             Err(PostError::Transient) => {}
-            Err(PostError::Permanent(reason)) => request.entries.push(Entry::Unposted { post, at: turn.at, reason }),
+            Err(PostError::Permanent(reason)) => turn.write(Entry::Unposted { post, at: turn.at(), reason }),
         }
     }
 
@@ -138,17 +135,16 @@ impl Chat {
         }
     }
 
-    /// What is answered to a message that was sent before.
-    fn sent_before(&self, sender: Sender, send_id: Option<&SendId>) -> Result<Option<Completion>, Refusal> {
-        let (Some(send_id), Sender::Session(session, peer)) = (send_id, sender) else { return Ok(None) };
-        let id = Some(send_id.id.clone());
-        let known = self.known_ids.get(&(peer, send_id.id.clone()));
+    /// Acknowledges a message again, if it was sent before. Returns whether it was.
+    fn send_again(&self, requester: &Requester, send_id: &SendId, turn: &mut TurnBuilder) -> Result<bool, Refusal> {
+        let requester = requester.clone();
+        let known = self.known_ids.get(&(requester.peer, send_id.id.clone()));
         let (completion, fingerprint) = match known {
-            Some(KnownId::New) => return Ok(None),
+            Some(KnownId::New) => return Ok(false),
             Some(KnownId::Before(FoundId { seq, at, fingerprint })) => {
-                (Completion::Reply { session, id, reply: Reply::Accepted { seq: *seq, at: *at } }, *fingerprint)
+                (Completion::Reply { requester, reply: Reply::Accepted { seq: *seq, at: *at } }, *fingerprint)
             }
-            Some(KnownId::Here { nth, fingerprint }) => (Completion::Repeat { session, id, nth: *nth }, *fingerprint),
+            Some(KnownId::Here { nth, fingerprint }) => (Completion::Repeat { requester, nth: *nth }, *fingerprint),
             None => {
                 let words =
                     "the id cannot be looked up now, the log says why; not sent, send it again with the same id";
@@ -156,20 +152,23 @@ impl Chat {
             }
         };
         if fingerprint == send_id.fingerprint {
-            return Ok(Some(completion));
+            turn.complete(completion);
+            return Ok(true);
         }
         let words = "another message was sent with this id, to others or with another text; not sent";
         Err(Refusal::new(Code::IdReused, words))
     }
 
-    fn recipient(&self, sender: Sender, destination: &Destination) -> Result<Recipient, Refusal> {
-        match (destination, sender) {
+    fn recipient(&self, origin: Origin<'_>, destination: &Destination) -> Result<Recipient, Refusal> {
+        match (destination, origin) {
             (Destination::Peer(name), _) => self.admit(name).map(Recipient::Peer),
-            (Destination::Room(room), Sender::Session(_, peer)) => {
-                self.membership(peer, room, "not sent").map(Recipient::Room)
+            (Destination::Room(room), Origin::Client(requester)) => {
+                self.membership(requester.peer, room, "not sent").map(Recipient::Room)
             }
             // Whoever may write to the database may do as any member.
-            (Destination::Room(room), Sender::Post(_)) => self.populated_room(room, "not sent").map(Recipient::Room),
+            (Destination::Room(room), Origin::OutboxRow(_)) => {
+                self.populated_room(room, "not sent").map(Recipient::Room)
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::limits::{
     AWAY_NAMES_MAX, EVENTS_FORGOTTEN_MAX, EVENTS_MAX, OBSERVED_MAX, OBSERVED_SKIPPED_MAX, PAGE_BYTES_MAX,
 };
 use crate::message::{Message, PeerId, PeerName, Recipient, Seq};
-use crate::store::{Answer, Entry, EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent};
+use crate::store::{Entry, EventFilter, EventKind, Observed, ObservedPage, ObservedQuery, ObserverCursor, PeerEvent};
 
 /// The tables `observer`, `event` and `value`.
 #[derive(Clone, Default)]
@@ -82,24 +82,19 @@ impl Observers {
 
 impl Disk {
     /// The next things for an observer.
-    pub(super) fn observed(
-        &self,
-        observer: PeerId,
-        after: Option<ObserverCursor>,
-        wants: EventFilter,
-        here: &[PeerId],
-    ) -> Answer {
+    pub(super) fn observed(&self, query: &ObservedQuery) -> Option<ObservedPage> {
+        let ObservedQuery { observer, after, wants, ref here } = *query;
         let newest = ObserverCursor { seq: self.newest, event: self.observers.last_event };
         let kept = self.observers.cursors.get(&observer).map(|(seq, event)| ObserverCursor {
             seq: seq.unwrap_or(newest.seq),
             event: event.unwrap_or(newest.event),
         });
-        let Some(after) = after.or(kept) else { return Answer::Observed(None) };
+        let after = after.or(kept)?;
         let mut page = ObservedPage { things: Vec::new(), after, seen: after, complete: false };
         let (mut bytes, mut skipped) = (0, 0);
         for (seq, event, thing) in self.all_after(observer, after, wants, here) {
             if page.things.len() == OBSERVED_MAX || bytes >= PAGE_BYTES_MAX || skipped == OBSERVED_SKIPPED_MAX {
-                return Answer::Observed(Some(page));
+                return Some(page);
             }
             if event > 0 {
                 page.seen.event = event;
@@ -122,7 +117,7 @@ impl Disk {
         if page.complete {
             page.seen = newest;
         }
-        Answer::Observed(Some(page))
+        Some(page)
     }
 
     /// All in the order in which it happened: behind which message, which event if it is one, and what; nothing for a message

@@ -4,28 +4,29 @@ use std::collections::BTreeMap;
 
 use super::{Disk, Stored};
 use crate::limits::{
-    HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, TURN_PAGES_BYTES_MAX,
-    WAITING_LOOKED_AT_MESSAGES_MAX,
+    HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_LOOKED_AT_MESSAGES_MAX,
 };
 use crate::message::{Destination, Message, PeerId, Recipient, Room, RoomId, Seq};
 use crate::protocol::PastMessage;
-use crate::store::{Answer, Fed, Page, PastPage, Read};
+use crate::simulation::differential::Answers;
+use crate::store::{Fed, HistoryQuery, Page, PageQuery, PastPage, Read, WaitingQuery};
 
 impl Disk {
-    /// Answers a turn's reads.
-    pub(in crate::simulation) fn read(&self, reads: &[Read]) -> Vec<Answer> {
-        let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
-        let answer = |read: &Read| match *read {
-            Read::Page { peer, after, is_addressed } => {
-                Answer::Page(self.page(peer, after, is_addressed, &mut page_bytes_left))
+    /// Answers a read of a turn, whose pages may hold this many bytes more.
+    pub(in crate::simulation) fn read(&self, read: Read, page_bytes_left: &mut usize, answers: &mut Answers) {
+        match read {
+            Read::Page(query, reply) => answers.send(Read::Page, query, reply, self.page(query, page_bytes_left)),
+            Read::Waiting(query, reply) => answers.send(Read::Waiting, query, reply, self.waiting(query)),
+            Read::History(query, reply) => answers.send(Read::History, query, reply, self.history(query)),
+            Read::Search(..) => unreachable!("no client of the simulation searches"),
+            Read::Observed(query, reply) => {
+                let page = self.observed(&query);
+                answers.send(Read::Observed, query, reply, page);
             }
-            Read::Waiting { peer, after } => Answer::Waiting(self.waiting(peer, after)),
-            Read::History { peer, with, before, count } => Answer::History(self.history(peer, with, before, count)),
-            Read::Search { .. } => unreachable!("nobody searches here"),
-            Read::Observed { observer, after, wants, ref here } => self.observed(observer, after, wants, here),
-            Read::Values { peer } => Answer::Values(self.observers.values(peer)),
-        };
-        reads.iter().map(answer).collect()
+            Read::Values(query, reply) => {
+                answers.send(Read::Values, query, reply, self.observers.values(query.peer));
+            }
+        }
     }
 
     /// What stands in one inbox behind this message.
@@ -48,7 +49,8 @@ impl Disk {
         all
     }
 
-    fn page(&self, peer: PeerId, after: Seq, is_addressed: bool, page_bytes_left: &mut usize) -> Page {
+    fn page(&self, query: PageQuery, page_bytes_left: &mut usize) -> Page {
+        let PageQuery { peer, after, is_addressed } = query;
         let mut page = Page::default();
         let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
         let inboxes = self.inboxes_after(peer, after);
@@ -72,7 +74,7 @@ impl Disk {
         page
     }
 
-    fn waiting(&self, peer: PeerId, after: Seq) -> u64 {
+    fn waiting(&self, WaitingQuery { peer, after }: WaitingQuery) -> u64 {
         let mut looked_at = 0;
         let mut is_others = |(seq, rooms): &(Seq, Vec<RoomId>)| {
             let is_looked_at = !rooms.is_empty() && looked_at < WAITING_LOOKED_AT_MESSAGES_MAX;
@@ -96,7 +98,8 @@ impl Disk {
         stored.recipients.iter().map(destination).collect()
     }
 
-    fn history(&self, asker: PeerId, with: Option<Recipient>, before: Seq, count: usize) -> PastPage {
+    fn history(&self, query: HistoryQuery) -> PastPage {
+        let HistoryQuery { peer: asker, with, before, count } = query;
         assert!(count <= HISTORY_MESSAGES_MAX, "a history of {count} messages is asked for");
         let is_between =
             |from: PeerId, to: PeerId, stored: &Stored| stored.sender == from && stored.recipients.contains(&to.into());

@@ -11,7 +11,9 @@ use crate::limits::{AWAY_NAMES_MAX, TEXT_BYTES_MAX};
 use crate::message::{Recipient, Room, RoomId, Text, Timestamp};
 use crate::store::log::Log;
 use crate::store::wal::WalPages;
-use crate::store::{Answer, Entry, EventKind, PeerEvent, PeerRecord, Read, TurnRequest, index, schema};
+use crate::store::{
+    Entry, EventKind, ObservedQuery, PeerEvent, PeerRecord, Read, ReadReceiver, TurnRequest, index, schema,
+};
 
 const ALL: EventFilter = EventFilter { logged: true, join: true, leave: true, delivered: true };
 const MESSAGES: EventFilter = EventFilter { logged: true, join: false, leave: false, delivered: false };
@@ -42,10 +44,6 @@ fn commit(log: &mut Log<'_>, entries: Vec<Entry>) {
     log.turn(TurnRequest { entries, reads: Vec::new() }).commit.unwrap();
 }
 
-fn read(log: &mut Log<'_>, read: Read) -> Answer {
-    log.turn(TurnRequest { entries: Vec::new(), reads: vec![read] }).answers.remove(0)
-}
-
 /// What the bot is read next; some of the peers are here.
 fn page_from(
     log: &mut Log<'_>,
@@ -54,10 +52,10 @@ fn page_from(
     here: &[i64],
 ) -> Option<ObservedPage> {
     let here = here.iter().map(|peer| PeerId::new(*peer)).collect();
-    match read(log, Read::Observed { observer: BOT, after, wants, here }) {
-        Answer::Observed(page) => page,
-        other => panic!("{other:?}"),
-    }
+    let (reply, page) = ReadReceiver::channel();
+    let read = Read::Observed(ObservedQuery { observer: BOT, after, wants, here }, reply);
+    log.turn(TurnRequest { entries: Vec::new(), reads: vec![read] });
+    page.result().unwrap()
 }
 
 fn page(log: &mut Log<'_>, wants: EventFilter) -> ObservedPage {

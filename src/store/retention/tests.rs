@@ -14,7 +14,7 @@ use crate::config::Durability;
 use crate::limits::{PAGE_MESSAGES_MAX, RETENTION_REPORT_S_MIN};
 use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Text};
 use crate::store::wal::WalPages;
-use crate::store::{Answer, PeerRecord, Read, TurnRequest, index, schema};
+use crate::store::{HistoryQuery, PageQuery, PeerRecord, Read, ReadReceiver, ReadSender, TurnRequest, index, schema};
 
 const PEERS: i64 = 4;
 
@@ -138,14 +138,15 @@ impl<'c> World<'c> {
 
     /// The texts that the history of a peer holds.
     fn history(&mut self, peer: i64, count: usize) -> Vec<String> {
-        let read = Read::History { peer: PeerId::new(peer), with: None, before: Seq::MAX, count };
-        let mut answers = self.log.turn(TurnRequest { entries: Vec::new(), reads: vec![read] }).answers;
-        match answers.remove(0) {
-            Answer::History(page) => {
-                page.messages.into_iter().map(|past| past.message.text.as_str().to_owned()).collect()
-            }
-            other => panic!("{other:?}"),
-        }
+        let query = HistoryQuery { peer: PeerId::new(peer), with: None, before: Seq::MAX, count };
+        let page = self.read(Read::History, query);
+        page.messages.into_iter().map(|past| past.message.text.as_str().to_owned()).collect()
+    }
+
+    fn read<Q, T>(&mut self, read: impl FnOnce(Q, ReadSender<T>) -> Read, query: Q) -> T {
+        let (reply, result) = ReadReceiver::channel();
+        self.log.turn(TurnRequest { entries: Vec::new(), reads: vec![read(query, reply)] });
+        result.result().unwrap()
     }
 }
 
@@ -559,9 +560,8 @@ fn what_was_removed_and_still_stands_in_an_inbox_is_passed_over() {
     world.log.catch_up(|| world.sweep.oldest.begin()).unwrap();
     connection.execute("delete from message where seq > 1 and seq < ?1", [last]).unwrap();
     assert_eq!(world.history(2, 5), ["1".to_owned(), last.to_string()]);
-    let reads = vec![Read::Page { peer: PeerId::new(2), after: Seq::new(1), is_addressed: false }];
-    let outcome = world.log.turn(TurnRequest { entries: Vec::new(), reads });
-    let [Answer::Page(page)] = &outcome.answers[..] else { panic!("a page was asked for") };
+    let query = PageQuery { peer: PeerId::new(2), after: Seq::new(1), is_addressed: false };
+    let page = world.read(Read::Page, query);
     assert_eq!(Vec::from_iter(page.messages.iter().map(|fed| fed.message.seq.get())), [last]);
     assert!(page.complete);
 }

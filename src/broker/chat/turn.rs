@@ -1,0 +1,202 @@
+//! A turn: what the store does for it, and what the broker does once its outcome is known. Owns how both are put together;
+//! never decides what belongs to a turn.
+
+use smol::lock::SemaphoreGuardArc;
+
+use super::Completion;
+use super::observers::ObserverRead;
+use super::rooms::MembershipChange;
+use super::searches::Search;
+use crate::message::{PeerId, RequestId, SessionId, Timestamp};
+use crate::protocol::Reply;
+use crate::store::{Entry, Page, Read, ReadReceiver, ReadSender, SearchResult, TurnRequest};
+
+/// Client that makes a request: the reply goes to its session, with the id of the request.
+#[derive(Clone, Debug)]
+pub(super) struct Requester {
+    /// Session of the client.
+    pub(super) session: SessionId,
+    /// Id that the client gave the request, if it gave one.
+    pub(super) id: Option<RequestId>,
+    /// Peer that the client logged in as.
+    pub(super) peer: PeerId,
+}
+
+/// Work of the broker once the outcome of a turn is known.
+#[derive(Debug)]
+pub(in crate::broker) struct Turn {
+    /// Completions of requests, in the order of the requests.
+    pub(super) completions: Vec<Completion>,
+    /// Welcomes that wait for a count of the messages in the rooms of the peer.
+    pub(super) greetings: Vec<Greeting>,
+    /// Reads for observers.
+    pub(super) observer_reads: Vec<ObserverRead>,
+    /// Searches that the store continues in this turn.
+    pub(super) searches: Vec<(Search, ReadReceiver<SearchResult>)>,
+    /// Sessions that get a page of their feed.
+    pub(super) pages: Vec<(SessionId, ReadReceiver<Page>)>,
+    /// Permits of the sessions whose requests are in this turn.
+    pub(super) permits: Vec<(SessionId, SemaphoreGuardArc)>,
+    /// Changes of membership that the turn commits.
+    pub(super) membership_changes: Vec<MembershipChange>,
+    /// Time at which the turn was decided: the time of its messages.
+    pub(super) at: Timestamp,
+}
+
+impl Turn {
+    /// Whether no other turn may be decided before the outcome of this one is known.
+    pub(in crate::broker) fn is_awaited(&self) -> bool {
+        !self.membership_changes.is_empty()
+    }
+}
+
+/// Welcome that waits for a count of the messages that wait for its peer.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    /// Client that logs in.
+    pub(super) requester: Requester,
+    /// Number of messages that wait for it.
+    pub(super) waiting: ReadReceiver<u64>,
+}
+
+/// Turn that is being decided: its entries and reads, and the work that follows them.
+#[derive(Debug)]
+pub(in crate::broker) struct TurnBuilder {
+    turn: Turn,
+    request: TurnRequest,
+    /// Number of messages among the entries.
+    messages: usize,
+    /// Whether cursors must be committed with this turn, because a client waits for that.
+    commits_cursors: bool,
+}
+
+impl TurnBuilder {
+    /// Starts an empty turn at this time.
+    pub(in crate::broker) fn new(at: Timestamp) -> Self {
+        let turn = Turn {
+            completions: Vec::new(),
+            greetings: Vec::new(),
+            observer_reads: Vec::new(),
+            searches: Vec::new(),
+            pages: Vec::new(),
+            permits: Vec::new(),
+            membership_changes: Vec::new(),
+            at,
+        };
+        TurnBuilder { turn, request: TurnRequest::default(), messages: 0, commits_cursors: false }
+    }
+
+    /// Time at which the turn is decided.
+    pub(super) fn at(&self) -> Timestamp {
+        self.turn.at
+    }
+
+    /// Whether the turn commits anything.
+    pub(in crate::broker) fn has_entries(&self) -> bool {
+        !self.request.entries.is_empty()
+    }
+
+    /// Whether cursors must be committed with this turn.
+    pub(in crate::broker) fn commits_cursors(&self) -> bool {
+        self.commits_cursors
+    }
+
+    /// Whether the turn reads for an observer.
+    pub(super) fn reads_for_observers(&self) -> bool {
+        !self.turn.observer_reads.is_empty()
+    }
+
+    /// Appends an entry that the turn commits.
+    pub(super) fn write(&mut self, entry: Entry) {
+        self.request.entries.push(entry);
+    }
+
+    /// Appends entries that the turn commits.
+    pub(super) fn write_all(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        self.request.entries.extend(entries);
+    }
+
+    /// Puts entries before all others, in their order.
+    pub(super) fn write_first(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        self.request.entries.splice(0..0, entries);
+    }
+
+    /// Appends a message. Returns its index among the messages of the turn.
+    pub(super) fn write_message(&mut self, message: Entry) -> usize {
+        self.write(message);
+        self.messages += 1;
+        self.messages - 1
+    }
+
+    /// Appends a completion.
+    pub(super) fn complete(&mut self, completion: Completion) {
+        self.turn.completions.push(completion);
+    }
+
+    /// Sends a reply when the turn is delivered, whether it was committed or not.
+    pub(super) fn reply(&mut self, requester: Requester, reply: Reply) {
+        self.complete(Completion::Reply { requester, reply });
+    }
+
+    /// Appends a read, such as `turn.read(Read::Page, query)`. Its result is there once the outcome of the turn is known.
+    pub(super) fn read<Q, T>(&mut self, read: impl FnOnce(Q, ReadSender<T>) -> Read, query: Q) -> ReadReceiver<T> {
+        let (sender, receiver) = ReadReceiver::channel();
+        self.request.reads.push(read(query, sender));
+        receiver
+    }
+
+    /// Holds a welcome back until the messages that wait are counted.
+    pub(super) fn greet_later(&mut self, greeting: Greeting) {
+        self.turn.greetings.push(greeting);
+    }
+
+    /// Appends a read for an observer.
+    pub(super) fn read_for_observer(&mut self, read: ObserverRead) {
+        self.turn.observer_reads.push(read);
+    }
+
+    /// Number of reads for observers.
+    pub(super) fn observer_reads(&self) -> usize {
+        self.turn.observer_reads.len()
+    }
+
+    /// Continues a search.
+    pub(super) fn search(&mut self, search: Search, result: ReadReceiver<SearchResult>) {
+        self.turn.searches.push((search, result));
+    }
+
+    /// Number of searches.
+    pub(super) fn searches(&self) -> usize {
+        self.turn.searches.len()
+    }
+
+    /// Feeds a page to a session.
+    pub(super) fn feed_page(&mut self, session: SessionId, page: ReadReceiver<Page>) {
+        self.turn.pages.push((session, page));
+    }
+
+    /// Number of pages.
+    pub(super) fn pages(&self) -> usize {
+        self.turn.pages.len()
+    }
+
+    /// Holds the permit of a session until the turn is delivered.
+    pub(super) fn hold_permit(&mut self, session: SessionId, permit: SemaphoreGuardArc) {
+        self.turn.permits.push((session, permit));
+    }
+
+    /// Notes that the turn changes who is in a room.
+    pub(super) fn change_membership(&mut self, change: MembershipChange) {
+        self.turn.membership_changes.push(change);
+    }
+
+    /// Has cursors committed with this turn.
+    pub(super) fn commit_cursors(&mut self) {
+        self.commits_cursors = true;
+    }
+
+    /// Ends the turn: the broker's part, and the store's.
+    pub(in crate::broker) fn finish(self) -> (Turn, TurnRequest) {
+        (self.turn, self.request)
+    }
+}
