@@ -140,25 +140,25 @@ fn each_hook_and_each_limit_is_written_there() {
             kib(SCRIPT_BYTES_MAX)
         ),
         format!("| a text that is answered or sent | {ANSWER_BYTES_MAX} bytes |"),
-        format!("| what one call of a script does | {EFFECTS_MAX} things, {} KiB together |", kib(EFFECTS_BYTES_MAX)),
+        format!("| effects of one call of a script | {EFFECTS_MAX}, {} KiB together |", kib(EFFECTS_BYTES_MAX)),
         format!("| lines that one call of a script logs | {SCRIPT_LOG_LINES_MAX} |"),
         format!(
-            "| values that a plugin keeps | {VALUES_MAX}; a key of 1 to {VALUE_KEY_BYTES_MAX} bytes, a value of {} KiB as JSON, {} MiB \
+            "| values that a plugin stores | {VALUES_MAX}; a key of 1 to {VALUE_KEY_BYTES_MAX} bytes, a value of {} KiB as JSON, {} MiB \
              together |",
             kib(VALUE_BYTES_MAX),
             mib(VALUES_BYTES_MAX as u64)
         ),
         format!("| a line of a program | {} KiB |", kib(JSON_LINE_BYTES_MAX)),
-        format!("| calls that a program has on its way | {PROCESS_CALLS_MAX} |"),
+        format!("| calls in flight to a program | {PROCESS_CALLS_MAX} |"),
         format!("| settings of a program | {} KiB as JSON |", kib(PROCESS_SETTINGS_BYTES_MAX)),
         format!(
             "| lines of standard error in the log | {PROCESS_ERROR_LINES_PER_S_MAX} a second, {} KiB each",
             kib(PROCESS_ERROR_LINE_BYTES_MAX)
         ),
         format!("| names in `away` | {AWAY_NAMES_MAX} |"),
-        format!("| times that one thing is told where it fails | {OBSERVED_TRIES_MAX} |"),
-        format!("| failures until it is set aside | {PLUGIN_FAILURES_MAX} within {PLUGIN_FAILURES_S} s |"),
-        format!("(`join`, `leave`, `delivered`) | {}; the oldest go.", grouped(EVENTS_MAX)),
+        format!("| attempts of an observing call | {OBSERVED_TRIES_MAX} |"),
+        format!("| failures until a plugin is set aside | {PLUGIN_FAILURES_MAX} within {PLUGIN_FAILURES_S} s |"),
+        format!("(`join`, `leave`, `delivered`) | {}; the oldest are removed.", grouped(EVENTS_MAX)),
         format!("if it is done within {} s", PLUGIN_START_MS_MAX / 1000),
         format!("It has {} s |", PLUGIN_STOP_MS_MAX / 1000),
         format!("writes no line at all for {PROCESS_SILENCE_S_MAX} s"),
