@@ -102,7 +102,7 @@ pub(crate) enum Event {
 pub(crate) struct Observation {
     /// In the order in which they happened: at least one, at most [`OBSERVED_MAX`](crate::limits::OBSERVED_MAX). They come
     /// again until they are [`Event::ObserverAdvanced`].
-    pub(crate) things: Vec<Observed>,
+    pub(crate) items: Vec<Observed>,
     /// What has been seen once all of them are dealt with.
     pub(crate) seen: ObserverCursor,
 }

@@ -27,7 +27,7 @@ use crate::limits::{
 };
 use crate::message::SessionId;
 use crate::plugin::{self, LoadError, LoadedPlugin, PluginManager, Plugins, ReloadPlan};
-use crate::store::{Store, StoreError, Watch};
+use crate::store::{DatabaseWatch, Store, StoreError};
 use crate::timeout::{sleep, timeout};
 
 /// The exit code of a process that a second signal ends; 128 and SIGINT's number, as a shell has it.
@@ -71,7 +71,7 @@ pub struct Server {
     signals: Signals,
     handle: Handle,
     broker: Broker,
-    watch: Watch,
+    watch: DatabaseWatch,
     limits: Limits,
     admission: Arc<Admission>,
     /// The file that names the plugins: read again at each reload.
@@ -285,7 +285,7 @@ impl Acceptor {
 }
 
 /// Whoever writes to the database may have written into its table `outbox`.
-async fn watch_outbox(mut watch: Watch, broker: Handle) {
+async fn watch_outbox(mut watch: DatabaseWatch, broker: Handle) {
     loop {
         watch.touched(OUTBOX_LOOK_MS).await;
         broker.tell(Event::OutboxTouched).await;

@@ -37,11 +37,11 @@ pub use self::turn::{
     CommitError, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, PeerRecord, Post, TurnOutcome, TurnRequest,
 };
 use self::wal::WalPages;
-pub use self::watch::Watch;
+pub use self::watch::DatabaseWatch;
 use crate::config::{Durability, Retention};
 use crate::database::directory::DataDirectory;
 pub use crate::database::directory::DirectoryError;
-use crate::database::index::{self, Tail};
+use crate::database::index::{self, UnindexedTail};
 pub use crate::database::members::{FoundRoom, Membership};
 use crate::database::schema;
 pub use crate::database::schema::SchemaError;
@@ -157,8 +157,8 @@ impl Store {
     }
 
     /// Notices whoever writes to the database.
-    pub fn watch(&self) -> Watch {
-        Watch::on(&self.wal)
+    pub fn watch(&self) -> DatabaseWatch {
+        DatabaseWatch::on(&self.wal)
     }
 
     fn ask(&self, request: StoreRequest) {
@@ -197,7 +197,7 @@ fn serve(
     wal: (WalPages, File),
     durability: Durability,
     retention: Retention,
-    (newest, tail): (Seq, Tail),
+    (newest, tail): (Seq, UnindexedTail),
     requests: Receiver<StoreRequest>,
     _locked: DataDirectory,
 ) {

@@ -337,7 +337,7 @@ fn where_there_is_nothing_to_back_up_that_is_said() {
     refused("is empty");
     fs::write(data.join("holdline.db"), "notes, and no database; more than one hundred bytes of them. ".repeat(20))
         .unwrap();
-    refused("is no SQLite database");
+    refused("is damaged or not an SQLite database");
     assert_eq!(home.names(), ["data"]);
 }
 

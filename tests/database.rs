@@ -179,7 +179,7 @@ fn a_database_of_the_first_version_is_brought_up_to_date() {
     server.sqlite_write(FIRST_VERSION);
     let shown = holdline().args(["history", "--data"]).arg(server.data()).output().unwrap();
     let words = String::from_utf8_lossy(&shown.stderr).into_owned();
-    assert!(words.contains("has schema version 1") && words.contains("start holdline once"), "{words}");
+    assert!(words.contains("has schema version 1") && words.contains("start the server once"), "{words}");
 
     server.start_again();
     let waiting = "select recipient, seq, text from waiting order by seq";

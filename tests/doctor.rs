@@ -561,7 +561,7 @@ fn damaged_bytes_are_found() {
     let without_header = [&[0xff; 100], &whole[100..]].concat();
     let without_content = [&whole[..4096], &vec![0xa5; whole.len() - 4096]].concat();
     for (words, bytes) in [
-        ("is no SQLite database, or is damaged", without_header),
+        ("is damaged or not an SQLite database", without_header),
         ("damaged", without_content),
         ("damaged", whole[..whole.len() / 2].to_owned()),
         ("is empty: no server has used it yet", Vec::new()),

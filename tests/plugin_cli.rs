@@ -680,7 +680,7 @@ fn dry_run_over_nothing_explains_why() {
     "#]],
     );
     place.check(&["test", "p", "--data=absent"], expect![[r#"
-        holdline: there is no database absent/holdline.db; start holdline once to make it, or name its directory with --data DIR
+        holdline: there is no database absent/holdline.db; start the server once to create it, or choose its directory with --data DIR
         exit 1
     "#]]);
     place.check(

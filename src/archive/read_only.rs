@@ -212,7 +212,7 @@ fn immutable(path: &Path) -> String {
         if byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte) {
             uri.push(byte.into());
         } else {
-            write!(uri, "%{byte:02x}").expect("a string takes all");
+            write!(uri, "%{byte:02x}").expect("writing to a string cannot fail");
         }
     }
     uri + "?immutable=1"

@@ -100,11 +100,11 @@ fn events(entries: &[Entry]) -> Vec<(EventKind, i64)> {
 }
 
 /// Answers reads for observers with a page that ends behind these.
-fn show(reads: Vec<Read>, things: &[Observed], event: i64) {
+fn show(reads: Vec<Read>, items: &[Observed], event: i64) {
     for read in reads {
         let Read::Observed(_, reply) = read else { panic!("{read:?}") };
         let (after, seen) = (ObserverCursor::START, ObserverCursor { event, ..ObserverCursor::START });
-        reply.send(Ok(Some(ObservedPage { things: things.to_vec(), after, seen, complete: true }))).unwrap();
+        reply.send(Ok(Some(ObservedPage { items: items.to_vec(), after, seen, complete: true }))).unwrap();
     }
 }
 
@@ -115,7 +115,7 @@ fn observed_after(reads: &[Read]) -> Option<ObserverCursor> {
 }
 
 fn came(event: i64) -> Observed {
-    Observed::Came { event, at: Timestamp::from_millis(1), name: name(2) }
+    Observed::Joined { event, at: Timestamp::from_millis(1), name: name(2) }
 }
 
 /// What the store answers to a turn of which it has kept nothing.
@@ -422,8 +422,8 @@ fn what_happened_in_a_turn_that_failed_is_kept_with_the_next_and_told_once_it_is
         assert_eq!(observed_after(&turn.reads), Some(ObserverCursor::START));
         show(turn.reads, &[came(1)], 2);
         reply.send(kept(turn.entries)).unwrap();
-        let Observation { things, seen } = observation.await.unwrap();
-        assert_eq!((things, seen.event), (vec![came(1)], 2));
+        let Observation { items, seen } = observation.await.unwrap();
+        assert_eq!((items, seen.event), (vec![came(1)], 2));
     });
 }
 

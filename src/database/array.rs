@@ -1,18 +1,18 @@
-//! Numbers as a JSON array in a column. Owns how they are written and read; never what they count.
+//! Integers stored as a JSON array in one column. Formats and parses them; never knows what they mean.
 
 use std::fmt::Write;
 
-/// Appends them.
+/// Appends the numbers to `array` as a JSON array.
 pub(crate) fn write(array: &mut String, numbers: impl Iterator<Item = i64>) {
     array.push('[');
     for (place, number) in numbers.enumerate() {
         let comma = if place == 0 { "" } else { "," };
-        write!(array, "{comma}{number}").expect("a string takes all");
+        write!(array, "{comma}{number}").expect("writing to a string cannot fail");
     }
     array.push(']');
 }
 
-/// Reads them. What is no number is left out: one damaged letter does not hold back the rest.
+/// Parses a JSON array. Skips whatever is not a number, so that a damaged character does not lose the rest.
 pub(crate) fn read(array: &str) -> impl DoubleEndedIterator<Item = i64> {
     let numbers = array.trim_matches(['[', ']']).split(',');
     numbers.filter_map(|number| number.trim().parse().ok())
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_as_they_are_written() {
+    fn written_numbers_are_read_back_and_damage_is_skipped() {
         for numbers in [&[][..], &[7], &[12, 3, 4_000_000_000]] {
             let mut array = String::new();
             write(&mut array, numbers.iter().copied());

@@ -1,4 +1,5 @@
-//! The data directory: made private, and locked against a second server. Owns paths, permissions and the lock; never SQL.
+//! The data directory: private to the server's user, and locked against a second server. Owns paths, permissions and the lock;
+//! never runs SQL.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -11,54 +12,54 @@ const DATABASE: &str = "holdline.db";
 const WAL: &str = "holdline.db-wal";
 pub(crate) const LOCK: &str = "holdline.lock";
 
-/// Why the data directory cannot be used.
+/// Reason why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// It cannot be made, or something in it cannot be opened.
-    #[error("cannot {what} {}: {source}; give the server a directory that it may write to, with --data DIR", path.display())]
+    /// The directory or a file in it cannot be created or opened.
+    #[error("cannot {what} {}: {source}; choose a directory that the server may write to, with --data DIR", path.display())]
     Unusable {
-        /// What was tried.
+        /// Failed operation.
         what: &'static str,
-        /// With which path.
+        /// Path that the operation failed for.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Another server has it.
-    #[error("the data directory {} is in use by {holder}; stop that one first, or name another directory with --data DIR", path.display())]
+    /// Another server uses the directory.
+    #[error("the data directory {} is in use by {holder}; stop that process first, or choose another directory with --data DIR", path.display())]
     Locked {
-        /// The directory.
+        /// Data directory.
         path: PathBuf,
-        /// Who has it, as far as it can be told.
+        /// Process that holds the lock, as text for people.
         holder: String,
     },
-    /// It is somebody else's, and open to others.
+    /// The directory contains other files, and other users may read it.
     #[error(
-        "the data directory {} holds other files and can be read by other users; name a directory of its own with --data DIR, or make it private with chmod 700",
+        "the data directory {} contains other files and other users can read it; choose an empty or a new directory with --data DIR, or make this one private with chmod 700",
         path.display()
     )]
     Shared {
-        /// The directory.
+        /// Data directory.
         path: PathBuf,
     },
-    /// No thread for the store.
+    /// The thread of the store cannot be started.
     #[error("cannot start the store's thread: {source}")]
     Thread {
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
 }
 
-/// A data directory that is ours as long as this lives.
+/// Data directory, locked until this is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
     path: PathBuf,
-    /// `flock(2)`: the system lets go of it however we end.
+    /// `flock(2)`: the system releases it when the process ends, even by a crash.
     _lock: File,
 }
 
 impl DataDirectory {
-    /// Makes the directory if it is missing, makes it and the database file private, and locks it.
+    /// Creates the directory if it is missing, makes it and the database file private, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, DirectoryError> {
         make_private(path)?;
         let lock = lock(path)?;
@@ -67,36 +68,35 @@ impl DataDirectory {
         Ok(directory)
     }
 
-    /// Opens the write-ahead log, which is there while the database is open.
+    /// Opens the write-ahead log. The file exists while the database is open.
     pub(crate) fn open_wal(&self) -> Result<File, DirectoryError> {
         let path = self.wal();
         OpenOptions::new().read(true).write(true).open(&path).map_err(unusable("open", &path))
     }
 
-    /// Syncs the names of what is in the directory, and its own: a new file is on the medium only once its directory is
-    /// synced too; fsync(2).
+    /// Syncs the directory and its parents: a new file survives a power cut only once its directory is synced, too; fsync(2).
     pub(crate) fn sync(&self) -> Result<(), DirectoryError> {
         let path = std::path::absolute(&self.path).map_err(unusable("find", &self.path))?;
         sync_directory(&path).map_err(unusable("sync", &path))?;
         for parent in path.ancestors().skip(1) {
-            // A parent that we may not read, or not write to, was not changed by us either.
+            // A parent that this process may not open was not changed by it either.
             let _ = sync_directory(parent);
         }
         Ok(())
     }
 
-    /// Where the write-ahead log is.
+    /// Returns the path of the write-ahead log.
     pub(crate) fn wal(&self) -> PathBuf {
         self.path.join(WAL)
     }
 
-    /// Where the database is.
+    /// Returns the path of the database file.
     pub(crate) fn database(&self) -> PathBuf {
         database_in(&self.path)
     }
 }
 
-/// Where a data directory keeps its database.
+/// Returns the path of the database file in a data directory.
 pub(crate) fn database_in(data: &Path) -> PathBuf {
     data.join(DATABASE)
 }
@@ -106,14 +106,14 @@ fn make_private(path: &Path) -> Result<(), DirectoryError> {
         .recursive(true)
         .mode(DIRECTORY_MODE)
         .create(path)
-        .map_err(unusable("make the directory", path))?;
-    let mode = path.metadata().map_err(unusable("look at", path))?.permissions().mode();
+        .map_err(unusable("create the directory", path))?;
+    let mode = path.metadata().map_err(unusable("read the permissions of", path))?.permissions().mode();
     if mode & 0o777 & !DIRECTORY_MODE == 0 {
         return Ok(());
     }
     let ours = database_in(path).exists() || is_empty(path).map_err(unusable("read", path))?;
     if !ours {
-        // Somebody's home, or /tmp: to close it to others is not for us to decide.
+        // It may be a home directory or /tmp; changing the permissions of these is up to the operator.
         return Err(DirectoryError::Shared { path: path.to_owned() });
     }
     path.set_mode(DIRECTORY_MODE).map_err(unusable("make private", path))
@@ -121,7 +121,7 @@ fn make_private(path: &Path) -> Result<(), DirectoryError> {
 
 fn sync_directory(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
-        // Some file systems have nothing to sync.
+        // Some file systems do not support syncing a directory.
         Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
         synced => synced,
     }
@@ -152,13 +152,14 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
     Ok(lock)
 }
 
-/// The content of the lock file is for people; the lock itself is what counts.
+/// Writes this process's id into the lock file, for people. Only the lock itself decides who holds the directory.
 fn write_holder(lock: &mut File) -> io::Result<()> {
     lock.set_len(0)?;
     lock.rewind()?;
     writeln!(lock, "{}", std::process::id())
 }
 
+/// Returns a text that names the process that wrote the lock file.
 pub(crate) fn holder(lock: &mut File) -> String {
     let mut content = String::new();
     match lock.read_to_string(&mut content) {
@@ -167,7 +168,7 @@ pub(crate) fn holder(lock: &mut File) -> String {
     }
 }
 
-/// SQLite gives its `-wal` and `-shm` files the permissions of the database file.
+/// Creates the database file, private. SQLite gives its `-wal` and `-shm` files the same permissions.
 fn make_database_file(path: &Path) -> Result<(), DirectoryError> {
     let file = OpenOptions::new()
         .read(true)
@@ -177,7 +178,7 @@ fn make_database_file(path: &Path) -> Result<(), DirectoryError> {
         .mode(FILE_MODE)
         .open(path)
         .map_err(unusable("open", path))?;
-    let mode = file.metadata().map_err(unusable("look at", path))?.permissions().mode();
+    let mode = file.metadata().map_err(unusable("read the permissions of", path))?.permissions().mode();
     if mode & 0o777 & !FILE_MODE != 0 {
         path.set_mode(FILE_MODE).map_err(unusable("make private", path))?;
     }

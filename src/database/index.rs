@@ -1,35 +1,34 @@
-//! The index of the log: whom each message is for, and what each peer sent last. Owns `inbox`, `peer.sent` and `indexed`;
-//! never a message itself.
+//! The inbox index: which messages each recipient has, and the newest message of each sender. Owns `inbox`, `peer.sent` and
+//! `indexed`; never stores a message.
 //!
-//! It follows the log in large batches, sorted by recipient, with many messages in a row: a row for each message and recipient,
-//! kept up with every turn, costs as much as all else together. The log is the truth, and the tail of it that the tables do
-//! not hold yet is known in memory.
+//! The tables are written in large batches, sorted by recipient, with many messages in a row: one row for each message and
+//! recipient, written with every turn, would cost as much as all the rest of a turn. The tail, the messages that the tables do
+//! not contain yet, is in memory; it can always be read again from the log.
 
 mod tail;
 
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params};
 
-pub(crate) use self::tail::Tail;
+pub(crate) use self::tail::UnindexedTail;
 use super::array;
 use crate::limits::{INBOX_ROW_MESSAGES_MAX, INDEX_LAG_ROWS_MAX};
 use crate::message::{PeerId, Recipient, Seq};
 
-/// The tables, and the tail that they lag behind by.
+/// The tables of the inbox index and the tail that they do not contain yet.
 pub(crate) struct Index<'c> {
-    tail: Tail,
+    tail: UnindexedTail,
     put_inbox: Statement<'c>,
-    put_sent: Statement<'c>,
-    put_indexed: Statement<'c>,
+    set_sent: Statement<'c>,
+    set_indexed: Statement<'c>,
     find_sent: Statement<'c>,
     first_after: Statement<'c>,
     last_before: Statement<'c>,
 }
 
-/// Reads the tail from the log. The tables are brought up to date where they lag behind by more than a running server lets
-/// them.
-pub(crate) fn tail(connection: &Connection) -> rusqlite::Result<Tail> {
+/// Reads the tail from the log. If it is longer than a running server allows, writes it into the tables first, piece by piece.
+pub(crate) fn tail(connection: &Connection) -> rusqlite::Result<UnindexedTail> {
     loop {
-        let (tail, end) = Tail::read(connection, 2 * INDEX_LAG_ROWS_MAX)?;
+        let (tail, end) = UnindexedTail::read(connection, 2 * INDEX_LAG_ROWS_MAX)?;
         let Some(end) = end else { return Ok(tail) };
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         Index::new(connection, tail)?.write(end)?;
@@ -37,24 +36,24 @@ pub(crate) fn tail(connection: &Connection) -> rusqlite::Result<Tail> {
     }
 }
 
-/// The same for one who only reads: all of the tail, however long it is.
-pub(crate) fn whole_tail(connection: &Connection) -> rusqlite::Result<Tail> {
-    Tail::read(connection, usize::MAX).map(|(tail, _)| tail)
+/// Reads the whole tail, however long it is, over a connection that cannot write.
+pub(crate) fn whole_tail(connection: &Connection) -> rusqlite::Result<UnindexedTail> {
+    UnindexedTail::read(connection, usize::MAX).map(|(tail, _)| tail)
 }
 
 impl<'c> Index<'c> {
-    pub(crate) fn new(connection: &'c Connection, tail: Tail) -> rusqlite::Result<Self> {
+    pub(crate) fn new(connection: &'c Connection, tail: UnindexedTail) -> rusqlite::Result<Self> {
         Ok(Index {
             tail,
-            // It may stand there: somebody may have mended the tables by hand.
+            // The row may exist: an operator may have repaired the tables by hand.
             put_inbox: connection
                 .prepare("insert or replace into inbox (recipient, last, seqs) values (?1, ?2, ?3)")?,
-            put_sent: connection.prepare("update peer set sent = ?2 where id = ?1")?,
-            put_indexed: connection.prepare("insert or replace into indexed (rowid, seq) values (1, ?1)")?,
+            set_sent: connection.prepare("update peer set sent = ?2 where id = ?1")?,
+            set_indexed: connection.prepare("insert or replace into indexed (rowid, seq) values (1, ?1)")?,
             find_sent: connection.prepare("select sent from peer where id = ?1")?,
             first_after: connection
                 .prepare("select seqs from inbox where recipient = ?1 and last > ?2 order by last")?,
-            // The row in which the message before ?2 may stand is the first that ends with it or later.
+            // The newest row that may contain a message before ?2 is the first row whose last message is ?2 or later.
             last_before: connection.prepare(
                 "select seqs from inbox
                  where recipient = ?1 and last <= coalesce(
@@ -64,17 +63,18 @@ impl<'c> Index<'c> {
         })
     }
 
-    /// The tables hold every message up to here.
+    /// Returns the message up to which the tables are complete.
     pub(crate) fn indexed(&self) -> Seq {
         self.tail.indexed()
     }
 
-    /// Whether the tail has become so long that the next turn is to write it.
+    /// Whether the tail is so long that the next turn must write it into the tables.
     pub(crate) fn is_due(&self) -> bool {
         self.tail.rows() >= INDEX_LAG_ROWS_MAX
     }
 
-    /// Writes the tail into the tables, in a transaction in which nothing was sent yet. `newest` is the last of it.
+    /// Writes the tail into the tables, in a transaction that has not added messages yet. `newest` is the last message of the
+    /// tail.
     pub(crate) fn write(&mut self, newest: Seq) -> rusqlite::Result<()> {
         let mut array = String::new();
         for (recipient, inbox) in self.tail.inboxes() {
@@ -86,49 +86,50 @@ impl<'c> Index<'c> {
             }
         }
         for (sender, seq) in self.tail.senders() {
-            let rows = self.put_sent.execute([sender.get(), seq.get()])?;
-            assert_eq!(rows, 1, "whoever sends has been kept");
+            let rows = self.set_sent.execute([sender.get(), seq.get()])?;
+            assert_eq!(rows, 1, "every sender has a row in the table peer");
         }
-        self.put_indexed.execute([newest.get()]).map(drop)
+        self.set_indexed.execute([newest.get()]).map(drop)
     }
 
-    /// That transaction is committed.
+    /// Empties the tail, after the transaction of [`write`](Self::write) was committed.
     pub(crate) fn written(&mut self, newest: Seq) {
         self.tail.clear(newest);
     }
 
-    /// Notes that a sender sends this message, and says which one it sent before.
+    /// Notes that a sender sends message `seq`. Returns the one it sent before.
     pub(crate) fn send(&mut self, sender: PeerId, seq: Seq) -> rusqlite::Result<Seq> {
         let before = self.newest_sent(sender)?;
         self.tail.send(sender, before, seq);
         Ok(before)
     }
 
-    /// What was sent since the last commit is not in the log.
+    /// Takes back every [`send`](Self::send) since the last commit, as its transaction failed.
     pub(crate) fn undo_sends(&mut self) {
         self.tail.undo_sends();
     }
 
-    /// What was sent is in the log.
+    /// Adds a committed message to the tail.
     pub(crate) fn add(&mut self, seq: Seq, recipients: &[Recipient]) {
         self.tail.add(seq, recipients);
     }
 
-    /// That was all of it.
+    /// Notes that every [`send`](Self::send) so far was committed.
     pub(crate) fn keep_sends(&mut self) {
         self.tail.keep_sends();
     }
 
-    /// The newest message of a sender.
+    /// Returns the newest message of a sender; [`Seq::ZERO`] if it has sent none.
     pub(crate) fn newest_sent(&mut self, sender: PeerId) -> rusqlite::Result<Seq> {
         match self.tail.sent(sender) {
             Some(seq) => Ok(seq),
-            // A peer that was never kept has sent nothing.
+            // A peer without a row has sent nothing.
             None => Ok(Seq::new(self.find_sent.query_row([sender.get()], |row| row.get(0)).optional()?.unwrap_or(0))),
         }
     }
 
-    /// The first messages for a recipient after this one, in order, so many at most; some may have been removed.
+    /// Returns the first messages for a recipient after `after`, oldest first, at most `count`. Some of them may have been
+    /// removed from the log.
     pub(crate) fn first_after(&mut self, recipient: Recipient, after: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
         let mut seqs = Vec::new();
         let mut rows = self.first_after.query([recipient.number(), after.get()])?;
@@ -142,7 +143,8 @@ impl<'c> Index<'c> {
         Ok(seqs)
     }
 
-    /// The last messages for a recipient before this one, the newest first, so many at most; some may have been removed.
+    /// Returns the last messages for a recipient before `before`, newest first, at most `count`. Some of them may have been
+    /// removed from the log.
     pub(crate) fn last_before(
         &mut self,
         recipient: Recipient,

@@ -1,10 +1,10 @@
-//! Whom a message was addressed to, by name. Owns how the numbers in `message.recipients` become names; never whose they are.
+//! Names of recipients: maps the numbers in the column `message.recipients` to names. Never writes a name.
 
 use rusqlite::{Connection, Statement};
 
 use crate::message::{Destination, PeerName, Room, RoomId};
 
-/// The names of peers and rooms, through a statement that is prepared once.
+/// Prepared statements that read names of peers and rooms.
 pub(crate) struct Names<'c> {
     all: Statement<'c>,
     room: Statement<'c>,
@@ -24,12 +24,12 @@ impl<'c> Names<'c> {
         })
     }
 
-    /// The names of all whom a message was addressed to, in that order; those that are kept no more are left out.
+    /// Reads the names of a message's recipients, in their order. Leaves out those whose row no longer exists.
     pub(crate) fn of(&mut self, recipients: &str) -> rusqlite::Result<Vec<Destination>> {
         self.all.query_map([recipients], |row| Ok(destination(row.get_ref(0)?.as_str()?)))?.collect()
     }
 
-    /// The name of a room.
+    /// Reads the name of a room.
     pub(crate) fn room(&mut self, id: RoomId) -> rusqlite::Result<Room> {
         self.room.query_row([id.get()], |row| Ok(Room::stored(row.get_ref(0)?.as_str()?)))
     }

@@ -1,5 +1,5 @@
-//! The schema: made and brought up to date by the numbered files in `migrations/`, its only source, and refused in words
-//! where it is not ours or is newer than we are. Owns opening and closing the database; never what is in its tables.
+//! The schema: created and upgraded by the numbered files in `migrations/`, its only source. Opens and closes the database, and
+//! refuses files of other programs or of a newer holdline. Never writes to a table.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use crate::limits::{DATABASE_BUSY_MS_MAX, WAL_FILE_BYTES_MAX};
 
-/// Migration N of this list brings a database of schema version N to N + 1. Append-only: what has landed is never edited.
+/// Migrations; the one at index N upgrades a database from schema version N to N + 1. Append-only: a released migration is
+/// never edited.
 pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001-log.sql"),
     include_str!("../../migrations/0002-lagging-index.sql"),
@@ -18,69 +19,73 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0005-plugins.sql"),
 ];
 
-/// Marks the file as ours, for `file(1)` and for ourselves: "hold". <https://www.sqlite.org/pragma.html#pragma_application_id>
+/// Application id in the header of the file, "hold" in ASCII: marks the file as a holdline database, for `file(1)` too.
+/// <https://www.sqlite.org/pragma.html#pragma_application_id>
 pub(crate) const APPLICATION_ID: i64 = 0x686f_6c64;
 
-/// Why the database cannot be used.
+/// Reason why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// A later version of holdline wrote it.
+    /// The database was written by a newer holdline.
     #[error(
-        "{} has schema version {found}, and this holdline knows versions up to {known}; start the newer holdline that wrote it",
+        "{} has schema version {found}, but this holdline supports versions up to {known}; start the newer holdline that wrote it",
         path.display()
     )]
     Newer {
-        /// The file.
+        /// Database file.
         path: PathBuf,
-        /// Its version.
+        /// Schema version of the file.
         found: i64,
-        /// Ours.
+        /// Newest version that this program supports.
         known: i64,
     },
-    /// An earlier version of holdline wrote it, and nobody may bring it up to date but a server.
+    /// The database was written by an older holdline, and the command may not upgrade it.
     #[error(
-        "{} has schema version {found}, and is read from version {known} on; start holdline once, which brings it up to date",
+        "{} has schema version {found}, but this command needs version {known}; start the server once to upgrade the database",
         path.display()
     )]
     Older {
-        /// The file.
+        /// Database file.
         path: PathBuf,
-        /// Its version.
+        /// Schema version of the file.
         found: i64,
-        /// Ours.
+        /// Version that the command needs.
         known: i64,
     },
-    /// SQLite's, but of another program.
-    #[error("{} is a database of another program; name another directory with --data DIR, or move that file away", path.display())]
+    /// The file is an SQLite database of another program.
+    #[error("{} is a database of another program; choose another directory with --data DIR, or move that file away", path.display())]
     Foreign {
-        /// The file.
+        /// Database file.
         path: PathBuf,
     },
-    /// Not SQLite's, or damaged.
-    #[error("{} is no SQLite database, or is damaged ({source}); restore it from a backup, or move it away to start anew", path.display())]
+    /// The file is damaged or not an SQLite database.
+    #[error(
+        "{} is damaged or not an SQLite database ({source}); restore a backup, or move the file away to start with an empty database",
+        path.display()
+    )]
     Damaged {
-        /// The file.
+        /// Database file.
         path: PathBuf,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
-    /// Not there, for one who only reads.
-    #[error("there is no database {}; start holdline once to make it, or name its directory with --data DIR", path.display())]
+    /// The file does not exist, and the command may not create it.
+    #[error("there is no database {}; start the server once to create it, or choose its directory with --data DIR", path.display())]
     Missing {
-        /// The file.
+        /// Database file.
         path: PathBuf,
     },
-    /// Anything else.
-    #[error("cannot open {} ({source}); check that the server may read and write it, and that its disk has room", path.display())]
+    /// Any other failure.
+    #[error("cannot open {} ({source}); check that the server may read and write it, and that the disk has free space", path.display())]
     Unusable {
-        /// The file.
+        /// Database file.
         path: PathBuf,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
 }
 
-/// Opens a database for writing, as ours and with the newest schema.
+/// Opens a database for writing. Creates it if it is missing, and upgrades its schema.
 pub(crate) fn open(path: &Path) -> Result<Connection, SchemaError> {
     let mut connection = Connection::open(path).map_err(explain(path))?;
     connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX)).map_err(explain(path))?;
@@ -90,7 +95,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, SchemaError> {
     Ok(connection)
 }
 
-/// Refuses what is not ours or is newer than we are.
+/// Fails if the file belongs to another program or to a newer holdline.
 pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), SchemaError> {
     let found = version(connection).map_err(explain(path))?;
     let application = pragma_number(connection, "application_id").map_err(explain(path))?;
@@ -107,7 +112,7 @@ pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), SchemaEr
     Ok(())
 }
 
-/// Refuses what a server has not brought up to date.
+/// Fails if the schema is older than this program's.
 pub(crate) fn check_newest(connection: &Connection, path: &Path) -> Result<(), SchemaError> {
     let found = version(connection).map_err(explain(path))?;
     let known = MIGRATIONS.len() as i64;
@@ -117,36 +122,39 @@ pub(crate) fn check_newest(connection: &Connection, path: &Path) -> Result<(), S
     Ok(())
 }
 
-/// The newest `seq` that was ever given: what a cursor points at may have been removed, or what somebody sent last; what goes into a
-/// room that nobody else is in moves no cursor.
+/// SQL expression for the newest `seq` that was ever given. The message itself may have been removed: then a cursor or `sent`
+/// still has its number. A message to a room without other members moves no cursor, so `sent` is needed, too.
 pub(crate) const NEWEST: &str =
     "max(coalesce((select max(seq) from message), 0), coalesce((select max(max(cursor, sent)) from peer), 0))";
 
-/// Copies the write-ahead log into the database file and closes it; one that is not settled is only left where it is. A
-/// failure costs nothing but time at the next start.
-pub(crate) fn close(connection: Connection, is_settled: bool) {
-    let copied = if is_settled {
+/// Closes the database. Checkpoints the write-ahead log first, unless it could not be synced: then leaves it as it is. After a
+/// failure nothing is lost; only the next start takes longer.
+pub(crate) fn close(connection: Connection, is_wal_synced: bool) {
+    let checkpointed = if is_wal_synced {
         connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
     } else {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
     };
-    match copied.and(connection.close().map_err(|(_, error)| error)) {
-        Ok(()) if is_settled => {}
-        Ok(()) => log::warn!("the write-ahead log stays beside the database, as it cannot be synced"),
-        Err(error) => log::warn!("the write-ahead log stays beside the database, nothing in it is lost: {error}"),
+    match checkpointed.and(connection.close().map_err(|(_, error)| error)) {
+        Ok(()) if is_wal_synced => {}
+        Ok(()) => log::warn!("cannot sync the write-ahead log; it stays beside the database, do not delete it"),
+        Err(error) => log::warn!(
+            "cannot copy the write-ahead log into the database ({error}); it stays beside it and nothing is lost, \
+             do not delete it"
+        ),
     }
 }
 
-/// Commits a page that is what it was before.
-pub(crate) fn write_nothing_new(connection: &Connection) -> rusqlite::Result<()> {
+/// Writes a page with its old content, to test whether a commit succeeds.
+pub(crate) fn write_unchanged_page(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)
 }
 
 fn prepare_file(connection: &Connection) -> rusqlite::Result<()> {
-    // Both must be chosen before the first table: pages that are freed can then be given back a few at a time.
+    // Must be set before the first table exists. Lets the server return free pages to the file system a few at a time.
     connection.execute_batch("pragma auto_vacuum = incremental")?;
     connection.query_row("pragma journal_mode = wal", [], |_| Ok(()))?;
-    // The store does it, and sees whether it works.
+    // The store checkpoints by itself, to notice failures.
     connection.query_row("pragma wal_autocheckpoint = 0", [], |_| Ok(()))?;
     connection.query_row(&format!("pragma journal_size_limit = {WAL_FILE_BYTES_MAX}"), [], |_| Ok(()))
 }
@@ -183,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_migration_that_fails_leaves_nothing_behind() {
+    fn failed_migration_changes_nothing() {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("create table inbox (in_the_way)").unwrap();
         migrate(&mut connection).unwrap_err();

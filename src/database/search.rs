@@ -1,8 +1,8 @@
-//! The search: which messages hold all words of a question, and were for whoever asks. Owns the tables `search` and
-//! `searched`; never a message itself.
+//! The full-text index: finds the messages that contain all words of a query and that a peer may read. Owns the contentless
+//! FTS5 table `search` and its progress in `searched`; never stores a message.
 //!
-//! It follows the log in steps of a few milliseconds, when there is time. Words and people are tokens of one index, so that
-//! what others wrote is never looked at, however often they wrote the same words.
+//! The index lags behind the log and catches up in steps of a few milliseconds. Words, peers and rooms are tokens of one
+//! index, so a search never scans messages that the peer may not read, however many of them contain the same words.
 
 mod terms;
 
@@ -20,94 +20,95 @@ use crate::limits::{
 };
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
-/// The index, as the one who writes it has it.
-pub(crate) struct Search<'c> {
-    asking: SearchReader<'c>,
-    /// What the tables hold.
+/// The full-text index with everything that is needed to write it.
+pub(crate) struct SearchIndex<'c> {
+    reader: SearchReader<'c>,
+    /// The tables contain every message up to here.
     searched: Seq,
-    /// Whether there is more in them than that, made by other rules.
+    /// Whether the tables may contain tokens beyond `searched` that were made by other rules.
     is_outdated: bool,
-    /// What they will hold once the transaction that is under way is committed.
-    stepped: Option<Seq>,
+    /// New value of `searched` once the transaction in flight is committed.
+    pending: Option<Seq>,
     next_messages: Statement<'c>,
-    put_tokens: Statement<'c>,
+    insert_tokens: Statement<'c>,
     remove: Statement<'c>,
     remove_all: Statement<'c>,
     merge: Statement<'c>,
-    put_searched: Statement<'c>,
+    set_searched: Statement<'c>,
 }
 
-impl<'c> Search<'c> {
+impl<'c> SearchIndex<'c> {
     pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        let mut asking = SearchReader::new(connection)?;
-        let searched = asking.searched()?;
-        Ok(Search {
-            asking,
+        let mut reader = SearchReader::new(connection)?;
+        let searched = reader.searched()?;
+        Ok(SearchIndex {
+            reader,
             searched,
             is_outdated: searched == Seq::ZERO,
-            stepped: None,
+            pending: None,
             next_messages: connection.prepare(
                 "select seq, sender, recipients, text from message where seq > ?1 and seq <= ?2 order by seq limit ?3",
             )?,
-            put_tokens: connection.prepare("insert into search (rowid, tokens) values (?1, ?2)")?,
+            insert_tokens: connection.prepare("insert into search (rowid, tokens) values (?1, ?2)")?,
             remove: connection.prepare("delete from search where rowid between ?1 and ?2")?,
             remove_all: connection.prepare("insert into search (search) values ('delete-all')")?,
             merge: connection.prepare("insert into search (search, rank) values ('merge', ?1)")?,
-            put_searched: connection
+            set_searched: connection
                 .prepare("insert or replace into searched (rowid, seq, rules) values (1, ?1, ?2)")?,
         })
     }
 
-    /// The index holds every message up to here.
+    /// Returns the message up to which the index is complete.
     pub(crate) fn searched(&self) -> Seq {
         self.searched
     }
 
-    /// Whether it does not hold every message up to this one.
+    /// Whether the index lacks a message up to and including `newest`.
     pub(crate) fn is_behind(&self, newest: Seq) -> bool {
         self.searched < newest
     }
 
-    /// Adds the next messages, within a transaction, and says whether that was all up to the newest.
+    /// Adds the next messages, in the caller's transaction. Returns whether the index then reaches `newest`.
     pub(crate) fn step(&mut self, newest: Seq) -> rusqlite::Result<bool> {
-        let after = self.stepped.unwrap_or(self.searched);
+        let after = self.pending.unwrap_or(self.searched);
         if after >= newest {
             return Ok(true);
         }
-        if self.is_outdated && self.stepped.is_none() {
+        if self.is_outdated && self.pending.is_none() {
             self.remove_all.execute([])?;
         }
         let last = self.add(after, newest)?;
         self.merge(SEARCH_STEP_MERGE_PAGES)?;
-        self.hold(last)?;
+        self.set_searched.execute(params![last.get(), terms::rules()])?;
+        self.pending = Some(last);
         Ok(last == newest)
     }
 
-    /// The transaction in which it made steps is committed.
+    /// Notes that the transaction of the last steps was committed.
     pub(crate) fn committed(&mut self) {
-        if let Some(stepped) = self.stepped.take() {
-            self.searched = stepped;
+        if let Some(searched) = self.pending.take() {
+            self.searched = searched;
             self.is_outdated = false;
         }
     }
 
-    /// It was rolled back.
+    /// Notes that the transaction of the last steps was rolled back.
     pub(crate) fn rolled_back(&mut self) {
-        self.stepped = None;
+        self.pending = None;
     }
 
-    /// Removes these messages and all between, which are removed from the log in the same transaction.
+    /// Removes the messages from `first` to `last`, in the transaction that removes them from the log.
     pub(crate) fn remove(&mut self, first: Seq, last: Seq) -> rusqlite::Result<()> {
         self.remove.execute([first.get(), last.get()])?;
         self.merge(SEARCH_REMOVAL_MERGE_PAGES)
     }
 
-    /// To ask it.
-    pub(crate) fn asking(&mut self) -> &mut SearchReader<'c> {
-        &mut self.asking
+    /// Returns the part of the index that answers queries.
+    pub(crate) fn reader(&mut self) -> &mut SearchReader<'c> {
+        &mut self.reader
     }
 
-    /// Says up to where it came.
+    /// Adds one step's messages after `after`. Returns the message up to which the index is complete then.
     fn add(&mut self, after: Seq, newest: Seq) -> rusqlite::Result<Seq> {
         let limit = SEARCH_STEP_MESSAGES_MAX as i64;
         let mut rows = self.next_messages.query(params![after.get(), newest.get(), limit])?;
@@ -118,49 +119,43 @@ impl<'c> Search<'c> {
             last = Seq::new(row.get(0)?);
             messages += 1;
             bytes += write_tokens(&mut tokens, row)?;
-            self.put_tokens.execute(params![last.get(), tokens])?;
+            self.insert_tokens.execute(params![last.get(), tokens])?;
         }
-        // What is missing behind the last one has been removed.
+        // Any `seq` between the last row and `newest` belongs to a message that was removed.
         let is_all = messages < SEARCH_STEP_MESSAGES_MAX && bytes < SEARCH_STEP_BYTES_MAX;
         Ok(if is_all { newest } else { last })
     }
 
-    /// Merges a little of what was added, and leaves out what was removed.
+    /// Makes FTS5 merge segments, at most this many pages; a merge also drops the entries of removed messages.
     fn merge(&mut self, pages: usize) -> rusqlite::Result<()> {
         self.merge.execute([pages as i64]).map(drop)
     }
-
-    fn hold(&mut self, last: Seq) -> rusqlite::Result<()> {
-        self.put_searched.execute(params![last.get(), terms::rules()])?;
-        self.stepped = Some(last);
-        Ok(())
-    }
 }
 
-/// The index, as anyone may ask it who can read the database.
+/// Queries over the full-text index; needs only a connection that can read.
 pub(crate) struct SearchReader<'c> {
     searched: Statement<'c>,
     find: Statement<'c>,
     message: Statement<'c>,
 }
 
-/// Who asks.
+/// The peer that searches, and its rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reader {
-    /// Finds what it sent, and what was sent to it.
+    /// May read the messages that it sent and those addressed to it.
     pub(crate) peer: PeerId,
-    /// Its rooms, each with the newest message there was when it joined: it finds what came after.
+    /// Rooms with the newest message at the time when the peer joined; it may read the later ones.
     pub(crate) rooms: Vec<(RoomId, Seq)>,
 }
 
-/// How far a search went.
+/// Reason for the end of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScanEnd {
-    /// As far as its caller wanted.
+    /// The caller wants no more messages.
     Enough,
-    /// Through all the index holds.
+    /// The index contains no more matches.
     Through,
-    /// Down to this message, as there was too much to look at; before it there may be more.
+    /// [`SEARCH_SCAN_MESSAGES_MAX`] messages were scanned, down to this one; older ones may match, too.
     DownTo(Seq),
 }
 
@@ -174,14 +169,14 @@ impl<'c> SearchReader<'c> {
         })
     }
 
-    /// The index holds every message up to here; one behind it is found by [`Question::matches`] alone. It holds none
-    /// if its words were made by other rules.
+    /// Reads the message up to which the index is complete; later ones are found by [`Question::matches`] alone. Returns
+    /// [`Seq::ZERO`] if the tokens were made by other rules.
     pub(crate) fn searched(&mut self) -> rusqlite::Result<Seq> {
         self.searched.query_row([terms::rules()], |row| row.get(0).map(Seq::new))
     }
 
-    /// Hands over the messages that a reader was part of and that hold all of the question, the newest first, as long as more
-    /// are wanted.
+    /// Passes each message that matches the query and that `reader` may read to `wants_more_after`, newest first, until it
+    /// returns false.
     pub(crate) fn newest_first(
         &mut self,
         question: &Question,
@@ -190,20 +185,20 @@ impl<'c> SearchReader<'c> {
         wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<ScanEnd> {
         let rooms = reader.rooms.iter().copied().collect();
-        self.look(question, Some(Part { peer: reader.peer, rooms }), before, wants_more_after)
+        self.scan(question, Some(Part { peer: reader.peer, rooms }), before, wants_more_after)
     }
 
-    /// The same for the owner of the file, who may read everything.
+    /// Like [`newest_first`](Self::newest_first), for the owner of the file, who may read every message.
     pub(crate) fn everything(
         &mut self,
         question: &Question,
         before: Option<Seq>,
         wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<ScanEnd> {
-        self.look(question, None, before, wants_more_after)
+        self.scan(question, None, before, wants_more_after)
     }
 
-    fn look(
+    fn scan(
         &mut self,
         question: &Question,
         part: Option<Part>,
@@ -212,27 +207,27 @@ impl<'c> SearchReader<'c> {
     ) -> rusqlite::Result<ScanEnd> {
         let is_all_in_index = question.is_all_in_index();
         let mut before = before.unwrap_or(Seq::new(i64::MAX));
-        let mut look = Look { question, is_all_in_index, part, looked: 0, refused: 0, wants_more_after };
-        let mut patience = SEARCH_REFUSED_MESSAGES_MIN;
+        let mut scan = Scan { question, is_all_in_index, part, scanned: 0, refused: 0, wants_more_after };
+        let mut refused_max = SEARCH_REFUSED_MESSAGES_MIN;
         loop {
-            let expression = look.expression(before);
-            match look.ask(self, &expression, before, patience)? {
-                ControlFlow::Break(looked) => return Ok(looked),
+            let expression = scan.expression(before);
+            match scan.run(self, &expression, before, refused_max)? {
+                ControlFlow::Break(end) => return Ok(end),
                 ControlFlow::Continue(last) => before = last,
             }
-            patience *= 2;
+            refused_max *= 2;
         }
     }
 }
 
-/// Of which messages somebody was part.
+/// Messages that a peer may read.
 struct Part {
     peer: PeerId,
     rooms: HashMap<RoomId, Seq>,
 }
 
 impl Part {
-    fn holds(&self, seq: Seq, sender: i64, recipients: &str) -> bool {
+    fn contains(&self, seq: Seq, sender: i64, recipients: &str) -> bool {
         let reaches = |number| match Recipient::numbered(number) {
             Recipient::Peer(peer) => peer == self.peer,
             Recipient::Room(room) => self.rooms.get(&room).is_some_and(|joined| *joined < seq),
@@ -240,61 +235,63 @@ impl Part {
         sender == self.peer.get() || array::read(recipients).any(reaches)
     }
 
-    /// A message before this one that it is part of has one of these tokens.
+    /// Returns the tokens of which every message before `before` that the peer may read has at least one. A room is left out
+    /// if the peer joined it too late to read any message before `before`.
     fn tokens(&self, before: Seq) -> Vec<String> {
         let rooms = self.rooms.iter().filter(|(_, joined)| joined.next() < before);
         let mut rooms = Vec::from_iter(rooms.map(|(room, _)| Recipient::Room(*room)));
         rooms.sort_unstable();
-        let people = [Recipient::Peer(self.peer)];
-        people.into_iter().chain(rooms).map(|recipient| Person(recipient).to_string()).collect()
+        let peer = [Recipient::Peer(self.peer)];
+        peer.into_iter().chain(rooms).map(|recipient| RecipientToken(recipient).to_string()).collect()
     }
 }
 
-/// One search.
-struct Look<'q, F> {
+/// State of one search.
+struct Scan<'q, F> {
     question: &'q Question,
     is_all_in_index: bool,
-    /// None: everything is for whoever asks.
+    /// `None`: every message may be read.
     part: Option<Part>,
-    /// Messages that were looked at.
-    looked: usize,
-    /// Those among them that are not for whoever asks, since the index was asked last.
+    /// Messages scanned so far.
+    scanned: usize,
+    /// Messages that the peer may not read, since the index was last queried.
     refused: usize,
     wants_more_after: F,
 }
 
-impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Look<'_, F> {
+impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Scan<'_, F> {
     fn expression(&self, before: Seq) -> String {
         let mut expression = self.question.expression();
         if let Some(part) = &self.part {
-            write!(expression, " AND (\"{}\")", part.tokens(before).join("\" OR \"")).expect("a string takes all");
+            write!(expression, " AND (\"{}\")", part.tokens(before).join("\" OR \""))
+                .expect("writing to a string cannot fail");
         }
         expression
     }
 
-    /// Looks at what the index finds before this message; goes on from the last one if too much of it is from before the
-    /// reader joined.
-    fn ask(
+    /// Scans the matches before `before`. Stops after `refused_max` messages from before the peer joined a room, and returns
+    /// the last one: from there the caller queries the index again, without that room.
+    fn run(
         &mut self,
         SearchReader { find, message, .. }: &mut SearchReader<'_>,
         expression: &str,
         before: Seq,
-        patience: usize,
+        refused_max: usize,
     ) -> rusqlite::Result<ControlFlow<ScanEnd, Seq>> {
         self.refused = 0;
         let mut last = before;
         let mut rows = find.query(params![expression, before.get()])?;
         while let Some(row) = rows.next()? {
-            if self.looked == SEARCH_SCAN_MESSAGES_MAX {
+            if self.scanned == SEARCH_SCAN_MESSAGES_MAX {
                 return Ok(ControlFlow::Break(ScanEnd::DownTo(last)));
             }
-            if self.refused == patience {
+            if self.refused == refused_max {
                 return Ok(ControlFlow::Continue(last));
             }
             let seq = Seq::new(row.get(0)?);
-            self.looked += 1;
-            let is_found = message.query_row([seq.get()], |row| self.is_found(seq, row)).optional()?;
-            if is_found == Some(true) && !(self.wants_more_after)(seq)? {
+            self.scanned += 1;
+            let is_match = message.query_row([seq.get()], |row| self.is_match(seq, row)).optional()?;
+            if is_match == Some(true) && !(self.wants_more_after)(seq)? {
                 return Ok(ControlFlow::Break(ScanEnd::Enough));
             }
             last = seq;
@@ -302,9 +299,9 @@ impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Look<'_, F> {
         Ok(ControlFlow::Break(ScanEnd::Through))
     }
 
-    fn is_found(&mut self, seq: Seq, row: &Row<'_>) -> rusqlite::Result<bool> {
+    fn is_match(&mut self, seq: Seq, row: &Row<'_>) -> rusqlite::Result<bool> {
         if let Some(part) = &self.part
-            && !part.holds(seq, row.get(0)?, &lossy(row, 1)?)
+            && !part.contains(seq, row.get(0)?, &lossy(row, 1)?)
         {
             self.refused += 1;
             return Ok(false);
@@ -313,22 +310,22 @@ impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Look<'_, F> {
     }
 }
 
-/// Writes what the index holds of a message, and says how many bytes its text has.
+/// Replaces `tokens` by the tokens of a message. Returns the bytes of its text.
 fn write_tokens(tokens: &mut String, row: &Row<'_>) -> rusqlite::Result<usize> {
     let (sender, recipients, text) = (PeerId::new(row.get(1)?), lossy(row, 2)?, lossy(row, 3)?);
     let recipients = array::read(&recipients).map(Recipient::numbered);
     tokens.clear();
     for recipient in [Recipient::Peer(sender)].into_iter().chain(recipients) {
-        write!(tokens, "{} ", Person(recipient)).expect("a string takes all");
+        write!(tokens, "{} ", RecipientToken(recipient)).expect("writing to a string cannot fail");
     }
     terms::write_tokens(tokens, &text);
     Ok(text.len())
 }
 
-/// A peer or a room as a token, which no word can be.
-struct Person(Recipient);
+/// Token of a peer or a room; `@` and `#` keep it apart from the tokens of words.
+struct RecipientToken(Recipient);
 
-impl std::fmt::Display for Person {
+impl std::fmt::Display for RecipientToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Recipient::Peer(peer) => write!(f, "@{peer}"),
@@ -337,7 +334,7 @@ impl std::fmt::Display for Person {
     }
 }
 
-/// A text as far as it can be read: a damaged one must not hold back all that is behind it.
+/// Reads a text and replaces what is not UTF-8: a damaged message must not keep the later ones out of the index.
 fn lossy(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
     let bytes = row.get_ref(column)?.as_bytes().unwrap_or_default();
     Ok(String::from_utf8_lossy(bytes).into_owned())

@@ -57,9 +57,9 @@ pub(super) async fn observe(plugin: &RunningPlugin, mut next: Option<NextObserva
     }
 }
 
-async fn deal_with(Observation { things, seen }: Observation, plugin: &RunningPlugin, link: &Link) {
+async fn deal_with(Observation { items, seen }: Observation, plugin: &RunningPlugin, link: &Link) {
     let (mut told, mut each_seen) = (Vec::new(), Vec::new());
-    for thing in things {
+    for thing in items {
         each_seen.push(thing.seen());
         told.push(Notification::from(thing));
     }
@@ -67,7 +67,7 @@ async fn deal_with(Observation { things, seen }: Observation, plugin: &RunningPl
     let (mut dealt_with, mut so_far) = (0, ObserverCursor::START);
     while dealt_with < told.len() {
         let more = plugin.tell(&told[dealt_with..], &mut retry_state).await;
-        so_far = each_seen[dealt_with..dealt_with + more].iter().fold(so_far, |so_far, seen| so_far.or(*seen));
+        so_far = each_seen[dealt_with..dealt_with + more].iter().fold(so_far, |so_far, seen| so_far.union(*seen));
         dealt_with += more;
         let seen = if dealt_with == told.len() { seen } else { so_far };
         if more > 0 {
@@ -85,10 +85,10 @@ impl From<Observed> for Notification {
                 let logged = LoggedCall { seq, at, from: sender, to, text, away };
                 Notification { call: Call::Logged(logged), origin: format!("logged.{seq}") }
             }
-            Observed::Came { event, at, name } => {
+            Observed::Joined { event, at, name } => {
                 Notification { call: Call::Join(presence(event, at, name, true)), origin: format!("event.{event}") }
             }
-            Observed::Went { event, at, name } => {
+            Observed::Left { event, at, name } => {
                 Notification { call: Call::Leave(presence(event, at, name, false)), origin: format!("event.{event}") }
             }
             Observed::Delivered { event, at, name, seq } => Notification {

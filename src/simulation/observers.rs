@@ -66,7 +66,7 @@ impl Observer {
         let Some((seq, event)) = self.position else { return false };
         let is_new = match happened.what {
             What::Message(at) => seq.is_some_and(|seq| at > seq),
-            What::Event(number, kind) => self.wants.wants(kind) && event.is_some_and(|event| number > event),
+            What::Event(number, kind) => self.wants.includes(kind) && event.is_some_and(|event| number > event),
         };
         is_new && happened.peer != id
     }
@@ -197,12 +197,12 @@ impl Observers {
     }
 
     /// What an observer is told is what is next for it.
-    fn check_told(&self, place: usize, Observation { things, seen }: &Observation, disk: &Disk) {
+    fn check_told(&self, place: usize, Observation { items, seen }: &Observation, disk: &Disk) {
         let observer = &self.all[place];
-        assert!((1..=OBSERVED_MAX).contains(&things.len()), "{} things are told at once", things.len());
+        assert!((1..=OBSERVED_MAX).contains(&items.len()), "{} items are told at once", items.len());
         let id = disk.peer(&name(observer.peer)).expect("who observes is kept").id;
         let mut next = self.happened.iter().filter(|happened| observer.is_next(id, happened));
-        let told: Vec<What> = things.iter().map(what).collect();
+        let told: Vec<What> = items.iter().map(what).collect();
         for thing in &told {
             let found = next.find(|happened| happened.what == *thing || !happened.is_optional);
             assert_eq!(found.map(|happened| happened.what), Some(*thing), "p{} is told the next", observer.peer);
@@ -284,15 +284,15 @@ impl World {
     }
 
     fn is_told(&mut self, place: usize, observation: &Observation) {
-        self.oracle.check_away(&observation.things);
+        self.oracle.check_away(&observation.items);
         self.oracle.observers.check_told(place, observation, &self.store.disk);
-        let things = &observation.things;
+        let items = &observation.items;
         let seen = match self.rng.u32(..8) {
             0 => None,
             1 => Some(
-                things[..self.rng.usize(1..=things.len())]
+                items[..self.rng.usize(1..=items.len())]
                     .iter()
-                    .fold(ObserverCursor::START, |seen, thing| seen.or(thing.seen())),
+                    .fold(ObserverCursor::START, |seen, thing| seen.union(thing.seen())),
             ),
             _ => Some(observation.seen),
         };
@@ -307,8 +307,8 @@ impl World {
 
 impl Oracle {
     /// Nobody who is here is said to be away, and whoever is away is.
-    fn check_away(&self, things: &[Observed]) {
-        for thing in things {
+    fn check_away(&self, items: &[Observed]) {
+        for thing in items {
             let Observed::Logged { message, away } = thing else { continue };
             for peer in &self.peers {
                 let is_named = away.iter().any(|(_, name)| *name == peer.name);
@@ -328,8 +328,8 @@ impl Oracle {
 fn what(thing: &Observed) -> What {
     match thing {
         Observed::Logged { message, .. } => What::Message(message.seq),
-        Observed::Came { event, .. } => What::Event(*event, EventKind::Join),
-        Observed::Went { event, .. } => What::Event(*event, EventKind::Leave),
+        Observed::Joined { event, .. } => What::Event(*event, EventKind::Join),
+        Observed::Left { event, .. } => What::Event(*event, EventKind::Leave),
         Observed::Delivered { event, seq, .. } => What::Event(*event, EventKind::Delivered(*seq)),
     }
 }

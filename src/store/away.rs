@@ -1,5 +1,5 @@
-//! Who has not got a message and is not here. Owns how that is read, for the messages of one turn together; who is here it is
-//! told.
+//! Recipients who are offline and have not received a message. Caches the members of rooms during one turn; never knows who is
+//! online, which the caller passes in.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,24 +10,24 @@ use crate::database::messages::StoredMessage;
 use crate::limits::AWAY_NAMES_MAX;
 use crate::message::{PeerId, PeerName, Recipient, RoomId, Seq};
 
-/// The tables, through statements that are prepared once.
+/// Prepared statements that find offline recipients.
 pub(super) struct Away<'c> {
     members: Statement<'c>,
     peer: Statement<'c>,
-    /// The members of rooms who are not here, as read for this turn: a room may have very many.
-    absent: HashMap<RoomId, Vec<Absent>>,
+    /// Offline members of rooms, cached for this turn, as a room may have very many.
+    offline: HashMap<RoomId, Vec<OfflineMember>>,
 }
 
-/// A member of a room who is not here.
-struct Absent {
+/// Member of a room who is offline.
+struct OfflineMember {
     peer: PeerId,
-    /// Whatever came into the room up to here is not for it, or it has got it.
-    behind: Seq,
+    /// Newest message that the member has received or that is from before it joined.
+    cursor: Seq,
 }
 
-/// Those who are away, in the order in which they were addressed, each once.
+/// Offline recipients of one message in the order in which they were addressed, each once.
 #[derive(Default)]
-struct Names(Vec<(PeerId, PeerName)>);
+struct AwayNames(Vec<(PeerId, PeerName)>);
 
 impl<'c> Away<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
@@ -37,34 +37,34 @@ impl<'c> Away<'c> {
                  from member join peer on peer.id = member.peer where member.room = ?1 order by peer.id",
             )?,
             peer: connection.prepare("select name from peer where id = ?1 and cursor < ?2")?,
-            absent: HashMap::new(),
+            offline: HashMap::new(),
         })
     }
 
-    /// Another turn is read for: what was so may not be so any more.
-    pub(super) fn forget(&mut self) {
-        self.absent = HashMap::new();
+    /// Empties the cache. Must be called before every turn, as members and cursors change with it.
+    pub(super) fn clear(&mut self) {
+        self.offline = HashMap::new();
     }
 
-    /// Those to whom a message was sent, members of rooms among them, who have not got it and are not among these; not its
-    /// sender, and not more than [`AWAY_NAMES_MAX`].
-    pub(super) fn from(
+    /// Returns the recipients of a message, members of rooms included, who are not in `online` and have not received it;
+    /// without its sender, at most [`AWAY_NAMES_MAX`]. `online` must be sorted.
+    pub(super) fn of(
         &mut self,
         message: &StoredMessage,
-        here: &[PeerId],
+        online: &[PeerId],
     ) -> rusqlite::Result<Vec<(PeerId, PeerName)>> {
-        let Away { members, peer: statement, absent } = self;
-        let mut names = Names::default();
+        let Away { members, peer: statement, offline } = self;
+        let mut names = AwayNames::default();
         for recipient in message.numbered_recipients() {
             match recipient {
-                Recipient::Peer(peer) if !is_here(peer, here) => names.add(peer, message, statement)?,
+                Recipient::Peer(peer) if !is_online(peer, online) => names.add(peer, message, statement)?,
                 Recipient::Peer(_) => {}
                 Recipient::Room(room) => {
-                    let absent = absent_from(room, here, absent, members)?;
-                    absent
+                    let members = offline_members(room, online, offline, members)?;
+                    members
                         .iter()
-                        .filter(|absent| absent.behind < message.seq())
-                        .try_for_each(|absent| names.add(absent.peer, message, statement))?;
+                        .filter(|member| member.cursor < message.seq())
+                        .try_for_each(|member| names.add(member.peer, message, statement))?;
                 }
             }
         }
@@ -72,7 +72,7 @@ impl<'c> Away<'c> {
     }
 }
 
-impl Names {
+impl AwayNames {
     fn add(&mut self, peer: PeerId, message: &StoredMessage, statement: &mut Statement<'_>) -> rusqlite::Result<()> {
         if self.0.len() == AWAY_NAMES_MAX || peer == message.sender || self.0.iter().any(|(known, _)| *known == peer) {
             return Ok(());
@@ -84,27 +84,27 @@ impl Names {
     }
 }
 
-fn absent_from<'a>(
+fn offline_members<'a>(
     room: RoomId,
-    here: &[PeerId],
-    absent: &'a mut HashMap<RoomId, Vec<Absent>>,
+    online: &[PeerId],
+    cache: &'a mut HashMap<RoomId, Vec<OfflineMember>>,
     members: &mut Statement<'_>,
-) -> rusqlite::Result<&'a [Absent]> {
-    match absent.entry(room) {
-        Entry::Occupied(known) => Ok(known.into_mut()),
-        Entry::Vacant(place) => {
+) -> rusqlite::Result<&'a [OfflineMember]> {
+    match cache.entry(room) {
+        Entry::Occupied(cached) => Ok(cached.into_mut()),
+        Entry::Vacant(vacant) => {
             let members = members.query_map([room.get()], |row| {
-                Ok(Absent { peer: PeerId::new(row.get(0)?), behind: Seq::new(row.get(1)?) })
+                Ok(OfflineMember { peer: PeerId::new(row.get(0)?), cursor: Seq::new(row.get(1)?) })
             })?;
-            let is_absent = |member: &rusqlite::Result<Absent>| match member {
-                Ok(member) => !is_here(member.peer, here),
+            let is_offline = |member: &rusqlite::Result<OfflineMember>| match member {
+                Ok(member) => !is_online(member.peer, online),
                 Err(_) => true,
             };
-            Ok(place.insert(members.filter(is_absent).collect::<rusqlite::Result<_>>()?))
+            Ok(vacant.insert(members.filter(is_offline).collect::<rusqlite::Result<_>>()?))
         }
     }
 }
 
-fn is_here(peer: PeerId, here: &[PeerId]) -> bool {
-    here.binary_search(&peer).is_ok()
+fn is_online(peer: PeerId, online: &[PeerId]) -> bool {
+    online.binary_search(&peer).is_ok()
 }

@@ -1,23 +1,23 @@
-//! Inserting many rows into one table. Owns how they share a statement; never what they are.
+//! Batched inserts into one table. Owns the prepared statements; never knows the table.
 
 use rusqlite::{Connection, Statement, ToSql};
 
 use crate::limits::INSERT_ROWS_MAX;
 
-/// The insertion into one table, prepared: rows by the batch while there are that many, then one by one. To run a statement
-/// costs as much as a row or two.
+/// Prepared insert statements for one table: one for a whole batch of rows, one for a single row. A batch saves time because
+/// running a statement costs as much as inserting one or two rows.
 pub(super) struct Insert<'c> {
     batch: Statement<'c>,
     single: Statement<'c>,
 }
 
-/// Takes the values of one row after the other, column by column.
-pub(super) struct Values<'s, 'c> {
+/// Binder for the parameters of a statement: row after row, column after column.
+pub(super) struct RowBinder<'s, 'c> {
     statement: &'s mut Statement<'c>,
     bound: usize,
 }
 
-impl Values<'_, '_> {
+impl RowBinder<'_, '_> {
     pub(super) fn add(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
         self.bound += 1;
         self.statement.raw_bind_parameter(self.bound, value)
@@ -25,18 +25,18 @@ impl Values<'_, '_> {
 }
 
 impl<'c> Insert<'c> {
-    /// `into` is what stands before `values`, for so many columns.
+    /// Prepares `{into} values (…)` for this number of columns.
     pub(super) fn prepare(connection: &'c Connection, into: &str, columns: usize) -> rusqlite::Result<Self> {
         let row = format!("({})", vec!["?"; columns].join(", "));
         let rows = |count| connection.prepare(&format!("{into} values {}", vec![&*row; count].join(", ")));
         Ok(Insert { batch: rows(INSERT_ROWS_MAX)?, single: rows(1)? })
     }
 
-    /// Inserts rows, of each of which `bind` adds the values.
+    /// Inserts rows. `bind` adds the values of one row.
     pub(super) fn insert<T>(
         &mut self,
         rows: impl Iterator<Item = T>,
-        mut bind: impl FnMut(&T, &mut Values<'_, '_>) -> rusqlite::Result<()>,
+        mut bind: impl FnMut(&T, &mut RowBinder<'_, '_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         let mut rows = rows.fuse();
         let mut batch = Vec::new();
@@ -54,9 +54,9 @@ impl<'c> Insert<'c> {
 fn execute<T>(
     statement: &mut Statement<'_>,
     rows: &[T],
-    bind: &mut impl FnMut(&T, &mut Values<'_, '_>) -> rusqlite::Result<()>,
+    bind: &mut impl FnMut(&T, &mut RowBinder<'_, '_>) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
-    let mut values = Values { statement, bound: 0 };
-    rows.iter().try_for_each(|row| bind(row, &mut values))?;
+    let mut binder = RowBinder { statement, bound: 0 };
+    rows.iter().try_for_each(|row| bind(row, &mut binder))?;
     statement.raw_execute().map(drop)
 }

@@ -9,11 +9,11 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transac
 use super::events::Events;
 use super::feed;
 use super::insert::Insert;
-use super::observers::{Observer, Observers};
+use super::observers::{ObserverQuery, ObserverTable};
 use super::past::{Past, Viewer};
 use super::posts::Posts;
 use super::sent_ids::SentIds;
-use super::values::Values;
+use super::values::PluginValues;
 use super::wal::{Wal, WalPages};
 use super::{
     CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, ObservedPage, ObservedQuery, ObserverCursor,
@@ -21,11 +21,11 @@ use super::{
 };
 use crate::config::Durability;
 use crate::database::inboxes::Sources;
-use crate::database::index::{Index, Tail};
+use crate::database::index::{Index, UnindexedTail};
 use crate::database::members::Members;
 use crate::database::messages::Messages;
 use crate::database::names::Names;
-use crate::database::search::{Question, Reader, ScanEnd, Search};
+use crate::database::search::{Question, Reader, ScanEnd, SearchIndex};
 use crate::database::{array, schema};
 use crate::limits::{DATABASE_BUSY_MS_MAX, SEARCH_TURN_MS, TURN_PAGES_BYTES_MAX};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Seq, Text, Timestamp};
@@ -48,10 +48,10 @@ pub(super) struct Log<'c> {
     messages: Messages<'c>,
     past: Past<'c>,
     events: Events<'c>,
-    observers: Observers<'c>,
-    values: Values<'c>,
+    observers: ObserverTable<'c>,
+    values: PluginValues<'c>,
     /// Opened when somebody searches: it takes memory.
-    search: Option<Search<'c>>,
+    search: Option<SearchIndex<'c>>,
     put_message: Insert<'c>,
     statements: Statements<'c>,
 }
@@ -89,7 +89,7 @@ impl<'c> Log<'c> {
         (pages, wal): (WalPages, File),
         durability: Durability,
         newest: Seq,
-        tail: Tail,
+        tail: UnindexedTail,
     ) -> rusqlite::Result<Self> {
         Ok(Log {
             connection,
@@ -105,8 +105,8 @@ impl<'c> Log<'c> {
             messages: Messages::new(connection)?,
             past: Past::new(connection)?,
             events: Events::new(connection)?,
-            observers: Observers::new(connection)?,
-            values: Values::new(connection)?,
+            observers: ObserverTable::new(connection)?,
+            values: PluginValues::new(connection)?,
             search: None,
             put_message: Insert::prepare(
                 connection,
@@ -175,7 +175,7 @@ impl<'c> Log<'c> {
         }
         self.set_synchronous(Synchronous::Normal)?;
         let transaction = begin()?;
-        self.wal.settle_in_transaction()?;
+        self.wal.rewrite_in_transaction()?;
         self.index.write(self.newest)?;
         transaction.commit()?;
         self.index.written(self.newest);
@@ -241,7 +241,7 @@ impl<'c> Log<'c> {
     fn try_commit(&mut self, entries: &[Entry]) -> rusqlite::Result<Seq> {
         self.set_synchronous(self.wanted(entries))?;
         self.statements.begin.execute([])?;
-        self.wal.settle_in_transaction()?;
+        self.wal.rewrite_in_transaction()?;
         let is_indexed = self.index.is_due();
         if is_indexed {
             self.index.write(self.newest)?;
@@ -251,7 +251,7 @@ impl<'c> Log<'c> {
         let newest = self.put_messages(entries)?;
         self.put_ids(entries)?;
         self.take_posts(entries)?;
-        self.events.forget_oldest()?;
+        self.events.remove_oldest()?;
         self.statements.commit.execute([])?;
         if is_indexed {
             self.index.written(self.newest);
@@ -263,7 +263,7 @@ impl<'c> Log<'c> {
     /// A commit that could not be synced was written all the same, and would be found after a crash, though its senders were
     /// told otherwise. One that changes nothing, and is not synced, takes its place.
     fn take_back(&mut self) {
-        let _ = self.set_synchronous(Synchronous::Normal).and_then(|()| schema::write_nothing_new(self.connection));
+        let _ = self.set_synchronous(Synchronous::Normal).and_then(|()| schema::write_unchanged_page(self.connection));
     }
 
     fn put_peers(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
@@ -284,18 +284,18 @@ impl<'c> Log<'c> {
                 Entry::Room { id, name } => self.members.put_room(*id, name)?,
                 Entry::Join { room, peer } => self.members.join(*room, *peer, newest)?,
                 Entry::Leave { room, peer } => self.members.leave(*room, *peer)?,
-                Entry::Event(event) => self.events.put(event, newest)?,
+                Entry::Event(event) => self.events.insert(event, newest)?,
                 Entry::Observe { observer, wants } => {
                     let newest = ObserverCursor { seq: newest, event: self.events.newest()? };
-                    self.observers.put(*observer, *wants, newest)?;
+                    self.observers.register(*observer, *wants, newest)?;
                     self.events.note_seen();
                 }
                 Entry::ObserverAdvanced { observer, seen } => {
-                    self.observers.see(*observer, *seen)?;
+                    self.observers.advance(*observer, *seen)?;
                     self.events.note_seen();
                 }
                 Entry::Observers { only } => {
-                    self.observers.forget_others(only)?;
+                    self.observers.remove_others(only)?;
                     self.events.note_seen();
                 }
                 Entry::Value { peer, key, value } => self.values.set(*peer, key, value.as_deref())?,
@@ -328,11 +328,11 @@ impl<'c> Log<'c> {
         for message in messages(entries) {
             seq = seq.next();
             if let Some(id) = message.id {
-                self.sent_ids.put(message.sender, id, seq, message.at)?;
+                self.sent_ids.insert(message.sender, id, seq, message.at)?;
                 (added, now) = (added + 1, Some(message.at));
             }
         }
-        now.map_or(Ok(()), |now| self.sent_ids.forget_oldest(added, now))
+        now.map_or(Ok(()), |now| self.sent_ids.remove_oldest(added, now))
     }
 
     fn take_posts(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
@@ -399,7 +399,7 @@ impl<'c> Log<'c> {
     fn observed(&mut self, query: &ObservedQuery) -> rusqlite::Result<Option<ObservedPage>> {
         let Log { newest, index, members, names, messages, events, observers, .. } = self;
         let newest = ObserverCursor { seq: *newest, event: events.newest()? };
-        let observer = Observer { peer: query.observer, wants: query.wants, here: &query.here };
+        let observer = ObserverQuery { peer: query.observer, wants: query.wants, online: &query.here };
         let after = match query.after {
             Some(after) => Some(after),
             None => observers.find(observer.peer, newest)?,
@@ -443,7 +443,7 @@ impl<'c> Log<'c> {
     fn try_step_search(&mut self) -> rusqlite::Result<()> {
         self.set_synchronous(Synchronous::Normal)?;
         let transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
-        self.wal.settle_in_transaction()?;
+        self.wal.rewrite_in_transaction()?;
         let search = opened(&mut self.search, self.connection)?;
         let began = Instant::now();
         while !search.step(self.newest)? && began.elapsed() < Duration::from_millis(SEARCH_TURN_MS) {}
@@ -463,7 +463,7 @@ impl<'c> Log<'c> {
         let Log { past, index, members, names, messages, .. } = self;
         let mut sources = Sources { index, members, names, messages };
         let mut page = PastPage::default();
-        let looked = search.asking().newest_first(&question, &reader, None, |seq| {
+        let looked = search.reader().newest_first(&question, &reader, None, |seq| {
             past.add(&viewer, None, seq, count, &mut page, &mut sources)?;
             Ok(!page.is_full(count))
         })?;
@@ -503,12 +503,12 @@ impl<'c> Statements<'c> {
 }
 
 fn opened<'s, 'c>(
-    search: &'s mut Option<Search<'c>>,
+    search: &'s mut Option<SearchIndex<'c>>,
     connection: &'c Connection,
-) -> rusqlite::Result<&'s mut Search<'c>> {
+) -> rusqlite::Result<&'s mut SearchIndex<'c>> {
     match search {
         Some(search) => Ok(search),
-        None => Ok(search.insert(Search::new(connection)?)),
+        None => Ok(search.insert(SearchIndex::new(connection)?)),
     }
 }
 

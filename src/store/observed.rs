@@ -1,29 +1,29 @@
-//! What those who live inside observe: which things there are, what of them somebody wants, and how far it got. Owns these
-//! types; never a statement.
+//! Types for observers (plugins): the messages and events that they receive, the filter for these, and the cursor of what an
+//! observer has seen. Never runs SQL.
 
 use crate::message::{Message, PeerId, PeerName, Seq, Timestamp};
 
-/// What an observer wants to be told.
+/// Kinds of messages and events that an observer wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Messages that are on disk.
+    /// Messages, once they are on disk.
     pub logged: bool,
-    /// Who came.
+    /// Peers that come online.
     pub join: bool,
-    /// Who went.
+    /// Peers that go offline.
     pub leave: bool,
-    /// Who has got messages.
+    /// Deliveries of messages.
     pub delivered: bool,
 }
 
 impl EventFilter {
-    /// Whether anything is wanted besides messages.
+    /// Whether any kind besides messages is wanted.
     pub fn events(self) -> bool {
         self.join || self.leave || self.delivered
     }
 
-    /// Whether an event is of a kind that is wanted.
-    pub(crate) fn wants(self, kind: EventKind) -> bool {
+    /// Whether an event of this kind is wanted.
+    pub(crate) fn includes(self, kind: EventKind) -> bool {
         match kind {
             EventKind::Join => self.join,
             EventKind::Leave => self.leave,
@@ -31,15 +31,15 @@ impl EventFilter {
         }
     }
 
-    /// Whether something of this is wanted by the other too.
-    pub(crate) fn meets(self, other: EventFilter) -> bool {
+    /// Whether the two filters have a kind in common.
+    pub(crate) fn overlaps(self, other: EventFilter) -> bool {
         self.logged && other.logged
             || self.join && other.join
             || self.leave && other.leave
             || self.delivered && other.delivered
     }
 
-    /// Adds the kind of an event.
+    /// Adds a kind of event.
     pub(crate) fn add(&mut self, kind: EventKind) {
         match kind {
             EventKind::Join => self.join = true,
@@ -48,8 +48,8 @@ impl EventFilter {
         }
     }
 
-    /// What one of the two wants.
-    pub(crate) fn or(self, other: EventFilter) -> EventFilter {
+    /// Returns a filter with the kinds of both.
+    pub(crate) fn union(self, other: EventFilter) -> EventFilter {
         EventFilter {
             logged: self.logged || other.logged,
             join: self.join || other.join,
@@ -59,110 +59,110 @@ impl EventFilter {
     }
 }
 
-/// Something that happened to a peer; the store gives it its number.
+/// Event of a peer, before the store numbers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerEvent {
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// What.
+    /// Kind of the event.
     pub kind: EventKind,
-    /// To whom.
+    /// Peer that the event is about.
     pub peer: PeerId,
 }
 
-/// What happened to a peer.
+/// Kind of a [`PeerEvent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// Its first session came.
+    /// The peer's first session logged in.
     Join,
-    /// Its last session went.
+    /// The peer's last session ended.
     Leave,
-    /// It has got everything up to this message.
+    /// Every message for the peer up to this one was delivered.
     Delivered(Seq),
 }
 
-/// How far an observer got. Of the two of it, each counts for itself and only grows.
+/// Cursor of an observer. Both parts are independent and only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObserverCursor {
-    /// It has seen every message up to here.
+    /// Newest message that the observer has seen.
     pub seq: Seq,
-    /// It has seen every event up to the one with this number.
+    /// Number of the newest event that the observer has seen.
     pub event: i64,
 }
 
 impl ObserverCursor {
-    /// Nothing at all.
+    /// Cursor of an observer that has seen nothing.
     pub const START: ObserverCursor = ObserverCursor { seq: Seq::ZERO, event: 0 };
 
-    /// What one of the two has seen.
-    pub(crate) fn or(self, other: ObserverCursor) -> ObserverCursor {
+    /// Returns a cursor with the larger value of each part.
+    pub(crate) fn union(self, other: ObserverCursor) -> ObserverCursor {
         ObserverCursor { seq: self.seq.max(other.seq), event: self.event.max(other.event) }
     }
 }
 
-/// One thing that an observer is told.
+/// Message or event as an observer receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observed {
     /// A message is on disk.
     Logged {
-        /// The message, and whom it was addressed to.
+        /// Message with the destinations that it was addressed to.
         message: Message,
-        /// Those of its recipients, members of rooms among them, who are not here and have not got it; not its sender, and
-        /// no more than [`AWAY_NAMES_MAX`](crate::limits::AWAY_NAMES_MAX).
+        /// Recipients, members of rooms included, who are offline and have not received the message; without its sender, at
+        /// most [`AWAY_NAMES_MAX`](crate::limits::AWAY_NAMES_MAX).
         away: Vec<(PeerId, PeerName)>,
     },
-    /// A peer came.
-    Came {
-        /// The number of the event: it grows with each.
+    /// A peer came online.
+    Joined {
+        /// Number of the event; grows with each event.
         event: i64,
-        /// When.
+        /// Time of the event.
         at: Timestamp,
-        /// Who.
+        /// Name of the peer.
         name: PeerName,
     },
-    /// A peer went.
-    Went {
-        /// The number of the event.
+    /// A peer went offline.
+    Left {
+        /// Number of the event.
         event: i64,
-        /// When.
+        /// Time of the event.
         at: Timestamp,
-        /// Who.
+        /// Name of the peer.
         name: PeerName,
     },
-    /// A peer has got messages.
+    /// Messages were delivered to a peer.
     Delivered {
-        /// The number of the event.
+        /// Number of the event.
         event: i64,
-        /// When.
+        /// Time of the event.
         at: Timestamp,
-        /// Who.
+        /// Name of the peer.
         name: PeerName,
-        /// Everything for it up to this message.
+        /// Every message for the peer up to this one was delivered.
         seq: Seq,
     },
 }
 
 impl Observed {
-    /// What has been seen with it, if all before it was.
+    /// Returns the cursor of an observer that has seen this and everything before it. Only the part that this advances is set.
     pub fn seen(&self) -> ObserverCursor {
         match self {
             Observed::Logged { message, .. } => ObserverCursor { seq: message.seq, ..ObserverCursor::START },
-            Observed::Came { event, .. } | Observed::Went { event, .. } | Observed::Delivered { event, .. } => {
+            Observed::Joined { event, .. } | Observed::Left { event, .. } | Observed::Delivered { event, .. } => {
                 ObserverCursor { event: *event, ..ObserverCursor::START }
             }
         }
     }
 }
 
-/// The next things for an observer.
+/// Next messages and events for an observer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedPage {
-    /// In the order in which they happened.
-    pub things: Vec<Observed>,
-    /// What had been seen before.
+    /// Messages and events in the order in which they happened.
+    pub items: Vec<Observed>,
+    /// Cursor after which the page was read.
     pub after: ObserverCursor,
-    /// What has been seen with all of them, and with what is not for it.
+    /// Cursor once the observer has seen the whole page, including what the page skips.
     pub seen: ObserverCursor,
-    /// Whether it reaches the newest commit: nothing that is for this observer comes after it.
+    /// Whether the page reaches the newest commit: nothing later is for this observer.
     pub complete: bool,
 }

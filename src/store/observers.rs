@@ -1,48 +1,48 @@
-//! What an observer is read: the log and the events as one, in the order in which they happened. Owns the table `observer`, and
-//! which things those are; never who is here.
+//! Pages for observers (plugins): messages of the log and events, merged in the order in which they happened. Owns the table
+//! `observer` with the observers' cursors; never knows who is online.
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::away::Away;
-use super::events::{Events, KeptEvent};
+use super::events::{Events, StoredEvent};
 use super::{EventFilter, Observed, ObservedPage, ObserverCursor};
 use crate::database::inboxes::Sources;
 use crate::database::messages::{Messages, StoredMessage};
 use crate::limits::{OBSERVED_MAX, OBSERVED_SKIPPED_MAX, PAGE_BYTES_MAX};
 use crate::message::{Destination, PeerId, PeerName, Seq};
 
-/// The table, through statements that are prepared once.
-pub(super) struct Observers<'c> {
-    put: Statement<'c>,
-    see: Statement<'c>,
-    forget_others: Statement<'c>,
+/// Prepared statements on the table `observer`.
+pub(super) struct ObserverTable<'c> {
+    upsert: Statement<'c>,
+    advance: Statement<'c>,
+    remove_others: Statement<'c>,
     find: Statement<'c>,
     away: Away<'c>,
 }
 
-/// Who asks, and for what.
+/// Observer for which a page is read.
 #[derive(Clone, Copy)]
-pub(super) struct Observer<'a> {
+pub(super) struct ObserverQuery<'a> {
     pub(super) peer: PeerId,
     pub(super) wants: EventFilter,
-    /// Everyone who is here, in order.
-    pub(super) here: &'a [PeerId],
+    /// Peers that are online, sorted.
+    pub(super) online: &'a [PeerId],
 }
 
-impl<'c> Observers<'c> {
+impl<'c> ObserverTable<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        Ok(Observers {
-            // A row that stays as it is is not written.
-            put: connection.prepare(
+        Ok(ObserverTable {
+            // The last condition avoids a write if the row would not change.
+            upsert: connection.prepare(
                 "insert into observer (peer, seq, event) values (?1, ?2, ?3)
                  on conflict (peer) do update
                  set seq = iif(excluded.seq is null, null, coalesce(seq, excluded.seq)),
                      event = iif(excluded.event is null, null, coalesce(event, excluded.event))
                  where (seq is null) <> (excluded.seq is null) or (event is null) <> (excluded.event is null)",
             )?,
-            see: connection
+            advance: connection
                 .prepare("update observer set seq = max(seq, ?2), event = max(event, ?3) where peer = ?1")?,
-            forget_others: connection.prepare(
+            remove_others: connection.prepare(
                 "delete from observer where peer not in (
                      select peer.id from json_each(?1) as name join peer on peer.name = name.value)",
             )?,
@@ -51,25 +51,31 @@ impl<'c> Observers<'c> {
         })
     }
 
-    /// A peer observes: from here on, in what it did not before.
-    pub(super) fn put(&mut self, peer: PeerId, wants: EventFilter, newest: ObserverCursor) -> rusqlite::Result<()> {
+    /// Registers an observer. It starts at `newest` with what it did not want before, and keeps its cursor for the rest.
+    pub(super) fn register(
+        &mut self,
+        peer: PeerId,
+        wants: EventFilter,
+        newest: ObserverCursor,
+    ) -> rusqlite::Result<()> {
         let seq = wants.logged.then_some(newest.seq.get());
         let event = wants.events().then_some(newest.event);
-        self.put.execute(params![peer.get(), seq, event]).map(drop)
+        self.upsert.execute(params![peer.get(), seq, event]).map(drop)
     }
 
-    /// An observer has seen more.
-    pub(super) fn see(&mut self, peer: PeerId, seen: ObserverCursor) -> rusqlite::Result<()> {
-        self.see.execute([peer.get(), seen.seq.get(), seen.event]).map(drop)
+    /// Advances an observer's cursor; never moves it back.
+    pub(super) fn advance(&mut self, peer: PeerId, seen: ObserverCursor) -> rusqlite::Result<()> {
+        self.advance.execute([peer.get(), seen.seq.get(), seen.event]).map(drop)
     }
 
-    /// Nobody else observes.
-    pub(super) fn forget_others(&mut self, only: &[PeerName]) -> rusqlite::Result<()> {
-        let only = serde_json::to_string(only).expect("names are JSON");
-        self.forget_others.execute([only]).map(drop)
+    /// Removes every observer that is not in `only`.
+    pub(super) fn remove_others(&mut self, only: &[PeerName]) -> rusqlite::Result<()> {
+        let only = serde_json::to_string(only).expect("a list of names can be serialized");
+        self.remove_others.execute([only]).map(drop)
     }
 
-    /// How far an observer got. Of what it does not want it has seen all.
+    /// Reads an observer's cursor; `None` if it is not registered. The cursor is at `newest` for what the observer does not
+    /// want.
     pub(super) fn find(&mut self, peer: PeerId, newest: ObserverCursor) -> rusqlite::Result<Option<ObserverCursor>> {
         let found = self.find.query_row([peer.get()], |row| {
             let (seq, event): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
@@ -78,64 +84,95 @@ impl<'c> Observers<'c> {
         found.optional()
     }
 
-    /// Another turn is read for.
+    /// Drops what is cached from the previous turn.
     pub(super) fn begin_turn(&mut self) {
-        self.away.forget();
+        self.away.clear();
     }
 
-    /// The next things after what an observer has seen. Where some of that is removed, it goes on with what is left.
+    /// Reads the next messages and events after `after`. Skips those that were removed from the database.
     pub(super) fn page(
         &mut self,
-        observer: Observer<'_>,
+        observer: ObserverQuery<'_>,
         after: ObserverCursor,
         newest: ObserverCursor,
         events: &mut Events<'c>,
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<ObservedPage> {
-        let Observer { peer, wants, here } = observer;
+        let ObserverQuery { peer, wants, online } = observer;
         let events = if wants.events() { events.after(after.event, peer, wants)? } else { Vec::new() };
         let may_be_more = events.len() == OBSERVED_MAX;
         let mut events = events.into_iter().peekable();
         let mut next = next_message(wants, after.seq, sources.messages)?;
-        let mut page = ObservedPage { things: Vec::new(), after, seen: after, complete: false };
-        let (mut bytes_left, mut skipped) = (PAGE_BYTES_MAX, 0);
-        while page.things.len() < OBSERVED_MAX && bytes_left > 0 && skipped < OBSERVED_SKIPPED_MAX {
-            let is_before = |event: &KeptEvent| next.as_ref().is_none_or(|message| event.seq < message.seq());
+        let mut page = PageBuilder::after(after);
+        while !page.is_full() {
+            let is_before = |event: &StoredEvent| next.as_ref().is_none_or(|message| event.seq < message.seq());
             if let Some(event) = events.next_if(is_before) {
-                page.seen.event = event.id;
-                page.things.push(event.thing);
+                page.add_event(event);
                 continue;
             }
-            let Some(stored) = next.take() else {
-                page.complete = !may_be_more;
-                break;
-            };
-            page.seen.seq = stored.seq();
-            next = next_message(wants, stored.seq(), sources.messages)?;
+            let Some(stored) = next.take() else { return Ok(page.finish(!may_be_more, newest)) };
+            let seq = stored.seq();
+            next = next_message(wants, seq, sources.messages)?;
             if stored.sender == peer {
-                skipped += 1;
+                page.skip(seq);
             } else {
-                let thing = self.logged(stored, here, sources)?;
-                // The last message may go over.
-                bytes_left = bytes_left.saturating_sub(bytes(&thing));
-                page.things.push(thing);
+                page.add_message(seq, self.logged(stored, online, sources)?);
             }
         }
-        if page.complete {
-            page.seen = newest;
-        }
-        Ok(page)
+        Ok(page.finish(false, newest))
     }
 
     fn logged(
         &mut self,
         stored: StoredMessage,
-        here: &[PeerId],
+        online: &[PeerId],
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<Observed> {
-        let away = self.away.from(&stored, here)?;
+        let away = self.away.of(&stored, online)?;
         let to = sources.names.of(&stored.recipients)?;
         Ok(Observed::Logged { message: stored.into_message(to, None), away })
+    }
+}
+
+/// Page that is being read, and its limits.
+struct PageBuilder {
+    page: ObservedPage,
+    bytes_left: usize,
+    /// The observer's own messages, which it does not get.
+    skipped: usize,
+}
+
+impl PageBuilder {
+    fn after(after: ObserverCursor) -> Self {
+        let page = ObservedPage { items: Vec::new(), after, seen: after, complete: false };
+        PageBuilder { page, bytes_left: PAGE_BYTES_MAX, skipped: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.page.items.len() >= OBSERVED_MAX || self.bytes_left == 0 || self.skipped >= OBSERVED_SKIPPED_MAX
+    }
+
+    fn add_event(&mut self, event: StoredEvent) {
+        self.page.seen.event = event.id;
+        self.page.items.push(event.observed);
+    }
+
+    fn add_message(&mut self, seq: Seq, message: Observed) {
+        self.page.seen.seq = seq;
+        // The last message may exceed the limit.
+        self.bytes_left = self.bytes_left.saturating_sub(bytes(&message));
+        self.page.items.push(message);
+    }
+
+    fn skip(&mut self, seq: Seq) {
+        self.page.seen.seq = seq;
+        self.skipped += 1;
+    }
+
+    /// Returns the page. A complete one moves the cursor to `newest`, past everything that the observer does not want.
+    fn finish(self, complete: bool, newest: ObserverCursor) -> ObservedPage {
+        let seen = if complete { newest } else { self.page.seen };
+        ObservedPage { seen, complete, ..self.page }
     }
 }
 
@@ -147,9 +184,9 @@ fn next_message(
     if wants.logged { messages.find_after(after) } else { Ok(None) }
 }
 
-/// What a thing takes up, about.
-fn bytes(thing: &Observed) -> usize {
-    let Observed::Logged { message, away } = thing else { return 0 };
+/// Returns the approximate size of an item of a page.
+fn bytes(observed: &Observed) -> usize {
+    let Observed::Logged { message, away } = observed else { return 0 };
     let names = message.to.iter().map(Destination::as_str).chain(away.iter().map(|(_, name)| name.as_str()));
     message.text.len() + names.map(str::len).sum::<usize>()
 }

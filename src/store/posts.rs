@@ -1,5 +1,5 @@
-//! Messages that somebody with a shell has written into the table `outbox`. Owns that table and `outbox_refused`; never
-//! decides what becomes of a row.
+//! The table `outbox`, into which other processes insert messages to send, and `outbox_refused`, which lists those that could
+//! not be sent. Owns the SQL on both; never decides whether a row is sent.
 
 use rusqlite::{Connection, Row, Statement, params};
 
@@ -7,11 +7,11 @@ use super::Post;
 use crate::limits::{POST_BYTES_MAX, POSTS_BYTES_MAX, POSTS_MAX, REFUSED_POSTS_MAX};
 use crate::message::Timestamp;
 
-/// The tables, through statements that are prepared once.
+/// Prepared statements on the tables `outbox` and `outbox_refused`.
 pub(super) struct Posts<'c> {
     oldest: Statement<'c>,
     refuse: Statement<'c>,
-    forget: Statement<'c>,
+    trim_refused: Statement<'c>,
     remove: Statement<'c>,
 }
 
@@ -19,24 +19,24 @@ impl<'c> Posts<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         let read = |column: &str| format!("cast(substr({column}, 1, {POST_BYTES_MAX}) as blob)");
         let [sender, recipients, text] = ["sender", "recipients", "text"].map(read);
-        // Whoever wrote the row may have changed it since it was read: then it stays, and is another message.
-        let is_it = format!("rowid = ?1 and {sender} is ?2 and {recipients} is ?3 and {text} is ?4");
+        // A row that was changed since it was read is a different message, and stays.
+        let is_unchanged = format!("rowid = ?1 and {sender} is ?2 and {recipients} is ?3 and {text} is ?4");
         Ok(Posts {
             oldest: connection.prepare(&format!(
                 "select rowid, {sender}, {recipients}, {text} from outbox order by rowid limit {POSTS_MAX}"
             ))?,
             refuse: connection.prepare(&format!(
                 "insert into outbox_refused (at, sender, recipients, text, reason)
-                 select ?5, sender, recipients, text, ?6 from outbox where {is_it}"
+                 select ?5, sender, recipients, text, ?6 from outbox where {is_unchanged}"
             ))?,
-            forget: connection.prepare(&format!(
+            trim_refused: connection.prepare(&format!(
                 "delete from outbox_refused where rowid <= (select max(rowid) from outbox_refused) - {REFUSED_POSTS_MAX}"
             ))?,
-            remove: connection.prepare(&format!("delete from outbox where {is_it}"))?,
+            remove: connection.prepare(&format!("delete from outbox where {is_unchanged}"))?,
         })
     }
 
-    /// The first rows, as many as one turn takes.
+    /// Reads the first rows, as many as one turn sends.
     pub(super) fn oldest(&mut self) -> rusqlite::Result<Vec<Post>> {
         let mut rows = self.oldest.query([])?;
         let (mut posts, mut bytes) = (Vec::new(), 0);
@@ -50,16 +50,16 @@ impl<'c> Posts<'c> {
         Ok(posts)
     }
 
-    /// It is sent, in this transaction.
+    /// Removes a row, in the transaction that logs its message.
     pub(super) fn remove(&mut self, post: &Post) -> rusqlite::Result<()> {
         self.remove.execute(params![post.row, post.sender, post.recipients, post.text]).map(drop)
     }
 
-    /// It is not sent, for this reason.
+    /// Moves a row to `outbox_refused`, with the reason why it is not sent.
     pub(super) fn refuse(&mut self, post: &Post, at: Timestamp, reason: &str) -> rusqlite::Result<()> {
         let row = params![post.row, post.sender, post.recipients, post.text, at.to_string(), reason];
         self.refuse.execute(row)?;
-        self.forget.execute([])?;
+        self.trim_refused.execute([])?;
         self.remove(post)
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     use crate::store::{FoundPosts, Store};
 
     #[test]
-    fn while_somebody_writes_nothing_is_settled() {
+    fn rows_are_not_settled_while_another_process_writes() {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path(), Durability::Crash, Retention::default()).unwrap();
         let mut shell = Connection::open(data.path().join("holdline.db")).unwrap();
@@ -86,13 +86,13 @@ mod tests {
 
         let writing = shell.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
         writing.execute("insert into outbox values ('backup', 'bob', 'done')", []).unwrap();
-        assert_eq!(block_on(store.posts()), nothing(false), "it may be committed already, for all that can be seen");
+        assert_eq!(block_on(store.posts()), nothing(false), "the row may be committed without being visible yet");
 
         writing.commit().unwrap();
         let found = block_on(store.posts()).unwrap();
         assert!(found.is_settled);
         assert_eq!(found.posts[0].text.as_deref(), Some(&b"done"[..]));
-        // It was only looked at: whoever writes next may.
+        // Reading the rows leaves no lock behind.
         shell.execute("delete from outbox", []).unwrap();
         assert_eq!(block_on(store.posts()), nothing(true));
     }

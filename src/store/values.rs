@@ -1,37 +1,37 @@
-//! Small things that plugins keep. Owns the table `value`; never what stands in it, nor how much may.
+//! PluginValues that plugins store under keys. Owns the SQL on the table `value`; never interprets a value or limits its size.
 
 use rusqlite::{Connection, Statement, params};
 
 use crate::message::PeerId;
 
-/// The table, through statements that are prepared once.
-pub(super) struct Values<'c> {
-    put: Statement<'c>,
-    forget: Statement<'c>,
+/// Prepared statements on the table `value`.
+pub(super) struct PluginValues<'c> {
+    upsert: Statement<'c>,
+    remove: Statement<'c>,
     all: Statement<'c>,
 }
 
-impl<'c> Values<'c> {
+impl<'c> PluginValues<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        Ok(Values {
-            put: connection.prepare(
+        Ok(PluginValues {
+            upsert: connection.prepare(
                 "insert into value (peer, key, value) values (?1, ?2, ?3)
                  on conflict (peer, key) do update set value = excluded.value",
             )?,
-            forget: connection.prepare("delete from value where peer = ?1 and key = ?2")?,
+            remove: connection.prepare("delete from value where peer = ?1 and key = ?2")?,
             all: connection.prepare("select key, value from value where peer = ?1 order by key")?,
         })
     }
 
-    /// Keeps a value under a key, or forgets it.
+    /// Stores a value under a key; `None` removes the key.
     pub(super) fn set(&mut self, peer: PeerId, key: &str, value: Option<&str>) -> rusqlite::Result<()> {
         match value {
-            Some(value) => self.put.execute(params![peer.get(), key, value]).map(drop),
-            None => self.forget.execute(params![peer.get(), key]).map(drop),
+            Some(value) => self.upsert.execute(params![peer.get(), key, value]).map(drop),
+            None => self.remove.execute(params![peer.get(), key]).map(drop),
         }
     }
 
-    /// All that a peer keeps, in the order of the keys.
+    /// Reads all keys and values of a peer, sorted by key.
     pub(super) fn all(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(String, String)>> {
         self.all.query_map([peer.get()], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     }
@@ -43,10 +43,10 @@ mod tests {
     use crate::database::schema;
 
     #[test]
-    fn the_last_value_of_a_key_is_kept_for_each_peer_until_it_is_forgotten() {
+    fn each_peer_has_the_last_value_of_a_key_until_it_is_removed() {
         let home = tempfile::tempdir().unwrap();
         let connection = schema::open(&home.path().join("holdline.db")).unwrap();
-        let mut values = Values::new(&connection).unwrap();
+        let mut values = PluginValues::new(&connection).unwrap();
         let (bot, other) = (PeerId::new(1), PeerId::new(2));
         for (peer, key, value) in [
             (bot, "tea", Some("20")),
@@ -56,7 +56,7 @@ mod tests {
         ] {
             values.set(peer, key, value).unwrap();
         }
-        let pairs = |values: &mut Values<'_>, peer| values.all(peer).unwrap();
+        let pairs = |values: &mut PluginValues<'_>, peer| values.all(peer).unwrap();
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(pairs(&mut values, bot), [pair("a", "[1,\"x\"]"), pair("tea", "5")]);
         assert_eq!(pairs(&mut values, other), [pair("tea", "null")]);

@@ -1,10 +1,10 @@
-//! The write-ahead log: when it is copied into the database file, and what becomes of it after a failed sync, which is the
-//! one thing that SQLite leaves open. Owns the file beside SQLite, which alone knows what is in it.
+//! The write-ahead log: checkpoints it when it has become long, and rewrites it after a failed sync, which SQLite does not do.
+//! Never interprets the content of the file; only SQLite knows it.
 //!
-//! Where a sync has failed, the system forgets what it could not write, and no later sync brings it to the medium; fsync(2).
-//! SQLite writes a commit again that it was to sync, but not those before it that it was not to. Whatever is committed
-//! behind them would be lost with them, synced or not, and if they are copied into the database file, it may be left with
-//! pages of two times. So they are written again first, as they still can be read.
+//! After a failed sync the system forgets the pages that it could not write, and no later sync brings them to the medium;
+//! fsync(2). SQLite writes the commit again whose sync failed, but not the unsynced commits before it. If these were missing on
+//! the medium, every later commit would be lost with them, synced or not, and a checkpoint could leave the database file with
+//! a mix of old and new pages. Therefore the whole file is written and synced again first; its content can still be read.
 
 use std::fs::File;
 use std::io;
@@ -17,20 +17,20 @@ use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi, hoo
 use crate::limits::{CHECKPOINT_WAL_PAGES, WAL_CHUNK_BYTES};
 use crate::outage_log::OutageLog;
 
-/// How many pages the write-ahead log had after the last commit: SQLite tells, as to ask would cost more than a commit.
+/// Pages in the write-ahead log after the last commit, as reported by SQLite's hook: a query would cost more than a commit.
 #[derive(Debug, Default)]
 pub(super) struct WalPages(Arc<AtomicU32>);
 
 impl WalPages {
-    /// From the next commit on.
+    /// Installs the hook; it counts from the next commit on.
     pub(super) fn watch(connection: &mut Connection) -> rusqlite::Result<Self> {
         let count = Arc::new(AtomicU32::new(0));
-        let told = count.clone();
-        let tell = move |_: &mut hooks::Wal, pages: i32| {
-            told.store(pages.unsigned_abs(), Ordering::Relaxed);
+        let reported = count.clone();
+        let report = move |_: &mut hooks::Wal, pages: i32| {
+            reported.store(pages.unsigned_abs(), Ordering::Relaxed);
             Ok(())
         };
-        connection.wal_hook(Some(tell))?;
+        connection.wal_hook(Some(report))?;
         Ok(WalPages(count))
     }
 }
@@ -40,10 +40,9 @@ pub(super) struct Wal<'c> {
     connection: &'c Connection,
     pages: WalPages,
     file: File,
-    /// Something in it may not be on the medium, and not be on its way there.
+    /// Whether a failed sync may have left parts of the file that no later sync brings to the medium.
     may_be_unsynced: bool,
-    /// Whether it can be copied.
-    copies: OutageLog,
+    checkpoint_outage: OutageLog,
     checkpoint: Statement<'c>,
 }
 
@@ -53,61 +52,62 @@ impl<'c> Wal<'c> {
             connection,
             pages,
             file,
-            // The server before us may have met a failed sync.
+            // A sync may have failed in the previous server.
             may_be_unsynced: true,
-            copies: OutageLog::new(
-                "the write-ahead log cannot be copied into the database file, and grows",
-                "the write-ahead log is copied into the database file again",
+            checkpoint_outage: OutageLog::new(
+                "cannot copy the write-ahead log into the database file, so it grows",
+                "copying the write-ahead log into the database file works again",
             ),
             checkpoint: connection.prepare("pragma wal_checkpoint(passive)")?,
         })
     }
 
-    /// Notes that a commit or a copy has failed; says whether that was a failed sync.
+    /// Notes that a commit or a checkpoint failed. Returns whether the reason was a failed sync.
     pub(super) fn note_failure(&mut self, error: &rusqlite::Error) -> bool {
         let is_failed_sync = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC);
         self.may_be_unsynced |= is_failed_sync;
         is_failed_sync
     }
 
-    /// Makes sure that all of it is on its way to the medium.
+    /// Writes and syncs the file again, if a sync may have failed.
     pub(super) fn rewrite(&mut self) -> rusqlite::Result<()> {
         if !self.may_be_unsynced {
             return Ok(());
         }
-        // Nobody else writes to it meanwhile.
+        // Keeps other processes from writing to the file meanwhile.
         let _transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
-        self.settle_in_transaction()
+        self.rewrite_in_transaction()
     }
 
-    /// The same in a transaction that was begun to write.
-    pub(super) fn settle_in_transaction(&mut self) -> rusqlite::Result<()> {
+    /// Like [`rewrite`](Self::rewrite), in a write transaction of the caller.
+    pub(super) fn rewrite_in_transaction(&mut self) -> rusqlite::Result<()> {
         if self.may_be_unsynced {
-            write_again(&self.file).map_err(in_words_of_sqlite)?;
+            write_again(&self.file).map_err(to_sqlite_error)?;
             self.may_be_unsynced = false;
         }
         Ok(())
     }
 
-    /// Copies it into the database file when it has become long. SQLite would do that too, and tell nobody when it fails.
+    /// Checkpoints the log once it has become long. SQLite's own automatic checkpoint would not report a failure.
     pub(super) fn checkpoint_if_long(&mut self) {
         if self.pages.0.swap(0, Ordering::Relaxed) >= CHECKPOINT_WAL_PAGES {
             self.checkpoint();
         }
     }
 
-    /// Copies it into the database file, as far as nobody reads it, and cuts that off where it ends.
+    /// Copies the log into the database file, as far as no reader still needs the old pages, and truncates the database file
+    /// if it has become shorter.
     pub(super) fn checkpoint(&mut self) {
-        let copied = self.rewrite().and_then(|()| self.checkpoint.query_row([], |_| Ok(())));
-        if let Err(error) = &copied {
+        let done = self.rewrite().and_then(|()| self.checkpoint.query_row([], |_| Ok(())));
+        if let Err(error) = &done {
             self.note_failure(error);
         }
-        self.copies.note(copied.err().as_ref());
+        self.checkpoint_outage.note(done.err().as_ref());
     }
 }
 
 fn write_again(file: &File) -> io::Result<()> {
-    // A failed sync is told once to each who has the file open, and to us perhaps not yet.
+    // The system reports a failed sync once per open file; this one may not have received the report yet.
     let _ = file.sync_data();
     let mut chunk = vec![0; WAL_CHUNK_BYTES];
     let mut offset = 0;
@@ -121,6 +121,6 @@ fn write_again(file: &File) -> io::Result<()> {
     }
 }
 
-fn in_words_of_sqlite(error: io::Error) -> rusqlite::Error {
+fn to_sqlite_error(error: io::Error) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR), Some(error.to_string()))
 }

@@ -1,42 +1,43 @@
-//! Notices that the database is written to, by whoever it is. Owns the watch on its write-ahead log; never reads it.
+//! Detects writes to the database by any process, so that new rows in the table `outbox` are found. Watches the write-ahead
+//! log; never reads it.
 
 use std::path::Path;
 use std::time::Duration;
 
 use smol::Timer;
 
-/// A watch on the write-ahead log, to which everyone writes first who changes the database.
+/// Watch on the write-ahead log: every process that changes the database writes to it first.
 #[derive(Debug)]
-pub struct Watch {
-    /// `None`: the system does not tell.
+pub struct DatabaseWatch {
+    /// inotify descriptor; `None` if the system offers none.
     #[cfg(target_os = "linux")]
     writes: Option<smol::Async<std::os::fd::OwnedFd>>,
 }
 
-impl Watch {
-    /// Begins to watch. Where that cannot be, the log says so, and the database is looked at every now and then.
+impl DatabaseWatch {
+    /// Starts to watch. If that fails, logs a warning; the caller then polls.
     #[cfg(target_os = "linux")]
     pub(super) fn on(wal: &Path) -> Self {
-        let writes = writes(wal);
+        let writes = inotify_on(wal);
         if let Err(error) = &writes {
-            log::warn!("writes to the database are not noticed at once, but looked for: {error}");
+            log::warn!("cannot watch the database ({error}); polling the table outbox instead");
         }
-        Watch { writes: writes.ok() }
+        DatabaseWatch { writes: writes.ok() }
     }
 
-    /// Other systems do not tell.
+    /// Watches nothing: other systems have no inotify, so the caller polls.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn on(_wal: &Path) -> Self {
-        Watch {}
+        DatabaseWatch {}
     }
 
-    /// Waits until somebody has written, and then for `pause_ms` more: whatever is written meanwhile is noticed with it. Nobody
-    /// wakes while nobody writes.
+    /// Waits until a process has written, and then for `pause_ms` more, so that further writes are reported together. Does not
+    /// wake while nothing is written, unless it has to poll: then it only waits for `pause_ms`.
     pub(crate) async fn touched(&mut self, pause_ms: u64) {
         #[cfg(target_os = "linux")]
         if let Some(writes) = &self.writes {
             if writes.readable().await.is_ok() {
-                take_away(writes);
+                discard_events(writes);
             } else {
                 self.writes = None;
             }
@@ -45,9 +46,9 @@ impl Watch {
     }
 }
 
-/// inotify(7).
+/// Opens an inotify(7) descriptor that reports writes to a file.
 #[cfg(target_os = "linux")]
-fn writes(wal: &Path) -> std::io::Result<smol::Async<std::os::fd::OwnedFd>> {
+fn inotify_on(wal: &Path) -> std::io::Result<smol::Async<std::os::fd::OwnedFd>> {
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
     let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
@@ -55,9 +56,9 @@ fn writes(wal: &Path) -> std::io::Result<smol::Async<std::os::fd::OwnedFd>> {
     smol::Async::new(inotify)
 }
 
-/// What was noticed does not matter, but that the next write is noticed anew.
+/// Reads and drops all events, so that the descriptor becomes readable again only with the next write.
 #[cfg(target_os = "linux")]
-fn take_away(writes: &smol::Async<std::os::fd::OwnedFd>) {
+fn discard_events(writes: &smol::Async<std::os::fd::OwnedFd>) {
     let mut events = [0; 1024];
     while rustix::io::read(writes, &mut events).is_ok_and(|bytes| bytes > 0) {}
 }

@@ -106,14 +106,14 @@ impl Observers {
 
     /// Something has happened in a turn that is being decided.
     pub(super) fn note(&self, kind: EventKind, peer: PeerId, turn: &mut TurnBuilder) {
-        if self.wanted.wants(kind) {
+        if self.wanted.includes(kind) {
             turn.write(Entry::Event(PeerEvent { at: turn.at(), kind, peer }));
         }
     }
 
     /// Something has happened when a turn was delivered: it goes with the next.
     fn note_late(&mut self, kind: EventKind, peer: PeerId, at: Timestamp) {
-        if self.wanted.wants(kind) {
+        if self.wanted.includes(kind) {
             self.unkept.push_back(Entry::Event(PeerEvent { at, kind, peer }));
             self.is_late = true;
             self.bound_unkept();
@@ -156,7 +156,7 @@ impl Observers {
         self.unkept.drain(..too_many);
     }
 
-    /// A turn is committed: whoever waits for such things may have them.
+    /// A turn is committed: whoever waits for such items may have them.
     pub(super) fn note_committed(&mut self, entries: &[Entry]) {
         if self.all.is_empty() {
             return;
@@ -169,7 +169,7 @@ impl Observers {
                 _ => {}
             }
         }
-        for (peer, observer) in self.all.iter_mut().filter(|(_, observer)| observer.wants.meets(happened)) {
+        for (peer, observer) in self.all.iter_mut().filter(|(_, observer)| observer.wants.overlaps(happened)) {
             observer.read_to = None;
             self.page_queue.extend(observer.is_to_be_fed().then_some(*peer));
         }
@@ -207,7 +207,7 @@ impl Observers {
     }
 
     fn count_wants(&mut self) {
-        self.wanted = self.all.values().fold(EventFilter::default(), |wanted, observer| wanted.or(observer.wants));
+        self.wanted = self.all.values().fold(EventFilter::default(), |wanted, observer| wanted.union(observer.wants));
     }
 
     /// Nothing is kept of an observer: what was to be is lost, or somebody has removed it.
@@ -250,7 +250,7 @@ impl Chat {
         }
     }
 
-    /// Somebody waits for the next things. Where its name could not be looked up, it is not answered.
+    /// Somebody waits for the next items. Where its name could not be looked up, it is not answered.
     pub(super) fn observe(
         &mut self,
         name: &PeerName,
@@ -272,8 +272,8 @@ impl Chat {
         let Some(peer) = self.ids.get(name) else { return };
         let Some(observer) = self.observers.all.get_mut(peer) else { return };
         // Before it was told anything, it has seen nothing.
-        if observer.seen.is_some_and(|before| before.or(seen) != before) {
-            observer.seen = observer.seen.map(|before| before.or(seen));
+        if observer.seen.is_some_and(|before| before.union(seen) != before) {
+            observer.seen = observer.seen.map(|before| before.union(seen));
             self.observers.dirty_cursors.insert(*peer);
             self.observers.feed(*peer);
         }
@@ -341,24 +341,24 @@ impl Chat {
         observer.state = State::Idle;
         observer.read_to = page.complete.then_some(page.seen);
         let seen = *observer.seen.get_or_insert(page.after);
-        if page.things.is_empty() {
+        if page.items.is_empty() {
             // All of it was its own, or is gone.
-            observer.seen = Some(seen.or(page.seen));
+            observer.seen = Some(seen.union(page.seen));
             if observer.seen != Some(seen) {
                 self.observers.dirty_cursors.insert(peer);
             }
             return self.observers.feed(peer);
         }
         if let Some(reply) = observer.reply.take() {
-            self.look_who_is_away(&mut page.things);
+            self.look_who_is_away(&mut page.items);
             // One that is gone has not seen it.
-            let _ = reply.send(Observation { things: page.things, seen: page.seen });
+            let _ = reply.send(Observation { items: page.items, seen: page.seen });
         }
     }
 
     /// Somebody may have come, or got it, since it was read.
-    fn look_who_is_away(&self, things: &mut [Observed]) {
-        for thing in things {
+    fn look_who_is_away(&self, items: &mut [Observed]) {
+        for thing in items {
             if let Observed::Logged { message, away } = thing {
                 away.retain(|(peer, _)| match self.peers.get(peer) {
                     Some(peer) => !peer.is_here() && peer.record.cursor < message.seq,

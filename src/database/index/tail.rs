@@ -1,5 +1,5 @@
-//! The tail of the log that the index lags behind by, in memory. Owns what follows from it; never the log, of which it is
-//! read at the start, nor the tables.
+//! The tail of the log: the messages that the tables of the inbox index do not contain yet, in memory. Never writes the log or
+//! the tables; the log is read once, at the start.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,27 +8,27 @@ use rusqlite::Connection;
 use crate::limits::SENDERS_REMEMBERED_MAX;
 use crate::message::{PeerId, Recipient, Seq};
 
-/// Every message that the tables do not hold, as they would.
+/// Messages that the tables do not contain yet, arranged like the tables.
 #[derive(Debug)]
-pub(crate) struct Tail {
-    /// The tables hold every message up to here.
+pub(crate) struct UnindexedTail {
+    /// Message up to which the tables are complete.
     indexed: Seq,
-    /// Behind that: the messages for each recipient, in order.
+    /// Later messages of each recipient, in order.
     inboxes: BTreeMap<Recipient, Vec<Seq>>,
-    /// Messages in `inboxes`, each as often as it has recipients.
+    /// Messages in `inboxes`, each counted once per recipient.
     rows: usize,
-    /// The newest message of everyone who sent one of them, and of some who sent one before.
+    /// Newest message of every sender in the tail, and of some other senders.
     sent: HashMap<PeerId, Seq>,
-    /// What stood in `sent` before what is not in the log yet.
+    /// Values that were in `sent` before the messages that are not committed yet, to undo these.
     sent_before: Vec<(PeerId, Seq)>,
 }
 
-impl Tail {
-    /// Reads it from the log. Where it has more rows than these, as when the index was lost, only its begin, and says where
-    /// that ends.
-    pub(super) fn read(connection: &Connection, rows_max: usize) -> rusqlite::Result<(Self, Option<Seq>)> {
+impl UnindexedTail {
+    /// Reads the tail from the log. If it has more than `rows_max` rows, as when the index was lost, reads only its start and
+    /// returns the last message of that.
+    pub(crate) fn read(connection: &Connection, rows_max: usize) -> rusqlite::Result<(Self, Option<Seq>)> {
         let indexed = connection.query_row("select coalesce(max(seq), 0) from indexed", [], |row| row.get(0))?;
-        let mut tail = Tail {
+        let mut tail = UnindexedTail {
             indexed: Seq::new(indexed),
             inboxes: BTreeMap::new(),
             rows: 0,
@@ -50,26 +50,26 @@ impl Tail {
         Ok((tail, None))
     }
 
-    /// The tables hold every message up to here.
-    pub(super) fn indexed(&self) -> Seq {
+    /// Returns the message up to which the tables are complete.
+    pub(crate) fn indexed(&self) -> Seq {
         self.indexed
     }
 
-    /// How many messages it holds, each as often as it has recipients.
-    pub(super) fn rows(&self) -> usize {
+    /// Returns the number of messages, each counted once per recipient.
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Adds a message, in the order of the log.
-    pub(super) fn add(&mut self, seq: Seq, recipients: &[Recipient]) {
+    /// Adds a message; messages must be added in the order of the log.
+    pub(crate) fn add(&mut self, seq: Seq, recipients: &[Recipient]) {
         for recipient in recipients {
             self.inboxes.entry(*recipient).or_default().push(seq);
         }
         self.rows += recipients.len();
     }
 
-    /// Empties it, as the tables hold all of it now.
-    pub(super) fn clear(&mut self, indexed: Seq) {
+    /// Empties the tail, as the tables now contain every message up to `indexed`.
+    pub(crate) fn clear(&mut self, indexed: Seq) {
         self.indexed = indexed;
         self.inboxes.clear();
         self.rows = 0;
@@ -78,40 +78,40 @@ impl Tail {
         }
     }
 
-    /// The messages for each recipient, in order.
-    pub(super) fn inboxes(&self) -> impl Iterator<Item = (Recipient, &[Seq])> {
+    /// Iterates over the recipients in order, each with its messages in order.
+    pub(crate) fn inboxes(&self) -> impl Iterator<Item = (Recipient, &[Seq])> {
         self.inboxes.iter().map(|(recipient, inbox)| (*recipient, &**inbox))
     }
 
-    /// The messages for one recipient after this one, in order.
-    pub(super) fn after(&self, recipient: Recipient, seq: Seq) -> &[Seq] {
+    /// Returns the messages for a recipient after `seq`, in order.
+    pub(crate) fn after(&self, recipient: Recipient, seq: Seq) -> &[Seq] {
         let inbox = self.inboxes.get(&recipient).map_or(&[][..], Vec::as_slice);
         &inbox[inbox.partition_point(|one| *one <= seq)..]
     }
 
-    /// Everyone who sent something of it, and the newest message of each.
-    pub(super) fn senders(&self) -> impl Iterator<Item = (PeerId, Seq)> {
+    /// Iterates over the senders of messages in the tail, each with its newest message.
+    pub(crate) fn senders(&self) -> impl Iterator<Item = (PeerId, Seq)> {
         self.sent.iter().map(|(sender, seq)| (*sender, *seq)).filter(|(_, seq)| *seq > self.indexed)
     }
 
-    /// The newest message of a sender, as far as it is known here.
-    pub(super) fn sent(&self, sender: PeerId) -> Option<Seq> {
+    /// Returns the newest message of a sender; `None` if only the tables may know it.
+    pub(crate) fn sent(&self, sender: PeerId) -> Option<Seq> {
         self.sent.get(&sender).copied()
     }
 
-    /// Notes that a sender sends this message after that one.
-    pub(super) fn send(&mut self, sender: PeerId, before: Seq, seq: Seq) {
+    /// Notes that a sender sends message `seq`, and sent `before` before it.
+    pub(crate) fn send(&mut self, sender: PeerId, before: Seq, seq: Seq) {
         self.sent.insert(sender, seq);
         self.sent_before.push((sender, before));
     }
 
-    /// What was sent is in the log.
-    pub(super) fn keep_sends(&mut self) {
+    /// Notes that every [`send`](Self::send) so far was committed.
+    pub(crate) fn keep_sends(&mut self) {
         self.sent_before.clear();
     }
 
-    /// What was sent and not kept never was.
-    pub(super) fn undo_sends(&mut self) {
+    /// Takes back every [`send`](Self::send) since the last [`keep_sends`](Self::keep_sends).
+    pub(crate) fn undo_sends(&mut self) {
         for (sender, before) in self.sent_before.drain(..).rev() {
             self.sent.insert(sender, before);
         }
@@ -124,10 +124,10 @@ mod tests {
     use crate::database::schema;
 
     #[test]
-    fn what_was_sent_and_not_kept_never_was() {
+    fn undo_takes_back_sends_that_were_not_kept() {
         let home = tempfile::tempdir().unwrap();
         let connection = schema::open(&home.path().join("holdline.db")).unwrap();
-        let (mut tail, _) = Tail::read(&connection, usize::MAX).unwrap();
+        let (mut tail, _) = UnindexedTail::read(&connection, usize::MAX).unwrap();
         let (alice, bob) = (PeerId::new(1), PeerId::new(2));
         tail.send(alice, Seq::ZERO, Seq::new(1));
         tail.keep_sends();
@@ -137,6 +137,6 @@ mod tests {
         tail.undo_sends();
         assert_eq!((tail.sent(alice), tail.sent(bob)), (Some(Seq::new(1)), Some(Seq::ZERO)));
         tail.undo_sends();
-        assert_eq!(tail.sent(alice), Some(Seq::new(1)), "once");
+        assert_eq!(tail.sent(alice), Some(Seq::new(1)), "a second undo changes nothing");
     }
 }

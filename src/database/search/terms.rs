@@ -1,10 +1,9 @@
-//! The words of a text, as the index of the search holds them, and what a question asks of that index. Owns what counts as a
-//! word; never where words are kept.
+//! Tokens of texts and queries for the full-text index. Owns the definition of a word; never stores tokens.
 //!
-//! Case and the ways to write the same character are no difference: a text is brought into Unicode's form NFKC and folded.
-//! A word is a run of letters, digits and marks. Where a script is written without blanks nobody can tell the words of a run:
-//! there each character is a token, and each two in a row, so that any piece of a run is found. Characters are code points:
-//! a piece may begin or end between a letter of Thai and the vowel above it.
+//! Case does not matter, nor do different encodings of the same character: texts are normalized to NFKC and case-folded. A
+//! word is a run of letters, digits and marks. In scripts that are written without blanks the words of a run are not marked;
+//! there every character and every pair of adjacent characters is a token, so that any piece of a run is found. Characters
+//! are code points: a piece may begin or end between a Thai letter and the vowel above it.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,7 +15,7 @@ use unicode_script::{Script, UnicodeScript};
 
 use crate::limits::{SEARCH_TERMS_MAX, SEARCH_TOKEN_BYTES_MAX};
 
-/// What a text must hold to be found: all of it, in any order.
+/// Words of a search query; a text matches if it contains all of them, in any order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
     /// Whole words.
@@ -26,11 +25,11 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// `None` if there is no word in it.
+    /// Parses a query. `None` if it contains no word.
     pub(crate) fn parse(question: &str) -> Option<Self> {
         let (mut words, mut pieces) = (BTreeSet::new(), BTreeSet::new());
         let folded = fold(question);
-        for Run { chars, kind } in runs(&folded) {
+        for TextRun { chars, kind } in runs(&folded) {
             match kind {
                 Kind::Word => words.insert(chars.to_owned()),
                 Kind::Unbroken => pieces.insert(chars.to_owned()),
@@ -39,7 +38,7 @@ impl Question {
         (!words.is_empty() || !pieces.is_empty()).then_some(Question { words, pieces })
     }
 
-    /// Whether a text holds all of it.
+    /// Whether a text contains all words and pieces.
     pub(crate) fn matches(&self, text: &str) -> bool {
         let folded = fold(text);
         let is_word = |word: &String| runs(&folded).any(|run| run.kind == Kind::Word && run.chars == *word);
@@ -48,19 +47,20 @@ impl Question {
         self.words.iter().all(is_word) && self.pieces.iter().all(is_piece)
     }
 
-    /// What it asks of the index, in FTS5's words: every text that matches has these tokens.
+    /// Returns the FTS5 expression for the query. Every matching text has these tokens; if there are too many, the first
+    /// [`SEARCH_TERMS_MAX`] of them.
     pub(crate) fn expression(&self) -> String {
         let tokens = Vec::from_iter(self.tokens().into_iter().take(SEARCH_TERMS_MAX));
         format!("\"{}\"", tokens.join("\" AND \""))
     }
 
-    /// Whether every text that has these tokens matches: a longer piece is more than each two characters of it, and of very
-    /// many words the index is asked for some.
+    /// Whether every text that the FTS5 expression finds matches. It may not if a piece has more than two characters, as its
+    /// pairs may occur apart, or if there are more tokens than the expression contains.
     pub(crate) fn is_all_in_index(&self) -> bool {
         self.pieces.iter().all(|piece| piece.chars().nth(2).is_none()) && self.tokens().len() <= SEARCH_TERMS_MAX
     }
 
-    /// Characters of a longer piece are left out, as they are in its pairs.
+    /// Returns the tokens of the query. Pieces of two or more characters are looked up by their pairs alone.
     fn tokens(&self) -> BTreeSet<Cow<'_, str>> {
         let words = self.words.iter().map(|word| token(word));
         let pieces = self.pieces.iter().flat_map(|piece| {
@@ -71,20 +71,20 @@ impl Question {
     }
 }
 
-/// Names the rules by which words are made: by others, some of what the index holds would not be found. They are these here,
-/// numbered, and Unicode's, which everyone who knows a part of them has in a version of its own.
-pub(super) fn rules() -> String {
+/// Returns the version of the rules that make tokens: a number for the rules of this file, and the Unicode version of every
+/// library that they use. An index made by other rules would miss messages, and is made again.
+pub(crate) fn rules() -> String {
     let normal = unicode_normalization::UNICODE_VERSION;
     let category = unicode_properties::UNICODE_VERSION;
     let script = unicode_script::UNICODE_VERSION;
     format!("1 {:?} {normal:?} {category:?} {script:?}", char::UNICODE_VERSION)
 }
 
-/// Appends the tokens of a text, each with a blank behind it. They hold no ASCII but lower case letters, digits, and `#` in
+/// Appends the tokens of a text, each followed by a blank. The only ASCII in them is lower case letters, digits, and `#` in
 /// the middle.
-pub(super) fn write_tokens(tokens: &mut String, text: &str) {
+pub(crate) fn write_tokens(tokens: &mut String, text: &str) {
     let folded = fold(text);
-    for Run { chars, kind } in runs(&folded) {
+    for TextRun { chars, kind } in runs(&folded) {
         match kind {
             Kind::Word => push(tokens, &token(chars)),
             Kind::Unbroken => singles(chars).chain(pairs(chars)).for_each(|part| push(tokens, part)),
@@ -97,22 +97,22 @@ fn push(tokens: &mut String, token: &str) {
     tokens.push(' ');
 }
 
-/// Characters of the hash of a word, with what stands before it.
+/// Characters of the hash of a long word, with the `#` before it.
 const HASH_CHARS: usize = "#0123456789abcdef".len();
 
-/// A word as the index holds it: of a very long one its begin, and a hash of all.
+/// Returns the token of a word: the word, or the start of a very long one and a hash of all of it.
 fn token(word: &str) -> Cow<'_, str> {
     if word.len() <= SEARCH_TOKEN_BYTES_MAX {
         return Cow::Borrowed(word);
     }
     let ends = word.char_indices().map(|(at, c)| at + c.len_utf8());
-    let begin = ends.take_while(|end| *end <= SEARCH_TOKEN_BYTES_MAX - HASH_CHARS).last().unwrap_or(0);
-    let mut token = word[..begin].to_owned();
-    write!(token, "#{:016x}", fnv_1a(word.as_bytes())).expect("a string takes all");
+    let start = ends.take_while(|end| *end <= SEARCH_TOKEN_BYTES_MAX - HASH_CHARS).last().unwrap_or(0);
+    let mut token = word[..start].to_owned();
+    write!(token, "#{:016x}", fnv_1a(word.as_bytes())).expect("writing to a string cannot fail");
     Cow::Owned(token)
 }
 
-/// The hash FNV-1a, of 64 bits: what is in a file must be found by every later version.
+/// 64-bit FNV-1a. Its value is stored in the database, so it must never change.
 fn fnv_1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -123,50 +123,51 @@ fn singles(run: &str) -> impl Iterator<Item = &str> {
 
 fn pairs(run: &str) -> impl Iterator<Item = &str> {
     let seconds = run.char_indices().skip(1);
-    run.char_indices().zip(seconds).map(|((begin, _), (at, c))| &run[begin..at + c.len_utf8()])
+    run.char_indices().zip(seconds).map(|((start, _), (at, c))| &run[start..at + c.len_utf8()])
 }
 
-/// Characters in a row that belong together.
+/// Longest sequence of adjacent characters that make up one word or one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run<'t> {
+struct TextRun<'t> {
     chars: &'t str,
     kind: Kind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Of a script that has blanks between its words.
+    /// Run in a script that has blanks between words.
     Word,
-    /// Of a script that has none.
+    /// Run in a script without blanks between words.
     Unbroken,
 }
 
 impl Kind {
-    /// The kind of the run that a character begins.
-    fn begun_by(c: char) -> Option<Self> {
+    /// Returns the kind of a run that starts with this character; `None` if none does.
+    fn of_first(c: char) -> Option<Self> {
         if c.is_ascii() {
             return c.is_ascii_alphanumeric().then_some(Kind::Word);
         }
-        (is_of_words(c) && !leans(c)).then(|| if is_written_without_blanks(c) { Kind::Unbroken } else { Kind::Word })
+        let starts = is_word_char(c) && !is_scriptless_mark(c);
+        starts.then(|| if is_written_without_blanks(c) { Kind::Unbroken } else { Kind::Word })
     }
 
-    fn goes_on_with(self, c: char) -> bool {
-        Kind::begun_by(c) == Some(self) || leans(c)
+    fn continues_with(self, c: char) -> bool {
+        Kind::of_first(c) == Some(self) || is_scriptless_mark(c)
     }
 }
 
-fn runs(folded: &str) -> impl Iterator<Item = Run<'_>> {
+fn runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
     let mut rest = folded;
     std::iter::from_fn(move || {
-        let (begin, kind) = rest.char_indices().find_map(|(at, c)| Some((at, Kind::begun_by(c)?)))?;
-        let run = &rest[begin..];
-        let end = run.find(|c| !kind.goes_on_with(c)).unwrap_or(run.len());
+        let (start, kind) = rest.char_indices().find_map(|(at, c)| Some((at, Kind::of_first(c)?)))?;
+        let run = &rest[start..];
+        let end = run.find(|c| !kind.continues_with(c)).unwrap_or(run.len());
         rest = &run[end..];
-        Some(Run { chars: &run[..end], kind })
+        Some(TextRun { chars: &run[..end], kind })
     })
 }
 
-fn is_of_words(c: char) -> bool {
+fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || is_mark(c)
 }
 
@@ -174,14 +175,14 @@ fn is_mark(c: char) -> bool {
     c.general_category_group() == GeneralCategoryGroup::Mark
 }
 
-/// Whether it is a mark of no script of its own: it belongs to what it stands on, whatever that is.
-fn leans(c: char) -> bool {
+/// Whether a character is a mark without a script of its own: it belongs to the run of the character before it.
+fn is_scriptless_mark(c: char) -> bool {
     is_mark(c) && matches!(c.script(), Script::Inherited | Script::Common)
 }
 
 fn is_written_without_blanks(c: char) -> bool {
     match c.script() {
-        // Such as the sign for a long vowel in Hiragana and Katakana.
+        // Example: the sign for a long vowel, used in Hiragana and Katakana.
         Script::Inherited | Script::Common => {
             let scripts = c.script_extension();
             !scripts.is_common() && !scripts.is_inherited() && scripts.iter().all(has_no_blanks)
@@ -190,7 +191,7 @@ fn is_written_without_blanks(c: char) -> bool {
     }
 }
 
-/// Scripts in whose lines words are not told apart; mostly those that UAX #14 breaks anywhere or by a dictionary.
+/// Whether a script has no blanks between words: mostly the scripts whose lines UAX #14 breaks anywhere or by a dictionary.
 fn has_no_blanks(script: Script) -> bool {
     use Script::*;
 
@@ -218,7 +219,7 @@ fn has_no_blanks(script: Script) -> bool {
     )
 }
 
-/// Removes what is no difference.
+/// Normalizes a text, so that spellings that count as equal become equal.
 fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
@@ -226,13 +227,14 @@ fn fold(text: &str) -> String {
     text.chars().filter(|c| !is_ignorable(*c)).nfkc().flat_map(without_case).nfkc().collect()
 }
 
-/// There and back, so that `ẞ`, `ß` and `SS` are one, and both forms of the small sigma.
+/// Folds case by mapping to lower, upper and lower case, so that `ẞ`, `ß` and `SS` become equal, and both forms of the small
+/// sigma.
 fn without_case(c: char) -> impl Iterator<Item = char> {
     c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 
-/// What only tells how to show the text around it: joiners, soft hyphens, variation selectors; Unicode's
-/// Default_Ignorable_Code_Point, and all else of the category Format.
+/// Whether a character only controls how its neighbours are shown, such as joiners, soft hyphens and variation selectors:
+/// Unicode's Default_Ignorable_Code_Point, and the rest of the category Format.
 fn is_ignorable(c: char) -> bool {
     c.general_category() == GeneralCategory::Format
         || matches!(c,

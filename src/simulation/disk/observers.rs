@@ -90,10 +90,10 @@ impl Disk {
             event: event.unwrap_or(newest.event),
         });
         let after = after.or(kept)?;
-        let mut page = ObservedPage { things: Vec::new(), after, seen: after, complete: false };
+        let mut page = ObservedPage { items: Vec::new(), after, seen: after, complete: false };
         let (mut bytes, mut skipped) = (0, 0);
         for (seq, event, thing) in self.all_after(observer, after, wants, here) {
-            if page.things.len() == OBSERVED_MAX || bytes >= PAGE_BYTES_MAX || skipped == OBSERVED_SKIPPED_MAX {
+            if page.items.len() == OBSERVED_MAX || bytes >= PAGE_BYTES_MAX || skipped == OBSERVED_SKIPPED_MAX {
                 return Some(page);
             }
             if event > 0 {
@@ -106,11 +106,11 @@ impl Disk {
                 bytes += message.text.len() + to + away.iter().map(|(_, name)| name.as_str().len()).sum::<usize>();
             }
             skipped += usize::from(thing.is_none());
-            page.things.extend(thing);
+            page.items.extend(thing);
         }
-        let events = page.things.iter().filter(|thing| !matches!(thing, Observed::Logged { .. })).count();
+        let events = page.items.iter().filter(|thing| !matches!(thing, Observed::Logged { .. })).count();
         // The store has read as many as it takes, and looks for more the next time.
-        page.complete = page.things.len() < OBSERVED_MAX
+        page.complete = page.items.len() < OBSERVED_MAX
             && bytes < PAGE_BYTES_MAX
             && skipped < OBSERVED_SKIPPED_MAX
             && events < OBSERVED_MAX;
@@ -135,7 +135,7 @@ impl Disk {
             (*seq, 0, (!is_own).then(|| self.logged(*seq, stored, here)))
         });
         let events = self.observers.events.range(after.event + 1..);
-        let wanted = events.filter(|(_, (event, _))| event.peer != observer && wants.wants(event.kind));
+        let wanted = events.filter(|(_, (event, _))| event.peer != observer && wants.includes(event.kind));
         let mut all: Vec<_> = wanted.map(|(id, (event, seq))| (*seq, *id, Some(self.event(*id, event)))).collect();
         all.extend(messages);
         all.sort_by_key(|(seq, event, _)| (*seq, *event));
@@ -145,8 +145,8 @@ impl Disk {
     fn event(&self, id: i64, event: &PeerEvent) -> Observed {
         let (event_id, at, name) = (id, event.at, self.peers[&event.peer].name.clone());
         match event.kind {
-            EventKind::Join => Observed::Came { event: event_id, at, name },
-            EventKind::Leave => Observed::Went { event: event_id, at, name },
+            EventKind::Join => Observed::Joined { event: event_id, at, name },
+            EventKind::Leave => Observed::Left { event: event_id, at, name },
             EventKind::Delivered(seq) => Observed::Delivered { event: event_id, at, name, seq },
         }
     }

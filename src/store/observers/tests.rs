@@ -101,11 +101,11 @@ fn short(page: &ObservedPage) -> Vec<String> {
             let to: Vec<&str> = message.to.iter().map(Destination::as_str).collect();
             format!("{} {}→{}: {}", message.seq, message.sender, to.join(","), message.text)
         }
-        Observed::Came { name, .. } => format!("+{name}"),
-        Observed::Went { name, .. } => format!("-{name}"),
+        Observed::Joined { name, .. } => format!("+{name}"),
+        Observed::Left { name, .. } => format!("-{name}"),
         Observed::Delivered { name, seq, .. } => format!("{name} has {seq}"),
     };
-    page.things.iter().map(short).collect()
+    page.items.iter().map(short).collect()
 }
 
 /// Who is away, of each message.
@@ -116,7 +116,7 @@ fn away(page: &ObservedPage) -> Vec<Vec<&str>> {
         }
         _ => Vec::new(),
     };
-    page.things.iter().map(away).collect()
+    page.items.iter().map(away).collect()
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn what_was_seen_is_kept_and_never_moves_back() {
     commit(&mut log, vec![saw(1, 2), saw(0, 0)]);
     assert_eq!(short(&page(&mut log, ALL)), ["3 alice→bob: hi", "+alice"]);
     let from_the_begin = page_from(&mut log, Some(ObserverCursor::START), MESSAGES, &[]).unwrap();
-    assert_eq!(from_the_begin.things.len(), 3, "it is read from where it is said");
+    assert_eq!(from_the_begin.items.len(), 3, "it is read from where it is said");
 }
 
 #[test]
@@ -219,13 +219,13 @@ fn a_page_is_bounded_in_things_and_in_bytes() {
     commit(&mut log, vec![observe(ALL)]);
     commit(&mut log, (0..OBSERVED_MAX + 1).flat_map(|_| [message(1, &[2], "hi"), event(EventKind::Join, 1)]).collect());
     let first = page(&mut log, ALL);
-    assert_eq!((first.things.len(), first.complete), (OBSERVED_MAX, false));
+    assert_eq!((first.items.len(), first.complete), (OBSERVED_MAX, false));
     assert_eq!(first.seen, seen(OBSERVED_MAX as i64 / 2, OBSERVED_MAX as i64 / 2));
-    let (mut after, mut things) = (first.seen, first.things.len());
-    while let Some(next) = page_from(&mut log, Some(after), ALL, &[]).filter(|page| !page.things.is_empty()) {
-        (after, things) = (next.seen, things + next.things.len());
+    let (mut after, mut items) = (first.seen, first.items.len());
+    while let Some(next) = page_from(&mut log, Some(after), ALL, &[]).filter(|page| !page.items.is_empty()) {
+        (after, items) = (next.seen, items + next.items.len());
     }
-    assert_eq!(things, 2 * (OBSERVED_MAX + 1));
+    assert_eq!(items, 2 * (OBSERVED_MAX + 1));
 
     let (_home, connection) = database();
     let mut log = self::log(&connection);
@@ -233,7 +233,7 @@ fn a_page_is_bounded_in_things_and_in_bytes() {
     commit(&mut log, vec![observe(ALL)]);
     commit(&mut log, (0..20).map(|_| message(1, &[2], &large)).collect());
     let page = page(&mut log, ALL);
-    assert_eq!((page.things.len(), page.complete), (PAGE_BYTES_MAX.div_ceil(TEXT_BYTES_MAX), false));
+    assert_eq!((page.items.len(), page.complete), (PAGE_BYTES_MAX.div_ceil(TEXT_BYTES_MAX), false));
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn ones_own_messages_are_passed_over_a_few_at_a_time() {
     let first = page(&mut log, ALL);
     assert_eq!((short(&first).len(), first.seen.seq.get(), first.complete), (0, OBSERVED_SKIPPED_MAX as i64, false));
     let next = page_from(&mut log, Some(first.seen), ALL, &[]).unwrap();
-    assert_eq!((next.things.len(), next.complete), (1, true));
+    assert_eq!((next.items.len(), next.complete), (1, true));
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn where_something_was_removed_it_goes_on_with_what_is_left() {
     assert_eq!(short(&page(&mut log, ALL)), ["+alice", "3 alice→bob: hi", "+alice"]);
     connection.execute_batch("delete from message; delete from event").unwrap();
     let page = page(&mut log, ALL);
-    assert_eq!((page.things.len(), page.seen, page.complete), (0, seen(3, 3), true));
+    assert_eq!((page.items.len(), page.seen, page.complete), (0, seen(3, 3), true));
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn no_more_names_are_told_than_may_be_and_those_who_are_here_take_no_place() {
     entries.extend(members.clone().map(|id| Entry::Join { room: ROOM, peer: PeerId::new(id) }));
     entries.push(message(10, &[-1], "hi"));
     commit(&mut log, entries);
-    let away = |log: &mut Log<'_>, here: &[i64]| match &page_from(log, None, MESSAGES, here).unwrap().things[..] {
+    let away = |log: &mut Log<'_>, here: &[i64]| match &page_from(log, None, MESSAGES, here).unwrap().items[..] {
         [Observed::Logged { away, .. }] => away.len(),
         other => panic!("{other:?}"),
     };

@@ -1,4 +1,4 @@
-//! What is a word, and what is found by which question.
+//! Tests of the tokens of texts, and of which queries match which texts.
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -12,28 +12,28 @@ fn check_tokens(text: &str, expected: &Expect) {
 }
 
 fn is_found(question: &str, text: &str) -> bool {
-    Question::parse(question).unwrap_or_else(|| panic!("{question} holds a word")).matches(text)
+    Question::parse(question).unwrap_or_else(|| panic!("{question} contains a word")).matches(text)
 }
 
 #[track_caller]
-fn finds(question: &str, text: &str) {
-    assert!(is_found(question, text), "{question} finds {text}");
+fn assert_match(question: &str, text: &str) {
+    assert!(is_found(question, text), "{question} must match {text}");
 }
 
 #[track_caller]
-fn misses(question: &str, text: &str) {
-    assert!(!is_found(question, text), "{question} does not find {text}");
+fn assert_no_match(question: &str, text: &str) {
+    assert!(!is_found(question, text), "{question} must not match {text}");
 }
 
 #[test]
-fn a_word_is_a_run_of_letters_digits_and_marks() {
+fn word_is_a_run_of_letters_digits_and_marks() {
     check_tokens("Hello, World: it's 7_up (x²)!", &expect!["hello world it s 7 up x2"]);
     check_tokens("Grüße, АЛЁНА; हिन्दी مرحبا", &expect!["grüsse алёна हिन्दी مرحبا"]);
     check_tokens(" … !? 🎉 ´", &expect![""]);
 }
 
 #[test]
-fn a_run_without_blanks_becomes_its_characters_and_its_pairs() {
+fn run_without_blanks_becomes_characters_and_pairs() {
     check_tokens("日本語", &expect!["日 本 語 日本 本語"]);
     check_tokens("猫", &expect!["猫"]);
     check_tokens("食べるラーメン、一々", &expect!["食 べ る ラ ー メ ン 食べ べる るラ ラー ーメ メン 一 々 一々"]);
@@ -41,14 +41,14 @@ fn a_run_without_blanks_becomes_its_characters_and_its_pairs() {
 }
 
 #[test]
-fn a_run_is_split_where_a_script_without_blanks_begins_or_ends() {
+fn run_is_split_where_a_script_without_blanks_starts_or_ends() {
     check_tokens("日本語abc", &expect!["日 本 語 日本 本語 abc"]);
     check_tokens("10月15日", &expect!["10 月 15 日"]);
     check_tokens("x\u{303}ไทย", &expect!["x\u{303} ไ ท ย ไท ทย"]);
 }
 
 #[test]
-fn case_is_no_difference() {
+fn case_does_not_matter() {
     for (one, other) in [
         ("boiler", "The BOILER is cold"),
         ("STRASSE", "Straße"),
@@ -60,12 +60,12 @@ fn case_is_no_difference() {
         ("İ", "i\u{307}"),
         ("жук", "ЖУК"),
     ] {
-        finds(one, other);
+        assert_match(one, other);
     }
 }
 
 #[test]
-fn how_a_character_is_written_is_no_difference() {
+fn encoding_of_a_character_does_not_matter() {
     for (one, other) in [
         ("cafe\u{301}", "caf\u{e9}"),
         ("ＡＢＣ", "abc"),
@@ -78,44 +78,44 @@ fn how_a_character_is_written_is_no_difference() {
         ("葛城", "葛\u{E0100}城"),
         ("ไทย", "ไ\u{200B}ทย"),
     ] {
-        finds(one, other);
-        finds(other, one);
+        assert_match(one, other);
+        assert_match(other, one);
     }
 }
 
 #[test]
-fn all_words_must_be_there_in_any_order() {
-    finds("cold boiler", "the boiler is cold");
-    misses("cold boiler", "the boiler is warm");
-    misses("boil", "the boiler is cold");
-    finds("boiler! (boiler)", "boiler");
-    finds("日本 coffee", "coffee from 日本");
-    misses("日本 coffee", "coffee from 中国");
+fn text_must_contain_all_words_in_any_order() {
+    assert_match("cold boiler", "the boiler is cold");
+    assert_no_match("cold boiler", "the boiler is warm");
+    assert_no_match("boil", "the boiler is cold");
+    assert_match("boiler! (boiler)", "boiler");
+    assert_match("日本 coffee", "coffee from 日本");
+    assert_no_match("日本 coffee", "coffee from 中国");
 }
 
 #[test]
-fn any_piece_of_a_run_is_found_and_nothing_else() {
+fn query_matches_any_piece_of_a_run_and_nothing_else() {
     let text = "東京都庁へ行く";
     for piece in ["東", "京都", "庁へ", "東京都庁", "く", text] {
-        finds(piece, text);
+        assert_match(piece, text);
     }
     for piece in ["東都", "庁京", "西", "行くよ"] {
-        misses(piece, text);
+        assert_no_match(piece, text);
     }
-    misses("日本語", "日本と本語");
-    finds("ーメン", "ラーメン");
-    finds("ท", "ที่");
+    assert_no_match("日本語", "日本と本語");
+    assert_match("ーメン", "ラーメン");
+    assert_match("ท", "ที่");
 }
 
 #[test]
-fn a_question_without_a_word_is_none() {
+fn query_without_a_word_is_none() {
     for question in ["", "!!!", " - ", "🎉", "\u{301}", "\u{200B}", "\"*\" ^ ( ) :"] {
         assert_eq!(Question::parse(question), None, "{question}");
     }
 }
 
 #[test]
-fn nothing_of_a_question_is_syntax_of_the_index() {
+fn query_cannot_inject_fts5_syntax() {
     let check = |question, expected: Expect| {
         let question: Question = Question::parse(question).unwrap();
         expected.assert_eq(&question.expression());
@@ -128,24 +128,24 @@ fn nothing_of_a_question_is_syntax_of_the_index() {
 }
 
 #[test]
-fn a_very_long_word_is_told_from_one_that_begins_the_same() {
+fn very_long_words_with_the_same_start_differ() {
     let long = "ä".repeat(12_000);
     check_tokens(&long, &expect!["äääääääääääääääääääääää#b65d5b6487df6825"]);
-    finds(&long, &format!("see {long}"));
-    misses(&long, &format!("{long}b"));
+    assert_match(&long, &format!("see {long}"));
+    assert_no_match(&long, &format!("{long}b"));
     let longest = "x".repeat(SEARCH_TOKEN_BYTES_MAX);
     assert_eq!(token(&longest), longest);
     assert_eq!(token(&(longest + "x")).len(), SEARCH_TOKEN_BYTES_MAX);
 }
 
 #[test]
-fn the_hash_of_a_long_word_is_the_one_that_others_know_as_fnv_1a() {
+fn hash_of_a_long_word_is_standard_fnv_1a() {
     assert_eq!(fnv_1a(b""), 0xcbf2_9ce4_8422_2325);
     assert_eq!(fnv_1a(b"foobar"), 0x8594_4171_f739_67e8);
 }
 
 #[test]
-fn the_index_is_asked_for_a_bounded_number_of_terms() {
+fn expression_has_a_bounded_number_of_terms() {
     let words = |count| Vec::from_iter((0..count).map(|number| format!("w{number}"))).join(" ");
     let many = Question::parse(&words(SEARCH_TERMS_MAX + 1)).unwrap();
     assert_eq!(many.expression().matches("\"w").count(), SEARCH_TERMS_MAX);
@@ -156,20 +156,20 @@ fn the_index_is_asked_for_a_bounded_number_of_terms() {
 
 proptest! {
     #[test]
-    fn no_change_of_case_is_a_difference(text in "\\PC{0,12}") {
+    fn changing_case_does_not_change_the_folded_text(text in "\\PC{0,12}") {
         prop_assert_eq!(fold(&text.to_uppercase()), fold(&text));
         prop_assert_eq!(fold(&text.to_lowercase()), fold(&text));
     }
 
     #[test]
-    fn what_is_folded_stays_as_it_is(text in "\\PC{0,12}") {
+    fn folding_twice_equals_folding_once(text in "\\PC{0,12}") {
         let folded = fold(&text);
         prop_assert_eq!(fold(&folded), folded);
     }
 
     #[test]
-    fn any_two_characters_in_a_row_are_found(text in "[日本語ひらガーไที่ກາខ្មမြ]{2,12}", at in 0_usize..11) {
-        // Marks of different scripts on one letter are put in order before they count.
+    fn query_matches_any_two_adjacent_characters(text in "[日本語ひらガーไที่ກາខ្មမြ]{2,12}", at in 0_usize..11) {
+        // Normalization reorders marks of different scripts on one letter, so pairs are taken from the folded text.
         let chars = Vec::from_iter(fold(&text).chars());
         let at = at.min(chars.len() - 2);
         let two = String::from_iter(&chars[at..at + 2]);
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn tokens_are_what_the_index_takes_apart_at_blanks_alone(text in "\\PC{0,40}") {
+    fn fts5_splits_tokens_at_blanks_alone(text in "\\PC{0,40}") {
         let mut tokens = String::new();
         write_tokens(&mut tokens, &text);
         for token in tokens.split(' ').filter(|token| !token.is_empty()) {
