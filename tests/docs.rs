@@ -1,0 +1,101 @@
+//! The documents: their links lead somewhere, and the map of the code names files and functions that exist. Owns this comparison; what
+//! the documents promise is tested elsewhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Documents that name parts of the code.
+const MAPS: [&str; 2] = ["ARCHITECTURE.md", "docs/internals"];
+
+/// Directories and files that a reader of the map starts from.
+const ROOTS: [&str; 4] = ["", "src", "src/broker", "tests"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Returns the files in a directory of this package and below it, with this extension.
+fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
+    let (mut files, mut left) = (Vec::new(), vec![root().join(directory)]);
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("a directory of this package can be read");
+            left.extend(entries.map(|entry| entry.expect("its entries can be read").path()));
+        } else if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn documents() -> Vec<PathBuf> {
+    let at_root = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|name| root().join(name));
+    at_root.into_iter().chain(files("docs", "md")).collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Returns the anchors of a document: its headings as links name them.
+fn anchors(document: &str) -> Vec<String> {
+    let headings = document.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+    let anchor = |heading: &str| {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading() {
+    let mut broken = Vec::new();
+    for path in documents() {
+        let text = read(&path);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            let is_found =
+                target.exists() && (anchor.is_empty() || anchors(&read(&target)).contains(&anchor.to_owned()));
+            if !is_found {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
+/// Returns what a document writes as code in a line.
+fn code(document: &str) -> impl Iterator<Item = &str> {
+    document.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// Says whether a path, a function of a type or a limit exists; anything else passes.
+fn exists(name: &str, source: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let has_word =
+        |word: &str| source.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|found| found == word);
+    let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    if (name.contains('/') || name.ends_with(".rs")) && name.chars().all(is_path) {
+        return ROOTS.iter().any(|directory| root().join(directory).join(name).exists());
+    }
+    if let Some((owner, item)) = name.split_once("::") {
+        return !is_word(owner) || !is_word(item) || has_word(owner) && has_word(item);
+    }
+    let is_limit = is_word(name) && name.contains('_') && name.chars().all(|c| !c.is_ascii_lowercase());
+    !is_limit || has_word(name)
+}
+
+#[test]
+fn the_map_names_files_and_functions_that_exist() {
+    let source: String = files("src", "rs").iter().map(|path| read(path)).collect();
+    let mut missing = Vec::new();
+    for document in MAPS.iter().flat_map(|map| files(map, "md")) {
+        let text = read(&document);
+        let names = code(&text).filter(|name| !exists(name, &source));
+        missing.extend(names.map(|name| format!("{}: {name}", document.display())));
+    }
+    assert!(missing.is_empty(), "names that the code does not have:\n{}", missing.join("\n"));
+}
