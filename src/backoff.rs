@@ -11,10 +11,10 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Starts with the shortest delay.
+    /// Starts with the shortest delay, `min`; no later one is longer than `max`.
     pub(crate) const fn new(min: Duration, max: Duration) -> Self {
         let (min_ms, max_ms) = (millis(min), millis(max));
-        debug_assert!(0 < min_ms && min_ms <= max_ms, "delays grow");
+        debug_assert!(min_ms > 0, "delays can double");
         Backoff { min_ms, max_ms, delay_ms: min_ms }
     }
 
@@ -28,6 +28,11 @@ impl Backoff {
         let delay = self.delay();
         self.delay_ms = self.delay_ms.saturating_mul(2).min(self.max_ms);
         delay
+    }
+
+    /// Whether no delay was used since the last success.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.delay_ms == self.min_ms
     }
 
     /// Starts again with the shortest delay, after a success.
@@ -59,7 +64,9 @@ mod tests {
     #[test]
     fn a_success_starts_again_with_the_shortest_delay() {
         let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(10));
+        assert!(backoff.is_fresh());
         assert_eq!(delays_ms(&mut backoff, 4), [2, 4, 8, 10]);
+        assert!(!backoff.is_fresh());
         backoff.reset();
         assert_eq!(backoff.delay().as_millis(), 2);
     }

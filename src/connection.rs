@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_channel::Receiver;
 use smol::io::AsyncWriteExt;
 use smol::lock::{Mutex, Semaphore};
-use smol::{Async, Timer, future};
+use smol::{Async, future};
 
 use self::detect::DetectedProtocol;
 use self::input::{Input, ReadOutcome};
@@ -27,7 +27,7 @@ use crate::limits::{BATCH_REQUESTS_MAX, CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN
 use crate::message::{PeerName, SessionId};
 use crate::plugin::{ConnectCall, LoginCall, LoginVerdict, Plugins, Sender};
 use crate::protocol::{ClientRequest, Code, Login, Protocol, Refusal, Rejected, Reply, Request};
-use crate::timeout::seconds_or_none;
+use crate::timeout::{seconds_or_none, sleep, timeout};
 
 /// A socket, which its reader and its writer share.
 pub(crate) type Socket = Async<TcpStream>;
@@ -78,7 +78,8 @@ enum Ended {
 pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared>) {
     let mut input = Input::new(&socket, shared.stop.clone());
     let login_timeout_s = shared.limits.login_timeout_s;
-    match future::or(handshake(&mut input, &socket, &shared.plugins), late(login_timeout_s)).await {
+    let handshake = timeout(seconds_or_none(login_timeout_s), handshake(&mut input, &socket, &shared.plugins)).await;
+    match handshake.unwrap_or(Handshake::Late) {
         Handshake::Peer(login) => run_session(&mut input, &socket, session, login, &shared).await,
         Handshake::Foreign(spoken) => reject(&socket, spoken.refusal(), &mut input).await,
         Handshake::Late => {
@@ -95,15 +96,6 @@ pub(crate) async fn refuse(socket: Socket, refusal: Refusal, stop: Receiver<()>)
     let mut input = Input::new(&socket, stop);
     // What it speaks is not known yet.
     reject(&socket, &encoded(Protocol::Plain, refusal), &mut input).await;
-}
-
-/// Comes true when the time to log in is over; 0: never.
-async fn late(timeout_s: u64) -> Handshake {
-    match timeout_s {
-        0 => future::pending().await,
-        timeout_s => Timer::after(Duration::from_secs(timeout_s)).await,
-    };
-    Handshake::Late
 }
 
 fn too_late(timeout_s: u64) -> Refusal {
@@ -143,10 +135,7 @@ async fn reject(mut socket: &Socket, words: &[u8], input: &mut Input<'_>) {
         }
     };
     // It may not even take that.
-    let patience = async {
-        Timer::after(Duration::from_secs(2 * LINGER_S_MAX)).await;
-    };
-    future::or(told, patience).await;
+    let _ = timeout(Duration::from_secs(2 * LINGER_S_MAX), told).await;
 }
 
 async fn log_in(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -> Handshake {
@@ -364,7 +353,7 @@ async fn finish(writing: Pin<&mut impl Future<Output = ()>>, progress: &Progress
     let is_stalled = async {
         let (mut before, mut still_s) = (progress.taken(), 0);
         while still_s < CLOSING_STALL_S_MAX {
-            Timer::after(Duration::from_secs(1)).await;
+            sleep(Duration::from_secs(1)).await;
             let now = progress.taken();
             still_s = if now == before { still_s + 1 } else { 0 };
             before = now;
@@ -377,10 +366,7 @@ async fn finish(writing: Pin<&mut impl Future<Output = ()>>, progress: &Progress
 /// client may lose what it has not read yet.
 async fn close(socket: &Socket, input: &mut Input<'_>, linger_s: u64) {
     let _ = socket.get_ref().shutdown(std::net::Shutdown::Write);
-    let lingered = async {
-        Timer::after(Duration::from_secs(linger_s)).await;
-    };
-    future::or(input.discard(), lingered).await;
+    let _ = timeout(Duration::from_secs(linger_s), input.discard()).await;
 }
 
 /// Drops the connection and what is on its way, with a reset: the other end is not there to be waited for.

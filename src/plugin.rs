@@ -17,7 +17,7 @@ mod running;
 use std::pin::Pin;
 use std::time::Duration;
 
-use smol::{Timer, future};
+use smol::future;
 
 pub use self::answer::{Answer, Effect, Verdict};
 pub use self::call::{
@@ -30,6 +30,7 @@ pub use self::luau::{Script, ScriptError};
 pub(crate) use self::manager::{PluginManager, ReloadPlan};
 pub use self::process::{Process, ProcessError};
 pub use crate::config::{Hook, OnFailure, PluginConfig, PluginKind};
+use crate::timeout::Elapsed;
 
 /// What is on its way.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -97,14 +98,8 @@ pub trait Plugin: Send + Sync + 'static {
         Box::pin(async move {
             let mut answers = Vec::with_capacity(calls.len());
             for call in calls {
-                let too_late = async {
-                    match timeout {
-                        Some(timeout) => Timer::after(timeout).await,
-                        None => future::pending().await,
-                    };
-                    Err(Failure::new("no answer came in time (timeout_ms)"))
-                };
-                answers.push(future::or(self.call(call), too_late).await);
+                let answer = crate::timeout::timeout(timeout, self.call(call)).await;
+                answers.push(answer.unwrap_or_else(|Elapsed| Err(Failure::new("no answer came in time (timeout_ms)"))));
             }
             answers
         })

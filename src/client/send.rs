@@ -248,7 +248,7 @@ impl<T: FnMut(u64, &Refusal)> Sender<T> {
 
     /// Waits before the next connection, unless there is no time left for it.
     async fn rest(&self, delay: Duration, lost: &Lost) -> Result<(), Why> {
-        if timeout_at(self.give_up_at(), sleep(delay)).await == Ok(()) {
+        if timeout_at(self.give_up_at(), sleep(delay)).await.is_ok() {
             return Ok(());
         }
         Err(Why::GaveUp(GaveUp { seconds: self.patience.as_secs(), trouble: lost.to_string() }))

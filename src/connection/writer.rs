@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use smol::future;
 use smol::io::AsyncWriteExt;
-use smol::{Timer, future};
 
 use super::{Socket, acknowledged};
+use crate::backoff::Backoff;
 use crate::broker::{Chunk, Delivered, Event, Handle, Mark, OutboxReceiver};
 use crate::limits::{LOOK_MS_MAX, LOOK_MS_MIN};
 use crate::message::SessionId;
+use crate::timeout::{Elapsed, timeout};
 
 /// Writes one session's outbox, and follows what becomes of it.
 pub(super) struct Writer<'a> {
@@ -65,28 +67,12 @@ impl Progress {
 /// What is to be done next.
 enum Next {
     Write(Chunk),
-    Look,
+    Poll,
     Finish,
 }
 
-/// The time until the next look at what is acknowledged: it doubles while nothing moves.
-struct Backoff {
-    ms: u64,
-}
-
-impl Backoff {
-    fn new() -> Self {
-        Backoff { ms: LOOK_MS_MIN }
-    }
-
-    fn timer(&self) -> Timer {
-        Timer::after(Duration::from_millis(self.ms))
-    }
-
-    fn next(&mut self, moved: bool) {
-        self.ms = if moved { LOOK_MS_MIN } else { LOOK_MS_MAX.min(2 * self.ms) };
-    }
-}
+/// Delays between two polls of what is acknowledged: they double while nothing is.
+const POLL: Backoff = Backoff::new(Duration::from_millis(LOOK_MS_MIN), Duration::from_millis(LOOK_MS_MAX));
 
 impl<'a> Writer<'a> {
     pub(super) fn new(
@@ -113,18 +99,18 @@ impl<'a> Writer<'a> {
 
     /// Runs until the broker lets go of the outbox, and all of it is written and acknowledged; or the client is dead.
     pub(super) async fn run(&mut self) {
-        let mut look = Backoff::new();
+        let mut poll = POLL;
         while !self.is_dead() {
-            match self.next(&look).await {
+            match self.next(&poll).await {
                 Next::Write(Chunk { bytes, marks }) => {
                     self.mark(marks);
                     self.write(&bytes).await;
                     self.report(bytes.len()).await;
-                    look = Backoff::new();
+                    poll.reset();
                 }
-                Next::Look => {
+                Next::Poll => {
                     let moved = self.report(0).await;
-                    look.next(moved);
+                    schedule(&mut poll, moved);
                 }
                 Next::Finish => return,
             }
@@ -150,43 +136,34 @@ impl<'a> Writer<'a> {
     }
 
     /// While something is under way, it is looked after too; otherwise nothing wakes us but the outbox.
-    async fn next(&self, look: &Backoff) -> Next {
+    async fn next(&self, poll: &Backoff) -> Next {
         let is_settled = self.outstanding_bytes == 0 || self.progress.is_broken();
-        let chunk = async {
+        let chunk = async move {
             match self.receiver.take().await {
                 Some(chunk) => Next::Write(chunk),
                 None if is_settled => Next::Finish,
                 None => future::pending().await,
             }
         };
-        let time_to_look = async {
-            if is_settled { Timer::never() } else { look.timer() }.await;
-            Next::Look
-        };
-        future::or(chunk, time_to_look).await
+        timeout((!is_settled).then(|| poll.delay()), chunk).await.unwrap_or(Next::Poll)
     }
 
     /// Writes until all is written or the socket fails. While a slow client holds it up, what that one acknowledges is
     /// reported.
     async fn write(&mut self, mut bytes: &[u8]) {
-        let mut look = Backoff::new();
+        let mut poll = POLL;
         while !bytes.is_empty() && !self.progress.is_broken() && !self.is_dead() {
             let mut socket = self.socket;
-            let write = async { Some(socket.write(bytes).await) };
-            let time_to_look = async {
-                look.timer().await;
-                None
-            };
-            match future::or(write, time_to_look).await {
-                Some(Ok(0) | Err(_)) => self.progress.break_off(),
-                Some(Ok(written)) => {
+            match timeout(poll.delay(), socket.write(bytes)).await {
+                Ok(Ok(0) | Err(_)) => self.progress.break_off(),
+                Ok(Ok(written)) => {
                     bytes = &bytes[written..];
                     self.written_bytes += written as u64;
                     self.progress.take();
                 }
-                None => {
+                Err(Elapsed) => {
                     let moved = self.report(0).await;
-                    look.next(moved);
+                    schedule(&mut poll, moved);
                 }
             }
         }
@@ -230,5 +207,14 @@ impl<'a> Writer<'a> {
             self.marks = VecDeque::new();
         }
         taken
+    }
+}
+
+/// Sets the delay of the next poll, after one that found whether anything was acknowledged.
+fn schedule(poll: &mut Backoff, moved: bool) {
+    if moved {
+        poll.reset();
+    } else {
+        poll.next_delay();
     }
 }

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
-use smol::{Timer, future};
+use smol::future;
 
 use self::worker::{CallBatch, Worker};
 use super::{Answer, Call, Failure, Hook, Host, Pending, Plugin, PluginConfig};
@@ -24,6 +24,7 @@ use crate::limits::{
     SCRIPT_BATCHES_MAX, SCRIPT_BYTES_MAX, SCRIPT_END_MS_MAX, SCRIPT_MEMORY_BYTES_DEFAULT, SCRIPT_STACK_BYTES,
 };
 use crate::message::PeerName;
+use crate::timeout::timeout;
 
 /// A script. Each call of one of its functions is held to a limit of time and memory.
 #[derive(Debug)]
@@ -154,15 +155,8 @@ impl Plugin for Script {
         self.awaited.close();
         self.told.close();
         Box::pin(async move {
-            let ended = async {
-                let _ = self.ended.recv().await;
-                true
-            };
-            let too_late = async {
-                Timer::after(self.timeout + Duration::from_millis(SCRIPT_END_MS_MAX)).await;
-                false
-            };
-            if !future::or(ended, too_late).await {
+            let time_max = self.timeout + Duration::from_millis(SCRIPT_END_MS_MAX);
+            if timeout(time_max, self.ended.recv()).await.is_err() {
                 log::warn!("plugin {}: its thread does not end, and is left alone", self.name);
             }
         })

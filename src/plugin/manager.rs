@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use serde::Deserialize;
 use serde_json::Value;
-use smol::{Executor, Task, Timer, future};
+use smol::{Executor, Task, future};
 
 use super::chain::{PluginSet, Plugins};
 use super::link::Link;
@@ -20,6 +20,7 @@ use crate::config::{Hook, PluginConfig, PluginKind};
 use crate::limits::{MAILS_WAITING_MAX, OBSERVED_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_START_MS_MAX, PLUGIN_STOP_MS_MAX};
 use crate::message::{Destination, PeerName, Room, Seq, Text, Timestamp};
 use crate::protocol::{ClientRequest, Request};
+use crate::timeout::{sleep, timeout};
 
 const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
 const RETRY: Duration = Duration::from_millis(PLUGIN_RETRY_MS_MAX);
@@ -127,7 +128,7 @@ impl PluginManager {
                 let _ = start.await;
             }
         };
-        future::or(all_started, time(START)).await;
+        let _ = timeout(START, all_started).await;
         self.plugins.replace(PluginSet::new(self.lives.iter().map(|life| life.plugin.clone()).collect()));
     }
 }
@@ -194,14 +195,10 @@ async fn end(lives: Vec<PluginTasks>, executor: &Executor<'static>) {
 async fn begin(plugin: &RunningPlugin) {
     while let Err(refusal) = plugin.host.load_values().await {
         log::warn!("plugin {}: what it keeps cannot be read yet: {}", plugin.config().name, refusal.message);
-        time(RETRY).await;
+        sleep(RETRY).await;
     }
     let settings = plugin.config().settings.clone();
     plugin.notify(Call::Start { settings }, Some(START)).await;
-}
-
-async fn time(duration: Duration) {
-    Timer::after(duration).await;
 }
 
 /// Runs the plugin, until it is set aside.
@@ -220,7 +217,7 @@ async fn attend(plugin: Arc<RunningPlugin>, mails: Sender<ReceivedMail>) {
         let receiver = link.join().await;
         read_frames(&plugin, link, &receiver, &mails).await;
         // It could not be looked up, or the server ends.
-        time(RETRY).await;
+        sleep(RETRY).await;
     }
 }
 
@@ -303,7 +300,7 @@ async fn do_later(plugin: &RunningPlugin) {
 async fn tick(plugin: &RunningPlugin) {
     let Some(period) = plugin.config().tick else { return };
     loop {
-        time(period).await;
+        sleep(period).await;
         plugin.notify(Call::Tick { at: Timestamp::now() }, None).await;
     }
 }

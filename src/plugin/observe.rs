@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use smol::Timer;
-
 use super::link::Link;
 use super::running::{Notification, RetryState, RunningPlugin};
 use super::{Call, DeliveredCall, LoggedCall, PresenceCall};
@@ -13,6 +11,7 @@ use crate::config::{Hook, PluginConfig};
 use crate::limits::READ_RETRY_MS;
 use crate::message::Message;
 use crate::store::{EventFilter, Observed, ObserverCursor};
+use crate::timeout::sleep;
 
 /// The next things, when there are some.
 pub(super) type NextObservation = oneshot::AsyncReceiver<Observation>;
@@ -52,7 +51,7 @@ pub(super) async fn observe(plugin: &RunningPlugin, mut next: Option<NextObserva
         match asked.await {
             Ok(observation) => deal_with(observation, plugin, link).await,
             // It cannot be looked up now.
-            Err(_) => _ = Timer::after(Duration::from_millis(READ_RETRY_MS)).await,
+            Err(_) => _ = sleep(Duration::from_millis(READ_RETRY_MS)).await,
         }
     }
 }

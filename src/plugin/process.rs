@@ -26,11 +26,13 @@ use self::output::Output;
 use self::program::{Child, Exit, Program};
 use self::requests::ProgramRequest;
 use super::{Answer, Call, Failure, Host, Pending, Plugin};
+use crate::backoff::Backoff;
 use crate::config::{Hook, PluginConfig};
 use crate::limits::{
     PROCESS_RESTART_MS_MAX, PROCESS_RESTART_MS_MIN, PROCESS_SILENCE_S_MAX, PROCESS_STEADY_S_MIN, PROCESS_STOP_MS_MAX,
 };
 use crate::message::PeerName;
+use crate::timeout::{Elapsed, timeout};
 
 pub use self::program::ProcessError;
 
@@ -136,7 +138,7 @@ impl Process {
     /// Keeps the program alive until the plugin is to end.
     async fn supervise(&self, host: &dyn ProcessHost) {
         let _life = self.life.lock().await;
-        let mut pause = self.timeouts.restart_min;
+        let mut backoff = Backoff::new(self.timeouts.restart_min, self.timeouts.restart_max);
         while !self.stopped.is_closed() {
             let began = Instant::now();
             let end = self.live(host).await;
@@ -145,21 +147,16 @@ impl Process {
             }
             let is_steady =
                 began.elapsed() >= self.timeouts.steady && !matches!(end, ProgramEnd::Hung(..) | ProgramEnd::Overfull);
-            pause = if is_steady { self.timeouts.restart_min } else { pause };
+            if is_steady {
+                backoff.reset();
+            }
+            let delay = backoff.next_delay();
             self.exchange.close(&end.to_string(), &format!("{end}, and is not started again yet"));
-            host.failed(Failure::new(format!("{end}; it is started again in {} ms", pause.as_millis())));
-            self.rest(pause).await;
-            pause = self.timeouts.restart_max.min(2 * pause);
+            host.failed(Failure::new(format!("{end}; it is started again in {} ms", delay.as_millis())));
+            let _ = timeout(delay, self.until_stopped()).await;
             self.exchange.open();
         }
         self.exchange.close("the program was stopped", "the program was stopped");
-    }
-
-    async fn rest(&self, pause: Duration) {
-        let over = async {
-            Timer::after(pause).await;
-        };
-        future::or(over, self.until_stopped()).await;
     }
 
     async fn until_stopped(&self) {
@@ -187,10 +184,7 @@ impl Process {
             let end = self.attend(&mut child, streams.stdin, &closed).await;
             let end = self.terminate(&mut child, end).await;
             // What it has written last counts. Only somebody who left its group can keep its pipes open now.
-            let patience = async {
-                Timer::after(self.timeouts.stop).await;
-            };
-            future::or(drained.rung(), patience).await;
+            let _ = timeout(self.timeouts.stop, drained.rung()).await;
             end
         };
         future::or(conduct, outputs).await
@@ -242,16 +236,11 @@ impl Process {
             let lines = self.exchange.take().await;
             let mut unwritten = &lines[..];
             while !unwritten.is_empty() {
-                let written = async { Some(stdin.write(unwritten).await) };
-                let stalled = async {
-                    Timer::after(self.timeouts.silence).await;
-                    None
-                };
-                match future::or(written, stalled).await {
-                    None => return ProgramEnd::Hung("did not read what it was told", self.timeouts.silence),
-                    Some(Ok(bytes)) if bytes > 0 => unwritten = &unwritten[bytes..],
+                match timeout(self.timeouts.silence, stdin.write(unwritten)).await {
+                    Err(Elapsed) => return ProgramEnd::Hung("did not read what it was told", self.timeouts.silence),
+                    Ok(Ok(bytes)) if bytes > 0 => unwritten = &unwritten[bytes..],
                     // It has closed its input, and may have something to say all the same.
-                    Some(_) => {
+                    Ok(_) => {
                         self.exchange.mark_stdin_closed();
                         return future::pending().await;
                     }

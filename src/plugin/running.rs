@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use smol::Timer;
-
 use super::load::LoadedPlugin;
 use super::{Answer, Call, Effect, Failure, Host, Plugin, Verdict};
+use crate::backoff::Backoff;
 use crate::config::{Hook, OnFailure, PluginConfig};
 use crate::limits::{OBSERVED_TRIES_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_RETRY_MS_MIN, SCREENED_MAX, SCREENED_MIN};
 use crate::protocol::PluginState;
+use crate::timeout::sleep;
 
 /// A plugin, and its place in the server.
 #[derive(Debug)]
@@ -27,11 +27,11 @@ pub(super) struct Notification {
 }
 
 /// How far the telling of one thing after another got.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RetryState {
     /// How often the plugin has failed at what is first now.
     tries: u32,
-    pause_ms: u64,
+    backoff: Backoff,
 }
 
 impl RunningPlugin {
@@ -139,7 +139,7 @@ impl RunningPlugin {
     pub(super) async fn perform(&self, effects: Vec<Effect>, origin: Option<&str>) {
         let mut retry_state = RetryState::default();
         while let Err(failure) = self.host.perform(effects.clone(), origin).await {
-            if retry_state.pause_ms == 0 {
+            if retry_state.backoff.is_fresh() {
                 log::warn!("plugin {}: what it wants cannot be done yet: {failure}", self.config().name);
             }
             retry_state.pause().await;
@@ -154,6 +154,13 @@ impl RunningPlugin {
     }
 }
 
+impl Default for RetryState {
+    fn default() -> Self {
+        let (min, max) = (Duration::from_millis(PLUGIN_RETRY_MS_MIN), Duration::from_millis(PLUGIN_RETRY_MS_MAX));
+        RetryState { tries: 0, backoff: Backoff::new(min, max) }
+    }
+}
+
 impl RetryState {
     /// Counts a failure at what is first. Says whether that is given up.
     fn is_last(&mut self, failure: &Failure) -> bool {
@@ -162,7 +169,6 @@ impl RetryState {
     }
 
     async fn pause(&mut self) {
-        self.pause_ms = PLUGIN_RETRY_MS_MAX.min(PLUGIN_RETRY_MS_MIN.max(2 * self.pause_ms));
-        Timer::after(Duration::from_millis(self.pause_ms)).await;
+        sleep(self.backoff.next_delay()).await;
     }
 }

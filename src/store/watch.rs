@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use smol::Timer;
+use crate::timeout::sleep;
 
 /// Watch on the write-ahead log: every process that changes the database writes to it first.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl DatabaseWatch {
                 self.writes = None;
             }
         }
-        Timer::after(Duration::from_millis(pause_ms)).await;
+        sleep(Duration::from_millis(pause_ms)).await;
     }
 }
 

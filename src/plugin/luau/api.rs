@@ -9,7 +9,6 @@ use mlua::serde::SerializeOptions;
 use mlua::{FromLuaMulti, IntoLuaMulti, Lua, LuaSerdeExt, Table, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use smol::{Timer, future};
 
 use super::deadline::Deadline;
 use super::value::{kind, to_json};
@@ -21,6 +20,7 @@ use crate::message::{Destination, PeerName, Room, Seq, Text, printable};
 use crate::plugin::answer::{parse_destinations, parse_text};
 use crate::plugin::{Effect, Failure, Host};
 use crate::protocol::Request;
+use crate::timeout::timeout_at;
 
 /// A value as Luau's own kinds: null is nil, and a list is a plain table.
 pub(super) fn to_lua(lua: &Lua, value: &impl Serialize) -> mlua::Result<Value> {
@@ -292,11 +292,7 @@ impl CurrentCall {
 
 /// Waits for what is asked, no longer than until the end.
 pub(super) fn answer_until<T>(end: Instant, asked: impl Future<Output = T>) -> Option<T> {
-    let too_late = async {
-        Timer::at(end).await;
-        None
-    };
-    smol::block_on(future::or(async { Some(asked.await) }, too_late))
+    smol::block_on(timeout_at(end, asked)).ok()
 }
 
 fn at(function: &str, what: impl std::fmt::Display) -> ApiError {

@@ -11,6 +11,7 @@ use super::host::ProcessHost;
 use crate::limits::{
     PROCESS_ERROR_LINE_BYTES_MAX, PROCESS_ERROR_LINES_PER_S_MAX, PROCESS_ERROR_PAUSE_MS, PROCESS_ERROR_READ_BYTES,
 };
+use crate::timeout::sleep;
 
 /// Logs what there is to read, until it is closed.
 pub(super) async fn log(mut errors: impl AsyncRead + Unpin, host: &dyn ProcessHost) {
@@ -119,7 +120,7 @@ impl RateLimit {
     /// Whoever writes much is held up a little, so that reading it takes nothing from the others.
     async fn slow_down(&self) {
         if self.left_out > 0 {
-            Timer::after(Duration::from_millis(PROCESS_ERROR_PAUSE_MS)).await;
+            sleep(Duration::from_millis(PROCESS_ERROR_PAUSE_MS)).await;
         } else {
             future::yield_now().await;
         }

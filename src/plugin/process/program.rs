@@ -14,12 +14,12 @@ use nix::unistd::{User, geteuid, getgrouplist};
 use rustix::fs::Access;
 use rustix::process::{Pid, Signal, kill_process_group};
 use smol::process::{ChildStderr, ChildStdin, ChildStdout};
-use smol::{Timer, future};
 
 use super::confine::{Confinement, Identity, confine};
 use crate::config::PluginConfig;
 use crate::limits::PROCESS_SETTINGS_BYTES_MAX;
 use crate::message::quoted;
+use crate::timeout::timeout;
 
 /// Why a program cannot be run as `plugins.toml` says: what is wrong, with which value, and what mends it.
 #[derive(Debug, thiserror::Error)]
@@ -221,11 +221,7 @@ impl Child {
     }
 
     async fn wait_for(&mut self, patience: Duration) -> Option<Exit> {
-        let over = async {
-            Timer::after(patience).await;
-            None
-        };
-        future::or(async { Some(self.wait().await) }, over).await
+        timeout(patience, self.wait()).await.ok()
     }
 
     /// A group has the number of the process that it began with, which may have been waited for just before. The system goes
