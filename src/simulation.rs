@@ -9,20 +9,21 @@
 //! - `HOLDLINE_SIMULATION_S=1200 cargo test --lib simulation -- --nocapture` runs new seeds for so many seconds.
 
 mod behaviour;
+mod calm;
 mod client;
 mod client_model;
 mod counts;
 mod differential;
 mod disk;
 mod ending;
-mod ids;
-mod observers;
+mod observing;
 mod oracle;
 mod posting;
-mod posts;
-mod rooms;
+mod restarts;
 mod running;
+mod schedule;
 mod swarm;
+mod turns;
 mod world;
 
 use std::iter::repeat_with;

@@ -3,8 +3,7 @@
 
 use super::client::Client;
 use super::client_model::{Asked, ClientModel};
-use super::ids::request_id;
-use super::oracle::{Fate, Sent, To, text};
+use super::oracle::{Fate, Sent, To, request_id, text};
 use super::swarm::{Swarm, one_of};
 use super::world::World;
 use crate::broker::{EndReason, Event, Joining, outbox};

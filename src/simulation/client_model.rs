@@ -2,6 +2,7 @@
 //! reader and an asker; never looks into the broker.
 
 mod acks;
+mod delivered;
 mod messages;
 mod others;
 mod past;
@@ -58,8 +59,6 @@ pub(super) struct ClientModel {
     /// The room that this history is of.
     shown_room: Option<usize>,
     is_reading_here: bool,
-    /// The last of its lines that is committed.
-    pub(super) last_committed: Option<usize>,
     /// Nothing more is asked: what was committed before this place is still to come.
     ends_at: Option<usize>,
     is_shut_down: bool,
@@ -132,7 +131,6 @@ impl ClientModel {
             shown_at_least: None,
             shown_room: None,
             is_reading_here: false,
-            last_committed: None,
             ends_at: None,
             is_shut_down: false,
             left_in_turn: None,
@@ -413,23 +411,6 @@ impl ClientModel {
 
     fn is_after(&self, step: u64) -> bool {
         step >= self.asked_at
-    }
-}
-
-impl Oracle {
-    /// The place of a line in the log, where it is as safe as it was promised to be: the first of which this holds.
-    fn check_promised(&self, number: usize, holds: impl Fn(Seq) -> bool) -> Seq {
-        let Fate::Committed(last) = self.sent[number].fate else {
-            panic!("line {number} is {:?}, and is read or answered", self.sent[number].fate)
-        };
-        let seq = self.sent[number].copies.iter().copied().find(|copy| holds(*copy)).unwrap_or(last);
-        assert!(seq <= self.promised, "line {number} is read or answered before {seq} is safe");
-        seq
-    }
-
-    /// Names for which messages may wait, and that nobody had logged in by.
-    fn unknown_at_most(&self, step: u64) -> u64 {
-        self.peers.iter().filter(|peer| peer.seen_at.is_none_or(|seen_at| seen_at >= step)).count() as u64
     }
 }
 

@@ -1,18 +1,13 @@
 //! The model of the store, and beside it, where that is wanted, the real one: both are asked the same, and must answer the
 //! same. Owns the comparison; never decides what is asked.
 
-use std::fmt::Debug;
-
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
-use super::disk::Disk;
+use super::disk::{Answers, Disk, injected};
 use crate::config::{Durability, Retention};
 use crate::limits::TURN_PAGES_BYTES_MAX;
-use crate::store::{
-    CommitError, FoundPosts, LookedUp, Lookup, Post, Read, ReadFailure, ReadReceiver, ReadSender, Store, TurnOutcome,
-    TurnRequest,
-};
+use crate::store::{CommitError, FoundPosts, LookedUp, Lookup, Post, Store, TurnOutcome, TurnRequest};
 
 /// A model that is checked against the real store, or trusted.
 pub(super) struct CheckedStore {
@@ -83,8 +78,7 @@ impl CheckedStore {
         }
         let read_result = is_unreadable.then(injected).map_or(Ok(()), Err);
         let read_outcome = (!reads.is_empty()).then_some(read_result);
-        let mut answers =
-            Answers { is_unreadable, is_checked: self.real.is_some(), reads: Vec::new(), checks: Vec::new() };
+        let mut answers = Answers::new(is_unreadable, self.real.is_some());
         let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
         for read in reads {
             self.disk.read(read, &mut page_bytes_left, &mut answers);
@@ -109,44 +103,6 @@ impl CheckedStore {
             "the store counts as the model does"
         );
     }
-}
-
-/// Results of the model for the reads of a turn: sent to the broker, and compared with the results of the real store.
-pub(super) struct Answers {
-    /// Whether all reads of the broker fail.
-    is_unreadable: bool,
-    /// Whether there is a real store to compare with.
-    is_checked: bool,
-    /// The same reads, for the real store.
-    reads: Vec<Read>,
-    /// Comparisons, to be made once the real store has answered.
-    checks: Vec<Box<dyn FnOnce()>>,
-}
-
-impl Answers {
-    /// Sends what the model found for a query.
-    pub(super) fn send<Q, T: Clone + PartialEq + Debug + 'static>(
-        &mut self,
-        read: impl FnOnce(Q, ReadSender<T>) -> Read,
-        query: Q,
-        reply: ReadSender<T>,
-        found: T,
-    ) {
-        if self.is_checked {
-            let (sender, really) = ReadReceiver::channel();
-            self.reads.push(read(query, sender));
-            let expected = found.clone();
-            self.checks.push(Box::new(move || {
-                assert_eq!(really.result(), Ok(expected), "the store reads what the model reads");
-            }));
-        }
-        // A broker that was killed takes no answer.
-        drop(reply.send(if self.is_unreadable { Err(injected()) } else { Ok(found) }));
-    }
-}
-
-fn injected() -> ReadFailure {
-    ReadFailure::new("injected")
 }
 
 impl Real {

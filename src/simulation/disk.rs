@@ -1,6 +1,8 @@
 //! The store as it is promised to be, in plain collections: slow where it may be, and obvious. Owns what is committed, and
 //! what of it the power can take; never decides when it fails.
 
+mod answers;
+mod observed;
 mod observers;
 mod outbox;
 mod reading;
@@ -9,6 +11,7 @@ mod sent_ids;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub(super) use self::answers::{Answers, injected};
 use self::observers::Observers;
 use self::outbox::Outbox;
 use self::rooms::Rooms;

@@ -1,21 +1,29 @@
 //! What is true of the chat, seen from outside of the broker: who sent what, what of it is committed, how far each peer's
 //! systems have acknowledged. Owns the promises that concern the store; never looks into the broker.
 
+mod ids;
+mod lines;
+mod observers;
 mod peer;
+mod posts;
+mod rooms;
 
 use std::collections::HashMap;
 
+use self::ids::Ids;
+pub(super) use self::ids::request_id;
+pub(super) use self::lines::{Fate, Sent, To, is_padding, number, text};
+use self::observers::Observers;
+pub(super) use self::observers::{Observer, name};
 pub(super) use self::peer::Peer;
 use self::peer::{Logged, Through};
-use super::client_model::ClientModel;
+use self::posts::Posts;
+pub(super) use self::posts::Says;
+use self::rooms::Rooms;
 use super::disk::Disk;
-use super::ids::Ids;
-use super::observers::{Observer, Observers};
-use super::posts::Posts;
-use super::rooms::Rooms;
 use super::swarm::Swarm;
 use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Seq, Text};
-use crate::store::{Entry, Found, PeerRecord, Post, SendId, TurnRequest};
+use crate::store::{Entry, Found, Observed, PeerRecord, Post, SendId, TurnRequest};
 
 /// What is known of everyone and everything.
 pub(super) struct Oracle {
@@ -49,87 +57,15 @@ pub(super) struct Oracle {
     pub(super) commit_failed_at: u64,
     /// How often the broker has died.
     pub(super) deaths: u64,
+    /// By session, the last of its lines that is committed.
+    last_committed: HashMap<usize, usize>,
     by_name: HashMap<PeerName, usize>,
     by_id: HashMap<PeerId, usize>,
 }
 
-/// Whom a line is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum To {
-    Peer(usize),
-    Room(usize),
-}
-
-/// One line that was sent.
-pub(super) struct Sent {
-    /// The last that sent it; none where it was written into the table `outbox`.
-    pub(super) session: Option<usize>,
-    pub(super) sender: usize,
-    pub(super) to: Vec<To>,
-    /// Bytes of its text behind the number.
-    pub(super) padding: usize,
-    /// The id that its sender gave it.
-    pub(super) id: Option<usize>,
-    /// How often it was sent.
-    pub(super) attempts: u32,
-    /// `Oracle::deaths`, when it was sent last.
-    pub(super) deaths: u64,
-    pub(super) fate: Fate,
-    /// Each place in the log where it stands: several only if its id was forgotten in between.
-    pub(super) copies: Vec<Seq>,
-    /// When its turn last failed.
-    pub(super) failed_at: u64,
-    /// It is in the hands of the store by this turn, or refused.
-    pub(super) turn_max: u64,
-}
-
-/// What became of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is on its way.
-    Told,
-    /// Its turn could not be committed.
-    Failed,
-    Committed(Seq),
-    /// Its sender was told so.
-    Refused,
-}
-
-/// The padding of every text.
-static DOTS: [u8; crate::limits::TEXT_BYTES_MAX] = [b'.'; crate::limits::TEXT_BYTES_MAX];
-
-/// A text that says its number.
-pub(super) fn text(number: usize, padding: usize) -> Text {
-    let mut text = number.to_string();
-    text.push_str(str::from_utf8(&DOTS[..padding]).expect("dots are"));
-    Text::stored(text)
-}
-
-/// Whether these bytes are the padding of a text.
-pub(super) fn is_padding(bytes: &[u8]) -> bool {
-    *bytes == DOTS[..bytes.len()]
-}
-
-/// The number with which a text begins, and the bytes that the number takes.
-pub(super) fn number(text: &[u8]) -> (usize, usize) {
-    let (mut number, mut digits) = (0, 0);
-    while let Some(digit @ b'0'..=b'9') = text.get(digits) {
-        number = 10 * number + usize::from(digit - b'0');
-        digits += 1;
-    }
-    assert!(digits > 0, "a number is missing in {:?}", String::from_utf8_lossy(text));
-    (number, digits)
-}
-
-impl Sent {
-    pub(super) fn peers(&self) -> impl Iterator<Item = usize> {
-        self.to.iter().filter_map(|to| if let To::Peer(peer) = to { Some(*peer) } else { None })
-    }
-
-    pub(super) fn rooms(&self) -> impl Iterator<Item = usize> {
-        self.to.iter().filter_map(|to| if let To::Room(room) = to { Some(*room) } else { None })
-    }
-}
+/// Whether a session may have been there when the last turn was decided, with everything in its peer's log before this place fed to
+/// it. The models of the clients know that.
+pub(super) type MayKeepUp<'a> = &'a dyn Fn(&Oracle, usize, usize) -> bool;
 
 impl Oracle {
     pub(super) fn new(names: impl Iterator<Item = PeerName>, rooms: impl Iterator<Item = Room>, swarm: &Swarm) -> Self {
@@ -156,6 +92,7 @@ impl Oracle {
             read_failed_at: 0,
             commit_failed_at: 0,
             deaths: 0,
+            last_committed: HashMap::new(),
             by_name,
             by_id: HashMap::new(),
         }
@@ -183,7 +120,7 @@ impl Oracle {
     }
 
     /// The turn is on disk.
-    pub(super) fn committed(&mut self, entries: &[Entry], disk: &Disk, views: &mut [ClientModel]) {
+    pub(super) fn committed(&mut self, entries: &[Entry], disk: &Disk, may_keep_up: MayKeepUp) {
         self.promised = disk.promised();
         self.rooms.are_kept = disk.keeps_memberships();
         for entry in entries {
@@ -191,7 +128,7 @@ impl Oracle {
                 Entry::Peer(record) => self.check_cursor(record),
                 Entry::Message { sender, recipients, text, id, .. } => {
                     self.newest = self.newest.next();
-                    self.message_committed(*sender, recipients, text, id.as_deref(), views);
+                    self.message_committed(*sender, recipients, text, id.as_deref(), may_keep_up);
                 }
                 Entry::Room { id, name } => self.rooms.made(*id, name, self.step),
                 Entry::Join { room, peer } => self.rooms.joined(*room, self.by_id[peer], self.newest, self.step),
@@ -213,6 +150,11 @@ impl Oracle {
                 self.unknown_names_max
             );
         }
+    }
+
+    /// The last line of a session that is committed.
+    pub(super) fn last_committed(&self, session: usize) -> Option<usize> {
+        self.last_committed.get(&session).copied()
     }
 
     /// Nothing of the turn is on disk.
@@ -324,7 +266,7 @@ impl Oracle {
         recipients: &[Recipient],
         text: &Text,
         id: Option<&SendId>,
-        views: &mut [ClientModel],
+        may_keep_up: MayKeepUp,
     ) {
         let (number, _) = number(text.as_str().as_bytes());
         self.check_told(number);
@@ -343,9 +285,8 @@ impl Oracle {
         match sent.session {
             // Promise 3: each sender's in the order sent.
             Some(session) if sent.attempts == 1 => {
-                let view = &mut views[session];
-                assert!(view.last_committed.is_none_or(|last| last < number), "line {number} overtook an earlier one");
-                view.last_committed = Some(number);
+                let last = self.last_committed.insert(session, number);
+                assert!(last.is_none_or(|last| last < number), "line {number} overtook an earlier one");
             }
             Some(_) => {}
             None => self.posts.committed(number),
@@ -356,7 +297,7 @@ impl Oracle {
             assert!(may, "line {number} is sent into {}, and its sender is not in it", self.rooms.name(room));
         }
         for peer in self.sent[number].peers() {
-            self.check_mailbox(peer, views);
+            self.check_mailbox(peer, may_keep_up);
         }
         for (peer, rooms) in self.reached(number) {
             let (seq, turn) = (self.newest, self.turn);
@@ -411,7 +352,7 @@ impl Oracle {
     }
 
     /// Promise 6: messages over the cap are accepted only for a peer who may keep up.
-    fn check_mailbox(&self, place: usize, views: &[ClientModel]) {
+    fn check_mailbox(&self, place: usize, may_keep_up: MayKeepUp) {
         let peer = &self.peers[place];
         let waiting = peer.waiting;
         if self.mailbox_max == 0 || waiting < self.mailbox_max {
@@ -420,9 +361,42 @@ impl Oracle {
         // A live session was fed all of the turns that were delivered when this one was decided.
         let fed = peer.log.partition_point(|logged| logged.turn + 2 <= self.turn);
         assert!(
-            peer.sessions.iter().any(|session| views[*session].may_keep_up(fed, self)),
+            peer.sessions.iter().any(|session| may_keep_up(self, *session, fed)),
             "{waiting} messages wait for {}, and one more is accepted",
             peer.name
         );
+    }
+
+    /// The place of a line in the log, where it is as safe as it was promised to be: the first of which this holds.
+    pub(super) fn check_promised(&self, number: usize, holds: impl Fn(Seq) -> bool) -> Seq {
+        let Fate::Committed(last) = self.sent[number].fate else {
+            panic!("line {number} is {:?}, and is read or answered", self.sent[number].fate)
+        };
+        let seq = self.sent[number].copies.iter().copied().find(|copy| holds(*copy)).unwrap_or(last);
+        assert!(seq <= self.promised, "line {number} is read or answered before {seq} is safe");
+        seq
+    }
+
+    /// Names for which messages may wait, and that nobody had logged in by.
+    pub(super) fn unknown_at_most(&self, step: u64) -> u64 {
+        self.peers.iter().filter(|peer| peer.seen_at.is_none_or(|seen_at| seen_at >= step)).count() as u64
+    }
+
+    /// Nobody who is here is said to be away, and whoever is away is.
+    pub(super) fn check_away(&self, items: &[Observed]) {
+        for thing in items {
+            let Observed::Logged { message, away } = thing else { continue };
+            for peer in &self.peers {
+                let is_named = away.iter().any(|(_, name)| *name == peer.name);
+                let waits = peer.logged(message.seq).is_some_and(|logged| !logged.has_lapsed());
+                let is_certain = peer.sessions.is_empty() && peer.reported < message.seq && !peer.is_vague;
+                // Whoever came in this very step may have come behind that.
+                let was_here = peer.here.iter().any(|(_, since)| *since < self.step);
+                assert!(!is_named || !was_here, "{} is here, and said to be away", peer.name);
+                assert!(!is_named || peer.logged(message.seq).is_some(), "{} was not sent it", peer.name);
+                let is_away = waits && is_certain && peer.name != message.sender;
+                assert!(is_named || !is_away, "{} is away, and not said to be", peer.name);
+            }
+        }
     }
 }

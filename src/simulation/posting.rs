@@ -1,8 +1,7 @@
 //! What somebody with a shell does: writes rows into the table `outbox`, some of which cannot be sent. Owns the rows; never what
 //! becomes of them.
 
-use super::oracle::{To, text};
-use super::posts::Says;
+use super::oracle::{Says, To, text};
 use super::swarm::one_of;
 use super::world::World;
 use crate::limits::{LINE_BYTES_MAX, POSTS_MAX};

@@ -18,11 +18,17 @@ const LAYERS: &[&str] = &[
     "memory",
     "message",
     "outage_log",
+    "backoff",
+    "timeout",
     "config",
     // Bytes from and to requests, replies and messages. No I/O.
     "protocol",
-    // The database. Who is online is not known here.
+    // The tables. Who is online is not known here, nor above.
+    "database",
+    // The thread that writes them while a server runs.
     "store",
+    // Work on the file outside of the server.
+    "archive",
     // Who is online, and what each gets. Neither sockets nor SQL.
     "broker",
     // Code of other people, between the broker and its clients.
@@ -49,6 +55,8 @@ const CYCLES_LEFT: &[&str] = &[
     "protocol",
     // The parent holds types that its children return; `entry` and `turn`; the report of a retention run.
     "store",
+    // The parents hold what their children find or select.
+    "archive",
     // The parent holds the events that its children take.
     "broker",
     // The parent holds the failures that its children return.
@@ -59,7 +67,6 @@ const CYCLES_LEFT: &[&str] = &[
     "client",
     // The parent holds flags that all subcommands take.
     "cli",
-    "simulation",
 ];
 
 fn source() -> Modules {

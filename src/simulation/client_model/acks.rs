@@ -1,28 +1,25 @@
-//! What a session has got, where its client says so itself. Owns what counts as delivered then: what was written and acknowledged;
-//! never what the broker makes of it.
+//! What a session was handed, and how much of it its client has acknowledged itself. Owns the counting; never when it changes.
 
-use super::ClientModel;
 use crate::message::Seq;
-use crate::simulation::oracle::Oracle;
 
 /// Messages that it was handed, and how much of them it has got.
 pub(super) struct Acks {
     /// Where in the stream each ends, its place in the log, and its number.
-    handed: Vec<(u64, usize, Seq)>,
+    pub(super) handed: Vec<(u64, usize, Seq)>,
     /// Bytes that have arrived.
-    arrived_bytes: u64,
+    pub(super) arrived_bytes: u64,
     /// Bytes of which the broker knows that they are written.
-    written_bytes: u64,
+    pub(super) written_bytes: u64,
     /// What is acknowledged counts up to here for certain.
-    at_least: Seq,
+    pub(super) at_least: Seq,
     /// And up to here once the batch that is under way is dealt with.
-    soon_at_least: Seq,
+    pub(super) soon_at_least: Seq,
     /// It counts up to here at most.
-    at_most: Seq,
+    pub(super) at_most: Seq,
     /// What it said in the batch that is under way: more may be fed before the broker knows.
-    said: Seq,
+    pub(super) said: Seq,
     /// Messages before this place in `handed` may count as delivered.
-    delivered: usize,
+    pub(super) delivered: usize,
 }
 
 impl Acks {
@@ -47,109 +44,14 @@ impl Acks {
         self.arrived_bytes = self.arrived_bytes.max(bytes);
     }
 
-    fn last_handed(&self) -> Seq {
+    pub(super) fn last_handed(&self) -> Seq {
         self.handed.last().map_or(Seq::ZERO, |(_, _, seq)| *seq)
     }
 
     /// The last of them that counts as delivered where all up to here are acknowledged.
-    fn delivered_up_to(&self, acknowledged: Seq) -> Seq {
+    pub(super) fn delivered_up_to(&self, acknowledged: Seq) -> Seq {
         let counts = |(end, _, seq): &(u64, usize, Seq)| *end <= self.written_bytes && *seq <= acknowledged;
         let count = self.handed.partition_point(counts);
         count.checked_sub(1).map_or(Seq::ZERO, |place| self.handed[place].2)
-    }
-}
-
-impl ClientModel {
-    /// The last message that has arrived, if it says itself what it has, and has not said so of this one.
-    pub(in crate::simulation) fn unacknowledged(&self) -> Option<Seq> {
-        let acks = self.acks.as_ref()?;
-        let arrived = acks.handed.partition_point(|(end, _, _)| *end <= acks.arrived_bytes);
-        let seq = acks.handed[arrived.checked_sub(1)?].2;
-        (seq > acks.soon_at_least).then_some(seq)
-    }
-
-    /// Any message that it was handed, whether it has got it or not.
-    pub(in crate::simulation) fn any_handed(&self, chosen: usize) -> Option<Seq> {
-        let acks = self.acks.as_ref()?;
-        acks.handed.get(chosen % acks.handed.len().max(1)).map(|(_, _, seq)| *seq)
-    }
-
-    /// What it has acknowledged already.
-    pub(in crate::simulation) fn acknowledged(&self) -> Seq {
-        self.acks.as_ref().map_or(Seq::ZERO, |acks| acks.soon_at_least)
-    }
-
-    pub(in crate::simulation) fn has_acks(&self) -> bool {
-        self.acks.is_some()
-    }
-
-    /// Whether it leaves so much unacknowledged that it may not count as one who keeps up.
-    pub(in crate::simulation) fn leaves_much_unacknowledged(&self) -> bool {
-        self.acks.as_ref().is_some_and(|acks| acks.handed.len() - acks.delivered > 1000)
-    }
-
-    /// The broker is told that it has got everything up to here.
-    pub(super) fn says_it_has(&mut self, seq: Seq, oracle: &mut Oracle) {
-        let Some(acks) = &mut self.acks else { return };
-        acks.soon_at_least = acks.soon_at_least.max(seq.min(acks.last_handed()));
-        acks.said = acks.said.max(seq);
-        self.note_delivered(oracle);
-    }
-
-    /// What it said is dealt with: it cannot have got what it is handed from now on.
-    pub(in crate::simulation) fn has_said(&mut self, oracle: &mut Oracle) {
-        let Some(acks) = &mut self.acks else { return };
-        if acks.said > Seq::ZERO {
-            acks.at_most = acks.at_most.max(acks.said.min(acks.last_handed()));
-            acks.at_least = acks.soon_at_least;
-            acks.said = Seq::ZERO;
-            oracle.peers[self.peer].is_vague |= acks.at_most != acks.at_least;
-            self.note_delivered(oracle);
-        }
-    }
-
-    /// The broker has died: whether it dealt with what it was told stands on the disk.
-    pub(in crate::simulation) fn is_cut_off(&mut self) {
-        if let Some(acks) = &mut self.acks {
-            acks.said = Seq::ZERO;
-        }
-    }
-
-    /// The broker is told that so many bytes are written.
-    pub(in crate::simulation) fn is_written(&mut self, bytes: usize, oracle: &mut Oracle) {
-        if let Some(acks) = &mut self.acks {
-            acks.written_bytes += bytes as u64;
-            self.note_delivered(oracle);
-        }
-    }
-
-    /// Promise 4: a message counts as delivered when it was written and its receiver has acknowledged it.
-    fn note_delivered(&mut self, oracle: &mut Oracle) {
-        let Some(acks) = &mut self.acks else { return };
-        let peer = &mut oracle.peers[self.peer];
-        let at_most = acks.at_most.max(acks.at_least).max(acks.said);
-        while let Some((end, place, seq)) = acks.handed.get(acks.delivered)
-            && *end <= acks.written_bytes
-            && *seq <= at_most
-        {
-            peer.arrived(*place);
-            acks.delivered += 1;
-        }
-        peer.reported = peer.reported.max(acks.delivered_up_to(acks.at_least));
-    }
-
-    /// The place in the peer's log up to which it is delivered once the broker has dealt with what it was told.
-    pub(super) fn soon_delivered(&self, oracle: &Oracle) -> usize {
-        let peer = &oracle.peers[self.peer];
-        let acknowledged = self.acks.as_ref().map_or(Seq::ZERO, |acks| acks.delivered_up_to(acks.soon_at_least));
-        peer.place_after(acknowledged)
-    }
-
-    /// After a pong, what was acknowledged before it is kept, unless the disk is full.
-    pub(super) fn check_acks_kept(&self, oracle: &Oracle) {
-        let peer = &oracle.peers[self.peer];
-        let is_kept = peer.place_after(peer.kept) >= self.reported_when_asked;
-        let may_fail = self.acks.is_none() || oracle.commit_failed_at >= self.asked_at;
-        assert!(is_kept || may_fail, "session {} is answered, and its acknowledgements are not kept", self.session);
     }
 }

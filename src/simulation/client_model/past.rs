@@ -39,7 +39,7 @@ impl ClientModel {
         self.shown_up_to = Seq::ZERO;
         self.shown_room = room;
         // With only one peer, the asker's last line may be for another.
-        self.shown_at_least = self.last_committed.filter(|_| is_whole);
+        self.shown_at_least = oracle.last_committed(self.session).filter(|_| is_whole);
     }
 
     pub(super) fn check_history_is_whole(&self, oracle: &Oracle) {

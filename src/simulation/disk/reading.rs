@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::answers::Answers;
 use super::{Disk, Stored};
 use crate::limits::{
     HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_LOOKED_AT_MESSAGES_MAX,
 };
 use crate::message::{Destination, Message, PeerId, Recipient, Room, RoomId, Seq};
 use crate::protocol::PastMessage;
-use crate::simulation::differential::Answers;
 use crate::store::{Fed, HistoryQuery, Page, PageQuery, PastPage, Read, WaitingQuery};
 
 impl Disk {

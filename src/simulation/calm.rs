@@ -1,18 +1,18 @@
 //! Times in which nothing fails and nothing new happens: everything that is under way arrives. Owns what must be true then; never
 //! when that is.
 
-use super::World;
+use super::client_model::{Asked, ClientModel};
+use super::oracle::Fate;
+use super::world::World;
 use crate::message::Seq;
 use crate::protocol::Request;
-use crate::simulation::client_model::{Asked, ClientModel};
-use crate::simulation::oracle::Fate;
 
 /// Rounds after which everything that is under way has arrived, however much that is.
 const CALM_ROUNDS_MAX: usize = 1_000_000;
 
 impl World {
     /// Nothing fails for a while: everything that is under way arrives, and what the next greeting counts is true.
-    pub(in crate::simulation) fn calm_down(&mut self) -> bool {
+    pub(super) fn calm_down(&mut self) -> bool {
         (self.is_full, self.is_unreadable) = (false, false);
         self.step(|| "nothing fails now".to_owned());
         let names = self.swarm.peers + self.swarm.strangers;
@@ -27,7 +27,7 @@ impl World {
     }
 
     /// Everything that is under way arrives.
-    pub(in crate::simulation) fn arrive(&mut self) {
+    pub(super) fn arrive(&mut self) {
         let mut rounds = 0;
         while self.go_on(false) {
             rounds += 1;
@@ -106,7 +106,7 @@ impl World {
     }
 
     /// Each of these comes, is told how many messages wait, and gets them.
-    pub(in crate::simulation) fn check_greetings(&mut self, peers: impl Iterator<Item = usize>) {
+    pub(super) fn check_greetings(&mut self, peers: impl Iterator<Item = usize>) {
         let mut expected = Vec::new();
         for peer in peers {
             let known = &self.oracle.peers[peer];

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use super::disk::Disk;
-use super::oracle::{Fate, Sent};
+use super::lines::{Fate, Sent};
 use super::rooms::Rooms;
+use crate::simulation::disk::Disk;
 use crate::store::Post;
 
 /// The rows, as whoever wrote them knows them.
 #[derive(Default)]
-pub(super) struct Posts {
+pub(in crate::simulation) struct Posts {
     /// Those that are neither sent nor refused.
     rows: BTreeMap<i64, Row>,
     /// Those that were refused since a row was written: that is no promise, and the power may take it.
@@ -21,15 +21,15 @@ pub(super) struct Posts {
 
 /// A row.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Row {
-    pub(super) says: Says,
+pub(in crate::simulation) struct Row {
+    pub(in crate::simulation) says: Says,
     /// When it was written.
-    pub(super) written_at: u64,
+    pub(in crate::simulation) written_at: u64,
 }
 
 /// What a row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
+pub(in crate::simulation) enum Says {
     /// The line with this number.
     Line(usize),
     /// What cannot be sent, for a reason with this code.
@@ -38,19 +38,19 @@ pub(super) enum Says {
 
 impl Posts {
     /// Somebody has written a row.
-    pub(super) fn written(&mut self, row: i64, says: Says, step: u64) {
+    pub(in crate::simulation) fn written(&mut self, row: i64, says: Says, step: u64) {
         self.refused.clear();
         let before = self.rows.insert(row, Row { says, written_at: step });
         assert!(before.is_none(), "row {row} is another's");
     }
 
     /// A line stands in the log.
-    pub(super) fn committed(&mut self, line: usize) {
+    pub(in crate::simulation) fn committed(&mut self, line: usize) {
         self.sent.push(line);
     }
 
     /// A row has gone, as it was sent.
-    pub(super) fn sent(&mut self, post: &Post, sent: &[Sent]) {
+    pub(in crate::simulation) fn sent(&mut self, post: &Post, sent: &[Sent]) {
         let Row { says, .. } = self.rows.remove(&post.row).expect("a row goes once");
         let Says::Line(line) = says else { panic!("a row is sent that says {says:?}") };
         assert!(matches!(sent[line].fate, Fate::Committed(_)), "the row of line {line} goes before it is sent");
@@ -58,7 +58,13 @@ impl Posts {
     }
 
     /// A row has gone, for this reason. Says which line it was, if it was one.
-    pub(super) fn refused(&mut self, post: &Post, reason: &str, sent: &[Sent], rooms: &Rooms) -> Option<usize> {
+    pub(in crate::simulation) fn refused(
+        &mut self,
+        post: &Post,
+        reason: &str,
+        sent: &[Sent],
+        rooms: &Rooms,
+    ) -> Option<usize> {
         let row = self.rows.remove(&post.row).expect("a row goes once");
         self.refused.push((post.row, row));
         let Row { says, written_at } = row;
@@ -82,13 +88,13 @@ impl Posts {
     }
 
     /// A turn is committed: what was sent is not there to be sent again.
-    pub(super) fn check(&self, disk: &Disk) {
+    pub(in crate::simulation) fn check(&self, disk: &Disk) {
         assert!(self.sent.is_empty(), "lines {:?} are sent, and their rows stay", self.sent);
         assert!(disk.post_rows().eq(self.rows.keys().copied()), "the rows are those that nobody has dealt with");
     }
 
     /// The process has died. Says which lines are to be sent though they were refused.
-    pub(super) fn died(&mut self, disk: &Disk) -> Vec<usize> {
+    pub(in crate::simulation) fn died(&mut self, disk: &Disk) -> Vec<usize> {
         let is_back = |(row, _): &(i64, Row)| disk.post_rows().any(|other| other == *row);
         // Those that are not back may be yet.
         let (taken_back, refused) = std::mem::take(&mut self.refused).into_iter().partition::<Vec<_>, _>(is_back);
@@ -100,7 +106,7 @@ impl Posts {
     }
 
     /// Nothing fails and everything is looked at: no row is left.
-    pub(super) fn check_calm(&self) {
+    pub(in crate::simulation) fn check_calm(&self) {
         assert!(self.rows.is_empty(), "rows {:?} are left", self.rows.keys());
     }
 }

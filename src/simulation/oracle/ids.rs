@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 
-use super::oracle::Sent;
+use super::lines::Sent;
 use crate::limits::SENT_IDS_MAX;
 use crate::message::RequestId;
 use crate::store::SendId;
 
 /// All ids.
 #[derive(Default)]
-pub(super) struct Ids {
+pub(in crate::simulation) struct Ids {
     /// Ids that were given, by their number: the lines that have each.
     lines: Vec<Vec<usize>>,
     /// The line that was committed last with an id, and how many ids were committed before.
@@ -20,24 +20,24 @@ pub(super) struct Ids {
 }
 
 /// The id with this number.
-pub(super) fn request_id(number: usize) -> RequestId {
+pub(in crate::simulation) fn request_id(number: usize) -> RequestId {
     RequestId::parse(&format!("id {number}")).expect("it is short")
 }
 
 impl Ids {
     /// A new id, for this line.
-    pub(super) fn give(&mut self, line: usize) -> usize {
+    pub(in crate::simulation) fn give(&mut self, line: usize) -> usize {
         self.lines.push(vec![line]);
         self.lines.len() - 1
     }
 
     /// An id is used for another line.
-    pub(super) fn reuse(&mut self, id: usize, line: usize) {
+    pub(in crate::simulation) fn reuse(&mut self, id: usize, line: usize) {
         self.lines[id].push(line);
     }
 
     /// A message stands in the log with this id.
-    pub(super) fn committed(&mut self, line: usize, id: Option<&SendId>, sent: &[Sent]) {
+    pub(in crate::simulation) fn committed(&mut self, line: usize, id: Option<&SendId>, sent: &[Sent]) {
         let given = sent[line].id;
         assert_eq!(id.map(|id| &id.id), given.map(request_id).as_ref(), "line {line} has another id");
         let Some(given) = given else { return };
@@ -53,7 +53,7 @@ impl Ids {
 
     /// Whether a line is refused for its id: another one was sent with it last; or none was, and another was about to be and has
     /// failed since then.
-    pub(super) fn is_anothers(&self, line: usize, step: u64, sent: &[Sent]) -> bool {
+    pub(in crate::simulation) fn is_anothers(&self, line: usize, step: u64, sent: &[Sent]) -> bool {
         let Some(id) = sent[line].id else { return false };
         match self.holders.get(&id) {
             Some((holder, _)) => *holder != line,

@@ -1,0 +1,52 @@
+//! The schedule of a run: steps as the seed chooses them, then the end. Owns which action a step stands for.
+
+use super::swarm::Step;
+use super::world::World;
+
+/// Steps that nobody could take, one after the other, until it counts as a standstill.
+const STANDSTILL_TRIES: usize = 200;
+
+impl World {
+    /// Takes the swarm's steps, and comes to an end.
+    pub(super) fn run(&mut self) {
+        let mut tries = 0;
+        while self.oracle.step < self.swarm.steps {
+            let step = self.swarm.next(&mut self.rng);
+            tries = if self.take(step) { 0 } else { tries + 1 };
+            // Where a seed has turned off what would go on, everything stands still.
+            if tries == STANDSTILL_TRIES {
+                self.calm_down();
+            }
+        }
+        self.finish();
+    }
+
+    /// Takes a step, if there is anyone who can.
+    fn take(&mut self, step: Step) -> bool {
+        match step {
+            Step::Join => self.join_any(),
+            Step::Send => self.send_any(false),
+            Step::Flood => self.send_any(true),
+            Step::Write => self.write_any(),
+            Step::Read => self.read_any(),
+            Step::Acknowledge => self.acknowledge_any(),
+            Step::Stall => self.stall_any(),
+            Step::End => self.end_any(),
+            Step::Break => self.break_any(),
+            Step::Vanish => self.vanish_any(),
+            Step::Finish => self.finish_any(),
+            Step::Tell => self.tell_untold(),
+            Step::Broker => self.run_broker(),
+            Step::Store => self.answer(),
+            Step::FailCommits => self.fail_commits(),
+            Step::FailReads => self.fail_reads(),
+            Step::Remove => self.remove(),
+            Step::Post => self.post_any(),
+            Step::Observe => self.observe_any(),
+            Step::Crash => self.crash(false),
+            Step::CutPower => self.crash(true),
+            Step::ShutDown => self.shut_down(),
+            Step::Calm => self.calm_down(),
+        }
+    }
+}
