@@ -11,4 +11,5 @@ pub(crate) mod messages;
 pub(crate) mod names;
 pub(crate) mod schema;
 pub(crate) mod search;
+pub(crate) mod visibility;
 pub(crate) mod words;

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use super::read_only::{self, LookError, ReadOnlyDatabase};
-use crate::database::inboxes::{Inboxes, Sources};
+use crate::database::inboxes::Inboxes;
 use crate::database::index::{self, Index};
 use crate::database::members::Members;
-use crate::database::messages::{Messages, text};
-use crate::database::names::Names;
+use crate::database::messages::text;
 use crate::database::schema;
 use crate::database::search::Question;
+use crate::database::visibility::Viewer;
 use crate::limits::PRINTED_MESSAGES_MAX;
 use crate::message::{Destination, PeerId, RoomId, Seq, quoted};
 
@@ -191,24 +191,22 @@ fn span(connection: &Connection, before: Seq, count: usize) -> rusqlite::Result<
 fn seqs_with(connection: &Connection, with: &Destination, before: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
     let mut index = Index::new(connection, index::whole_tail(connection)?)?;
     let mut members = Members::new(connection)?;
-    let mut names = Names::new(connection)?;
-    let mut messages = Messages::new(connection)?;
-    let mut sources = Sources { index: &mut index, members: &mut members, names: &mut names, messages: &mut messages };
     let is_kept = connection.prepare("select 1 from message where seq = ?1")?;
     let mut newest = Newest { is_kept, seqs: Vec::new(), count };
     match with {
         Destination::Peer(name) => {
             if let Some(peer) = find(connection, "select id from peer where name = ?1", name.as_str())? {
                 let peer = PeerId::new(peer);
-                let sent = sent(connection, peer, sources.index.newest_sent(peer)?, before, count)?;
-                let inboxes = Inboxes::before(peer, before, &mut sources)?;
-                newest.take(sent, inboxes, sources.index)?;
+                let sent = sent(connection, peer, index.newest_sent(peer)?, before, count)?;
+                let viewer = Viewer::of(peer, &mut members)?;
+                let inboxes = Inboxes::before(&viewer, before, &mut index)?;
+                newest.take(sent, inboxes, &mut index)?;
             }
         }
         Destination::Room(room) => {
             if let Some(room) = find(connection, "select id from room where name = ?1", room.as_str())? {
-                let inbox = Inboxes::of_room(RoomId::new(room), Seq::ZERO, before, sources.index)?;
-                newest.take(Vec::new(), inbox, sources.index)?;
+                let inbox = Inboxes::of_room(RoomId::new(room), Seq::ZERO, before, &mut index)?;
+                newest.take(Vec::new(), inbox, &mut index)?;
             }
         }
     }

@@ -7,6 +7,7 @@ use super::index::Index;
 use super::members::Members;
 use super::messages::Messages;
 use super::names::Names;
+use super::visibility::Viewer;
 use crate::limits::PAGE_MESSAGES_MAX;
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
@@ -52,12 +53,13 @@ struct Inbox {
 impl Inboxes {
     /// What a peer has to get after this message, the oldest first.
     pub(crate) fn after(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
-        Inboxes::of(peer, after, Seq::MAX, Direction::Up, sources)
+        let viewer = Viewer::of(peer, sources.members)?;
+        Inboxes::of(&viewer, (after, Seq::MAX), Direction::Up, sources.index)
     }
 
-    /// What a peer got before this message, the newest first.
-    pub(crate) fn before(peer: PeerId, before: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
-        Inboxes::of(peer, Seq::ZERO, before, Direction::Down, sources)
+    /// What a viewer got before this message, the newest first.
+    pub(crate) fn before(viewer: &Viewer, before: Seq, index: &mut Index<'_>) -> rusqlite::Result<Self> {
+        Inboxes::of(viewer, (Seq::ZERO, before), Direction::Down, index)
     }
 
     /// What was sent in a room between two messages, the newest first.
@@ -66,16 +68,14 @@ impl Inboxes {
     }
 
     fn of(
-        peer: PeerId,
-        after: Seq,
-        before: Seq,
+        viewer: &Viewer,
+        (after, before): (Seq, Seq),
         direction: Direction,
-        sources: &mut Sources<'_, '_>,
+        index: &mut Index<'_>,
     ) -> rusqlite::Result<Self> {
-        let mut inboxes = vec![Inbox::new(peer, after, before)];
-        let rooms = sources.members.joined(peer)?;
-        inboxes.extend(rooms.into_iter().map(|(room, joined)| Inbox::new(room, after.max(joined), before)));
-        Inboxes::merged(inboxes, direction, sources.index)
+        let recipients = viewer.recipients();
+        let inboxes = recipients.map(|(recipient, unseen)| Inbox::new(recipient, after.max(unseen), before)).collect();
+        Inboxes::merged(inboxes, direction, index)
     }
 
     fn merged(inboxes: Vec<Inbox>, direction: Direction, index: &mut Index<'_>) -> rusqlite::Result<Self> {

@@ -73,7 +73,7 @@ impl StoredMessage {
     }
 
     /// Whom it was addressed to, as numbers.
-    pub(crate) fn numbered_recipients(&self) -> impl Iterator<Item = Recipient> {
+    pub(crate) fn numbered_recipients(&self) -> impl Iterator<Item = Recipient> + Clone {
         numbered(&self.recipients)
     }
 
@@ -96,7 +96,7 @@ fn stored(seq: Seq, recipients: String, row: &Row<'_>) -> rusqlite::Result<Store
 }
 
 /// Whom a message is for, as the column says it, as numbers.
-pub(crate) fn numbered(recipients: &str) -> impl Iterator<Item = Recipient> {
+pub(crate) fn numbered(recipients: &str) -> impl Iterator<Item = Recipient> + Clone {
     array::read(recipients).map(Recipient::numbered)
 }
 

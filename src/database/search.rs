@@ -6,19 +6,19 @@
 
 mod terms;
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::ops::ControlFlow;
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 pub(crate) use self::terms::Question;
-use super::array;
+use super::messages::numbered;
+use super::visibility::Viewer;
 use crate::limits::{
     SEARCH_REFUSED_MESSAGES_MIN, SEARCH_REMOVAL_MERGE_PAGES, SEARCH_SCAN_MESSAGES_MAX, SEARCH_STEP_BYTES_MAX,
     SEARCH_STEP_MERGE_PAGES, SEARCH_STEP_MESSAGES_MAX,
 };
-use crate::message::{PeerId, Recipient, RoomId, Seq};
+use crate::message::{PeerId, Recipient, Seq};
 
 /// The full-text index with everything that is needed to write it.
 pub(crate) struct SearchIndex<'c> {
@@ -139,15 +139,6 @@ pub(crate) struct SearchReader<'c> {
     message: Statement<'c>,
 }
 
-/// The peer that searches, and its rooms.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reader {
-    /// May read the messages that it sent and those addressed to it.
-    pub(crate) peer: PeerId,
-    /// Rooms with the newest message at the time when the peer joined; it may read the later ones.
-    pub(crate) rooms: Vec<(RoomId, Seq)>,
-}
-
 /// Reason for the end of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScanEnd {
@@ -180,12 +171,11 @@ impl<'c> SearchReader<'c> {
     pub(crate) fn newest_first(
         &mut self,
         question: &Question,
-        reader: &Reader,
+        viewer: &Viewer,
         before: Option<Seq>,
         wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<ScanEnd> {
-        let rooms = reader.rooms.iter().copied().collect();
-        self.scan(question, Some(Part { peer: reader.peer, rooms }), before, wants_more_after)
+        self.scan(question, Some(viewer), before, wants_more_after)
     }
 
     /// Like [`newest_first`](Self::newest_first), for the owner of the file, who may read every message.
@@ -201,13 +191,13 @@ impl<'c> SearchReader<'c> {
     fn scan(
         &mut self,
         question: &Question,
-        part: Option<Part>,
+        viewer: Option<&Viewer>,
         before: Option<Seq>,
         wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<ScanEnd> {
         let is_all_in_index = question.is_all_in_index();
         let mut before = before.unwrap_or(Seq::new(i64::MAX));
-        let mut scan = Scan { question, is_all_in_index, part, scanned: 0, refused: 0, wants_more_after };
+        let mut scan = Scan { question, is_all_in_index, viewer, scanned: 0, refused: 0, wants_more_after };
         let mut refused_max = SEARCH_REFUSED_MESSAGES_MIN;
         loop {
             let expression = scan.expression(before);
@@ -220,38 +210,12 @@ impl<'c> SearchReader<'c> {
     }
 }
 
-/// Messages that a peer may read.
-struct Part {
-    peer: PeerId,
-    rooms: HashMap<RoomId, Seq>,
-}
-
-impl Part {
-    fn contains(&self, seq: Seq, sender: i64, recipients: &str) -> bool {
-        let reaches = |number| match Recipient::numbered(number) {
-            Recipient::Peer(peer) => peer == self.peer,
-            Recipient::Room(room) => self.rooms.get(&room).is_some_and(|joined| *joined < seq),
-        };
-        sender == self.peer.get() || array::read(recipients).any(reaches)
-    }
-
-    /// Returns the tokens of which every message before `before` that the peer may read has at least one. A room is left out
-    /// if the peer joined it too late to read any message before `before`.
-    fn tokens(&self, before: Seq) -> Vec<String> {
-        let rooms = self.rooms.iter().filter(|(_, joined)| joined.next() < before);
-        let mut rooms = Vec::from_iter(rooms.map(|(room, _)| Recipient::Room(*room)));
-        rooms.sort_unstable();
-        let peer = [Recipient::Peer(self.peer)];
-        peer.into_iter().chain(rooms).map(|recipient| RecipientToken(recipient).to_string()).collect()
-    }
-}
-
 /// State of one search.
 struct Scan<'q, F> {
     question: &'q Question,
     is_all_in_index: bool,
     /// `None`: every message may be read.
-    part: Option<Part>,
+    viewer: Option<&'q Viewer>,
     /// Messages scanned so far.
     scanned: usize,
     /// Messages that the peer may not read, since the index was last queried.
@@ -262,8 +226,8 @@ struct Scan<'q, F> {
 impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Scan<'_, F> {
     fn expression(&self, before: Seq) -> String {
         let mut expression = self.question.expression();
-        if let Some(part) = &self.part {
-            write!(expression, " AND (\"{}\")", part.tokens(before).join("\" OR \""))
+        if let Some(viewer) = self.viewer {
+            write!(expression, " AND (\"{}\")", recipient_tokens(viewer, before).join("\" OR \""))
                 .expect("writing to a string cannot fail");
         }
         expression
@@ -300,8 +264,8 @@ impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Scan<'_, F> {
     }
 
     fn is_match(&mut self, seq: Seq, row: &Row<'_>) -> rusqlite::Result<bool> {
-        if let Some(part) = &self.part
-            && !part.contains(seq, row.get(0)?, &lossy(row, 1)?)
+        if let Some(viewer) = self.viewer
+            && viewer.route(seq, PeerId::new(row.get(0)?), numbered(&lossy(row, 1)?)).is_none()
         {
             self.refused += 1;
             return Ok(false);
@@ -310,10 +274,19 @@ impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Scan<'_, F> {
     }
 }
 
+/// Returns tokens of which every message before `before` that the viewer may read has at least one. A room is left out if the peer
+/// joined it too late to read any message before `before`.
+fn recipient_tokens(viewer: &Viewer, before: Seq) -> Vec<String> {
+    // The peer itself is never left out: it may read what it sent.
+    let recipients =
+        viewer.recipients().filter(|(recipient, after)| recipient.peer().is_some() || after.next() < before);
+    recipients.map(|(recipient, _)| RecipientToken(recipient).to_string()).collect()
+}
+
 /// Replaces `tokens` by the tokens of a message. Returns the bytes of its text.
 fn write_tokens(tokens: &mut String, row: &Row<'_>) -> rusqlite::Result<usize> {
     let (sender, recipients, text) = (PeerId::new(row.get(1)?), lossy(row, 2)?, lossy(row, 3)?);
-    let recipients = array::read(&recipients).map(Recipient::numbered);
+    let recipients = numbered(&recipients);
     tokens.clear();
     for recipient in [Recipient::Peer(sender)].into_iter().chain(recipients) {
         write!(tokens, "{} ", RecipientToken(recipient)).expect("writing to a string cannot fail");

@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use rusqlite::{Connection, OptionalExtension, Statement};
 
 use crate::database::messages::StoredMessage;
+use crate::database::visibility::MEMBER_POSITION;
 use crate::limits::AWAY_NAMES_MAX;
 use crate::message::{PeerId, PeerName, Recipient, RoomId, Seq};
 
@@ -32,10 +33,10 @@ struct AwayNames(Vec<(PeerId, PeerName)>);
 impl<'c> Away<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Away {
-            members: connection.prepare(
-                "select peer.id, max(member.joined, peer.cursor)
-                 from member join peer on peer.id = member.peer where member.room = ?1 order by peer.id",
-            )?,
+            members: connection.prepare(&format!(
+                "select peer.id, {MEMBER_POSITION}
+                 from member join peer on peer.id = member.peer where member.room = ?1 order by peer.id"
+            ))?,
             peer: connection.prepare("select name from peer where id = ?1 and cursor < ?2")?,
             offline: HashMap::new(),
         })

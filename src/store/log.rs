@@ -10,7 +10,7 @@ use super::events::Events;
 use super::feed;
 use super::insert::Insert;
 use super::observers::{ObserverQuery, ObserverTable};
-use super::past::{Past, Viewer};
+use super::past::Past;
 use super::posts::Posts;
 use super::sent_ids::SentIds;
 use super::values::PluginValues;
@@ -25,7 +25,8 @@ use crate::database::index::{Index, UnindexedTail};
 use crate::database::members::Members;
 use crate::database::messages::Messages;
 use crate::database::names::Names;
-use crate::database::search::{Question, Reader, ScanEnd, SearchIndex};
+use crate::database::search::{Question, ScanEnd, SearchIndex};
+use crate::database::visibility::Viewer;
 use crate::database::{array, schema};
 use crate::limits::{DATABASE_BUSY_MS_MAX, SEARCH_TURN_MS, TURN_PAGES_BYTES_MAX};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Seq, Text, Timestamp};
@@ -458,12 +459,11 @@ impl<'c> Log<'c> {
         if search.is_behind(until.unwrap_or(self.newest)) {
             return Ok(SearchResult::Indexing);
         }
-        let viewer = Viewer { peer, rooms: self.members.joined(peer)? };
-        let reader = Reader { peer, rooms: viewer.rooms.clone() };
+        let viewer = Viewer::of(peer, &mut self.members)?;
         let Log { past, index, members, names, messages, .. } = self;
         let mut sources = Sources { index, members, names, messages };
         let mut page = PastPage::default();
-        let looked = search.reader().newest_first(&question, &reader, None, |seq| {
+        let looked = search.reader().newest_first(&question, &viewer, None, |seq| {
             past.add(&viewer, None, seq, count, &mut page, &mut sources)?;
             Ok(!page.is_full(count))
         })?;

@@ -7,6 +7,7 @@ use super::{HistoryQuery, PastPage};
 use crate::database::inboxes::{Inboxes, Sources};
 use crate::database::index::Index;
 use crate::database::messages::StoredMessage;
+use crate::database::visibility::{Route, Viewer};
 use crate::limits::{HISTORY_BYTES_MAX, HISTORY_LOOK_MESSAGES, HISTORY_SCAN_MESSAGES_MAX};
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 use crate::protocol::PastMessage;
@@ -16,13 +17,6 @@ pub(super) struct Past<'c> {
     sent: Statement<'c>,
     sent_lately: Statement<'c>,
     sent_before: Statement<'c>,
-}
-
-/// Who asks: what is past for one is none of another's business.
-pub(super) struct Viewer {
-    pub(super) peer: PeerId,
-    /// Its rooms, and the newest message when it joined each.
-    pub(super) rooms: Vec<(RoomId, Seq)>,
 }
 
 impl<'c> Past<'c> {
@@ -64,7 +58,7 @@ impl<'c> Past<'c> {
     /// The newest messages before this one that a peer was part of: all, or those exchanged with another or sent in a room.
     pub(super) fn history(&mut self, query: HistoryQuery, sources: &mut Sources<'_, 'c>) -> rusqlite::Result<PastPage> {
         let HistoryQuery { peer, with, before, count } = query;
-        let viewer = Viewer { peer, rooms: sources.members.joined(peer)? };
+        let viewer = Viewer::of(peer, sources.members)?;
         let mut page = PastPage::default();
         match with {
             None => self.all(&viewer, before, count, &mut page, sources)?,
@@ -77,9 +71,8 @@ impl<'c> Past<'c> {
                 self.add_all(&viewer, None, seqs, count, &mut page, sources)?;
             }
             Some(Recipient::Room(room)) => {
-                // Who is no member sees nothing of it.
-                let joined =
-                    viewer.rooms.iter().find(|(other, _)| *other == room).map_or(Seq::MAX, |(_, joined)| *joined);
+                // A peer that is not a member sees nothing of it.
+                let joined = viewer.sees_after(room.into()).unwrap_or(Seq::MAX);
                 let mut inbox = Inboxes::of_room(room, joined, before, sources.index)?;
                 while !page.is_full(count)
                     && let Some(next) = inbox.next(sources.index)?
@@ -119,8 +112,8 @@ impl<'c> Past<'c> {
         page: &mut PastPage,
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<()> {
-        let mut sent = self.sent(viewer.peer, before, count + 1, sources.index)?.into_iter().peekable();
-        let mut inboxes = Inboxes::before(viewer.peer, before, sources)?;
+        let mut sent = self.sent(viewer.peer(), before, count + 1, sources.index)?.into_iter().peekable();
+        let mut inboxes = Inboxes::before(viewer, before, sources.index)?;
         while !page.is_full(count)
             && let Some(seq) = sent.peek().copied().max(inboxes.peek())
         {
@@ -217,18 +210,10 @@ fn past_message(
     stored: StoredMessage,
     sources: &mut Sources<'_, '_>,
 ) -> rusqlite::Result<PastMessage> {
-    let sent = stored.sender == viewer.peer;
-    let room = with.or_else(|| viewer.room(seq, sent, &stored));
+    let sent = stored.sender == viewer.peer();
+    let route = viewer.route(seq, stored.sender, stored.numbered_recipients());
+    let room = with.or_else(|| route.and_then(Route::room));
     let room = room.map(|room| sources.names.room(room)).transpose()?;
     let to = sources.names.of(&stored.recipients)?;
     Ok(PastMessage { sent, message: stored.into_message(to, room) })
-}
-
-impl Viewer {
-    /// The room through which a message reached this peer, or into which it sent it; none if it reached the peer directly.
-    fn room(&self, seq: Seq, sent: bool, stored: &StoredMessage) -> Option<RoomId> {
-        let is_direct = !sent && stored.numbered_recipients().any(|recipient| recipient == self.peer.into());
-        let reached = |room: &RoomId| sent || self.rooms.iter().any(|(other, joined)| other == room && *joined < seq);
-        if is_direct { None } else { stored.numbered_recipients().filter_map(Recipient::room).find(reached) }
-    }
 }

@@ -81,7 +81,7 @@ impl<'c> SearchLog<'c> {
         seqs
     }
 
-    fn found_by(&mut self, searcher: &Reader, question: &str) -> Vec<i64> {
+    fn found_by(&mut self, searcher: &Viewer, question: &str) -> Vec<i64> {
         let mut seqs = Vec::new();
         let end = self.search.reader().newest_first(&parse(question), searcher, None, all_into(&mut seqs)).unwrap();
         assert_eq!(end, ScanEnd::Through);
@@ -100,9 +100,9 @@ fn all_into(seqs: &mut Vec<i64>) -> impl FnMut(Seq) -> rusqlite::Result<bool> {
     }
 }
 
-fn searcher(peer: i64, rooms: &[(i64, i64)]) -> Reader {
+fn searcher(peer: i64, rooms: &[(i64, i64)]) -> Viewer {
     let room = |&(number, joined)| (Recipient::numbered(number).room().unwrap(), Seq::new(joined));
-    Reader { peer: PeerId::new(peer), rooms: rooms.iter().map(room).collect() }
+    Viewer::with_rooms(PeerId::new(peer), rooms.iter().map(room).collect())
 }
 
 #[test]

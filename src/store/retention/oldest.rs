@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params};
 
 use crate::database::array;
+use crate::database::visibility::MEMBER_POSITION;
 use crate::limits::{RETENTION_CHUNK_ROWS, RETENTION_GIVE_BACK_PAGES};
 use crate::message::{PeerId, Recipient, RoomId, Seq, Timestamp};
 use crate::store::log::begin_unless_busy;
@@ -95,11 +96,11 @@ impl<'c> Oldest<'c> {
                 "select seq, at, recipients, octet_length(text), sender from message where seq > ?1 order by seq limit ?2",
             )?,
             cursor: connection.prepare("select cursor from peer where id = ?1")?,
-            laggards_of: connection.prepare(
-                "select peer.id, max(peer.cursor, member.joined) as position
+            laggards_of: connection.prepare(&format!(
+                "select peer.id, {MEMBER_POSITION} as position
                  from member join peer on peer.id = member.peer where member.room = ?1
-                 order by position limit 2",
-            )?,
+                 order by position limit 2"
+            ))?,
             remove_messages: connection.prepare("delete from message where seq between ?1 and ?2")?,
             ends_in: connection
                 .prepare("select last, seqs from inbox where recipient = ?1 and last between ?2 and ?3")?,

@@ -1,0 +1,155 @@
+//! Visibility: which messages a peer may see. Owns the rule, for messages as rows, for ranges of inboxes, and as SQL; never reads
+//! a message.
+//!
+//! A peer sees what it sent, what was addressed to it, and what was sent into one of its rooms after it joined that room.
+
+use super::members::Members;
+use crate::message::{PeerId, Recipient, RoomId, Seq};
+
+/// Newest message of a room that a member has received, or that was sent before it joined; for a join of `peer` and `member`.
+/// Newer ones still wait for it.
+pub(crate) const MEMBER_POSITION: &str = "max(peer.cursor, member.joined)";
+
+/// Peer that asks for messages, with its rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Viewer {
+    peer: PeerId,
+    /// Each room, in order, with the newest message when the peer joined it.
+    rooms: Vec<(RoomId, Seq)>,
+}
+
+/// Way in which a message reached a viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// The viewer sent it: into this room, or only to peers.
+    Sent(Option<RoomId>),
+    /// It was addressed to the viewer by name.
+    Direct,
+    /// It was sent into this room of the viewer.
+    Room(RoomId),
+}
+
+impl Viewer {
+    /// Reads the rooms of a peer.
+    pub(crate) fn of(peer: PeerId, members: &mut Members<'_>) -> rusqlite::Result<Self> {
+        Ok(Viewer::with_rooms(peer, members.joined(peer)?))
+    }
+
+    /// Returns a viewer with these rooms, each with the newest message when the peer joined it.
+    pub(crate) fn with_rooms(peer: PeerId, mut rooms: Vec<(RoomId, Seq)>) -> Self {
+        rooms.sort_unstable();
+        Viewer { peer, rooms }
+    }
+
+    /// Returns a viewer of all that was ever sent into one room, and of nothing else: for the owner of the file.
+    pub(crate) fn of_whole_room(room: RoomId) -> Self {
+        // No peer has this id.
+        Viewer::with_rooms(PeerId::new(0), vec![(room, Seq::ZERO)])
+    }
+
+    /// Peer that asks.
+    pub(crate) fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Recipients whose messages the viewer sees, itself first, each with the newest message that it does not see.
+    pub(crate) fn recipients(&self) -> impl Iterator<Item = (Recipient, Seq)> {
+        let rooms = self.rooms.iter().map(|(room, joined)| (Recipient::Room(*room), *joined));
+        [(Recipient::Peer(self.peer), Seq::ZERO)].into_iter().chain(rooms)
+    }
+
+    /// Returns the newest message to a recipient that the viewer does not see; `None` if it sees none of them.
+    pub(crate) fn sees_after(&self, recipient: Recipient) -> Option<Seq> {
+        match recipient {
+            Recipient::Peer(peer) => (peer == self.peer).then_some(Seq::ZERO),
+            Recipient::Room(room) => {
+                let place = self.rooms.binary_search_by_key(&room, |(room, _)| *room).ok()?;
+                Some(self.rooms[place].1)
+            }
+        }
+    }
+
+    /// Returns how a message reached the viewer; `None` if the viewer may not see it. Its own name counts before all rooms, and a room
+    /// before those that were addressed after it.
+    pub(crate) fn route(
+        &self,
+        seq: Seq,
+        sender: PeerId,
+        recipients: impl Iterator<Item = Recipient> + Clone,
+    ) -> Option<Route> {
+        if sender == self.peer {
+            return Some(Route::Sent(recipients.filter_map(|recipient| recipient.room()).next()));
+        }
+        let mut reached = recipients.filter(|recipient| self.sees_after(*recipient).is_some_and(|after| after < seq));
+        let first = reached.next()?;
+        let is_direct = |recipient: Recipient| recipient.room().is_none();
+        match first {
+            Recipient::Room(room) if !reached.any(is_direct) => Some(Route::Room(room)),
+            _ => Some(Route::Direct),
+        }
+    }
+}
+
+impl Route {
+    /// Room through which the message came or into which it was sent.
+    pub(crate) fn room(self) -> Option<RoomId> {
+        match self {
+            Route::Sent(room) => room,
+            Route::Direct => None,
+            Route::Room(room) => Some(room),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn viewer() -> Viewer {
+        Viewer::with_rooms(PeerId::new(1), vec![(RoomId::new(7), Seq::ZERO), (RoomId::new(5), Seq::new(10))])
+    }
+
+    /// How a message from a peer to these, rooms negative, reached peer 1.
+    fn route(viewer: &Viewer, seq: i64, sender: i64, to: &[i64]) -> Option<Route> {
+        viewer.route(Seq::new(seq), PeerId::new(sender), to.iter().copied().map(Recipient::numbered))
+    }
+
+    #[test]
+    fn peer_sees_what_it_sent_was_sent_and_what_its_rooms_got_since_it_joined() {
+        let room = RoomId::new;
+        for (seq, sender, to, expected) in [
+            (3, 1, &[2][..], Some(Route::Sent(None))),
+            (3, 1, &[1], Some(Route::Sent(None))),
+            (3, 1, &[2, -9, -5], Some(Route::Sent(Some(room(9))))),
+            (3, 2, &[3, 1], Some(Route::Direct)),
+            (3, 2, &[-7, 1], Some(Route::Direct)),
+            (3, 2, &[-7], Some(Route::Room(room(7)))),
+            (11, 2, &[3, -5, -7], Some(Route::Room(room(5)))),
+            (10, 2, &[-5, -7], Some(Route::Room(room(7)))),
+            (10, 2, &[-5], None),
+            (11, 2, &[-5], Some(Route::Room(room(5)))),
+            (11, 2, &[-6], None),
+            (11, 2, &[2, 3], None),
+            (11, 2, &[], None),
+        ] {
+            assert_eq!(route(&viewer(), seq, sender, to), expected, "seq {seq} from {sender} to {to:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_inboxes_hold_exactly_the_messages_that_are_visible() {
+        let viewer = viewer();
+        for (seq, to) in (1..=20).flat_map(|seq| [1, 2, -5, -6, -7].map(|to| (seq, to))) {
+            let is_in_range =
+                viewer.recipients().any(|(recipient, after)| recipient.number() == to && after < Seq::new(seq));
+            assert_eq!(route(&viewer, seq, 2, &[to]).is_some(), is_in_range, "seq {seq} to {to}");
+        }
+    }
+
+    #[test]
+    fn whole_room_is_seen_from_its_first_message_and_nothing_else() {
+        let viewer = Viewer::of_whole_room(RoomId::new(5));
+        assert_eq!(route(&viewer, 1, 2, &[-5]), Some(Route::Room(RoomId::new(5))));
+        assert_eq!(route(&viewer, 1, 2, &[-7, 1]), None);
+    }
+}
