@@ -7,6 +7,6 @@ mod log_reader;
 mod read_only;
 
 pub use self::backup::{Backup, BackupError, BackupSummary, Unfinished};
-pub use self::examination::{Finding, Fix, Verdict, examine};
+pub use self::examination::{Finding, Fix, Severity, examine};
 pub use self::log_reader::{LogLine, LogReader, ReadError, Selection};
-pub use self::read_only::LookError;
+pub use self::read_only::ReadOnlyError;

@@ -213,8 +213,8 @@ pub const WAL_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Messages that `holdline history` reads at a time, and holds in memory: while they are printed, it holds no lock.
 pub const PRINTED_MESSAGES_MAX: usize = 500;
 
-/// Looks at a database that somebody changes each time, without SQLite's locks, before it is given up.
-pub const LOOKS_MAX: usize = 3;
+/// Attempts to read a database that another process changes each time, without SQLite's locks.
+pub const READ_ATTEMPTS_MAX: usize = 3;
 
 /// Bytes of the database that `holdline doctor` holds in memory.
 pub const EXAMINATION_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -30,7 +30,7 @@ fn a_database_beside_its_server_is_well() {
     found.is_well();
     found.says(&format!("ok: a server is running, process {}", server.pid()));
     found.says("ok: 5 messages, seq 1 to 5");
-    found.says("ok: 3 peers, 1 never seen; 3 messages wait for 1 of them");
+    found.says("ok: 3 peers, 1 never logged in; 3 messages wait for 1 of them");
     assert!(!found.text.contains("room,"), "{found:?}");
 }
 
@@ -39,11 +39,11 @@ fn rooms_beside_their_server_are_well() {
     let mut server = TestServer::start();
     messages_in_rooms(&server);
     let counts = [
-        "ok: every member of a room is a peer, and is in it since a message that there was",
-        "ok: every room has as many members as it says",
-        "ok: every observer is a peer, and has seen only what there was",
+        "ok: every member of a room is a peer, and joined at a message of the log",
+        "ok: every room counts its members correctly",
+        "ok: every observer is a peer, and its cursor lies within the log and the events",
         "ok: 3 messages, seq 1 to 3",
-        "ok: 3 peers, 0 never seen; 4 messages wait for 2 of them",
+        "ok: 3 peers, 0 never logged in; 4 messages wait for 2 of them",
         "ok: 2 rooms, 4 members",
     ];
     for _ in 0..2 {
@@ -77,7 +77,7 @@ fn what_a_killed_server_left_is_examined_and_stays() {
         let before = snapshot(&server.data());
         let found = examine(&server.data());
         assert_eq!(found.code, 0, "{found:?}");
-        found.says("note: the last server did not end in good order");
+        found.says("note: the last server did not shut down cleanly");
         found.says("ok: 5 messages, seq 1 to 5");
         assert_eq!(snapshot(&server.data()), before, "with an index: {has_index}");
     }
@@ -184,25 +184,25 @@ const FAULTS: &[(&str, &str, &str, bool)] = &[
     ),
     (
         "delete from message where seq = 4",
-        "problem: 1 entry of an inbox has no message: it counts as waiting",
+        "problem: 1 inbox entry has no message; it counts as waiting",
         "delete from inbox; update indexed",
         true,
     ),
     (
         "update inbox set seqs = replace(seqs, '[', '[1,') where recipient = (select id from peer where name = 'carol')",
-        "problem: 1 message is in the inbox of somebody to whom it was not sent (seq 1)",
+        "problem: 1 message is in the inbox of a recipient to which it was not sent (seq 1)",
         "delete from inbox; update indexed",
         true,
     ),
     (
         "update inbox set last = 5 where recipient = (select id from peer where name = 'carol')",
-        "problem: 1 row of an inbox does not end where it says",
+        "problem: 1 inbox row does not end with its last message",
         "delete from inbox; update indexed",
         true,
     ),
     (
         "update peer set cursor = 6 where name = 'bob'",
-        "problem: 1 peer has a cursor beyond the newest message: what is sent to it next may count as delivered already (\"bob\")",
+        "problem: 1 peer has a cursor beyond the newest message; the next messages to it would count as delivered already (\"bob\")",
         "update peer set cursor",
         true,
     ),
@@ -215,38 +215,38 @@ const FAULTS: &[(&str, &str, &str, bool)] = &[
     ),
     (
         "update peer set sent = 5 where name = 'alice'",
-        "problem: 1 peer is noted to have sent last what somebody else sent: its history begins in the wrong place (\"alice\")",
+        "problem: 1 peer has a newest message in the table peer that another peer sent; its /history starts in the wrong place (\"alice\")",
         "update peer set sent",
         true,
     ),
     (
         "update message set previous = 2 where seq = 4",
-        "problem: 1 message does not lead to one that its sender sent before",
+        "problem: 1 message does not refer to an earlier message of its sender",
         "update message set previous",
         true,
     ),
-    ("update message set previous = 4 where seq = 4", "problem: 1 message does not lead to", "set previous", true),
+    ("update message set previous = 4 where seq = 4", "problem: 1 message does not refer to", "set previous", true),
     (
         "delete from peer where name = 'bob'",
-        "problem: 2 messages have a sender who is no peer, and would never be delivered (seq 2, 5)",
+        "problem: 2 messages have a sender that is not in the table peer, and would never be delivered (seq 2, 5)",
         "insert into peer (id, name, sent)",
         true,
     ),
     (
         "delete from peer where name = 'carol'",
-        "problem: 3 messages are for somebody who is no peer: nobody can log in and get them (seq 2, 3, 4)",
+        "problem: 3 messages are addressed to a peer that is not in the table peer, so nobody can log in and receive them (seq 2, 3, 4)",
         "insert into peer (id, name)",
         true,
     ),
     (
         "update message set text = cast(x'6869ff' as text) where seq in (2, 3)",
-        "problem: 2 messages have a text that cannot be read: whoever they wait for gets nothing (seq 2, 3)",
+        "problem: 2 messages have a text that cannot be read; a peer for which they wait gets no messages (seq 2, 3)",
         "update message set text = '(unreadable)' where seq in (2, 3)",
         true,
     ),
     (
         "update message set recipients = 'bob' where seq = 1",
-        "problem: 1 message cannot be read: whoever it waits for gets nothing (seq 1)",
+        "problem: 1 message cannot be read; a peer for which it waits gets no messages (seq 1)",
         "restore a backup",
         false,
     ),
@@ -254,13 +254,13 @@ const FAULTS: &[(&str, &str, &str, bool)] = &[
     ("insert into message values (-3, 0, 1, 0, '[]', 'hi')", "problem: 1 message has a seq below 1", "(seq -3)", false),
     (
         "update peer set name = 'The Boss' where name = 'carol'",
-        "problem: 1 peer has a name that is none: nobody can log in by it (\"The Boss\")",
-        "give it one",
+        "problem: 1 peer has an invalid name; nobody can log in with it (\"The Boss\")",
+        "change it in the table peer",
         false,
     ),
     (
         "update indexed set seq = 99",
-        "problem: 1 note says that inboxes hold every message up to one that is not there yet",
+        "problem: 1 row of the table indexed is beyond the newest message",
         "delete from inbox; update indexed",
         true,
     ),
@@ -268,7 +268,7 @@ const FAULTS: &[(&str, &str, &str, bool)] = &[
     ("drop table inbox", "problem: the table inbox is missing", "restore a backup", false),
     (
         "pragma auto_vacuum = none; vacuum",
-        "warning: it cannot give back the space of what is removed",
+        "warning: the database cannot return the space of removed messages",
         "pragma auto_vacuum = incremental; vacuum",
         true,
     ),
@@ -278,50 +278,50 @@ const FAULTS: &[(&str, &str, &str, bool)] = &[
 const FAULTS_OF_ROOMS: &[(&str, &str, &str, bool)] = &[
     (
         "delete from room where name = '#home'",
-        "problem: 2 messages were sent into a room that is not kept: whoever was in it may never get them (seq 1, 2)",
+        "problem: 2 messages were sent to a room that is not in the table room; the room's members may never receive them (seq 1, 2)",
         "insert into room",
         true,
     ),
     (
         "delete from room where name = '#home'",
-        "problem: 3 members are in a room that is not kept, and may get nothing any more (\"alice\", \"bob\", \"carol\")",
+        "problem: 3 members are in a room that is not in the table room, and may not receive its messages (\"alice\", \"bob\", \"carol\")",
         "insert into room",
         true,
     ),
     (
         "insert into member select 99, id, 0 from peer where name = 'bob'",
-        "problem: 1 member is in a room that is not kept, and may get nothing any more (\"bob\")",
+        "problem: 1 member is in a room that is not in the table room, and may not receive its messages (\"bob\")",
         "insert into room",
         true,
     ),
     (
         "insert into member select id, 99, 0 from room where name = '#cellar'; update room set members = members + 1 where name = '#cellar'",
-        "problem: 1 member of a room is no peer: should somebody new be given its number, that one is in the room (\"peer 99\")",
+        "problem: 1 member of a room is not in the table peer; a new peer with the same number would be in the room (\"peer 99\")",
         "delete from member where peer not in",
         true,
     ),
     (
         "update member set joined = 99 where peer = (select id from peer where name = 'carol')",
-        "problem: 1 member is in a room since a message that is not there yet: it would not get what is sent there next (\"carol\")",
+        "problem: 1 member joined a room beyond the newest message; it would miss the room's next messages (\"carol\")",
         "update member set joined",
         true,
     ),
     (
         "update room set members = 0 where name = '#home'",
-        "problem: 1 room does not have as many members as it says",
+        "problem: 1 room counts its members wrongly",
         "update room set members",
         true,
     ),
     (
         "delete from member where peer = (select id from peer where name = 'carol')",
-        "problem: 1 room does not have as many members as it says: what is sent into it may be refused, or accepted for nobody (\"#home\")",
+        "problem: 1 room counts its members wrongly; messages to it may be refused, or accepted without a recipient (\"#home\")",
         "update room set members",
         true,
     ),
     (
         "update room set name = 'home' where name = '#home'",
-        "problem: 1 room has a name that is none: nobody can write into it (\"home\")",
-        "give it one in the table room",
+        "problem: 1 room has an invalid name; nobody can send to it (\"home\")",
+        "change it in the table room",
         false,
     ),
     (
@@ -340,31 +340,31 @@ const FAULTS_OF_ROOMS: &[(&str, &str, &str, bool)] = &[
     ),
     (
         "update inbox set seqs = '[1,2,3]', last = 3 where recipient = -(select id from room where name = '#home')",
-        "problem: 1 message is in the inbox of somebody to whom it was not sent (seq 3)",
+        "problem: 1 message is in the inbox of a recipient to which it was not sent (seq 3)",
         "delete from inbox; update indexed",
         true,
     ),
     (
         "delete from message where seq = 1; update message set previous = 0 where seq = 2",
-        "problem: 1 entry of an inbox has no message: it counts as waiting, and never arrives (seq 1)",
+        "problem: 1 inbox entry has no message; it counts as waiting but is never delivered (seq 1)",
         "delete from inbox; update indexed",
         true,
     ),
     (
         "update inbox set last = 7 where recipient < 0",
-        "problem: 2 rows of inboxes do not end where they say",
+        "problem: 2 inbox rows do not end with their last message",
         "delete from inbox; update indexed",
         true,
     ),
     (
         "insert into sent_id values (1, 99, 'x1', 2, 0, 0)",
-        "warning: 1 id of a message is of a sender who is no peer: it counts as used for somebody new who is given that number (\"x1\")",
+        "warning: 1 message id belongs to a sender that is not in the table peer; a new peer with the same number could not use it (\"x1\")",
         "delete from sent_id where sender",
         true,
     ),
     (
         "insert into sent_id select 1, id, 'x1', 99, 0, 0 from peer where name = 'bob'",
-        "problem: 1 id is of a message that is not there: its sender would be told that it was accepted (\"x1\")",
+        "problem: 1 message id belongs to a message that does not exist; a sender that repeats it would get accepted, and nothing would be sent (\"x1\")",
         "delete from sent_id where seq",
         true,
     ),
@@ -375,18 +375,23 @@ const FAULTS_OF_PLUGINS: &[(&str, &str, &str, bool)] = &[
     (
         "insert into observer values (77, 1, 0)",
         "warning: 1 observer",
-        "is no peer: events are kept for nobody (\"peer 77\")",
+        "is not in the table peer; events are stored for it in vain (\"peer 77\")",
         true,
     ),
-    ("insert into observer values (1, 99, null)", "problem: 1 observer", "a message that is not there yet", true),
-    ("insert into observer values (1, null, 5)", "problem: 1 observer", "an event that is not there yet", true),
+    ("insert into observer values (1, 99, null)", "problem: 1 observer", "a cursor beyond the newest message", true),
+    ("insert into observer values (1, null, 5)", "problem: 1 observer", "a cursor beyond the newest event", true),
     (
         "insert into event values (7, 0, 'join', 77, 1, null), (8, 0, 'leave', 77, 1, null)",
         "warning: 2 events",
-        "nobody is told of them (id 7, 8)",
+        "no plugin gets them (id 7, 8)",
         true,
     ),
-    ("insert into value values (77, 'tea', '20')", "warning: 1 value", "kept for nobody who is a peer", true),
+    (
+        "insert into value values (77, 'tea', '20')",
+        "warning: 1 value",
+        "belongs to a peer that is not in the table peer",
+        true,
+    ),
 ];
 
 #[test]
@@ -459,7 +464,7 @@ fn what_retention_removes_of_rooms_is_no_fault() {
 #[test]
 fn rows_of_the_table_outbox_that_wait_for_a_server_are_told() {
     for (rows, words) in [
-        ("('alice', 'bob', 'hi')", "note: 1 row of the table outbox waits; the next start sends what is in it"),
+        ("('alice', 'bob', 'hi')", "note: 1 row of the table outbox waits; the next start of the server sends it"),
         ("('alice', 'bob', 'hi'), ('x', 'y', 'z')", "note: 2 rows of the table outbox wait"),
     ] {
         let data = at_rest();
@@ -477,8 +482,9 @@ fn rows_that_could_not_be_sent_are_told_with_how_to_see_them() {
     server.sqlite_write("insert into outbox values ('alice', '#nowhere', 'one'), (null, 'bob', 'two')");
     eventually("they are refused", || server.sqlite("select count(*) from outbox_refused") == "2");
     let found = examine(&server.data());
-    found
-        .says("note: 2 rows of the table outbox could not be sent, the last as: bad_request: sender is NULL; not sent");
+    found.says(
+        "note: 2 rows of the table outbox could not be sent; reason of the last: bad_request: sender is NULL; not sent",
+    );
     found.says("\nall is well\n");
     assert_eq!(found.code, 0, "{found:?}");
     let [shows] = &found.commands()[..] else { panic!("{found:?}") };
@@ -521,9 +527,9 @@ fn what_retention_removes_is_no_fault() {
 #[test]
 fn oddities_are_told_and_are_no_fault() {
     for (sql, words) in [
-        ("update message set at = at + 86400000 where seq > 3", "note: 2 messages are dated later than now"),
-        ("create index mine on message (at)", "note: the index \"mine\" is not of holdline"),
-        ("pragma journal_mode = delete", "note: it is not in WAL mode"),
+        ("update message set at = at + 86400000 where seq > 3", "note: 2 messages have a time in the future"),
+        ("create index mine on message (at)", "note: the index \"mine\" does not belong to holdline"),
+        ("pragma journal_mode = delete", "note: the database is not in WAL mode"),
     ] {
         let data = at_rest();
         sqlite(&data.path().join("holdline.db"), sql);
@@ -588,7 +594,7 @@ fn an_index_that_does_not_fit_its_table_is_made_anew() {
     fs::write(&database, bytes).unwrap();
 
     let found = examine(data.path());
-    found.says("an index does not fit its table, and can be made anew");
+    found.says("an index does not match its table; this rebuilds it");
     assert_eq!(found.code, 1, "{found:?}");
     found.commands().iter().for_each(|command| shell(command));
     examine(data.path()).is_well();
@@ -662,7 +668,7 @@ fn a_file_of_another_user_is_found() {
     let database = data.path().join("holdline.db");
     std::os::unix::fs::chown(&database, Some(SOMEBODY_ELSE), None).unwrap();
     let found = examine(data.path());
-    found.says(&format!("{} belongs to user {SOMEBODY_ELSE}, and the directory to user 0", database.display()));
+    found.says(&format!("{} belongs to user {SOMEBODY_ELSE}, but the directory to user 0", database.display()));
     assert_eq!(found.code, 1, "{found:?}");
     found.commands().iter().for_each(|command| shell(command));
     examine(data.path()).is_well();
@@ -690,7 +696,7 @@ fn a_disk_that_is_nearly_full_is_a_warning() {
     let mut command = shell_in_a_mount(mount.path(), "cp -p \"$1\"/holdline.db . && exec \"$2\" doctor --data .");
     let found = Examined::of(command.arg(data.path()).arg(env!("CARGO_BIN_EXE_holdline")));
     found.says("warning: only 3");
-    found.says("MiB are free on its disk; make room");
+    found.says("MiB are free on the disk; free some space");
     assert_eq!(found.code, 0, "{found:?}");
 }
 

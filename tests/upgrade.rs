@@ -203,7 +203,8 @@ fn what_is_as_it_was_made_is_only_examined_in_part_and_stays_as_it_is() {
     for (version, frozen) in FROZEN {
         let home = directory_with(frozen);
         let found = printed("doctor", home.path(), &[]);
-        let words = format!("is a database of holdline, schema version {version}; the next start brings it to version");
+        let words =
+            format!("is a database of holdline, schema version {version}; the next start upgrades it to version");
         assert!(found.contains(&words), "{found}");
         assert!(fs::read(home.path().join("holdline.db")).unwrap() == frozen, "version {version}");
     }

@@ -1,8 +1,8 @@
-//! A backup: one file that a server can start with, of one moment, written beside a running server and checked before it has
-//! its name. Owns how it comes to be whole or not at all; never changes the database that it is of.
+//! Backups: one file with a consistent snapshot of the database, which a server can start with. The file is written under a
+//! temporary name, checked and synced, and only then renamed; after a failure nothing of it is left. Never changes the database.
 //!
-//! It is made by `VACUUM INTO`, which reads one snapshot: a server that writes meanwhile is neither waited for nor held up.
-//! SQLite's backup interface would begin anew whenever somebody has written, and copies what is free or removed too.
+//! `VACUUM INTO` reads one snapshot, so a running server is not delayed and does not delay the backup. SQLite's backup interface
+//! would start again after every write of another process, and would copy free pages and removed rows, too.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -17,93 +17,93 @@ use rusqlite::{Connection, ErrorCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use super::read_only::{self, LookError, ReadOnlyDatabase, beside, open_at_rest};
+use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError, beside, open_at_rest};
 use crate::database::directory::{FILE_MODE, LOCK, database_in};
 use crate::database::schema::{self, NEWEST};
 use crate::database::words::{at_most_counted, counted, size};
 use crate::limits::WAITING_COUNTED_MAX;
 use crate::message::Seq;
 
-/// Stands between the name of a backup and the number of the process that is writing it.
+/// Part of the temporary name of a backup: it stands between the final name and the id of the process that writes the file.
 const UNFINISHED: &str = ".unfinished-";
 
-/// Why there is no backup. Nothing of it is left.
+/// Reason why no backup was made. No file is left.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The database cannot be read.
     #[error(transparent)]
-    Look(#[from] LookError),
-    /// There is nothing to keep yet.
+    Read(#[from] ReadOnlyError),
+    /// The database is empty.
     #[error("{} is empty, there is nothing to back up yet", path.display())]
     Empty {
-        /// The database.
+        /// Database file.
         path: PathBuf,
     },
-    /// Something has the name already.
-    #[error("{} is there already, and is not overwritten; name a file that does not exist, or move that one away", path.display())]
+    /// The file exists.
+    #[error("{} exists already, and is not overwritten; choose a file that does not exist, or move that one away", path.display())]
     Exists {
-        /// The file.
+        /// File of the backup.
         path: PathBuf,
     },
-    /// The name is none, or one that is needed for something else.
-    #[error("{} {problem}; name a file for the backup, such as holdline-backup.db", path.display())]
-    Unnameable {
-        /// What was given.
+    /// The path cannot be used for a backup.
+    #[error("{} {problem}; choose a file for the backup, such as holdline-backup.db", path.display())]
+    InvalidName {
+        /// Path that was given.
         path: PathBuf,
-        /// Why it cannot be one.
+        /// Reason, to follow the path in a sentence.
         problem: &'static str,
     },
     /// The file cannot be written.
-    #[error("cannot {what} {}: {source}; name a file in a directory that you may write to, on a disk with room", path.display())]
+    #[error("cannot {what} {}: {source}; choose a file in a directory that you may write to, on a disk with free space", path.display())]
     Unwritable {
-        /// What was tried.
+        /// Failed operation.
         what: &'static str,
-        /// With which path.
+        /// Path that the operation failed for.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// SQLite could not read the one or write the other.
-    #[error("cannot copy the database into {} ({source}); make room, or name a file on another disk", path.display())]
-    Uncopied {
-        /// The file.
+    /// SQLite could not read the database or write the backup.
+    #[error("cannot copy the database into {} ({source}); free some space, or choose a file on another disk", path.display())]
+    CopyFailed {
+        /// File of the backup.
         path: PathBuf,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
-    /// The database is damaged, or what was written is not what should have been.
-    #[error("no backup was made: {problem}; holdline doctor tells more")]
+    /// The database is damaged, or the check of the backup failed.
+    #[error("no backup was made: {problem}; run holdline doctor for details")]
     Damaged {
-        /// What is wrong.
+        /// Damage or difference that was found.
         problem: String,
     },
 }
 
-/// A backup that is about to be made.
+/// Backup that is about to be made.
 #[derive(Debug)]
 pub struct Backup {
     data: PathBuf,
     file: PathBuf,
     unfinished: Unfinished,
-    /// What earlier backups to this file left that did not end.
+    /// Files that were removed: they were left by earlier backups to the same file that were killed.
     pub removed: Vec<PathBuf>,
 }
 
-/// What a backup holds.
+/// Content of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupSummary {
-    /// All messages.
+    /// Number of messages.
     pub messages: u64,
-    /// How many of them are still to be delivered, counted once for each recipient; one more than
-    /// [`WAITING_COUNTED_MAX`] where they are more than that.
+    /// Number of undelivered messages, each counted once per recipient; [`WAITING_COUNTED_MAX`] + 1 if there are more than
+    /// [`WAITING_COUNTED_MAX`].
     pub waiting: u64,
-    /// The newest message.
+    /// Newest message.
     pub newest: Seq,
-    /// How large the file is.
+    /// Size of the file.
     pub bytes: u64,
 }
 
-/// `12 messages up to seq 12, 3 still to be delivered, 56.0 KiB`
+/// Formats as `12 messages up to seq 12, 3 still to be delivered, 56.0 KiB`.
 impl fmt::Display for BackupSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BackupSummary { messages, waiting, newest, bytes } = self;
@@ -112,27 +112,28 @@ impl fmt::Display for BackupSummary {
     }
 }
 
-/// A file that is being written, under a name that says so.
+/// File that is being written, under its temporary name.
 #[derive(Clone, Debug)]
 pub struct Unfinished(PathBuf);
 
 impl Backup {
-    /// Refuses what cannot be the name of a backup, and removes what earlier ones to this name left that were killed.
+    /// Checks the path, and removes the files that earlier backups to it left when they were killed. Fails if the path cannot
+    /// be used.
     pub fn prepare(data: &Path, file: &Path) -> Result<Backup, BackupError> {
         check_name(data, file)?;
         let removed = remove_leftovers(file);
         Ok(Backup { data: data.to_owned(), file: file.to_owned(), unfinished: Unfinished::of(file)?, removed })
     }
 
-    /// What is to be removed if this process has to end at once.
+    /// Returns the file to remove if this process has to end at once.
     pub fn unfinished(&self) -> &Unfinished {
         &self.unfinished
     }
 
-    /// Writes it, checks it, and gives it its name. Whatever fails, nothing is left under either name.
+    /// Writes the file, checks it, and renames it. After a failure no file is left under either name.
     pub fn make(self) -> Result<BackupSummary, BackupError> {
-        let made = read_only::look(&self.data, |database| self.write(database))
-            .and_then(|summary| self.give_name().map(|()| summary));
+        let made = read_only::read(&self.data, |database| self.write(database))
+            .and_then(|summary| self.publish().map(|()| summary));
         if made.is_err() {
             self.unfinished.remove();
         }
@@ -146,7 +147,7 @@ impl Backup {
             return Err(BackupError::Empty { path: database.path().to_owned() });
         }
         let newest = newest(connection).map_err(|error| self.failed(error))?;
-        self.unfinished.create().map_err(unwritable("make", self.unfinished.path()))?;
+        self.unfinished.create().map_err(unwritable("create", self.unfinished.path()))?;
         self.copy(connection).map_err(|error| self.failed(error))?;
         let summary = self.check(version, newest)?;
         let synced = File::open(self.unfinished.path()).and_then(|file| file.sync_all());
@@ -155,18 +156,18 @@ impl Backup {
     }
 
     fn copy(&self, database: &Connection) -> rusqlite::Result<()> {
-        // Bytes as they are: a path need not be UTF-8.
+        // Bound as bytes, because a path need not be UTF-8.
         let path = ToSqlOutput::Borrowed(ValueRef::Text(self.unfinished.path().as_os_str().as_bytes()));
         database.execute("vacuum into ?1", [path])?;
         Ok(())
     }
 
-    /// Reads what was written, as whoever restores it will.
+    /// Reads the written file like a server that is started with it, and compares it with the database.
     fn check(&self, version: i64, newest_before: Seq) -> Result<BackupSummary, BackupError> {
         let path = self.unfinished.path();
-        let bytes = path.metadata().map_err(unwritable("look at", path))?.len();
+        let bytes = path.metadata().map_err(unwritable("read the size of", path))?.len();
         let backup = open_at_rest(path).map_err(|error| self.failed(error))?;
-        schema::check(&backup, path).map_err(LookError::from)?;
+        schema::check(&backup, path).map_err(ReadOnlyError::from)?;
         let faults: String =
             backup.query_row("pragma integrity_check(1)", [], |row| row.get(0)).map_err(|error| self.failed(error))?;
         let (messages, waiting) = counts(&backup).map_err(|error| self.failed(error))?;
@@ -175,16 +176,17 @@ impl Backup {
         let problem = if faults != "ok" {
             faults
         } else if found != version {
-            format!("its schema version became {found} from {version}")
+            format!("the copy has schema version {found} instead of {version}")
         } else if newest < newest_before {
-            format!("it ends with seq {newest} instead of {newest_before}")
+            format!("the copy ends with seq {newest} instead of {newest_before}")
         } else {
             return Ok(BackupSummary { messages, waiting, newest, bytes });
         };
         Err(BackupError::Damaged { problem })
     }
 
-    fn give_name(&self) -> Result<(), BackupError> {
+    /// Renames the file to its final name and syncs the directory.
+    fn publish(&self) -> Result<(), BackupError> {
         rename_to_new(self.unfinished.path(), &self.file).map_err(|source| match source.kind() {
             ErrorKind::AlreadyExists => BackupError::Exists { path: self.file.clone() },
             _ => unwritable("write", &self.file)(source),
@@ -199,7 +201,7 @@ impl Backup {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 BackupError::Damaged { problem: source.to_string() }
             }
-            _ => BackupError::Uncopied { path: self.file.clone(), source },
+            _ => BackupError::CopyFailed { path: self.file.clone(), source },
         }
     }
 }
@@ -212,10 +214,10 @@ impl Unfinished {
         Ok(Unfinished(path.into()))
     }
 
-    /// Removes it, and what SQLite may have put beside it.
+    /// Removes the file, and the journal that SQLite may have put beside it.
     pub fn remove(&self) {
         for path in [self.path(), &beside(self.path(), "-journal")] {
-            // It may never have been made.
+            // The file may not exist.
             let _ = fs::remove_file(path);
         }
     }
@@ -224,7 +226,7 @@ impl Unfinished {
         &self.0
     }
 
-    /// Makes it anew, empty, and private from the first byte.
+    /// Creates the file: empty, and private from the first byte. Replaces an old one.
     fn create(&self) -> io::Result<()> {
         self.remove();
         OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(self.path())?;
@@ -233,18 +235,16 @@ impl Unfinished {
 }
 
 fn check_name(data: &Path, file: &Path) -> Result<(), BackupError> {
-    let unnameable = |problem| Err(BackupError::Unnameable { path: file.to_owned(), problem });
-    let Some(name) = file.file_name() else { return unnameable("is no file") };
+    let invalid = |problem| Err(BackupError::InvalidName { path: file.to_owned(), problem });
+    let Some(name) = file.file_name() else { return invalid("is not a file") };
     if file.is_dir() || file.as_os_str().as_bytes().ends_with(b"/") {
-        return unnameable("is a directory");
+        return invalid("is a directory");
     }
     if file.symlink_metadata().is_ok() {
         return Err(BackupError::Exists { path: file.to_owned() });
     }
-    if is_same_directory(directory_of(file), data)
-        && needed_beside_database(data).iter().any(|path| path.ends_with(name))
-    {
-        return unnameable("is what the database calls a file of its own");
+    if is_same_directory(directory_of(file), data) && reserved_names(data).iter().any(|path| path.ends_with(name)) {
+        return invalid("is a name that the database uses itself");
     }
     Ok(())
 }
@@ -253,13 +253,15 @@ fn is_same_directory(one: &Path, other: &Path) -> bool {
     one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
-fn needed_beside_database(data: &Path) -> [PathBuf; 5] {
+/// Returns the paths that the server and SQLite use in the data directory.
+fn reserved_names(data: &Path) -> [PathBuf; 5] {
     let database = database_in(data);
     let beside = |suffix| beside(&database, suffix);
     [database.clone(), beside("-wal"), beside("-shm"), beside("-journal"), data.join(LOCK)]
 }
 
-/// Removes what backups to this file left that were killed, and says what that was. Another one that is being written stays.
+/// Removes the files that backups to this file left when they were killed, and returns their paths. Keeps the file of a backup
+/// that is running.
 fn remove_leftovers(file: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory_of(file)) else { return Vec::new() };
     let of_file = |path: &PathBuf| {
@@ -269,7 +271,7 @@ fn remove_leftovers(file: &Path) -> Vec<PathBuf> {
     leftovers.filter(|path| fs::remove_file(path).is_ok()).collect()
 }
 
-/// Whether a name is that of an unfinished backup to a file, or of its journal, whose process has ended.
+/// Whether `name` is the temporary name of a backup to `file`, or of its journal, and the process that wrote it has ended.
 fn is_leftover(name: &OsStr, file: &OsStr) -> bool {
     let rest = name.as_bytes().strip_prefix(file.as_bytes()).and_then(|rest| rest.strip_prefix(UNFINISHED.as_bytes()));
     let number = rest.map(|rest| rest.strip_suffix(b"-journal").unwrap_or(rest));
@@ -279,16 +281,16 @@ fn is_leftover(name: &OsStr, file: &OsStr) -> bool {
 
 fn is_running(process: u32) -> bool {
     let process = i32::try_from(process).ok().and_then(Pid::from_raw);
-    // One of another user is running too, though we may send it no signal.
+    // A process of another user counts as running, although this one may not send it a signal.
     process.is_some_and(|process| test_kill_process(process) != Err(Errno::SRCH))
 }
 
-/// The newest `seq` that was ever given.
+/// Reads the newest `seq` that was ever given.
 fn newest(database: &Connection) -> rusqlite::Result<Seq> {
     database.query_row(&format!("select {NEWEST}"), [], |row| row.get(0).map(Seq::new))
 }
 
-/// How many messages there are, and how many are still to be delivered, if those are not very many.
+/// Counts all messages, and the undelivered ones up to [`WAITING_COUNTED_MAX`] + 1.
 fn counts(backup: &Connection) -> rusqlite::Result<(u64, u64)> {
     let sql = "select (select count(*) from message), (select count(*) from (select 1 from waiting limit ?1))";
     backup.query_row(sql, [WAITING_COUNTED_MAX as i64 + 1], |row| {
@@ -296,10 +298,10 @@ fn counts(backup: &Connection) -> rusqlite::Result<(u64, u64)> {
     })
 }
 
-/// Renames a file and overwrites none.
+/// Renames a file. Fails if the new name exists.
 fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
-    match rename_unless_taken(from, to) {
-        // Not every file system can do both in one step.
+    match rename_no_replace(from, to) {
+        // Some file systems cannot check and rename in one step.
         Err(error) if error.kind() == ErrorKind::Unsupported || error.kind() == ErrorKind::InvalidInput => {
             if to.symlink_metadata().is_ok() {
                 return Err(ErrorKind::AlreadyExists.into());
@@ -310,16 +312,16 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// rename(2), RENAME_NOREPLACE.
+/// Calls renameat2(2) with RENAME_NOREPLACE.
 #[cfg(target_os = "linux")]
-fn rename_unless_taken(from: &Path, to: &Path) -> io::Result<()> {
+fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
 
     Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn rename_unless_taken(_: &Path, _: &Path) -> io::Result<()> {
+fn rename_no_replace(_: &Path, _: &Path) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
@@ -337,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_was_taken_meanwhile_stays_what_it_is() {
+    fn rename_overwrites_no_file() {
         let home = tempfile::tempdir().unwrap();
         let (from, to) = (home.path().join("from"), home.path().join("to"));
         fs::write(&from, "new").unwrap();
@@ -350,9 +352,9 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_backup_to_this_file_left_is_a_leftover() {
+    fn leftovers_are_only_files_of_ended_backups_to_the_same_file() {
         let gone = i32::MAX;
-        for (name, is_one) in [
+        for (name, expected) in [
             (format!("copy.db.unfinished-{gone}"), true),
             (format!("copy.db.unfinished-{gone}-journal"), true),
             (format!("copy.db.unfinished-{}", std::process::id()), true),
@@ -363,7 +365,7 @@ mod tests {
             ("copy.db.unfinished--1".to_owned(), false),
             ("copy.db".to_owned(), false),
         ] {
-            assert_eq!(is_leftover(name.as_ref(), "copy.db".as_ref()), is_one, "{name}");
+            assert_eq!(is_leftover(name.as_ref(), "copy.db".as_ref()), expected, "{name}");
         }
     }
 }

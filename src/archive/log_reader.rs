@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
-use super::read_only::{self, LookError, ReadOnlyDatabase};
+use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError};
 use crate::database::inboxes::Inboxes;
 use crate::database::index::{self, Index};
 use crate::database::members::Members;
@@ -57,7 +57,7 @@ pub struct LogLine {
 pub enum ReadError {
     /// The database.
     #[error(transparent)]
-    Look(#[from] LookError),
+    Look(#[from] ReadOnlyError),
     /// What is in it.
     #[error("the log cannot be read ({0}); holdline doctor examines it")]
     Unreadable(#[from] rusqlite::Error),
@@ -140,8 +140,8 @@ impl LogReader {
 
     /// A short look: between two of them the server may start, stop, and do as it pleases.
     fn look<T>(&self, mut look: impl FnMut(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
-        read_only::look(&self.data, |database: &ReadOnlyDatabase| {
-            schema::check_newest(database.connection(), database.path()).map_err(LookError::from)?;
+        read_only::read(&self.data, |database: &ReadOnlyDatabase| {
+            schema::check_newest(database.connection(), database.path()).map_err(ReadOnlyError::from)?;
             look(database.connection())
         })
     }

@@ -1,5 +1,5 @@
-//! The database as a bystander sees it: beside a running server, after a crash, or on a medium that cannot be written.
-//! Owns how it is opened so that no file is made, changed or left behind; never what is asked of it.
+//! Read-only access to the database: beside a running server, after a crash, or on a read-only medium. Opens it so that no file
+//! is created, changed or left behind; never runs a query of its own.
 
 use std::fmt::Write as _;
 use std::fs::{File, Metadata};
@@ -15,91 +15,92 @@ use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 
 use crate::database::directory::database_in;
 use crate::database::schema::{self, SchemaError};
-use crate::limits::{DATABASE_BUSY_MS_MAX, LOOKS_MAX};
+use crate::limits::{DATABASE_BUSY_MS_MAX, READ_ATTEMPTS_MAX};
 
-/// Where SQLite keeps its locks in a database file: <https://www.sqlite.org/fileformat2.html>, "The Lock-Byte Page".
+/// Offset of SQLite's locks in a database file: <https://www.sqlite.org/fileformat2.html>, "The Lock-Byte Page".
 const LOCK_BYTES_START: u64 = 0x4000_0000;
 
-/// How many bytes that are.
+/// Number of bytes that SQLite locks there.
 const LOCK_BYTES: u64 = 512;
 
-/// Why the database cannot be looked at.
+/// Reason why the database cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum LookError {
-    /// It is not there, not ours, or damaged.
+pub enum ReadOnlyError {
+    /// The database is missing, belongs to another program, has the wrong version, or is damaged.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// The system does not let us.
+    /// The system denies access.
     #[error("cannot read {}: {source}; run this as the user of the server, or as root", path.display())]
     Unreadable {
-        /// The file.
+        /// File that cannot be read.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Somebody else was there each time.
-    #[error("{} was opened or changed by somebody each time it was read; run this again", path.display())]
+    /// Another process opened or changed the database during each attempt.
+    #[error("another process opened or changed {} each time it was read; run this again", path.display())]
     Disturbed {
-        /// The database.
+        /// Database file.
         path: PathBuf,
     },
-    /// Whoever changed it was interrupted, and only one who may write can take that back.
-    #[error("{} was left by a change that did not end; start the server once, which takes that back", journal.display())]
-    HalfChanged {
-        /// What is needed to take it back.
+    /// A write was interrupted, and only a process that may write can roll it back.
+    #[error("{} was left by an interrupted write; start the server once to roll that back", journal.display())]
+    Interrupted {
+        /// Journal with the pages from before the write.
         journal: PathBuf,
     },
 }
 
-/// Opens the database of a data directory, which must be there, be ours and not be newer than we are, and looks at it; again
-/// where somebody wrote to it meanwhile and no lock of SQLite kept us apart.
-pub(super) fn look<T, E: From<LookError>>(
+/// Opens the database of a data directory and passes it to `read`. Repeats both, at most [`READ_ATTEMPTS_MAX`] times, if another
+/// process wrote meanwhile and SQLite's locks did not protect the read. Fails if the database is missing, belongs to another
+/// program, or is newer than this program.
+pub(super) fn read<T, E: From<ReadOnlyError>>(
     data: &Path,
-    mut look: impl FnMut(&ReadOnlyDatabase) -> Result<T, E>,
+    mut read: impl FnMut(&ReadOnlyDatabase) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut failed = LookError::Disturbed { path: database_in(data) };
-    for _ in 0..LOOKS_MAX {
+    let mut failed = ReadOnlyError::Disturbed { path: database_in(data) };
+    for _ in 0..READ_ATTEMPTS_MAX {
         match ReadOnlyDatabase::open(data) {
             Ok(database) => {
-                let seen = look(&database);
+                let result = read(&database);
                 if database.was_undisturbed() {
-                    return seen;
+                    return result;
                 }
             }
-            // It may have been half written.
+            // Another process may have been in the middle of a write.
             Err(error) => failed = error,
         }
     }
     Err(failed.into())
 }
 
-/// A connection that only reads.
+/// Read-only connection to the database.
 #[derive(Debug)]
 pub(super) struct ReadOnlyDatabase {
     connection: Connection,
-    /// Without links: SQLite's other files are beside it.
+    /// Path with links resolved, as SQLite's other files are beside the real file.
     path: PathBuf,
-    /// What the files were like when nobody had them open; none: SQLite's locks keep us and the others apart.
-    at_rest: Option<Traces>,
-    /// Whether the file says that it is in WAL mode. Of a database at rest SQLite would not tell.
+    /// State of the files when no process had them open; `None`: SQLite's locks protect the reads.
+    at_rest: Option<FileStates>,
+    /// Whether the header of the file says WAL mode. SQLite does not report it for a database opened as immutable.
     in_wal_mode: bool,
 }
 
 impl ReadOnlyDatabase {
-    fn open(data: &Path) -> Result<Self, LookError> {
+    fn open(data: &Path) -> Result<Self, ReadOnlyError> {
         let path = resolved(data)?;
-        let unreadable = |source| LookError::Unreadable { path: path.clone(), source };
-        let traces = Traces::of(&path).map_err(unreadable)?;
-        // Before there is a connection: to close a file gives up all the locks that we hold on it; fcntl(2).
-        let is_ours_alone = open_by(&path).map_err(unreadable)? == OpenBy::Nobody;
+        let unreadable = |source| ReadOnlyError::Unreadable { path: path.clone(), source };
+        let states = FileStates::of(&path).map_err(unreadable)?;
+        // Must precede the connection: closing a file releases all locks that this process holds on it; fcntl(2).
+        let is_unused = open_by(&path).map_err(unreadable)? == OpenBy::None;
         let in_wal_mode = is_in_wal_mode(&path).map_err(unreadable)?;
-        let at_rest = is_ours_alone.then_some(traces);
+        let at_rest = is_unused.then_some(states);
         let opened = match &at_rest {
             None => open_beside_others(&path),
-            Some(traces) if traces.journal.is_some() => {
-                return Err(LookError::HalfChanged { journal: beside(&path, "-journal") });
+            Some(states) if states.journal.is_some() => {
+                return Err(ReadOnlyError::Interrupted { journal: beside(&path, "-journal") });
             }
-            Some(traces) if traces.wal.is_some() => open_with_wal(&path),
+            Some(states) if states.wal.is_some() => open_with_wal(&path),
             Some(_) => open_at_rest(&path),
         };
         let connection = opened.map_err(schema::explain(&path))?;
@@ -107,12 +108,12 @@ impl ReadOnlyDatabase {
         Ok(ReadOnlyDatabase { connection, path, at_rest, in_wal_mode })
     }
 
-    /// Where to ask.
+    /// Returns the connection for queries.
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The database file.
+    /// Returns the path of the database file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -122,31 +123,31 @@ impl ReadOnlyDatabase {
         self.in_wal_mode
     }
 
-    /// Whether nobody had the database open.
+    /// Whether no other process had the database open.
     pub(super) fn is_at_rest(&self) -> bool {
         self.at_rest.is_some()
     }
 
-    /// Whether all answers so far were of a database that nobody wrote to behind our back. If not, they mean nothing.
+    /// Whether no process wrote to the database unprotected since it was opened. If one did, all results so far are invalid.
     fn was_undisturbed(&self) -> bool {
         let Some(at_rest) = &self.at_rest else { return true };
-        // A connection to a database at rest holds no lock that could be given up.
-        let is_same = Traces::of(&self.path).is_ok_and(|traces| traces == *at_rest);
-        is_same && open_by(&self.path).is_ok_and(|open_by| open_by == OpenBy::Nobody)
+        // This connection holds no lock that opening and closing the file could release.
+        let is_same = FileStates::of(&self.path).is_ok_and(|states| states == *at_rest);
+        is_same && open_by(&self.path).is_ok_and(|open_by| open_by == OpenBy::None)
     }
 }
 
-/// Which other processes have the database open.
+/// Other process that has the database open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OpenBy {
-    /// None.
-    Nobody,
-    /// At least this one, where the system tells its number.
-    Somebody(Option<i32>),
+    /// No other process.
+    None,
+    /// At least one process, with its id if the system reports it.
+    Process(Option<i32>),
 }
 
-/// Asks who has the database open: in WAL mode each who does keeps a lock on it all the time. Takes no lock itself, and so
-/// is never in the way of a server that starts just now.
+/// Finds out whether another process has the database open: in WAL mode each such process holds a lock all the time. Takes no
+/// lock itself, so it never keeps a server from starting.
 pub(super) fn open_by(database: &Path) -> io::Result<OpenBy> {
     let any_lock = Flock {
         start: LOCK_BYTES_START,
@@ -156,48 +157,49 @@ pub(super) fn open_by(database: &Path) -> io::Result<OpenBy> {
         offset_type: FlockOffsetType::Set,
     };
     let held = fcntl_getlk(File::open(database)?, &any_lock)?;
-    Ok(held.map_or(OpenBy::Nobody, |lock| OpenBy::Somebody(lock.pid.map(|pid| pid.as_raw_pid()))))
+    Ok(held.map_or(OpenBy::None, |lock| OpenBy::Process(lock.pid.map(|pid| pid.as_raw_pid()))))
 }
 
-/// Opens a database that is a single file and that nobody writes to, such as a backup.
+/// Opens a database that consists of a single file and that no process writes to, such as a backup.
 pub(super) fn open_at_rest(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(immutable(path), READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
 }
 
-/// The file that SQLite keeps beside a database, such as its `-wal`.
+/// Returns the path of a file that SQLite puts beside a database, such as its `-wal`.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Both versions of the file format are 2: <https://www.sqlite.org/fileformat2.html>, "File format version numbers".
+/// Whether both file format versions in the header are 2: <https://www.sqlite.org/fileformat2.html>, "File format version
+/// numbers".
 fn is_in_wal_mode(path: &Path) -> io::Result<bool> {
     let mut header = Vec::new();
     File::open(path)?.take(20).read_to_end(&mut header)?;
     Ok(header.get(18..20) == Some(&[2, 2]))
 }
 
-/// The path without links, where the database is there.
-fn resolved(data: &Path) -> Result<PathBuf, LookError> {
+/// Returns the path of the database with links resolved. Fails if the database does not exist.
+fn resolved(data: &Path) -> Result<PathBuf, ReadOnlyError> {
     let path = database_in(data);
     path.canonicalize().map_err(|source| match source.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => SchemaError::Missing { path }.into(),
-        _ => LookError::Unreadable { path, source },
+        _ => ReadOnlyError::Unreadable { path, source },
     })
 }
 
 const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// Others have its `-wal` and `-shm` open: they are used, and stay theirs.
+/// Opens a database that another process has open, through the `-wal` and `-shm` files of that process.
 fn open_beside_others(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, READ_ONLY)?;
     connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX))?;
     Ok(connection)
 }
 
-/// What a crash left in the `-wal` is read as well, with its index in our own memory: SQLite would write a `-shm` for it,
-/// and copy the `-wal` into the database at the end.
+/// Opens a database with a `-wal` that a crash left. Keeps the index of the `-wal` in memory, as SQLite would otherwise create a
+/// `-shm` file, and prevents the checkpoint at the end.
 fn open_with_wal(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags_and_vfs(path, READ_ONLY, c"unix-none")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -205,7 +207,7 @@ fn open_with_wal(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// As a URI that says that nobody changes the file: <https://www.sqlite.org/uri.html>
+/// Returns an SQLite URI that promises that the file does not change: <https://www.sqlite.org/uri.html>
 fn immutable(path: &Path) -> String {
     let mut uri = "file:".to_owned();
     for &byte in path.as_os_str().as_bytes() {
@@ -218,43 +220,43 @@ fn immutable(path: &Path) -> String {
     uri + "?immutable=1"
 }
 
-/// What tells whether somebody wrote.
+/// State of the database's files; it changes with every write.
 #[derive(Debug, PartialEq, Eq)]
-struct Traces {
-    database: Trace,
-    /// None while it is empty.
-    wal: Option<Trace>,
-    /// None while it is empty.
-    journal: Option<Trace>,
+struct FileStates {
+    database: FileState,
+    /// `None` if the file is missing or empty.
+    wal: Option<FileState>,
+    /// `None` if the file is missing or empty.
+    journal: Option<FileState>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Trace {
+struct FileState {
     inode: u64,
     bytes: u64,
     /// Seconds and nanoseconds since 1970.
     modified: (i64, i64),
 }
 
-impl Traces {
-    fn of(path: &Path) -> io::Result<Traces> {
-        Ok(Traces {
-            database: Trace::of(&path.metadata()?),
-            wal: Trace::of_content(&beside(path, "-wal"))?,
-            journal: Trace::of_content(&beside(path, "-journal"))?,
+impl FileStates {
+    fn of(path: &Path) -> io::Result<FileStates> {
+        Ok(FileStates {
+            database: FileState::of(&path.metadata()?),
+            wal: FileState::of_content(&beside(path, "-wal"))?,
+            journal: FileState::of_content(&beside(path, "-journal"))?,
         })
     }
 }
 
-impl Trace {
-    fn of(metadata: &Metadata) -> Trace {
+impl FileState {
+    fn of(metadata: &Metadata) -> FileState {
         let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Trace { inode: metadata.ino(), bytes: metadata.len(), modified }
+        FileState { inode: metadata.ino(), bytes: metadata.len(), modified }
     }
 
-    fn of_content(path: &Path) -> io::Result<Option<Trace>> {
+    fn of_content(path: &Path) -> io::Result<Option<FileState>> {
         match path.metadata() {
-            Ok(metadata) => Ok(Some(Trace::of(&metadata)).filter(|trace| trace.bytes > 0)),
+            Ok(metadata) => Ok(Some(FileState::of(&metadata)).filter(|state| state.bytes > 0)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -266,30 +268,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_during_which_somebody_wrote_is_taken_again() {
+    fn read_is_repeated_if_another_process_wrote_meanwhile() {
         let data = tempfile::tempdir().unwrap();
         drop(schema::open(&database_in(data.path())).unwrap());
         let count_after_writes = |mut writes: usize| {
-            let mut looks = 0;
-            let counted = look(data.path(), |database| {
-                looks += 1;
+            let mut attempts = 0;
+            let counted = read(data.path(), |database| {
+                attempts += 1;
                 if writes > 0 {
                     writes -= 1;
                     let writer = schema::open(database.path()).unwrap();
                     writer.execute("insert into inbox select 1, count(*), 1 from inbox", []).unwrap();
                 }
                 let count = database.connection().query_row("select count(*) from inbox", [], |row| row.get(0));
-                Ok::<i64, LookError>(count.unwrap_or(0))
+                Ok::<i64, ReadOnlyError>(count.unwrap_or(0))
             });
-            (counted.map_err(|error| error.to_string().contains("run this again")), looks)
+            (counted.map_err(|error| error.to_string().contains("run this again")), attempts)
         };
         assert_eq!(count_after_writes(0), (Ok(0), 1));
         assert_eq!(count_after_writes(1), (Ok(1), 2));
-        assert_eq!(count_after_writes(LOOKS_MAX), (Err(true), LOOKS_MAX));
+        assert_eq!(count_after_writes(READ_ATTEMPTS_MAX), (Err(true), READ_ATTEMPTS_MAX));
     }
 
     #[test]
-    fn a_path_means_itself_in_a_uri() {
+    fn path_is_escaped_in_a_uri() {
         assert_eq!(immutable(Path::new("/a/b-c_d.db")), "file:/a/b-c_d.db?immutable=1");
         assert_eq!(immutable(Path::new("/a b?c#d%/é")), "file:/a%20b%3fc%23d%25/%c3%a9?immutable=1");
     }

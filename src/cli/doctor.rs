@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use bpaf::{OptionParser, Parser};
-use holdline::archive::{self, Finding, Verdict};
+use holdline::archive::{self, Finding, Severity};
 use holdline::config::Flags;
 
 /// The findings could not be printed.
@@ -27,7 +27,7 @@ pub(crate) fn options() -> OptionParser<Flags> {
 pub(crate) fn run(data: &Path) -> Result<bool, DoctorError> {
     let findings = archive::examine(data);
     super::unless_reader_gone(print(&findings)).map_err(DoctorError)?;
-    Ok(count(&findings, Verdict::Problem) == 0)
+    Ok(count(&findings, Severity::Problem) == 0)
 }
 
 fn print(findings: &[Finding]) -> io::Result<()> {
@@ -40,11 +40,12 @@ fn print(findings: &[Finding]) -> io::Result<()> {
 }
 
 fn conclusion(findings: &[Finding]) -> String {
-    let said = match (count(findings, Verdict::Problem), count(findings, Verdict::Warning)) {
+    let said = match (count(findings, Severity::Problem), count(findings, Severity::Warning)) {
         (0, 0) => "all is well".to_owned(),
         (problems, warnings) => format!("problems: {problems}, warnings: {warnings}"),
     };
-    let changes_database = findings.iter().filter_map(|finding| finding.fix.as_ref()).any(|fix| fix.at_rest);
+    let changes_database =
+        findings.iter().filter_map(|finding| finding.fix.as_ref()).any(|fix| fix.needs_stopped_server);
     if changes_database {
         format!("{said}; before you run sqlite3, stop the server and keep a copy of the directory")
     } else {
@@ -52,8 +53,8 @@ fn conclusion(findings: &[Finding]) -> String {
     }
 }
 
-fn count(findings: &[Finding], verdict: Verdict) -> usize {
-    findings.iter().filter(|finding| finding.verdict == verdict).count()
+fn count(findings: &[Finding], severity: Severity) -> usize {
+    findings.iter().filter(|finding| finding.severity == severity).count()
 }
 
 /// `problem: WHAT; ADVICE`, and below it the command that mends it.
@@ -61,14 +62,14 @@ struct ForPeople<'a>(&'a Finding);
 
 impl fmt::Display for ForPeople<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { verdict, what, advice, fix } = self.0;
-        let verdict = match verdict {
-            Verdict::Fine => "ok",
-            Verdict::Note => "note",
-            Verdict::Warning => "warning",
-            Verdict::Problem => "problem",
+        let Finding { severity, what, advice, fix } = self.0;
+        let severity = match severity {
+            Severity::Ok => "ok",
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Problem => "problem",
         };
-        write!(f, "{verdict}: {what}")?;
+        write!(f, "{severity}: {what}")?;
         if let Some(advice) = advice {
             write!(f, "; {advice}")?;
         }

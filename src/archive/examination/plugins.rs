@@ -1,73 +1,73 @@
-//! What plugins leave: who observes and how far each got, what happened besides messages, and the values that are kept. Owns
-//! what is to be so of these; never runs what mends it.
+//! Checks of the tables for plugins: observers with their cursors, events, and values. Defines the checks and the SQL that fixes
+//! faults; never runs a fix.
 
-use super::check::{Check, Fault};
-use super::{Finding, Verdict};
+use super::check::{Check, RowFault};
+use super::{Finding, Severity};
 use crate::archive::read_only::ReadOnlyDatabase;
 
-/// What is so about observers, events and values.
-pub(super) fn look(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {
+/// Checks observers, events and values.
+pub(super) fn check(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for check in [&OBSERVERS, &EVENTS, &VALUES] {
-        check.look(database, &mut findings)?;
+        check.run(database, &mut findings)?;
     }
     Ok(findings)
 }
 
 const OBSERVERS: Check = Check {
-    fine: "every observer is a peer, and has seen only what there was",
+    ok: "every observer is a peer, and its cursor lies within the log and the events",
     from: "observer left join peer on peer.id = observer.peer",
     key: "coalesce(peer.name, 'peer ' || observer.peer)",
     key_name: "",
     faults: &[
-        Fault {
+        RowFault {
             condition: "peer.id is null",
-            verdict: Verdict::Warning,
-            one: "observer is no peer: events are kept for nobody",
-            many: "observers are no peers: events are kept for nobody",
+            severity: Severity::Warning,
+            one: "observer is not in the table peer; events are stored for it in vain",
+            many: "observers are not in the table peer; events are stored for them in vain",
             fix: Some("delete from observer where peer not in (select id from peer)"),
         },
-        Fault {
+        RowFault {
             condition: "observer.seq > {newest}",
-            verdict: Verdict::Problem,
-            one: "observer has seen a message that is not there yet: it would not be told of what is sent next",
-            many: "observers have seen messages that are not there yet: they would not be told of what is sent next",
+            severity: Severity::Problem,
+            one: "observer has a cursor beyond the newest message; it would miss the messages that are sent next",
+            many: "observers have a cursor beyond the newest message; they would miss the messages that are sent next",
             fix: Some("update observer set seq = {newest} where seq > {newest}"),
         },
-        Fault {
+        RowFault {
             condition: "observer.event > {newest event}",
-            verdict: Verdict::Problem,
-            one: "observer has seen an event that is not there yet: it would not be told of what happens next",
-            many: "observers have seen events that are not there yet: they would not be told of what happens next",
+            severity: Severity::Problem,
+            one: "observer has a cursor beyond the newest event; it would miss the next events",
+            many: "observers have a cursor beyond the newest event; they would miss the next events",
             fix: Some("update observer set event = {newest event} where event > {newest event}"),
         },
     ],
 };
 
 const EVENTS: Check = Check {
-    fine: "",
+    ok: "",
     from: "event left join peer on peer.id = event.peer",
     key: "event.id",
     key_name: "id",
-    faults: &[Fault {
+    faults: &[RowFault {
         condition: "peer.id is null",
-        verdict: Verdict::Warning,
-        one: "event happened to nobody who is a peer, and nobody is told of it",
-        many: "events happened to nobody who is a peer, and nobody is told of them",
+        severity: Severity::Warning,
+        one: "event is about a peer that is not in the table peer, and no plugin gets it",
+        many: "events are about a peer that is not in the table peer, and no plugin gets them",
         fix: Some("delete from event where peer not in (select id from peer)"),
     }],
 };
 
 const VALUES: Check = Check {
-    fine: "",
+    ok: "",
     from: "value left join peer on peer.id = value.peer",
     key: "value.key",
     key_name: "",
-    faults: &[Fault {
+    faults: &[RowFault {
         condition: "peer.id is null",
-        verdict: Verdict::Warning,
-        one: "value is kept for nobody who is a peer: somebody new who is given that number finds it",
-        many: "values are kept for nobody who is a peer: somebody new who is given that number finds them",
+        severity: Severity::Warning,
+        one: "value belongs to a peer that is not in the table peer; a new peer with the same number would get it",
+        many: "values belong to a peer that is not in the table peer; a new peer with the same number would get them",
         fix: Some("delete from value where peer not in (select id from peer)"),
     }],
 };

@@ -1,46 +1,46 @@
-//! The rows one by one: whether a server can read each message and each name, and how many there are. Owns these checks;
-//! never asks how the rows hang together.
+//! Checks of single rows: whether the server can read each message and each name, and how many rows there are. Never checks
+//! references between rows.
 
 use std::path::Path;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
-use super::{Finding, said};
+use super::{FaultWords, Finding};
 use crate::archive::read_only::ReadOnlyDatabase;
 use crate::database::words::{at_most_counted, counted};
 use crate::limits::{CLOCK_AHEAD_MS_MAX, FAULTS_NAMED_MAX, WAITING_COUNTED_MAX};
 use crate::message::{PeerName, Room, Timestamp, quoted};
 
-/// What is so about messages and peers.
-pub(super) fn look(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {
+/// Checks all messages and names.
+pub(super) fn check(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    look_at_messages(database, &mut findings)?;
-    findings.extend(look_at_names(database.connection(), &PEER_NAMES)?);
-    findings.extend(look_at_names(database.connection(), &ROOM_NAMES)?);
+    check_messages(database, &mut findings)?;
+    findings.extend(check_names(database.connection(), &PEER_NAMES)?);
+    findings.extend(check_names(database.connection(), &ROOM_NAMES)?);
     if findings.is_empty() {
-        findings.push(Finding::fine("every message and every name can be read"));
+        findings.push(Finding::ok("every message and every name can be read"));
     }
     Ok(findings)
 }
 
-/// How many messages, rooms and peers there are, and how much waits.
+/// Counts messages, rooms, peers, and waiting messages.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
     connection.query_row(COUNT, [WAITING_COUNTED_MAX as i64 + 1], |row| {
         let [messages, oldest, newest, peers, never_seen, rooms, members, waiting, recipients] = counts(row)?;
         let span = if messages == 0 { String::new() } else { format!(", seq {oldest} to {newest}") };
         let waiting = match waiting {
-            0 => "nothing waits".to_owned(),
+            0 => "no message waits".to_owned(),
             1 => "1 message waits".to_owned(),
             _ if waiting > WAITING_COUNTED_MAX => format!("{} messages wait for them", at_most_counted(waiting)),
             _ => format!("{waiting} messages wait for {recipients} of them"),
         };
         let mut findings = vec![
-            Finding::fine(format!("{}{span}", counted(messages, "message"))),
-            Finding::fine(format!("{}, {never_seen} never seen; {waiting}", counted(peers, "peer"))),
+            Finding::ok(format!("{}{span}", counted(messages, "message"))),
+            Finding::ok(format!("{}, {never_seen} never logged in; {waiting}", counted(peers, "peer"))),
         ];
         if rooms > 0 {
-            findings.push(Finding::fine(format!("{}, {}", counted(rooms, "room"), counted(members, "member"))));
+            findings.push(Finding::ok(format!("{}, {}", counted(rooms, "room"), counted(members, "member"))));
         }
         Ok(findings)
     })
@@ -66,9 +66,9 @@ fn counts<const N: usize>(row: &Row<'_>) -> rusqlite::Result<[u64; N]> {
     Ok(counts)
 }
 
-fn look_at_messages(database: &ReadOnlyDatabase, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
+fn check_messages(database: &ReadOnlyDatabase, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
     let latest = Timestamp::now().millis().saturating_add(CLOCK_AHEAD_MS_MAX);
-    let (mut texts, mut others, mut future) = (Faulty::default(), Faulty::default(), Faulty::default());
+    let (mut texts, mut others, mut future) = (FaultyRows::default(), FaultyRows::default(), FaultyRows::default());
     let sql = "select seq, at, sender, previous, recipients, text from message order by seq";
     let mut statement = database.connection().prepare(sql)?;
     let mut rows = statement.query([])?;
@@ -80,7 +80,7 @@ fn look_at_messages(database: &ReadOnlyDatabase, findings: &mut Vec<Finding>) ->
     }
     findings.extend(texts.if_any(|texts| unreadable_text(texts, database.path())));
     findings.extend(others.if_any(unreadable));
-    findings.extend(future.if_any(from_the_future));
+    findings.extend(future.if_any(dated_in_the_future));
     Ok(())
 }
 
@@ -94,81 +94,91 @@ fn is_message_without_text(row: &Row<'_>) -> rusqlite::Result<bool> {
     Ok(is_number(1)? && is_number(2)? && is_number(3)? && recipients)
 }
 
-/// `[1,2]`, as JSON.
+/// Whether a text is a JSON list of integers, such as `[1,2]`.
 fn is_list_of_numbers(json: &str) -> bool {
     let Some(list) = json.trim().strip_prefix('[').and_then(|list| list.strip_suffix(']')) else { return false };
     list.trim().is_empty() || list.split(',').all(|number| number.trim().parse::<i64>().is_ok())
 }
 
-fn unreadable_text(Faulty { count, named }: &Faulty, database: &Path) -> Finding {
-    let one = "message has a text that cannot be read: whoever it waits for gets nothing";
-    let many = "messages have a text that cannot be read: whoever they wait for gets nothing";
+fn unreadable_text(FaultyRows { count, named }: &FaultyRows, database: &Path) -> Finding {
+    let words = FaultWords {
+        one: "message has a text that cannot be read; a peer for which it waits gets no messages",
+        many: "messages have a text that cannot be read; a peer for which they wait gets no messages",
+    };
     let sql = format!("update message set text = '(unreadable)' where seq in ({})", named.join(", "));
-    Finding::problem(said(*count, one, many, "seq", named))
-        .advise("restore a backup; without one, this gives up the texts that were named")
-        .mended_by_sql(database, &sql)
+    Finding::problem(words.describe(*count, "seq", named))
+        .advise("restore a backup; without one, this replaces the texts that are listed here")
+        .with_sql(database, &sql)
 }
 
-fn unreadable(Faulty { count, named }: &Faulty) -> Finding {
-    let one = "message cannot be read: whoever it waits for gets nothing";
-    let many = "messages cannot be read: whoever they wait for gets nothing";
-    Finding::problem(said(*count, one, many, "seq", named)).advise("restore a backup")
+fn unreadable(FaultyRows { count, named }: &FaultyRows) -> Finding {
+    let words = FaultWords {
+        one: "message cannot be read; a peer for which it waits gets no messages",
+        many: "messages cannot be read; a peer for which they wait gets no messages",
+    };
+    Finding::problem(words.describe(*count, "seq", named)).advise("restore a backup")
 }
 
-fn from_the_future(Faulty { count, named }: &Faulty) -> Finding {
-    let one = "message is dated later than now: this machine's clock was wrong, or is";
-    let many = "messages are dated later than now: this machine's clock was wrong, or is";
-    Finding::note(said(*count, one, many, "seq", named)).advise("nothing depends on it, seq is the order of everything")
+fn dated_in_the_future(FaultyRows { count, named }: &FaultyRows) -> Finding {
+    let words = FaultWords {
+        one: "message has a time in the future: the clock of this machine is or was wrong",
+        many: "messages have a time in the future: the clock of this machine is or was wrong",
+    };
+    Finding::note(words.describe(*count, "seq", named))
+        .advise("this is harmless: messages are ordered by seq, not by time")
 }
 
-/// Names of one kind.
-struct Names {
+/// Check of all names in one table.
+struct NameCheck {
     table: &'static str,
-    /// Whether somebody who writes it means it.
-    is_name: fn(&str) -> bool,
-    one: &'static str,
-    many: &'static str,
+    /// Whether a name is valid and in its mapped form.
+    is_valid: fn(&str) -> bool,
+    words: FaultWords,
 }
 
-const PEER_NAMES: Names = Names {
+const PEER_NAMES: NameCheck = NameCheck {
     table: "peer",
-    is_name: |name| PeerName::parse(name).is_ok_and(|parsed| parsed.as_str() == name),
-    one: "peer has a name that is none: nobody can log in by it",
-    many: "peers have names that are none: nobody can log in by them",
+    is_valid: |name| PeerName::parse(name).is_ok_and(|parsed| parsed.as_str() == name),
+    words: FaultWords {
+        one: "peer has an invalid name; nobody can log in with it",
+        many: "peers have invalid names; nobody can log in with them",
+    },
 };
 
-const ROOM_NAMES: Names = Names {
+const ROOM_NAMES: NameCheck = NameCheck {
     table: "room",
-    is_name: |name| Room::parse(name).is_ok_and(|parsed| parsed.as_str() == name),
-    one: "room has a name that is none: nobody can write into it",
-    many: "rooms have names that are none: nobody can write into them",
+    is_valid: |name| Room::parse(name).is_ok_and(|parsed| parsed.as_str() == name),
+    words: FaultWords {
+        one: "room has an invalid name; nobody can send to it",
+        many: "rooms have invalid names; nobody can send to them",
+    },
 };
 
-fn look_at_names(connection: &Connection, names: &Names) -> rusqlite::Result<Option<Finding>> {
-    let mut faulty = Faulty::default();
+fn check_names(connection: &Connection, names: &NameCheck) -> rusqlite::Result<Option<Finding>> {
+    let mut faulty = FaultyRows::default();
     let mut statement = connection.prepare(&format!("select id, name from {} order by id", names.table))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         match row.get_ref(1)?.as_str() {
-            Ok(name) => faulty.note_if(!(names.is_name)(name), quoted(name)),
+            Ok(name) => faulty.note_if(!(names.is_valid)(name), quoted(name)),
             Err(_) => faulty.note_if(true, format!("that of id {}", row.get::<_, i64>(0)?)),
         }
     }
-    Ok(faulty.if_any(|Faulty { count, named }| {
-        Finding::problem(said(*count, names.one, names.many, "", named))
-            .advise(format!("give it one in the table {}, or restore a backup", names.table))
+    Ok(faulty.if_any(|FaultyRows { count, named }| {
+        Finding::problem(names.words.describe(*count, "", named))
+            .advise(format!("change it in the table {}, or restore a backup", names.table))
     }))
 }
 
-/// Rows with one fault.
+/// Rows with the same fault.
 #[derive(Default)]
-struct Faulty {
+struct FaultyRows {
     count: u64,
-    /// The first of them.
+    /// Names of the first rows.
     named: Vec<String>,
 }
 
-impl Faulty {
+impl FaultyRows {
     fn note_if(&mut self, is_faulty: bool, name: impl ToString) {
         if is_faulty {
             self.count += 1;
