@@ -23,7 +23,7 @@ use crate::config::Limits;
 use crate::limits::{INBOX_EVENTS_MAX, KEEP_MS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::{PeerName, RequestId, Seq, SessionId, Timestamp};
 use crate::outage_log::OutageLog;
-use crate::protocol::{ClientRequest, Protocol};
+use crate::protocol::{ClientRequest, SessionEncoder};
 use crate::store::{Commit, EventFilter, Observed, ObserverCursor, Post, Store, TurnOutcome};
 
 /// What the broker is told. The order of the inbox is the order of the chat.
@@ -112,10 +112,8 @@ pub(crate) struct Observation {
 pub(crate) struct Joining {
     /// By what it wants to know the welcome again.
     pub(crate) id: Option<RequestId>,
-    /// How it is spoken to.
-    pub(crate) protocol: Protocol,
-    /// Whether it says itself what it has got.
-    pub(crate) acks: bool,
+    /// Encodes what is written to it; with what it declared.
+    pub(crate) encoder: SessionEncoder,
     /// Whether it lives inside: it is here, and nobody observes that it came.
     pub(crate) is_plugin: bool,
     /// Takes what is written to it; dropped by the broker once nothing more comes.

@@ -5,6 +5,7 @@ mod acknowledged;
 mod detect;
 mod input;
 mod rate_limiter;
+mod requests;
 mod writer;
 
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -14,19 +15,19 @@ use std::time::Duration;
 
 use async_channel::Receiver;
 use smol::io::AsyncWriteExt;
-use smol::lock::{Mutex, Semaphore};
+use smol::lock::Mutex;
 use smol::{Async, future};
 
-use self::detect::DetectedProtocol;
+pub(crate) use self::detect::{HTTP, TLS};
 use self::input::{Input, ReadOutcome};
-use self::rate_limiter::RateLimiter;
+use self::requests::RequestReader;
 use self::writer::{Progress, Writer};
 use crate::broker::{self, EndReason, Event, Handle, Joining};
 use crate::config::Limits;
-use crate::limits::{BATCH_REQUESTS_MAX, CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN_REFUSALS_MAX};
-use crate::message::{PeerName, SessionId};
+use crate::limits::{CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN_REFUSALS_MAX};
+use crate::message::SessionId;
 use crate::plugin::{ConnectCall, LoginCall, LoginVerdict, Plugins, Sender};
-use crate::protocol::{ClientRequest, Code, Login, Protocol, Refusal, Rejected, Reply, Request};
+use crate::protocol::{Code, Decoder, Detected, Login, ProtocolTable, Refusal, Rejected};
 use crate::timeout::{seconds_or_none, sleep, timeout};
 
 /// A socket, which its reader and its writer share.
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) broker: Handle,
     /// Looked at by what clients ask, before the broker has it.
     pub(crate) plugins: Arc<Plugins>,
+    /// The protocols that are spoken.
+    pub(crate) protocols: ProtocolTable,
     /// Closed when the server stops: nothing more is read.
     pub(crate) stop: Receiver<()>,
     /// What one connection may take up.
@@ -47,10 +50,10 @@ pub(crate) struct Shared {
 
 /// What became of a connection's first lines.
 enum Handshake {
-    /// A peer.
+    /// The client logged in.
     Peer(Login),
-    /// It speaks what is not spoken here.
-    Foreign(DetectedProtocol),
+    /// The client speaks a protocol that is not spoken here, and gets these last words.
+    Foreign(&'static [u8]),
     /// It was refused for good.
     Refused,
     /// It took too long.
@@ -76,14 +79,14 @@ enum Ended {
 
 /// Serves one client, from its first byte to its last.
 pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared>) {
-    let mut input = Input::new(&socket, shared.stop.clone());
+    let mut input = Input::new(&socket, (shared.protocols.otherwise)(), shared.stop.clone());
     let login_timeout_s = shared.limits.login_timeout_s;
-    let handshake = timeout(seconds_or_none(login_timeout_s), handshake(&mut input, &socket, &shared.plugins)).await;
+    let handshake = timeout(seconds_or_none(login_timeout_s), handshake(&mut input, &socket, &shared)).await;
     match handshake.unwrap_or(Handshake::Late) {
         Handshake::Peer(login) => run_session(&mut input, &socket, session, login, &shared).await,
-        Handshake::Foreign(spoken) => reject(&socket, spoken.refusal(), &mut input).await,
+        Handshake::Foreign(words) => reject(&socket, words, &mut input).await,
         Handshake::Late => {
-            let refusal = encoded(input.protocol(), too_late(login_timeout_s));
+            let refusal = encoded(input.decoder(), too_late(login_timeout_s));
             reject(&socket, &refusal, &mut input).await;
         }
         Handshake::Refused => close(&socket, &mut input, LINGER_S_MAX).await,
@@ -92,10 +95,12 @@ pub(crate) async fn serve(socket: Socket, session: SessionId, shared: Arc<Shared
 }
 
 /// Tells one for whom there is no room why, and closes the connection.
-pub(crate) async fn refuse(socket: Socket, refusal: Refusal, stop: Receiver<()>) {
-    let mut input = Input::new(&socket, stop);
-    // What it speaks is not known yet.
-    reject(&socket, &encoded(Protocol::Plain, refusal), &mut input).await;
+pub(crate) async fn refuse(socket: Socket, refusal: Refusal, protocols: ProtocolTable, stop: Receiver<()>) {
+    // Its protocol is not known yet.
+    let decoder = (protocols.otherwise)();
+    let words = encoded(&*decoder, refusal);
+    let mut input = Input::new(&socket, decoder, stop);
+    reject(&socket, &words, &mut input).await;
 }
 
 fn too_late(timeout_s: u64) -> Refusal {
@@ -103,28 +108,27 @@ fn too_late(timeout_s: u64) -> Refusal {
 }
 
 /// Finds the protocol, and asks for a name until there is one.
-async fn handshake(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -> Handshake {
-    match detect::detect(input).await {
-        Some(DetectedProtocol::Plain) => {}
-        Some(DetectedProtocol::Json) => input.speak(Protocol::Json),
-        Some(foreign) => return Handshake::Foreign(foreign),
+async fn handshake(input: &mut Input<'_>, mut socket: &Socket, shared: &Shared) -> Handshake {
+    match detect::detect(input, &shared.protocols).await {
+        Some(Detected::Spoken(decoder)) => input.set_decoder(decoder()),
+        Some(Detected::Refused(words)) => return Handshake::Foreign(words),
         None => return Handshake::Gone,
     }
-    let protocol = input.protocol();
-    if let Err(refusal) = plugins.current().connect(|| connecting(socket, protocol)).await {
-        return match socket.write_all(&encoded(protocol, refusal)).await {
+    let protocol = input.decoder().protocol();
+    if let Err(refusal) = shared.plugins.current().connect(|| connecting(socket, protocol)).await {
+        return match socket.write_all(&encoded(input.decoder(), refusal)).await {
             Ok(()) => Handshake::Refused,
             Err(_) => Handshake::Gone,
         };
     }
-    log_in(input, socket, plugins).await
+    log_in(input, socket, &shared.plugins).await
 }
 
 /// What plugins are told of a connection.
-fn connecting(socket: &Socket, protocol: Protocol) -> ConnectCall {
+fn connecting(socket: &Socket, protocol: &'static str) -> ConnectCall {
     // One that is gone already has no address.
     let address = socket.get_ref().peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
-    ConnectCall { address: address.to_canonical(), protocol: protocol.as_str(), tls: false }
+    ConnectCall { address: address.to_canonical(), protocol, tls: false }
 }
 
 /// Says why, in words that the client understands as far as that is known, and closes.
@@ -140,9 +144,9 @@ async fn reject(mut socket: &Socket, words: &[u8], input: &mut Input<'_>) {
 
 async fn log_in(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -> Handshake {
     let mut refusals = 0;
-    while let Some(login) = next_login(input).await {
+    while let Some(login) = next_login(input, socket).await {
         let rejected = match login {
-            Ok(login) => match admit(&login, connecting(socket, input.protocol()), plugins).await {
+            Ok(login) => match admit(&login, connecting(socket, input.decoder().protocol()), plugins).await {
                 Ok(()) => return Handshake::Peer(login),
                 Err(mut refusal) => {
                     refusals += usize::from(refusal.code != Code::BadName);
@@ -156,7 +160,7 @@ async fn log_in(input: &mut Input<'_>, mut socket: &Socket, plugins: &Plugins) -
             },
             Err(rejected) => rejected,
         };
-        if socket.write_all(&encoded(input.protocol(), rejected)).await.is_err() {
+        if socket.write_all(&encoded(input.decoder(), rejected)).await.is_err() {
             break;
         }
         if refusals >= LOGIN_REFUSALS_MAX {
@@ -187,19 +191,16 @@ async fn admit(login: &Login, connection: ConnectCall, plugins: &Plugins) -> Res
     }
 }
 
-/// The next line that is not empty, as a login. `None`: there is none.
-async fn next_login(input: &mut Input<'_>) -> Option<Result<Login, Rejected>> {
-    let protocol = input.protocol();
+/// Reads up to the next login or mistake, and writes what the protocol itself answers before that. `None`: the client is gone.
+async fn next_login(input: &mut Input<'_>, mut socket: &Socket) -> Option<Result<Login, Rejected>> {
     loop {
-        while let Some(line) = input.next_line() {
-            match line {
-                Ok(line) => {
-                    if let Some(login) = protocol.parse_login(line) {
-                        return Some(login);
-                    }
-                }
-                Err(refusal) => return Some(Err(refusal.with_outcome("not logged in").into())),
-            }
+        let mut replies = Vec::new();
+        let login = input.decode_login(&mut replies);
+        if !replies.is_empty() && socket.write_all(&replies).await.is_err() {
+            return None;
+        }
+        if login.is_some() {
+            return login;
         }
         if input.fill().await != ReadOutcome::Some {
             return None;
@@ -207,24 +208,20 @@ async fn next_login(input: &mut Input<'_>) -> Option<Result<Login, Rejected>> {
     }
 }
 
-fn encoded(protocol: Protocol, rejected: impl Into<Rejected>) -> Vec<u8> {
-    let Rejected { id, refusal } = rejected.into();
+fn encoded(decoder: &dyn Decoder, rejected: impl Into<Rejected>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    protocol.encode_reply(id.as_ref(), &Reply::Refused(refusal), &mut bytes);
+    decoder.encode_rejection(rejected.into(), &mut bytes);
     bytes
 }
 
 /// The life of a session: its requests go to the broker, and what the broker has for it is written, side by side.
-async fn run_session(
-    input: &mut Input<'_>,
-    socket: &Socket,
-    session: SessionId,
-    Login { id, name, acks, .. }: Login,
-    shared: &Shared,
-) {
+async fn run_session(input: &mut Input<'_>, socket: &Socket, session: SessionId, login: Login, shared: &Shared) {
     let Shared { broker, limits, .. } = shared;
     let (sender, receiver) = broker::outbox();
-    let joining = Joining { id, protocol: input.protocol(), acks, is_plugin: false, outbox: sender };
+    let encoder = input.decoder().start_session(&login);
+    let wants_accepted = encoder.capabilities.wants_accepted;
+    let Login { id, name, .. } = login;
+    let joining = Joining { id, encoder, is_plugin: false, outbox: sender };
     broker.tell(Event::Join { session, name: name.clone(), joining }).await;
     let progress = Progress::default();
     let dead_after = seconds_or_none(limits.dead_after_s);
@@ -238,8 +235,9 @@ async fn run_session(
             let _filtered = filtering.lock().await;
             Ended::BrokerClosed
         };
-        let ended =
-            future::or(read_requests(input, session, &name, shared, &progress, &filtering), broker_closed).await;
+        let sender = Sender { name: &name, wants_accepted };
+        let reader = RequestReader::new(input, session, sender, shared, &progress);
+        let ended = future::or(reader.run(&filtering), broker_closed).await;
         match ended {
             Ended::Input => {
                 broker.tell(Event::End { session, reason: EndReason::Client }).await;
@@ -265,87 +263,6 @@ async fn run_session(
     // A server that stops keeps nobody waiting: what it wrote is acknowledged.
     let linger_s = if ended == Ended::Stop { 0 } else { LINGER_S_MAX };
     close(socket, input, linger_s).await;
-}
-
-/// Hands requests to the broker, a batch at a time, until there are no more. What was read is dealt with before anything
-/// else is read.
-async fn read_requests(
-    input: &mut Input<'_>,
-    session: SessionId,
-    name: &PeerName,
-    Shared { broker, plugins, limits, .. }: &Shared,
-    progress: &Progress,
-    filtering: &Mutex<()>,
-) -> Ended {
-    let permits = Arc::new(Semaphore::new(1));
-    let destinations_max = Limits::or_none(limits.destinations_max);
-    let mut rate_limiter = RateLimiter::new(limits.messages_per_s);
-    // A plugin's command, for which what was asked before it is to be dealt with.
-    let mut command = None;
-    loop {
-        // One batch of a connection is under way at a time.
-        let permit = permits.acquire_arc().await;
-        // A server that stops deals with what was read at once.
-        if !rate_limiter.is_ready() && !input.unless_stopped(rate_limiter.ready()).await {
-            rate_limiter = RateLimiter::new(0);
-        }
-        let batch_max = rate_limiter.allowed().min(BATCH_REQUESTS_MAX);
-        let next_batch = |input: &mut Input<'_>| next_batch(input, batch_max, destinations_max, progress.is_broken());
-        let mut requests = match command.take() {
-            Some(command) => vec![command],
-            None => next_batch(input),
-        };
-        while requests.is_empty() {
-            match input.fill().await {
-                ReadOutcome::Some => requests = next_batch(input),
-                ReadOutcome::End => return Ended::Input,
-                ReadOutcome::Reset => return Ended::Broken,
-                ReadOutcome::Stop => return Ended::Stop,
-            }
-        }
-        if requests.len() > 1 {
-            command = requests.pop_if(|last| matches!(last.request, Request::Command { .. }));
-        }
-        rate_limiter.take(requests.len());
-        let quits = requests.last().is_some_and(|asked| asked.request == Request::Quit);
-        let set = plugins.current();
-        if set.concerns(&requests) {
-            let _filtering = filtering.lock().await;
-            let sender = Sender { name, protocol: input.protocol() };
-            requests = set.filter(sender, requests).await;
-            broker.tell(Event::Requests { session, requests, permit }).await;
-        } else {
-            broker.tell(Event::Requests { session, requests, permit }).await;
-        }
-        if quits {
-            return Ended::Quit;
-        }
-    }
-}
-
-/// The requests in what was read. One whose answer may be large ends the batch: a batch is answered with little more than it
-/// holds. Once nobody hears the answers, what only asks for one is dropped.
-fn next_batch(input: &mut Input<'_>, batch_max: usize, destinations_max: u64, is_unheard: bool) -> Vec<ClientRequest> {
-    let protocol = input.protocol();
-    let mut requests = Vec::new();
-    while requests.len() < batch_max
-        && let Some(line) = input.next_line()
-    {
-        let asked = match line {
-            Ok(line) => protocol.parse(line, destinations_max),
-            Err(refusal) => Some(Request::Malformed(refusal.with_outcome("not sent")).into()),
-        };
-        let Some(asked) = asked else { continue };
-        if is_unheard && asked.request.is_read_only() {
-            continue;
-        }
-        let ends_batch = asked.request.has_large_reply() || asked.request == Request::Quit;
-        requests.push(asked);
-        if ends_batch {
-            break;
-        }
-    }
-    requests
 }
 
 /// Waits until everything queued is written and acknowledged, or nothing has moved for a while.

@@ -1,12 +1,16 @@
 //! What clients ask and what they are answered, as types; each protocol is a thin codec over them, a file of its own.
 //! Owns the requests, the replies and the codes; never does I/O.
 
+mod codec;
 pub mod json;
 mod line_buffer;
 pub mod plain;
 
-pub use self::line_buffer::{Line, LineBuffer};
-use crate::limits::{JSON_LINE_BYTES_MAX, LINE_BYTES_MAX, NAME_CHARS_MAX};
+pub use self::codec::{
+    Capabilities, Decoder, Detected, Detector, Encoder, Form, Forms, Match, ProtocolTable, SessionEncoder, StartDecoder,
+};
+pub use self::line_buffer::{Framing, Line, LineBuffer};
+use crate::limits::NAME_CHARS_MAX;
 use crate::message::{Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp, quoted};
 
 /// The version of the protocols, as [`Reply::Welcome`] says it to programs. It grows when a client must know of a change.
@@ -271,6 +275,8 @@ pub enum Reply {
     Refused(Refusal),
     /// The server stops; what is queued is still written.
     ShuttingDown,
+    /// Bytes of the session's own protocol, made by its decoder; written as they are.
+    Encoded(Vec<u8>),
 }
 
 /// A room, as one of its members sees it.
@@ -462,73 +468,4 @@ pub fn is_command_name(name: &str) -> bool {
 /// What is wrong with a list of destinations that is too long.
 fn too_many_destinations(destinations_max: u64) -> String {
     format!("more than {destinations_max} names (destinations_max)")
-}
-
-/// How a session is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// Lines for people, `nc` and shell scripts.
-    Plain,
-    /// JSON lines, for programs.
-    Json,
-}
-
-impl Protocol {
-    /// What it is called.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Protocol::Plain => "plain",
-            Protocol::Json => "json",
-        }
-    }
-
-    /// Bytes of a line from a client, its end not counted.
-    pub fn line_bytes_max(self) -> usize {
-        match self {
-            Protocol::Plain => LINE_BYTES_MAX,
-            Protocol::Json => JSON_LINE_BYTES_MAX,
-        }
-    }
-
-    /// Whether a client is told of each message that it sent that it is accepted.
-    pub(crate) fn answers_sends(self) -> bool {
-        self == Protocol::Json
-    }
-
-    /// Whether a message says whom it was addressed to.
-    pub(crate) fn says_destinations(self) -> bool {
-        self == Protocol::Json
-    }
-
-    /// Reads a line of one who is not logged in; `None` for a line of blanks.
-    pub fn parse_login(self, line: &str) -> Option<Result<Login, Rejected>> {
-        match self {
-            Protocol::Plain => plain::parse_login(line),
-            Protocol::Json => json::parse_login(line),
-        }
-    }
-
-    /// Reads a line of one who is logged in, which may name so many destinations; `None` for a line of blanks.
-    pub fn parse(self, line: &str, destinations_max: u64) -> Option<ClientRequest> {
-        match self {
-            Protocol::Plain => plain::parse(line, destinations_max).map(ClientRequest::from),
-            Protocol::Json => json::parse(line, destinations_max),
-        }
-    }
-
-    /// Appends a message as this protocol delivers it.
-    pub fn encode_message(self, message: &Message, out: &mut Vec<u8>) {
-        match self {
-            Protocol::Plain => plain::encode_message(message, out),
-            Protocol::Json => json::encode_message(message, out),
-        }
-    }
-
-    /// Appends a reply as this protocol writes it: nothing, where it does not say such a thing. `id` is that of the request.
-    pub fn encode_reply(self, id: Option<&RequestId>, reply: &Reply, out: &mut Vec<u8>) {
-        match self {
-            Protocol::Plain => plain::encode_reply(reply, out),
-            Protocol::Json => json::encode_reply(id, reply, out),
-        }
-    }
 }

@@ -20,13 +20,14 @@ use self::admission::Admission;
 use crate::backoff::Backoff;
 use crate::broker::{self, Broker, Event, Handle};
 use crate::config::{self, Config, ConfigError, Limits, PluginConfig};
-use crate::connection::{self, Shared};
+use crate::connection::{self, HTTP, Shared, TLS};
 use crate::limits::{
     ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, KEEPALIVE_PROBES, KEEPALIVE_S_MAX, LISTEN_BACKLOG_CONNECTIONS,
     OUTBOX_LOOK_MS, SHUTDOWN_S_MAX, TURNED_AWAY_CONNECTIONS_MAX,
 };
 use crate::message::SessionId;
 use crate::plugin::{self, LoadError, LoadedPlugin, PluginManager, Plugins, ReloadPlan};
+use crate::protocol::{ProtocolTable, json, plain};
 use crate::store::{DatabaseWatch, Store, StoreError};
 use crate::timeout::{sleep, timeout};
 
@@ -35,6 +36,9 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 const ACCEPT_RETRY_MIN: Duration = Duration::from_millis(ACCEPT_RETRY_MS_MIN);
 const ACCEPT_RETRY_MAX: Duration = Duration::from_millis(ACCEPT_RETRY_MS_MAX);
+
+/// The protocols that share each port: a further one is a row here.
+const PROTOCOLS: ProtocolTable = ProtocolTable { detectors: &[json::DETECTOR, TLS, HTTP], otherwise: plain::decoder };
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +157,8 @@ impl Server {
         let (cut, cut_off) = async_channel::bounded(1);
         let (alive, gone) = async_channel::bounded::<()>(1);
         let plugins = Arc::new(Plugins::default());
-        let shared = Arc::new(Shared { broker: handle, plugins: plugins.clone(), stop: stopped, limits });
+        let shared =
+            Arc::new(Shared { broker: handle, plugins: plugins.clone(), protocols: PROTOCOLS, stop: stopped, limits });
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_CONNECTIONS_MAX));
         let ended = async {
             let mut broker = executor.spawn(broker.run());
@@ -264,7 +269,8 @@ impl Acceptor {
             // In a flood of them, those over a few are closed without a word.
             Err(refusal) => {
                 if let Some(place) = self.turned_away.try_acquire_arc() {
-                    self.spawn(connection::refuse(socket, refusal, self.shared.stop.clone()), place);
+                    let stop = self.shared.stop.clone();
+                    self.spawn(connection::refuse(socket, refusal, self.shared.protocols, stop), place);
                 }
             }
         }

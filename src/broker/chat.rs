@@ -31,7 +31,7 @@ use super::{EndReason, Event};
 use crate::config::Limits;
 use crate::limits::ABSENT_PEERS_MAX;
 use crate::message::{Destination, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
-use crate::protocol::{Code, Protocol, Refusal, Reply, Request};
+use crate::protocol::{Code, Refusal, Reply, Request, SessionEncoder};
 use crate::store::{Found, FoundPeer, LookedUp, Lookup, PastPage, PeerRecord, ReadReceiver};
 
 /// The state of the chat.
@@ -61,10 +61,8 @@ pub(super) struct Chat {
     known_ids: HashMap<(PeerId, RequestId), KnownId>,
     /// Every connection that has logged in and not left.
     sessions: IdMap<SessionId, Session>,
-    /// Those of them that speak JSON and were greeted: they are told who comes and goes.
-    presence_subscribers: IdSet<SessionId>,
-    /// Those that live inside: they are told what concerns themselves, and not who comes and goes.
-    plugin_sessions: IdSet<SessionId>,
+    /// Those of them that were welcomed and want announcements.
+    subscribers: IdSet<SessionId>,
     /// Peers of which something is to be kept before the next message is.
     dirty_peers: IdSet<PeerId>,
     /// Peers whose cursor moved; that is no promise, and can wait.
@@ -113,7 +111,8 @@ impl Peer {
 #[derive(Debug)]
 struct Session {
     peer: PeerId,
-    protocol: Protocol,
+    /// Encodes what is put into the outbox; with what the client declared.
+    encoder: SessionEncoder,
     outbox: Outbox,
     feed: Feed,
     /// Every message for the peer up to here was put into the outbox, or had been delivered before.
@@ -195,8 +194,7 @@ impl Chat {
             absent_rooms: HashSet::new(),
             known_ids: HashMap::new(),
             sessions: IdMap::default(),
-            presence_subscribers: IdSet::default(),
-            plugin_sessions: IdSet::default(),
+            subscribers: IdSet::default(),
             dirty_peers: IdSet::default(),
             dirty_cursors: IdSet::default(),
             page_queue: VecDeque::new(),
@@ -309,8 +307,7 @@ impl Chat {
 
     /// A session that gets no more messages makes its peer absent, unless there is another. Says whether it did.
     fn detach(&mut self, session: SessionId, id: PeerId) -> bool {
-        self.presence_subscribers.remove(&session);
-        self.plugin_sessions.remove(&session);
+        self.subscribers.remove(&session);
         let peer = self.peers.get_mut(&id).expect("a session's peer is remembered");
         let was_here = peer.is_here();
         peer.sessions.retain(|other| *other != session);

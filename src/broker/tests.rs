@@ -9,7 +9,7 @@ use smol::lock::Semaphore;
 use super::*;
 use crate::limits::{ABSENT_PEERS_MAX, BATCH_REQUESTS_MAX, DESTINATIONS_DEFAULT};
 use crate::message::{Destination, PeerId, RequestId, Room, RoomId, Text};
-use crate::protocol::{self, Request};
+use crate::protocol::{self, Capabilities, Request, plain};
 use crate::store::{
     CommitError, Entry, EventKind, Found, FoundPosts, LookedUp, Lookup, ObservedPage, PeerEvent, Read, StoreRequest,
     TurnRequest,
@@ -56,7 +56,8 @@ fn name(sender: u64) -> PeerName {
 fn join(sender: u64) -> (Event, OutboxReceiver) {
     let (outbox_sender, outbox_receiver) = outbox();
     let session = SessionId::new(sender);
-    let joining = Joining { id: None, protocol: Protocol::Plain, acks: false, is_plugin: false, outbox: outbox_sender };
+    let encoder = plain::session(Capabilities::default());
+    let joining = Joining { id: None, encoder, is_plugin: false, outbox: outbox_sender };
     (Event::Join { session, name: name(sender), joining }, outbox_receiver)
 }
 

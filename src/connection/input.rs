@@ -9,13 +9,13 @@ use smol::stream::StreamExt;
 
 use super::{Socket, is_broken};
 use crate::limits::LINES_AT_ONCE_MAX;
-use crate::protocol::{Code, Line, LineBuffer, Protocol, Refusal};
+use crate::protocol::{ClientRequest, Code, Decoder, Line, LineBuffer, Login, Refusal, Rejected, Request};
 
 /// The reading half of a connection.
 pub(super) struct Input<'a> {
     socket: &'a Socket,
     lines: LineBuffer,
-    protocol: Protocol,
+    decoder: Box<dyn Decoder>,
     /// Closed when the server stops.
     stop: Pin<Box<Receiver<()>>>,
     /// The client has sent all that it will: its last line needs no newline.
@@ -38,20 +38,20 @@ pub(super) enum ReadOutcome {
 }
 
 impl<'a> Input<'a> {
-    pub(super) fn new(socket: &'a Socket, stop: Receiver<()>) -> Self {
-        let (lines, protocol) = (LineBuffer::new(), Protocol::Plain);
-        Input { socket, lines, protocol, stop: Box::pin(stop), is_at_end: false, lines_taken: 0 }
+    pub(super) fn new(socket: &'a Socket, decoder: Box<dyn Decoder>, stop: Receiver<()>) -> Self {
+        let lines = LineBuffer::new(decoder.framing());
+        Input { socket, lines, decoder, stop: Box::pin(stop), is_at_end: false, lines_taken: 0 }
     }
 
-    /// What is to come, and what was read already, are lines of this protocol; none was taken yet.
-    pub(super) fn speak(&mut self, protocol: Protocol) {
-        self.lines.speak(protocol);
-        self.protocol = protocol;
+    /// Has another decoder read all lines, those in the buffer too; none of them may have been taken yet.
+    pub(super) fn set_decoder(&mut self, decoder: Box<dyn Decoder>) {
+        self.lines.set_framing(decoder.framing());
+        self.decoder = decoder;
     }
 
-    /// How it is spoken.
-    pub(super) fn protocol(&self) -> Protocol {
-        self.protocol
+    /// The decoder of the connection.
+    pub(super) fn decoder(&mut self) -> &mut dyn Decoder {
+        &mut *self.decoder
     }
 
     /// Bytes not yet taken as lines.
@@ -59,22 +59,45 @@ impl<'a> Input<'a> {
         self.lines.unread()
     }
 
-    /// Takes the next line of what was read. `None`: there is none, unless it is filled again.
-    pub(super) fn next_line(&mut self) -> Option<Result<&str, Refusal>> {
+    /// Decodes lines up to the next login or mistake. `None`: there is none in what was read. The protocol's own answers to the lines before
+    /// are appended to `replies`.
+    pub(super) fn decode_login(&mut self, replies: &mut Vec<u8>) -> Option<Result<Login, Rejected>> {
+        loop {
+            let (line, decoder) = self.next_line()?;
+            let login = match line {
+                Ok(line) => decoder.decode_login(line, replies),
+                Err(refusal) => Some(Err(refusal.with_outcome("not logged in").into())),
+            };
+            if login.is_some() {
+                return login;
+            }
+        }
+    }
+
+    /// Decodes the next line, and appends the requests in it. Returns false if no line is left of what was read.
+    pub(super) fn decode(&mut self, destinations_max: u64, requests: &mut Vec<ClientRequest>) -> bool {
+        let Some((line, decoder)) = self.next_line() else { return false };
+        match line {
+            Ok(line) => decoder.decode(line, destinations_max, requests),
+            Err(refusal) => requests.push(Request::Malformed(refusal.with_outcome("not sent")).into()),
+        }
+        true
+    }
+
+    /// Takes the next line of what was read, for the decoder. `None`: there is none, unless it is filled again.
+    fn next_line(&mut self) -> Option<(Result<&str, Refusal>, &mut dyn Decoder)> {
         if self.lines_taken == LINES_AT_ONCE_MAX {
             return None;
         }
         self.lines_taken += 1;
-        let line_bytes_max = self.protocol.line_bytes_max();
+        let line_bytes_max = self.lines.line_bytes_max();
         let line = if self.is_at_end { self.lines.end_of_input() } else { self.lines.next_line() };
-        line.map(|line| match line {
+        let line = match line? {
             Line::Text(text) => Ok(text),
-            Line::TooLong => {
-                let words = format!("a line of more than {line_bytes_max} bytes");
-                Err(Refusal::new(Code::TooLong, words))
-            }
+            Line::TooLong => Err(Refusal::new(Code::TooLong, format!("a line of more than {line_bytes_max} bytes"))),
             Line::NotUtf8 => Err(Refusal::new(Code::NotUtf8, "a line that is not UTF-8")),
-        })
+        };
+        Some((line, &mut *self.decoder))
     }
 
     /// Reads once, waiting until there is something. An idle connection holds no buffer while it waits. Taking lines and

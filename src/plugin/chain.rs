@@ -8,7 +8,7 @@ use super::running::RunningPlugin;
 use super::{Call, CommandCall, ConnectCall, LoginCall, MessageCall, Verdict};
 use crate::config::Hook;
 use crate::message::{Destination, PeerName, Text, printable};
-use crate::protocol::{self, ClientRequest, Code, PluginState, Protocol, Refusal, Reply, Request};
+use crate::protocol::{self, ClientRequest, Code, PluginState, Refusal, Reply, Request};
 
 /// The plugins, as they are at the moment: a reload puts others in their place.
 #[derive(Debug, Default)]
@@ -54,8 +54,8 @@ pub(crate) enum LoginVerdict {
 pub(crate) struct Sender<'a> {
     /// Its name.
     pub(crate) name: &'a PeerName,
-    /// How it speaks.
-    pub(crate) protocol: Protocol,
+    /// Whether it is told of each message that it is accepted, so that one which is dropped must be refused.
+    pub(crate) wants_accepted: bool,
 }
 
 impl PluginSet {
@@ -134,7 +134,7 @@ impl PluginSet {
             requests.retain_mut(|asked| {
                 let is_asked_about = draft_of(&asked.request).is_some();
                 let verdict = if is_asked_about { verdicts.next() } else { None };
-                verdict.is_none_or(|verdict| apply(verdict, plugin, sender.protocol, asked))
+                verdict.is_none_or(|verdict| apply(verdict, plugin, sender.wants_accepted, asked))
             });
         }
         requests
@@ -165,10 +165,10 @@ impl PluginSet {
 }
 
 /// Applies a verdict on a message. Says whether anything is left of it.
-fn apply(verdict: Verdict, plugin: &RunningPlugin, protocol: Protocol, asked: &mut ClientRequest) -> bool {
+fn apply(verdict: Verdict, plugin: &RunningPlugin, wants_accepted: bool, asked: &mut ClientRequest) -> bool {
     match verdict {
         Verdict::Replace { to, text } => replace(to, text, asked),
-        Verdict::Drop if protocol.answers_sends() => {
+        Verdict::Drop if wants_accepted => {
             refuse(rejected(plugin, "it is dropped", "not sent"), asked);
         }
         Verdict::Drop => return false,

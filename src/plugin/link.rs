@@ -11,7 +11,18 @@ use smol::lock::Semaphore;
 use super::chain::{Plugins, Sender};
 use crate::broker::{self, Event, Handle, Joining, OutboxReceiver};
 use crate::message::{PeerName, RequestId, SessionId, Timestamp};
-use crate::protocol::{ClientRequest, Code, Protocol, Refusal, Request};
+use crate::protocol::{Capabilities, ClientRequest, Code, Refusal, Request, json};
+
+/// Told what concerns the plugin itself, and not who connects and disconnects: a plugin observes that.
+const CAPABILITIES: Capabilities = Capabilities {
+    acknowledges: true,
+    shows_recipients: true,
+    wants_presence: false,
+    wants_accepted: true,
+    wants_copies: false,
+    wants_membership: false,
+    wants_read_marks: false,
+};
 
 /// The session, as far as others than its reader use it.
 #[derive(Debug)]
@@ -53,7 +64,8 @@ impl Link {
         let (sender, receiver) = broker::outbox();
         let session = SessionId::next();
         *locked(&self.session) = session;
-        let joining = Joining { id: None, protocol: Protocol::Json, acks: true, is_plugin: true, outbox: sender };
+        let encoder = json::session(CAPABILITIES);
+        let joining = Joining { id: None, encoder, is_plugin: true, outbox: sender };
         self.tell(Event::Join { session, name: self.name.clone(), joining }).await;
         receiver
     }
@@ -102,7 +114,7 @@ impl Link {
         let permit = self.changes.acquire_arc().await;
         let requests = match self.plugins.upgrade().map(|plugins| plugins.current()) {
             Some(set) if set.concerns(&requests) => {
-                set.filter(Sender { name: &self.name, protocol: Protocol::Json }, requests).await
+                set.filter(Sender { name: &self.name, wants_accepted: CAPABILITIES.wants_accepted }, requests).await
             }
             _ => requests,
         };

@@ -1,6 +1,7 @@
 //! JSON lines: one object a line in both directions, for programs.
 //! Owns the form of every frame; never does I/O, and never decides who may be written to.
 
+mod codec;
 mod encode;
 mod fields;
 
@@ -11,6 +12,8 @@ use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_M
 use crate::message::{Destination, PeerName, RequestId, Room, Seq, Text, quoted};
 use crate::protocol::{ClientRequest, Code, Login, Refusal, Rejected, Request, too_many_destinations};
 
+pub(crate) use self::codec::session;
+pub use self::codec::{DETECTOR, FRAMING, decoder};
 pub use self::encode::{encode_message, encode_reply};
 
 /// Reads a frame of one who is not logged in; `None` for a line of blanks.

@@ -5,8 +5,7 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr2};
 
-use crate::limits::{LINE_BYTES_MAX, READ_BYTES_MAX, READ_BYTES_MIN, SUBNEGOTIATION_BYTES_MAX};
-use crate::protocol::Protocol;
+use crate::limits::{READ_BYTES_MAX, READ_BYTES_MIN, SUBNEGOTIATION_BYTES_MAX};
 
 /// Telnet's "interpret as command", RFC 854; the commands are the bytes from `SE` up to itself.
 const IAC: u8 = 255;
@@ -18,6 +17,15 @@ const SB: u8 = 250;
 const WILL: u8 = 251;
 /// The last of them.
 const DONT: u8 = 254;
+
+/// Form of the lines of a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// Bytes that a line may have, its end not counted.
+    pub line_bytes_max: usize,
+    /// Whether Telnet's option negotiation is skipped.
+    pub skips_telnet: bool,
+}
 
 /// A line as a client sent it, without its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +59,7 @@ pub struct LineBuffer {
     /// Bytes that a line may have.
     line_bytes_max: usize,
     /// Whether a byte 255 may begin a command.
-    speaks_telnet: bool,
+    skips_telnet: bool,
     /// What Telnet makes of the next byte.
     telnet: Telnet,
     /// Whether the current line is not UTF-8 because of a byte that was skipped.
@@ -86,8 +94,8 @@ enum Taken {
 }
 
 impl LineBuffer {
-    /// An empty buffer, for plain lines; it allocates nothing yet.
-    pub const fn new() -> Self {
+    /// Makes an empty buffer; it allocates nothing yet.
+    pub const fn new(Framing { line_bytes_max, skips_telnet }: Framing) -> Self {
         LineBuffer {
             bytes: Vec::new(),
             start: 0,
@@ -95,20 +103,25 @@ impl LineBuffer {
             raw: 0,
             end: 0,
             read_bytes: READ_BYTES_MIN,
-            line_bytes_max: LINE_BYTES_MAX,
-            speaks_telnet: true,
-            telnet: Telnet::Watched,
+            line_bytes_max,
+            skips_telnet,
+            telnet: if skips_telnet { Telnet::Watched } else { Telnet::Ordinary },
             spoilt: false,
             discarding: false,
         }
     }
 
-    /// What is to come, and what was read already, are lines of this protocol; none of them was looked at yet.
-    pub fn speak(&mut self, protocol: Protocol) {
-        debug_assert!(self.scanned == self.start, "no line was looked at");
-        self.line_bytes_max = protocol.line_bytes_max();
-        self.speaks_telnet = protocol == Protocol::Plain;
+    /// Sets the form of all lines, those that were read already too; none of them may have been scanned yet.
+    pub fn set_framing(&mut self, Framing { line_bytes_max, skips_telnet }: Framing) {
+        debug_assert!(self.scanned == self.start, "the framing is set before the first line is scanned");
+        self.line_bytes_max = line_bytes_max;
+        self.skips_telnet = skips_telnet;
         self.telnet = self.telnet_at_start();
+    }
+
+    /// Bytes that a line may have, its end not counted.
+    pub fn line_bytes_max(&self) -> usize {
+        self.line_bytes_max
     }
 
     /// Room for the next read: at least [`READ_BYTES_MIN`], and up to [`READ_BYTES_MAX`] when the reads before filled it.
@@ -319,7 +332,7 @@ impl LineBuffer {
     }
 
     fn telnet_at_start(&self) -> Telnet {
-        if self.speaks_telnet { Telnet::Watched } else { Telnet::Ordinary }
+        if self.skips_telnet { Telnet::Watched } else { Telnet::Ordinary }
     }
 
     /// Where the current line ends if its newline comes next: a `\r` before that is no part of it.
@@ -328,12 +341,6 @@ impl LineBuffer {
             [.., b'\r'] => self.scanned - 1,
             _ => self.scanned,
         }
-    }
-}
-
-impl Default for LineBuffer {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Plain lines: what people type at `nc`, and what scripts echo into it.
 //! Owns the form of every line in both directions; never does I/O, and never decides who may be written to.
 
+mod codec;
 mod encode;
 
 use std::collections::HashSet;
@@ -10,7 +11,10 @@ use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
 use crate::message::{Destination, PeerName, Room, Text, quoted};
 use crate::protocol::{Code, Login, Refusal, Rejected, Request, too_many_destinations};
 
-pub use encode::{encode_message, encode_reply};
+#[cfg(test)]
+pub(crate) use self::codec::session;
+pub use self::codec::{FRAMING, decoder};
+pub use self::encode::{encode_message, encode_reply};
 
 /// Reads `NAME` or `NAME PASSWORD`; `None` for a line of blanks.
 pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {

@@ -9,7 +9,7 @@ use super::world::World;
 use crate::broker::{EndReason, Event, Joining, outbox};
 use crate::limits::{BATCH_REQUESTS_MAX, HISTORY_MESSAGES_MAX, READ_BYTES_MAX};
 use crate::message::{Destination, Seq, SessionId, Text};
-use crate::protocol::{self, Code, Protocol, Refusal, Request};
+use crate::protocol::{self, Capabilities, Code, Refusal, Request, plain};
 
 impl World {
     pub(super) fn join_any(&mut self) -> bool {
@@ -25,7 +25,8 @@ impl World {
         self.views.push(ClientModel::new(self.views.len(), peer, acks));
         self.clients.push(Client::new(session, receiver));
         let name = self.oracle.peers[peer].name.clone();
-        let joining = Joining { id: None, protocol: Protocol::Plain, acks, is_plugin: false, outbox: sender };
+        let encoder = plain::session(Capabilities { acknowledges: acks, ..Capabilities::default() });
+        let joining = Joining { id: None, encoder, is_plugin: false, outbox: sender };
         let join = Event::Join { session, name, joining };
         self.tell(self.clients.len() - 1, join, Vec::new());
         true

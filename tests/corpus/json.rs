@@ -7,9 +7,7 @@ use holdline::limits::{
     TEXT_BYTES_MAX,
 };
 use holdline::message::{Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
-use holdline::protocol::{
-    ClientRequest, Code, Line, LineBuffer, Login, PastMessage, Protocol, Refusal, Reply, Request, json,
-};
+use holdline::protocol::{ClientRequest, Code, Line, LineBuffer, Login, PastMessage, Refusal, Reply, Request, json};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -61,8 +59,7 @@ pub(crate) fn lines_by_the_rules(input: &[u8]) -> Vec<Seen> {
 
 /// Reads these chunks, and takes every line as soon as there is one.
 fn feed<'a>(chunks: impl Iterator<Item = &'a [u8]>, releases: bool) -> Vec<Seen> {
-    let (mut buffer, mut seen) = (LineBuffer::new(), Vec::new());
-    buffer.speak(Protocol::Json);
+    let (mut buffer, mut seen) = (LineBuffer::new(json::FRAMING), Vec::new());
     for mut chunk in chunks {
         while !chunk.is_empty() {
             let space = buffer.space();

@@ -89,7 +89,7 @@ fn chunks<'a>(mut rest: &'a [u8], sizes: &[usize]) -> impl Iterator<Item = &'a [
 
 /// Reads these chunks, and takes every line as soon as a connection does.
 fn feed<'a>(chunks: impl Iterator<Item = &'a [u8]>, releases: bool) -> Vec<Seen> {
-    let (mut buffer, mut seen, mut total) = (LineBuffer::new(), Vec::new(), 0);
+    let (mut buffer, mut seen, mut total) = (LineBuffer::new(plain::FRAMING), Vec::new(), 0);
     for mut chunk in chunks {
         while !chunk.is_empty() {
             total += read(&mut buffer, &mut chunk);

@@ -6,7 +6,7 @@ use crate::broker::post::ReadPost;
 use crate::broker::{Delivered, Event, Joining};
 use crate::limits::TURN_PAGES_MAX;
 use crate::message::{PeerName, SessionId, Timestamp};
-use crate::protocol::{Protocol, Reply};
+use crate::protocol::Reply;
 use crate::store::{Entry, EventKind, PageQuery, Read, WaitingQuery};
 
 impl Chat {
@@ -49,11 +49,11 @@ impl Chat {
 
     /// A login needs nothing of the disk but that it can be read: it is answered at once, where nothing is to be counted.
     fn join(&mut self, session: SessionId, name: &PeerName, joining: Joining, turn: &mut TurnBuilder) {
-        let Joining { id, protocol, acks, is_plugin, outbox: sender } = joining;
+        let Joining { id, mut encoder, is_plugin, outbox: sender } = joining;
         let mut outbox = Outbox::new(sender);
         let Some(peer_id) = self.ids.get(name).copied() else {
             let refusal = Reply::Refused(unreachable_peer(name, "not logged in"));
-            outbox.append(None, |out| protocol.encode_reply(id.as_ref(), &refusal, out));
+            outbox.append(None, |out| encoder.encoder.encode_reply(id.as_ref(), &refusal, out));
             outbox.flush();
             return;
         };
@@ -63,13 +63,13 @@ impl Chat {
         let (waiting, is_in_rooms, cursor) = (peer.waiting(), !peer.rooms.is_empty(), peer.record.cursor);
         let joined = Session {
             peer: peer_id,
-            protocol,
             outbox,
             feed: if waiting == 0 && !is_in_rooms { Feed::Live } else { Feed::Replaying },
             fed: cursor,
             counted: peer.delivered,
             delivered: peer.delivered,
-            acks: acks.then(|| Box::new(Acks::new(cursor))),
+            acks: encoder.capabilities.acknowledges.then(|| Box::new(Acks::new(cursor))),
+            encoder,
             ends_at: None,
             permit: None,
             is_searching: false,
@@ -97,17 +97,11 @@ impl Chat {
     pub(super) fn greet(&mut self, requester: &Requester, waiting: u64) {
         let id = requester.session;
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let protocol = session.protocol;
         let welcome = Reply::Welcome { name: self.peers[&session.peer].record.name.clone(), waiting };
-        session.outbox.append(None, |out| protocol.encode_reply(requester.id.as_ref(), &welcome, out));
+        session.reply(requester.id.as_ref(), &welcome);
         session.outbox.flush();
-        if protocol == Protocol::Json {
-            let is_plugin = self.peers[&session.peer].is_plugin;
-            if is_plugin {
-                self.plugin_sessions.insert(id)
-            } else {
-                self.presence_subscribers.insert(id)
-            };
+        if session.encoder.capabilities.wants_announcements() {
+            self.subscribers.insert(id);
         }
     }
 
@@ -180,7 +174,7 @@ impl Chat {
             && let Some(id) = self.page_queue.pop_front()
         {
             let Some(session) = self.sessions.get(&id) else { continue };
-            let is_addressed = session.protocol.says_destinations();
+            let is_addressed = session.encoder.capabilities.shows_recipients;
             let query = PageQuery { peer: session.peer, after: session.fed, is_addressed };
             let page = turn.read(Read::Page, query);
             turn.feed_page(id, page);

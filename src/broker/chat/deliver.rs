@@ -3,15 +3,13 @@
 use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use smol::lock::SemaphoreGuardArc;
 
-use super::encoded::Encoded;
+use super::encoded::{Encodings, Outgoing};
 use super::rooms::RoomHere;
 use super::searches::Search;
 use super::{Chat, Completion, Feed, Greeting, Note, Peer, Requester, Session, Turn};
 use crate::broker::{Delivered, EndReason};
-use crate::message::{
-    Destination, Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, SessionId, Text, Timestamp,
-};
-use crate::protocol::{Code, Refusal, Reply};
+use crate::message::{Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, SessionId, Text, Timestamp};
+use crate::protocol::{Code, Encoder, Refusal, Reply};
 use crate::store::{
     CommitError, Entry, EventKind, Fed, Page, PastPage, ReadFailure, ReadReceiver, SearchResult, TurnOutcome,
 };
@@ -26,12 +24,12 @@ struct DeliveryBatch {
     /// Who was told what: once a turn is enough.
     told: IdSet<(SessionId, Note)>,
     /// The message that is being fed; the next one takes its memory.
-    encoded: Encoded,
+    encodings: Encodings,
 }
 
 impl DeliveryBatch {
     fn new(at: Timestamp) -> Self {
-        DeliveryBatch { at, sessions: Vec::new(), told: IdSet::default(), encoded: Encoded::default() }
+        DeliveryBatch { at, sessions: Vec::new(), told: IdSet::default(), encodings: Encodings::default() }
     }
 
     fn add(&mut self, id: SessionId, session: &mut Session) {
@@ -74,11 +72,17 @@ impl Iterator for Committed {
 }
 
 impl Session {
-    /// A message of its peer was put into its outbox.
-    fn feeds(&mut self, seq: Seq, is_direct: bool, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Puts a reply into the outbox.
+    pub(super) fn reply(&mut self, id: Option<&RequestId>, reply: &Reply) {
+        self.outbox.append(None, |out| self.encoder.encoder.encode_reply(id, reply, out));
+    }
+
+    /// Puts a message for the session's peer into the outbox.
+    fn feed(&mut self, seq: Seq, is_direct: bool, encode: impl FnOnce(&mut dyn Encoder, &mut Vec<u8>)) {
         let message = Delivered { seq, messages: u64::from(is_direct) };
+        let encode = |out: &mut Vec<u8>| encode(&mut *self.encoder.encoder, out);
         match &mut self.acks {
-            // Its system's word is not enough.
+            // The client acknowledges explicitly; an acknowledgement of its TCP does not count.
             Some(acks) => {
                 self.outbox.append(None, encode);
                 acks.feed(self.outbox.appended_bytes(), message);
@@ -217,12 +221,11 @@ impl Chat {
             return;
         }
         session.awaits_page = false;
-        let protocol = session.protocol;
         let peer = &self.peers[&session.peer];
         for Fed { message, is_direct } in messages {
             assert!(message.seq > session.fed, "a feed goes forward: {} after {}", message.seq, session.fed);
             count_removed(session, peer, message.seq);
-            session.feeds(message.seq, is_direct, |out| protocol.encode_message(&message, out));
+            session.feed(message.seq, is_direct, |encoder, out| encoder.encode_message(&message, out));
         }
         if complete {
             count_removed(session, peer, self.newest.next());
@@ -241,54 +244,43 @@ impl Chat {
         batch: &mut DeliveryBatch,
     ) {
         let Logged { seq, at, sender: from, recipients, text } = logged;
-        let to = if self.is_read_by_programs(&recipients) { self.destinations(&recipients) } else { Vec::new() };
-        let name = self.peers[&from].record.name.clone();
-        let mut message = Message { seq, at, sender: name, to, room: None, text };
-        batch.encoded.clear();
+        let Chat { peers, rooms, sessions, subscribers, .. } = self;
+        let peer = &peers[&from];
+        let message = Message { seq, at, sender: peer.record.name.clone(), to: Vec::new(), room: None, text };
+        let mut outgoing = Outgoing { message, recipients: &recipients, peers, rooms };
+        batch.encodings.clear();
         for peer in recipients.iter().filter_map(|recipient| recipient.peer()) {
-            feed_peer(&self.peers[&peer], &mut self.sessions, None, &mut message, batch);
+            feed_peer(&peers[&peer], sessions, None, &mut outgoing, batch);
         }
-        // Whoever it reached already is not fed it again.
+        // A session that it reached already is not fed it again.
         for room in recipients.iter().filter_map(|recipient| recipient.room()) {
-            let RoomHere { name, here, .. } = &self.rooms[&room];
+            let RoomHere { name, here, .. } = &rooms[&room];
             for peer in here.iter().filter(|peer| **peer != from) {
-                let peer = &self.peers[peer];
+                let peer = &peers[peer];
                 if peer.rooms[&room].is_reached_by(seq) {
-                    feed_peer(peer, &mut self.sessions, Some((room, name)), &mut message, batch);
+                    feed_peer(peer, sessions, Some((room, name)), &mut outgoing, batch);
                 }
             }
         }
-        let lives_inside = |session: &SessionId| self.plugin_sessions.contains(session);
-        let is_told = !notes.is_empty()
-            || !self.presence_subscribers.is_empty()
-            || requester.is_some_and(|requester| lives_inside(&requester.session));
-        if let Some(requester) = requester.filter(|_| is_told) {
+        let wants_copy = |id: &SessionId| {
+            requester.is_none_or(|requester| requester.session != *id)
+                && subscribers.contains(id)
+                && sessions[id].encoder.capabilities.wants_copies
+        };
+        let copied: Vec<SessionId> = peer.sessions.iter().copied().filter(wants_copy).collect();
+        let copy = (!copied.is_empty()).then(|| Reply::Sent(outgoing.into_copy()));
+        if let Some(requester) = requester {
             self.tell_sender(requester, seq, notes, batch);
         }
-        if !self.presence_subscribers.is_empty() {
-            self.tell_others_of_sender(from, requester.map(|requester| requester.session), message, batch);
+        if let Some(copy) = copy {
+            copied.into_iter().for_each(|session| self.tell_if_room(session, &copy, batch));
         }
     }
 
-    /// Whether it may be for somebody who reads whom it was addressed to.
-    fn is_read_by_programs(&self, recipients: &[Recipient]) -> bool {
-        let lives_inside = |recipient: &Recipient| recipient.peer().is_none_or(|peer| self.peers[&peer].is_plugin);
-        !self.presence_subscribers.is_empty()
-            || (!self.plugin_sessions.is_empty() && recipients.iter().any(lives_inside))
-    }
-
-    fn destinations(&self, recipients: &[Recipient]) -> Vec<Destination> {
-        let destination = |recipient: &Recipient| match recipient {
-            Recipient::Peer(peer) => Destination::Peer(self.peers[peer].record.name.clone()),
-            Recipient::Room(room) => Destination::Room(self.rooms[room].name.clone()),
-        };
-        recipients.iter().map(destination).collect()
-    }
-
-    /// Programs are told that each message is accepted; people, what they may want to know of it.
+    /// Tells a sender that its message is accepted, or what a person may want to know of it.
     fn tell_sender(&mut self, requester: &Requester, seq: Seq, notes: &[Note], batch: &mut DeliveryBatch) {
         let sender = requester.session;
-        if self.sessions.get(&sender).is_some_and(|session| session.protocol.answers_sends()) {
+        if self.sessions.get(&sender).is_some_and(|session| session.encoder.capabilities.wants_accepted) {
             return self.reply(requester, &Reply::Accepted { seq, at: batch.at }, batch);
         }
         for note in notes {
@@ -305,34 +297,12 @@ impl Chat {
         }
     }
 
-    /// What a name sends is told to its other connections that are programs, if they keep up.
-    fn tell_others_of_sender(
-        &mut self,
-        from: PeerId,
-        sender: Option<SessionId>,
-        mut message: Message,
-        batch: &mut DeliveryBatch,
-    ) {
-        let others = self.peers[&from].sessions.iter().copied().filter(|session| Some(*session) != sender);
-        let programs: Vec<SessionId> = others.filter(|session| self.presence_subscribers.contains(session)).collect();
-        if programs.is_empty() {
-            return;
-        }
-        message.room = message.to.iter().find_map(|to| match to {
-            Destination::Room(room) => Some(room.clone()),
-            Destination::Peer(_) => None,
-        });
-        let sent = Reply::Sent(message);
-        for program in programs {
-            self.tell_if_room(program, &sent, batch);
-        }
-    }
-
-    /// Tells all programs who came or went.
+    /// Tells the subscribers of presence that a peer connected or disconnected.
     fn announce(&mut self, name: PeerName, here: bool, batch: &mut DeliveryBatch) {
         let presence = Reply::Presence { name, here };
-        for program in self.presence_subscribers.iter().copied().collect::<Vec<_>>() {
-            self.tell_if_room(program, &presence, batch);
+        let wants = |id: &SessionId| self.sessions[id].encoder.capabilities.wants_presence;
+        for session in self.subscribers.iter().copied().filter(wants).collect::<Vec<_>>() {
+            self.tell_if_room(session, &presence, batch);
         }
     }
 
@@ -354,8 +324,7 @@ impl Chat {
     fn append_reply(&mut self, id: SessionId, request: Option<&RequestId>, reply: &Reply, batch: &mut DeliveryBatch) {
         // One that left in this turn needs no answer.
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let protocol = session.protocol;
-        session.outbox.append(None, |out| protocol.encode_reply(request, reply, out));
+        session.reply(request, reply);
         batch.add(id, session);
     }
 
@@ -426,14 +395,15 @@ fn feed_peer(
     peer: &Peer,
     sessions: &mut IdMap<SessionId, Session>,
     room: Option<(RoomId, &Room)>,
-    message: &mut Message,
+    outgoing: &mut Outgoing<'_>,
     batch: &mut DeliveryBatch,
 ) {
     for id in &peer.sessions {
         let session = sessions.get_mut(id).expect("a peer's sessions are known");
-        if session.feed == Feed::Live && message.seq > session.fed {
-            let bytes = batch.encoded.get(session.protocol, room, message);
-            feed_live(session, message.seq, room.is_none(), bytes);
+        let seq = outgoing.message.seq;
+        if session.feed == Feed::Live && seq > session.fed {
+            let bytes = batch.encodings.get(&mut session.encoder, room, outgoing);
+            feed_live(session, seq, room.is_none(), bytes);
             batch.add(*id, session);
         }
     }
@@ -452,7 +422,7 @@ fn count_removed(session: &mut Session, peer: &Peer, next: Seq) {
 /// A live session whose outbox is full reads on from the log, once there is room again.
 fn feed_live(session: &mut Session, seq: Seq, is_direct: bool, bytes: &[u8]) {
     if session.outbox.has_room(bytes.len()) {
-        session.feeds(seq, is_direct, |out| out.extend_from_slice(bytes));
+        session.feed(seq, is_direct, |_, out| out.extend_from_slice(bytes));
     } else {
         session.feed = Feed::Replaying;
     }

@@ -1,52 +1,108 @@
-//! A message as its readers read it: encoded once for all who speak a protocol and got it in the same way. Owns those forms;
-//! never who gets them.
+//! The encodings of one message: one for all sessions that need the same bytes. Owns these bytes; never decides who gets them.
 
-use crate::message::{Message, Room, RoomId};
-use crate::protocol::Protocol;
+use foldhash::HashMap as IdMap;
 
-/// The forms of one message; the next one takes their memory.
+use super::Peer;
+use super::rooms::RoomHere;
+use crate::message::{Destination, Message, PeerId, Recipient, Room, RoomId};
+use crate::protocol::{Form, SessionEncoder};
+
+/// A message that is being delivered.
+#[derive(Debug)]
+pub(super) struct Outgoing<'a> {
+    pub(super) message: Message,
+    pub(super) recipients: &'a [Recipient],
+    pub(super) peers: &'a IdMap<PeerId, Peer>,
+    pub(super) rooms: &'a IdMap<RoomId, RoomHere>,
+}
+
+impl Outgoing<'_> {
+    /// Returns the message as its sender's other sessions get it.
+    pub(super) fn into_copy(mut self) -> Message {
+        self.fill_destinations();
+        let mut message = self.message;
+        message.room = message.to.iter().find_map(|to| match to {
+            Destination::Room(room) => Some(room.clone()),
+            Destination::Peer(_) => None,
+        });
+        message
+    }
+
+    /// Looks up the names of the recipients, if that was not done yet: few sessions may show them.
+    fn fill_destinations(&mut self) {
+        if self.message.to.is_empty() {
+            let destination = |recipient: &Recipient| match recipient {
+                Recipient::Peer(peer) => Destination::Peer(self.peers[peer].record.name.clone()),
+                Recipient::Room(room) => Destination::Room(self.rooms[room].name.clone()),
+            };
+            self.message.to = self.recipients.iter().map(destination).collect();
+        }
+    }
+
+    fn encode(&mut self, session: &mut SessionEncoder, room: Option<&Room>, out: &mut Vec<u8>) {
+        if session.capabilities.shows_recipients {
+            self.fill_destinations();
+        }
+        self.message.room = room.cloned();
+        out.clear();
+        session.encoder.encode_message(&self.message, out);
+    }
+}
+
+/// The encodings of one message; the next message takes their memory.
 #[derive(Debug, Default)]
-pub(super) struct Encoded {
-    forms: Vec<Form>,
-    /// How many of them are of this message.
+pub(super) struct Encodings {
+    encodings: Vec<Encoding>,
+    /// Number of those that are of this message.
     used: usize,
+    /// Bytes for one session alone.
+    own: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Form {
-    protocol: Protocol,
-    /// The room through which it comes; none if it is addressed to its reader.
+struct Encoding {
+    form: Form,
+    /// Room through which the message arrives; `None` if it is addressed to its reader.
     room: Option<RoomId>,
     bytes: Vec<u8>,
 }
 
-impl Encoded {
-    /// Another message comes.
+impl Encodings {
+    /// Begins with another message.
     pub(super) fn clear(&mut self) {
         self.used = 0;
     }
 
-    /// The message, as it is read by one who speaks this protocol and gets it through this room.
-    pub(super) fn get(&mut self, protocol: Protocol, room: Option<(RoomId, &Room)>, message: &mut Message) -> &[u8] {
-        let id = room.map(|(id, _)| id);
-        let known = self.forms[..self.used].iter().position(|form| form.protocol == protocol && form.room == id);
-        let place = known.unwrap_or_else(|| {
-            message.room = room.map(|(_, name)| name.clone());
-            self.add(protocol, id, message)
+    /// Returns the message as this session gets it, through this room. It is encoded unless a session with the same form got it before.
+    pub(super) fn get(
+        &mut self,
+        session: &mut SessionEncoder,
+        room: Option<(RoomId, &Room)>,
+        outgoing: &mut Outgoing<'_>,
+    ) -> &[u8] {
+        let (id, name) = room.unzip();
+        let form = if id.is_some() { session.forms.room } else { session.forms.direct };
+        let Some(form) = form else {
+            outgoing.encode(session, name, &mut self.own);
+            return &self.own;
+        };
+        let encoded =
+            self.encodings[..self.used].iter().position(|encoding| encoding.form == form && encoding.room == id);
+        let index = encoded.unwrap_or_else(|| {
+            let index = self.add(form, id);
+            outgoing.encode(session, name, &mut self.encodings[index].bytes);
+            index
         });
-        &self.forms[place].bytes
+        &self.encodings[index].bytes
     }
 
-    fn add(&mut self, protocol: Protocol, room: Option<RoomId>, message: &Message) -> usize {
-        let place = self.used;
+    fn add(&mut self, form: Form, room: Option<RoomId>) -> usize {
+        let index = self.used;
         self.used += 1;
-        if place == self.forms.len() {
-            self.forms.push(Form { protocol, room, bytes: Vec::new() });
+        match self.encodings.get_mut(index) {
+            Some(encoding) => (encoding.form, encoding.room) = (form, room),
+            None => self.encodings.push(Encoding { form, room, bytes: Vec::new() }),
         }
-        let form = &mut self.forms[place];
-        (form.protocol, form.room) = (protocol, room);
-        form.bytes.clear();
-        protocol.encode_message(message, &mut form.bytes);
-        place
+        index
     }
 }

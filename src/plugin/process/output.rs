@@ -13,7 +13,7 @@ use crate::limits::{JSON_LINE_BYTES_MAX, PROCESS_LINES_AT_ONCE_MAX};
 use crate::message::quoted;
 use crate::plugin::Failure;
 use crate::plugin::answer::RawAnswer;
-use crate::protocol::{Line, LineBuffer, Protocol};
+use crate::protocol::{Line, LineBuffer, json};
 
 /// The output of one life of a program, as far as it was read.
 pub(super) struct Output {
@@ -69,9 +69,7 @@ struct LineHeader {
 
 impl Output {
     pub(super) fn new() -> Self {
-        let mut lines = LineBuffer::new();
-        lines.speak(Protocol::Json);
-        Output { lines }
+        Output { lines: LineBuffer::new(json::FRAMING) }
     }
 
     /// Reads once. Says whether there is more to come.

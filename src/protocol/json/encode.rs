@@ -47,6 +47,7 @@ pub fn encode_reply(id: Option<&RequestId>, reply: &Reply, out: &mut Vec<u8>) {
         Reply::Plugins { plugins } => frame("plugins", out).plugins(plugins).end(),
         Reply::Set { key } => frame("set", out).string("key", key).end(),
         Reply::Values { values } => frame("values", out).values(values).end(),
+        Reply::Encoded(bytes) => out.extend_from_slice(bytes),
         Reply::Kept { .. } | Reply::Alone { .. } | Reply::Help { .. } => {}
     }
 }

@@ -4,7 +4,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::JSON_LINE_BYTES_MAX;
+use crate::limits::{JSON_LINE_BYTES_MAX, LINE_BYTES_MAX};
+use crate::protocol::{json, plain};
 
 /// A line that outlives the buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ fn feed<'a>(buffer: &mut LineBuffer, chunks: impl IntoIterator<Item = &'a [u8]>)
 }
 
 fn feed_all<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
-    let mut buffer = LineBuffer::new();
+    let mut buffer = LineBuffer::new(plain::FRAMING);
     let mut seen = feed(&mut buffer, chunks);
     seen.extend(buffer.end_of_input().map(Seen::from));
     assert_eq!(buffer.end_of_input(), None);
@@ -174,7 +175,7 @@ fn a_line_has_8192_bytes() {
 
 #[test]
 fn a_line_over_the_limit_is_answered_at_once_and_only_once() {
-    let mut buffer = LineBuffer::new();
+    let mut buffer = LineBuffer::new(plain::FRAMING);
     assert_eq!(feed(&mut buffer, ["x".repeat(8192).as_bytes(), b"\r"]), []);
     assert_eq!(feed(&mut buffer, [b"\r".as_slice()]), [Seen::TooLong]);
     assert!(buffer.unread().is_empty(), "what is discarded is not kept");
@@ -259,7 +260,7 @@ fn a_longer_subnegotiation_is_the_lines_own() {
 #[test]
 fn memory_stays_bounded_without_a_newline() {
     for chunk in [vec![b'x'; 65_536], b"\xFF\xF1".repeat(32_768), b"\xFF\xFB\n".repeat(21_845)] {
-        let mut buffer = LineBuffer::new();
+        let mut buffer = LineBuffer::new(plain::FRAMING);
         let mut answers = 0;
         for _ in 0..160 {
             answers += feed(&mut buffer, [&*chunk]).len();
@@ -272,7 +273,7 @@ fn memory_stays_bounded_without_a_newline() {
 
 #[test]
 fn reads_grow_while_they_fill_their_space() {
-    let mut buffer = LineBuffer::new();
+    let mut buffer = LineBuffer::new(plain::FRAMING);
     let mut sizes = Vec::new();
     for _ in 0..5 {
         let size = buffer.space().len();
@@ -289,7 +290,7 @@ fn reads_grow_while_they_fill_their_space() {
 
 #[test]
 fn an_idle_buffer_holds_no_memory() {
-    let mut buffer = LineBuffer::new();
+    let mut buffer = LineBuffer::new(plain::FRAMING);
     assert_eq!(buffer.bytes.capacity(), 0);
     assert_eq!(feed(&mut buffer, [b"a\nb".as_slice()]), [text("a")]);
     buffer.release();
@@ -304,7 +305,7 @@ fn an_idle_buffer_holds_no_memory() {
 
 #[test]
 fn a_release_within_skipped_or_discarded_bytes_changes_nothing() {
-    let mut buffer = LineBuffer::new();
+    let mut buffer = LineBuffer::new(plain::FRAMING);
     for (input, expected) in [
         (b"\xFF\xFA".to_vec(), vec![]),
         (b"\n\xFF\xF0".to_vec(), vec![]),
@@ -319,7 +320,7 @@ fn a_release_within_skipped_or_discarded_bytes_changes_nothing() {
 
 #[test]
 fn the_first_bytes_can_be_looked_at_before_they_are_taken() {
-    let mut buffer = LineBuffer::new();
+    let mut buffer = LineBuffer::new(plain::FRAMING);
     assert_eq!(buffer.unread(), b"");
     read(&mut buffer, &mut b"GE".as_slice());
     assert_eq!(buffer.unread(), b"GE");
@@ -331,7 +332,7 @@ fn the_first_bytes_can_be_looked_at_before_they_are_taken() {
 
 #[test]
 fn a_line_is_found_where_it_was_read() {
-    let mut buffer = LineBuffer::new();
+    let mut buffer = LineBuffer::new(plain::FRAMING);
     let place = buffer.space().as_ptr();
     read(&mut buffer, &mut b"alice\nbob\n".as_slice());
     for (line, offset) in [("alice", 0), ("bob", 6)] {
@@ -342,7 +343,7 @@ fn a_line_is_found_where_it_was_read() {
 
 #[test]
 fn end_of_input_gives_the_lines_before_the_last_one_too() {
-    let mut buffer = LineBuffer::new();
+    let mut buffer = LineBuffer::new(plain::FRAMING);
     read(&mut buffer, &mut b"a\nb\nc".as_slice());
     for line in ["a", "b", "c"] {
         assert_eq!(buffer.end_of_input(), Some(Line::Text(line)));
@@ -399,9 +400,9 @@ proptest! {
 }
 
 fn speaking_json(bytes: &[u8]) -> Vec<String> {
-    let mut buffer = LineBuffer::new();
+    let mut buffer = LineBuffer::new(plain::FRAMING);
     let mut lines = Vec::new();
-    let mut speaks = false;
+    let mut is_detected = false;
     for part in bytes.chunks(1000) {
         let mut part = part;
         while !part.is_empty() {
@@ -410,8 +411,8 @@ fn speaking_json(bytes: &[u8]) -> Vec<String> {
             space[..taken].copy_from_slice(&part[..taken]);
             buffer.filled(taken);
             part = &part[taken..];
-            if !std::mem::replace(&mut speaks, true) {
-                buffer.speak(Protocol::Json);
+            if !std::mem::replace(&mut is_detected, true) {
+                buffer.set_framing(json::FRAMING);
             }
             while let Some(line) = buffer.next_line() {
                 lines.push(match line {

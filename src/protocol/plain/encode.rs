@@ -51,6 +51,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Plugins { plugins } => encode_plugins(plugins, out),
         Reply::Refused(refusal) => encode_refusal(refusal, out),
         Reply::ShuttingDown => notice(format_args!("the server is shutting down, what waits for you is kept"), out),
+        Reply::Encoded(bytes) => out.extend_from_slice(bytes),
         Reply::Accepted { .. } | Reply::Presence { .. } | Reply::Sent(_) => {}
         Reply::Set { .. } | Reply::Values { .. } => {}
     }

@@ -1,0 +1,158 @@
+//! The reading half of a session: decodes requests and submits them to the broker, one batch at a time. Owns where a batch ends; never what
+//! becomes of it.
+
+use std::mem;
+use std::sync::Arc;
+
+use smol::lock::{Mutex, Semaphore};
+
+use super::input::{Input, ReadOutcome};
+use super::rate_limiter::RateLimiter;
+use super::writer::Progress;
+use super::{Ended, Shared};
+use crate::broker::Event;
+use crate::config::Limits;
+use crate::limits::BATCH_REQUESTS_MAX;
+use crate::message::SessionId;
+use crate::plugin::Sender;
+use crate::protocol::{ClientRequest, Request};
+
+/// Reads the requests of one session.
+pub(super) struct RequestReader<'c, 's> {
+    input: &'c mut Input<'s>,
+    session: SessionId,
+    sender: Sender<'c>,
+    shared: &'c Shared,
+    progress: &'c Progress,
+    /// Decoded, and left for the next batches.
+    held: Vec<ClientRequest>,
+}
+
+impl<'c, 's> RequestReader<'c, 's> {
+    pub(super) fn new(
+        input: &'c mut Input<'s>,
+        session: SessionId,
+        sender: Sender<'c>,
+        shared: &'c Shared,
+        progress: &'c Progress,
+    ) -> Self {
+        RequestReader { input, session, sender, shared, progress, held: Vec::new() }
+    }
+
+    /// Submits requests until there are no more. `filtering` is locked while plugins look at a batch, which is submitted whatever becomes of
+    /// the connection. Everything that was read is submitted before anything else is read.
+    pub(super) async fn run(mut self, filtering: &Mutex<()>) -> Ended {
+        let permits = Arc::new(Semaphore::new(1));
+        let mut rate_limiter = RateLimiter::new(self.shared.limits.messages_per_s);
+        loop {
+            // One batch of a connection is in flight at a time.
+            let permit = permits.acquire_arc().await;
+            // A server that stops submits at once what was read.
+            if !rate_limiter.is_ready() && !self.input.unless_stopped(rate_limiter.ready()).await {
+                rate_limiter = RateLimiter::new(0);
+            }
+            let requests = match self.next_batch(rate_limiter.allowed().min(BATCH_REQUESTS_MAX)).await {
+                Ok(requests) => requests,
+                Err(ended) => return ended,
+            };
+            rate_limiter.take(requests.len());
+            let quits = requests.last().is_some_and(|last| last.request == Request::Quit);
+            let Shared { broker, plugins, .. } = self.shared;
+            let (session, set) = (self.session, plugins.current());
+            if set.concerns(&requests) {
+                let _filtering = filtering.lock().await;
+                let requests = set.filter(self.sender, requests).await;
+                broker.tell(Event::Requests { session, requests, permit }).await;
+            } else {
+                broker.tell(Event::Requests { session, requests, permit }).await;
+            }
+            if quits {
+                return Ended::Quit;
+            }
+        }
+    }
+
+    /// Returns the next batch, once there is a request.
+    async fn next_batch(&mut self, requests_max: usize) -> Result<Vec<ClientRequest>, Ended> {
+        loop {
+            let batch = self.decode_batch(requests_max);
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
+            match self.input.fill().await {
+                ReadOutcome::Some => {}
+                ReadOutcome::End => return Err(Ended::Input),
+                ReadOutcome::Reset => return Err(Ended::Broken),
+                ReadOutcome::Stop => return Err(Ended::Stop),
+            }
+        }
+    }
+
+    /// Decodes a batch of what was read.
+    fn decode_batch(&mut self, requests_max: usize) -> Vec<ClientRequest> {
+        let destinations_max = Limits::or_none(self.shared.limits.destinations_max);
+        let mut batch = mem::take(&mut self.held);
+        let mut scanned = 0;
+        let end = loop {
+            if let Some(end) = batch_end(&batch, scanned, requests_max) {
+                break end;
+            }
+            scanned = batch.len();
+            if !self.input.decode(destinations_max, &mut batch) {
+                break scanned;
+            }
+            if self.progress.is_broken() {
+                drop_unheard(&mut batch, scanned);
+            }
+        };
+        self.held = batch.split_off(end);
+        batch
+    }
+}
+
+/// Returns the number of requests in a batch if it is complete; those before `scanned` do not end it. A batch is answered with little more
+/// than it holds, so a request with a large reply ends it. A plugin's command has a batch of its own: what was requested before it is
+/// processed first.
+fn batch_end(requests: &[ClientRequest], scanned: usize, requests_max: usize) -> Option<usize> {
+    for (index, ClientRequest { request, .. }) in requests.iter().enumerate().skip(scanned) {
+        if index == requests_max || (index > 0 && matches!(request, Request::Command { .. })) {
+            return Some(index);
+        }
+        if request.has_large_reply() || *request == Request::Quit {
+            return Some(index + 1);
+        }
+    }
+    (requests.len() == requests_max).then_some(requests_max)
+}
+
+/// Drops the requests from index `from` on that are only made for their replies, which reach nobody any more.
+fn drop_unheard(requests: &mut Vec<ClientRequest>, from: usize) {
+    let unheard = requests.split_off(from);
+    requests.extend(unheard.into_iter().filter(|request| !request.request.is_read_only()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch_sizes(requests: &[Request], requests_max: usize) -> Vec<usize> {
+        let mut rest: Vec<ClientRequest> = requests.iter().cloned().map(ClientRequest::from).collect();
+        let mut sizes = Vec::new();
+        while !rest.is_empty() {
+            let end = batch_end(&rest, 0, requests_max).unwrap_or(rest.len());
+            sizes.push(end);
+            rest.drain(..end);
+        }
+        sizes
+    }
+
+    #[test]
+    fn batches_end_behind_large_replies_and_around_commands() {
+        let ping = || Request::Ping { token: None };
+        let command = || Request::Command { name: "roll".to_owned(), arguments: String::new() };
+        assert_eq!(batch_sizes(&[ping(), ping(), ping()], 2), [2, 1]);
+        assert_eq!(batch_sizes(&[ping(), Request::Who, ping()], 9), [2, 1]);
+        assert_eq!(batch_sizes(&[ping(), command(), command(), ping()], 9), [1, 1, 1, 1]);
+        assert_eq!(batch_sizes(&[ping(), Request::Quit, ping()], 9), [2, 1]);
+    }
+}

@@ -1,0 +1,177 @@
+//! The two halves of a protocol: a decoder in the connection, an encoder in the broker's session. Owns what each half must do and what a
+//! client may declare; never does I/O.
+
+use std::fmt::Debug;
+use std::num::NonZeroU64;
+
+use super::{ClientRequest, Framing, Login, Rejected, Reply};
+use crate::message::{Message, RequestId};
+
+/// What a client declared at its login. The code above the codecs knows no more of a protocol than this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Acknowledges messages with requests; the acknowledgements of its TCP stack do not count.
+    pub acknowledges: bool,
+    /// Shows to whom a message was addressed, so that [`Message::to`] must be filled in.
+    pub shows_recipients: bool,
+    /// Gets [`Reply::Presence`] when a peer connects or disconnects.
+    pub wants_presence: bool,
+    /// Gets [`Reply::Accepted`] for each message that it sends, instead of notices for people.
+    pub wants_accepted: bool,
+    /// Gets [`Reply::Sent`] when another session of its name sends a message.
+    pub wants_copies: bool,
+    /// Gets announcements about the rooms that it is in.
+    pub wants_membership: bool,
+    /// Gets the positions up to which its name has read.
+    pub wants_read_marks: bool,
+}
+
+impl Capabilities {
+    /// Whether the session gets anything that is neither a message nor an answer.
+    pub fn wants_announcements(self) -> bool {
+        self.wants_presence || self.wants_copies || self.wants_membership || self.wants_read_marks
+    }
+}
+
+/// Key of an encoding: sessions with equal forms get equal bytes for the same message, so it is encoded once for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form(NonZeroU64);
+
+impl Form {
+    /// Form of a protocol, whose tag no other protocol uses, with these options.
+    pub const fn new(protocol: &[u8; 4], options: u32) -> Self {
+        let protocol = u32::from_be_bytes(*protocol) as u64;
+        match NonZeroU64::new(protocol << 32 | options as u64) {
+            Some(key) => Form(key),
+            None => panic!("a tag is not all zeroes"),
+        }
+    }
+}
+
+/// Forms of a session's messages, fixed at its login. `None`: the bytes are the session's own, as if they hold its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forms {
+    /// Form of a message that is addressed to the session's name.
+    pub direct: Option<Form>,
+    /// Form of a message that arrives through a room.
+    pub room: Option<Form>,
+}
+
+impl Forms {
+    /// One form for all messages.
+    pub const fn shared(form: Form) -> Self {
+        Forms { direct: Some(form), room: Some(form) }
+    }
+}
+
+/// Decoder of one connection: turns lines into a login, then into requests. It may keep state from line to line.
+pub trait Decoder: Debug + Send {
+    /// Name of the protocol, for plugins and the log.
+    fn protocol(&self) -> &'static str;
+
+    /// Form of the lines that a client sends.
+    fn framing(&self) -> Framing;
+
+    /// Reads a line before the login. `None`: the line does not complete a login and is not an error. What the protocol itself answers, as
+    /// IRC does to `CAP LS`, is appended to `replies`.
+    fn decode_login(&mut self, line: &str, replies: &mut Vec<u8>) -> Option<Result<Login, Rejected>>;
+
+    /// Appends a refusal of something before the login.
+    fn encode_rejection(&self, rejected: Rejected, out: &mut Vec<u8>);
+
+    /// Makes the other half of the codec, once the login is admitted.
+    fn start_session(&mut self, login: &Login) -> SessionEncoder;
+
+    /// Reads a line after the login, which may name `destinations_max` destinations; appends none, one or several requests. A reply that only
+    /// this protocol has is a request to send it ([`Reply::Encoded`]), so that it stays in order.
+    fn decode(&mut self, line: &str, destinations_max: u64, requests: &mut Vec<ClientRequest>);
+}
+
+/// Encoder of one session. It may keep state from message to message; one without state is a zero-sized type, whose box costs no heap.
+pub trait Encoder: Debug + Send + Sync {
+    /// Appends a message. Encoders of sessions with equal [`Forms`] append equal bytes, whatever their state is.
+    fn encode_message(&mut self, message: &Message, out: &mut Vec<u8>);
+
+    /// Appends a reply; nothing if the protocol has no form for it. `id` is that of the request.
+    fn encode_reply(&mut self, id: Option<&RequestId>, reply: &Reply, out: &mut Vec<u8>);
+}
+
+/// A session's encoder, with what its client declared.
+#[derive(Debug)]
+pub struct SessionEncoder {
+    /// Encodes all that is written to the session.
+    pub encoder: Box<dyn Encoder>,
+    /// Encodings that it shares with other sessions.
+    pub forms: Forms,
+    /// Declared by the client, or implied by its protocol.
+    pub capabilities: Capabilities,
+}
+
+/// Answer of one protocol to a client's first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// The client speaks it.
+    Yes,
+    /// The client speaks something else.
+    No,
+    /// More bytes are needed.
+    Undecided,
+}
+
+impl Match {
+    /// Matches bytes that start with `prefix`.
+    pub fn prefix(first: &[u8], prefix: &[u8]) -> Self {
+        match first.len() >= prefix.len() {
+            true if first.starts_with(prefix) => Match::Yes,
+            false if prefix.starts_with(first) => Match::Undecided,
+            _ => Match::No,
+        }
+    }
+}
+
+/// Makes the decoder of a new connection.
+pub type StartDecoder = fn() -> Box<dyn Decoder>;
+
+/// Row of the table of protocols.
+#[derive(Clone, Copy, Debug)]
+pub struct Detector {
+    /// Looks at a client's first bytes; there is at least one.
+    pub matches: fn(&[u8]) -> Match,
+    /// Done with a client that matches.
+    pub then: Detected,
+}
+
+/// Way to go on with a client whose protocol was detected.
+#[derive(Clone, Copy, Debug)]
+pub enum Detected {
+    /// Its protocol is spoken here.
+    Spoken(StartDecoder),
+    /// Its protocol is not: it gets these bytes, and the connection is closed.
+    Refused(&'static [u8]),
+}
+
+/// Table of the protocols that share a port.
+#[derive(Clone, Copy, Debug)]
+pub struct ProtocolTable {
+    /// Tried in order; a later row decides only if the earlier ones do not match.
+    pub detectors: &'static [Detector],
+    /// Protocol of a client that matches none of them, or has sent nothing yet.
+    pub otherwise: StartDecoder,
+}
+
+impl ProtocolTable {
+    /// Detects the protocol. `None`: more bytes are needed, unless `is_all` says that no more will come.
+    pub fn detect(&self, first: &[u8], is_all: bool) -> Option<Detected> {
+        if first.is_empty() {
+            return None;
+        }
+        for Detector { matches, then } in self.detectors {
+            match matches(first) {
+                Match::Yes => return Some(*then),
+                Match::Undecided if !is_all => return None,
+                Match::Undecided | Match::No => {}
+            }
+        }
+        Some(Detected::Spoken(self.otherwise))
+    }
+}
