@@ -51,8 +51,6 @@ const LAYERS: &[&str] = &[
 const CYCLES_LEFT: &[&str] = &[
     // The parent holds the error that its children return.
     "config",
-    // The parent holds the types of requests, and calls the codecs.
-    "protocol",
     // The parent holds types that its children return; `entry` and `turn`; the report of a retention run.
     "store",
     // The parents hold what their children find or select.
