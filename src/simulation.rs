@@ -67,6 +67,13 @@ fn the_promises_hold_over_the_real_store_which_answers_as_its_model_does() {
     simulate(Backend::Store, STORE_RUNS);
 }
 
+/// A broker that waits for a lookup has not read the reports of what is written: it may deliver as if an outbox were full, and
+/// refuse a message for a peer that reads everything.
+#[test]
+fn a_peer_may_fall_behind_while_its_reports_wait_in_the_inbox() {
+    run(0xa9bd2bc2d889543d, Backend::Model);
+}
+
 #[test]
 fn absent_peers_are_forgotten() {
     World::new(Swarm::of_many_names(), false, false).check_forgetting();

@@ -42,6 +42,8 @@ pub(super) struct Client {
     unreported: VecDeque<Unreported>,
     /// Bytes of all of them.
     unreported_bytes: usize,
+    /// Bytes reported as written since the broker last read its inbox. It may deliver before it reads these reports.
+    unread_report_bytes: usize,
     /// The chunks of the write under way.
     writing_chunks: usize,
     /// What the socket did not take of it yet.
@@ -77,6 +79,7 @@ impl Client {
             handed: VecDeque::new(),
             unreported: VecDeque::new(),
             unreported_bytes: 0,
+            unread_report_bytes: 0,
             writing_chunks: 0,
             writing_bytes: 0,
             marks: VecDeque::new(),
@@ -126,9 +129,17 @@ impl Client {
         assert!(messages_bytes <= bound, "{messages_bytes} bytes are put out for {}, of {bound}", self.session);
     }
 
-    /// Whether a live feed may not have fitted what is put out already.
+    /// Whether the broker may have found too little room in the outbox for a live feed when it last ran.
     pub(super) fn may_be_full(&self) -> bool {
-        self.unreported_bytes + PAGE_FRAME_BYTES_MAX + TEXT_BYTES_MAX > OUTBOX_BYTES_MAX
+        let unwritten_bytes = self.unreported_bytes + self.unread_report_bytes;
+        unwritten_bytes + PAGE_FRAME_BYTES_MAX + TEXT_BYTES_MAX > OUTBOX_BYTES_MAX
+    }
+
+    /// The broker has read all of its inbox.
+    pub(super) fn reports_are_read(&mut self) {
+        if self.queued_events.is_empty() {
+            self.unread_report_bytes = 0;
+        }
     }
 
     pub(super) fn can_write(&self, socket_bytes: u64) -> bool {
@@ -168,6 +179,7 @@ impl Client {
     pub(super) fn report(&mut self, chunks: usize) -> Option<Event> {
         let bytes = self.unreported.drain(..chunks).map(|chunk| chunk.bytes).sum();
         self.unreported_bytes -= bytes;
+        self.unread_report_bytes += bytes;
         let mut delivered: Option<Delivered> = None;
         while let Some((end, Delivered { seq, messages })) = self.marks.front().copied()
             && end <= self.acknowledged

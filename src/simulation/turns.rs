@@ -34,17 +34,19 @@ impl World {
         assert!(messages <= TURN_REQUESTS_MAX + POSTS_MAX, "a turn has {messages} messages");
         self.oracle.asked(request);
         let turn = self.oracle.turn;
-        if let (Some(_), TurnRequest { entries, reads }) = (&self.trace, request) {
-            let words = format!("turn {turn} is decided: {} entries, {messages} messages, {reads:?}", entries.len());
-            self.note(|| words);
-        }
+        let entries = request.entries.len();
+        self.note(|| {
+            format!(
+                "turn {turn} is decided: {entries} entries, {messages} messages; it reads {pages} pages, and for {observed} observers"
+            )
+        });
     }
 
     fn look_at_outboxes(&mut self) {
         let is_clogged = !self.broker.inbox().is_empty();
         for place in 0..self.clients.len() {
             self.look_at_outbox(place);
-            let client = &self.clients[place];
+            let client = &mut self.clients[place];
             let view = &mut self.views[client.number()];
             if client.permit().is_some() {
                 view.has_said(&mut self.oracle);
@@ -53,6 +55,9 @@ impl World {
             let falls_behind = client.may_be_full() || view.leaves_much_unacknowledged();
             if is_clogged || !client.queued_events.is_empty() || falls_behind {
                 view.falls_behind(&mut self.oracle);
+            }
+            if !is_clogged {
+                client.reports_are_read();
             }
         }
     }
