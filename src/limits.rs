@@ -53,11 +53,11 @@ pub const SEARCH_TOKEN_BYTES_MAX: usize = 64;
 /// Words, or pairs of characters, of one question that the index is asked for; the others are looked for in what it finds.
 pub const SEARCH_TERMS_MAX: usize = 32;
 
-/// Messages that one step adds to the index of the search. Fewer where single steps are tested.
-pub const SEARCH_STEP_MESSAGES_MAX: usize = if cfg!(test) { 10 } else { 128 };
+/// Messages that one step adds to the index of the search.
+pub const SEARCH_STEP_MESSAGES_MAX: usize = 128;
 
 /// Bytes of text that one step adds to it; the last message may go over.
-pub const SEARCH_STEP_BYTES_MAX: usize = if cfg!(test) { 500 } else { 8 * 1024 };
+pub const SEARCH_STEP_BYTES_MAX: usize = 8 * 1024;
 
 /// Milliseconds after which the turn of the others comes while the index of the search follows the log: so long they wait.
 pub const SEARCH_TURN_MS: u64 = 8;
@@ -71,11 +71,11 @@ pub const SEARCH_STEP_MERGE_PAGES: usize = 16;
 pub const SEARCH_REMOVAL_MERGE_PAGES: usize = 8;
 
 /// Messages found by the index that one `/search` looks at.
-pub const SEARCH_SCAN_MESSAGES_MAX: usize = if cfg!(test) { 100 } else { 20_000 };
+pub const SEARCH_SCAN_MESSAGES_MAX: usize = 20_000;
 
 /// Messages from before the reader joined, after which a search asks the index anew, without the rooms that are behind; it
 /// doubles each time.
-pub const SEARCH_REFUSED_MESSAGES_MIN: usize = if cfg!(test) { 4 } else { 256 };
+pub const SEARCH_REFUSED_MESSAGES_MIN: usize = 256;
 
 /// Free bytes that a connection's buffer has at least when it reads: most lines are shorter, and a crowd that logs in at once
 /// has as many buffers. Whoever fills them gets larger ones.
@@ -174,11 +174,10 @@ pub const SHUTDOWN_S_MAX: u64 = 5;
 pub const DATABASE_BUSY_MS_MAX: u64 = 5000;
 
 /// Messages that the log's index may lag behind the log by, each counted for each recipient, and as many as one turn adds.
-/// Fewer where single turns are tested.
-pub const INDEX_LAG_ROWS_MAX: usize = if cfg!(test) { 100 } else { 16 * 1024 };
+pub const INDEX_LAG_ROWS_MAX: usize = 16 * 1024;
 
 /// Messages in a row of an inbox: with sequence numbers of eight digits it fits a page of the database.
-pub const INBOX_ROW_MESSAGES_MAX: usize = if cfg!(test) { 10 } else { 400 };
+pub const INBOX_ROW_MESSAGES_MAX: usize = 400;
 
 /// Rows that one statement inserts.
 pub const INSERT_ROWS_MAX: usize = 64;
@@ -289,8 +288,8 @@ pub const ROOMS_PER_PEER_MAX: usize = 1024;
 /// Messages in rooms that a login looks at one by one to say how many wait; what is over it is counted with one's own.
 pub const WAITING_LOOKED_AT_MESSAGES_MAX: usize = 10_000;
 
-/// Ids of programs' messages that are remembered, of all senders together. Fewer where they are tested.
-pub const SENT_IDS_MAX: usize = if cfg!(test) { 100 } else { 1_000_000 };
+/// Ids of programs' messages that are remembered, of all senders together.
+pub const SENT_IDS_MAX: usize = 1_000_000;
 
 /// Days for which an id of a program's message is remembered, as long as there are not too many; `protocol.md`, promise 5.
 pub const SENT_ID_DAYS_MAX: i64 = 30;
@@ -528,16 +527,16 @@ pub const OBSERVED_TRIES_MAX: u32 = 3;
 pub const OBSERVED_MAX: usize = 64;
 
 /// Messages of an observer's own that are passed over when it is read what is next for it.
-pub const OBSERVED_SKIPPED_MAX: usize = if cfg!(test) { 4 } else { 1024 };
+pub const OBSERVED_SKIPPED_MAX: usize = 1024;
 
 /// Observers for whom one turn reads.
 pub const TURN_OBSERVED_MAX: usize = 8;
 
 /// Events that are kept for plugins that have not seen them.
-pub const EVENTS_MAX: usize = if cfg!(test) { 5000 } else { 100_000 };
+pub const EVENTS_MAX: usize = 100_000;
 
 /// Events that a turn forgets which nobody is to see any more, besides two for each that it adds.
-pub const EVENTS_FORGOTTEN_MAX: usize = if cfg!(test) { 4 } else { 256 };
+pub const EVENTS_FORGOTTEN_MAX: usize = 256;
 
 const _: () = {
     // A row that was just written is sent within a second.

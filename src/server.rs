@@ -28,7 +28,7 @@ use crate::limits::{
 use crate::message::SessionId;
 use crate::plugin::{self, LoadError, LoadedPlugin, PluginManager, Plugins, ReloadPlan};
 use crate::protocol::{ProtocolTable, json, plain};
-use crate::store::{DatabaseWatch, Store, StoreError};
+use crate::store::{DatabaseWatch, Store, StoreError, StoreOptions};
 use crate::timeout::{sleep, timeout};
 
 /// The exit code of a process that a second signal ends; 128 and SIGINT's number, as a shell has it.
@@ -97,7 +97,7 @@ impl Server {
         let entries = config::load_plugins(&config.plugins)?;
         let loaded = entries.into_iter().map(plugin::load).collect::<Result<_, _>>()?;
         let admission = Arc::new(Admission::new(&config.limits, raise_descriptor_limit()));
-        let store = Store::open(&config.data, config.durability, config.retention)?;
+        let store = Store::open(&config.data, StoreOptions::new(config.durability, config.retention))?;
         let listeners = config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<String> = listeners.iter().map(address_of).collect();
         log::info!("listening on {}, data in {}", addresses.join(", "), config.data.display());

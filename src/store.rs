@@ -9,6 +9,7 @@ mod insert;
 mod log;
 mod observed;
 mod observers;
+mod options;
 mod past;
 mod posts;
 mod read;
@@ -26,8 +27,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use self::entry::{Entry, SendId};
+#[cfg(test)]
+pub(crate) use self::events::EventLimits;
 use self::log::Log;
 pub use self::observed::{EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent};
+pub use self::options::{StoreLimits, StoreOptions};
 pub use self::read::{
     Fed, HistoryQuery, ObservedQuery, Page, PageQuery, PastPage, Read, ReadFailure, ReadReceiver, ReadSender,
     SearchQuery, SearchResult, ValuesQuery, WaitingQuery,
@@ -38,7 +42,7 @@ pub use self::turn::{
 };
 use self::wal::WalPages;
 pub use self::watch::DatabaseWatch;
-use crate::config::{Durability, Retention};
+
 use crate::database::directory::DataDirectory;
 pub use crate::database::directory::DirectoryError;
 use crate::database::index::{self, UnindexedTail};
@@ -108,7 +112,7 @@ pub(crate) enum StoreRequest {
 impl Store {
     /// Opens the data directory, which is made if it is missing, locks it, brings the schema up to date and starts the
     /// thread. Errors say what is wrong with which path and how to mend it.
-    pub fn open(data: &Path, durability: Durability, retention: Retention) -> Result<Store, StoreError> {
+    pub fn open(data: &Path, options: StoreOptions) -> Result<Store, StoreError> {
         let directory = DataDirectory::open(data)?;
         let mut connection = schema::open(&directory.database())?;
         let pages = WalPages::watch(&mut connection).map_err(schema::explain(&directory.database()))?;
@@ -117,13 +121,11 @@ impl Store {
         directory.sync()?;
         let found = found(&connection, &directory.database())?;
         let wal_path = directory.wal();
-        let tail = index::tail(&connection).map_err(schema::explain(&directory.database()))?;
+        let tail = index::tail(&connection, options.limits.index).map_err(schema::explain(&directory.database()))?;
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || {
-                serve(connection, (pages, wal), durability, retention, (found.newest, tail), receiver, directory)
-            })
+            .spawn(move || serve(connection, (pages, wal), options, (found.newest, tail), receiver, directory))
             .map_err(|source| DirectoryError::Thread { source })?;
         Ok(Store { requests, thread, wal: wal_path, found })
     }
@@ -195,15 +197,14 @@ impl Commit {
 fn serve(
     connection: rusqlite::Connection,
     wal: (WalPages, File),
-    durability: Durability,
-    retention: Retention,
+    options: StoreOptions,
     (newest, tail): (Seq, UnindexedTail),
     requests: Receiver<StoreRequest>,
     _locked: DataDirectory,
 ) {
     let mut log =
-        Log::new(&connection, wal, durability, newest, tail).expect("statements fit the schema that was just checked");
-    let mut sweep = Sweep::new(&connection, retention, Clocks::now());
+        Log::new(&connection, wal, options, newest, tail).expect("statements fit the schema that was just checked");
+    let mut sweep = Sweep::new(&connection, options.retention, Clocks::now());
     let mut rests_at = None;
     loop {
         let wakes_at = [rests_at, sweep.wakes_at()].into_iter().flatten().min();

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError};
 use crate::database::inboxes::Inboxes;
-use crate::database::index::{self, Index};
+use crate::database::index::{self, Index, IndexLimits};
 use crate::database::members::Members;
 use crate::database::messages::text;
 use crate::database::schema;
@@ -189,7 +189,7 @@ fn span(connection: &Connection, before: Seq, count: usize) -> rusqlite::Result<
 
 /// The newest messages before this one that a peer was part of or that a room holds, the oldest first.
 fn seqs_with(connection: &Connection, with: &Destination, before: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
-    let mut index = Index::new(connection, index::whole_tail(connection)?)?;
+    let mut index = Index::new(connection, index::whole_tail(connection)?, IndexLimits::default())?;
     let mut members = Members::new(connection)?;
     let is_kept = connection.prepare("select 1 from message where seq = ?1")?;
     let mut newest = Newest { is_kept, seqs: Vec::new(), count };

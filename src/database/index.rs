@@ -14,8 +14,24 @@ use super::array;
 use crate::limits::{INBOX_ROW_MESSAGES_MAX, INDEX_LAG_ROWS_MAX};
 use crate::message::{PeerId, Recipient, Seq};
 
+/// Limits of the inbox index; the defaults are those of the server, tests lower them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IndexLimits {
+    /// Messages in the tail, each counted once per recipient, from which on the next turn writes the tail into the tables.
+    pub(crate) lag_rows_max: usize,
+    /// Messages in one row of an inbox.
+    pub(crate) row_messages_max: usize,
+}
+
+impl Default for IndexLimits {
+    fn default() -> Self {
+        IndexLimits { lag_rows_max: INDEX_LAG_ROWS_MAX, row_messages_max: INBOX_ROW_MESSAGES_MAX }
+    }
+}
+
 /// The tables of the inbox index and the tail that they do not contain yet.
 pub(crate) struct Index<'c> {
+    limits: IndexLimits,
     tail: UnindexedTail,
     put_inbox: Statement<'c>,
     set_sent: Statement<'c>,
@@ -26,12 +42,12 @@ pub(crate) struct Index<'c> {
 }
 
 /// Reads the tail from the log. If it is longer than a running server allows, writes it into the tables first, piece by piece.
-pub(crate) fn tail(connection: &Connection) -> rusqlite::Result<UnindexedTail> {
+pub(crate) fn tail(connection: &Connection, limits: IndexLimits) -> rusqlite::Result<UnindexedTail> {
     loop {
-        let (tail, end) = UnindexedTail::read(connection, 2 * INDEX_LAG_ROWS_MAX)?;
+        let (tail, end) = UnindexedTail::read(connection, 2 * limits.lag_rows_max)?;
         let Some(end) = end else { return Ok(tail) };
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        Index::new(connection, tail)?.write(end)?;
+        Index::new(connection, tail, limits)?.write(end)?;
         transaction.commit()?;
     }
 }
@@ -42,8 +58,9 @@ pub(crate) fn whole_tail(connection: &Connection) -> rusqlite::Result<UnindexedT
 }
 
 impl<'c> Index<'c> {
-    pub(crate) fn new(connection: &'c Connection, tail: UnindexedTail) -> rusqlite::Result<Self> {
+    pub(crate) fn new(connection: &'c Connection, tail: UnindexedTail, limits: IndexLimits) -> rusqlite::Result<Self> {
         Ok(Index {
+            limits,
             tail,
             // The row may exist: an operator may have repaired the tables by hand.
             put_inbox: connection
@@ -70,7 +87,7 @@ impl<'c> Index<'c> {
 
     /// Whether the tail is so long that the next turn must write it into the tables.
     pub(crate) fn is_due(&self) -> bool {
-        self.tail.rows() >= INDEX_LAG_ROWS_MAX
+        self.tail.rows() >= self.limits.lag_rows_max
     }
 
     /// Writes the tail into the tables, in a transaction that has not added messages yet. `newest` is the last message of the
@@ -78,7 +95,7 @@ impl<'c> Index<'c> {
     pub(crate) fn write(&mut self, newest: Seq) -> rusqlite::Result<()> {
         let mut array = String::new();
         for (recipient, inbox) in self.tail.inboxes() {
-            for seqs in inbox.chunks(INBOX_ROW_MESSAGES_MAX) {
+            for seqs in inbox.chunks(self.limits.row_messages_max) {
                 array.clear();
                 array::write(&mut array, seqs.iter().map(|seq| seq.get()));
                 let last = seqs.last().expect("a chunk is not empty");

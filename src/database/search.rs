@@ -20,6 +20,52 @@ use crate::limits::{
 };
 use crate::message::{PeerId, Recipient, Seq};
 
+/// Limits of the full-text index; the defaults are those of the server, tests lower them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SearchLimits {
+    /// Messages that one step adds.
+    pub(crate) step_messages_max: usize,
+    /// Bytes of text that one step adds; the last message may exceed them.
+    pub(crate) step_bytes_max: usize,
+    /// Matches that one search scans.
+    pub(crate) scan_messages_max: usize,
+    /// Matches from before the peer joined their room, after which a search queries the index again without the rooms that
+    /// the peer joined too late; doubles each time.
+    pub(crate) refused_messages_min: usize,
+}
+
+impl Default for SearchLimits {
+    fn default() -> Self {
+        SearchLimits {
+            step_messages_max: SEARCH_STEP_MESSAGES_MAX,
+            step_bytes_max: SEARCH_STEP_BYTES_MAX,
+            scan_messages_max: SEARCH_SCAN_MESSAGES_MAX,
+            refused_messages_min: SEARCH_REFUSED_MESSAGES_MIN,
+        }
+    }
+}
+
+/// Full-text index that is opened when it is first needed, as its statements take memory.
+pub(crate) struct LazySearchIndex<'c> {
+    connection: &'c Connection,
+    limits: SearchLimits,
+    index: Option<SearchIndex<'c>>,
+}
+
+impl<'c> LazySearchIndex<'c> {
+    pub(crate) fn new(connection: &'c Connection, limits: SearchLimits) -> Self {
+        LazySearchIndex { connection, limits, index: None }
+    }
+
+    /// Returns the index; opens it at the first call.
+    pub(crate) fn open(&mut self) -> rusqlite::Result<&mut SearchIndex<'c>> {
+        if self.index.is_none() {
+            self.index = Some(SearchIndex::new(self.connection, self.limits)?);
+        }
+        Ok(self.index.as_mut().expect("the index is open"))
+    }
+}
+
 /// The full-text index with everything that is needed to write it.
 pub(crate) struct SearchIndex<'c> {
     reader: SearchReader<'c>,
@@ -38,8 +84,8 @@ pub(crate) struct SearchIndex<'c> {
 }
 
 impl<'c> SearchIndex<'c> {
-    pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        let mut reader = SearchReader::new(connection)?;
+    pub(crate) fn new(connection: &'c Connection, limits: SearchLimits) -> rusqlite::Result<Self> {
+        let mut reader = SearchReader::new(connection, limits)?;
         let searched = reader.searched()?;
         Ok(SearchIndex {
             reader,
@@ -110,11 +156,11 @@ impl<'c> SearchIndex<'c> {
 
     /// Adds one step's messages after `after`. Returns the message up to which the index is complete then.
     fn add(&mut self, after: Seq, newest: Seq) -> rusqlite::Result<Seq> {
-        let limit = SEARCH_STEP_MESSAGES_MAX as i64;
-        let mut rows = self.next_messages.query(params![after.get(), newest.get(), limit])?;
+        let SearchLimits { step_messages_max, step_bytes_max, .. } = self.reader.limits;
+        let mut rows = self.next_messages.query(params![after.get(), newest.get(), step_messages_max as i64])?;
         let (mut last, mut messages, mut bytes) = (after, 0, 0);
         let mut tokens = String::new();
-        while bytes < SEARCH_STEP_BYTES_MAX {
+        while bytes < step_bytes_max {
             let Some(row) = rows.next()? else { break };
             last = Seq::new(row.get(0)?);
             messages += 1;
@@ -122,7 +168,7 @@ impl<'c> SearchIndex<'c> {
             self.insert_tokens.execute(params![last.get(), tokens])?;
         }
         // Any `seq` between the last row and `newest` belongs to a message that was removed.
-        let is_all = messages < SEARCH_STEP_MESSAGES_MAX && bytes < SEARCH_STEP_BYTES_MAX;
+        let is_all = messages < step_messages_max && bytes < step_bytes_max;
         Ok(if is_all { newest } else { last })
     }
 
@@ -134,6 +180,7 @@ impl<'c> SearchIndex<'c> {
 
 /// Queries over the full-text index; needs only a connection that can read.
 pub(crate) struct SearchReader<'c> {
+    limits: SearchLimits,
     searched: Statement<'c>,
     find: Statement<'c>,
     message: Statement<'c>,
@@ -146,13 +193,14 @@ pub(crate) enum ScanEnd {
     Enough,
     /// The index contains no more matches.
     Through,
-    /// [`SEARCH_SCAN_MESSAGES_MAX`] messages were scanned, down to this one; older ones may match, too.
+    /// [`SearchLimits::scan_messages_max`] messages were scanned, down to this one; older ones may match, too.
     DownTo(Seq),
 }
 
 impl<'c> SearchReader<'c> {
-    pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn new(connection: &'c Connection, limits: SearchLimits) -> rusqlite::Result<Self> {
         Ok(SearchReader {
+            limits,
             searched: connection.prepare("select coalesce(max(seq), 0) from searched where rules = ?1")?,
             find: connection
                 .prepare("select rowid from search where search match ?1 and rowid < ?2 order by rowid desc")?,
@@ -198,7 +246,7 @@ impl<'c> SearchReader<'c> {
         let is_all_in_index = question.is_all_in_index();
         let mut before = before.unwrap_or(Seq::new(i64::MAX));
         let mut scan = Scan { question, is_all_in_index, viewer, scanned: 0, refused: 0, wants_more_after };
-        let mut refused_max = SEARCH_REFUSED_MESSAGES_MIN;
+        let mut refused_max = self.limits.refused_messages_min;
         loop {
             let expression = scan.expression(before);
             match scan.run(self, &expression, before, refused_max)? {
@@ -237,7 +285,7 @@ impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Scan<'_, F> {
     /// the last one: from there the caller queries the index again, without that room.
     fn run(
         &mut self,
-        SearchReader { find, message, .. }: &mut SearchReader<'_>,
+        SearchReader { limits, find, message, .. }: &mut SearchReader<'_>,
         expression: &str,
         before: Seq,
         refused_max: usize,
@@ -246,7 +294,7 @@ impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Scan<'_, F> {
         let mut last = before;
         let mut rows = find.query(params![expression, before.get()])?;
         while let Some(row) = rows.next()? {
-            if self.scanned == SEARCH_SCAN_MESSAGES_MAX {
+            if self.scanned == limits.scan_messages_max {
                 return Ok(ControlFlow::Break(ScanEnd::DownTo(last)));
             }
             if self.refused == refused_max {

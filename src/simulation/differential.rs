@@ -7,7 +7,9 @@ use tempfile::TempDir;
 use super::disk::{Answers, Disk, injected};
 use crate::config::{Durability, Retention};
 use crate::limits::TURN_PAGES_BYTES_MAX;
-use crate::store::{CommitError, FoundPosts, LookedUp, Lookup, Post, Store, TurnOutcome, TurnRequest};
+use crate::store::{
+    CommitError, FoundPosts, LookedUp, Lookup, Post, Store, StoreLimits, StoreOptions, TurnOutcome, TurnRequest,
+};
 
 /// A model that is checked against the real store, or trusted.
 pub(super) struct CheckedStore {
@@ -20,11 +22,12 @@ struct Real {
     /// `None` only while it is opened again.
     store: Option<Store>,
     data: TempDir,
+    limits: StoreLimits,
 }
 
 impl CheckedStore {
-    pub(super) fn new(durability: Durability, is_checked: bool) -> Self {
-        CheckedStore { disk: Disk::new(durability), real: is_checked.then(Real::new) }
+    pub(super) fn new(durability: Durability, limits: StoreLimits, is_checked: bool) -> Self {
+        CheckedStore { disk: Disk::new(durability, limits), real: is_checked.then(|| Real::new(limits)) }
     }
 
     /// The process dies and starts anew.
@@ -106,14 +109,16 @@ impl CheckedStore {
 }
 
 impl Real {
-    fn new() -> Self {
-        let mut real = Real { store: None, data: tempfile::tempdir().expect("there is room for one") };
+    fn new(limits: StoreLimits) -> Self {
+        let mut real = Real { store: None, data: tempfile::tempdir().expect("there is room for one"), limits };
         real.store = Some(real.open());
         real
     }
 
     fn open(&self) -> Store {
-        Store::open(self.data.path(), Durability::Crash, Retention::default()).expect("it opens")
+        let options =
+            StoreOptions { limits: self.limits, ..StoreOptions::new(Durability::Crash, Retention::default()) };
+        Store::open(self.data.path(), options).expect("it opens")
     }
 
     fn connection(&self) -> rusqlite::Result<Connection> {

@@ -18,11 +18,12 @@ use self::rooms::Rooms;
 use self::sent_ids::SentIds;
 use crate::config::Durability;
 use crate::message::{PeerId, PeerName, Recipient, Room, Seq, Text, Timestamp};
-use crate::store::{Entry, Found, FoundPeer, LookedUp, Lookup, PeerRecord, Post};
+use crate::store::{Entry, Found, FoundPeer, LookedUp, Lookup, PeerRecord, Post, StoreLimits};
 
 /// The database, and the medium under it.
 pub(super) struct Disk {
     durability: Durability,
+    limits: StoreLimits,
     peers: BTreeMap<PeerId, PeerRecord>,
     ids: HashMap<PeerName, PeerId>,
     messages: BTreeMap<Seq, Stored>,
@@ -68,9 +69,10 @@ struct Undo {
 }
 
 impl Disk {
-    pub(super) fn new(durability: Durability) -> Self {
+    pub(super) fn new(durability: Durability, limits: StoreLimits) -> Self {
         Disk {
             durability,
+            limits,
             peers: BTreeMap::new(),
             ids: HashMap::new(),
             messages: BTreeMap::new(),
@@ -187,9 +189,10 @@ impl Disk {
             synced |= entry.is_promise();
             self.apply(entry, &mut undo);
         }
-        self.sent_ids.forget_oldest(entries.iter().filter(|entry| has_id(entry)).count());
+        self.sent_ids.forget_oldest(entries.iter().filter(|entry| has_id(entry)).count(), self.limits.sent_ids_max);
         undo.observers.get_or_insert_with(|| self.observers.clone());
-        self.observers.forget_events(entries.iter().filter(|entry| matches!(entry, Entry::Event(_))).count());
+        let events = entries.iter().filter(|entry| matches!(entry, Entry::Event(_))).count();
+        self.observers.forget_events(events, self.limits.events);
         for peer in entries.iter().filter_map(named) {
             assert!(self.peers.contains_key(&peer), "whoever is named has been kept: {peer}");
         }

@@ -71,7 +71,7 @@ impl Oracle {
     pub(super) fn new(names: impl Iterator<Item = PeerName>, rooms: impl Iterator<Item = Room>, swarm: &Swarm) -> Self {
         let Swarm { mailbox_max, unknown_names_max, rooms_max, .. } = *swarm;
         let observers = swarm.observers.iter().enumerate().map(|(peer, wants)| Observer::new(peer, *wants));
-        let observers = Observers::new(observers.collect());
+        let observers = Observers::new(observers.collect(), swarm.store_limits.events.stored_max);
         let peers: Vec<Peer> = names.map(Peer::new).collect();
         let by_name = peers.iter().enumerate().map(|(place, peer)| (peer.name.clone(), place)).collect();
         Oracle {
@@ -83,7 +83,7 @@ impl Oracle {
             peers,
             rooms: Rooms::new(rooms),
             sent: Vec::new(),
-            ids: Ids::default(),
+            ids: Ids::new(swarm.store_limits.sent_ids_max),
             posts: Posts::default(),
             observers,
             promised: Seq::ZERO,

@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use crate::config::Durability;
 use crate::limits::{ABSENT_PEERS_MAX, TEXT_BYTES_MAX};
-use crate::store::EventFilter;
+use crate::store::{EventFilter, StoreLimits};
 
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +124,8 @@ pub(super) struct Swarm {
     /// How long a cursor may wait to be kept: no time passes here, so that it is not at all or for ever.
     pub(super) keep_within: Duration,
     pub(super) durability: Durability,
+    /// Limits of the store, low enough to be reached in a short run.
+    pub(super) store_limits: StoreLimits,
     weights: [u32; WEIGHTS.len()],
     weights_total: u32,
 }
@@ -148,6 +150,7 @@ impl Swarm {
             unknown_names_max: one_of(rng, &[0, 0, 1, 2, 5]),
             keep_within: one_of(rng, &[Duration::ZERO, Duration::MAX]),
             durability,
+            store_limits: StoreLimits::SMALL,
             rooms: one_of(rng, &[0, 0, 1, 1, 2, 3, 8]),
             rooms_max: one_of(rng, &[0, 0, 0, 0, 1, 2]),
             memberships: one_of(rng, &[2, 4, 8, 8, 24]),

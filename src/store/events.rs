@@ -7,8 +7,24 @@ use super::{EventFilter, EventKind, Observed, PeerEvent};
 use crate::limits::{EVENTS_FORGOTTEN_MAX, EVENTS_MAX, OBSERVED_MAX};
 use crate::message::{PeerId, PeerName, Seq, Timestamp};
 
+/// Limits of the table `event`; the defaults are those of the server, tests lower them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventLimits {
+    /// Events that are stored for observers that have not seen them.
+    pub(crate) stored_max: usize,
+    /// Events that one turn removes, besides two for each that it adds.
+    pub(crate) removed_per_turn_max: usize,
+}
+
+impl Default for EventLimits {
+    fn default() -> Self {
+        EventLimits { stored_max: EVENTS_MAX, removed_per_turn_max: EVENTS_FORGOTTEN_MAX }
+    }
+}
+
 /// Prepared statements on the table `event`, and a cache of its bounds.
 pub(super) struct Events<'c> {
+    limits: EventLimits,
     insert: Statement<'c>,
     after: Statement<'c>,
     stored: Statement<'c>,
@@ -44,8 +60,9 @@ pub(super) struct StoredEvent {
 }
 
 impl<'c> Events<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(super) fn new(connection: &'c Connection, limits: EventLimits) -> rusqlite::Result<Self> {
         Ok(Events {
+            limits,
             insert: connection
                 .prepare("insert into event (id, at, kind, peer, seq, cursor) values (?1, ?2, ?3, ?4, ?5, ?6)")?,
             after: connection.prepare(
@@ -112,8 +129,8 @@ impl<'c> Events<'c> {
         if std::mem::take(&mut self.is_more_seen) {
             seen = self.seen_by_all(newest)?;
         }
-        let step = (EVENTS_FORGOTTEN_MAX + 2 * added) as i64;
-        let last = seen.max(newest - EVENTS_MAX as i64).min(oldest + step - 1);
+        let step = (self.limits.removed_per_turn_max + 2 * added) as i64;
+        let last = seen.max(newest - self.limits.stored_max as i64).min(oldest + step - 1);
         if oldest <= last {
             self.remove.execute([last])?;
         }
@@ -163,6 +180,9 @@ mod tests {
     use super::*;
     use crate::database::schema;
 
+    /// Limits that are low enough to be reached.
+    const LIMITS: EventLimits = EventLimits { stored_max: 100, removed_per_turn_max: 4 };
+
     /// Writes a turn with `count` events.
     fn turn(events: &mut Events<'_>, count: usize) {
         let event = PeerEvent { at: Timestamp::from_millis(1), kind: EventKind::Join, peer: PeerId::new(1) };
@@ -183,7 +203,7 @@ mod tests {
         let connection = schema::open(&home.path().join("holdline.db")).unwrap();
         // The third observer wants no events.
         connection.execute_batch("insert into observer values (1, 0, 0), (2, null, 0), (3, 0, null)").unwrap();
-        let mut events = Events::new(&connection).unwrap();
+        let mut events = Events::new(&connection, LIMITS).unwrap();
         turn(&mut events, 20);
         assert_eq!(stored(&connection), (1, 20, 20));
         connection.execute_batch("update observer set event = 15 where peer = 1").unwrap();
@@ -191,7 +211,7 @@ mod tests {
         assert_eq!(stored(&connection), (1, 20, 20), "the second observer has seen none");
         connection.execute_batch("update observer set event = 10 where peer = 2").unwrap();
         turn(&mut events, 0);
-        assert_eq!(stored(&connection), (EVENTS_FORGOTTEN_MAX as i64 + 1, 20, 20 - EVENTS_FORGOTTEN_MAX));
+        assert_eq!(stored(&connection), (5, 20, 16));
         // Turns without events remove the rest.
         for _ in 0..10 {
             events.remove_oldest().unwrap();
@@ -207,21 +227,21 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let connection = schema::open(&home.path().join("holdline.db")).unwrap();
         connection.execute_batch("insert into observer values (1, 0, 0)").unwrap();
-        let mut events = Events::new(&connection).unwrap();
+        let mut events = Events::new(&connection, LIMITS).unwrap();
         connection.execute_batch("begin").unwrap();
-        turn(&mut events, EVENTS_MAX);
-        assert_eq!(stored(&connection), (1, EVENTS_MAX as i64, EVENTS_MAX));
+        turn(&mut events, 100);
+        assert_eq!(stored(&connection), (1, 100, 100));
         turn(&mut events, 7);
-        assert_eq!(stored(&connection), (8, EVENTS_MAX as i64 + 7, EVENTS_MAX));
+        assert_eq!(stored(&connection), (8, 107, 100));
     }
 
     #[test]
     fn numbers_are_never_reused_after_removal_and_restart() {
         let home = tempfile::tempdir().unwrap();
         let connection = schema::open(&home.path().join("holdline.db")).unwrap();
-        turn(&mut Events::new(&connection).unwrap(), 3);
+        turn(&mut Events::new(&connection, LIMITS).unwrap(), 3);
         assert_eq!(stored(&connection), (0, 0, 0));
-        let mut events = Events::new(&connection).unwrap();
+        let mut events = Events::new(&connection, LIMITS).unwrap();
         assert_eq!(events.newest().unwrap(), 3);
         connection.execute_batch("insert into observer values (1, 0, 3); begin").unwrap();
         turn(&mut events, 2);

@@ -17,7 +17,8 @@ use super::values::PluginValues;
 use super::wal::{Wal, WalPages};
 use super::{
     CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, ObservedPage, ObservedQuery, ObserverCursor,
-    PastPage, PeerRecord, Read, ReadFailure, ReadSender, SearchQuery, SearchResult, SendId, TurnOutcome, TurnRequest,
+    PastPage, PeerRecord, Read, ReadFailure, ReadSender, SearchQuery, SearchResult, SendId, StoreOptions, TurnOutcome,
+    TurnRequest,
 };
 use crate::config::Durability;
 use crate::database::inboxes::Sources;
@@ -25,7 +26,7 @@ use crate::database::index::{Index, UnindexedTail};
 use crate::database::members::Members;
 use crate::database::messages::Messages;
 use crate::database::names::Names;
-use crate::database::search::{Question, ScanEnd, SearchIndex};
+use crate::database::search::{LazySearchIndex, Question, ScanEnd};
 use crate::database::visibility::Viewer;
 use crate::database::{array, schema};
 use crate::limits::{DATABASE_BUSY_MS_MAX, SEARCH_TURN_MS, TURN_PAGES_BYTES_MAX};
@@ -51,8 +52,7 @@ pub(super) struct Log<'c> {
     events: Events<'c>,
     observers: ObserverTable<'c>,
     values: PluginValues<'c>,
-    /// Opened when somebody searches: it takes memory.
-    search: Option<SearchIndex<'c>>,
+    search: LazySearchIndex<'c>,
     put_message: Insert<'c>,
     statements: Statements<'c>,
 }
@@ -88,7 +88,7 @@ impl<'c> Log<'c> {
     pub(super) fn new(
         connection: &'c Connection,
         (pages, wal): (WalPages, File),
-        durability: Durability,
+        StoreOptions { durability, limits, .. }: StoreOptions,
         newest: Seq,
         tail: UnindexedTail,
     ) -> rusqlite::Result<Self> {
@@ -98,17 +98,17 @@ impl<'c> Log<'c> {
             durability,
             synchronous: None,
             newest,
-            index: Index::new(connection, tail)?,
+            index: Index::new(connection, tail, limits.index)?,
             members: Members::new(connection)?,
-            sent_ids: SentIds::new(connection)?,
+            sent_ids: SentIds::new(connection, limits.sent_ids_max)?,
             posts: Posts::new(connection)?,
             names: Names::new(connection)?,
             messages: Messages::new(connection)?,
             past: Past::new(connection)?,
-            events: Events::new(connection)?,
-            observers: ObserverTable::new(connection)?,
+            events: Events::new(connection, limits.events)?,
+            observers: ObserverTable::new(connection, limits.observed_skipped_max)?,
             values: PluginValues::new(connection)?,
-            search: None,
+            search: LazySearchIndex::new(connection, limits.search),
             put_message: Insert::prepare(
                 connection,
                 "insert into message (seq, at, sender, previous, recipients, text)",
@@ -424,13 +424,13 @@ impl<'c> Log<'c> {
     }
 
     fn bring_search_to(&mut self, until: Seq) -> rusqlite::Result<()> {
-        if opened(&mut self.search, self.connection)?.is_behind(until) { self.step_search() } else { Ok(()) }
+        if self.search.open()?.is_behind(until) { self.step_search() } else { Ok(()) }
     }
 
     /// In a transaction of its own, that is no promise: what the power takes of it is made again.
     fn step_search(&mut self) -> rusqlite::Result<()> {
         let stepped = self.try_step_search();
-        let search = opened(&mut self.search, self.connection)?;
+        let search = self.search.open()?;
         match &stepped {
             Ok(()) => search.committed(),
             Err(error) => {
@@ -445,7 +445,7 @@ impl<'c> Log<'c> {
         self.set_synchronous(Synchronous::Normal)?;
         let transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
         self.wal.rewrite_in_transaction()?;
-        let search = opened(&mut self.search, self.connection)?;
+        let search = self.search.open()?;
         let began = Instant::now();
         while !search.step(self.newest)? && began.elapsed() < Duration::from_millis(SEARCH_TURN_MS) {}
         transaction.commit()
@@ -455,7 +455,7 @@ impl<'c> Log<'c> {
     fn search(&mut self, query: &SearchQuery) -> rusqlite::Result<SearchResult> {
         let SearchQuery { peer, ref words, until, count } = *query;
         let Some(question) = Question::parse(words.as_str()) else { return Ok(SearchResult::NoWords) };
-        let search = opened(&mut self.search, self.connection)?;
+        let search = self.search.open()?;
         if search.is_behind(until.unwrap_or(self.newest)) {
             return Ok(SearchResult::Indexing);
         }
@@ -474,7 +474,7 @@ impl<'c> Log<'c> {
     /// Words of messages that are removed are found no more. In the transaction that removes them.
     pub(super) fn forget_words(&mut self, first: Seq, last: Seq) -> rusqlite::Result<()> {
         // What is behind that was never learnt.
-        let search = opened(&mut self.search, self.connection)?;
+        let search = self.search.open()?;
         let last = last.min(search.searched());
         if first > last { Ok(()) } else { search.remove(first, last) }
     }
@@ -499,16 +499,6 @@ impl<'c> Statements<'c> {
                  set seen = max(seen, excluded.seen), cursor = max(cursor, excluded.cursor)",
             )?,
         })
-    }
-}
-
-fn opened<'s, 'c>(
-    search: &'s mut Option<SearchIndex<'c>>,
-    connection: &'c Connection,
-) -> rusqlite::Result<&'s mut SearchIndex<'c>> {
-    match search {
-        Some(search) => Ok(search),
-        None => Ok(search.insert(SearchIndex::new(connection)?)),
     }
 }
 

@@ -8,11 +8,13 @@ use super::events::{Events, StoredEvent};
 use super::{EventFilter, Observed, ObservedPage, ObserverCursor};
 use crate::database::inboxes::Sources;
 use crate::database::messages::{Messages, StoredMessage};
-use crate::limits::{OBSERVED_MAX, OBSERVED_SKIPPED_MAX, PAGE_BYTES_MAX};
+use crate::limits::{OBSERVED_MAX, PAGE_BYTES_MAX};
 use crate::message::{Destination, PeerId, PeerName, Seq};
 
 /// Prepared statements on the table `observer`.
 pub(super) struct ObserverTable<'c> {
+    /// Messages of an observer's own that one page skips.
+    skipped_max: usize,
     upsert: Statement<'c>,
     advance: Statement<'c>,
     remove_others: Statement<'c>,
@@ -30,8 +32,9 @@ pub(super) struct ObserverQuery<'a> {
 }
 
 impl<'c> ObserverTable<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(super) fn new(connection: &'c Connection, skipped_max: usize) -> rusqlite::Result<Self> {
         Ok(ObserverTable {
+            skipped_max,
             // The last condition avoids a write if the row would not change.
             upsert: connection.prepare(
                 "insert into observer (peer, seq, event) values (?1, ?2, ?3)
@@ -103,7 +106,7 @@ impl<'c> ObserverTable<'c> {
         let may_be_more = events.len() == OBSERVED_MAX;
         let mut events = events.into_iter().peekable();
         let mut next = next_message(wants, after.seq, sources.messages)?;
-        let mut page = PageBuilder::after(after);
+        let mut page = PageBuilder::after(after, self.skipped_max);
         while !page.is_full() {
             let is_before = |event: &StoredEvent| next.as_ref().is_none_or(|message| event.seq < message.seq());
             if let Some(event) = events.next_if(is_before) {
@@ -138,18 +141,18 @@ impl<'c> ObserverTable<'c> {
 struct PageBuilder {
     page: ObservedPage,
     bytes_left: usize,
-    /// The observer's own messages, which it does not get.
-    skipped: usize,
+    /// Messages of the observer's own, which it does not get, that the page may still skip.
+    skips_left: usize,
 }
 
 impl PageBuilder {
-    fn after(after: ObserverCursor) -> Self {
+    fn after(after: ObserverCursor, skipped_max: usize) -> Self {
         let page = ObservedPage { items: Vec::new(), after, seen: after, complete: false };
-        PageBuilder { page, bytes_left: PAGE_BYTES_MAX, skipped: 0 }
+        PageBuilder { page, bytes_left: PAGE_BYTES_MAX, skips_left: skipped_max }
     }
 
     fn is_full(&self) -> bool {
-        self.page.items.len() >= OBSERVED_MAX || self.bytes_left == 0 || self.skipped >= OBSERVED_SKIPPED_MAX
+        self.page.items.len() >= OBSERVED_MAX || self.bytes_left == 0 || self.skips_left == 0
     }
 
     fn add_event(&mut self, event: StoredEvent) {
@@ -166,7 +169,7 @@ impl PageBuilder {
 
     fn skip(&mut self, seq: Seq) {
         self.page.seen.seq = seq;
-        self.skipped += 1;
+        self.skips_left -= 1;
     }
 
     /// Returns the page. A complete one moves the cursor to `newest`, past everything that the observer does not want.

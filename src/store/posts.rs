@@ -74,12 +74,12 @@ mod tests {
     use smol::block_on;
 
     use crate::config::{Durability, Retention};
-    use crate::store::{FoundPosts, Store};
+    use crate::store::{FoundPosts, Store, StoreOptions};
 
     #[test]
     fn rows_are_not_settled_while_another_process_writes() {
         let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path(), Durability::Crash, Retention::default()).unwrap();
+        let store = Store::open(data.path(), StoreOptions::new(Durability::Crash, Retention::default())).unwrap();
         let mut shell = Connection::open(data.path().join("holdline.db")).unwrap();
         let nothing = |is_settled| Ok(FoundPosts { posts: Vec::new(), is_settled });
         assert_eq!(block_on(store.posts()), nothing(true));

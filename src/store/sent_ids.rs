@@ -4,13 +4,15 @@
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::{FoundId, SendId};
-use crate::limits::{SENT_ID_DAYS_MAX, SENT_IDS_FORGOTTEN_PER_ID, SENT_IDS_MAX};
+use crate::limits::{SENT_ID_DAYS_MAX, SENT_IDS_FORGOTTEN_PER_ID};
 use crate::message::{PeerId, RequestId, Seq, Timestamp};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Prepared statements on the table `sent_id`.
 pub(super) struct SentIds<'c> {
+    /// Number of ids that are remembered.
+    stored_max: usize,
     insert: Statement<'c>,
     find: Statement<'c>,
     bounds: Statement<'c>,
@@ -19,8 +21,9 @@ pub(super) struct SentIds<'c> {
 }
 
 impl<'c> SentIds<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(super) fn new(connection: &'c Connection, stored_max: usize) -> rusqlite::Result<Self> {
         Ok(SentIds {
+            stored_max,
             insert: connection
                 .prepare("insert into sent_id (sender, id, seq, at, fingerprint) values (?1, ?2, ?3, ?4, ?5)")?,
             find: connection.prepare("select seq, at, fingerprint from sent_id where sender = ?1 and id = ?2")?,
@@ -52,7 +55,7 @@ impl<'c> SentIds<'c> {
     /// `added`, so that it catches up, and never all at once.
     pub(super) fn remove_oldest(&mut self, added: usize, now: Timestamp) -> rusqlite::Result<()> {
         let (first, last): (i64, i64) = self.bounds.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let too_many = last - SENT_IDS_MAX as i64;
+        let too_many = last - self.stored_max as i64;
         let too_old_ms = now.millis() - SENT_ID_DAYS_MAX * DAY_MS;
         let mut removable = first - 1;
         let mut rows = self.oldest.query([(added * SENT_IDS_FORGOTTEN_PER_ID) as i64])?;
@@ -77,12 +80,13 @@ mod tests {
     fn oldest_ids_are_removed_when_there_are_too_many_or_they_are_too_old() {
         let home = tempfile::tempdir().unwrap();
         let connection = schema::open(&home.path().join("holdline.db")).unwrap();
-        let mut ids = SentIds::new(&connection).unwrap();
+        const STORED_MAX: usize = 100;
+        let mut ids = SentIds::new(&connection, STORED_MAX).unwrap();
         let alice = PeerId::new(1);
         let now = Timestamp::from_millis(100 * DAY_MS);
         let id = |number: usize| SendId { id: RequestId::parse(&number.to_string()).unwrap(), fingerprint: 7 };
         // The first two are too old.
-        for number in 0..SENT_IDS_MAX + 5 {
+        for number in 0..STORED_MAX + 5 {
             let at = if number < 2 { Timestamp::from_millis(DAY_MS) } else { now };
             ids.insert(alice, &id(number), Seq::new(number as i64 + 1), at).unwrap();
         }
@@ -95,8 +99,8 @@ mod tests {
         ids.remove_oldest(1000, Timestamp::from_millis(now.millis() + DAY_MS)).unwrap();
         assert!(is_known(&mut ids, 5));
         ids.remove_oldest(1000, Timestamp::from_millis(now.millis() + 31 * DAY_MS)).unwrap();
-        assert!(!is_known(&mut ids, SENT_IDS_MAX + 4), "all ids are too old");
-        let found = ids.find(alice, &id(SENT_IDS_MAX + 4).id).unwrap();
+        assert!(!is_known(&mut ids, STORED_MAX + 4), "all ids are too old");
+        let found = ids.find(alice, &id(STORED_MAX + 4).id).unwrap();
         assert_eq!(found, None);
     }
 }

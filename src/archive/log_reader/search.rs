@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use super::{Selection, find};
 use crate::database::members::Members;
 use crate::database::messages::{numbered, text};
-use crate::database::search::{Question, ScanEnd, SearchReader};
+use crate::database::search::{Question, ScanEnd, SearchLimits, SearchReader};
 use crate::database::visibility::Viewer;
 use crate::message::{Destination, PeerId, RoomId, Seq};
 
@@ -20,7 +20,7 @@ pub(super) fn seqs(connection: &Connection, question: &Question, selection: &Sel
             None => return Ok(Vec::new()),
         },
     };
-    let mut asking = SearchReader::new(connection)?;
+    let mut asking = SearchReader::new(connection, SearchLimits::default())?;
     let mut seqs = unindexed(connection, question, viewer.as_ref(), asking.searched()?, *before, *count)?;
     let mut before = *before;
     while seqs.len() < *count {

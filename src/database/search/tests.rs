@@ -7,6 +7,10 @@ use rusqlite::OpenFlags;
 
 use super::*;
 
+/// Limits that are low enough to be reached.
+const LIMITS: SearchLimits =
+    SearchLimits { step_messages_max: 10, step_bytes_max: 500, scan_messages_max: 100, refused_messages_min: 4 };
+
 const ALICE: i64 = 1;
 const BOB: i64 = 2;
 const CAROL: i64 = 3;
@@ -42,7 +46,7 @@ struct SearchLog<'c> {
 
 impl<'c> SearchLog<'c> {
     fn new(connection: &'c Connection) -> Self {
-        SearchLog { connection, search: SearchIndex::new(connection).unwrap(), newest: Seq::ZERO }
+        SearchLog { connection, search: SearchIndex::new(connection, LIMITS).unwrap(), newest: Seq::ZERO }
     }
 
     fn send(&mut self, sender: i64, recipients: &str, text: &str) -> Seq {
@@ -153,7 +157,7 @@ fn many_room_messages_from_before_the_join_do_not_hide_older_matches() {
     let connection = database();
     let mut log = SearchLog::new(&connection);
     log.send(BOB, "[1]", "tea");
-    for _ in 0..10 * SEARCH_SCAN_MESSAGES_MAX {
+    for _ in 0..10 * LIMITS.scan_messages_max {
         log.send(BOB, "[-1]", "tea");
     }
     let joined = log.newest.get();
@@ -197,7 +201,7 @@ fn search_stops_at_the_scan_limit_and_returns_where() {
     let connection = database();
     let mut log = SearchLog::new(&connection);
     log.send(ALICE, "[2]", "日本語");
-    for _ in 0..SEARCH_SCAN_MESSAGES_MAX {
+    for _ in 0..LIMITS.scan_messages_max {
         log.send(ALICE, "[2]", "日本と本語");
     }
     log.catch_up();
@@ -213,14 +217,14 @@ fn step_is_bounded_and_returns_whether_it_reached_the_newest_message() {
     let connection = database();
     let mut log = SearchLog::new(&connection);
     assert!(log.step(), "an empty log is indexed");
-    for _ in 0..SEARCH_STEP_MESSAGES_MAX + 1 {
+    for _ in 0..LIMITS.step_messages_max + 1 {
         log.send(ALICE, "[2]", "tea");
     }
     assert!(!log.step());
-    assert_eq!(log.search.searched(), Seq::new(SEARCH_STEP_MESSAGES_MAX as i64));
+    assert_eq!(log.search.searched(), Seq::new(LIMITS.step_messages_max as i64));
     assert!(log.step());
     assert_eq!(log.search.searched(), log.newest);
-    log.send(ALICE, "[2]", &"word ".repeat(SEARCH_STEP_BYTES_MAX));
+    log.send(ALICE, "[2]", &"word ".repeat(LIMITS.step_bytes_max));
     log.send(ALICE, "[2]", "tea");
     assert!(!log.step(), "one long text fills a step");
     assert!(log.step());
@@ -243,7 +247,7 @@ fn step_skips_messages_that_were_removed_before_they_were_indexed() {
 fn step_that_was_rolled_back_is_repeated() {
     let connection = database();
     let mut log = SearchLog::new(&connection);
-    for _ in 0..2 * SEARCH_STEP_MESSAGES_MAX {
+    for _ in 0..2 * LIMITS.step_messages_max {
         log.send(ALICE, "[2]", "tea");
     }
     log.step();
@@ -252,16 +256,16 @@ fn step_that_was_rolled_back_is_repeated() {
     assert!(log.search.is_behind(log.newest), "nothing is committed yet");
     connection.execute_batch("rollback").unwrap();
     log.search.rolled_back();
-    assert_eq!(log.all("tea").len(), SEARCH_STEP_MESSAGES_MAX);
+    assert_eq!(log.all("tea").len(), LIMITS.step_messages_max);
     log.catch_up();
-    assert_eq!(log.all("tea").len(), 2 * SEARCH_STEP_MESSAGES_MAX);
+    assert_eq!(log.all("tea").len(), 2 * LIMITS.step_messages_max);
 }
 
 #[test]
 fn two_steps_share_a_transaction_and_the_next_server_continues_after_them() {
     let connection = database();
     let mut log = SearchLog::new(&connection);
-    for _ in 0..2 * SEARCH_STEP_MESSAGES_MAX {
+    for _ in 0..2 * LIMITS.step_messages_max {
         log.send(ALICE, "[2]", "tea");
     }
     connection.execute_batch("begin immediate").unwrap();
@@ -273,7 +277,7 @@ fn two_steps_share_a_transaction_and_the_next_server_continues_after_them() {
     let newest = log.newest;
     let mut log = SearchLog::new(&connection);
     assert!(!log.search.is_behind(newest));
-    assert_eq!(log.all("tea").len(), 2 * SEARCH_STEP_MESSAGES_MAX);
+    assert_eq!(log.all("tea").len(), 2 * LIMITS.step_messages_max);
 }
 
 #[test]
@@ -332,7 +336,7 @@ fn index_made_by_other_rules_is_rebuilt() {
     assert_eq!(log.all("tea"), [2], "the old index stays until the new one is committed");
     log.catch_up();
     assert_eq!(log.all("tea"), [3, 2]);
-    assert_eq!(SearchIndex::new(&connection).unwrap().searched(), Seq::new(3));
+    assert_eq!(SearchIndex::new(&connection, LIMITS).unwrap().searched(), Seq::new(3));
 }
 
 #[test]
@@ -369,7 +373,7 @@ fn backup_contains_a_sound_index() {
         let reading = read_only(file);
         let integrity: String = reading.query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(integrity, "ok");
-        let mut search = SearchReader::new(&reading).unwrap();
+        let mut search = SearchReader::new(&reading, LIMITS).unwrap();
         assert_eq!(search.searched().unwrap(), Seq::new(200));
         let mut seqs = Vec::new();
         search.everything(&parse("日本語"), None, all_into(&mut seqs)).unwrap();

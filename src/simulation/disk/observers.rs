@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::limits::{EVENTS_FORGOTTEN_MAX, EVENTS_MAX};
 use crate::message::{PeerId, PeerName, Seq};
-use crate::store::{Entry, PeerEvent};
+use crate::store::{Entry, EventLimits, PeerEvent};
 
 /// The tables `observer`, `event` and `value`.
 #[derive(Clone, Default)]
@@ -53,10 +52,10 @@ impl Observers {
     }
 
     /// What all have seen goes, and what is too much: not all at once.
-    pub(super) fn forget_events(&mut self, added: usize) {
+    pub(super) fn forget_events(&mut self, added: usize, limits: EventLimits) {
         let seen = self.cursors.values().filter_map(|(_, event)| *event).min().unwrap_or(self.last_event);
-        let last = seen.max(self.last_event - EVENTS_MAX as i64);
-        for _ in 0..EVENTS_FORGOTTEN_MAX + 2 * added {
+        let last = seen.max(self.last_event - limits.stored_max as i64);
+        for _ in 0..limits.removed_per_turn_max + 2 * added {
             if self.events.first_key_value().is_some_and(|(id, _)| *id <= last) {
                 self.events.pop_first();
             }

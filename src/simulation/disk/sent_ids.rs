@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::{SENT_IDS_FORGOTTEN_PER_ID, SENT_IDS_MAX};
+use crate::limits::SENT_IDS_FORGOTTEN_PER_ID;
 use crate::message::{PeerId, RequestId, Seq, Timestamp};
 use crate::store::{FoundId, SendId};
 
@@ -21,9 +21,9 @@ impl SentIds {
         self.0.push_back((sender, id.id.clone(), FoundId { seq, at, fingerprint: id.fingerprint }));
     }
 
-    /// So many were added.
-    pub(super) fn forget_oldest(&mut self, added: usize) {
-        let too_many = self.0.len().saturating_sub(SENT_IDS_MAX);
+    /// Removes the oldest ids beyond `stored_max`: a few for each that was added.
+    pub(super) fn forget_oldest(&mut self, added: usize, stored_max: usize) {
+        let too_many = self.0.len().saturating_sub(stored_max);
         self.0.drain(..too_many.min(added * SENT_IDS_FORGOTTEN_PER_ID));
     }
 }

@@ -4,12 +4,10 @@
 use std::collections::HashMap;
 
 use super::lines::Sent;
-use crate::limits::SENT_IDS_MAX;
 use crate::message::RequestId;
 use crate::store::SendId;
 
 /// All ids.
-#[derive(Default)]
 pub(in crate::simulation) struct Ids {
     /// Ids that were given, by their number: the lines that have each.
     lines: Vec<Vec<usize>>,
@@ -17,6 +15,8 @@ pub(in crate::simulation) struct Ids {
     holders: HashMap<usize, (usize, usize)>,
     /// How many lines with ids were committed.
     committed: usize,
+    /// Ids that the store remembers.
+    remembered_max: usize,
 }
 
 /// The id with this number.
@@ -25,6 +25,10 @@ pub(in crate::simulation) fn request_id(number: usize) -> RequestId {
 }
 
 impl Ids {
+    pub(in crate::simulation) fn new(remembered_max: usize) -> Self {
+        Ids { lines: Vec::new(), holders: HashMap::new(), committed: 0, remembered_max }
+    }
+
     /// A new id, for this line.
     pub(in crate::simulation) fn give(&mut self, line: usize) -> usize {
         self.lines.push(vec![line]);
@@ -44,7 +48,7 @@ impl Ids {
         if let Some((holder, number)) = self.holders.insert(given, (line, self.committed)) {
             let since = self.committed - number;
             assert!(
-                since >= SENT_IDS_MAX,
+                since >= self.remembered_max,
                 "line {line} is sent, and line {holder} with the same id was, {since} before"
             );
         }

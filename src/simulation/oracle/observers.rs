@@ -4,15 +4,16 @@
 use std::collections::HashMap;
 
 use crate::broker::Observation;
-use crate::limits::{EVENTS_MAX, OBSERVED_MAX};
+use crate::limits::OBSERVED_MAX;
 use crate::message::{PeerId, PeerName, Seq};
 use crate::simulation::disk::Disk;
 use crate::store::{Entry, EventFilter, EventKind, Observed, ObserverCursor, PeerEvent};
 
 /// Everyone who observes, and all that they may be told.
-#[derive(Default)]
 pub(in crate::simulation) struct Observers {
     pub(in crate::simulation) all: Vec<Observer>,
+    /// Events that the store keeps for those who have not seen them.
+    events_max: usize,
     /// Whatever is on the disk, in the order in which it happened.
     happened: Vec<Happened>,
     /// The number of the event that was kept last.
@@ -87,8 +88,8 @@ impl Happened {
 }
 
 impl Observers {
-    pub(in crate::simulation) fn new(all: Vec<Observer>) -> Self {
-        Observers { all, ..Observers::default() }
+    pub(in crate::simulation) fn new(all: Vec<Observer>, events_max: usize) -> Self {
+        Observers { all, events_max, happened: Vec::new(), last_event: 0, here: HashMap::new() }
     }
 
     /// An entry of a turn is on disk, behind this message.
@@ -117,7 +118,7 @@ impl Observers {
             }
             _ => {}
         }
-        let too_many = self.last_event - EVENTS_MAX as i64;
+        let too_many = self.last_event - self.events_max as i64;
         for happened in &mut self.happened {
             happened.is_optional |= matches!(happened.what, What::Event(number, _) if number <= too_many);
         }

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::Durability;
+use crate::config::{Durability, Retention};
 use crate::limits::{AWAY_NAMES_MAX, TEXT_BYTES_MAX};
 use crate::message::{Recipient, Room, RoomId, Text, Timestamp};
 use crate::store::log::Log;
@@ -14,6 +14,7 @@ use crate::store::wal::WalPages;
 use crate::store::{
     Entry, EventKind, ObservedQuery, PeerEvent, PeerRecord, Read, ReadReceiver, TurnRequest, index, schema,
 };
+use crate::store::{StoreLimits, StoreOptions};
 
 const ALL: EventFilter = EventFilter { logged: true, join: true, leave: true, delivered: true };
 const MESSAGES: EventFilter = EventFilter { logged: true, join: false, leave: false, delivered: false };
@@ -34,8 +35,9 @@ fn log(connection: &Connection) -> Log<'_> {
     let path = format!("{}-wal", connection.path().unwrap());
     let wal = (WalPages::default(), File::options().read(true).write(true).open(path).unwrap());
     let newest = connection.query_row(&format!("select {}", schema::NEWEST), [], |row| row.get(0).map(Seq::new));
-    let tail = index::tail(connection).unwrap();
-    let mut log = Log::new(connection, wal, Durability::Crash, newest.unwrap(), tail).unwrap();
+    let options = StoreOptions::small(Durability::Crash, Retention::default());
+    let tail = index::tail(connection, options.limits.index).unwrap();
+    let mut log = Log::new(connection, wal, options, newest.unwrap(), tail).unwrap();
     commit(&mut log, NAMES.iter().zip(1..).map(|(name, id)| peer(id, name, 0)).collect());
     log
 }
@@ -243,10 +245,16 @@ fn ones_own_messages_are_passed_over_a_few_at_a_time() {
     commit(&mut log, vec![observe(ALL)]);
     commit(
         &mut log,
-        (0..=OBSERVED_SKIPPED_MAX).map(|_| message(4, &[1], "mine")).chain([message(1, &[4], "hi")]).collect(),
+        (0..=StoreLimits::SMALL.observed_skipped_max)
+            .map(|_| message(4, &[1], "mine"))
+            .chain([message(1, &[4], "hi")])
+            .collect(),
     );
     let first = page(&mut log, ALL);
-    assert_eq!((short(&first).len(), first.seen.seq.get(), first.complete), (0, OBSERVED_SKIPPED_MAX as i64, false));
+    assert_eq!(
+        (short(&first).len(), first.seen.seq.get(), first.complete),
+        (0, StoreLimits::SMALL.observed_skipped_max as i64, false)
+    );
     let next = page_from(&mut log, Some(first.seen), ALL, &[]).unwrap();
     assert_eq!((next.items.len(), next.complete), (1, true));
 }

@@ -14,7 +14,9 @@ use crate::config::Durability;
 use crate::limits::{PAGE_MESSAGES_MAX, RETENTION_REPORT_S_MIN};
 use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Text};
 use crate::store::wal::WalPages;
-use crate::store::{HistoryQuery, PageQuery, PeerRecord, Read, ReadReceiver, ReadSender, TurnRequest, index, schema};
+use crate::store::{
+    HistoryQuery, PageQuery, PeerRecord, Read, ReadReceiver, ReadSender, StoreOptions, TurnRequest, index, schema,
+};
 
 const PEERS: i64 = 4;
 
@@ -63,9 +65,10 @@ impl<'c> World<'c> {
 
     fn with(connection: &'c Connection, retention: Retention, durability: Durability) -> Self {
         let now = Clocks { clock: Timestamp::from_millis(0), instant: Instant::now() };
+        let options = StoreOptions::small(durability, retention);
+        let tail = index::tail(connection, options.limits.index).unwrap();
         let mut world = World {
-            log: Log::new(connection, wal(connection), durability, Seq::ZERO, index::tail(connection).unwrap())
-                .unwrap(),
+            log: Log::new(connection, wal(connection), options, Seq::ZERO, tail).unwrap(),
             sweep: Sweep::new(connection, retention, now),
             connection,
             now,

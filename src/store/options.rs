@@ -1,0 +1,72 @@
+//! Options of the store: what the operator configures, and the limits that tests lower. Owns these types; never reads a file.
+
+use super::events::EventLimits;
+use crate::config::{Durability, Retention};
+use crate::database::index::IndexLimits;
+use crate::database::search::SearchLimits;
+use crate::limits::{OBSERVED_SKIPPED_MAX, SENT_IDS_MAX};
+
+/// Options with which the store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// Failures that a commit survives.
+    pub durability: Durability,
+    /// Age and size from which on old messages are removed.
+    pub retention: Retention,
+    /// Limits of the tables.
+    pub limits: StoreLimits,
+}
+
+/// Limits of the tables; the defaults are those of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreLimits {
+    pub(crate) index: IndexLimits,
+    pub(crate) search: SearchLimits,
+    pub(crate) events: EventLimits,
+    /// Ids of messages that are remembered, of all senders together.
+    pub(crate) sent_ids_max: usize,
+    /// Messages of an observer's own that one page skips.
+    pub(crate) observed_skipped_max: usize,
+}
+
+impl StoreOptions {
+    /// Returns options with the limits of the server.
+    pub fn new(durability: Durability, retention: Retention) -> Self {
+        StoreOptions { durability, retention, limits: StoreLimits::default() }
+    }
+
+    /// Returns options with [`StoreLimits::SMALL`].
+    #[cfg(test)]
+    pub(crate) fn small(durability: Durability, retention: Retention) -> Self {
+        StoreOptions { durability, retention, limits: StoreLimits::SMALL }
+    }
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        StoreLimits {
+            index: IndexLimits::default(),
+            search: SearchLimits::default(),
+            events: EventLimits::default(),
+            sent_ids_max: SENT_IDS_MAX,
+            observed_skipped_max: OBSERVED_SKIPPED_MAX,
+        }
+    }
+}
+
+#[cfg(test)]
+impl StoreLimits {
+    /// Limits that a short test reaches.
+    pub(crate) const SMALL: StoreLimits = StoreLimits {
+        index: IndexLimits { lag_rows_max: 100, row_messages_max: 10 },
+        search: SearchLimits {
+            step_messages_max: 10,
+            step_bytes_max: 500,
+            scan_messages_max: 100,
+            refused_messages_min: 4,
+        },
+        events: EventLimits { stored_max: 5000, removed_per_turn_max: 4 },
+        sent_ids_max: 100,
+        observed_skipped_max: 4,
+    };
+}
