@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
-"""mqtt: a room and an MQTT broker, both ways, by mosquitto's own clients.
+"""mqtt: connects a room with an MQTT broker, in both directions, through mosquitto's clients.
 
 kind = "process"; hooks = ["mail"]. It needs python3, mosquitto_sub and mosquitto_pub. The settings:
 
-    room = "#home"                     it becomes a member
-    subscribe = ["home/#"]             what is published there is written into the room, as `TOPIC: PAYLOAD`
-    publish = "home/{name}/set"        `lamp: on`, written in the room or to the plugin, is published as `on` there;
-                                       without {name} in it, all that is written is. Without publish, nothing
-    arguments = ["-h", "127.0.0.1"]    for both clients: -p, --cafile, ...
+    room = "#home"                     room, which the plugin joins
+    subscribe = ["home/#"]             topics whose messages are sent to the room, as `TOPIC: PAYLOAD`
+    publish = "home/{name}/set"        topic for messages to the room or the plugin: `lamp: on` is published as `on`, with
+                                       lamp for {name}. Without {name}, every text is published; without publish, none
+    arguments = ["-h", "127.0.0.1"]    arguments of both clients: -p, --cafile, ...
 
-Names and passwords do not belong on a command line: mosquitto's clients read theirs, as `-u NAME` and `-P PASSWORD`
-on lines of their own, from ~/.config/mosquitto_sub and ~/.config/mosquitto_pub.
+Keep user names and passwords off the command line: mosquitto's clients read `-u NAME` and `-P PASSWORD`, on lines of their
+own, from ~/.config/mosquitto_sub and ~/.config/mosquitto_pub.
 
-A broker that is away is tried again for ever. What was written meanwhile is published when it is back, in order, each
-at least once; what was published meanwhile is kept by the broker, as far as it does that. Retained messages are not
-written into the room: they would come again with each connection. Nor is what comes back of what was published from
-here, where the topics overlap.
+While the broker is down, the plugin retries for ever. Texts from the room are published when the broker is back, in order,
+each at least once; the broker stores messages for the room, if it is configured so. The room gets no retained messages,
+which would come again with each connection, and no echoes of what the plugin published, if the topics overlap.
 """
 
 import collections
@@ -35,20 +34,21 @@ PUBLISH = SETTINGS.get("publish")
 ARGUMENTS = SETTINGS.get("arguments", [])
 
 if PUBLISH is not None and any(wild in PUBLISH for wild in "+#"):
-    sys.exit(f"publish = {PUBLISH!r} holds a wildcard, and nothing can be published there")
+    sys.exit(f"publish = {PUBLISH!r} contains a wildcard; name one topic")
 
-SHOWN_MAX = 1000  # characters of a payload that the room sees
-ATTEMPT_S_MAX = 20  # for one message to be published
-PAUSE_S_MIN, PAUSE_S_MAX = 0.5, 15  # between two attempts
-STEADY_S = 60  # after which mosquitto_sub counts as one that works
-ECHO_S_MAX = 60  # after which nothing is taken for an echo any more
+SHOWN_MAX = 1000  # characters of a payload that the room gets
+ATTEMPT_S_MAX = 20  # time limit for publishing one message
+PAUSE_S_MIN, PAUSE_S_MAX = 0.5, 15  # pause between two attempts
+STEADY_S = 60  # run time after which mosquitto_sub counts as working
+ECHO_S_MAX = 60  # age after which a message is not an echo any more
 ECHOES_MAX = 1000
 
-# Runs a program until its standard input ends, as it does when this here is killed: two with one id would take turns.
+# Runs a program until its standard input ends, which happens if this process is killed. Two subscribers with the same client
+# id would disconnect each other.
 UNTIL_INPUT_ENDS = ["sh", "-c", '"$@" & exec >&-; read -r _; kill $! 2>&-', "sh"]
 
 writing = threading.Lock()
-echoes = collections.deque(maxlen=ECHOES_MAX)  # (when, topic, payload) of what was published from here
+echoes = collections.deque(maxlen=ECHOES_MAX)  # (time, topic, payload) of published messages
 
 
 def write(frame):
@@ -56,8 +56,8 @@ def write(frame):
         print(json.dumps(frame), flush=True)
 
 
-def say(problem):
-    """Into holdline's log."""
+def log(problem):
+    """Writes a line to holdline's log."""
     print(problem, file=sys.stderr, flush=True)
 
 
@@ -65,7 +65,7 @@ def say(problem):
 
 
 def addressed(text):
-    """The topic and the payload of what somebody wrote; None where that is nothing to publish."""
+    """Returns the topic and payload for a text from the chat; None if the text is not to be published."""
     if PUBLISH is None:
         return None
     if "{name}" not in PUBLISH:
@@ -78,10 +78,11 @@ def addressed(text):
 
 
 def publish(topic, payload):
-    """Never gives up. Who says nothing for long counts as hung, so it says something each time."""
+    """Publishes a message, and repeats that until it succeeds. Each attempt writes a ping, because holdline kills a program
+    that writes nothing for long."""
     echoes.append((time.monotonic(), topic, payload.encode()))
     command = ["mosquitto_pub", *ARGUMENTS, "-q", "1", "-t", topic, "-s"]
-    pause_s, told = PAUSE_S_MIN, None
+    pause_s, logged = PAUSE_S_MIN, None
     while True:
         write({"type": "ping"})
         try:
@@ -91,9 +92,9 @@ def publish(topic, payload):
             problem = done.stderr.decode(errors="replace").strip()
         except subprocess.TimeoutExpired:
             problem = f"no answer within {ATTEMPT_S_MAX} s"
-        if problem != told:
-            say(f"{topic} is not published yet: {problem}")
-            told = problem
+        if problem != logged:
+            log(f"{topic} is not published yet: {problem}")
+            logged = problem
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
@@ -132,9 +133,9 @@ def write_into_room(line):
 
 def subscribe():
     topics = [word for topic in SUBSCRIBE for word in ("-t", topic)]
-    # -c: the broker keeps what comes while we are away. -F: a payload may hold anything.
+    # -c: the broker stores messages while the plugin is not connected. -F %x: a payload may contain any bytes.
     command = ["mosquitto_sub", *ARGUMENTS, "-q", "1", "-c", "-i", CLIENT_ID, "-R", "-F", "%x %t", *topics]
-    pause_s, told = PAUSE_S_MIN, None
+    pause_s, logged = PAUSE_S_MIN, None
     while True:
         began = time.monotonic()
         pipe = subprocess.PIPE
@@ -145,17 +146,17 @@ def subscribe():
             subscriber.stdin.close()
             problem = subscriber.stderr.read().strip()
         if time.monotonic() - began > STEADY_S:
-            pause_s, told = PAUSE_S_MIN, None
-        if problem != told:
-            say(f"mosquitto_sub has ended, and is started again until it stays: {problem}")
-            told = problem
+            pause_s, logged = PAUSE_S_MIN, None
+        if problem != logged:
+            log(f"mosquitto_sub ended and is restarted: {problem}")
+            logged = problem
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
 
 def main():
     write({"type": "join", "room": ROOM})
-    calls = queue.SimpleQueue()  # holdline has no more than 256 calls on their way
+    calls = queue.SimpleQueue()  # holdline has at most 256 calls in flight
     threading.Thread(target=publish_all, args=[calls], daemon=True).start()
     if SUBSCRIBE:
         threading.Thread(target=subscribe, daemon=True).start()
@@ -164,11 +165,11 @@ def main():
         if frame.get("hook") == "mail":
             calls.put(frame)
         elif frame.get("type") == "error":
-            say(frame["message"])
+            log(frame["message"])
 
 
 def end(failure):
-    """A thread has failed: all of it is started again by holdline."""
+    """Ends the process after a failure in a thread; holdline restarts it."""
     sys.__excepthook__(failure.exc_type, failure.exc_value, failure.exc_traceback)
     os._exit(1)
 

@@ -1,28 +1,28 @@
 #!/bin/sh
-# push: a message to somebody who is away rings on their phone, by ntfy (https://ntfy.sh, or a server of your own).
+# push: notifies the phones of offline people of messages, by ntfy (https://ntfy.sh, or your own server).
 #
-# kind = "process"; hooks = ["logged"]. It needs jq and curl. The settings, of which topics is wanted:
+# kind = "process"; hooks = ["logged"]. It needs jq and curl. The setting topics is required:
 #
 #   [plugin.settings]
 #   server = "https://ntfy.sh"
-#   curl_config = "/etc/holdline/ntfy.curl"   read by curl: put `header = "Authorization: Bearer tk_…"` into it, and let
-#                                             nobody else read it
-#   show_text = false    whether the phone shows what was written, or only by whom
-#   quiet_s = 60         after a push to somebody, nothing else is pushed to them for so long (0)
-#   patience_s = 1800    how long a server that cannot be reached is tried
+#   curl_config = "/etc/holdline/ntfy.curl"   a file for curl, with `header = "Authorization: Bearer tk_…"`; only the user of
+#                                             the server may read it
+#   show_text = false    whether the phone shows the text, or only the sender
+#   quiet_s = 60         seconds after a push to a person in which nothing else is pushed to them (0)
+#   patience_s = 1800    seconds in which the push is repeated while the server cannot be reached
 #   [plugin.settings.topics]
-#   alice = "a-long-name-that-nobody-guesses"   whoever knows a topic of ntfy.sh reads it
+#   alice = "a-long-name-that-nobody-guesses"   everybody who knows a topic of ntfy.sh can read it
 #
-# It is told of every message once it is on disk, and holds up nobody. A server that cannot be reached, or is busy, is
-# tried again, with growing pauses; then the call is answered with `error`, comes again twice, and is given up, as
-# holdline's log says. A push may come twice when something was killed in between.
+# holdline calls it for every stored message, and waits for nothing. While the push server cannot be reached or is busy, it
+# repeats the push, with growing pauses; then it answers the call with `error`. holdline repeats the call twice, then gives it
+# up and logs that. A push may come twice if a process was killed in between.
 set -u
 
 server=$(printf '%s' "$HOLDLINE_SETTINGS" | jq -r '.server // "https://ntfy.sh"')
 curl_config=$(printf '%s' "$HOLDLINE_SETTINGS" | jq -r '.curl_config // "/dev/null"')
 patience_s=$(printf '%s' "$HOLDLINE_SETTINGS" | jq -r '.patience_s // 1800')
 
-# One push, of the body on standard input: 0 when the server took it, or never will; 1 when it may be tried again.
+# Pushes the body on standard input once. Returns 1 if a repetition may succeed, else 0.
 push_once() {
     code=$(curl --config "$curl_config" --silent --show-error --max-time 20 --output /dev/null --write-out '%{http_code}' \
         --data-binary @- "$server") || return 1
@@ -40,7 +40,7 @@ push() {
         if [ "$waited_s" -ge "$patience_s" ]; then
             return 1
         fi
-        # Who says nothing for long counts as hung.
+        # holdline kills a program that writes nothing for long.
         echo '{"type":"ping"}'
         sleep "$pause_s"
         waited_s=$((waited_s + pause_s))
@@ -48,14 +48,14 @@ push() {
     done
 }
 
-# One jq for all calls. For each it prints what is to be pushed, a line of JSON as ntfy takes it, and then the call's id.
-# It remembers when something was last pushed to whom; the same message once more is no other one.
+# One jq for all calls. For each call it prints the pushes, as lines of JSON for ntfy, and then the call's id. It remembers the
+# last push to each person. A repeated call for the same message counts as the same push.
 jq --unbuffered -rn --argjson settings "$HOLDLINE_SETTINGS" '
     def topics: [.away[] | {name: ., topic: $settings.topics[.]} | select(.topic)];
     def body($topic): {
         topic: $topic,
         title: (.from + (.to | map(select(startswith("#"))) | if . == [] then "" else " in " + join(", ") end)),
-        message: (if $settings.show_text then .text[:500] else "a message is kept for you" end)
+        message: (if $settings.show_text then .text[:500] else "a message is waiting for you" end)
     };
     foreach (inputs | select(.hook == "logged")) as $call ({last: {}};
         ($call.at | sub("\\.[0-9]+Z$"; "Z") | fromdate) as $now

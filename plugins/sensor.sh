@@ -1,19 +1,19 @@
 #!/bin/sh
-# sensor: looks at a number again and again, and says when it crosses a limit and when it is back.
+# sensor: reads a number periodically, and sends a message when it crosses a limit and when it is back.
 #
-# kind = "process"; hooks = ["tick"]; tick_s says how often it looks. It needs jq. The settings:
+# kind = "process"; hooks = ["tick"]; tick_s is the period. It needs jq. The settings:
 #
-#   file = "/sys/class/thermal/thermal_zone0/temp"   where the number stands, on the first line; or
-#   command = "df --output=pcent / | tail -n 1"      a command of the shell that prints it
-#   limit = 70        said when it is over this, ...
-#   back = 65         ... and when it is under this again. Where back is more than limit: the other way round.
-#   divide = 1000     the number is divided by this first (1)
-#   what = "the processor"   how it is called (the file or command)
-#   unit = " °C"      what stands behind the number ("")
-#   to = ["#home"]    who is told: peers, and rooms, of which it becomes a member
+#   file = "/sys/class/thermal/thermal_zone0/temp"   a file with the number on its first line, or
+#   command = "df --output=pcent / | tail -n 1"      a shell command that prints it
+#   limit = 70        a message when the number is above this, ...
+#   back = 65         ... and when it is below this again. If back is greater than limit, the other way round.
+#   divide = 1000     divisor of the number (1)
+#   what = "the processor"   name of the number (the file or command)
+#   unit = " °C"      text after the number ("")
+#   to = ["#home"]    recipients: peers, and rooms, which it joins
 #
-# What cannot be read is said too, once. What is to be said is kept until the server has accepted it, so that nothing is
-# said twice, or not at all, whatever is killed in between.
+# It also sends a message, once, when the number cannot be read. It stores each message until the server has accepted it, so
+# that none is lost or sent twice, even if a process is killed in between.
 set -u
 export LC_ALL=C
 
@@ -31,26 +31,26 @@ unit=$(setting unit '')
 rooms=$(setting to '[]' | jq -c '.[] | select(startswith("#"))')
 
 if [ -z "$limit" ] || [ -z "$file$command" ] || [ "$(setting to '')" = '' ]; then
-    echo 'limit, to, and file or command, are wanted in [plugin.settings]' >&2
+    echo 'set limit, to, and file or command in [plugin.settings]' >&2
     exit 1
 fi
 
-# How it is: fine, over, or lost where it cannot be read, and unknown until the server has said what was kept; how often
-# that has changed; and what is not accepted yet.
+# The state is fine, over, or lost if the number cannot be read; it is unknown until the server has sent the stored state.
+# changes counts its changes. unsent is the message that is not accepted yet.
 state=unknown
 changes=0
-unsaid=''
+unsent=''
 
-# What is kept of it: `{"state":"over","changes":3,"unsaid":"…"}`.
-keep() {
-    jq -nc --arg state "$state" --argjson changes "$changes" --arg unsaid "$unsaid" \
-        '{type: "set", key: "state", value: {state: $state, changes: $changes, unsaid: $unsaid}}'
+# Stores the state: `{"state":"over","changes":3,"unsaid":"…"}`.
+store_state() {
+    jq -nc --arg state "$state" --argjson changes "$changes" --arg unsent "$unsent" \
+        '{type: "set", key: "state", value: {state: $state, changes: $changes, unsaid: $unsent}}'
 }
 
-# The same change has the same id, and is sent once.
-say_unsaid() {
-    if [ -n "$unsaid" ]; then
-        printf '%s' "$HOLDLINE_SETTINGS" | jq -c --arg id "change-$changes" --arg text "$unsaid" \
+# Sends the message again. The same change has the same id, so the server sends it once.
+send_unsent() {
+    if [ -n "$unsent" ]; then
+        printf '%s' "$HOLDLINE_SETTINGS" | jq -c --arg id "change-$changes" --arg text "$unsent" \
             '{type: "send", id: $id, to: .to, text: $text}'
     fi
 }
@@ -63,18 +63,18 @@ reading() {
     fi
 }
 
-# The number in the first line, divided; nothing if there is none.
+# Prints the number in the first line, divided; prints nothing if there is none.
 number() {
     reading | awk -v divide="$divide" 'NR == 1 && match($0, /-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?/) {
         printf "%.10g", substr($0, RSTART, RLENGTH) / divide
     }'
 }
 
-# The next state, of the number and the state before.
+# Prints the next state, from the number and the last state.
 next_state() {
     awk -v number="$1" -v state="$2" -v limit="$limit" -v back="$back" 'BEGIN {
         if (number == "") { print "lost"; exit }
-        # Over is under where back is the larger one.
+        # If back is greater than limit, over means below.
         sign = back > limit ? -1 : 1
         if (sign * number > sign * limit) print "over"
         else if (sign * number < sign * back || state != "over") print "fine"
@@ -90,13 +90,13 @@ describe() {
     esac
 }
 
-look() {
+read_and_report() {
     if [ "$state" = unknown ]; then
         return
     fi
-    # What is not accepted yet is said again, before anything new is.
-    if [ -n "$unsaid" ]; then
-        say_unsaid
+    # A message that is not accepted yet is sent again, before anything new.
+    if [ -n "$unsent" ]; then
+        send_unsent
         return
     fi
     now=$(number)
@@ -104,13 +104,13 @@ look() {
     if [ "$next" != "$state" ]; then
         state=$next
         changes=$((changes + 1))
-        unsaid=$(describe "$state" "$now")
-        keep
-        say_unsaid
+        unsent=$(describe "$state" "$now")
+        store_state
+        send_unsent
     fi
 }
 
-# Who is in a room already stays in it.
+# Joins its rooms. Joining again changes nothing.
 for room in $rooms; do
     printf '{"type":"join","room":%s}\n' "$room"
 done
@@ -118,8 +118,8 @@ echo '{"type":"get","key":"state"}'
 
 tab=$(printf '\t')
 
-# One jq for all lines of the server: it makes them words with tabs between, none of them empty but the last. What stands
-# behind `//` is there where nothing was kept.
+# One jq for all lines of the server: it prints words separated by tabs, of which only the last can be empty. After `//` stand
+# the values for a new plugin, which has stored nothing.
 jq --unbuffered -r '
     if .hook == "tick" then ["tick", .id]
     elif .type == "value" then ["value", (.value | .state // "fine", .changes // 0, .unsaid // "")]
@@ -130,17 +130,17 @@ jq --unbuffered -r '
         case $kind in
         value)
             state=$first changes=$second
-            # As it was before jq took care of tabs and backslashes.
-            unsaid=$(printf '%b' "$third")
+            # Undoes the escapes of @tsv for tabs and backslashes.
+            unsent=$(printf '%b' "$third")
             ;;
         tick)
-            look
+            read_and_report
             printf '{"id":"%s"}\n' "$first"
             ;;
         accepted)
             if [ "$first" = "change-$changes" ]; then
-                unsaid=''
-                keep
+                unsent=''
+                store_state
             fi
             ;;
         error) printf '%s\n' "$second" >&2 ;;

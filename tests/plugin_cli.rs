@@ -385,7 +385,7 @@ fn template_for_luau_keeps_a_list() {
         TIME alice → notes: list  (waiting for notes)
             message: passes (T ms)
             mail: done (T ms)
-                would send to alice: there is nothing on the list
+                would send to alice: the list is empty
         TIME alice → notes: milk  (waiting for notes)
             message: passes (T ms)
             mail: done (T ms)
@@ -436,7 +436,7 @@ fn template_for_sh_reports_on_the_machine() {
         TIME alice → box: 'hello' $(date)  (waiting for box)
             message: passes (T ms)
             mail: done (T ms)
-                would send to alice: write load, or disk
+                would send to alice: write load or disk
         messages: 4, calls: 6, failures: 0; a call took T ms (median), T ms at most
         exit 0
     "#]]
@@ -467,7 +467,7 @@ fn template_for_python_rolls_dice() {
         TIME alice → dice: hello  (waiting for dice)
             message: passes (T ms)
             mail: done (T ms)
-                would send to alice: write how many dice of how many sides, such as 2d6
+                would send to alice: write the number of dice and of their sides, such as 2d6
         TIME alice → bob: oh Heck  (waiting for bob)
             message: rejected: we do not say "heck" here (T ms)
         TIME alice → bob: hello  (waiting for bob)

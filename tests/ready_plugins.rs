@@ -127,7 +127,7 @@ fn a_reminder_comes_exactly_once_however_often_the_server_is_killed() {
     eventually("it reminds of all", || server.sqlite(sent).lines().count() == 6);
     let mut alice = TestClient::login(&server, "alice");
     alice.send("remind: list");
-    while alice.next_message() != "from remind: there is nothing to remind you of" {}
+    while alice.next_message() != "from remind: you have no reminders" {}
     assert_eq!(server.sqlite(sent), "tea 1\ntea 2\ntea 3\ntea 4\ntea 5\ntea 6");
     assert_eq!(server.sqlite("select key from value order by key"), "asked\ndue");
 }
@@ -177,8 +177,8 @@ fn reminders_are_listed_and_taken_back_by_whose_they_are() {
     assert_eq!(remind(&mut alice, "list"), format!("number 2, at {soon}"));
     assert_eq!(alice.next_message(), format!("from remind: number 1, at {late}"));
     assert_eq!(alice.next_message(), format!("from remind: number 4, at {christmas}"));
-    assert_eq!(remind(&mut alice, "cancel 3"), "you have no reminder of number 3; \"list\" shows those that you have");
-    assert_eq!(remind(&mut alice, "cancel 2"), "number 2 is taken back: soon");
+    assert_eq!(remind(&mut alice, "cancel 3"), "you have no reminder with number 3; \"list\" shows your reminders");
+    assert_eq!(remind(&mut alice, "cancel 2"), "number 2 is cancelled: soon");
     assert_eq!(remind(&mut alice, "LIST"), format!("number 1, at {late}"));
     assert_eq!(alice.next_message(), format!("from remind: number 4, at {christmas}"));
     // Its number is free again.
@@ -211,17 +211,20 @@ fn what_cannot_be_read_is_answered_with_how_to_write_it() {
     ];
     for line in unreadable {
         let answer = remind(&mut alice, line);
-        assert!(answer.starts_with("that is not understood; write \"20m tea\""), "{line}: {answer}");
+        assert!(answer.starts_with("cannot read this reminder; write \"20m tea\""), "{line}: {answer}");
     }
     for line in ["0s tea", "at 2001-01-01 12:00 tea", "at 1970-01-01 00:00 tea"] {
-        assert_eq!(remind(&mut alice, line), "that is no time to come; nothing is kept", "{line}");
+        assert_eq!(remind(&mut alice, line), "that time is not in the future; no reminder was set", "{line}");
     }
     for line in ["367d tea", "99999999999999999999w tea", "at 2100-01-01 12:00 tea", "at 9999-12-31 23:59 tea"] {
-        assert_eq!(remind(&mut alice, line), "that is more than 366 days ahead; nothing is kept", "{line}");
+        assert_eq!(remind(&mut alice, line), "that is more than 366 days ahead; no reminder was set", "{line}");
     }
     let long = "x".repeat(501);
-    assert_eq!(remind(&mut alice, &format!("1h {long}")), "a reminder has 500 bytes at most; nothing is kept");
-    assert_eq!(remind(&mut alice, "list"), "there is nothing to remind you of");
+    assert_eq!(
+        remind(&mut alice, &format!("1h {long}")),
+        "the text has 501 bytes, and at most 500 are allowed; no reminder was set"
+    );
+    assert_eq!(remind(&mut alice, "list"), "you have no reminders");
 }
 
 #[test]
@@ -402,7 +405,7 @@ fn manners_without_words_is_no_plugin() {
     std::fs::write(home.path().join("plugins.toml"), list).expect("a file");
     command.args(["--listen", "127.0.0.1:0"]).current_dir(home.path());
     let said = support::refusal(&mut command);
-    assert!(said.contains(r#"settings.words: a list is wanted, such as ["heck"]"#), "{said}");
+    assert!(said.contains(r#"settings.words must be a list, such as ["heck"]"#), "{said}");
 }
 
 // push
@@ -532,7 +535,7 @@ fn a_push_hides_the_text_and_is_quiet_for_a_while() {
     alice.send("bob: secret");
     alice.send("bob: secret too");
     alice.send("carol, bob: secret as well");
-    let hidden = "alice: a message is kept for you";
+    let hidden = "alice: a message is waiting for you";
     phones.wait_for(&[&format!("t-bob: {hidden}"), &format!("t-carol: {hidden}")]);
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """NAME rolls dice. Write to it: `NAME: 2d6`.
 
-For each thing that NAME is asked or told, holdline writes a line of JSON to its standard input, and wants a line with the
-same id back. What goes to standard error stands in holdline's log. docs/plugins.md has all hooks and what they are given.
+For each call, holdline writes a line of JSON to standard input, and expects a line with the same id on standard output.
+Standard error goes to holdline's log. docs/plugins.md lists all hooks and their fields.
 """
 
 import json
@@ -15,7 +15,7 @@ SETTINGS = json.loads(os.environ["HOLDLINE_SETTINGS"])  # [plugin.settings]
 
 
 def message(call):
-    """Asked before a message is logged. {} lets it pass; {"reject": "why"} refuses it, {"text": "…"} changes it."""
+    """Called before a message is logged. {} lets it pass, {"reject": "reason"} refuses it, {"text": "…"} changes it."""
     for word in SETTINGS["words"]:
         if word in call["text"].lower():
             return {"reject": f'we do not say "{word}" here'}
@@ -23,14 +23,14 @@ def message(call):
 
 
 def mail(call):
-    """Told of every message to NAME, once it is on disk."""
+    """Called for every message to NAME, once it is stored."""
     dice = re.fullmatch(r"([1-9]\d?)d([1-9]\d{0,2})", call["text"].strip())
     if dice:
         rolls = [random.randint(1, int(dice[2])) for _ in range(int(dice[1]))]
         text = f"{' + '.join(map(str, rolls))} = {sum(rolls)}"
     else:
-        text = "write how many dice of how many sides, such as 2d6"
-    # An id is sent once: who was answered already is not answered twice.
+        text = "write the number of dice and of their sides, such as 2d6"
+    # holdline sends an id only once, so a repeated call does not send a second answer.
     write({"type": "send", "id": f"mail-{call['seq']}", "to": [call["from"]], "text": text})
     return {}
 
@@ -43,6 +43,6 @@ HOOKS = {"message": message, "mail": mail}
 
 for line in sys.stdin:
     call = json.loads(line)
-    # What has no hook tells what became of a message that NAME sent.
+    # A line without a hook is the reply to a message that NAME sent.
     if "hook" in call:
         write({"id": call["id"], **HOOKS[call["hook"]](call)})

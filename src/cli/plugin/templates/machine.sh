@@ -1,38 +1,37 @@
 #!/bin/sh
-# NAME tells how this machine is. Write to it: `NAME: load` or `NAME: disk`.
+# NAME reports the load and disk space of this machine. Write to it: `NAME: load` or `NAME: disk`.
 #
-# For each thing that NAME is asked or told, holdline writes a line of JSON to its standard input, and wants a line with
-# the same id back. What goes to standard error stands in holdline's log. docs/plugins.md has all hooks and what they
-# are given.
+# For each call, holdline writes a line of JSON to standard input, and expects a line with the same id on standard output.
+# Standard error goes to holdline's log. docs/plugins.md lists all hooks and their fields.
 
-# Printed alone, it lets a message pass, and says of what is only told that it is dealt with.
-done_with() {
+# An answer with only an id lets a message pass. For other hooks it says that the call is handled.
+answer() {
     printf '{"id":"%s"}\n' "$1"
 }
 
 tab=$(printf '\t')
 
-# One jq for all calls: it makes them lines with tabs. What has no hook tells what became of a message that NAME sent.
+# One jq for all calls: it prints their fields separated by tabs. A line without a hook is the reply to a message that NAME sent.
 jq --unbuffered -r 'select(.hook) | [.hook, .id, .seq // 0, .from, .text] | @tsv' |
     while IFS=$tab read -r hook id seq from text; do
         case $hook in
-        message) # Asked before a message is logged.
+        message) # Called before a message is logged.
             case $text in
             *heck*) printf '{"id":"%s","reject":"we do not say that here"}\n' "$id" ;;
-            *) done_with "$id" ;;
+            *) answer "$id" ;;
             esac
             ;;
-        mail) # Told of every message to NAME, once it is on disk.
+        mail) # Called for every message to NAME, once it is stored.
             case $text in
-            load) answer=$(uptime) ;;
-            disk) answer=$(df -h . | tail -n 1) ;;
-            *) answer='write load, or disk' ;;
+            load) text=$(uptime) ;;
+            disk) text=$(df -h . | tail -n 1) ;;
+            *) text='write load or disk' ;;
             esac
-            # An id is sent once: who was answered already is not answered twice. jq quotes what others wrote.
-            jq -nc --arg id "mail-$seq" --arg to "$from" --arg text "$answer" \
+            # holdline sends an id only once, so a repeated call does not send a second answer. jq quotes the text safely.
+            jq -nc --arg id "mail-$seq" --arg to "$from" --arg text "$text" \
                 '{type: "send", id: $id, to: [$to], text: $text}'
-            done_with "$id"
+            answer "$id"
             ;;
-        *) done_with "$id" ;;
+        *) answer "$id" ;;
         esac
     done
