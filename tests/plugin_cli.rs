@@ -1,4 +1,5 @@
-//! `holdline plugin`, as a black box: check, new and test. Owns these commands; never tests plugins in a server.
+//! `holdline plugin`, from outside: what is said of plugins, which start is written, and what a plugin would have done with what is in
+//! the log. Owns these commands; never what plugins do in a server.
 
 mod support;
 
@@ -11,7 +12,7 @@ use expect_test::{Expect, expect};
 use support::{TestClient, TestServer, installed};
 use tempfile::TempDir;
 
-/// Working directory of the command.
+/// A directory in which the command is run.
 struct Place(TempDir);
 
 impl Place {
@@ -19,7 +20,7 @@ impl Place {
         Place(tempfile::tempdir().unwrap())
     }
 
-    /// Writes a file, and creates its directory.
+    /// With this file in it, its directory included.
     fn with(self, name: &str, text: &str) -> Place {
         let path = self.0.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -35,7 +36,7 @@ impl Place {
         fs::read_to_string(self.path().join(name)).unwrap()
     }
 
-    /// Returns the output of the command and its exit code, with `T ms` for times and `.` for the directory.
+    /// What the command writes, and its exit code. Times are `T ms`, and the directory is `.`.
     fn run(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdline"));
         let output = command.arg("plugin").args(arguments).current_dir(self.path()).output().unwrap();
@@ -49,7 +50,7 @@ impl Place {
         expected.assert_eq(&self.run(arguments));
     }
 
-    /// Runs a plugin over the log of a server.
+    /// Tries a plugin over the log of a server.
     #[track_caller]
     fn check_dry_run(&self, server: &TestServer, arguments: &[&str], expected: Expect) {
         let data = server.data();
@@ -57,7 +58,7 @@ impl Place {
     }
 }
 
-/// Replaces `0.4 ms` by `T ms`, and the time of a message by `TIME`.
+/// `0.4 ms` is `T ms`, and the time that begins a message is `TIME`.
 fn without_times(said: &str) -> String {
     let line = |line: &str| {
         let words: Vec<_> = line.split(' ').collect();
@@ -72,26 +73,26 @@ fn without_times(said: &str) -> String {
     said.lines().map(line).collect()
 }
 
-/// Returns an entry of `plugins.toml` for a script.
+/// An entry of `plugins.toml` for a script.
 fn script(name: &str, hooks: &str) -> String {
     format!("[[plugin]]\nname = \"{name}\"\nkind = \"luau\"\npath = \"{name}.luau\"\nhooks = {hooks}\n")
 }
 
-/// Returns an entry of `plugins.toml` for a program, with enough time for a busy machine.
+/// An entry of `plugins.toml` for a program, which has time enough on a machine that has much to do.
 fn program(name: &str, hooks: &str) -> String {
     format!(
         "[[plugin]]\nname = \"{name}\"\nkind = \"process\"\npath = \"{name}.sh\"\nhooks = {hooks}\ntimeout_ms = 60000\n"
     )
 }
 
-/// Writes an executable file.
+/// A program that is executable.
 fn with_program(place: Place, name: &str, text: &str) -> Place {
     let place = place.with(name, text);
     fs::set_permissions(place.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
     place
 }
 
-/// Starts a server and logs these lines of alice.
+/// A server that has logged these lines of alice's.
 fn logged(lines: &[&str]) -> TestServer {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
@@ -106,7 +107,7 @@ fn logged(lines: &[&str]) -> TestServer {
 // check
 
 #[test]
-fn plugins_that_load_are_fine() {
+fn each_plugin_that_loads_is_fine() {
     Place::new().check(
         &["check"],
         expect![[r#"
@@ -128,7 +129,7 @@ fn plugins_that_load_are_fine() {
 }
 
 #[test]
-fn check_reports_each_mistake_and_checks_the_other_plugins_too() {
+fn what_is_wrong_with_a_plugin_is_said_and_the_others_are_looked_at_too() {
     let place = Place::new().with("faulty.luau", "function message(\n").with("lacking.luau", "").with("door.sh", "");
     let place = place.with("manners.luau", "function message() end");
     let list = script("faulty", r#"["message"]"#)
@@ -138,14 +139,14 @@ fn check_reports_each_mistake_and_checks_the_other_plugins_too() {
     place.with("plugins.toml", &list).check(&["check"], expect![[r#"
         manners (luau, message): fine
         holdline: ./faulty.luau:2: Expected identifier when parsing variable name, got <eof>
-        holdline: ./lacking.luau: the function message is missing, and lacking has the hook "message"; add a global `function message(…) … end`, or remove "message" from hooks
-        holdline: path = "./door.sh" is not executable; run: chmod +x ./door.sh
+        holdline: ./lacking.luau: there is no function message, which the hooks of lacking name; write `function message(…) … end`, not local, or take "message" out of the hooks
+        holdline: path = "./door.sh" is not executable; `chmod +x ./door.sh` makes it so
         exit 2
     "#]]);
 }
 
 #[test]
-fn invalid_list_is_refused_as_the_server_refuses_it() {
+fn a_list_that_cannot_be_read_is_refused_as_the_server_refuses_it() {
     Place::new().with("plugins.toml", "[[plugin]]\n").check(
         &["check"],
         expect![[r#"
@@ -175,35 +176,35 @@ fn invalid_list_is_refused_as_the_server_refuses_it() {
 // new
 
 #[test]
-fn new_creates_a_plugin_that_loads() {
+fn a_start_is_written_and_named_and_loads() {
     let place = Place::new();
     place.check(
         &["new", "Notes", "--kind=luau"],
         expect![[r#"
-        created plugins/notes.luau: a script that keeps a list
+        made plugins/notes.luau: a script that keeps a list
         added notes to plugins.toml
-        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
-        then: send it a message: notes: milk
+        next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)
+        then: write to it, as in notes: milk
         exit 0
     "#]],
     );
     place.check(
         &["new", "box", "--kind=sh"],
         expect![[r#"
-        created plugins/box.sh: a program that reports the load and disk space of this machine; it needs jq
+        made plugins/box.sh: a program that tells how this machine is; it wants jq
         added box to plugins.toml
-        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
-        then: send it a message: box: disk
+        next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)
+        then: write to it, as in box: disk
         exit 0
     "#]],
     );
     place.check(
         &["new", "--kind", "python", "dice"],
         expect![[r#"
-        created plugins/dice.py: a program that rolls dice; it needs python3
+        made plugins/dice.py: a program that rolls dice; it wants python3
         added dice to plugins.toml
-        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
-        then: send it a message: dice: 2d6
+        next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)
+        then: write to it, as in dice: 2d6
         exit 0
     "#]],
     );
@@ -250,7 +251,7 @@ fn new_creates_a_plugin_that_loads() {
 }
 
 #[test]
-fn new_leaves_the_existing_list_unchanged() {
+fn what_is_there_stays_byte_for_byte() {
     for before in ["# mine\r\n\n  # two", "# mine\n", "\n\n", &script("a", "[ 'message' ]")] {
         let place = Place::new().with("plugins.toml", before).with("a.luau", "function message() end");
         let said = place.run(&["new", "notes", "--kind=luau"]);
@@ -265,15 +266,15 @@ fn new_leaves_the_existing_list_unchanged() {
 }
 
 #[test]
-fn new_writes_beside_the_list_of_the_option() {
+fn it_is_written_beside_the_list_that_is_named() {
     let place = Place::new();
     place.check(
         &["new", "notes", "--kind=luau", "--plugins=conf/mine.toml"],
         expect![[r#"
-        created conf/plugins/notes.luau: a script that keeps a list
+        made conf/plugins/notes.luau: a script that keeps a list
         added notes to conf/mine.toml
-        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
-        then: send it a message: notes: milk
+        next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)
+        then: write to it, as in notes: milk
         exit 0
     "#]],
     );
@@ -288,12 +289,12 @@ fn new_writes_beside_the_list_of_the_option() {
 }
 
 #[test]
-fn new_overwrites_nothing() {
+fn nothing_is_overwritten() {
     let place = Place::new().with("plugins/notes.luau", "mine").with("plugins.toml", "# mine");
     place.check(
         &["new", "notes", "--kind=luau"],
         expect![[r#"
-        holdline: plugins/notes.luau exists already, and is not overwritten; choose another name, or move it away
+        holdline: plugins/notes.luau is there already, and is not overwritten; choose another name, or move it away
         exit 1
     "#]],
     );
@@ -301,17 +302,17 @@ fn new_overwrites_nothing() {
     place.check(
         &["new", "box", "--kind=sh"],
         expect![[r#"
-        created plugins/box.sh: a program that reports the load and disk space of this machine; it needs jq
+        made plugins/box.sh: a program that tells how this machine is; it wants jq
         added box to plugins.toml
-        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
-        then: send it a message: box: disk
+        next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)
+        then: write to it, as in box: disk
         exit 0
     "#]],
     );
     place.check(
         &["new", "Box", "--kind=python"],
         expect![[r#"
-        holdline: plugins.toml has a plugin box already; choose another name
+        holdline: plugins.toml names a plugin box already; choose another name
         exit 1
     "#]],
     );
@@ -319,7 +320,7 @@ fn new_overwrites_nothing() {
 }
 
 #[test]
-fn failed_new_leaves_nothing() {
+fn nothing_is_left_of_what_cannot_be_added() {
     let mistake = Place::new().with("plugins.toml", "plugin = 5");
     mistake.check(&["new", "notes", "--kind=luau"], expect![[r#"
         holdline: plugins.toml:1: plugin = 5 is an integer; [[plugin]] is wanted, on a line of its own, with the keys of a plugin below
@@ -329,7 +330,7 @@ fn failed_new_leaves_nothing() {
     closed.check(
         &["new", "notes", "--kind=luau"],
         expect![[r#"
-        holdline: plugins.toml:3: `plugin` is there twice; keep one of them; nothing was added
+        holdline: plugins.toml:3: `plugin` is there twice; keep one of them; so nothing was added
         exit 2
     "#]],
     );
@@ -343,13 +344,13 @@ fn failed_new_leaves_nothing() {
 fn names_and_kinds_are_checked() {
     let place = Place::new();
     place.check(&["new", "../notes", "--kind=luau"], expect![[r#"
-        holdline: couldn't parse `../notes`: invalid name of a plugin: "../notes" holds "/"; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit (holdline --help tells more)
+        holdline: couldn't parse `../notes`: a plugin wants a name: "../notes" holds "/"; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit (holdline --help tells more)
         exit 2
     "#]]);
     place.check(
         &["new", "notes", "--kind=lua"],
         expect![[r#"
-        holdline: couldn't parse `lua`: --kind must be luau, sh or python (holdline --help tells more)
+        holdline: couldn't parse `lua`: --kind is luau, sh or python (holdline --help tells more)
         exit 2
     "#]],
     );
@@ -370,10 +371,10 @@ fn names_and_kinds_are_checked() {
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }
 
-// The templates, run over a log
+// The starts, tried over a log
 
 #[test]
-fn template_for_luau_keeps_a_list() {
+fn the_start_of_a_script_keeps_a_list() {
     let server =
         logged(&["notes: list", "notes: milk", "bob, notes: bread", "bob: oh heck", "notes: list", "notes: clear"]);
     let place = Place::new();
@@ -389,12 +390,12 @@ fn template_for_luau_keeps_a_list() {
         TIME alice → notes: milk  (waiting for notes)
             message: passes (T ms)
             mail: done (T ms)
-                would store list = ["milk"]
+                would keep list = ["milk"]
                 would send to alice: added; on the list: 1
         TIME alice → bob, notes: bread  (waiting for bob, notes)
             message: passes (T ms)
             mail: done (T ms)
-                would store list = ["milk","bread"]
+                would keep list = ["milk","bread"]
                 would send to alice: added; on the list: 2
         TIME alice → bob: oh heck  (waiting for bob)
             message: rejected: we do not say "heck" here (T ms)
@@ -405,7 +406,7 @@ fn template_for_luau_keeps_a_list() {
         TIME alice → notes: clear  (waiting for notes)
             message: passes (T ms)
             mail: done (T ms)
-                would remove list
+                would forget list
                 would send to alice: the list is empty now
         messages: 6, calls: 11, failures: 0; a call took T ms (median), T ms at most
         exit 0
@@ -414,14 +415,14 @@ fn template_for_luau_keeps_a_list() {
 }
 
 #[test]
-fn template_for_sh_reports_on_the_machine() {
+fn the_start_of_a_shell_script_tells_how_the_machine_is() {
     if installed("jq").is_none() {
         return;
     }
     let server = logged(&["box: disk", "bob: oh heck", "bob: a\ttab, \"quotes\" and a \\", "box: 'hello' $(date)"]);
     let place = Place::new();
     place.run(&["new", "box", "--kind=sh"]);
-    raise_timeout(&place);
+    give_time(&place);
     let said = place.run(&["test", "--data", server.data().to_str().unwrap(), "box"]);
     let answer = said.lines().find(|line| line.contains("would send") && line.contains('%')).unwrap_or(&said);
     expect![[r#"
@@ -444,14 +445,14 @@ fn template_for_sh_reports_on_the_machine() {
 }
 
 #[test]
-fn template_for_python_rolls_dice() {
+fn the_start_of_a_python_program_rolls_dice() {
     if installed("python3").is_none() {
         return;
     }
     let server = logged(&["dice: 1d1", "dice: 3d1", "dice: hello", "bob: oh Heck", "bob: hello"]);
     let place = Place::new();
     place.run(&["new", "dice", "--kind=python"]);
-    raise_timeout(&place);
+    give_time(&place);
     place.check_dry_run(
         &server,
         &["dice"],
@@ -478,8 +479,8 @@ fn template_for_python_rolls_dice() {
     );
 }
 
-/// Raises the timeout of the last plugin, for a busy machine.
-fn raise_timeout(place: &Place) {
+/// Lets the last plugin answer late, as this machine may have much else to do.
+fn give_time(place: &Place) {
     let list = place.read("plugins.toml").replace("hooks =", "timeout_ms = 60000\nhooks =");
     fs::write(place.path().join("plugins.toml"), list).unwrap();
 }
@@ -520,37 +521,37 @@ fn dry_run_reports_each_verdict_and_each_effect() {
         TIME alice → bob: hello  (waiting for bob)
             message: passes (T ms)
             logged: done (T ms)
-                would store last = [1,"alice",["bob"]]
+                would keep last = [1,"alice",["bob"]]
                 would send to bob, #home: one two
         TIME alice → bob: heck  (waiting for bob)
             message: rejected: mind your language (T ms)
             logged: done (T ms)
-                would store last = [2,"alice",["bob"]]
+                would keep last = [2,"alice",["bob"]]
         TIME alice → bob: psst  (waiting for bob)
             message: dropped (T ms)
             logged: done (T ms)
-                would store last = [3,"alice",["bob"]]
+                would keep last = [3,"alice",["bob"]]
         TIME alice → bob: loud  (waiting for bob)
             message: replaced: LOUD (T ms)
             logged: done (T ms)
-                would store last = [4,"alice",["bob"]]
+                would keep last = [4,"alice",["bob"]]
         TIME alice → bob, carol: wrong  (waiting for bob, carol)
             message: replaced to dave, #home (T ms)
             logged: done (T ms)
-                would store last = [5,"alice",["bob","carol"]]
+                would keep last = [5,"alice",["bob","carol"]]
         TIME alice → p: hello  (waiting for p)
             message: passes (T ms)
             logged: done (T ms)
-                would store last = [6,"alice",["p"]]
+                would keep last = [6,"alice",["p"]]
                 would send to bob, #home: one two
             mail: done (T ms)
                 would join #home
                 would leave #home
-                would remove last
+                would forget last
                 would send to bob: nil
         p
             stop: done (T ms)
-                would store stopped = true
+                would keep stopped = true
         messages: 6, calls: 15, failures: 0; a call took T ms (median), T ms at most
         TIME INFO plugin p: started
         exit 0
@@ -565,26 +566,26 @@ fn dry_run_reports_each_verdict_and_each_effect() {
         TIME alice → p: hello  (waiting for p)
             message: passes (T ms)
             logged: done (T ms)
-                would store last = [6,"alice",["p"]]
+                would keep last = [6,"alice",["p"]]
                 would send to bob, #home: one two
             mail: done (T ms)
                 would join #home
                 would leave #home
-                would remove last
+                would forget last
                 would send to bob: nil
         p
             stop: done (T ms)
-                would store stopped = true
+                would keep stopped = true
         messages: 1, calls: 5, failures: 0; a call took T ms (median), T ms at most
         TIME INFO plugin p: started
         exit 0
     "#]],
     );
-    assert_eq!(server.sqlite("select count(*) from message"), "6", "a dry run sends nothing");
+    assert_eq!(server.sqlite("select count(*) from message"), "6", "nothing was done");
 }
 
 #[test]
-fn failures_are_reported_and_counted() {
+fn what_fails_is_said_and_counted_and_others_go_on() {
     let server = logged(&["bob: one", "bob: two"]);
     let code = r#"
         function message(m)
@@ -599,10 +600,10 @@ fn failures_are_reported_and_counted() {
     let place = Place::new().with("plugins.toml", &list).with("p.luau", code);
     place.check_dry_run(&server, &["p"], expect![[r#"
         TIME alice → bob: one  (waiting for bob)
-            message: no answer: message failed: ./p.luau:3: not this one; rejected (on_failure) (T ms)
+            message: no answer: message failed: ./p.luau:3: not this one; so it is rejected (T ms)
             logged: done (T ms)
         TIME alice → bob: two  (waiting for bob)
-            message: no answer: message failed: ./p.luau:4: chat.who: there is no server in a dry run; rejected (on_failure) (T ms)
+            message: no answer: message failed: ./p.luau:4: chat.who: there is no server here to be asked; so it is rejected (T ms)
             logged: no answer: logged ran longer than T ms (timeout_ms) (T ms)
         messages: 2, calls: 4, failures: 3; a call took T ms (median), T ms at most
         exit 1
@@ -610,9 +611,9 @@ fn failures_are_reported_and_counted() {
 }
 
 #[test]
-fn requests_of_a_program_get_replies_as_if_carried_out() {
+fn a_program_is_answered_as_if_all_that_it_asks_were_done() {
     let server = logged(&["bob: hello", "door: hello"]);
-    // It answers a call of `message` only after the reply to what it sent.
+    // It answers a message only when it has heard what became of what it sent.
     let code = r##"#!/bin/sh
         while read -r line; do
             id=${line#*\"id\":\"}
@@ -643,7 +644,7 @@ fn requests_of_a_program_get_replies_as_if_carried_out() {
                 would join #home
                 would leave #home
                 would be refused: bad_name: "a b" holds a blank; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit; not sent
-                would ask the server; there is none in a dry run
+                would ask a server, which is not here
         messages: 2, calls: 3, failures: 1; a call took T ms (median), T ms at most
         exit 1
     "#]]);
@@ -658,7 +659,7 @@ fn dry_run_over_nothing_explains_why() {
         &server,
         &["p"],
         expect![[r#"
-        messages: 1, calls: 0; it would be called for none of the messages
+        messages: 1, calls: 0; no message is one that it would be asked or told about
         exit 0
     "#]],
     );
@@ -666,7 +667,7 @@ fn dry_run_over_nothing_explains_why() {
         &server,
         &["q"],
         expect![[r#"
-        messages: 1, calls: 0; it has none of the hooks message, logged and mail
+        messages: 1, calls: 0; none of its hooks is message, logged or mail
         exit 0
     "#]],
     );
@@ -685,14 +686,14 @@ fn dry_run_over_nothing_explains_why() {
     place.check(
         &["test", "p", "--last=0"],
         expect![[r#"
-        holdline: couldn't parse `0`: --last must be a whole number from 1 to 10000 (holdline --help tells more)
+        holdline: couldn't parse `0`: --last wants a whole number from 1 to 10000 (holdline --help tells more)
         exit 2
     "#]],
     );
     place.check(
         &["test", "p", "--last=10001"],
         expect![[r#"
-        holdline: couldn't parse `10001`: --last must be a whole number from 1 to 10000 (holdline --help tells more)
+        holdline: couldn't parse `10001`: --last wants a whole number from 1 to 10000 (holdline --help tells more)
         exit 2
     "#]],
     );

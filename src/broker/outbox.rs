@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use smol::future;
 
-use super::Delivered;
+use super::event::Delivered;
 use crate::limits::{MARK_BYTES_MAX, OUTBOX_BYTES_MAX, PAGE_BYTES_MAX};
 
 /// Bytes for one client, as they are written to it.

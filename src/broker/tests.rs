@@ -8,11 +8,11 @@ use smol::lock::Semaphore;
 
 use super::*;
 use crate::limits::{ABSENT_PEERS_MAX, BATCH_REQUESTS_MAX, DESTINATIONS_DEFAULT};
-use crate::message::{Destination, PeerId, RequestId, Room, RoomId, Text};
-use crate::protocol::{self, Capabilities, Request, plain};
+use crate::message::{Destination, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId, Text};
+use crate::protocol::{Capabilities, Draft, PluginRequest, Request, Submission, Work, plain};
 use crate::store::{
-    CommitError, Entry, EventKind, Found, FoundPosts, LookedUp, Lookup, ObservedPage, PeerEvent, Read, StoreRequest,
-    TurnRequest,
+    CommitError, Entry, EventFilter, EventKind, Found, FoundPosts, LookedUp, Lookup, Observed, ObservedPage,
+    ObserverCursor, PeerEvent, Read, StoreRequest, TurnRequest,
 };
 
 /// As many as it takes to fill a turn.
@@ -67,12 +67,15 @@ fn batch(sender: u64, lines: usize) -> Event {
 }
 
 fn send(to: &str) -> Request {
-    Request::Send { to: vec![Destination::parse(to).unwrap()], text: Text::clean("hi").unwrap() }
+    Request::Send(Draft { to: vec![Destination::parse(to).unwrap()], text: Text::clean("hi").unwrap() })
 }
 
-fn asks<T: Into<protocol::ClientRequest>>(sender: u64, requests: Vec<T>) -> Event {
+fn asks<T: Into<Work>>(sender: u64, requests: Vec<T>) -> Event {
+    submits(sender, requests.into_iter().map(|work| Submission { id: None, work: work.into() }).collect())
+}
+
+fn submits(sender: u64, requests: Vec<Submission>) -> Event {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_arc().unwrap();
-    let requests = requests.into_iter().map(Into::into).collect();
     Event::Requests { session: SessionId::new(sender), requests, permit }
 }
 
@@ -80,8 +83,8 @@ fn join_room() -> Request {
     Request::Join { room: Room::stored("#a") }
 }
 
-fn set(key: usize) -> Request {
-    Request::Set { key: key.to_string(), value: Some("1".to_owned()) }
+fn set(key: usize) -> PluginRequest {
+    PluginRequest::SetValue { key: key.to_string(), value: Some("1".to_owned()) }
 }
 
 const PRESENCE: EventFilter = EventFilter { logged: false, join: true, leave: true, delivered: false };
@@ -291,14 +294,14 @@ fn an_id_whose_turn_failed_is_free_and_each_who_used_it_is_told() {
         let (login, reply) = asked.turn().await;
         reply.send(kept(login.entries)).unwrap();
         told(&outbox_receiver).await;
-        let with_id = protocol::ClientRequest { id: RequestId::parse("x"), request: send("s1") };
-        handle.tell(asks(1, vec![with_id.clone(), with_id.clone()])).await;
+        let with_id = Submission { id: RequestId::parse("x"), work: send("s1").into() };
+        handle.tell(submits(1, vec![with_id.clone(), with_id.clone()])).await;
         let (turn, reply) = asked.turn().await;
         assert_eq!(turn.entries.iter().filter(is_message).count(), 1, "twice in one turn is once");
         reply.send(failed(turn.entries)).unwrap();
         let said = told(&outbox_receiver).await;
         assert_eq!(said.matches("! storage_full: ").count(), 2, "{said}");
-        handle.tell(asks(1, vec![with_id])).await;
+        handle.tell(submits(1, vec![with_id])).await;
         let (turn, _reply) = asked.turn().await;
         assert_eq!(turn.entries.iter().filter(is_message).count(), 1);
     });
@@ -359,7 +362,7 @@ fn what_one_batch_asks_for_is_kept_together_or_not_at_all() {
         let (turn, reply) = asked.turn().await;
         reply.send(kept(turn.entries)).unwrap();
         told(&outlets[0]).await;
-        let batch = || asks(1, vec![join_room(), send("#a"), set(1), send("s1")]);
+        let batch = || asks::<Work>(1, vec![join_room().into(), send("#a").into(), set(1).into(), send("s1").into()]);
         handle.tell(batch()).await;
         let (turn, reply) = asked.turn().await;
         let is_value = |entry: &&Entry| matches!(entry, Entry::Value { .. });
@@ -565,7 +568,7 @@ fn one_who_observes_is_remembered_though_it_has_no_session_and_very_many_are_nam
         let names: Vec<Destination> =
             (0..2 * ABSENT_PEERS_MAX).map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();
         for (seq, to) in (0..).zip(names.chunks(DESTINATIONS_DEFAULT as usize)) {
-            let send = Request::Send { to: to.to_vec(), text: Text::clean("hi").unwrap() };
+            let send = Request::Send(Draft { to: to.to_vec(), text: Text::clean("hi").unwrap() });
             handle.tell(asks(2, vec![send])).await;
             let (turn, reply) = asked.turn().await;
             let (before, newest) = (Seq::new(seq), Seq::new(seq + 1));

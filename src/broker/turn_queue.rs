@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::Event;
+use super::event::Event;
 use crate::limits::BATCH_REQUESTS_MAX;
 
 /// Events, in the order in which they came. Of each connection there is one batch of requests at most.
@@ -70,14 +70,18 @@ mod tests {
     use super::*;
     use crate::limits::TURN_REQUESTS_MAX;
     use crate::message::SessionId;
-    use crate::protocol::Request;
+    use crate::protocol::{ClientRequest, Request};
 
     /// Four of these are a turn.
     const FLOOD_REQUESTS: usize = TURN_REQUESTS_MAX / 4;
 
     fn batch(session: u64, requests: usize) -> Event {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_arc().unwrap();
-        Event::Requests { session: SessionId::new(session), requests: vec![Request::Who.into(); requests], permit }
+        Event::Requests {
+            session: SessionId::new(session),
+            requests: vec![ClientRequest::from(Request::Who).into(); requests],
+            permit,
+        }
     }
 
     fn leave(session: u64) -> Event {

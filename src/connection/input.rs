@@ -9,7 +9,7 @@ use smol::stream::StreamExt;
 
 use super::{Socket, is_broken};
 use crate::limits::LINES_AT_ONCE_MAX;
-use crate::protocol::{ClientRequest, Code, Decoder, Line, LineBuffer, Login, Refusal, Rejected, Request};
+use crate::protocol::{Code, Decoder, Line, LineBuffer, Login, Refusal, Rejected, Submission};
 
 /// The reading half of a connection.
 pub(super) struct Input<'a> {
@@ -75,11 +75,11 @@ impl<'a> Input<'a> {
     }
 
     /// Decodes the next line, and appends the requests in it. Returns false if no line is left of what was read.
-    pub(super) fn decode(&mut self, destinations_max: u64, requests: &mut Vec<ClientRequest>) -> bool {
+    pub(super) fn decode(&mut self, destinations_max: u64, requests: &mut Vec<Submission>) -> bool {
         let Some((line, decoder)) = self.next_line() else { return false };
         match line {
             Ok(line) => decoder.decode(line, destinations_max, requests),
-            Err(refusal) => requests.push(Request::Malformed(refusal.with_outcome("not sent")).into()),
+            Err(refusal) => requests.push(Rejected::from(refusal.with_outcome("not sent")).into()),
         }
         true
     }

@@ -15,7 +15,7 @@ use crate::config::Limits;
 use crate::limits::BATCH_REQUESTS_MAX;
 use crate::message::SessionId;
 use crate::plugin::Sender;
-use crate::protocol::{ClientRequest, Request};
+use crate::protocol::Submission;
 
 /// Reads the requests of one session.
 pub(super) struct RequestReader<'c, 's> {
@@ -25,7 +25,7 @@ pub(super) struct RequestReader<'c, 's> {
     shared: &'c Shared,
     progress: &'c Progress,
     /// Decoded, and left for the next batches.
-    held: Vec<ClientRequest>,
+    held: Vec<Submission>,
 }
 
 impl<'c, 's> RequestReader<'c, 's> {
@@ -56,7 +56,7 @@ impl<'c, 's> RequestReader<'c, 's> {
                 Err(ended) => return ended,
             };
             rate_limiter.take(requests.len());
-            let quits = requests.last().is_some_and(|last| last.request == Request::Quit);
+            let quits = requests.last().is_some_and(Submission::is_quit);
             let Shared { broker, plugins, .. } = self.shared;
             let (session, set) = (self.session, plugins.current());
             if set.concerns(&requests) {
@@ -73,7 +73,7 @@ impl<'c, 's> RequestReader<'c, 's> {
     }
 
     /// Returns the next batch, once there is a request.
-    async fn next_batch(&mut self, requests_max: usize) -> Result<Vec<ClientRequest>, Ended> {
+    async fn next_batch(&mut self, requests_max: usize) -> Result<Vec<Submission>, Ended> {
         loop {
             let batch = self.decode_batch(requests_max);
             if !batch.is_empty() {
@@ -89,7 +89,7 @@ impl<'c, 's> RequestReader<'c, 's> {
     }
 
     /// Decodes a batch of what was read.
-    fn decode_batch(&mut self, requests_max: usize) -> Vec<ClientRequest> {
+    fn decode_batch(&mut self, requests_max: usize) -> Vec<Submission> {
         let destinations_max = Limits::or_none(self.shared.limits.destinations_max);
         let mut batch = mem::take(&mut self.held);
         let mut scanned = 0;
@@ -113,12 +113,12 @@ impl<'c, 's> RequestReader<'c, 's> {
 /// Returns the number of requests in a batch if it is complete; those before `scanned` do not end it. A batch is answered with little more
 /// than it holds, so a request with a large reply ends it. A plugin's command has a batch of its own: what was requested before it is
 /// processed first.
-fn batch_end(requests: &[ClientRequest], scanned: usize, requests_max: usize) -> Option<usize> {
-    for (index, ClientRequest { request, .. }) in requests.iter().enumerate().skip(scanned) {
-        if index == requests_max || (index > 0 && matches!(request, Request::Command { .. })) {
+fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize) -> Option<usize> {
+    for (index, request) in requests.iter().enumerate().skip(scanned) {
+        if index == requests_max || (index > 0 && request.is_plugin_command()) {
             return Some(index);
         }
-        if request.has_large_reply() || *request == Request::Quit {
+        if request.has_large_reply() || request.is_quit() {
             return Some(index + 1);
         }
     }
@@ -126,17 +126,19 @@ fn batch_end(requests: &[ClientRequest], scanned: usize, requests_max: usize) ->
 }
 
 /// Drops the requests from index `from` on that are only made for their replies, which reach nobody any more.
-fn drop_unheard(requests: &mut Vec<ClientRequest>, from: usize) {
+fn drop_unheard(requests: &mut Vec<Submission>, from: usize) {
     let unheard = requests.split_off(from);
-    requests.extend(unheard.into_iter().filter(|request| !request.request.is_read_only()));
+    requests.extend(unheard.into_iter().filter(|request| !request.is_read_only()));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{ClientRequest, Request};
 
     fn batch_sizes(requests: &[Request], requests_max: usize) -> Vec<usize> {
-        let mut rest: Vec<ClientRequest> = requests.iter().cloned().map(ClientRequest::from).collect();
+        let mut rest: Vec<Submission> =
+            requests.iter().cloned().map(|request| ClientRequest::from(request).into()).collect();
         let mut sizes = Vec::new();
         while !rest.is_empty() {
             let end = batch_end(&rest, 0, requests_max).unwrap_or(rest.len());

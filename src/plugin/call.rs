@@ -1,5 +1,5 @@
-//! Calls of plugins: one type for each hook, with the same fields for every kind of plugin. Owns these fields; never knows how
-//! a call reaches a plugin.
+//! What plugins are asked and told: a type for each hook, whose fields are the same for every kind of plugin. Owns these
+//! fields; never knows how they reach a plugin.
 
 use std::net::IpAddr;
 
@@ -8,42 +8,41 @@ use serde::Serialize;
 use crate::config::Hook;
 use crate::message::{Destination, PeerName, Room, Seq, Text, Timestamp};
 
-/// Invocation of one hook of a plugin. As JSON and as a Luau table it has the fields of its variant, and `hook`, the name of the
-/// hook.
+/// One thing that a plugin is asked or told. As JSON, and as a table of Luau: its fields, and `hook` with the name of the hook.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "hook", rename_all = "lowercase")]
 pub enum Call {
-    /// A client has connected.
+    /// Somebody has connected.
     Connect(ConnectCall),
-    /// A client requests to log in.
+    /// Somebody wants to log in.
     Login(LoginCall),
     /// A message is about to be logged.
     Message(MessageCall),
-    /// A peer typed one of the plugin's commands.
+    /// Somebody typed one of the plugin's commands.
     Command(CommandCall),
     /// A message to the plugin itself.
     Mail(MailCall),
-    /// A message was logged.
+    /// A message is on disk.
     Logged(LoggedCall),
-    /// A peer came online.
+    /// A peer came.
     Join(PresenceCall),
-    /// A peer went offline.
+    /// A peer went.
     Leave(PresenceCall),
-    /// Messages were delivered to a peer.
+    /// A peer has got messages.
     Delivered(DeliveredCall),
-    /// Another `tick_s` seconds have passed.
+    /// So many seconds are over.
     Tick {
-        /// Time of the call.
+        /// When.
         at: Timestamp,
     },
-    /// The plugin starts.
+    /// The plugin begins.
     Start {
         /// `[plugin.settings]`.
         settings: serde_json::Value,
     },
-    /// The plugin must stop.
+    /// The plugin ends.
     Stop,
-    /// `plugins.toml` was read again, and the plugin continues.
+    /// It goes on, after the plugins were read again.
     Reload {
         /// `[plugin.settings]`.
         settings: serde_json::Value,
@@ -51,7 +50,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Returns the hook that is called.
+    /// For which hook it is.
     pub fn hook(&self) -> Hook {
         match self {
             Call::Connect(_) => Hook::Connect,
@@ -71,49 +70,49 @@ impl Call {
     }
 }
 
-/// A connection before its login.
+/// A connection, as far as it is known before anybody has said who it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectCall {
-    /// Address of the client.
+    /// From where.
     pub address: IpAddr,
-    /// Protocol of the client: `plain` or `json`.
+    /// How it speaks: `plain` or `json`.
     pub protocol: &'static str,
-    /// Whether the connection is encrypted.
+    /// Whether it is encrypted.
     pub tls: bool,
 }
 
-/// A request to log in.
+/// A login that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoginCall {
-    /// Name to log in with.
+    /// By which name.
     pub name: PeerName,
-    /// Password, if the client sent one.
+    /// The password, if one was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-    /// Connection of the client.
+    /// How it came.
     #[serde(flatten)]
     pub connection: ConnectCall,
 }
 
-/// A message before it is logged.
+/// A message that is not logged yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MessageCall {
-    /// Sender.
+    /// Who sends it.
     pub from: PeerName,
-    /// Recipients as addressed.
+    /// Whom it is addressed to.
     pub to: Vec<Destination>,
-    /// Text of the message.
+    /// What it says.
     pub text: Text,
 }
 
-/// A plugin command as it was typed.
+/// A command, as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CommandCall {
-    /// Peer that typed the command.
+    /// Who typed it.
     pub from: PeerName,
-    /// Name of the command, without its `/`.
+    /// Which, without its `/`.
     pub command: String,
-    /// Rest of the line, trimmed.
+    /// What stood behind it, trimmed.
     pub arguments: String,
 }
 
@@ -122,63 +121,63 @@ pub struct CommandCall {
 pub struct MailCall {
     /// Always `message`, as in the protocol.
     pub r#type: &'static str,
-    /// Place in the log.
+    /// Its place in the log.
     pub seq: Seq,
-    /// Time of acceptance.
+    /// When it was accepted.
     pub at: Timestamp,
-    /// Sender.
+    /// Who sent it.
     pub from: PeerName,
-    /// Recipients as addressed.
+    /// Whom it was addressed to.
     pub to: Vec<Destination>,
-    /// Room through which the message reached the plugin; `None` if it was addressed to the plugin directly.
+    /// The room through which it reached the plugin, if through one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<Room>,
-    /// Text of the message.
+    /// What it says.
     pub text: Text,
 }
 
-/// A logged message.
+/// A message that is on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoggedCall {
-    /// Place in the log.
+    /// Its place in the log.
     pub seq: Seq,
-    /// Time of acceptance.
+    /// When it was accepted.
     pub at: Timestamp,
-    /// Sender.
+    /// Who sent it.
     pub from: PeerName,
-    /// Recipients as addressed.
+    /// Whom it was addressed to.
     pub to: Vec<Destination>,
-    /// Text of the message.
+    /// What it says.
     pub text: Text,
-    /// Offline recipients for whom the message waits, members of rooms included; at most
+    /// Those of its recipients, members of rooms among them, who are not here and have not got it; no more than
     /// [`AWAY_NAMES_MAX`](crate::limits::AWAY_NAMES_MAX).
     pub away: Vec<PeerName>,
 }
 
-/// A peer event: a peer came online or went offline. The frame `presence` of the protocol.
+/// That a peer came or went: the frame `presence` of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PresenceCall {
     /// Always `presence`, as in the protocol.
     pub r#type: &'static str,
-    /// Number of the event; grows with each event.
+    /// Its number: it grows with each.
     pub event: i64,
-    /// Time of the event.
+    /// When.
     pub at: Timestamp,
-    /// Peer that came or went.
+    /// Who.
     pub name: PeerName,
-    /// Whether the peer is online now.
+    /// Whether it is here now.
     pub here: bool,
 }
 
-/// A peer event: messages were delivered to a peer.
+/// That a peer has got messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeliveredCall {
-    /// Number of the event; grows with each event.
+    /// Its number: it grows with each.
     pub event: i64,
-    /// Time of the event.
+    /// When.
     pub at: Timestamp,
-    /// Peer that received the messages.
+    /// Who.
     pub name: PeerName,
-    /// Newest message that is delivered; all earlier ones are, too.
+    /// All messages for it up to this one.
     pub seq: Seq,
 }

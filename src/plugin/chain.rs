@@ -8,7 +8,7 @@ use super::running::RunningPlugin;
 use super::{Call, CommandCall, ConnectCall, LoginCall, MessageCall, Verdict};
 use crate::config::Hook;
 use crate::message::{Destination, PeerName, Text, printable};
-use crate::protocol::{self, ClientRequest, Code, PluginState, Refusal, Reply, Request};
+use crate::protocol::{Code, Draft, FilteredSend, PluginState, Refusal, Reply, Request, Submission, Work};
 
 /// The plugins, as they are at the moment: a reload puts others in their place.
 #[derive(Debug, Default)]
@@ -101,56 +101,72 @@ impl PluginSet {
         LoginVerdict::Pass
     }
 
-    /// Whether any of these requests is something for plugins.
-    pub(crate) fn concerns(&self, requests: &[ClientRequest]) -> bool {
-        !self.is_empty()
-            && requests.iter().any(|asked| match asked.request {
-                Request::Send { .. } => !self.message.is_empty(),
-                Request::Command { .. } | Request::Help | Request::Plugins => true,
-                _ => false,
-            })
+    /// Whether plugins must see any of these requests.
+    pub(crate) fn concerns(&self, requests: &[Submission]) -> bool {
+        let concerns_request = |request: &Request| match request {
+            Request::Send(_) => !self.message.is_empty(),
+            Request::Command { .. } | Request::Help | Request::Plugins => true,
+            Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } | Request::Who => false,
+            Request::History(_) | Request::Search { .. } | Request::Ping { .. } | Request::Quit => false,
+        };
+        let concerns = |submission: &Submission| match &submission.work {
+            Work::Client(request) => concerns_request(request),
+            Work::Plugin(_) | Work::Filtered(_) | Work::Refused(_) | Work::Answered(_) => false,
+        };
+        !self.is_empty() && requests.iter().any(concerns)
     }
 
-    /// Has plugins look at what a client asks, each request in its place: messages may change or go, commands are answered.
-    pub(crate) async fn filter(&self, sender: Sender<'_>, mut requests: Vec<ClientRequest>) -> Vec<ClientRequest> {
-        for asked in &mut requests {
-            match &mut asked.request {
-                Request::Command { name, arguments } => {
-                    let (name, arguments) = (std::mem::take(name), std::mem::take(arguments));
-                    asked.request = self.command(sender.name, name, arguments).await;
-                }
-                Request::Help => asked.request = answered(Reply::Help { commands: self.help() }),
-                Request::Plugins => asked.request = answered(Reply::Plugins { plugins: self.states() }),
-                _ => {}
+    /// Has plugins process requests, each in its place: messages may be changed or dropped, commands are answered.
+    pub(crate) async fn filter(&self, sender: Sender<'_>, mut requests: Vec<Submission>) -> Vec<Submission> {
+        for submission in &mut requests {
+            if let Some(answer) = self.answer(sender.name, &mut submission.work).await {
+                submission.work = answer;
             }
         }
         // A plugin never sees its own messages.
         for plugin in self.message.iter().filter(|plugin| plugin.config().name != *sender.name) {
-            let calls: Vec<Call> = requests.iter().filter_map(|asked| draft(sender.name, &asked.request)).collect();
+            let calls: Vec<Call> =
+                requests.iter().filter_map(|submission| call(sender.name, &submission.work)).collect();
             if calls.is_empty() {
                 break;
             }
             let mut verdicts = plugin.decide(calls).await.into_iter();
-            requests.retain_mut(|asked| {
-                let is_asked_about = draft_of(&asked.request).is_some();
-                let verdict = if is_asked_about { verdicts.next() } else { None };
-                verdict.is_none_or(|verdict| apply(verdict, plugin, sender.wants_accepted, asked))
+            requests.retain_mut(|submission| {
+                let has_verdict = draft_of(&submission.work).is_some();
+                let verdict = if has_verdict { verdicts.next() } else { None };
+                verdict.is_none_or(|verdict| apply(verdict, plugin, sender, submission))
             });
         }
         requests
     }
 
-    async fn command(&self, from: &PeerName, command: String, arguments: String) -> Request {
-        let Some(plugin) = self.commands.get(&command) else {
-            return Request::Malformed(Refusal::unknown_command(&command));
+    /// Answers a request that only plugins can answer. `None`: it is for the broker.
+    async fn answer(&self, from: &PeerName, work: &mut Work) -> Option<Work> {
+        match work {
+            Work::Client(Request::Command { name, arguments }) => {
+                let (command, arguments) = (std::mem::take(name), std::mem::take(arguments));
+                Some(self.command(CommandCall { from: from.clone(), command, arguments }).await)
+            }
+            Work::Client(Request::Help) => Some(answered(Reply::Help { commands: self.help() })),
+            Work::Client(Request::Plugins) => Some(answered(Reply::Plugins { plugins: self.states() })),
+            Work::Client(
+                Request::Send(_) | Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } | Request::Who,
+            ) => None,
+            Work::Client(Request::History(_) | Request::Search { .. } | Request::Ping { .. } | Request::Quit) => None,
+            Work::Plugin(_) | Work::Filtered(_) | Work::Refused(_) | Work::Answered(_) => None,
+        }
+    }
+
+    async fn command(&self, typed: CommandCall) -> Work {
+        let Some(plugin) = self.commands.get(&typed.command) else {
+            return Work::Refused(Refusal::unknown_command(&typed.command));
         };
-        let typed = CommandCall { from: from.clone(), command, arguments };
         match only(plugin.decide(vec![Call::Command(typed)]).await) {
             Verdict::Reply(text) => match Text::kept(&text) {
                 Some(text) => answered(Reply::Answer { text }),
                 None => answered(Reply::Answer { text: done() }),
             },
-            Verdict::Reject(reason) => Request::Malformed(rejected(plugin, &reason, "nothing was done")),
+            Verdict::Reject(reason) => Work::Refused(rejected(plugin, &reason, "nothing was done")),
             _ => answered(Reply::Answer { text: done() }),
         }
     }
@@ -164,64 +180,62 @@ impl PluginSet {
     }
 }
 
-/// Applies a verdict on a message. Says whether anything is left of it.
-fn apply(verdict: Verdict, plugin: &RunningPlugin, wants_accepted: bool, asked: &mut ClientRequest) -> bool {
+/// Applies a verdict on a message. Returns whether anything is left of it.
+fn apply(verdict: Verdict, plugin: &RunningPlugin, sender: Sender<'_>, submission: &mut Submission) -> bool {
     match verdict {
-        Verdict::Replace { to, text } => replace(to, text, asked),
-        Verdict::Drop if wants_accepted => {
-            refuse(rejected(plugin, "it is dropped", "not sent"), asked);
+        Verdict::Replace { to, text } => replace(to, text, submission),
+        Verdict::Drop if sender.wants_accepted => {
+            filtered(Err(rejected(plugin, "it is dropped", "not sent")), submission);
         }
         Verdict::Drop => return false,
-        Verdict::Reject(reason) => refuse(rejected(plugin, &reason, "not sent"), asked),
+        Verdict::Reject(reason) => filtered(Err(rejected(plugin, &reason, "not sent")), submission),
         Verdict::Pass | Verdict::Allow | Verdict::Reply(_) => {}
     }
     true
 }
 
-fn replace(to: Option<Vec<Destination>>, text: Option<Text>, asked: &mut ClientRequest) {
-    let Some(draft) = draft_of(&asked.request) else { return };
-    let changed =
-        protocol::Draft { to: to.unwrap_or_else(|| draft.0.to_vec()), text: text.unwrap_or_else(|| draft.1.clone()) };
-    filtered(Ok(Box::new(changed)), asked);
+fn replace(to: Option<Vec<Destination>>, text: Option<Text>, submission: &mut Submission) {
+    let Some(draft) = draft_of(&submission.work) else { return };
+    let to = to.unwrap_or_else(|| draft.to.clone());
+    let text = text.unwrap_or_else(|| draft.text.clone());
+    filtered(Ok(Draft { to, text }), submission);
 }
 
-fn refuse(refusal: Refusal, asked: &mut ClientRequest) {
-    filtered(Err(refusal), asked);
-}
-
-/// What becomes of a message; what was asked at first stays known, for who sends it again.
-fn filtered(outcome: Result<Box<protocol::Draft>, Refusal>, asked: &mut ClientRequest) {
-    let request = std::mem::replace(&mut asked.request, Request::Help);
-    asked.request = match (request, outcome) {
-        (Request::Send { to, text }, outcome) if asked.id.is_some() => {
-            Request::Filtered { asked: Box::new(protocol::Draft { to, text }), outcome }
+/// Replaces a message by what plugins made of it. A message with an id keeps its original, by which it is recognised when it is sent
+/// again.
+fn filtered(outcome: Result<Draft, Refusal>, submission: &mut Submission) {
+    let Submission { id, work } = submission;
+    match (work, outcome) {
+        (Work::Filtered(filtered), outcome) => filtered.outcome = outcome.map(Box::new),
+        (Work::Client(Request::Send(draft)), outcome) if id.is_some() => {
+            let original = Box::new(draft.clone());
+            submission.work = Work::Filtered(FilteredSend { original, outcome: outcome.map(Box::new) });
         }
-        (Request::Filtered { asked, .. }, outcome) => Request::Filtered { asked, outcome },
-        (_, Ok(draft)) => Request::Send { to: draft.to, text: draft.text },
-        (_, Err(refusal)) => Request::Malformed(refusal),
-    };
-}
-
-/// What a request would send as it is now.
-fn draft_of(request: &Request) -> Option<(&[Destination], &Text)> {
-    match request {
-        Request::Send { to, text } => Some((to, text)),
-        Request::Filtered { outcome: Ok(draft), .. } => Some((&draft.to, &draft.text)),
-        _ => None,
+        (work, Ok(draft)) => *work = Work::Client(Request::Send(draft)),
+        (work, Err(refusal)) => *work = Work::Refused(refusal),
     }
 }
 
-fn draft(from: &PeerName, request: &Request) -> Option<Call> {
-    let (to, text) = draft_of(request)?;
-    Some(Call::Message(MessageCall { from: from.clone(), to: to.to_vec(), text: text.clone() }))
+/// Returns the message that the broker would send, if the request is one.
+fn draft_of(work: &Work) -> Option<&Draft> {
+    match work {
+        Work::Client(Request::Send(draft)) => Some(draft),
+        Work::Filtered(FilteredSend { outcome, .. }) => outcome.as_deref().ok(),
+        Work::Client(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => None,
+    }
+}
+
+fn call(from: &PeerName, work: &Work) -> Option<Call> {
+    let Draft { to, text } = draft_of(work)?;
+    Some(Call::Message(MessageCall { from: from.clone(), to: to.clone(), text: text.clone() }))
 }
 
 fn only(verdicts: Vec<Verdict>) -> Verdict {
     verdicts.into_iter().next().unwrap_or_default()
 }
 
-fn answered(reply: Reply) -> Request {
-    Request::Answered(Box::new(reply))
+fn answered(reply: Reply) -> Work {
+    Work::Answered(Box::new(reply))
 }
 
 fn done() -> Text {

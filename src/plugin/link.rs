@@ -11,7 +11,7 @@ use smol::lock::Semaphore;
 use super::chain::{Plugins, Sender};
 use crate::broker::{self, Event, Handle, Joining, OutboxReceiver};
 use crate::message::{PeerName, RequestId, SessionId, Timestamp};
-use crate::protocol::{Capabilities, ClientRequest, Code, Refusal, Request, json};
+use crate::protocol::{Capabilities, Code, Refusal, Submission, Work, json};
 
 /// Told what concerns the plugin itself, and not who connects and disconnects: a plugin observes that.
 const CAPABILITIES: Capabilities = Capabilities {
@@ -89,16 +89,16 @@ impl Link {
     }
 
     /// Asks for what changes nothing.
-    pub(super) async fn ask(&self, request: Request) -> Result<Value, Refusal> {
+    pub(super) async fn ask(&self, request: impl Into<Work>) -> Result<Value, Refusal> {
         let id = self.next_id();
         let answer = self.await_answer(id.clone());
         let permit = self.questions.acquire_arc().await;
-        self.hand_over(vec![ClientRequest { id: Some(id), request }], permit).await;
+        self.hand_over(vec![Submission { id: Some(id), work: request.into() }], permit).await;
         read(answer.await)
     }
 
     /// Hands in what changes something, all of it together; each has an id. The answers, in order.
-    pub(super) async fn change(&self, requests: Vec<ClientRequest>) -> Vec<Result<Value, Refusal>> {
+    pub(super) async fn change(&self, requests: Vec<Submission>) -> Vec<Result<Value, Refusal>> {
         let ids = requests.iter().map(|asked| asked.id.clone().expect("each has an id"));
         let waiting: Vec<_> = ids.map(|id| self.await_answer(id)).collect();
         self.submit(requests).await;
@@ -110,7 +110,7 @@ impl Link {
     }
 
     /// Hands in requests in order, as other plugins let them pass.
-    pub(super) async fn submit(&self, requests: Vec<ClientRequest>) {
+    pub(super) async fn submit(&self, requests: Vec<Submission>) {
         let permit = self.changes.acquire_arc().await;
         let requests = match self.plugins.upgrade().map(|plugins| plugins.current()) {
             Some(set) if set.concerns(&requests) => {
@@ -137,7 +137,7 @@ impl Link {
         answer
     }
 
-    async fn hand_over(&self, requests: Vec<ClientRequest>, permit: smol::lock::SemaphoreGuardArc) {
+    async fn hand_over(&self, requests: Vec<Submission>, permit: smol::lock::SemaphoreGuardArc) {
         if !requests.is_empty() {
             self.tell(Event::Requests { session: self.session(), requests, permit }).await;
         }

@@ -1,5 +1,5 @@
-//! Life cycle of plugins: their sessions, start, notifications, reload and stop. Owns the order in which these happen; never
-//! decides what an answer means.
+//! The life of each plugin: its session, what it is told of, its end; and how others take their place at a reload. Owns the order
+//! in which these happen; never decides what an answer means.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,113 +26,102 @@ const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
 const RETRY: Duration = Duration::from_millis(PLUGIN_RETRY_MS_MAX);
 const STOP: Duration = Duration::from_millis(PLUGIN_STOP_MS_MAX);
 
-/// Starts, replaces and stops the plugins of a server.
+/// Begins, replaces and ends the plugins of a server.
 pub(crate) struct PluginManager {
     plugins: Arc<Plugins>,
     executor: Arc<Executor<'static>>,
     broker: Handle,
-    running: Vec<PluginTasks>,
+    lives: Vec<PluginTasks>,
 }
 
-/// A plugin with its tasks.
+/// One plugin, and the tasks that are for it alone.
 struct PluginTasks {
     plugin: Arc<RunningPlugin>,
-    /// Tasks that run until the plugin is stopped: the plugin itself, and the reader of its session.
+    /// As long as it lives.
     session: Vec<Task<()>>,
-    /// Task that calls the start hook, then sends notifications. `None` before the plugin has taken over its name.
-    notifier: Option<Task<()>>,
+    /// As long as it is told things.
+    retry_state: Option<Task<()>>,
     mails: Receiver<ReceivedMail>,
 }
 
-/// A message to a plugin, and its size in the outbox of the session.
+/// A message to a plugin, and the bytes that it takes of its outbox.
 struct ReceivedMail {
     mail: MailCall,
     bytes: usize,
 }
 
-/// Step of a reload for one entry.
-pub(crate) enum ReloadPlan {
-    /// Keep the plugin that runs with this entry.
-    Unchanged(PluginConfig),
-    /// Start a new plugin.
-    New(LoadedPlugin),
-}
-
 impl PluginManager {
-    /// Starts plugins, in order, and waits until each has started or has used up its time for it.
-    pub(crate) async fn start(
+    /// Begins these plugins, in order, and waits until each has had the time to start.
+    pub(crate) async fn begin(
         loaded: Vec<LoadedPlugin>,
         plugins: Arc<Plugins>,
         executor: Arc<Executor<'static>>,
         broker: Handle,
     ) -> Self {
-        let mut manager = PluginManager { plugins, executor, broker, running: Vec::new() };
-        let running: Vec<PluginTasks> = loaded.into_iter().map(|loaded| manager.spawn(loaded)).collect();
-        manager.take_over(running).await;
+        let mut manager = PluginManager { plugins, executor, broker, lives: Vec::new() };
+        let lives: Vec<PluginTasks> = loaded.into_iter().map(|loaded| manager.live(loaded)).collect();
+        manager.take_over(lives).await;
         manager
     }
 
-    /// Whether a plugin runs with exactly this entry.
+    /// Whether an entry is that of a plugin that runs as it is.
     pub(crate) fn keeps(&self, config: &PluginConfig) -> bool {
-        self.running.iter().any(|tasks| tasks.continues_with(config))
+        self.lives.iter().any(|life| life.goes_on(config))
     }
 
-    /// Returns a plan that keeps the plugins of the embedding program.
+    /// Those that are part of the program: they go on.
     pub(crate) fn embedded(&self) -> Vec<ReloadPlan> {
-        let configs = self.running.iter().map(|tasks| tasks.plugin.config());
+        let configs = self.lives.iter().map(|life| life.plugin.config());
         configs.filter(|config| config.kind == PluginKind::Embedded).cloned().map(ReloadPlan::Unchanged).collect()
     }
 
-    /// Replaces all plugins by those of the plan, in its order. Stops those that the plan does not keep.
-    pub(crate) async fn reload(&mut self, plan: Vec<ReloadPlan>) {
-        let mut before = std::mem::take(&mut self.running);
-        let mut running = Vec::new();
-        for step in plan {
-            match step {
-                ReloadPlan::New(loaded) => running.push(self.spawn(loaded)),
+    /// These plugins, in this order, take the place of all: those that are not loaded anew go on.
+    pub(crate) async fn reload(&mut self, wanted: Vec<ReloadPlan>) {
+        let mut before = std::mem::take(&mut self.lives);
+        let mut lives = Vec::new();
+        for wanted in wanted {
+            match wanted {
+                ReloadPlan::New(loaded) => lives.push(self.live(loaded)),
                 ReloadPlan::Unchanged(config) => {
-                    let place = before.iter().position(|tasks| tasks.plugin.config().name == config.name);
-                    let tasks = before.swap_remove(place.expect("the plan keeps running plugins only"));
-                    let settings = tasks.plugin.config().settings.clone();
-                    tasks.plugin.notify(Call::Reload { settings }, Some(START)).await;
-                    running.push(tasks);
+                    let place = before.iter().position(|life| life.plugin.config().name == config.name);
+                    let life = before.swap_remove(place.expect("it is kept"));
+                    let settings = life.plugin.config().settings.clone();
+                    life.plugin.notify(Call::Reload { settings }, Some(START)).await;
+                    lives.push(life);
                 }
             }
         }
-        // Only one of two plugins with the same name is notified at a time.
-        for tasks in &mut before {
-            tasks.notifier = None;
+        // Of two with one name, one is told things at a time.
+        for life in &mut before {
+            life.retry_state = None;
         }
-        self.take_over(running).await;
-        stop(before, &self.executor).await;
+        self.take_over(lives).await;
+        end(before, &self.executor).await;
     }
 
-    /// Stops all plugins.
-    pub(crate) async fn stop(self) {
-        let PluginManager { plugins, executor, running, .. } = self;
-        stop(running, &executor).await;
+    /// Ends all plugins.
+    pub(crate) async fn end(self) {
+        let PluginManager { plugins, executor, lives, .. } = self;
+        end(lives, &executor).await;
         plugins.replace(PluginSet::default());
     }
 
-    fn spawn(&self, loaded: LoadedPlugin) -> PluginTasks {
+    fn live(&self, loaded: LoadedPlugin) -> PluginTasks {
         let name = loaded.config.name.clone();
         let link = Link::new(name.clone(), self.broker.clone(), Arc::downgrade(&self.plugins));
         let plugin = Arc::new(RunningPlugin { loaded, host: Host::linked(name, link) });
-        PluginTasks::spawn(plugin, &self.executor)
+        PluginTasks::begin(plugin, &self.executor)
     }
 
-    /// Starts those of the plugins that have not started yet, then puts all of them into the chain.
-    async fn take_over(&mut self, running: Vec<PluginTasks>) {
-        self.running = running;
-        let configs = self.running.iter().map(|tasks| tasks.plugin.config());
-        let only = configs
-            .filter(|config| observe::event_filter(config).is_some())
-            .map(|config| config.name.clone())
-            .collect();
+    async fn take_over(&mut self, lives: Vec<PluginTasks>) {
+        self.lives = lives;
+        let configs = self.lives.iter().map(|life| life.plugin.config());
+        let only =
+            configs.filter(|config| observe::wants(config).is_some()).map(|config| config.name.clone()).collect();
         self.broker.tell(Event::Observers { only }).await;
         let mut starts = Vec::new();
-        for tasks in &mut self.running {
-            starts.extend(tasks.start(&self.executor));
+        for life in &mut self.lives {
+            starts.extend(life.start(&self.executor));
         }
         let all_started = async {
             for start in starts {
@@ -140,45 +129,53 @@ impl PluginManager {
             }
         };
         let _ = timeout(START, all_started).await;
-        self.plugins.replace(PluginSet::new(self.running.iter().map(|tasks| tasks.plugin.clone()).collect()));
+        self.plugins.replace(PluginSet::new(self.lives.iter().map(|life| life.plugin.clone()).collect()));
     }
 }
 
+/// What is to be of an entry after a reload.
+pub(crate) enum ReloadPlan {
+    /// A plugin of this name runs as the entry wants it.
+    Unchanged(PluginConfig),
+    /// It begins.
+    New(LoadedPlugin),
+}
+
 impl PluginTasks {
-    fn spawn(plugin: Arc<RunningPlugin>, executor: &Executor<'static>) -> Self {
+    fn begin(plugin: Arc<RunningPlugin>, executor: &Executor<'static>) -> Self {
         let (received, mails) = async_channel::bounded(MAILS_WAITING_MAX);
-        let session = vec![executor.spawn(run(plugin.clone())), executor.spawn(read_session(plugin.clone(), received))];
-        PluginTasks { plugin, session, notifier: None, mails }
+        let session = vec![executor.spawn(run(plugin.clone())), executor.spawn(attend(plugin.clone(), received))];
+        PluginTasks { plugin, session, retry_state: None, mails }
     }
 
-    /// Whether the plugin can continue with this entry, and need not be loaded again.
-    fn continues_with(&self, config: &PluginConfig) -> bool {
-        self.plugin.loaded.is_current(config) && !self.plugin.host.is_quarantined()
+    /// Whether it need not be loaded anew for this entry.
+    fn goes_on(&self, config: &PluginConfig) -> bool {
+        self.plugin.loaded.is_still(config) && !self.plugin.host.is_aside()
     }
 
-    /// Spawns the notifier, unless it runs already. The receiver resolves when the plugin has started.
+    /// Starts it and tells it of things from then on, unless that is so already. Says when it has started.
     fn start(&mut self, executor: &Executor<'static>) -> Option<oneshot::AsyncReceiver<()>> {
-        if self.notifier.is_some() {
+        if self.retry_state.is_some() {
             return None;
         }
         let (started, start) = oneshot::async_channel();
         let (plugin, mails) = (self.plugin.clone(), self.mails.clone());
-        self.notifier = Some(executor.spawn(async move {
-            // The plugin observes everything from here on, even if its start takes long.
-            let next = observe::request(&plugin).await;
-            load_and_start(&plugin).await;
+        self.retry_state = Some(executor.spawn(async move {
+            // What happens from here on is for it, though it may take its time to start.
+            let next = observe::ask(&plugin).await;
+            begin(&plugin).await;
             let _ = started.send(());
-            let notifications = future::zip(notify_mails(&plugin, mails), observe::observe(&plugin, next));
-            future::zip(notifications, future::zip(tick(&plugin), perform_later(&plugin))).await;
+            let told = future::zip(tell_mails(&plugin, mails), observe::observe(&plugin, next));
+            future::zip(told, future::zip(tick(&plugin), do_later(&plugin))).await;
         }));
         Some(start)
     }
 
-    async fn stop(self) {
-        let PluginTasks { plugin, session, notifier, .. } = self;
-        drop(notifier);
+    async fn end(self) {
+        let PluginTasks { plugin, session, retry_state, .. } = self;
+        drop(retry_state);
         plugin.notify(Call::Stop, Some(STOP)).await;
-        plugin.plugin().stop().await;
+        plugin.plugin().end().await;
         if let Ok(link) = plugin.host.link() {
             link.close().await;
         }
@@ -186,40 +183,40 @@ impl PluginTasks {
     }
 }
 
-/// Stops plugins concurrently.
-async fn stop(running: Vec<PluginTasks>, executor: &Executor<'static>) {
-    let stops: Vec<Task<()>> = running.into_iter().map(|tasks| executor.spawn(tasks.stop())).collect();
-    for stop in stops {
-        stop.await;
+/// Ends them side by side: each may take its time.
+async fn end(lives: Vec<PluginTasks>, executor: &Executor<'static>) {
+    let endings: Vec<Task<()>> = lives.into_iter().map(|life| executor.spawn(life.end())).collect();
+    for ending in endings {
+        ending.await;
     }
 }
 
-/// Loads the values of a plugin, and calls its start hook.
-async fn load_and_start(plugin: &RunningPlugin) {
+/// What it has kept is known again, and it has started, or had the time for it.
+async fn begin(plugin: &RunningPlugin) {
     while let Err(refusal) = plugin.host.load_values().await {
-        log::warn!("plugin {}: its values cannot be read yet: {}", plugin.config().name, refusal.message);
+        log::warn!("plugin {}: what it keeps cannot be read yet: {}", plugin.config().name, refusal.message);
         sleep(RETRY).await;
     }
     let settings = plugin.config().settings.clone();
     plugin.notify(Call::Start { settings }, Some(START)).await;
 }
 
-/// Runs the plugin until it is quarantined.
+/// Runs the plugin, until it is set aside.
 async fn run(plugin: Arc<RunningPlugin>) {
-    let quarantine = async {
-        plugin.host.until_quarantined().await;
-        plugin.plugin().stop().await;
+    let set_aside = async {
+        plugin.host.set_aside().await;
+        plugin.plugin().end().await;
     };
-    future::or(plugin.plugin().run(plugin.host.clone()), quarantine).await;
+    future::or(plugin.plugin().run(plugin.host.clone()), set_aside).await;
 }
 
-/// Reads the plugin's session, and logs in again whenever the session ends.
-async fn read_session(plugin: Arc<RunningPlugin>, mails: Sender<ReceivedMail>) {
+/// Reads what comes for a plugin over its session.
+async fn attend(plugin: Arc<RunningPlugin>, mails: Sender<ReceivedMail>) {
     let Ok(link) = plugin.host.link() else { return };
     loop {
         let receiver = link.join().await;
         read_frames(&plugin, link, &receiver, &mails).await;
-        // The login failed because the store cannot be read, or the server shuts down.
+        // It could not be looked up, or the server ends.
         sleep(RETRY).await;
     }
 }
@@ -230,7 +227,7 @@ async fn read_frames(plugin: &RunningPlugin, link: &Link, receiver: &OutboxRecei
         for line in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
             match read_frame(plugin, link, line) {
                 Some(mail) => {
-                    // The queue has room for everything that fits into an outbox.
+                    // Whatever waits fits an outbox, so there is room.
                     let _ = mails.send(ReceivedMail { mail, bytes: line.len() }).await;
                 }
                 None => bytes += line.len(),
@@ -240,7 +237,7 @@ async fn read_frames(plugin: &RunningPlugin, link: &Link, receiver: &OutboxRecei
     }
 }
 
-/// Parses one frame, and passes a reply on to the requester. Returns the message if the frame is one.
+/// Understands one frame, and hands it to whom it is for; a message to the plugin is handed back.
 fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<MailCall> {
     let line = str::from_utf8(line).expect("frames are UTF-8").trim_end();
     let mut frame: Value = serde_json::from_str(line).expect("frames are JSON");
@@ -258,12 +255,12 @@ fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<MailCa
     None
 }
 
-/// Notifies a plugin of the messages to it, and acknowledges those that it has handled.
-async fn notify_mails(plugin: &RunningPlugin, mails: Receiver<ReceivedMail>) {
+/// Tells a plugin of the messages to it.
+async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<ReceivedMail>) {
     let Ok(link) = plugin.host.link() else { return };
-    let has_hook = plugin.config().hooks_into(Hook::Mail);
+    let is_notified = plugin.config().hooks_into(Hook::Mail);
     let mut waiting: VecDeque<ReceivedMail> = VecDeque::new();
-    let mut retries = RetryState::default();
+    let mut retry_state = RetryState::default();
     loop {
         if waiting.is_empty() {
             waiting.extend(mails.recv().await.ok());
@@ -273,36 +270,33 @@ async fn notify_mails(plugin: &RunningPlugin, mails: Receiver<ReceivedMail>) {
         {
             waiting.push_back(received);
         }
-        // Without the hook, all mail counts as handled.
-        let handled = if has_hook {
-            let notifications: Vec<Notification> = waiting.iter().map(ReceivedMail::notification).collect();
-            plugin.notify_all(&notifications, &mut retries).await
+        // What nobody wants to hear of is dealt with.
+        let dealt_with = if is_notified {
+            let told: Vec<Notification> = waiting.iter().map(|received| mail_notification(&received.mail)).collect();
+            plugin.tell(&told, &mut retry_state).await
         } else {
             waiting.len()
         };
-        let done: Vec<ReceivedMail> = waiting.drain(..handled).collect();
+        let done: Vec<ReceivedMail> = waiting.drain(..dealt_with).collect();
         if let Some(last) = done.last() {
             link.taken(done.iter().map(|received| received.bytes).sum()).await;
-            link.submit(vec![ClientRequest::from(Request::Ack { seq: last.mail.seq })]).await;
+            link.submit(vec![ClientRequest::from(Request::Ack { seq: last.mail.seq }).into()]).await;
         }
     }
 }
 
-impl ReceivedMail {
-    fn notification(&self) -> Notification {
-        Notification { call: Call::Mail(self.mail.clone()), origin: format!("mail.{}", self.mail.seq) }
-    }
+fn mail_notification(mail: &MailCall) -> Notification {
+    Notification { call: Call::Mail(mail.clone()), origin: format!("mail.{}", mail.seq) }
 }
 
-/// Carries out the effects of deciding calls, for which nobody waits.
-async fn perform_later(plugin: &RunningPlugin) {
+/// Does what calls that decide have led to.
+async fn do_later(plugin: &RunningPlugin) {
     loop {
         let effects = plugin.host.next_effects().await;
         plugin.perform(effects, None).await;
     }
 }
 
-/// Calls the tick hook again and again; each period begins when the last call is answered.
 async fn tick(plugin: &RunningPlugin) {
     let Some(period) = plugin.config().tick else { return };
     loop {

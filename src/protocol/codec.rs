@@ -4,7 +4,11 @@
 use std::fmt::Debug;
 use std::num::NonZeroU64;
 
-use super::{ClientRequest, Framing, Login, Rejected, Reply};
+use super::line_buffer::Framing;
+use super::refusal::Rejected;
+use super::reply::Reply;
+use super::request::Login;
+use super::submission::Submission;
 use crate::message::{Message, RequestId};
 
 /// What a client declared at its login. The code above the codecs knows no more of a protocol than this.
@@ -83,8 +87,8 @@ pub trait Decoder: Debug + Send {
     fn start_session(&mut self, login: &Login) -> SessionEncoder;
 
     /// Reads a line after the login, which may name `destinations_max` destinations; appends none, one or several requests. A reply that only
-    /// this protocol has is a request to send it ([`Reply::Encoded`]), so that it stays in order.
-    fn decode(&mut self, line: &str, destinations_max: u64, requests: &mut Vec<ClientRequest>);
+    /// this protocol has is a submission, too ([`Reply::Encoded`]), so that it stays in order.
+    fn decode(&mut self, line: &str, destinations_max: u64, requests: &mut Vec<Submission>);
 }
 
 /// Encoder of one session. It may keep state from message to message; one without state is a zero-sized type, whose box costs no heap.

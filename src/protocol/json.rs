@@ -10,7 +10,10 @@ use std::collections::HashSet;
 use self::fields::{FieldError, Fields};
 use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::message::{Destination, PeerName, RequestId, Room, Seq, Text, quoted};
-use crate::protocol::{ClientRequest, Code, Login, Refusal, Rejected, Request, too_many_destinations};
+use crate::protocol::{
+    ClientRequest, Code, Draft, HistoryRequest, Login, ParsedRequest, Refusal, Rejected, Request,
+    too_many_destinations, unknown_command,
+};
 
 pub(crate) use self::codec::session;
 pub use self::codec::{DETECTOR, FRAMING, decoder};
@@ -39,18 +42,14 @@ pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
 }
 
 /// Reads a frame of one who is logged in, which may name so many destinations; `None` for a line of blanks.
-pub fn parse(line: &str, destinations_max: u64) -> Option<ClientRequest> {
+pub fn parse(line: &str, destinations_max: u64) -> Option<ParsedRequest> {
     let outcome = |fields: &Fields<'_>| match fields.kind() {
         Ok("send") => "not sent",
         _ => "nothing was done",
     };
-    let parsed = parse_line(line, outcome, |id, fields| {
+    parse_line(line, outcome, |id, fields| {
         let request = parse_request(fields, destinations_max)?;
         Ok(ClientRequest { id: id.clone(), request })
-    });
-    Some(match parsed? {
-        Ok(asked) => asked,
-        Err(Rejected { id, refusal }) => ClientRequest { id, request: Request::Malformed(refusal) },
     })
 }
 
@@ -103,11 +102,11 @@ fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, 
         "join" => Ok(Request::Join { room: parse_room(fields)? }),
         "leave" => Ok(Request::Leave { room: parse_room(fields)? }),
         "who" => Ok(Request::Who),
-        "history" => Ok(Request::History {
+        "history" => Ok(Request::History(HistoryRequest {
             with: fields.with.optional_string("with")?.map(|with| parse_destination(&with)).transpose()?,
             before: fields.before.optional_number("before")?.map(Seq::new),
             count: parse_limit(fields)?,
-        }),
+        })),
         "search" => {
             let text = fields.text.string("text")?;
             let words = Text::clean(&text).ok_or_else(|| FieldError::new(Code::Empty, "\"text\" holds no words"))?;
@@ -115,7 +114,7 @@ fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, 
         }
         "command" => {
             let arguments = fields.arguments.optional_string("arguments")?.unwrap_or_default();
-            Ok(parse_command(&fields.name.string("name")?, &arguments))
+            parse_command(&fields.name.string("name")?, &arguments)
         }
         "plugins" => Ok(Request::Plugins),
         "ping" => Ok(Request::Ping { token: None }),
@@ -131,7 +130,7 @@ fn parse_send(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, Fie
         return Err(FieldError::new(Code::TooLong, format_args!("a \"text\" of more than {LINE_BYTES_MAX} bytes")));
     }
     let text = Text::kept(&text).ok_or_else(|| FieldError::new(Code::Empty, "\"text\" is empty"))?;
-    Ok(Request::Send { to, text })
+    Ok(Request::Send(Draft { to, text }))
 }
 
 fn parse_destinations(names: &[String], destinations_max: u64) -> Result<Vec<Destination>, FieldError> {
@@ -164,8 +163,8 @@ fn parse_room(fields: &Fields<'_>) -> Result<Room, FieldError> {
     Room::parse(&fields.room.string("room")?).map_err(|bad| FieldError::new(Code::BadName, bad))
 }
 
-fn parse_command(name: &str, arguments: &str) -> Request {
-    Request::command(name, arguments).unwrap_or_else(Request::Malformed)
+fn parse_command(name: &str, arguments: &str) -> Result<Request, FieldError> {
+    Request::command(name, arguments).map_err(|_| FieldError::new(Code::UnknownCommand, unknown_command(name)))
 }
 
 fn parse_limit(fields: &Fields<'_>) -> Result<usize, FieldError> {

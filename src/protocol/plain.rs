@@ -9,7 +9,9 @@ use std::fmt::Display;
 
 use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
 use crate::message::{Destination, PeerName, Room, Text, quoted};
-use crate::protocol::{Code, Login, Refusal, Rejected, Request, too_many_destinations};
+use crate::protocol::{
+    ClientRequest, Code, Draft, HistoryRequest, Login, ParsedRequest, Refusal, Rejected, Request, too_many_destinations,
+};
 
 #[cfg(test)]
 pub(crate) use self::codec::session;
@@ -33,13 +35,13 @@ pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
 }
 
 /// Reads a line of one who is logged in, which may name so many destinations; `None` for a line of blanks.
-pub fn parse(line: &str, destinations_max: u64) -> Option<Request> {
+pub fn parse(line: &str, destinations_max: u64) -> Option<ParsedRequest> {
     let line = line.trim();
     if line.is_empty() {
         return None;
     }
     let request = if line.starts_with('/') { parse_command(line) } else { parse_message(line, destinations_max) };
-    Some(request.unwrap_or_else(Request::Malformed))
+    Some(request.map(ClientRequest::from).map_err(Rejected::from))
 }
 
 fn parse_message(line: &str, destinations_max: u64) -> Result<Request, Refusal> {
@@ -52,7 +54,7 @@ fn parse_message(line: &str, destinations_max: u64) -> Result<Request, Refusal> 
         let line = quoted(line);
         not_sent(Code::Empty, format_args!("{line} has no text after the \":\"; write NAME: TEXT"))
     })?;
-    Ok(Request::Send { to, text })
+    Ok(Request::Send(Draft { to, text }))
 }
 
 /// Reads `NAME, #ROOM, …`, which may name so many destinations.
@@ -133,7 +135,7 @@ fn parse_history(arguments: &str) -> Result<Request, Refusal> {
     };
     let with = with.map(Destination::parse).transpose().map_err(|bad| not_done(Code::BadName, bad))?;
     let count = count.map_or(Ok(HISTORY_MESSAGES_DEFAULT), parse_count)?;
-    Ok(Request::History { with, before: None, count })
+    Ok(Request::History(HistoryRequest { with, before: None, count }))
 }
 
 fn parse_count(count: &str) -> Result<usize, Refusal> {

@@ -9,7 +9,7 @@ use super::world::World;
 use crate::broker::{EndReason, Event, Joining, outbox};
 use crate::limits::{BATCH_REQUESTS_MAX, HISTORY_MESSAGES_MAX, READ_BYTES_MAX};
 use crate::message::{Destination, Seq, SessionId, Text};
-use crate::protocol::{self, Capabilities, Code, Refusal, Request, plain};
+use crate::protocol::{Capabilities, Code, Draft, HistoryRequest, Refusal, Request, Submission, Work, plain};
 
 impl World {
     pub(super) fn join_any(&mut self) -> bool {
@@ -41,7 +41,7 @@ impl World {
     }
 
     /// Hands in what a client asks, all at once.
-    pub(super) fn hand_in(&mut self, place: usize, batch: Vec<(Asked, Request)>) -> bool {
+    pub(super) fn hand_in(&mut self, place: usize, batch: Vec<(Asked, Work)>) -> bool {
         let (asked, requests): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let client = &mut self.clients[place];
         let permit = client.permit().expect("no batch is under way");
@@ -56,13 +56,13 @@ impl World {
         true
     }
 
-    fn with_id(&self, asked: &Asked, request: Request) -> protocol::ClientRequest {
+    fn with_id(&self, asked: &Asked, work: Work) -> Submission {
         let id = if let Asked::Send(number) = asked { self.oracle.sent[*number].id } else { None };
-        protocol::ClientRequest { id: id.map(request_id), request }
+        Submission { id: id.map(request_id), work }
     }
 
     /// A line to these, with so many bytes behind its number.
-    pub(super) fn line(&mut self, place: usize, to: Vec<To>, padding: usize) -> (Asked, Request) {
+    pub(super) fn line(&mut self, place: usize, to: Vec<To>, padding: usize) -> (Asked, Work) {
         let session = self.clients[place].number();
         let number = self.new_line(Some(session), self.views[session].peer, to, padding);
         (Asked::Send(number), self.send(number))
@@ -87,13 +87,13 @@ impl World {
         self.oracle.sent.len() - 1
     }
 
-    fn send(&self, number: usize) -> Request {
+    fn send(&self, number: usize) -> Work {
         let Sent { to, padding, .. } = &self.oracle.sent[number];
         let destination = |to: &To| match to {
             To::Peer(peer) => Destination::Peer(self.oracle.peers[*peer].name.clone()),
             To::Room(room) => Destination::Room(self.oracle.rooms.name(*room).clone()),
         };
-        Request::Send { to: to.iter().map(destination).collect(), text: text(number, *padding) }
+        Request::Send(Draft { to: to.iter().map(destination).collect(), text: text(number, *padding) }).into()
     }
 
     /// What a client has got and has not acknowledged, if it may hand something in.
@@ -228,13 +228,13 @@ impl World {
         }
     }
 
-    fn any_batch(&mut self, place: usize, lines: usize) -> Vec<(Asked, Request)> {
+    fn any_batch(&mut self, place: usize, lines: usize) -> Vec<(Asked, Work)> {
         let mut batch = Vec::with_capacity(lines);
         let mut bytes = 0;
         // One read takes no more; each byte of it may have become three.
         while batch.len() < lines && bytes <= 3 * READ_BYTES_MAX {
             let (asked, request) = self.any_request(place);
-            bytes += if let Request::Send { text, .. } = &request { text.len() } else { 0 };
+            bytes += if let Work::Client(Request::Send(draft)) = &request { draft.text.len() } else { 0 };
             batch.push((asked, request));
             if matches!(asked, Asked::Who | Asked::History { .. } | Asked::Quit) {
                 break;
@@ -243,28 +243,28 @@ impl World {
         batch
     }
 
-    fn any_request(&mut self, place: usize) -> (Asked, Request) {
+    fn any_request(&mut self, place: usize) -> (Asked, Work) {
         self.next_token += 1;
         let token = self.next_token;
         let memberships = if self.swarm.rooms > 0 { self.swarm.memberships } else { 0 };
         let view = &self.views[self.clients[place].number()];
         let acks = if view.has_acks() { 12 } else { 0 };
         match self.rng.u32(..64 + acks) {
-            0..6 => (Asked::Ping(token), Request::Ping { token: Text::clean(&token.to_string()) }),
+            0..6 => (Asked::Ping(token), Request::Ping { token: Text::clean(&token.to_string()) }.into()),
             6..9 => {
                 let refusal = Refusal::new(Code::BadRequest, token.to_string());
-                (Asked::Malformed(token), Request::Malformed(refusal))
+                (Asked::Malformed(token), Work::Refused(refusal))
             }
-            9 => (Asked::Who, Request::Who),
+            9 => (Asked::Who, Request::Who.into()),
             10 => self.any_history(place),
-            11 if self.rng.bool() => (Asked::Quit, Request::Quit),
+            11 if self.rng.bool() => (Asked::Quit, Request::Quit.into()),
             64.. => self.any_acknowledgement(place),
             _ if self.rng.u32(..64) < memberships => self.any_membership(place),
             _ => self.any_line(place),
         }
     }
 
-    fn any_history(&mut self, place: usize) -> (Asked, Request) {
+    fn any_history(&mut self, place: usize) -> (Asked, Work) {
         let peer = self.views[self.clients[place].number()].peer;
         let room = if self.rng.u32(..3) == 0 { self.any_room(peer) } else { None };
         let with = match room {
@@ -279,25 +279,25 @@ impl World {
         let is_early = self.rng.u32(..4) == 0;
         let before = is_early.then(|| Seq::new(self.rng.i64(0..=self.oracle.newest.get() + 1)));
         let is_whole = with.is_none() && before.is_none();
-        (Asked::History { is_whole, room }, Request::History { with, before, count })
+        (Asked::History { is_whole, room }, Request::History(HistoryRequest { with, before, count }).into())
     }
 
     /// Joins a room, or leaves one: most often what makes a difference.
-    fn any_membership(&mut self, place: usize) -> (Asked, Request) {
+    fn any_membership(&mut self, place: usize) -> (Asked, Work) {
         let peer = self.views[self.clients[place].number()].peer;
         let room = self.rng.usize(..self.swarm.rooms);
         let name = self.oracle.rooms.name(room).clone();
         let leaves = if self.oracle.rooms.is_member(room, peer) { 11 } else { 3 };
         if self.rng.u32(..16) < leaves {
-            (Asked::Leave(room), Request::Leave { room: name })
+            (Asked::Leave(room), Request::Leave { room: name }.into())
         } else {
-            (Asked::Join(room), Request::Join { room: name })
+            (Asked::Join(room), Request::Join { room: name }.into())
         }
     }
 
     /// Acknowledges what has arrived; or less, or what was acknowledged, or what was handed over and has not arrived, or what
     /// was never sent.
-    fn any_acknowledgement(&mut self, place: usize) -> (Asked, Request) {
+    fn any_acknowledgement(&mut self, place: usize) -> (Asked, Work) {
         let chosen = self.rng.usize(..1000);
         let view = &self.views[self.clients[place].number()];
         let honest = view.unacknowledged().unwrap_or(Seq::ZERO);
@@ -309,7 +309,7 @@ impl World {
             4 if self.swarm.is_boastful => Seq::MAX,
             _ => honest,
         };
-        (Asked::Ack(seq), Request::Ack { seq })
+        (Asked::Ack(seq), Request::Ack { seq }.into())
     }
 
     /// A room, most often one that a peer is in, if there are rooms.
@@ -320,7 +320,7 @@ impl World {
         own.filter(|_| self.rng.u32(..16) > 0).or(Some(any))
     }
 
-    fn any_line(&mut self, place: usize) -> (Asked, Request) {
+    fn any_line(&mut self, place: usize) -> (Asked, Work) {
         let sender = self.views[self.clients[place].number()].peer;
         let has_id = self.rng.u32(..16) < self.swarm.ids;
         if has_id
@@ -339,7 +339,7 @@ impl World {
     }
 
     /// Sends a line again that has an id and was sent lately, whatever became of it.
-    fn any_line_again(&mut self, place: usize, sender: usize) -> Option<(Asked, Request)> {
+    fn any_line_again(&mut self, place: usize, sender: usize) -> Option<(Asked, Work)> {
         let number = self.any_line_with_id(sender)?;
         let (session, deaths) = (self.clients[place].number(), self.oracle.deaths);
         let sent = &mut self.oracle.sent[number];

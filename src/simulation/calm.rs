@@ -65,7 +65,7 @@ impl World {
         } else if client.can_acknowledge() {
             self.acknowledge(place, u64::MAX / 2)
         } else if let Some(seq) = self.may_say_it_has(place) {
-            self.hand_in(place, vec![(Asked::Ack(seq), Request::Ack { seq })])
+            self.hand_in(place, vec![(Asked::Ack(seq), Request::Ack { seq }.into())])
         } else {
             let client = &self.clients[place];
             client.is_finished() && self.leave(place, 0)

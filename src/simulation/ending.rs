@@ -6,7 +6,7 @@ use super::oracle::{Fate, To};
 use super::world::World;
 use crate::broker::EndReason;
 use crate::limits::{ABSENT_PEERS_MAX, DESTINATIONS_DEFAULT};
-use crate::protocol::Request;
+use crate::protocol::Work;
 
 impl World {
     /// Everyone gets everything, the caps are met exactly, and a server that stops loses nothing.
@@ -109,8 +109,7 @@ impl World {
     /// Sends a line to each of these, and says how many are accepted.
     fn accepted(&mut self, to: impl Iterator<Item = Vec<usize>>) -> usize {
         let first = self.oracle.sent.len();
-        let lines: Vec<(Asked, Request)> =
-            to.map(|to| self.line(0, to.into_iter().map(To::Peer).collect(), 0)).collect();
+        let lines: Vec<(Asked, Work)> = to.map(|to| self.line(0, to.into_iter().map(To::Peer).collect(), 0)).collect();
         self.hand_in(0, lines);
         self.arrive();
         let is_accepted = |fate: &Fate| matches!(fate, Fate::Committed(_));

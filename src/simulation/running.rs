@@ -35,10 +35,10 @@ pub(super) enum Told {
 impl Running {
     pub(super) fn new(store: &CheckedStore, swarm: &Swarm) -> Self {
         let (store, requests) = Store::answered_elsewhere(store.disk.found());
-        let Swarm { mailbox_max, unknown_names_max, rooms_max, keep_within, .. } = *swarm;
+        let Swarm { mailbox_max, unknown_names_max, rooms_max, flush_within, .. } = *swarm;
         let limits = Limits { mailbox_max, unknown_names_max, rooms_max, ..Limits::default() };
         let (handle, mut broker) = open(store, &limits);
-        broker.keep_within = keep_within;
+        broker.flush_within = flush_within;
         Running { run: Box::pin(broker.run()), handle: Some(handle), requests, asked: None, is_answered: false }
     }
 

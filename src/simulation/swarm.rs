@@ -122,7 +122,7 @@ pub(super) struct Swarm {
     /// Some of those say that they have what they have not.
     pub(super) is_boastful: bool,
     /// How long a cursor may wait to be kept: no time passes here, so that it is not at all or for ever.
-    pub(super) keep_within: Duration,
+    pub(super) flush_within: Duration,
     pub(super) durability: Durability,
     /// Limits of the store, low enough to be reached in a short run.
     pub(super) store_limits: StoreLimits,
@@ -148,7 +148,7 @@ impl Swarm {
             socket_bytes: one_of(rng, &[100, 2000, 40_000, 1_000_000]),
             mailbox_max: one_of(rng, &[0, 0, 1, 2, 5, 20, 100]),
             unknown_names_max: one_of(rng, &[0, 0, 1, 2, 5]),
-            keep_within: one_of(rng, &[Duration::ZERO, Duration::MAX]),
+            flush_within: one_of(rng, &[Duration::ZERO, Duration::MAX]),
             durability,
             store_limits: StoreLimits::SMALL,
             rooms: one_of(rng, &[0, 0, 1, 1, 2, 3, 8]),

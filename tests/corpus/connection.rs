@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use holdline::limits::{DESTINATIONS_DEFAULT, LOGIN_REFUSALS_MAX};
 use holdline::message::{Destination, PeerName, Room, Text};
-use holdline::protocol::{Login, Refusal, Rejected, Reply, Request, plain};
+use holdline::protocol::{Draft, HistoryRequest, Login, Refusal, Rejected, Reply, Request, plain};
 
 use crate::plain::{DETECTION_BYTES, Seen, lines};
 
@@ -137,22 +137,29 @@ impl Dialogue<'_> {
 
     /// Checks what a line is answered; says whether the next one is answered too.
     fn request(&mut self, name: &PeerName, line: &str) -> bool {
-        match plain::parse(line, DESTINATIONS_DEFAULT) {
-            None => {}
-            Some(Request::Send { to, text }) => self.send(name, &to, &text),
-            Some(Request::Who) => self.who(name),
-            Some(Request::Join { room }) => {
+        let request = match plain::parse(line, DESTINATIONS_DEFAULT) {
+            Some(Ok(request)) => request.request,
+            Some(Err(rejected)) => {
+                self.expect_reply(&Reply::Refused(rejected.refusal));
+                return true;
+            }
+            None => return true,
+        };
+        match request {
+            Request::Send(Draft { to, text }) => self.send(name, &to, &text),
+            Request::Who => self.who(name),
+            Request::Join { room } => {
                 self.rooms.insert(room.clone(), true);
                 self.expect_reply(&Reply::Joined { room });
             }
-            Some(Request::Leave { room }) if self.is_in([&room]) => {
+            Request::Leave { room } if self.is_in([&room]) => {
                 self.rooms.insert(room.clone(), false);
                 self.expect_reply(&Reply::Left { room });
             }
-            Some(Request::Leave { .. }) => {}
-            Some(Request::History { with: Some(Destination::Room(room)), .. }) if !self.is_in([&room]) => {}
-            Some(Request::History { count, .. }) => self.past(count, "* no messages"),
-            Some(Request::Search { count, .. }) => {
+            Request::Leave { .. } => {}
+            Request::History(HistoryRequest { with: Some(Destination::Room(room)), .. }) if !self.is_in([&room]) => {}
+            Request::History(HistoryRequest { count, .. }) => self.past(count, "* no messages"),
+            Request::Search { count, .. } => {
                 self.skip_kept();
                 if self.answers.front().is_some_and(|line| line.starts_with("! bad_request: there is no word in it")) {
                     self.answers.pop_front();
@@ -160,18 +167,14 @@ impl Dialogue<'_> {
                     self.past(count, "* no messages hold that");
                 }
             }
-            Some(Request::Ack { .. }) => unreachable!("no plain line says that"),
-            Some(Request::Ping { token }) => self.expect_reply(&Reply::Pong { token }),
-            Some(Request::Help) => self.expect_reply(&Reply::Help { commands: vec![] }),
-            Some(Request::Plugins) => self.expect_reply(&Reply::Plugins { plugins: vec![] }),
-            Some(Request::Command { name, .. }) => {
+            Request::Ack { .. } => unreachable!("no plain line says that"),
+            Request::Ping { token } => self.expect_reply(&Reply::Pong { token }),
+            Request::Help => self.expect_reply(&Reply::Help { commands: vec![] }),
+            Request::Plugins => self.expect_reply(&Reply::Plugins { plugins: vec![] }),
+            Request::Command { name, .. } => {
                 self.expect_reply(&Reply::Refused(Refusal::unknown_command(&name)));
             }
-            Some(Request::Answered(_) | Request::Filtered { .. } | Request::Set { .. } | Request::Values) => {
-                unreachable!("no line says that")
-            }
-            Some(Request::Malformed(refusal)) => self.expect_reply(&Reply::Refused(refusal)),
-            Some(Request::Quit) => return false,
+            Request::Quit => return false,
         }
         true
     }

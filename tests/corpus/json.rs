@@ -7,7 +7,10 @@ use holdline::limits::{
     TEXT_BYTES_MAX,
 };
 use holdline::message::{Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
-use holdline::protocol::{ClientRequest, Code, Line, LineBuffer, Login, PastMessage, Refusal, Reply, Request, json};
+use holdline::protocol::{
+    ClientRequest, Code, Draft, HistoryRequest, Line, LineBuffer, Login, PastMessage, Refusal, Rejected, Reply,
+    Request, json,
+};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -120,19 +123,22 @@ fn check_login(line: &str) {
 fn check_request(line: &str) {
     let asked = json::parse(line, DESTINATIONS_DEFAULT);
     assert_eq!(asked.is_none(), line.trim().is_empty(), "only blanks are no request: {line:?}");
-    let Some(ClientRequest { id, request }) = asked else { return };
     let value = serde_json::from_str::<Value>(line).ok();
-    if let Request::Malformed(refusal) = &request {
-        let ends = ["; not sent", "; nothing was done"];
-        assert!(ends.iter().any(|end| refusal.message.ends_with(end)), "what became of {line:?}: {refusal:?}");
-        return check_refused(line, value.as_ref(), id.as_ref(), refusal);
-    }
+    let ClientRequest { id, request } = match asked {
+        Some(Ok(request)) => request,
+        Some(Err(Rejected { id, refusal })) => {
+            let ends = ["; not sent", "; nothing was done"];
+            assert!(ends.iter().any(|end| refusal.message.ends_with(end)), "what became of {line:?}: {refusal:?}");
+            return check_refused(line, value.as_ref(), id.as_ref(), &refusal);
+        }
+        None => return,
+    };
     // Depth, huge numbers and half characters in what is ignored are too much for the other reader.
     if let Some(value) = value {
         assert_eq!(id, id_of(&value));
         check_meaning(&request, &value);
     }
-    if let Request::Send { to, text } = request {
+    if let Request::Send(Draft { to, text }) = request {
         check_message(to, text);
     }
 }
@@ -143,7 +149,7 @@ fn check_meaning(request: &Request, value: &Value) {
     let room = || Room::parse(value["room"].as_str().expect("a room"));
     let count = || value["limit"].as_u64().map_or(HISTORY_MESSAGES_DEFAULT, |limit| limit as usize);
     let kind = match request {
-        Request::Send { to, text: kept } => {
+        Request::Send(Draft { to, text: kept }) => {
             assert_eq!(Text::kept(text()).as_ref(), Some(kept));
             assert!((1..=TEXT_BYTES_MAX).contains(&kept.len()) && text().len() <= LINE_BYTES_MAX);
             check_destinations(to, value["to"].as_array().expect("a list"));
@@ -162,7 +168,7 @@ fn check_meaning(request: &Request, value: &Value) {
             "leave"
         }
         Request::Who => "who",
-        Request::History { with, before, count: most } => {
+        Request::History(HistoryRequest { with, before, count: most }) => {
             assert_eq!(value["with"].as_str().map(Destination::parse), with.clone().map(Ok));
             assert_eq!(value["before"].as_i64(), before.map(Seq::get));
             assert_eq!((count(), (1..=HISTORY_MESSAGES_MAX).contains(most)), (*most, true));

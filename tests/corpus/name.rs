@@ -3,7 +3,7 @@
 
 use holdline::limits::NAME_CHARS_MAX;
 use holdline::message::{BadName, Destination, PeerName, Room};
-use holdline::protocol::{Login, Request, plain};
+use holdline::protocol::{ClientRequest, Draft, Login, Request, plain};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use crate::words::check_refusal;
@@ -85,7 +85,9 @@ fn check_lines(written: &str, parsed: &Result<PeerName, BadName>) {
         other => assert!(parsed.is_err() && matches!(other, Some(Err(_))), "{other:?}"),
     }
     match plain::parse(&format!("{written}: hi"), 1) {
-        Some(Request::Send { to, .. }) => assert_eq!(Destination::parse(written).map(|to| vec![to]), Ok(to)),
+        Some(Ok(ClientRequest { request: Request::Send(Draft { to, .. }), .. })) => {
+            assert_eq!(Destination::parse(written).map(|to| vec![to]), Ok(to));
+        }
         other => assert!(Destination::parse(written).is_err(), "{other:?}"),
     }
 }

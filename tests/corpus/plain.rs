@@ -10,7 +10,9 @@ use holdline::limits::{
     SUBNEGOTIATION_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use holdline::message::{Destination, Message, PeerName, Room, Seq, Text, Timestamp};
-use holdline::protocol::{Line, LineBuffer, Login, PastMessage, Rejected, Reply, Request, plain};
+use holdline::protocol::{
+    Draft, HistoryRequest, Line, LineBuffer, Login, PastMessage, Rejected, Reply, Request, plain,
+};
 
 use crate::words::check_refusal;
 
@@ -222,41 +224,44 @@ fn check_login(line: &str, peer: &mut PeerName) {
 }
 
 fn check_request(line: &str, peer: &PeerName) {
-    let request = plain::parse(line, DESTINATIONS_DEFAULT);
-    assert_eq!(request.is_none(), line.trim().is_empty(), "only blanks are no request: {line:?}");
+    let parsed = plain::parse(line, DESTINATIONS_DEFAULT);
+    assert_eq!(parsed.is_none(), line.trim().is_empty(), "only blanks are no request: {line:?}");
+    let request = match parsed {
+        Some(Ok(request)) => request.request,
+        Some(Err(Rejected { refusal, .. })) => {
+            let became = if line.trim().starts_with('/') { "; nothing was done" } else { "; not sent" };
+            assert!(refusal.message.ends_with(became), "what became of {line:?}: {refusal:?}");
+            check_refusal(&refusal.message, values_of(line).into_iter());
+            return check_lines(&Reply::Refused(refusal), 1);
+        }
+        None => return,
+    };
     match request {
-        Some(Request::Send { to, text }) => check_send(line, &to, &text, peer),
-        Some(Request::Ping { token }) => {
+        Request::Send(Draft { to, text }) => check_send(line, &to, &text, peer),
+        Request::Ping { token } => {
             let said = line.trim().strip_prefix("/ping").expect("it asked for that");
             check_cleaned(said, token.as_ref());
             check_lines(&Reply::Pong { token }, 1);
         }
-        Some(Request::History { with, count, .. }) => {
+        Request::History(HistoryRequest { with, count, .. }) => {
             assert!((1..=HISTORY_MESSAGES_MAX).contains(&count));
             let mut words = line.split_whitespace().map(Destination::parse);
             assert!(with.is_none_or(|with| words.any(|word| word == Ok(with.clone()))), "{line:?}");
         }
-        Some(Request::Malformed(refusal)) => {
-            let became = if line.trim().starts_with('/') { "; nothing was done" } else { "; not sent" };
-            assert!(refusal.message.ends_with(became), "what became of {line:?}: {refusal:?}");
-            check_refusal(&refusal.message, values_of(line).into_iter());
-            check_lines(&Reply::Refused(refusal), 1);
-        }
-        Some(Request::Join { room } | Request::Leave { room }) => {
+        Request::Join { room } | Request::Leave { room } => {
             assert_eq!(line.split_whitespace().nth(1).map(Room::parse), Some(Ok(room)), "{line:?}");
         }
-        Some(Request::Search { words, .. }) => {
+        Request::Search { words, .. } => {
             check_cleaned(line.trim().strip_prefix("/search").expect("it asked for that"), Some(&words));
         }
-        Some(Request::Command { name, arguments }) => {
+        Request::Command { name, arguments } => {
             let said = line.trim().strip_prefix('/').and_then(|said| said.strip_prefix(&name));
             assert_eq!(said.map(str::trim), Some(&*arguments), "{line:?}");
         }
-        Some(Request::Who | Request::Help | Request::Plugins | Request::Quit) => {
+        Request::Who | Request::Help | Request::Plugins | Request::Quit => {
             assert!(["/who", "/help", "/plugins", "/quit"].contains(&line.trim()), "{line:?}");
         }
-        Some(request) => unreachable!("no plain line says {request:?}"),
-        None => {}
+        Request::Ack { .. } => unreachable!("no plain line acknowledges"),
     }
 }
 

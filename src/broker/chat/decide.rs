@@ -1,17 +1,34 @@
-//! The first half of a turn: what each event changes, and what the store is to write and read for it.
+//! First half of a turn: each event changes the state, and adds what the store must write and read. Owns which step an event leads to;
+//! never the outcome.
 
-use super::{Acks, Chat, Completion, Feed, Greeting, Requester, Session, TurnBuilder, unreachable_peer};
-use crate::broker::outbox::Outbox;
+use super::commands;
+use super::completion::{Completion, Requester};
+use super::lookup::LookupBuilder;
+use super::state::Chat;
+use super::turn::TurnBuilder;
+use crate::broker::event::Event;
 use crate::broker::post::ReadPost;
-use crate::broker::{Delivered, Event, Joining};
-use crate::limits::TURN_PAGES_MAX;
-use crate::message::{PeerName, SessionId, Timestamp};
-use crate::protocol::Reply;
-use crate::store::{Entry, EventKind, PageQuery, Read, WaitingQuery};
+use crate::message::{SessionId, Timestamp};
+use crate::protocol::{Reply, Submission};
+use crate::store::Lookup;
 
 impl Chat {
-    /// Takes a turn's events, and what was found in the table `outbox`: what follows from them once the store has done what it
-    /// is to do.
+    /// Returns the names and ids that these events and rows of the table `outbox` need and that are not in memory, each once.
+    pub(in crate::broker) fn lookup(&self, events: &[Event], posts: &[ReadPost]) -> Lookup {
+        let mut lookup = LookupBuilder::new(self);
+        for event in events {
+            add_event(event, &mut lookup);
+        }
+        for post in posts {
+            if let Ok(message) = &post.message {
+                lookup.peer(&message.sender);
+                lookup.destinations(&message.to);
+            }
+        }
+        lookup.finish()
+    }
+
+    /// Decides a turn: its events, and rows of the table `outbox`. Everything that they need has been looked up.
     pub(in crate::broker) fn decide(
         &mut self,
         events: Vec<Event>,
@@ -21,163 +38,56 @@ impl Chat {
         let mut turn = TurnBuilder::new(now);
         self.retry_failed_reads();
         for event in events {
-            match event {
-                Event::Join { session, name, joining } => self.join(session, &name, joining, &mut turn),
-                Event::Requests { session, requests, permit } => {
-                    self.requests(session, requests, &mut turn);
-                    turn.hold_permit(session, permit);
-                }
-                Event::DeliveryReport { session, bytes, delivered } => self.taken(session, bytes, delivered),
-                Event::End { session, reason } => turn.complete(Completion::End { session, reason }),
-                Event::Leave { session } => self.leave(session, &mut turn),
-                Event::OutboxTouched => {}
-                Event::Observe { observer, wants, reply } => self.observe(&observer, wants, reply, &mut turn),
-                Event::ObserverAdvanced { observer, seen } => self.seen(&observer, seen),
-                Event::Observers { only } => self.only_observers(only, &mut turn),
-            }
+            self.decide_event(event, &mut turn);
         }
         for post in posts {
             self.send_post(post, &mut turn);
         }
         self.known_ids.clear();
         self.absent_rooms.clear();
-        self.ask_for_observers(&mut turn);
-        self.ask_for_searches(&mut turn);
-        self.ask_for_pages(&mut turn);
+        self.read_for_observers(&mut turn);
+        commands::search::continue_searches(self, &mut turn);
+        self.read_pages(&mut turn);
         turn
     }
 
-    /// A login needs nothing of the disk but that it can be read: it is answered at once, where nothing is to be counted.
-    fn join(&mut self, session: SessionId, name: &PeerName, joining: Joining, turn: &mut TurnBuilder) {
-        let Joining { id, mut encoder, is_plugin, outbox: sender } = joining;
-        let mut outbox = Outbox::new(sender);
-        let Some(peer_id) = self.ids.get(name).copied() else {
-            let refusal = Reply::Refused(unreachable_peer(name, "not logged in"));
-            outbox.append(None, |out| encoder.encoder.encode_reply(id.as_ref(), &refusal, out));
-            outbox.flush();
-            return;
-        };
-        self.see(peer_id);
-        let peer = self.peers.get_mut(&peer_id).expect("a known peer is remembered");
-        peer.is_plugin = is_plugin;
-        let (waiting, is_in_rooms, cursor) = (peer.waiting(), !peer.rooms.is_empty(), peer.record.cursor);
-        let joined = Session {
-            peer: peer_id,
-            outbox,
-            feed: if waiting == 0 && !is_in_rooms { Feed::Live } else { Feed::Replaying },
-            fed: cursor,
-            counted: peer.delivered,
-            delivered: peer.delivered,
-            acks: encoder.capabilities.acknowledges.then(|| Box::new(Acks::new(cursor))),
-            encoder,
-            ends_at: None,
-            permit: None,
-            is_searching: false,
-            awaits_page: false,
-            is_in_batch: false,
-        };
-        let earlier = self.sessions.insert(session, joined);
-        assert!(earlier.is_none(), "session {session} joins once");
-        let requester = Requester { session, id, peer: peer_id };
-        if is_in_rooms {
-            let waiting = turn.read(Read::Waiting, WaitingQuery { peer: peer_id, after: cursor });
-            turn.greet_later(Greeting { requester, waiting });
-        } else {
-            self.greet(&requester, waiting);
-        }
-        if self.attach(session, peer_id) {
-            turn.complete(Completion::Presence { name: name.clone(), here: true });
-            self.note(EventKind::Join, peer_id, turn);
-        }
-        self.feed_again(session);
-        log::debug!("session {session} joined as {name}");
-    }
-
-    /// Welcomes a session: that is the first that it is sent.
-    pub(super) fn greet(&mut self, requester: &Requester, waiting: u64) {
-        let id = requester.session;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let welcome = Reply::Welcome { name: self.peers[&session.peer].record.name.clone(), waiting };
-        session.reply(requester.id.as_ref(), &welcome);
-        session.outbox.flush();
-        if session.encoder.capabilities.wants_announcements() {
-            self.subscribers.insert(id);
-        }
-    }
-
-    fn taken(&mut self, id: SessionId, bytes: usize, delivered: Option<Delivered>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.outbox.written(bytes);
-        if session.outbox.has_room(0) && !session.is_searching {
-            session.permit = None;
-        }
-        let delivered = match &mut session.acks {
-            Some(acks) => {
-                acks.write(session.outbox.written_bytes());
-                acks.take_delivered()
+    fn decide_event(&mut self, event: Event, turn: &mut TurnBuilder) {
+        match event {
+            Event::Join { session, name, joining } => self.log_in(session, &name, joining, turn),
+            Event::Requests { session, requests, permit } => {
+                self.decide_requests(session, requests, turn);
+                turn.hold_permit(session, permit);
             }
-            None => delivered,
-        };
-        self.delivered(id, delivered);
-        self.feed_again(id);
-    }
-
-    /// A client has got messages.
-    pub(super) fn delivered(&mut self, id: SessionId, delivered: Option<Delivered>) {
-        let Some(Delivered { seq, messages }) = delivered else { return };
-        let session = self.sessions.get_mut(&id).expect("a session that is there got it");
-        session.delivered += messages;
-        let peer = self.peers.get_mut(&session.peer).expect("a session's peer is remembered");
-        // Another session of the peer may have got further.
-        peer.delivered = peer.delivered.max(session.delivered);
-        if seq > peer.record.cursor {
-            peer.record.cursor = seq;
-            self.dirty_cursors.insert(session.peer);
+            Event::DeliveryReport { session, bytes, delivered } => self.take_delivery_report(session, bytes, delivered),
+            Event::End { session, reason } => turn.complete(Completion::End { session, reason }),
+            Event::Leave { session } => self.log_out(session, turn),
+            Event::OutboxTouched => {}
+            Event::Observe { observer, wants, reply } => self.observe(&observer, wants, reply, turn),
+            Event::ObserverAdvanced { observer, seen } => self.advance_observer(&observer, seen),
+            Event::Observers { only } => self.retain_observers(only, turn),
         }
     }
 
-    fn leave(&mut self, id: SessionId, turn: &mut TurnBuilder) {
-        // A session whose login was refused never joined.
-        let Some(session) = self.sessions.remove(&id) else { return };
-        if self.detach(id, session.peer) {
-            let name = self.peers[&session.peer].record.name.clone();
-            turn.complete(Completion::Presence { name, here: false });
-            self.note(EventKind::Leave, session.peer, turn);
-        }
-        log::debug!("session {id} left");
-    }
-
-    /// Adds what is to be kept of peers when the store is about to get the turn: what a turn before it was to keep and did
-    /// not is among it, as these messages may be theirs.
-    pub(in crate::broker) fn keep_changed(&mut self, turn: &mut TurnBuilder) {
-        let peers = &self.peers;
-        turn.write_all(self.dirty_peers.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
-        self.observers.keep_unkept(turn);
-    }
-
-    /// Adds all that has changed of peers, cursors too.
-    pub(in crate::broker) fn keep_all_changed(&mut self, turn: &mut TurnBuilder) {
-        let Chat { peers, dirty_cursors, dirty_peers, observers, .. } = self;
-        for id in dirty_cursors.drain() {
-            let peer = &peers[&id];
-            if !peer.is_plugin {
-                observers.note(EventKind::Delivered(peer.record.cursor), id, turn);
+    fn decide_requests(&mut self, session: SessionId, requests: Vec<Submission>, turn: &mut TurnBuilder) {
+        // A session whose login was refused is not open.
+        let Some(peer) = self.sessions.get(&session).map(|session| session.peer) else { return };
+        for Submission { id, work } in requests {
+            let requester = Requester { session, id, peer };
+            if let Err(refusal) = commands::decide(work, &requester, self, turn) {
+                turn.reply(requester, Reply::Refused(refusal));
             }
-            dirty_peers.insert(id);
         }
-        self.observers.keep_moved(turn);
-        self.keep_changed(turn);
     }
+}
 
-    fn ask_for_pages(&mut self, turn: &mut TurnBuilder) {
-        while turn.pages() < TURN_PAGES_MAX
-            && let Some(id) = self.page_queue.pop_front()
-        {
-            let Some(session) = self.sessions.get(&id) else { continue };
-            let is_addressed = session.encoder.capabilities.shows_recipients;
-            let query = PageQuery { peer: session.peer, after: session.fed, is_addressed };
-            let page = turn.read(Read::Page, query);
-            turn.feed_page(id, page);
+fn add_event<'a>(event: &'a Event, lookup: &mut LookupBuilder<'a>) {
+    match event {
+        Event::Join { session, name, .. } => lookup.login(*session, name),
+        Event::Requests { session, requests, .. } => {
+            requests.iter().for_each(|submission| commands::lookup(submission, *session, lookup));
         }
+        Event::Observe { observer, .. } => lookup.peer(observer),
+        Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => {}
+        Event::OutboxTouched | Event::ObserverAdvanced { .. } | Event::Observers { .. } => {}
     }
 }

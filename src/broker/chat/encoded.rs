@@ -2,8 +2,8 @@
 
 use foldhash::HashMap as IdMap;
 
-use super::Peer;
-use super::rooms::RoomHere;
+use super::rooms::RoomState;
+use super::state::Peer;
 use crate::message::{Destination, Message, PeerId, Recipient, Room, RoomId};
 use crate::protocol::{Form, SessionEncoder};
 
@@ -13,7 +13,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) message: Message,
     pub(super) recipients: &'a [Recipient],
     pub(super) peers: &'a IdMap<PeerId, Peer>,
-    pub(super) rooms: &'a IdMap<RoomId, RoomHere>,
+    pub(super) rooms: &'a IdMap<RoomId, RoomState>,
 }
 
 impl Outgoing<'_> {

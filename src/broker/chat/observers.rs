@@ -1,95 +1,85 @@
-//! Those who observe from inside: what they want, how far they got, and what happens besides messages. Owns their cursors, and
-//! the events that are not kept yet; never what an observer makes of anything.
+//! Observers: plugins that want messages and events, how far each got, and events that are not stored yet. Owns their cursors; never what
+//! an observer makes of anything.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use foldhash::{HashMap as IdMap, HashSet as IdSet};
 
-use super::{Chat, TurnBuilder};
-use crate::broker::Observation;
-use crate::limits::{EVENTS_MAX, TURN_OBSERVED_MAX};
-use crate::message::{PeerId, PeerName, Timestamp};
-use crate::store::{
-    Entry, EventFilter, EventKind, Observed, ObservedPage, ObservedQuery, ObserverCursor, PeerEvent, Read, ReadReceiver,
-};
+use super::turn::TurnBuilder;
+use crate::broker::event::Observation;
+use crate::limits::EVENTS_MAX;
+use crate::message::{PeerId, Timestamp};
+use crate::store::{Entry, EventFilter, EventKind, ObserverCursor, PeerEvent};
 
-/// Everyone who observes.
+/// All plugins that observe.
 #[derive(Debug, Default)]
 pub(super) struct Observers {
-    all: IdMap<PeerId, Observer>,
-    /// What any of them wants.
+    /// Observers by their peers.
+    pub(super) all: IdMap<PeerId, Observer>,
+    /// Messages and events that any of them wants.
     wanted: EventFilter,
-    /// Those whose cursor moved; that is no promise, and can wait.
-    dirty_cursors: IdSet<PeerId>,
-    /// What a turn could not keep, and what happened when no turn could take it: in its order, before all that comes next.
-    unkept: VecDeque<Entry>,
-    /// Something has come into `unkept` for which nobody has set an alarm.
-    is_late: bool,
-    /// Those who wait, and for whom there may be something, in this order. One that is gone may still stand here.
-    page_queue: VecDeque<PeerId>,
-    /// Those for whom it could not be read: tried again when something happens, or after a while.
+    /// Observers whose cursor moved: nobody waits for that, so it may be stored later.
+    pub(super) dirty_cursors: IdSet<PeerId>,
+    /// Entries that a turn could not commit, and events for which there was no turn: in their order, before all that comes next.
+    unstored: VecDeque<Entry>,
+    /// Whether `unstored` has got something for which no flush timer is set.
+    needs_flush: bool,
+    /// Observers that wait and for which there may be something, in this order. One that is gone may still be in it.
+    pub(super) page_queue: VecDeque<PeerId>,
+    /// Observers whose page could not be read: read again with the next event, or after a while.
     failed_reads: Vec<PeerId>,
-    /// Everyone who is here, in order; looked up when it is wanted.
-    here: Option<Arc<[PeerId]>>,
-    /// How many have begun to observe, one who did so anew counted again.
+    /// Peers that are online, in order; collected when it is needed.
+    online: Option<Arc<[PeerId]>>,
+    /// Number of observers that have begun; one that began again is counted again.
     begun: u64,
 }
 
-/// One of them.
+/// Plugin that observes.
 #[derive(Debug)]
-struct Observer {
-    wants: EventFilter,
-    /// `Observers::begun`, when it began: what was read for it before that is nothing to it now.
-    number: u64,
-    /// It has seen all up to here. Not known until something was read for it.
-    seen: Option<ObserverCursor>,
-    /// What was read last reaches to here, and nothing that it wants has happened since.
-    read_to: Option<ObserverCursor>,
-    /// It waits.
-    reply: Option<oneshot::Sender<Observation>>,
-    state: State,
+pub(super) struct Observer {
+    /// Messages and events that it wants.
+    pub(super) wants: EventFilter,
+    /// `Observers::begun` when it began: a page that was read before is not for it.
+    pub(super) number: u64,
+    /// Cursor of the observer; `None` until something was read for it.
+    pub(super) seen: Option<ObserverCursor>,
+    /// End of the page that was read last, if nothing that it wants has happened since.
+    pub(super) read_to: Option<ObserverCursor>,
+    /// Takes the next page, if the observer waits for one.
+    pub(super) reply: Option<oneshot::Sender<Observation>>,
+    /// Progress of its next page.
+    pub(super) state: PageState,
 }
 
-/// What is done for an observer.
+/// Progress of the next page for an observer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Nothing: it does not wait, or nothing has happened.
+pub(super) enum PageState {
+    /// The observer does not wait, or nothing has happened.
     Idle,
-    /// It is to be read for: stands in `page_queue` or `failed_reads`.
+    /// The observer is in `page_queue` or in `failed_reads`.
     Queued,
-    /// It is read for in a turn that is under way.
+    /// The page is read in a turn that is in flight.
     Reading,
 }
 
-/// Read for an observer in a turn.
-#[derive(Debug)]
-pub(super) struct ObserverRead {
-    /// Peer that observes.
-    peer: PeerId,
-    /// [`Observer::number`] when the turn was decided: the result is not for an observer that began later.
-    number: u64,
-    /// Next messages and events.
-    page: ReadReceiver<Option<ObservedPage>>,
-}
-
 impl Observers {
-    /// Whether something is to be kept.
-    pub(super) fn have_changed(&self) -> bool {
-        !self.dirty_cursors.is_empty() || !self.unkept.is_empty()
+    /// Whether there is something to store.
+    pub(super) fn are_dirty(&self) -> bool {
+        !self.dirty_cursors.is_empty() || !self.unstored.is_empty()
     }
 
-    /// Whether something is to be read.
+    /// Whether an observer waits to be read for.
     pub(super) fn want_reads(&self) -> bool {
         !self.page_queue.is_empty()
     }
 
-    /// Whether one waits for what could not be read.
+    /// Whether an observer waits for something that could not be read.
     pub(super) fn have_failed_reads(&self) -> bool {
         !self.failed_reads.is_empty()
     }
 
-    /// What could not be read is asked for again.
+    /// Queues what could not be read again.
     pub(super) fn retry_failed_reads(&mut self) {
         self.page_queue.extend(self.failed_reads.drain(..));
     }
@@ -99,64 +89,74 @@ impl Observers {
         self.all.contains_key(&peer)
     }
 
-    /// Somebody came or went.
-    pub(super) fn forget_who_is_here(&mut self) {
-        self.here = None;
+    /// Whether there are entries that must be stored before a page is read.
+    pub(super) fn have_unstored(&self) -> bool {
+        !self.unstored.is_empty()
     }
 
-    /// Something has happened in a turn that is being decided.
-    pub(super) fn note(&self, kind: EventKind, peer: PeerId, turn: &mut TurnBuilder) {
+    /// Discards the list of the peers that are online: one came online or went offline.
+    pub(super) fn forget_who_is_online(&mut self) {
+        self.online = None;
+    }
+
+    /// Returns the list of the peers that are online, which is collected unless it is known.
+    pub(super) fn online(&mut self, collect: impl FnOnce() -> Arc<[PeerId]>) -> Arc<[PeerId]> {
+        self.online.get_or_insert_with(collect).clone()
+    }
+
+    /// Records an event of a turn that is being decided.
+    pub(super) fn record(&self, kind: EventKind, peer: PeerId, turn: &mut TurnBuilder) {
         if self.wanted.includes(kind) {
             turn.write(Entry::Event(PeerEvent { at: turn.at(), kind, peer }));
         }
     }
 
-    /// Something has happened when a turn was delivered: it goes with the next.
-    fn note_late(&mut self, kind: EventKind, peer: PeerId, at: Timestamp) {
+    /// Records an event that happened when a turn was delivered: it is stored with the next turn.
+    pub(super) fn record_late(&mut self, kind: EventKind, peer: PeerId, at: Timestamp) {
         if self.wanted.includes(kind) {
-            self.unkept.push_back(Entry::Event(PeerEvent { at, kind, peer }));
-            self.is_late = true;
-            self.bound_unkept();
+            self.unstored.push_back(Entry::Event(PeerEvent { at, kind, peer }));
+            self.needs_flush = true;
+            self.bound_unstored();
         }
     }
 
-    /// Adds what was to be kept before this turn.
-    pub(super) fn keep_unkept(&mut self, turn: &mut TurnBuilder) {
-        if !self.unkept.is_empty() {
-            turn.write_first(self.unkept.drain(..));
+    /// Adds what had to be stored before this turn.
+    pub(super) fn write_unstored(&mut self, turn: &mut TurnBuilder) {
+        if !self.unstored.is_empty() {
+            turn.write_first(self.unstored.drain(..));
         }
     }
 
-    /// Adds how far they got.
-    pub(super) fn keep_moved(&mut self, turn: &mut TurnBuilder) {
+    /// Adds the cursors that moved.
+    pub(super) fn write_cursors(&mut self, turn: &mut TurnBuilder) {
         let all = &self.all;
-        turn.write_all(self.dirty_cursors.drain().filter_map(|peer| seen_entry(peer, all.get(&peer)?)));
+        turn.write_all(self.dirty_cursors.drain().filter_map(|peer| cursor_entry(peer, all.get(&peer)?)));
     }
 
-    /// Nothing of a turn was kept: it goes with the next.
+    /// Takes back the entries of a turn that could not be committed: they go with the next turn.
     pub(super) fn undo(&mut self, entries: &[Entry]) {
-        let mut unkept = VecDeque::new();
+        let mut unstored = VecDeque::new();
         for entry in entries {
             match entry {
-                Entry::Observe { .. } | Entry::Observers { .. } | Entry::Event(_) => unkept.push_back(entry.clone()),
+                Entry::Observe { .. } | Entry::Observers { .. } | Entry::Event(_) => unstored.push_back(entry.clone()),
                 Entry::ObserverAdvanced { observer, .. } if self.all.contains_key(observer) => {
                     self.dirty_cursors.insert(*observer);
                 }
                 _ => {}
             }
         }
-        unkept.append(&mut self.unkept);
-        self.unkept = unkept;
-        self.bound_unkept();
+        unstored.append(&mut self.unstored);
+        self.unstored = unstored;
+        self.bound_unstored();
     }
 
-    /// The oldest go. One who was to observe is noted again when it is found missing.
-    fn bound_unkept(&mut self) {
-        let too_many = self.unkept.len().saturating_sub(EVENTS_MAX);
-        self.unkept.drain(..too_many);
+    /// Drops the oldest entries above the limit. A peer that was to observe is registered again when it is found missing.
+    fn bound_unstored(&mut self) {
+        let too_many = self.unstored.len().saturating_sub(EVENTS_MAX);
+        self.unstored.drain(..too_many);
     }
 
-    /// A turn is committed: whoever waits for such items may have them.
+    /// Queues the observers that want something of a turn that was committed.
     pub(super) fn note_committed(&mut self, entries: &[Entry]) {
         if self.all.is_empty() {
             return;
@@ -171,221 +171,83 @@ impl Observers {
         }
         for (peer, observer) in self.all.iter_mut().filter(|(_, observer)| observer.wants.overlaps(happened)) {
             observer.read_to = None;
-            self.page_queue.extend(observer.is_to_be_fed().then_some(*peer));
+            self.page_queue.extend(observer.start_waiting().then_some(*peer));
         }
     }
 
-    fn feed(&mut self, peer: PeerId) {
-        let awaits_page = self.all.get_mut(&peer).is_some_and(Observer::is_to_be_fed);
-        self.page_queue.extend(awaits_page.then_some(peer));
+    /// Queues an observer for its next page, if it waits for one.
+    pub(super) fn queue_page(&mut self, peer: PeerId) {
+        let is_queued = self.all.get_mut(&peer).is_some_and(Observer::start_waiting);
+        self.page_queue.extend(is_queued.then_some(peer));
     }
 
-    /// Keeps what happens for a peer from here on, unless that is done already.
-    fn register(&mut self, peer: PeerId, wants: EventFilter, turn: &mut TurnBuilder) {
+    /// Stores events for a peer from here on, unless that is done already.
+    pub(super) fn register(&mut self, peer: PeerId, wants: EventFilter, turn: &mut TurnBuilder) {
         let known = self.all.get(&peer);
         if known.is_some_and(|observer| observer.wants == wants) {
             return;
         }
-        // Where it goes on is read anew, when the store has seen what it wants now.
+        // Its cursor is read again, once the store has got what it wants now.
         if let Some(known) = known.filter(|_| self.dirty_cursors.contains(&peer)) {
-            turn.write_all(seen_entry(peer, known));
+            turn.write_all(cursor_entry(peer, known));
         }
         self.dirty_cursors.remove(&peer);
         self.begun += 1;
-        let (number, state) = (self.begun, State::Idle);
+        let (number, state) = (self.begun, PageState::Idle);
         self.all.insert(peer, Observer { wants, number, seen: None, read_to: None, reply: None, state });
         turn.write(Entry::Observe { observer: peer, wants });
-        self.count_wants();
+        self.collect_wanted();
     }
 
-    /// It is read for another time.
-    fn retry_later(&mut self, peer: PeerId) {
+    /// Reads for an observer again, another time.
+    pub(super) fn retry_later(&mut self, peer: PeerId) {
         if let Some(observer) = self.all.get_mut(&peer) {
-            observer.state = State::Queued;
+            observer.state = PageState::Queued;
             self.failed_reads.push(peer);
         }
     }
 
-    fn count_wants(&mut self) {
+    /// Keeps only some of the observers.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(PeerId) -> bool) {
+        self.all.retain(|peer, _| is_kept(*peer));
+        self.dirty_cursors.retain(|peer| self.all.contains_key(peer));
+        self.collect_wanted();
+    }
+
+    fn collect_wanted(&mut self) {
         self.wanted = self.all.values().fold(EventFilter::default(), |wanted, observer| wanted.union(observer.wants));
     }
 
-    /// Nothing is kept of an observer: what was to be is lost, or somebody has removed it.
-    fn register_again(&mut self, peer: PeerId, wants: EventFilter) {
-        self.unkept.push_front(Entry::Observe { observer: peer, wants });
-        self.is_late = true;
+    /// Registers an observer again that the store does not know: its entry was dropped, or a person has removed its row.
+    pub(super) fn register_again(&mut self, peer: PeerId, wants: EventFilter) {
+        self.unstored.push_front(Entry::Observe { observer: peer, wants });
+        self.needs_flush = true;
     }
 
-    /// Whether it is not kept yet that a peer observes.
-    fn is_to_be_kept(&self, peer: PeerId) -> bool {
+    /// Whether it is not stored yet that a peer observes.
+    pub(super) fn is_unstored(&self, peer: PeerId) -> bool {
         let is_it = |entry: &Entry| matches!(entry, Entry::Observe { observer, .. } if *observer == peer);
-        self.unkept.iter().any(is_it)
+        self.unstored.iter().any(is_it)
+    }
+
+    /// Whether something must be stored although nothing else may happen. Returns true once.
+    pub(super) fn take_needs_flush(&mut self) -> bool {
+        std::mem::take(&mut self.needs_flush)
     }
 }
 
 impl Observer {
-    /// Says whether it begins to be hungry.
-    fn is_to_be_fed(&mut self) -> bool {
+    /// Marks an observer as queued if it waits and there may be something for it. Returns whether it must be queued.
+    fn start_waiting(&mut self) -> bool {
         let has_all = self.read_to.is_some() && self.read_to == self.seen;
-        let begins = self.reply.is_some() && self.state == State::Idle && !has_all;
-        if begins {
-            self.state = State::Queued;
+        let starts = self.reply.is_some() && self.state == PageState::Idle && !has_all;
+        if starts {
+            self.state = PageState::Queued;
         }
-        begins
+        starts
     }
 }
 
-impl Chat {
-    /// Something has happened to a peer in a turn that is being decided.
-    pub(super) fn note(&self, kind: EventKind, peer: PeerId, turn: &mut TurnBuilder) {
-        if !self.peers[&peer].is_plugin {
-            self.observers.note(kind, peer, turn);
-        }
-    }
-
-    /// Something has happened to a peer when a turn was delivered: it goes with the next.
-    pub(super) fn note_late(&mut self, kind: EventKind, peer: PeerId, at: Timestamp) {
-        if !self.peers[&peer].is_plugin {
-            self.observers.note_late(kind, peer, at);
-        }
-    }
-
-    /// Somebody waits for the next items. Where its name could not be looked up, it is not answered.
-    pub(super) fn observe(
-        &mut self,
-        name: &PeerName,
-        wants: EventFilter,
-        reply: oneshot::Sender<Observation>,
-        turn: &mut TurnBuilder,
-    ) {
-        let Some(peer) = self.ids.get(name).copied() else { return };
-        self.see(peer);
-        self.observers.register(peer, wants, turn);
-        if let Some(observer) = self.observers.all.get_mut(&peer) {
-            observer.reply = Some(reply);
-            self.observers.feed(peer);
-        }
-    }
-
-    /// An observer has dealt with what it was told.
-    pub(super) fn seen(&mut self, name: &PeerName, seen: ObserverCursor) {
-        let Some(peer) = self.ids.get(name) else { return };
-        let Some(observer) = self.observers.all.get_mut(peer) else { return };
-        // Before it was told anything, it has seen nothing.
-        if observer.seen.is_some_and(|before| before.union(seen) != before) {
-            observer.seen = observer.seen.map(|before| before.union(seen));
-            self.observers.dirty_cursors.insert(*peer);
-            self.observers.feed(*peer);
-        }
-    }
-
-    /// All others observe no more.
-    pub(super) fn only_observers(&mut self, only: Vec<PeerName>, turn: &mut TurnBuilder) {
-        let Chat { peers, observers, .. } = self;
-        observers.all.retain(|peer, _| only.contains(&peers[peer].record.name));
-        observers.dirty_cursors.retain(|peer| observers.all.contains_key(peer));
-        observers.count_wants();
-        turn.write(Entry::Observers { only });
-    }
-
-    /// Has some of them read for in this turn.
-    pub(super) fn ask_for_observers(&mut self, turn: &mut TurnBuilder) {
-        while turn.observer_reads() < TURN_OBSERVED_MAX
-            && let Some(peer) = self.observers.page_queue.pop_front()
-        {
-            let here = self.who_is_here();
-            let Some(observer) = self.observers.all.get_mut(&peer) else { continue };
-            // It may stand there twice, if it began anew.
-            if observer.state == State::Queued {
-                observer.state = State::Reading;
-                let Observer { wants, seen: after, number, .. } = *observer;
-                let page = turn.read(Read::Observed, ObservedQuery { observer: peer, after, wants, here });
-                turn.read_for_observer(ObserverRead { peer, number, page });
-            }
-        }
-    }
-
-    fn who_is_here(&mut self) -> Arc<[PeerId]> {
-        let peers = &self.peers;
-        let look = || {
-            let mut here: Vec<PeerId> = peers.iter().filter(|(_, peer)| peer.is_here()).map(|(id, _)| *id).collect();
-            here.sort_unstable();
-            here.into()
-        };
-        self.observers.here.get_or_insert_with(look).clone()
-    }
-
-    /// Hands an observer what was read for it, in a turn that is committed or not.
-    pub(super) fn tell_observer(&mut self, read: ObserverRead, is_committed: bool) {
-        let ObserverRead { peer, number, page } = read;
-        let Some(observer) = self.observers.all.get(&peer).filter(|observer| observer.number == number) else {
-            return;
-        };
-        let (wants, is_new) = (observer.wants, observer.seen.is_none());
-        // Until it is kept that it observes, what is kept of it is of an earlier time.
-        if is_new && (!is_committed || self.observers.is_to_be_kept(peer)) {
-            return self.observers.retry_later(peer);
-        }
-        match page.result() {
-            Ok(Some(page)) => self.hand_over(peer, page),
-            Ok(None) => {
-                self.observers.register_again(peer, wants);
-                self.observers.retry_later(peer);
-            }
-            Err(_) => self.observers.retry_later(peer),
-        }
-    }
-
-    fn hand_over(&mut self, peer: PeerId, mut page: ObservedPage) {
-        let Some(observer) = self.observers.all.get_mut(&peer) else { return };
-        observer.state = State::Idle;
-        observer.read_to = page.complete.then_some(page.seen);
-        let seen = *observer.seen.get_or_insert(page.after);
-        if page.items.is_empty() {
-            // All of it was its own, or is gone.
-            observer.seen = Some(seen.union(page.seen));
-            if observer.seen != Some(seen) {
-                self.observers.dirty_cursors.insert(peer);
-            }
-            return self.observers.feed(peer);
-        }
-        if let Some(reply) = observer.reply.take() {
-            self.look_who_is_away(&mut page.items);
-            // One that is gone has not seen it.
-            let _ = reply.send(Observation { items: page.items, seen: page.seen });
-        }
-    }
-
-    /// Somebody may have come, or got it, since it was read.
-    fn look_who_is_away(&self, items: &mut [Observed]) {
-        for thing in items {
-            if let Observed::Logged { message, away } = thing {
-                away.retain(|(peer, _)| match self.peers.get(peer) {
-                    Some(peer) => !peer.is_here() && peer.record.cursor < message.seq,
-                    None => true,
-                });
-            }
-        }
-    }
-
-    /// Whether something is to be kept before observers are read for in this turn.
-    pub(in crate::broker) fn owes_observers(&self, turn: &TurnBuilder) -> bool {
-        turn.reads_for_observers() && !self.observers.unkept.is_empty()
-    }
-
-    /// The server stops: whoever is still here is gone.
-    pub(in crate::broker) fn record_shutdown_leaves(&mut self, at: Timestamp) {
-        for peer in self.who_is_here().iter() {
-            self.observers.note_late(EventKind::Leave, *peer, at);
-        }
-    }
-
-    /// Whether something has happened that is to be kept though nothing else comes. Says so once.
-    pub(in crate::broker) fn is_late(&mut self) -> bool {
-        std::mem::take(&mut self.observers.is_late)
-    }
-}
-
-fn seen_entry(peer: PeerId, observer: &Observer) -> Option<Entry> {
+fn cursor_entry(peer: PeerId, observer: &Observer) -> Option<Entry> {
     observer.seen.map(|seen| Entry::ObserverAdvanced { observer: peer, seen })
 }

@@ -3,36 +3,24 @@
 
 use smol::lock::SemaphoreGuardArc;
 
-use super::Completion;
-use super::observers::ObserverRead;
+use super::completion::{Completion, Requester};
 use super::rooms::MembershipChange;
-use super::searches::Search;
-use crate::message::{PeerId, RequestId, SessionId, Timestamp};
+use super::searches::PendingSearch;
+use crate::message::{PeerId, SessionId, Timestamp};
 use crate::protocol::Reply;
-use crate::store::{Entry, Page, Read, ReadReceiver, ReadSender, SearchResult, TurnRequest};
-
-/// Client that makes a request: the reply goes to its session, with the id of the request.
-#[derive(Clone, Debug)]
-pub(super) struct Requester {
-    /// Session of the client.
-    pub(super) session: SessionId,
-    /// Id that the client gave the request, if it gave one.
-    pub(super) id: Option<RequestId>,
-    /// Peer that the client logged in as.
-    pub(super) peer: PeerId,
-}
+use crate::store::{Entry, ObservedPage, Page, Read, ReadReceiver, ReadSender, SearchResult, TurnRequest};
 
 /// Work of the broker once the outcome of a turn is known.
 #[derive(Debug)]
 pub(in crate::broker) struct Turn {
     /// Completions of requests, in the order of the requests.
     pub(super) completions: Vec<Completion>,
-    /// Welcomes that wait for a count of the messages in the rooms of the peer.
+    /// Welcomes that wait for a count of messages.
     pub(super) greetings: Vec<Greeting>,
     /// Reads for observers.
     pub(super) observer_reads: Vec<ObserverRead>,
     /// Searches that the store continues in this turn.
-    pub(super) searches: Vec<(Search, ReadReceiver<SearchResult>)>,
+    pub(super) searches: Vec<(PendingSearch, ReadReceiver<SearchResult>)>,
     /// Sessions that get a page of their feed.
     pub(super) pages: Vec<(SessionId, ReadReceiver<Page>)>,
     /// Permits of the sessions whose requests are in this turn.
@@ -59,6 +47,17 @@ pub(super) struct Greeting {
     pub(super) waiting: ReadReceiver<u64>,
 }
 
+/// Read for an observer in a turn.
+#[derive(Debug)]
+pub(super) struct ObserverRead {
+    /// Peer that observes.
+    pub(super) peer: PeerId,
+    /// Number of the observer when the turn was decided: the result is not for an observer that began later.
+    pub(super) number: u64,
+    /// Next messages and events.
+    pub(super) page: ReadReceiver<Option<ObservedPage>>,
+}
+
 /// Turn that is being decided: its entries and reads, and the work that follows them.
 #[derive(Debug)]
 pub(in crate::broker) struct TurnBuilder {
@@ -69,7 +68,6 @@ pub(in crate::broker) struct TurnBuilder {
     /// Whether cursors must be committed with this turn, because a client waits for that.
     commits_cursors: bool,
 }
-
 impl TurnBuilder {
     /// Starts an empty turn at this time.
     pub(in crate::broker) fn new(at: Timestamp) -> Self {
@@ -99,11 +97,6 @@ impl TurnBuilder {
     /// Whether cursors must be committed with this turn.
     pub(in crate::broker) fn commits_cursors(&self) -> bool {
         self.commits_cursors
-    }
-
-    /// Whether the turn reads for an observer.
-    pub(super) fn reads_for_observers(&self) -> bool {
-        !self.turn.observer_reads.is_empty()
     }
 
     /// Appends an entry that the turn commits.
@@ -161,7 +154,7 @@ impl TurnBuilder {
     }
 
     /// Continues a search.
-    pub(super) fn search(&mut self, search: Search, result: ReadReceiver<SearchResult>) {
+    pub(super) fn search(&mut self, search: PendingSearch, result: ReadReceiver<SearchResult>) {
         self.turn.searches.push((search, result));
     }
 

@@ -1,5 +1,5 @@
-//! `holdline plugin new`: creates a plugin from a template, and adds it to `plugins.toml`. Owns the files that it writes, and
-//! removes them if the plugin does not load; never overwrites a file.
+//! `holdline plugin new`: writes the start of a plugin, and names it in `plugins.toml`. Owns what is written where, and that nothing
+//! is left of what does not load; never overwrites.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -12,36 +12,36 @@ use holdline::config::{self, ConfigError, Flags};
 use holdline::message::PeerName;
 use holdline::plugin::{self, LoadError};
 
-/// Directory for scripts and programs, beside `plugins.toml`.
+/// The directory, beside `plugins.toml`, in which scripts and programs are.
 const DIRECTORY: &str = "plugins";
 
-/// Arguments of `plugin new`.
+/// What is to be begun.
 #[derive(Clone, Debug)]
 pub(crate) struct NewPluginArgs {
-    /// Location of `plugins.toml`.
+    /// Where `plugins.toml` is.
     pub(crate) flags: Flags,
-    /// Template for the language.
-    template: &'static Template,
-    /// Name of the new plugin.
+    /// In which language.
+    start: &'static Template,
+    /// What it is called.
     name: PeerName,
 }
 
-/// A working plugin, in which `NAME` stands for its name.
+/// A plugin that does something already; `NAME` in it is its name.
 #[derive(Debug)]
 struct Template {
-    /// Value of `--kind`.
+    /// What `--kind` calls it.
     kind: &'static str,
-    /// Extension of its file.
+    /// How the name of its file ends.
     extension: &'static str,
-    /// Permissions of its file.
+    /// The rights of its file.
     mode: u32,
-    /// Contents of its file.
+    /// Its file.
     text: &'static str,
-    /// Entry for `plugins.toml`.
+    /// What `plugins.toml` says of it.
     entry: &'static str,
-    /// Description for the user.
-    description: &'static str,
-    /// Message to try it with.
+    /// What it does.
+    does: &'static str,
+    /// What to write to it.
     example: &'static str,
 }
 
@@ -52,7 +52,7 @@ const TEMPLATES: [Template; 3] = [
         mode: 0o644,
         text: include_str!("templates/notes.luau"),
         entry: include_str!("templates/luau.toml"),
-        description: "a script that keeps a list",
+        does: "a script that keeps a list",
         example: "milk",
     },
     Template {
@@ -61,7 +61,7 @@ const TEMPLATES: [Template; 3] = [
         mode: 0o755,
         text: include_str!("templates/machine.sh"),
         entry: include_str!("templates/sh.toml"),
-        description: "a program that reports the load and disk space of this machine; it needs jq",
+        does: "a program that tells how this machine is; it wants jq",
         example: "disk",
     },
     Template {
@@ -70,95 +70,92 @@ const TEMPLATES: [Template; 3] = [
         mode: 0o755,
         text: include_str!("templates/dice.py"),
         entry: include_str!("templates/python.toml"),
-        description: "a program that rolls dice; it needs python3",
+        does: "a program that rolls dice; it wants python3",
         example: "2d6",
     },
 ];
 
-/// Reason why no plugin was created.
+/// Why there is no new plugin.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NewError {
-    /// The existing `plugins.toml` is invalid.
+    /// What is there already cannot be understood.
     #[error("{0}")]
-    List(#[source] ConfigError),
-    /// The name is taken.
-    #[error("{} has a plugin {name} already; choose another name", file.display())]
+    Before(#[source] ConfigError),
+    /// There is one of this name.
+    #[error("{} names a plugin {name} already; choose another name", file.display())]
     Taken {
-        /// Path of `plugins.toml`.
+        /// The list.
         file: PathBuf,
-        /// Name of the plugin.
+        /// The name.
         name: PeerName,
     },
-    /// The file exists.
-    #[error("{} exists already, and is not overwritten; choose another name, or move it away", .0.display())]
+    /// There is a file of this name.
+    #[error("{} is there already, and is not overwritten; choose another name, or move it away", .0.display())]
     Exists(PathBuf),
     /// A file could not be written.
-    #[error("cannot write {}", path.display())]
+    #[error("{} cannot be written", path.display())]
     Write {
-        /// Path of the file.
+        /// Which.
         path: PathBuf,
-        /// Error of the system.
+        /// Why not.
         source: io::Error,
     },
-    /// The new `plugins.toml` would be invalid.
-    #[error("{0}; nothing was added")]
+    /// The list cannot hold one more.
+    #[error("{0}; so nothing was added")]
     Refused(#[source] ConfigError),
-    /// The new plugin does not load.
-    #[error("{0}; nothing was added")]
+    /// It does not run here.
+    #[error("{0}; so nothing was added")]
     Load(#[source] LoadError),
     /// Standard output could not be written.
-    #[error("the plugin was created, but cannot write that here")]
-    Report(#[source] io::Error),
+    #[error("the plugin is there, and that cannot be written")]
+    Say(#[source] io::Error),
 }
 
-/// Returns the parser of the arguments.
+/// The flags of `new`, with their help.
 pub(crate) fn options() -> OptionParser<NewPluginArgs> {
     let flags = super::super::plugins_flags();
-    let template = long("kind")
+    let start = long("kind")
         .argument::<String>("KIND")
-        .help("Language: luau (runs inside holdline), sh (needs jq), or python")
-        .parse(|kind| {
-            TEMPLATES.iter().find(|template| template.kind == kind).ok_or("--kind must be luau, sh or python")
-        });
+        .help("Its language: luau (inside holdline), sh (wants jq), or python")
+        .parse(|kind| TEMPLATES.iter().find(|start| start.kind == kind).ok_or("--kind is luau, sh or python"));
     let name = positional::<String>("NAME")
-        .help("Name of the plugin, also in the chat")
-        .parse(|name| PeerName::parse(&name).map_err(|error| format!("invalid name of a plugin: {error}")));
-    construct!(NewPluginArgs { flags, template, name })
+        .help("What it is called, and as whom it speaks")
+        .parse(|name| PeerName::parse(&name).map_err(|error| format!("a plugin wants a name: {error}")));
+    construct!(NewPluginArgs { flags, start, name })
         .to_options()
-        .descr("Creates a working plugin and adds it to plugins.toml")
-        .header("It creates a file in plugins/ and appends an entry to plugins.toml. Existing files and entries stay unchanged.")
+        .descr("Writes a plugin that does something already, and adds it to plugins.toml")
+        .header("Nothing that is there is changed: a file is made in plugins/, and lines are added at the end of plugins.toml.")
         .footer("Example:\n\n        holdline plugin new notes --kind=luau")
 }
 
-/// Creates the plugin, and prints the next steps.
+/// Makes the plugin, and says what to do next.
 pub(crate) fn run(file: &Path, args: &NewPluginArgs) -> Result<(), NewError> {
-    let NewPluginArgs { template, name, .. } = args;
-    if may_exist(file) {
-        let plugins = config::load_plugins(file).map_err(NewError::List)?;
+    let NewPluginArgs { start, name, .. } = args;
+    if is_there(file) {
+        let plugins = config::load_plugins(file).map_err(NewError::Before)?;
         if plugins.iter().any(|plugin| plugin.name == *name) {
             return Err(NewError::Taken { file: file.to_owned(), name: name.clone() });
         }
     }
     let created = CreatedFiles::write(file, args)?;
     if let Err(error) = check(file, name) {
-        created.remove()?;
+        created.take_back()?;
         return Err(error);
     }
-    let mut report = String::new();
+    let mut said = String::new();
     let (program, file) = (created.program.display(), file.display());
-    let _ = writeln!(report, "created {program}: {}", template.description);
-    let _ = writeln!(report, "added {name} to {file}");
-    let _ = writeln!(report, "next: start holdline, or reload a running one: kill -HUP $(pidof holdline)");
-    let _ = writeln!(report, "then: send it a message: {name}: {}", template.example);
-    super::super::show(&report).map_err(NewError::Report)
+    let _ = writeln!(said, "made {program}: {}", start.does);
+    let _ = writeln!(said, "added {name} to {file}");
+    let _ = writeln!(said, "next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)");
+    let _ = writeln!(said, "then: write to it, as in {name}: {}", start.example);
+    super::super::show(&said).map_err(NewError::Say)
 }
 
-/// Whether the file exists, or that cannot be known.
-fn may_exist(file: &Path) -> bool {
+fn is_there(file: &Path) -> bool {
     !matches!(file.try_exists(), Ok(false))
 }
 
-/// Loads the new plugin as the server will.
+/// Loads what was made as the server will.
 fn check(file: &Path, name: &PeerName) -> Result<(), NewError> {
     let plugins = config::load_plugins(file).map_err(NewError::Refused)?;
     for entry in plugins.into_iter().filter(|plugin| plugin.name == *name) {
@@ -167,43 +164,43 @@ fn check(file: &Path, name: &PeerName) -> Result<(), NewError> {
     Ok(())
 }
 
-/// Files that were written.
+/// What was written.
 struct CreatedFiles {
-    /// Path of the script or program.
+    /// The script or program.
     program: PathBuf,
-    /// Path of `plugins.toml`, and its size before; `None` if it did not exist.
+    /// The list, and of how many bytes it was; none if it was not there.
     list: (PathBuf, Option<u64>),
 }
 
 impl CreatedFiles {
     fn write(file: &Path, args: &NewPluginArgs) -> Result<CreatedFiles, NewError> {
-        let NewPluginArgs { template, name, .. } = args;
+        let NewPluginArgs { start, name, .. } = args;
         let directory = file.with_file_name(DIRECTORY);
         fs::create_dir_all(&directory).map_err(|source| NewError::Write { path: directory.clone(), source })?;
-        let program = directory.join(format!("{name}.{}", template.extension));
-        create(&program, template.mode, &fill_in(template.text, name))?;
+        let program = directory.join(format!("{name}.{}", start.extension));
+        create(&program, start.mode, &named(start.text, name))?;
         let created = CreatedFiles { program, list: (file.to_owned(), size(file)) };
-        let appended = append(file, &fill_in(template.entry, name));
+        let appended = append(file, &named(start.entry, name));
         if let Err(source) = appended {
-            created.remove()?;
+            created.take_back()?;
             return Err(NewError::Write { path: file.to_owned(), source });
         }
         Ok(created)
     }
 
-    /// Removes everything that was written.
-    fn remove(&self) -> Result<(), NewError> {
+    /// As if nothing had been written.
+    fn take_back(&self) -> Result<(), NewError> {
         let (list, size) = &self.list;
-        let restored = match size {
+        let cut = match size {
             Some(size) => OpenOptions::new().write(true).open(list).and_then(|file| file.set_len(*size)),
-            None => remove_file(list),
+            None => remove(list),
         };
-        restored.map_err(|source| NewError::Write { path: list.clone(), source })?;
-        remove_file(&self.program).map_err(|source| NewError::Write { path: self.program.clone(), source })
+        cut.map_err(|source| NewError::Write { path: list.clone(), source })?;
+        remove(&self.program).map_err(|source| NewError::Write { path: self.program.clone(), source })
     }
 }
 
-fn fill_in(template: &str, name: &PeerName) -> String {
+fn named(template: &str, name: &PeerName) -> String {
     template.replace("NAME", name.as_str())
 }
 
@@ -215,7 +212,7 @@ fn create(path: &Path, mode: u32, text: &str) -> Result<(), NewError> {
     let failed = |source| NewError::Write { path: path.to_owned(), source };
     match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
         Ok(mut file) => file.write_all(text.as_bytes()).map_err(|source| {
-            let _ = remove_file(path);
+            let _ = remove(path);
             failed(source)
         }),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(NewError::Exists(path.to_owned())),
@@ -223,14 +220,14 @@ fn create(path: &Path, mode: u32, text: &str) -> Result<(), NewError> {
     }
 }
 
-/// Appends an entry to a file, after an empty line.
+/// Adds a paragraph to a file.
 fn append(path: &Path, entry: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     let gap = gap(&mut file)?;
     file.write_all(format!("{gap}{entry}").as_bytes())
 }
 
-/// Returns the newlines that separate an entry from the end of the file.
+/// What ends the last line of the file, if that has no end, and leaves an empty one.
 fn gap(file: &mut File) -> io::Result<&'static str> {
     if file.metadata()?.len() == 0 {
         return Ok("");
@@ -241,8 +238,7 @@ fn gap(file: &mut File) -> io::Result<&'static str> {
     Ok(if last == *b"\n" { "\n" } else { "\n\n" })
 }
 
-/// Removes a file, if it exists.
-fn remove_file(path: &Path) -> io::Result<()> {
+fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

@@ -1,66 +1,66 @@
-//! Exchange between the server and a program: lines that are not written yet, and calls that are not answered yet. Owns the ids
-//! of the calls, and the bounds of both; never does I/O.
+//! What is between those who call and the program: lines that are not written yet, and calls that are not answered yet. Owns
+//! the ids, and the bounds of both; never does I/O.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use event_listener::Event;
-use parking_lot::{Mutex, MutexGuard};
 use smol::Timer;
 
+use super::notify::Notify;
 use crate::config::Hook;
 use crate::limits::{PROCESS_CALLS_MAX, PROCESS_HEARD_BYTES_MAX, PROCESS_UNWRITTEN_BYTES_MAX};
 use crate::plugin::answer::RawAnswer;
 use crate::plugin::{Answer, Call, Failure};
 
-/// Answer to a call in flight.
+/// An answer that is to come.
 pub(super) struct PendingAnswer {
-    /// Id of the call.
+    /// Of the call.
     id: u64,
-    /// Time at which the call was submitted.
-    called_at: Instant,
+    /// When the call was handed in.
+    asked: Instant,
     answer: oneshot::AsyncReceiver<Result<Answer, Failure>>,
 }
 
 impl PendingAnswer {
-    /// Waits for the answer.
+    /// The answer, when it comes.
     pub(super) async fn answer(&mut self) -> Result<Answer, Failure> {
         (&mut self.answer).await.unwrap_or_else(|_| Err(Failure::ended("the program is gone")))
     }
 }
 
-/// Exchange of one plugin. It outlives the single runs of its program.
+/// The exchange of one plugin, over all the lives of its program.
 pub(super) struct Exchange {
     state: Mutex<ExchangeState>,
-    /// Held by the caller whose turn it is, so that calls are sent in the order in which they were made.
+    /// Held by the caller whose turn it is: who came first goes first.
     turn: smol::lock::Mutex<()>,
-    /// Notified when there are lines to write.
-    lines_added: Event,
-    /// Notified when there may be room for the next call.
-    room_made: Event,
-    /// Notified when the lines are being written.
-    lines_taken: Event,
-    /// Notified when a reply was dropped because the program does not read.
-    overfull: Event,
+    /// There is something to write.
+    work: Notify,
+    /// There may be room for the call whose turn it is.
+    room: Notify,
+    /// What was to be written is being written.
+    taken: Notify,
+    /// Something was not kept for the program.
+    overfull: Notify,
 }
 
 struct ExchangeState {
-    input: InputState,
-    /// Lines to write.
+    standing: InputState,
+    /// Lines to be written.
     unwritten: Vec<u8>,
-    /// Calls that the program has or will get. Calls that timed out are not among them.
-    pending: HashMap<u64, PendingCall>,
-    /// Those of the pending calls that hold up a client: calls of deciding hooks.
+    /// Calls that the program has in hand, or will have; not those that were given up.
+    unanswered: HashMap<u64, PendingCall>,
+    /// Those of them for whose answers somebody waits.
     awaited: BTreeSet<u64>,
-    /// Time at which the first of `awaited` became the first.
+    /// Since when it is the turn of the first of these.
     turn_since: Instant,
-    /// Id of the next call. No two calls have the same id, across restarts of the program too.
+    /// No two calls have the same, not of two lives either.
     next_id: u64,
-    /// Time of the program's last output, or of the first call after it owed no answer.
+    /// When the program said something last, or was asked something while it owed no answer.
     quiet_since: Instant,
-    /// Whether a reply was dropped because the program does not read.
+    /// It was told more than is kept for it, so that something is missing.
     is_overfull: bool,
 }
 
@@ -69,102 +69,100 @@ struct PendingCall {
     answer: oneshot::Sender<Result<Answer, Failure>>,
 }
 
-/// Standard input of the program.
+/// Whether the program can be told anything.
 enum InputState {
     Open,
-    /// The program has closed its standard input.
-    Closed,
-    /// The program does not run, for this reason.
-    Down(String),
+    /// It has closed its input.
+    StdinClosed,
+    /// It does not run, for this reason.
+    Closed(String),
 }
 
 impl Exchange {
-    /// Returns an open exchange: calls before the start of the program wait for it.
+    /// An open one: what is asked before the program runs waits for it.
     pub(super) fn new() -> Self {
         let state = ExchangeState {
-            input: InputState::Open,
+            standing: InputState::Open,
             unwritten: Vec::new(),
-            pending: HashMap::new(),
+            unanswered: HashMap::new(),
             awaited: BTreeSet::new(),
             turn_since: Instant::now(),
             next_id: 1,
             quiet_since: Instant::now(),
             is_overfull: false,
         };
-        Exchange {
-            state: Mutex::new(state),
-            turn: smol::lock::Mutex::new(()),
-            lines_added: Event::new(),
-            room_made: Event::new(),
-            lines_taken: Event::new(),
-            overfull: Event::new(),
-        }
+        let (work, room, taken, overfull) = (Notify::new(), Notify::new(), Notify::new(), Notify::new());
+        Exchange { state: Mutex::new(state), turn: smol::lock::Mutex::new(()), work, room, taken, overfull }
     }
 
-    /// Submits a call as soon as there is room for it.
+    /// Hands in a call, as soon as there is room for it.
     pub(super) async fn call(&self, call: &Call) -> Result<PendingAnswer, Failure> {
         let _turn = self.turn.lock().await;
-        let answer = wait_for(&self.room_made, || self.try_call(call).transpose()).await?;
-        self.lines_added.notify(1);
-        Ok(answer)
-    }
-
-    /// Submits a call. `None` if there is no room for it.
-    fn try_call(&self, call: &Call) -> Result<Option<PendingAnswer>, Failure> {
-        let mut state = self.state();
-        match &state.input {
-            InputState::Open if state.has_room() => Ok(Some(state.push(call))),
-            InputState::Open => Ok(None),
-            InputState::Closed => Err(Failure::down("the program has closed its standard input")),
-            InputState::Down(reason) => Err(Failure::down(reason.clone())),
+        loop {
+            if let Some(answering) = self.try_call(call)? {
+                self.work.ring();
+                return Ok(answering);
+            }
+            self.room.rung().await;
         }
     }
 
-    /// Passes an answer to its call. Returns false if nobody waits for it.
+    /// `None`: there is no room.
+    fn try_call(&self, call: &Call) -> Result<Option<PendingAnswer>, Failure> {
+        let mut state = self.state();
+        match &state.standing {
+            InputState::Open if state.has_room() => Ok(Some(state.push(call))),
+            InputState::Open => Ok(None),
+            InputState::StdinClosed => Err(Failure::down("the program has closed its standard input")),
+            InputState::Closed(why) => Err(Failure::down(why.clone())),
+        }
+    }
+
+    /// Gives an answer to who waits for it. Says whether anybody did.
     pub(super) fn answer(&self, id: &str, answer: Result<RawAnswer, Failure>) -> bool {
         let Ok(id) = id.parse::<u64>() else { return false };
-        let Some(call) = self.state().take(id) else { return false };
-        self.room_made.notify(1);
-        let verdict = answer.and_then(|answer| answer.verdict(call.hook));
-        call.answer.send(verdict.map(Answer::from)).is_ok()
+        let Some(unanswered) = self.state().take(id) else { return false };
+        self.room.ring();
+        let verdict = answer.and_then(|answer| answer.verdict(unanswered.hook));
+        unanswered.answer.send(verdict.map(Answer::from)).is_ok()
     }
 
-    /// Whether the id is that of a pending call whose answer holds up nobody.
-    pub(super) fn is_notification(&self, id: &str) -> bool {
+    /// Whether it is a call that tells of something, so that nobody is held up by its answer.
+    pub(super) fn is_notified(&self, id: &str) -> bool {
         let Ok(id) = id.parse::<u64>() else { return false };
-        self.state().pending.get(&id).is_some_and(|call| !call.hook.decides())
+        self.state().unanswered.get(&id).is_some_and(|unanswered| !unanswered.hook.decides())
     }
 
-    /// Returns how much of its time a call has left. The time is over when the program has been silent for `timeout`, or when it
-    /// has answered all awaited calls before this one and does not answer this one for `timeout`. `None` gives the call up.
-    pub(super) fn time_left(&self, pending: &PendingAnswer, timeout: Duration) -> Option<Duration> {
+    /// How much of its time a call has left: it is over when the program has said nothing for so long, or when it has answered all that
+    /// is awaited before it and says nothing to this. `None`: nothing is left, and it is given up.
+    pub(super) fn time_left(&self, answering: &PendingAnswer, timeout: Duration) -> Option<Duration> {
         let mut state = self.state();
-        let mut since = state.quiet_since.max(pending.called_at);
-        if state.awaited.first() == Some(&pending.id) {
+        let mut since = state.quiet_since.max(answering.asked);
+        if state.awaited.first() == Some(&answering.id) {
             since = since.min(state.turn_since);
         }
         let left = timeout.checked_sub(since.elapsed()).filter(|left| !left.is_zero());
         if left.is_none() {
-            drop(state.take(pending.id));
-            self.room_made.notify(1);
+            drop(state.take(answering.id));
+            self.room.ring();
         }
         left
     }
 
-    /// Whether the program owes no answer, or has been silent for this long while it owes one.
+    /// Whether the program has owed an answer for so long, and said nothing.
     pub(super) fn is_quiet(&self, silence: Duration) -> bool {
-        self.state().silent_since().is_none_or(|since| since.elapsed() >= silence)
+        self.state().asked_since().is_none_or(|since| since.elapsed() >= silence)
     }
 
-    /// Records that the program has written something.
-    pub(super) fn note_output(&self) {
+    /// Notes that the program says something.
+    pub(super) fn heard(&self) {
         self.state().quiet_since = Instant::now();
     }
 
-    /// Waits until the program has been silent for this long while it owed an answer.
+    /// Waits until the program has owed an answer for so long, and said nothing.
     pub(super) async fn until_silent(&self, silence: Duration) {
         loop {
-            let until = self.state().silent_since().unwrap_or_else(Instant::now) + silence;
+            let until = self.state().asked_since().unwrap_or_else(Instant::now) + silence;
             if until <= Instant::now() {
                 return;
             }
@@ -172,99 +170,106 @@ impl Exchange {
         }
     }
 
-    /// Queues a line that is not a call. Drops it if the program does not read, which [`Exchange::until_overfull`] reports.
-    pub(super) fn push_line(&self, line: &str) {
+    /// Has a line written that answers no call. Who does not read them at all gets no more of them.
+    pub(super) fn tell(&self, line: &str) {
         let mut state = self.state();
-        if !matches!(state.input, InputState::Open) || state.is_overfull {
+        if !matches!(state.standing, InputState::Open) || state.is_overfull {
             return;
         }
         if state.unwritten.len() >= PROCESS_HEARD_BYTES_MAX {
             state.is_overfull = true;
-            self.overfull.notify(1);
+            self.overfull.ring();
             return;
         }
         state.unwritten.extend_from_slice(line.as_bytes());
         state.unwritten.push(b'\n');
-        self.lines_added.notify(1);
+        self.work.ring();
     }
 
-    /// Waits until a line was dropped because the program does not read.
+    /// Waits until the program was told more than is kept for it.
     pub(super) async fn until_overfull(&self) {
-        wait_for(&self.overfull, || self.state().is_overfull.then_some(())).await;
+        while !self.state().is_overfull {
+            self.overfull.rung().await;
+        }
     }
 
-    /// Waits until few bytes are unwritten. Requests of the program wait for this, because their replies are queued.
-    pub(super) async fn until_drained(&self) {
-        let is_drained = || self.state().unwritten.len() < PROCESS_UNWRITTEN_BYTES_MAX;
-        wait_for(&self.lines_taken, || is_drained().then_some(())).await;
+    /// Waits until little is to be written: so long nothing is asked whose answer would have to be kept.
+    pub(super) async fn until_read(&self) {
+        while self.state().unwritten.len() >= PROCESS_UNWRITTEN_BYTES_MAX {
+            self.taken.rung().await;
+        }
     }
 
-    /// Takes all lines to write, once there are any.
-    pub(super) async fn take_lines(&self) -> Vec<u8> {
-        let take = || Some(mem::take(&mut self.state().unwritten)).filter(|lines| !lines.is_empty());
-        let lines = wait_for(&self.lines_added, take).await;
-        self.room_made.notify(1);
-        self.lines_taken.notify(1);
-        lines
+    /// Takes all that is to be written, once there is something.
+    pub(super) async fn take(&self) -> Vec<u8> {
+        loop {
+            let lines = mem::take(&mut self.state().unwritten);
+            if !lines.is_empty() {
+                self.room.ring();
+                self.taken.ring();
+                return lines;
+            }
+            self.work.rung().await;
+        }
     }
 
-    /// Marks the standard input of the program as closed. The program may still answer what it has read.
+    /// The program reads no more. What it has read it may still answer.
     pub(super) fn mark_stdin_closed(&self) {
         let mut state = self.state();
-        state.input = InputState::Closed;
+        state.standing = InputState::StdinClosed;
         state.unwritten = Vec::new();
-        self.room_made.notify(1);
-        self.lines_taken.notify(1);
+        self.room.ring();
+        self.taken.ring();
     }
 
-    /// Fails all pending calls with `end`, which says how the program ended, and later calls with `reason`.
-    pub(super) fn close(&self, end: &str, reason: &str) {
+    /// The program is gone: what was asked of it has failed with `how` it went, and what is asked from here on fails with `why`.
+    pub(super) fn close(&self, how: &str, why: &str) {
         let mut state = self.state();
-        state.input = InputState::Down(reason.to_owned());
+        state.standing = InputState::Closed(why.to_owned());
         state.unwritten = Vec::new();
         state.awaited.clear();
-        for (_, PendingCall { hook, answer }) in state.pending.drain() {
-            let failure = Failure::ended(format!("{end}; no answer to {}", hook.as_str()));
-            // The caller may have given up.
+        for (_, PendingCall { hook, answer }) in state.unanswered.drain() {
+            let failure = Failure::ended(format!("{how}, and had not answered to {}", hook.as_str()));
+            // Nobody may wait for it any more.
             let _ = answer.send(Err(failure));
         }
-        self.room_made.notify(1);
-        self.lines_taken.notify(1);
+        self.room.ring();
+        self.taken.ring();
     }
 
-    /// Opens the exchange again, before the program is restarted.
+    /// The program is about to be started again.
     pub(super) fn open(&self) {
         let mut state = self.state();
-        state.input = InputState::Open;
+        state.standing = InputState::Open;
         state.is_overfull = false;
     }
 
     fn state(&self) -> MutexGuard<'_, ExchangeState> {
-        self.state.lock()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ExchangeState {
     fn has_room(&self) -> bool {
-        self.pending.len() < PROCESS_CALLS_MAX && self.unwritten.len() < PROCESS_UNWRITTEN_BYTES_MAX
+        self.unanswered.len() < PROCESS_CALLS_MAX && self.unwritten.len() < PROCESS_UNWRITTEN_BYTES_MAX
     }
 
     fn push(&mut self, call: &Call) -> PendingAnswer {
-        if self.pending.is_empty() {
+        if self.unanswered.is_empty() {
             self.quiet_since = Instant::now();
         }
         let id = self.next_id;
         self.next_id += 1;
         encode(call, id, &mut self.unwritten);
         let (sender, answer) = oneshot::async_channel();
-        self.pending.insert(id, PendingCall { hook: call.hook(), answer: sender });
+        self.unanswered.insert(id, PendingCall { hook: call.hook(), answer: sender });
         if call.hook().decides() {
             if self.awaited.is_empty() {
                 self.turn_since = Instant::now();
             }
             self.awaited.insert(id);
         }
-        PendingAnswer { id, called_at: Instant::now(), answer }
+        PendingAnswer { id, asked: Instant::now(), answer }
     }
 
     fn take(&mut self, id: u64) -> Option<PendingCall> {
@@ -272,43 +277,28 @@ impl ExchangeState {
             self.turn_since = Instant::now();
         }
         self.awaited.remove(&id);
-        self.pending.remove(&id)
+        self.unanswered.remove(&id)
     }
 
-    /// Returns the time since which the program has been silent while it owes an answer. `None` if it owes none.
-    fn silent_since(&self) -> Option<Instant> {
-        (!self.pending.is_empty()).then_some(self.quiet_since)
-    }
-}
-
-/// Waits until `ready` returns a value. Whoever changes what `ready` looks at notifies the event.
-async fn wait_for<T>(event: &Event, mut ready: impl FnMut() -> Option<T>) -> T {
-    loop {
-        if let Some(value) = ready() {
-            return value;
-        }
-        let listener = event.listen();
-        // A notification before there was a listener is lost.
-        if let Some(value) = ready() {
-            return value;
-        }
-        listener.await;
+    /// Since when it has owed an answer and said nothing.
+    fn asked_since(&self) -> Option<Instant> {
+        (!self.unanswered.is_empty()).then_some(self.quiet_since)
     }
 }
 
-/// Appends the line of a call: `{"hook":"message","id":"7",…}`. The id stands before everything that clients have written, so
-/// that a shell script finds it without parsing JSON.
+/// Appends the line of a call: `{"hook":"message","id":"7",…}`. Its id stands before all that others have written, so that a
+/// shell finds it without understanding JSON.
 fn encode(call: &Call, id: u64, out: &mut Vec<u8>) {
     let start = out.len();
     let hook = call.hook().as_str();
     let written = write!(out, r#"{{"hook":"{hook}","id":"{id}""#);
     let (head, rest) = (r#"{"hook":""#.len() + hook.len() + 1, out.len());
     let encoded = serde_json::to_writer(&mut *out, call);
-    debug_assert!(out[start..][..head] == out[rest..][..head], "the hook is the first field of a call");
+    debug_assert!(out[start..][..head] == out[rest..][..head], "a call says its hook first");
     out.drain(rest..rest + head);
     out.push(b'\n');
-    // Writing to memory cannot fail, and every call has a JSON form.
-    assert!(written.is_ok() && encoded.is_ok(), "every call can be written as JSON");
+    // Memory takes all, and every call has a form in JSON.
+    assert!(written.is_ok() && encoded.is_ok(), "a call is a line of JSON");
 }
 
 #[cfg(test)]
@@ -335,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn call_is_a_line_that_begins_with_hook_and_id() {
+    fn a_call_is_a_line_with_its_id_in_front() {
         check(
             &message("a \"b\"\nc"),
             expect![[r#"
@@ -361,30 +351,30 @@ mod tests {
     }
 
     #[test]
-    fn calls_wait_for_room_in_order() {
+    fn calls_wait_for_room_and_for_their_turn() {
         let exchange = Exchange::new();
         smol::block_on(async {
-            let mut answers = Vec::new();
+            let mut answering = Vec::new();
             for _ in 0..PROCESS_CALLS_MAX {
-                answers.push(exchange.call(&message("x")).await.unwrap());
+                answering.push(exchange.call(&message("x")).await.unwrap());
             }
             let call = message("y");
             let mut next = Box::pin(exchange.call(&call));
             assert!(future::poll_once(&mut next).await.is_none(), "there is no room");
-            // The caller has given up, but the program still has the call.
-            drop(answers.remove(0));
-            assert!(future::poll_once(&mut next).await.is_none(), "a dropped answer makes no room");
-            assert!(!exchange.answer("1", Ok(RawAnswer::default())), "the caller has given up");
+            // Nobody waits for its answer any more, but the program has it still in hand.
+            drop(answering.remove(0));
+            assert!(future::poll_once(&mut next).await.is_none(), "there is no room yet");
+            assert!(!exchange.answer("1", Ok(RawAnswer::default())), "too late");
             let mut last = future::poll_once(&mut next).await.expect("there is room").unwrap();
             assert!(exchange.answer("257", Ok(RawAnswer::default())));
             assert_eq!(last.answer().await.unwrap().verdict, Verdict::Pass);
-            assert!(!exchange.answer("257", Ok(RawAnswer::default())), "the call was answered already");
-            assert!(!exchange.answer("999", Ok(RawAnswer::default())), "there is no such call");
+            assert!(!exchange.answer("257", Ok(RawAnswer::default())), "it is answered already");
+            assert!(!exchange.answer("999", Ok(RawAnswer::default())), "nobody asked that");
         });
     }
 
     #[test]
-    fn unread_lines_are_bounded() {
+    fn what_is_not_read_is_bounded() {
         let exchange = Exchange::new();
         smol::block_on(async {
             let long = "x".repeat(20_000);
@@ -394,28 +384,28 @@ mod tests {
                 calls += 1;
             }
             assert_eq!(calls, PROCESS_UNWRITTEN_BYTES_MAX.div_ceil(20_061));
-            assert!(future::poll_once(exchange.until_drained()).await.is_none());
+            assert!(future::poll_once(exchange.until_read()).await.is_none());
             let mut overfull = Box::pin(exchange.until_overfull());
             while future::poll_once(&mut overfull).await.is_none() {
-                exchange.push_line(&long);
+                exchange.tell(&long);
             }
-            let lines = exchange.take_lines().await;
+            let lines = exchange.take().await;
             assert!(
                 (PROCESS_HEARD_BYTES_MAX..PROCESS_HEARD_BYTES_MAX + 20_100).contains(&lines.len()),
                 "{}",
                 lines.len()
             );
-            assert!(future::poll_once(exchange.until_drained()).await.is_some());
+            assert!(future::poll_once(exchange.until_read()).await.is_some());
             assert!(future::poll_once(exchange.call(&call)).await.is_some());
-            assert!(future::poll_once(exchange.until_overfull()).await.is_some(), "a line was dropped");
+            assert!(future::poll_once(exchange.until_overfull()).await.is_some(), "something is missing still");
             exchange.close("", "");
             exchange.open();
-            assert!(future::poll_once(exchange.until_overfull()).await.is_none(), "a restart resets it");
+            assert!(future::poll_once(exchange.until_overfull()).await.is_none(), "the next life begins anew");
         });
     }
 
     #[test]
-    fn program_is_silent_only_while_it_owes_an_answer() {
+    fn only_who_owes_an_answer_is_silent() {
         let exchange = Exchange::new();
         let is_silent = async || {
             let silent = async {
@@ -430,7 +420,7 @@ mod tests {
         };
         smol::block_on(async {
             assert!(!is_silent().await);
-            let _pending = exchange.call(&message("x")).await.unwrap();
+            let _answering = exchange.call(&message("x")).await.unwrap();
             assert!(is_silent().await);
             exchange.answer("1", Ok(RawAnswer::default()));
             assert!(!is_silent().await);
@@ -438,19 +428,19 @@ mod tests {
     }
 
     #[test]
-    fn end_of_the_program_fails_pending_and_later_calls() {
+    fn who_waits_for_a_program_that_goes_is_told_how() {
         let exchange = Exchange::new();
         smol::block_on(async {
-            let mut pending = exchange.call(&message("x")).await.unwrap();
-            exchange.close("the program ended", "the program is down");
+            let mut asked = exchange.call(&message("x")).await.unwrap();
+            exchange.close("it is gone", "it is not back yet");
             let words = |failure: Failure| failure.to_string();
             assert_eq!(
-                pending.answer().await.map_err(words),
-                Err("the program ended; no answer to message".to_owned())
+                asked.answer().await.map_err(words),
+                Err("it is gone, and had not answered to message".to_owned())
             );
             assert_eq!(
                 exchange.call(&message("x")).await.map(drop).map_err(words),
-                Err("the program is down".to_owned())
+                Err("it is not back yet".to_owned())
             );
             exchange.open();
             assert!(exchange.call(&message("x")).await.is_ok());

@@ -1,30 +1,30 @@
-//! Part of the host that a process uses, as a trait, so that tests can record it. Owns the trait; never what its methods do.
+//! What a process needs of its host. Owns these few verbs, so that the tests can listen; never what they do.
 
 use serde_json::Value;
 
 use crate::plugin::{Effect, Failure, Host, Pending};
-use crate::protocol::ClientRequest;
+use crate::protocol::ParsedRequest;
 
-/// Host of a process.
+/// The host, as a process sees it.
 pub(super) trait ProcessHost: Send + Sync {
-    /// Submits requests, in order.
-    fn submit(&self, requests: Vec<ClientRequest>) -> Pending<'_, ()>;
+    /// Hands in requests, in order.
+    fn submit(&self, requests: Vec<ParsedRequest>) -> Pending<'_, ()>;
 
-    /// Returns a stored value.
+    /// A value that was kept.
     fn get(&self, key: &str) -> Option<Value>;
 
-    /// Stores a value, or removes it.
+    /// Keeps a value, or forgets it.
     fn set(&self, key: String, value: Option<Value>) -> Pending<'_, Result<(), Failure>>;
 
-    /// Reports a failure that is not the answer to a call.
-    fn report_failure(&self, failure: Failure);
+    /// Something failed that is no answer.
+    fn failed(&self, failure: Failure);
 
     /// Writes a line to the log.
     fn log(&self, line: &str);
 }
 
 impl ProcessHost for Host {
-    fn submit(&self, requests: Vec<ClientRequest>) -> Pending<'_, ()> {
+    fn submit(&self, requests: Vec<ParsedRequest>) -> Pending<'_, ()> {
         Box::pin(Host::submit(self, requests))
     }
 
@@ -36,8 +36,8 @@ impl ProcessHost for Host {
         Box::pin(Host::apply(self, vec![Effect::Set { key, value }]))
     }
 
-    fn report_failure(&self, failure: Failure) {
-        Host::report_failure(self, failure);
+    fn failed(&self, failure: Failure) {
+        Host::failed(self, failure);
     }
 
     fn log(&self, line: &str) {

@@ -5,8 +5,8 @@ use super::{encode_message, encode_reply, parse, parse_login};
 use crate::limits::JSON_LINE_BYTES_MAX;
 use crate::message::{Message, RequestId};
 use crate::protocol::{
-    Capabilities, ClientRequest, Decoder, Detected, Detector, Encoder, Form, Forms, Framing, Login, Match, Rejected,
-    Reply, SessionEncoder,
+    Capabilities, Decoder, Detected, Detector, Encoder, Form, Forms, Framing, Login, Match, Rejected, Reply,
+    SessionEncoder, Submission,
 };
 
 /// JSON is UTF-8, which no Telnet command is.
@@ -66,8 +66,8 @@ impl Decoder for JsonDecoder {
         session(Capabilities { acknowledges: login.acks, ..CAPABILITIES })
     }
 
-    fn decode(&mut self, line: &str, destinations_max: u64, requests: &mut Vec<ClientRequest>) {
-        requests.extend(parse(line, destinations_max));
+    fn decode(&mut self, line: &str, destinations_max: u64, requests: &mut Vec<Submission>) {
+        requests.extend(parse(line, destinations_max).map(Submission::from));
     }
 }
 

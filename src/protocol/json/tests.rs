@@ -21,11 +21,13 @@ fn check_login(line: &str, expected: Expect) {
     });
 }
 
-fn shown(asked: Option<ClientRequest>) -> String {
-    let Some(ClientRequest { id, request }) = asked else { return "nothing".to_owned() };
-    match request {
-        Request::Malformed(refusal) => refused(id, &refusal),
-        request => format!("{} {request:?}", id.as_ref().map_or("-", RequestId::as_str)),
+fn shown(parsed: Option<ParsedRequest>) -> String {
+    match parsed {
+        None => "nothing".to_owned(),
+        Some(Err(Rejected { id, refusal })) => refused(id, &refusal),
+        Some(Ok(ClientRequest { id, request })) => {
+            format!("{} {request:?}", id.as_ref().map_or("-", RequestId::as_str))
+        }
     }
 }
 
@@ -68,11 +70,13 @@ fn a_login_names_who_it_is() {
 fn a_send_has_destinations_and_a_text_as_it_is() {
     check(
         r##"{"type":"send","id":"c1","to":["bob","#Kitchen","Bob"],"text":" hi\r\n\u0007there\t"}"##,
-        expect![[r##"c1 Send { to: [Peer(PeerName("bob")), Room(Room("#kitchen"))], text: Text(" hi\n�there\t") }"##]],
+        expect![[
+            r##"c1 Send(Draft { to: [Peer(PeerName("bob")), Room(Room("#kitchen"))], text: Text(" hi\n�there\t") })"##
+        ]],
     );
     check(
         r#"{"type":"send","to":["bob"],"text":"x","unknown":[{}]}"#,
-        expect![[r#"- Send { to: [Peer(PeerName("bob"))], text: Text("x") }"#]],
+        expect![[r#"- Send(Draft { to: [Peer(PeerName("bob"))], text: Text("x") })"#]],
     );
     check(r#"{"type":"send","id":"c","to":[],"text":"x"}"#, expect![[r#"c bad_request: "to" names nobody; not sent"#]]);
     check(
@@ -86,7 +90,8 @@ fn a_send_has_destinations_and_a_text_as_it_is() {
     );
     let long = format!(r#"{{"type":"send","id":"c","to":["bob"],"text":"{}"}}"#, "x".repeat(LINE_BYTES_MAX + 1));
     check(&long, expect![[r#"c too_long: a "text" of more than 8192 bytes; not sent"#]]);
-    assert!(matches!(parse(&long.replacen("xx", "x", 1), 1).unwrap().request, Request::Send { .. }));
+    let longest = parse(&long.replacen("xx", "x", 1), 1).unwrap().unwrap();
+    assert!(matches!(longest.request, Request::Send(_)));
     let many = (0..3).map(|nth| format!("\"n{nth}\"")).collect::<Vec<_>>().join(",");
     let many = parse(&format!(r#"{{"type":"send","to":[{many}],"text":"x"}}"#), 2);
     expect![[r#"- bad_request: more than 2 names (destinations_max) in "to"; not sent"#]].assert_eq(&shown(many));
@@ -105,10 +110,10 @@ fn everything_else_is_asked_with_what_it_needs() {
         expect![[r##"- bad_name: "a" does not start with "#" as a room does; RULE; nothing was done"##]],
     );
     check(r#"{"type":"who","id":"w"}"#, expect!["w Who"]);
-    check(r#"{"type":"history"}"#, expect!["- History { with: None, before: None, count: 20 }"]);
+    check(r#"{"type":"history"}"#, expect!["- History(HistoryRequest { with: None, before: None, count: 20 })"]);
     check(
         r##"{"type":"history","with":"#a","before":42,"limit":50}"##,
-        expect![[r##"- History { with: Some(Room(Room("#a"))), before: Some(Seq(42)), count: 50 }"##]],
+        expect![[r##"- History(HistoryRequest { with: Some(Room(Room("#a"))), before: Some(Seq(42)), count: 50 })"##]],
     );
     check(
         r#"{"type":"history","limit":1001}"#,
@@ -153,10 +158,9 @@ fn what_is_wrong_leaves_the_id_known() {
         ("{".to_owned(), None),
         ("\u{feff}{}".to_owned(), None),
     ] {
-        let ClientRequest { id: found, request } = parse(&line, 1).expect("an answer");
         let shown: String = line.chars().take(50).collect();
+        let Some(Err(Rejected { id: found, refusal })) = parse(&line, 1) else { panic!("{shown} is a request") };
         assert_eq!(found.as_ref().map(RequestId::as_str), id, "{shown}");
-        let Request::Malformed(refusal) = request else { panic!("{shown}: {request:?}") };
         assert_eq!(refusal.code, Code::BadRequest, "{shown}");
     }
     let ignored = format!(r#"{{"later":{deep},"number":1e999,"type":"who","id":"a"}}"#);
@@ -252,7 +256,7 @@ proptest! {
         let read: Value = serde_json::from_str(&line).unwrap();
         prop_assert_eq!(read["text"].as_str(), Some(text.as_str()));
         let sent = format!(r#"{{"type":"send","to":["bob"],"text":{}}}"#, read["text"]);
-        let Request::Send { text: again, .. } = parse(&sent, 1).unwrap().request else { panic!("{sent}") };
-        prop_assert_eq!(again, text);
+        let Request::Send(again) = parse(&sent, 1).unwrap().unwrap().request else { panic!("{sent}") };
+        prop_assert_eq!(again.text, text);
     }
 }

@@ -4,7 +4,7 @@ use super::{encode_message, encode_reply, parse, parse_login};
 use crate::limits::LINE_BYTES_MAX;
 use crate::message::{Message, RequestId};
 use crate::protocol::{
-    Capabilities, ClientRequest, Decoder, Encoder, Form, Forms, Framing, Login, Rejected, Reply, SessionEncoder,
+    Capabilities, Decoder, Encoder, Form, Forms, Framing, Login, Rejected, Reply, SessionEncoder, Submission,
 };
 
 /// Plain lines may hold Telnet's option negotiation.
@@ -49,8 +49,8 @@ impl Decoder for PlainDecoder {
         session(Capabilities::default())
     }
 
-    fn decode(&mut self, line: &str, destinations_max: u64, requests: &mut Vec<ClientRequest>) {
-        requests.extend(parse(line, destinations_max).map(ClientRequest::from));
+    fn decode(&mut self, line: &str, destinations_max: u64, requests: &mut Vec<Submission>) {
+        requests.extend(parse(line, destinations_max).map(Submission::from));
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::limits::DESTINATIONS_DEFAULT;
 
-fn parse(line: &str) -> Option<Request> {
+fn parse(line: &str) -> Option<ParsedRequest> {
     super::parse(line, DESTINATIONS_DEFAULT)
 }
 
@@ -23,21 +23,33 @@ fn check_login(line: &str, expected: Expect) {
     });
 }
 
-fn shown(request: Option<Request>) -> String {
+fn shown(parsed: Option<ParsedRequest>) -> String {
+    let request = match parsed {
+        None => return "nothing".to_owned(),
+        Some(Err(rejected)) => return shown_refusal(rejected.refusal),
+        Some(Ok(request)) => request.request,
+    };
     match request {
-        None => "nothing".to_owned(),
-        Some(Request::Send { to, text }) => {
+        Request::Send(Draft { to, text }) => {
             format!("{} <- {text}", to.iter().map(Destination::as_str).collect::<Vec<_>>().join(" + "))
         }
-        Some(Request::Join { room }) => format!("join {room}"),
-        Some(Request::Leave { room }) => format!("leave {room}"),
-        Some(Request::Search { words, count }) => format!("search {words} up to {count}"),
-        Some(Request::History { with, count, .. }) => {
+        Request::Join { room } => format!("join {room}"),
+        Request::Leave { room } => format!("leave {room}"),
+        Request::Search { words, count } => format!("search {words} up to {count}"),
+        Request::History(HistoryRequest { with, count, .. }) => {
             format!("history with {} up to {count}", with.as_ref().map_or("anyone", Destination::as_str))
         }
-        Some(Request::Ping { token }) => format!("ping {:?}", token.as_ref().map(Text::as_str)),
-        Some(Request::Malformed(refusal)) => shown_refusal(refusal),
-        Some(plain) => format!("{plain:?}"),
+        Request::Ping { token } => format!("ping {:?}", token.as_ref().map(Text::as_str)),
+        Request::Ack { .. } | Request::Who | Request::Help | Request::Command { .. } => format!("{request:?}"),
+        Request::Plugins | Request::Quit => format!("{request:?}"),
+    }
+}
+
+/// The message that a line sends.
+fn sent(line: &str) -> Draft {
+    match parse(line) {
+        Some(Ok(ClientRequest { request: Request::Send(draft), .. })) => draft,
+        other => panic!("{line} sends nothing: {other:?}"),
     }
 }
 
@@ -118,11 +130,10 @@ fn what_is_wrong_with_a_message_is_said() {
 #[test]
 fn a_line_has_256_destinations() {
     let names = |count: usize| (0..count).map(|nth| format!("n{nth}")).collect::<Vec<_>>().join(",");
-    let Some(Request::Send { to, .. }) = parse(&format!("{}: hi", names(256))) else { panic!("not sent") };
+    let to = sent(&format!("{}: hi", names(256))).to;
     assert_eq!((to.len(), to[0].as_str(), to[255].as_str()), (256, "n0", "n255"));
     let twice = format!("{},{}: hi", names(256), names(256));
-    let Some(Request::Send { to, .. }) = parse(&twice) else { panic!("not sent") };
-    assert_eq!(to.len(), 256);
+    assert_eq!(sent(&twice).to.len(), 256);
     check(
         &format!("{}: hi", names(257)),
         expect![[
@@ -159,14 +170,14 @@ fn commands_are_known_by_their_words() {
     check("/who bob", expect![[r#"bad_request: "bob" after /who, which stands alone; nothing was done"#]]);
     check("/quit now", expect![[r#"bad_request: "now" after /quit, which stands alone; nothing was done"#]]);
     for unknown in ["/", "/HELP", "/help_me", "/ help", "/bob: hi", "/7", "/käse"] {
-        let Some(Request::Malformed(refusal)) = parse(unknown) else { panic!("{unknown} is known") };
-        assert_eq!(refusal.code, Code::UnknownCommand, "{unknown}");
+        let Some(Err(rejected)) = parse(unknown) else { panic!("{unknown} is known") };
+        assert_eq!(rejected.refusal.code, Code::UnknownCommand, "{unknown}");
     }
     for (known, name, arguments) in
         [("/weather oslo", "weather", "oslo"), ("/a-1  b  c ", "a-1", "b  c"), ("/x", "x", "")]
     {
         let command = Request::Command { name: name.to_owned(), arguments: arguments.to_owned() };
-        assert_eq!(parse(known), Some(command), "a plugin may know it");
+        assert_eq!(parse(known), Some(Ok(command.into())), "a plugin may know it");
     }
     check(
         &format!("/{}", "\u{9B}".repeat(100)),
@@ -246,17 +257,19 @@ fn line() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_line_is_too_strange(line in line()) {
-        let request = parse(&line);
-        prop_assert_eq!(request.is_none(), line.trim().is_empty());
-        match request {
-            Some(Request::Malformed(refusal)) => {
+        let parsed = parse(&line);
+        prop_assert_eq!(parsed.is_none(), line.trim().is_empty());
+        match parsed {
+            Some(Err(Rejected { refusal, .. })) => {
                 let end = if line.trim().starts_with('/') { "; nothing was done" } else { "; not sent" };
                 prop_assert!(refusal.message.ends_with(end));
                 prop_assert!(!refusal.message.contains(|c: char| c.is_control() && c != '\t'));
                 prop_assert!(refusal.message.chars().count() < 300);
             }
-            Some(Request::Send { to, .. }) => prop_assert!((1..=DESTINATIONS_DEFAULT).contains(&(to.len() as u64))),
-            _ => {}
+            Some(Ok(ClientRequest { request: Request::Send(Draft { to, .. }), .. })) => {
+                prop_assert!((1..=DESTINATIONS_DEFAULT).contains(&(to.len() as u64)));
+            }
+            Some(Ok(_)) | None => {}
         }
         prop_assert_eq!(parse_login(&line).is_none(), line.trim().is_empty());
     }
@@ -277,6 +290,7 @@ proptest! {
         let list = names.join(&format!("{blanks},{blanks}"));
         let sent = parse(&format!("{blanks}{list}{blanks}:{blanks}{said}{blanks}"));
         prop_assume!(!said.trim().is_empty());
-        prop_assert_eq!(sent, Some(Request::Send { to, text: Text::clean(said.trim()).expect("a text") }));
+        let draft = Draft { to, text: Text::clean(said.trim()).expect("a text") };
+        prop_assert_eq!(sent, Some(Ok(Request::Send(draft).into())));
     }
 }

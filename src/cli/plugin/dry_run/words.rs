@@ -1,4 +1,4 @@
-//! Words for the verdicts and effects of a plugin. Owns these words; never calls a plugin.
+//! What a plugin answered and wants done, in words. Owns these words; never which calls there are.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use holdline::config::Hook;
 use holdline::message::{Destination, Room, Text};
 use holdline::plugin::{Effect, Verdict};
-use holdline::protocol::Request;
+use holdline::protocol::{ParsedRequest, Request};
 
-/// Describes a verdict.
+/// What a verdict comes to.
 pub(super) fn verdict_words(hook: Hook, verdict: &Verdict) -> String {
     match verdict {
         Verdict::Pass if hook.decides() => "passes".to_owned(),
@@ -25,7 +25,7 @@ pub(super) fn verdict_words(hook: Hook, verdict: &Verdict) -> String {
     }
 }
 
-/// Effect or request of a plugin, in words that follow "would".
+/// Something that a plugin wants done, in words behind "would".
 pub(super) struct PlannedEffect(String);
 
 impl PlannedEffect {
@@ -38,20 +38,24 @@ impl PlannedEffect {
         }
     }
 
-    /// Describes a request. `None` if it would do nothing.
-    pub(super) fn of_request(request: &Request) -> Option<PlannedEffect> {
+    /// None of what leads to nothing.
+    pub(super) fn of_request(request: &ParsedRequest) -> Option<PlannedEffect> {
+        let request = match request {
+            Ok(request) => &request.request,
+            Err(rejected) => {
+                let (code, words) = (rejected.refusal.code.as_str(), &rejected.refusal.message);
+                return Some(PlannedEffect(format!("be refused: {code}: {words}")));
+            }
+        };
         match request {
-            Request::Send { to, text } => Some(PlannedEffect::send(to, text)),
+            Request::Send(draft) => Some(PlannedEffect::send(&draft.to, &draft.text)),
             Request::Join { room } => Some(PlannedEffect::join(room)),
             Request::Leave { room } => Some(PlannedEffect::leave(room)),
-            Request::Set { key, value } => Some(PlannedEffect::set(key, value.as_ref())),
-            Request::Malformed(refusal) => {
-                Some(PlannedEffect(format!("be refused: {}: {}", refusal.code.as_str(), refusal.message)))
+            Request::Who | Request::History(_) | Request::Search { .. } => {
+                Some(PlannedEffect("ask a server, which is not here".to_owned()))
             }
-            Request::Who | Request::History { .. } | Request::Search { .. } => {
-                Some(PlannedEffect("ask the server; there is none in a dry run".to_owned()))
-            }
-            _ => None,
+            Request::Ack { .. } | Request::Ping { .. } | Request::Help | Request::Command { .. } => None,
+            Request::Plugins | Request::Quit => None,
         }
     }
 
@@ -68,7 +72,7 @@ impl PlannedEffect {
     }
 
     fn set(key: &str, value: Option<&impl Display>) -> PlannedEffect {
-        PlannedEffect(value.map_or_else(|| format!("remove {key}"), |value| format!("store {key} = {value}")))
+        PlannedEffect(value.map_or_else(|| format!("forget {key}"), |value| format!("keep {key} = {value}")))
     }
 }
 
@@ -82,12 +86,12 @@ fn names(to: &[Destination]) -> String {
     to.iter().map(Destination::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Replaces control characters, for a terminal.
+/// Safe for a terminal.
 pub(super) fn on_one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// Duration, displayed as in `0.4 ms`.
+/// As in `0.4 ms`.
 pub(super) struct Millis(pub(super) Duration);
 
 impl Display for Millis {

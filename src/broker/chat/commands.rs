@@ -1,0 +1,102 @@
+//! Commands: one file for each request, which holds the names that it needs, its decision, and its completion. Owns the tables that lead
+//! to them: a request that is missing in one of them does not compile.
+
+mod ack;
+mod help;
+mod history;
+mod join;
+mod leave;
+mod list_values;
+mod ping;
+mod plugin_command;
+mod plugins;
+mod quit;
+pub(super) mod search;
+pub(super) mod send;
+mod set_value;
+mod who;
+
+use super::completion::{Completion, Requester};
+use super::delivery::Delivery;
+use super::lookup::LookupBuilder;
+use super::state::Chat;
+use super::turn::TurnBuilder;
+use crate::message::SessionId;
+use crate::protocol::{PluginRequest, Refusal, Request, Submission, Work};
+
+/// Adds the names and ids that a request needs, before its turn is decided.
+pub(super) fn lookup<'a>(submission: &'a Submission, session: SessionId, lookup: &mut LookupBuilder<'a>) {
+    match &submission.work {
+        Work::Client(request) => match request {
+            Request::Send(draft) => send::lookup(draft, submission.id.as_ref(), session, lookup),
+            Request::Join { room } => join::lookup(room, lookup),
+            Request::Leave { room } => leave::lookup(room, lookup),
+            Request::History(range) => history::lookup(range, lookup),
+            Request::Ack { .. } | Request::Who | Request::Search { .. } | Request::Ping { .. } => {}
+            Request::Help | Request::Command { .. } | Request::Plugins | Request::Quit => {}
+        },
+        Work::Filtered(filtered) => send::lookup_filtered(filtered, submission.id.as_ref(), session, lookup),
+        Work::Plugin(PluginRequest::SetValue { .. } | PluginRequest::ListValues) => {}
+        Work::Refused(_) | Work::Answered(_) => {}
+    }
+}
+
+/// Decides a request: changes the state, and adds entries, reads and completions to the turn.
+pub(super) fn decide(
+    work: Work,
+    requester: &Requester,
+    chat: &mut Chat,
+    turn: &mut TurnBuilder,
+) -> Result<(), Refusal> {
+    match work {
+        Work::Client(request) => decide_client_request(request, requester, chat, turn),
+        Work::Plugin(PluginRequest::SetValue { key, value }) => set_value::decide(key, value, requester, turn),
+        Work::Plugin(PluginRequest::ListValues) => list_values::decide(requester, turn),
+        Work::Filtered(filtered) => send::decide_filtered(filtered, requester, chat, turn),
+        Work::Refused(refusal) => Err(refusal),
+        Work::Answered(reply) => {
+            turn.reply(requester.clone(), *reply);
+            Ok(())
+        }
+    }
+}
+
+fn decide_client_request(
+    request: Request,
+    requester: &Requester,
+    chat: &mut Chat,
+    turn: &mut TurnBuilder,
+) -> Result<(), Refusal> {
+    match request {
+        Request::Send(draft) => send::decide(draft, requester, chat, turn),
+        Request::Ack { seq } => ack::decide(seq, requester, chat),
+        Request::Join { room } => join::decide(room, requester, chat, turn),
+        Request::Leave { room } => leave::decide(&room, requester, chat, turn),
+        Request::Who => who::decide(requester, chat, turn),
+        Request::History(range) => history::decide(range, requester, chat, turn),
+        Request::Search { words, count } => search::decide(words, count, requester, chat),
+        Request::Ping { token } => ping::decide(token, requester, chat, turn),
+        Request::Help => help::decide(requester, turn),
+        Request::Command { name, .. } => plugin_command::decide(&name),
+        Request::Plugins => plugins::decide(requester, turn),
+        Request::Quit => quit::decide(requester, turn),
+    }
+}
+
+/// Completes a step of a turn whose outcome is known.
+pub(super) fn complete(completion: Completion, chat: &mut Chat, delivery: &mut Delivery) {
+    match completion {
+        Completion::Send { requester, notes } => send::complete(requester.as_ref(), &notes, chat, delivery),
+        Completion::Repeat { requester, nth } => send::complete_repeated(&requester, nth, chat, delivery),
+        Completion::Reply { requester, reply } => chat.reply(&requester, &reply, delivery),
+        Completion::Join { requester, room } => join::complete(&requester, room, chat, delivery),
+        Completion::Leave { requester, room } => leave::complete(&requester, room, chat, delivery),
+        Completion::History { requester, page } => history::complete(&requester, page.result(), chat, delivery),
+        Completion::SetValue { requester, key } => set_value::complete(&requester, key, chat, delivery),
+        Completion::ListValues { requester, values } => {
+            list_values::complete(&requester, values.result(), chat, delivery);
+        }
+        Completion::Presence { name, here } => chat.announce_presence(name, here, delivery),
+        Completion::End { session, reason } => quit::complete(session, reason, chat, delivery),
+    }
+}

@@ -1,0 +1,71 @@
+//! `/join`: a peer becomes a member of a room, which is created if it does not exist.
+
+use crate::broker::chat::completion::{Completion, Requester};
+use crate::broker::chat::delivery::Delivery;
+use crate::broker::chat::lookup::LookupBuilder;
+use crate::broker::chat::state::Chat;
+use crate::broker::chat::turn::TurnBuilder;
+use crate::config::Limits;
+use crate::limits::ROOMS_PER_PEER_MAX;
+use crate::message::{Room, RoomId};
+use crate::protocol::{Code, Refusal, Reply};
+use crate::store::{Entry, FoundRoom};
+
+pub(super) fn lookup<'a>(room: &'a Room, lookup: &mut LookupBuilder<'a>) {
+    lookup.room(room);
+}
+
+pub(super) fn decide(
+    room: Room,
+    requester: &Requester,
+    chat: &mut Chat,
+    turn: &mut TurnBuilder,
+) -> Result<(), Refusal> {
+    let peer = requester.peer;
+    let found = chat.find_room(&room, "not joined")?;
+    if let Some(room) = found.filter(|found| chat.is_member(peer, *found)) {
+        join_again(requester.clone(), room, chat, turn);
+        return Ok(());
+    }
+    let rooms = chat.peers[&peer].rooms.values().filter(|member| member.is_in).count();
+    if rooms >= ROOMS_PER_PEER_MAX {
+        let words = format!("you are in {rooms} rooms, and more than {ROOMS_PER_PEER_MAX} nobody may be in");
+        return Err(Refusal::new(Code::BadRequest, words).with_outcome("leave one first; not joined"));
+    }
+    let room = match found {
+        Some(found) => found,
+        None => create(room, chat, turn)?,
+    };
+    chat.change_membership(peer, room, true, turn);
+    turn.complete(Completion::Join { requester: requester.clone(), room });
+    Ok(())
+}
+
+fn join_again(requester: Requester, room: RoomId, chat: &Chat, turn: &mut TurnBuilder) {
+    // A joining in this very turn is not committed yet.
+    if chat.peers[&requester.peer].rooms[&room].joined.is_none() {
+        turn.complete(Completion::Join { requester, room });
+    } else {
+        turn.reply(requester, joined(room, chat));
+    }
+}
+
+fn create(name: Room, chat: &mut Chat, turn: &mut TurnBuilder) -> Result<RoomId, Refusal> {
+    let rooms_max = Limits::or_none(chat.limits.rooms_max);
+    if chat.last_room.get().cast_unsigned() >= rooms_max {
+        let words = format!("there are {} rooms, and rooms_max is {rooms_max}; not joined", chat.last_room);
+        return Err(Refusal::new(Code::StorageFull, words));
+    }
+    chat.last_room = chat.last_room.next();
+    turn.write(Entry::Room { id: chat.last_room, name: name.clone() });
+    chat.add_room(name, FoundRoom { id: chat.last_room, members: 0 });
+    Ok(chat.last_room)
+}
+
+pub(super) fn complete(requester: &Requester, room: RoomId, chat: &mut Chat, delivery: &mut Delivery) {
+    chat.reply_if_committed(requester, |chat| joined(room, chat), "not joined", delivery);
+}
+
+fn joined(room: RoomId, chat: &Chat) -> Reply {
+    Reply::Joined { room: chat.rooms[&room].name.clone() }
+}

@@ -1,0 +1,174 @@
+//! Sending a message: to all destinations or to none, and not again if it was accepted before.
+
+use crate::broker::chat::completion::{Completion, Requester, SenderNote};
+use crate::broker::chat::delivery::Delivery;
+use crate::broker::chat::fingerprint::send_id;
+use crate::broker::chat::lookup::LookupBuilder;
+use crate::broker::chat::state::{Chat, KnownId};
+use crate::broker::chat::turn::TurnBuilder;
+use crate::message::{Destination, PeerId, Recipient, RequestId, Seq, SessionId};
+use crate::protocol::{Code, Draft, FilteredSend, Refusal, Reply};
+use crate::store::{Entry, FoundId, SendId};
+
+/// Origin of a message.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::broker::chat) enum Origin<'a> {
+    /// A client, over its session.
+    Client(&'a Requester),
+    /// A row of the table `outbox`, in the name of this peer.
+    OutboxRow(PeerId),
+}
+
+pub(super) fn lookup<'a>(draft: &'a Draft, id: Option<&RequestId>, session: SessionId, lookup: &mut LookupBuilder<'a>) {
+    lookup.destinations(&draft.to);
+    id.into_iter().for_each(|id| lookup.sent_id(session, id));
+}
+
+pub(super) fn lookup_filtered<'a>(
+    filtered: &'a FilteredSend,
+    id: Option<&RequestId>,
+    session: SessionId,
+    lookup: &mut LookupBuilder<'a>,
+) {
+    filtered.outcome.iter().for_each(|draft| lookup.destinations(&draft.to));
+    id.into_iter().for_each(|id| lookup.sent_id(session, id));
+}
+
+pub(super) fn decide(
+    draft: Draft,
+    requester: &Requester,
+    chat: &mut Chat,
+    turn: &mut TurnBuilder,
+) -> Result<(), Refusal> {
+    let send_id = requester.id.clone().map(|id| send_id(id, &draft));
+    if let Some(send_id) = &send_id
+        && repeat(send_id, requester, chat, turn)?
+    {
+        return Ok(());
+    }
+    send(draft, Origin::Client(requester), send_id, chat, turn)
+}
+
+/// Decides a message that plugins changed or refused. If it was accepted before, it is accepted again, whatever they say now.
+pub(super) fn decide_filtered(
+    filtered: FilteredSend,
+    requester: &Requester,
+    chat: &mut Chat,
+    turn: &mut TurnBuilder,
+) -> Result<(), Refusal> {
+    let FilteredSend { original, outcome } = filtered;
+    let send_id = requester.id.clone().map(|id| send_id(id, &original));
+    if let Some(send_id) = &send_id
+        && repeat(send_id, requester, chat, turn)?
+    {
+        return Ok(());
+    }
+    send(*outcome?, Origin::Client(requester), send_id, chat, turn)
+}
+
+/// Appends a message to the turn.
+pub(in crate::broker::chat) fn send(
+    draft: Draft,
+    origin: Origin<'_>,
+    send_id: Option<Box<SendId>>,
+    chat: &mut Chat,
+    turn: &mut TurnBuilder,
+) -> Result<(), Refusal> {
+    let Draft { to, text } = draft;
+    let recipients = to.iter().map(|to| recipient(to, origin, chat)).collect::<Result<Vec<_>, _>>()?;
+    chat.admit_unknown(&recipients)?;
+    let (sender, requester) = match origin {
+        Origin::Client(requester) => (requester.peer, Some(requester.clone())),
+        Origin::OutboxRow(peer) => (peer, None),
+    };
+    let notes = chat.address(sender, &recipients);
+    let known = send_id.as_ref().map(|send_id| (send_id.id.clone(), send_id.fingerprint));
+    let nth = turn.write_message(Entry::Message { at: turn.at(), sender, recipients, text, id: send_id });
+    if let Some((id, fingerprint)) = known {
+        chat.known_ids.insert((sender, id), KnownId::Here { nth, fingerprint });
+    }
+    turn.complete(Completion::Send { requester, notes });
+    Ok(())
+}
+
+fn recipient(destination: &Destination, origin: Origin<'_>, chat: &Chat) -> Result<Recipient, Refusal> {
+    match (destination, origin) {
+        (Destination::Peer(name), _) => chat.admit(name).map(Recipient::Peer),
+        (Destination::Room(room), Origin::Client(requester)) => {
+            chat.membership(requester.peer, room, "not sent").map(Recipient::Room)
+        }
+        // A person who may write to the database may do as any member.
+        (Destination::Room(room), Origin::OutboxRow(_)) => chat.populated_room(room, "not sent").map(Recipient::Room),
+    }
+}
+
+/// Acknowledges a message again, if it was accepted before. Returns whether it was.
+fn repeat(send_id: &SendId, requester: &Requester, chat: &Chat, turn: &mut TurnBuilder) -> Result<bool, Refusal> {
+    let requester = requester.clone();
+    let known = chat.known_ids.get(&(requester.peer, send_id.id.clone()));
+    let (completion, fingerprint) = match known {
+        Some(KnownId::New) => return Ok(false),
+        Some(KnownId::Before(FoundId { seq, at, fingerprint })) => {
+            (Completion::Reply { requester, reply: Reply::Accepted { seq: *seq, at: *at } }, *fingerprint)
+        }
+        Some(KnownId::Here { nth, fingerprint }) => (Completion::Repeat { requester, nth: *nth }, *fingerprint),
+        None => {
+            let words = "the id cannot be looked up now, the log says why; not sent, send it again with the same id";
+            return Err(Refusal::new(Code::Internal, words));
+        }
+    };
+    if fingerprint == send_id.fingerprint {
+        turn.complete(completion);
+        return Ok(true);
+    }
+    let words = "another message was sent with this id, to others or with another text; not sent";
+    Err(Refusal::new(Code::IdReused, words))
+}
+
+pub(super) fn complete(requester: Option<&Requester>, notes: &[SenderNote], chat: &mut Chat, delivery: &mut Delivery) {
+    if delivery.commit.is_ok() {
+        deliver(requester, notes, chat, delivery);
+    } else if let Some(requester) = requester {
+        chat.refuse_uncommitted(requester, "not sent", delivery);
+    }
+    // The row of a message from the table `outbox` stays where it is, and is sent later.
+}
+
+fn deliver(requester: Option<&Requester>, notes: &[SenderNote], chat: &mut Chat, delivery: &mut Delivery) {
+    let message = delivery.next_message().expect("every send of a turn has its message");
+    let seq = message.seq;
+    let copy = chat.feed_message(message, requester.map(|requester| requester.session), delivery);
+    if let Some(requester) = requester {
+        acknowledge(requester, seq, notes, chat, delivery);
+    }
+    if let Some((sessions, copy)) = copy {
+        sessions.into_iter().for_each(|session| chat.announce_to(session, &copy, delivery));
+    }
+}
+
+/// Tells a program that its message is accepted, or a person what it may want to know of its message: once in a turn.
+fn acknowledge(requester: &Requester, seq: Seq, notes: &[SenderNote], chat: &mut Chat, delivery: &mut Delivery) {
+    let session = requester.session;
+    if chat.sessions.get(&session).is_some_and(|session| session.encoder.capabilities.wants_accepted) {
+        return chat.reply(requester, &Reply::Accepted { seq, at: delivery.at }, delivery);
+    }
+    for note in notes {
+        if delivery.notes.insert((session, *note)) {
+            let reply = match note {
+                SenderNote::Stored(peer) => {
+                    let record = &chat.peers[peer].record;
+                    Reply::Kept { peer: record.name.clone(), seen: record.seen }
+                }
+                SenderNote::Alone(room) => Reply::Alone { room: chat.rooms[room].name.clone() },
+            };
+            chat.notify(session, &reply, delivery);
+        }
+    }
+}
+
+/// Completes a message that was sent twice in one turn.
+pub(super) fn complete_repeated(requester: &Requester, nth: usize, chat: &mut Chat, delivery: &mut Delivery) {
+    let seq = Seq::new(delivery.before.get() + 1 + nth as i64);
+    let at = delivery.at;
+    chat.reply_if_committed(requester, |_| Reply::Accepted { seq, at }, "not sent", delivery);
+}

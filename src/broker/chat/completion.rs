@@ -1,0 +1,52 @@
+//! Completions: the steps that a turn takes once its outcome is known, one for each request and announcement. Owns their data;
+//! the commands own what each step does.
+
+use crate::broker::event::EndReason;
+use crate::message::{PeerId, PeerName, RequestId, RoomId, SessionId};
+use crate::protocol::Reply;
+use crate::store::{PastPage, ReadReceiver};
+
+/// Client that makes a request: the reply goes to its session, with the id of the request.
+#[derive(Clone, Debug)]
+pub(super) struct Requester {
+    /// Session of the client.
+    pub(super) session: SessionId,
+    /// Id that the client gave the request, if it gave one.
+    pub(super) id: Option<RequestId>,
+    /// Peer that the client speaks for.
+    pub(super) peer: PeerId,
+}
+
+/// Step that completes a request, or announces a change, when a turn is delivered.
+#[derive(Debug)]
+pub(super) enum Completion {
+    /// Delivers the next message of the turn, and acknowledges it to its sender. `None`: the sender has no session.
+    Send { requester: Option<Requester>, notes: Vec<SenderNote> },
+    /// Acknowledges the message at index `nth` of the turn again.
+    Repeat { requester: Requester, nth: usize },
+    /// Replies, whether the turn was committed or not.
+    Reply { requester: Requester, reply: Reply },
+    /// Replies that the peer is in a room.
+    Join { requester: Requester, room: RoomId },
+    /// Replies that the peer has left a room.
+    Leave { requester: Requester, room: RoomId },
+    /// Replies with the messages that were read.
+    History { requester: Requester, page: ReadReceiver<PastPage> },
+    /// Replies that a value is stored.
+    SetValue { requester: Requester, key: String },
+    /// Replies with the values that were read.
+    ListValues { requester: Requester, values: ReadReceiver<Vec<(String, String)>> },
+    /// Announces that a peer came online or went offline.
+    Presence { name: PeerName, here: bool },
+    /// Ends a session once it has got all messages that wait for it.
+    End { session: SessionId, reason: EndReason },
+}
+
+/// Notice for a person about a message that it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum SenderNote {
+    /// The message is stored for a peer that is offline.
+    Stored(PeerId),
+    /// The sender is the only member of a room.
+    Alone(RoomId),
+}

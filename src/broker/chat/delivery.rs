@@ -1,0 +1,172 @@
+//! Delivery of one turn: its outcome, its messages, and the sessions whose outboxes have got something. Owns how replies and
+//! announcements reach an outbox; never what they say.
+
+use foldhash::HashSet as IdSet;
+
+use super::completion::{Requester, SenderNote};
+use super::encoded::Encodings;
+use super::state::{Chat, Feed, Session};
+use crate::message::{PeerId, PeerName, Recipient, RequestId, Seq, SessionId, Text, Timestamp};
+use crate::protocol::{Code, Refusal, Reply};
+use crate::store::{CommitError, Entry, EventKind};
+
+/// Delivery of one turn.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// Time at which the turn was decided.
+    pub(super) at: Timestamp,
+    /// Whether the turn was committed.
+    pub(super) commit: Result<(), CommitError>,
+    /// Newest message before the turn.
+    pub(super) before: Seq,
+    /// Entries of the turn whose messages are not delivered yet.
+    entries: std::vec::IntoIter<Entry>,
+    /// Message of the turn that was delivered last.
+    delivered: Seq,
+    /// Sessions whose outboxes have got something, each once.
+    sessions: Vec<SessionId>,
+    /// Notices that senders have got: each once in a turn.
+    pub(super) notes: IdSet<(SessionId, SenderNote)>,
+    /// Encodings of the message that is being delivered; the next message takes their memory.
+    pub(super) encodings: Encodings,
+}
+
+/// Message of a turn that was committed.
+#[derive(Debug)]
+pub(super) struct CommittedMessage {
+    pub(super) seq: Seq,
+    pub(super) at: Timestamp,
+    pub(super) sender: PeerId,
+    pub(super) recipients: Vec<Recipient>,
+    pub(super) text: Text,
+}
+
+impl Delivery {
+    /// Starts the delivery of a turn that was decided at this time, with its outcome and its entries.
+    pub(super) fn new(at: Timestamp, commit: Result<(), CommitError>, before: Seq, entries: Vec<Entry>) -> Self {
+        Delivery {
+            at,
+            commit,
+            before,
+            entries: entries.into_iter(),
+            delivered: before,
+            sessions: Vec::new(),
+            notes: IdSet::default(),
+            encodings: Encodings::default(),
+        }
+    }
+
+    /// Returns the next message of the turn, with its `seq`.
+    pub(super) fn next_message(&mut self) -> Option<CommittedMessage> {
+        let message = self.entries.find_map(|entry| match entry {
+            Entry::Message { at, sender, recipients, text, .. } => Some((at, sender, recipients, text)),
+            _ => None,
+        });
+        let (at, sender, recipients, text) = message?;
+        self.delivered = self.delivered.next();
+        Some(CommittedMessage { seq: self.delivered, at, sender, recipients, text })
+    }
+
+    /// Notes that the outbox of a session has got something.
+    pub(super) fn add(&mut self, id: SessionId, session: &mut Session) {
+        if !session.is_in_batch {
+            session.is_in_batch = true;
+            self.sessions.push(id);
+        }
+    }
+}
+
+impl Chat {
+    /// Replies to a request.
+    pub(super) fn reply(&mut self, requester: &Requester, reply: &Reply, delivery: &mut Delivery) {
+        self.append_reply(requester.session, requester.id.as_ref(), reply, delivery);
+    }
+
+    /// Replies to a request whose turn may have failed: with `reply`, or that the request had no effect, in the words of `outcome`.
+    pub(super) fn reply_if_committed(
+        &mut self,
+        requester: &Requester,
+        reply: impl FnOnce(&Chat) -> Reply,
+        outcome: &str,
+        delivery: &mut Delivery,
+    ) {
+        match delivery.commit {
+            Ok(()) => self.reply(requester, &reply(self), delivery),
+            Err(_) => self.refuse_uncommitted(requester, outcome, delivery),
+        }
+    }
+
+    /// Refuses a request if its turn could not be committed; `outcome` says what that means for the request.
+    pub(super) fn refuse_uncommitted(&mut self, requester: &Requester, outcome: &str, delivery: &mut Delivery) {
+        let Err(error) = &delivery.commit else { return };
+        let code = match error {
+            CommitError::Storage(_) => Code::StorageFull,
+            CommitError::Busy(_) | CommitError::Database(_) => Code::Internal,
+        };
+        let refusal = Refusal::new(code, format!("{error}; {outcome}"));
+        self.reply(requester, &Reply::Refused(refusal), delivery);
+    }
+
+    /// Sends a session something that is not the reply to a request.
+    pub(super) fn notify(&mut self, id: SessionId, reply: &Reply, delivery: &mut Delivery) {
+        self.append_reply(id, None, reply, delivery);
+    }
+
+    /// Sends a session an announcement, unless the client does not read.
+    pub(super) fn announce_to(&mut self, id: SessionId, reply: &Reply, delivery: &mut Delivery) {
+        if self.sessions.get(&id).is_some_and(|session| session.outbox.has_room_for_page()) {
+            self.notify(id, reply, delivery);
+        }
+    }
+
+    /// Announces to the subscribers of presence that a peer came online or went offline.
+    pub(super) fn announce_presence(&mut self, name: PeerName, here: bool, delivery: &mut Delivery) {
+        let presence = Reply::Presence { name, here };
+        let wants = |id: &SessionId| self.sessions[id].encoder.capabilities.wants_presence;
+        for session in self.subscribers.iter().copied().filter(wants).collect::<Vec<_>>() {
+            self.announce_to(session, &presence, delivery);
+        }
+    }
+
+    fn append_reply(&mut self, id: SessionId, request: Option<&RequestId>, reply: &Reply, delivery: &mut Delivery) {
+        // A session that left in this turn needs no reply.
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.reply(request, reply);
+        delivery.add(id, session);
+    }
+
+    /// Closes a session that must end and has got what waits for it. Its writer reports what it writes, then it leaves.
+    pub(super) fn end_if_fed(&mut self, id: SessionId, delivery: &mut Delivery) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(ends_at) = session.ends_at else { return };
+        if session.feed == Feed::Live || session.fed >= ends_at {
+            session.outbox.flush();
+            session.outbox.close();
+            let peer = session.peer;
+            self.detach_and_announce(id, peer, delivery);
+        }
+    }
+
+    fn detach_and_announce(&mut self, id: SessionId, peer: PeerId, delivery: &mut Delivery) {
+        if self.detach(id, peer) {
+            let name = self.peers[&peer].record.name.clone();
+            self.record_event_late(EventKind::Leave, peer, delivery.at);
+            self.announce_presence(name, false, delivery);
+        }
+    }
+
+    /// Hands all outboxes that have got something to their writers.
+    pub(super) fn flush(&mut self, delivery: &mut Delivery) {
+        // Detaching a session may put an announcement into other outboxes.
+        while let Some(id) = delivery.sessions.pop() {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            session.is_in_batch = false;
+            session.outbox.flush();
+            if session.outbox.is_closed() {
+                let peer = session.peer;
+                self.detach_and_announce(id, peer, delivery);
+            }
+            self.queue_page(id);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Feeds: messages go into the outboxes of sessions, live or page by page. Owns how far a session is fed; never what a message says.
+
+use foldhash::HashMap as IdMap;
+
+use super::delivery::{CommittedMessage, Delivery};
+use super::encoded::Outgoing;
+use super::rooms::RoomState;
+use super::state::{Chat, Feed, Peer, Session};
+use super::turn::TurnBuilder;
+use crate::broker::event::Delivered;
+use crate::limits::TURN_PAGES_MAX;
+use crate::message::{Message, Room, RoomId, Seq, SessionId};
+use crate::protocol::Reply;
+use crate::store::{Fed, Page, PageQuery, Read, ReadFailure};
+
+impl Chat {
+    /// Reads pages for the sessions that are queued, as many as a turn may.
+    pub(super) fn read_pages(&mut self, turn: &mut TurnBuilder) {
+        while turn.pages() < TURN_PAGES_MAX
+            && let Some(id) = self.page_queue.pop_front()
+        {
+            let Some(session) = self.sessions.get(&id) else { continue };
+            let is_addressed = session.encoder.capabilities.shows_recipients;
+            let query = PageQuery { peer: session.peer, after: session.fed, is_addressed };
+            let page = turn.read(Read::Page, query);
+            turn.feed_page(id, page);
+        }
+    }
+
+    /// Puts a page into the outbox of a session. If it reaches the newest message, the session is live.
+    pub(super) fn feed_page(&mut self, id: SessionId, page: Result<Page, ReadFailure>, delivery: &mut Delivery) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Ok(Page { messages, complete }) = page else { return self.failed_reads.push(id) };
+        if messages.is_empty() && !complete {
+            // Other pages used up the bytes of the turn: this one is the first of the next turn.
+            self.page_queue.push_front(id);
+            return;
+        }
+        session.awaits_page = false;
+        let peer = &self.peers[&session.peer];
+        for Fed { message, is_direct } in messages {
+            assert!(message.seq > session.fed, "a feed goes forward: {} after {}", message.seq, session.fed);
+            count_removed(session, peer, message.seq);
+            session.feed(message.seq, is_direct, |encoder, out| encoder.encode_message(&message, out));
+        }
+        if complete {
+            count_removed(session, peer, self.newest.next());
+            session.feed = Feed::Live;
+            session.fed = self.newest;
+        }
+        delivery.add(id, session);
+        self.end_if_fed(id, delivery);
+    }
+
+    /// Puts a message into the outboxes of all live sessions that get it. Returns the sessions of its sender that want a copy, and the
+    /// copy: all but the session that sent it.
+    pub(super) fn feed_message(
+        &mut self,
+        committed: CommittedMessage,
+        sent_by: Option<SessionId>,
+        delivery: &mut Delivery,
+    ) -> Option<(Vec<SessionId>, Reply)> {
+        let CommittedMessage { seq, at, sender, recipients, text } = committed;
+        let Chat { peers, rooms, sessions, subscribers, .. } = self;
+        let peer = &peers[&sender];
+        let message = Message { seq, at, sender: peer.record.name.clone(), to: Vec::new(), room: None, text };
+        let mut outgoing = Outgoing { message, recipients: &recipients, peers, rooms };
+        delivery.encodings.clear();
+        for peer in recipients.iter().filter_map(|recipient| recipient.peer()) {
+            feed_peer(&peers[&peer], sessions, None, &mut outgoing, delivery);
+        }
+        // A session that the message has reached already does not get it again.
+        for room in recipients.iter().filter_map(|recipient| recipient.room()) {
+            let RoomState { name, here, .. } = &rooms[&room];
+            for peer in here.iter().filter(|peer| **peer != sender) {
+                let peer = &peers[peer];
+                if peer.rooms[&room].is_reached_by(seq) {
+                    feed_peer(peer, sessions, Some((room, name)), &mut outgoing, delivery);
+                }
+            }
+        }
+        let wants_copy = |id: &SessionId| {
+            Some(*id) != sent_by && subscribers.contains(id) && sessions[id].encoder.capabilities.wants_copies
+        };
+        let copied: Vec<SessionId> = peer.sessions.iter().copied().filter(wants_copy).collect();
+        (!copied.is_empty()).then(|| (copied, Reply::Sent(outgoing.into_copy())))
+    }
+
+    /// Notes that a client has received messages.
+    pub(super) fn note_delivered(&mut self, id: SessionId, delivered: Option<Delivered>) {
+        let Some(Delivered { seq, messages }) = delivered else { return };
+        let session = self.sessions.get_mut(&id).expect("only a session receives messages");
+        session.delivered += messages;
+        let peer = self.peers.get_mut(&session.peer).expect("the peer of a session is in memory");
+        // Another session of the peer may have received more.
+        peer.delivered = peer.delivered.max(session.delivered);
+        if seq > peer.record.cursor {
+            peer.record.cursor = seq;
+            self.dirty_cursors.insert(session.peer);
+        }
+    }
+}
+
+/// Puts a message into the outboxes of a peer's live sessions, unless a page of this turn, or another destination, brought it already.
+fn feed_peer(
+    peer: &Peer,
+    sessions: &mut IdMap<SessionId, Session>,
+    room: Option<(RoomId, &Room)>,
+    outgoing: &mut Outgoing<'_>,
+    delivery: &mut Delivery,
+) {
+    for id in &peer.sessions {
+        let session = sessions.get_mut(id).expect("the sessions of a peer are in memory");
+        let seq = outgoing.message.seq;
+        if session.feed == Feed::Live && seq > session.fed {
+            let bytes = delivery.encodings.get(&mut session.encoder, room, outgoing);
+            feed_live(session, seq, room.is_none(), bytes);
+            delivery.add(*id, session);
+        }
+    }
+}
+
+/// Puts a message into the outbox of a live session. If the outbox is full, the session replays from the log once there is room.
+fn feed_live(session: &mut Session, seq: Seq, is_direct: bool, bytes: &[u8]) {
+    if session.outbox.has_room(bytes.len()) {
+        session.feed(seq, is_direct, |_, out| out.extend_from_slice(bytes));
+    } else {
+        session.feed = Feed::Replaying;
+    }
+}
+
+/// Counts messages that were removed before this session got them: it lags behind another session, to which they were delivered.
+/// Where it has caught up with the cursor, it counts as delivered what the peer counts.
+fn count_removed(session: &mut Session, peer: &Peer, next: Seq) {
+    if (session.fed..next).contains(&peer.record.cursor) {
+        let removed = peer.delivered.saturating_sub(session.counted);
+        session.counted += removed;
+        session.delivered += removed;
+    }
+}

@@ -1,0 +1,145 @@
+//! Lookup of the names and ids that a turn needs: those that are not in memory are collected, and what the store found of them is
+//! taken in. Owns what is missing; never what it is needed for.
+
+use std::collections::{HashMap, HashSet};
+
+use foldhash::{HashMap as IdMap, HashSet as IdSet};
+
+use super::rooms::{Member, RoomState};
+use super::state::{Chat, KnownId, Peer};
+use crate::message::{Destination, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
+use crate::protocol::{Code, Refusal};
+use crate::store::{FoundPeer, FoundRoom, LookedUp, Lookup, PeerRecord};
+
+/// Collects what must be looked up for a turn.
+pub(super) struct LookupBuilder<'a> {
+    chat: &'a Chat,
+    /// Names of sessions that log in with this turn.
+    joining: HashMap<SessionId, &'a PeerName>,
+    /// Names of peers and rooms in `lookup`.
+    listed: HashSet<&'a str>,
+    lookup: Lookup,
+}
+
+impl<'a> LookupBuilder<'a> {
+    pub(super) fn new(chat: &'a Chat) -> Self {
+        LookupBuilder { chat, joining: HashMap::new(), listed: HashSet::new(), lookup: Lookup::default() }
+    }
+
+    /// Adds a client that logs in.
+    pub(super) fn login(&mut self, session: SessionId, name: &'a PeerName) {
+        self.joining.insert(session, name);
+        self.peer(name);
+    }
+
+    /// Adds the destinations of a message.
+    pub(super) fn destinations(&mut self, to: &'a [Destination]) {
+        to.iter().for_each(|destination| self.destination(destination));
+    }
+
+    /// Adds a peer or a room.
+    pub(super) fn destination(&mut self, destination: &'a Destination) {
+        match destination {
+            Destination::Peer(name) => self.peer(name),
+            Destination::Room(room) => self.room(room),
+        }
+    }
+
+    /// Adds a peer, unless it is in memory.
+    pub(super) fn peer(&mut self, name: &'a PeerName) {
+        if !self.chat.ids.contains_key(name) && self.listed.insert(name.as_str()) {
+            self.lookup.peers.push(name.clone());
+        }
+    }
+
+    /// Adds a room, unless it is in memory.
+    pub(super) fn room(&mut self, room: &'a Room) {
+        if !self.chat.room_ids.contains_key(room) && self.listed.insert(room.as_str()) {
+            self.lookup.rooms.push(room.clone());
+        }
+    }
+
+    /// Adds the id of a message. An id that occurs twice in a turn is looked up twice, with the same result.
+    pub(super) fn sent_id(&mut self, session: SessionId, id: &RequestId) {
+        let known = self.chat.sessions.get(&session).map(|session| &self.chat.peers[&session.peer].record.name);
+        if let Some(name) = known.or(self.joining.get(&session).copied()) {
+            self.lookup.ids.push((name.clone(), id.clone()));
+        }
+    }
+
+    pub(super) fn finish(self) -> Lookup {
+        self.lookup
+    }
+}
+
+impl Chat {
+    /// Takes in what the store found of the names and ids that were looked up.
+    pub(in crate::broker) fn add_looked_up(&mut self, lookup: Lookup, found: LookedUp) {
+        for (name, found) in lookup.peers.into_iter().zip(found.peers) {
+            self.add_peer(name, found);
+        }
+        for (name, found) in lookup.rooms.into_iter().zip(found.rooms) {
+            match found {
+                Some(found) => self.add_room(name, found),
+                None => drop(self.absent_rooms.insert(name)),
+            }
+        }
+        for ((sender, id), found) in lookup.ids.into_iter().zip(found.ids) {
+            let sender = self.ids[&sender];
+            self.known_ids.insert((sender, id), found.map_or(KnownId::New, KnownId::Before));
+        }
+    }
+
+    fn add_peer(&mut self, name: PeerName, found: Option<FoundPeer>) {
+        let is_stored = found.is_some();
+        let FoundPeer { record, waiting, rooms } = found.unwrap_or_else(|| self.new_peer(name));
+        assert!(record.id <= self.last_peer, "the store knows no id that was not given");
+        self.ids.insert(record.name.clone(), record.id);
+        let mut peer = Peer {
+            record,
+            is_stored,
+            sessions: Vec::new(),
+            rooms: IdMap::default(),
+            addressed: waiting,
+            delivered: 0,
+            is_plugin: false,
+        };
+        for membership in rooms {
+            peer.rooms.insert(membership.room.id, Member::stored(membership.joined));
+            self.add_room(membership.name, membership.room);
+        }
+        self.peers.insert(peer.record.id, peer);
+    }
+
+    fn new_peer(&mut self, name: PeerName) -> FoundPeer {
+        self.last_peer = PeerId::new(self.last_peer.get() + 1);
+        let record = PeerRecord { id: self.last_peer, name, seen: false, cursor: Seq::ZERO };
+        FoundPeer { record, waiting: 0, rooms: Vec::new() }
+    }
+
+    /// Takes in a room.
+    pub(super) fn add_room(&mut self, name: Room, found: FoundRoom) {
+        self.room_ids.insert(name.clone(), found.id);
+        // A room that is in memory already may hold uncommitted changes.
+        self.rooms.entry(found.id).or_insert(RoomState { name, members: found.members, here: IdSet::default() });
+    }
+
+    /// Returns the id of a peer that was looked up. Fails if the lookup failed; `outcome` says what that means for the request.
+    pub(super) fn find_peer(&self, name: &PeerName, outcome: &str) -> Result<PeerId, Refusal> {
+        self.ids.get(name).copied().ok_or_else(|| not_looked_up(name.as_str(), outcome))
+    }
+
+    /// Returns the id of a room that was looked up, if it exists. Fails if the lookup failed; `outcome` says what that means for the
+    /// request.
+    pub(super) fn find_room(&self, room: &Room, outcome: &str) -> Result<Option<RoomId>, Refusal> {
+        match self.room_ids.get(room) {
+            Some(id) => Ok(Some(*id)),
+            None if self.absent_rooms.contains(room) => Ok(None),
+            None => Err(not_looked_up(room.as_str(), outcome)),
+        }
+    }
+}
+
+fn not_looked_up(name: &str, outcome: &str) -> Refusal {
+    Refusal::new(Code::Internal, format!("{name} cannot be looked up now, the log says why; {outcome}"))
+}

@@ -1,0 +1,105 @@
+//! Membership in rooms: who may do what in a room, and what a turn changes about that. Owns how a change is settled once its outcome
+//! is known; never what is sent in a room.
+
+use super::rooms::{Member, MembershipChange, RoomState};
+use super::state::Chat;
+use super::turn::{Turn, TurnBuilder};
+use crate::message::{PeerId, Room, RoomId};
+use crate::protocol::{self, Code, Refusal};
+use crate::store::{Entry, TurnOutcome};
+
+impl Chat {
+    /// Returns a room that the peer is a member of. Fails if it is not; `outcome` says what that means for the request.
+    pub(super) fn membership(&self, peer: PeerId, room: &Room, outcome: &str) -> Result<RoomId, Refusal> {
+        let found = self.find_room(room, outcome)?;
+        found.filter(|found| self.is_member(peer, *found)).ok_or_else(|| self.not_a_member(room, found, outcome))
+    }
+
+    /// Returns a room that has members. Fails if it has none; `outcome` says what that means for the request.
+    pub(super) fn populated_room(&self, room: &Room, outcome: &str) -> Result<RoomId, Refusal> {
+        let found = self.find_room(room, outcome)?;
+        found.filter(|found| self.rooms[found].members > 0).ok_or_else(|| self.not_a_member(room, None, outcome))
+    }
+
+    /// Whether a peer is a member of a room, by what is decided.
+    pub(super) fn is_member(&self, peer: PeerId, room: RoomId) -> bool {
+        self.peers[&peer].rooms.get(&room).is_some_and(|member| member.is_in)
+    }
+
+    fn not_a_member(&self, room: &Room, found: Option<RoomId>, outcome: &str) -> Refusal {
+        let is_empty = found.is_none_or(|found| self.rooms[&found].members == 0);
+        let words = if is_empty { format!("nobody is in {room}") } else { format!("you are not in {room}") };
+        Refusal::new(Code::NotAMember, words).with_outcome(outcome)
+    }
+
+    /// Returns the rooms that a peer is a member of, with their members that are online.
+    pub(super) fn rooms_of(&self, peer: PeerId) -> Vec<protocol::RoomHere> {
+        let rooms = self.peers[&peer].rooms.iter().filter(|(_, member)| member.is_in);
+        let mut rooms: Vec<_> = rooms
+            .map(|(id, _)| (id, &self.rooms[id]))
+            .map(|(id, RoomState { name, here, .. })| {
+                let here = self.names_of(here.iter().filter(|peer| self.is_member(**peer, *id)));
+                protocol::RoomHere { room: name.clone(), here }
+            })
+            .collect();
+        rooms.sort_unstable_by(|one, other| one.room.cmp(&other.room));
+        rooms
+    }
+
+    /// Makes a peer a member of a room, or ends its membership, with this turn.
+    pub(super) fn change_membership(&mut self, peer: PeerId, room: RoomId, is_in: bool, turn: &mut TurnBuilder) {
+        turn.write(if is_in { Entry::Join { room, peer } } else { Entry::Leave { room, peer } });
+        self.set_membership(peer, room, is_in);
+        turn.change_membership(MembershipChange { peer, room });
+    }
+
+    /// Takes in the memberships that a turn committed: a new member gets the messages behind its joining in the log, a former member
+    /// gets nothing more. Must be called before the next turn is decided.
+    pub(in crate::broker) fn apply_membership_changes(&mut self, turn: &mut Turn, outcome: &TurnOutcome) {
+        if turn.membership_changes.is_empty() {
+            return;
+        }
+        let mut newest = outcome.before;
+        for entry in &outcome.entries {
+            match entry {
+                Entry::Message { .. } => newest = newest.next(),
+                Entry::Join { room, peer } => self.member(*peer, *room).joined = Some(newest),
+                Entry::Leave { room, peer } => self.member(*peer, *room).joined = None,
+                _ => {}
+            }
+        }
+        self.settle_membership_changes(turn);
+    }
+
+    /// Sets the memberships that a turn changed to what is committed: what the turn could not commit is reverted.
+    pub(super) fn settle_membership_changes(&mut self, turn: &mut Turn) {
+        for MembershipChange { peer, room } in std::mem::take(&mut turn.membership_changes) {
+            let is_in = self.member(peer, room).joined.is_some();
+            self.set_membership(peer, room, is_in);
+            if !is_in {
+                self.peers.get_mut(&peer).expect("a member in flight is in memory").rooms.remove(&room);
+                self.rooms.get_mut(&room).expect("a room in flight is in memory").here.remove(&peer);
+            }
+        }
+    }
+
+    /// Removes a room that could not be committed.
+    pub(super) fn undo_room(&mut self, id: RoomId, name: &Room) {
+        self.rooms.remove(&id);
+        self.room_ids.remove(name);
+        self.last_room = RoomId::new(self.last_room.get().min(id.get() - 1));
+    }
+
+    fn set_membership(&mut self, id: PeerId, room: RoomId, is_in: bool) {
+        let was_in = std::mem::replace(&mut self.member(id, room).is_in, is_in);
+        let state = self.rooms.get_mut(&room).expect("a room in flight is in memory");
+        state.members = state.members + u64::from(is_in) - u64::from(was_in);
+        if self.peers[&id].is_online() {
+            state.here.insert(id);
+        }
+    }
+
+    fn member(&mut self, peer: PeerId, room: RoomId) -> &mut Member {
+        self.peers.get_mut(&peer).expect("a member in flight is in memory").rooms.entry(room).or_default()
+    }
+}

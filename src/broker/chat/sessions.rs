@@ -1,0 +1,117 @@
+//! Sessions: they log in, report what they have written, and leave. Owns these steps; never what a session is fed.
+
+use super::acks::Acks;
+use super::completion::{Completion, Requester};
+use super::state::{Chat, Feed, Session};
+use super::turn::{Greeting, TurnBuilder};
+use crate::broker::event::{Delivered, Joining};
+use crate::broker::outbox::{Outbox, OutboxSender};
+use crate::message::{PeerName, RequestId, SessionId};
+use crate::protocol::{Reply, SessionEncoder};
+use crate::store::{EventKind, Read, WaitingQuery};
+
+impl Chat {
+    /// Logs a session in. The disk is read only to count what waits in rooms; otherwise the welcome is sent at once.
+    pub(super) fn log_in(&mut self, session: SessionId, name: &PeerName, joining: Joining, turn: &mut TurnBuilder) {
+        let Joining { id, encoder, is_plugin, outbox } = joining;
+        let peer = match self.find_peer(name, "not logged in") {
+            Ok(peer) => peer,
+            Err(refusal) => return refuse_login(id.as_ref(), Reply::Refused(refusal), encoder, outbox),
+        };
+        self.use_name(peer);
+        let requester = Requester { session, id, peer };
+        self.open_session(&requester, encoder, is_plugin, Outbox::new(outbox));
+        let state = &self.peers[&peer];
+        if state.rooms.is_empty() {
+            self.welcome(&requester, state.waiting());
+        } else {
+            let waiting = turn.read(Read::Waiting, WaitingQuery { peer, after: state.record.cursor });
+            turn.greet_later(Greeting { requester, waiting });
+        }
+        if self.attach(session, peer) {
+            turn.complete(Completion::Presence { name: name.clone(), here: true });
+            self.record_event(EventKind::Join, peer, turn);
+        }
+        self.queue_page(session);
+        log::debug!("session {session} joined as {name}");
+    }
+
+    fn open_session(&mut self, requester: &Requester, encoder: SessionEncoder, is_plugin: bool, outbox: Outbox) {
+        let Requester { session: id, peer: peer_id, .. } = *requester;
+        let peer = self.peers.get_mut(&peer_id).expect("a peer that was looked up is in memory");
+        peer.is_plugin = is_plugin;
+        let (waits, cursor) = (peer.waiting() > 0 || !peer.rooms.is_empty(), peer.record.cursor);
+        let session = Session {
+            peer: peer_id,
+            outbox,
+            feed: if waits { Feed::Replaying } else { Feed::Live },
+            fed: cursor,
+            counted: peer.delivered,
+            delivered: peer.delivered,
+            acks: encoder.capabilities.acknowledges.then(|| Box::new(Acks::new(cursor))),
+            encoder,
+            ends_at: None,
+            permit: None,
+            is_searching: false,
+            awaits_page: false,
+            is_in_batch: false,
+        };
+        let earlier = self.sessions.insert(id, session);
+        assert!(earlier.is_none(), "session {id} joins once");
+    }
+
+    /// Welcomes a session whose messages in rooms have been counted.
+    pub(super) fn welcome_counted(&mut self, Greeting { requester, waiting }: Greeting) {
+        // If they could not be counted, the messages that were addressed directly must do.
+        let waiting =
+            waiting.result().unwrap_or_else(|_| self.peers.get(&requester.peer).map_or(0, |peer| peer.waiting()));
+        self.welcome(&requester, waiting);
+    }
+
+    /// Sends a session its first reply.
+    fn welcome(&mut self, requester: &Requester, waiting: u64) {
+        let Some(session) = self.sessions.get_mut(&requester.session) else { return };
+        let name = self.peers[&session.peer].record.name.clone();
+        session.reply(requester.id.as_ref(), &Reply::Welcome { name, waiting });
+        session.outbox.flush();
+        if session.encoder.capabilities.wants_announcements() {
+            self.subscribers.insert(requester.session);
+        }
+    }
+
+    /// Takes a report of what was written to a client, and of what its system has acknowledged.
+    pub(super) fn take_delivery_report(&mut self, id: SessionId, bytes: usize, delivered: Option<Delivered>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.outbox.written(bytes);
+        if session.outbox.has_room(0) && !session.is_searching {
+            session.permit = None;
+        }
+        let delivered = match &mut session.acks {
+            Some(acks) => {
+                acks.write(session.outbox.written_bytes());
+                acks.take_delivered()
+            }
+            None => delivered,
+        };
+        self.note_delivered(id, delivered);
+        self.queue_page(id);
+    }
+
+    /// Removes a session whose connection is closed.
+    pub(super) fn log_out(&mut self, id: SessionId, turn: &mut TurnBuilder) {
+        // A session whose login was refused was never open.
+        let Some(session) = self.sessions.remove(&id) else { return };
+        if self.detach(id, session.peer) {
+            let name = self.peers[&session.peer].record.name.clone();
+            turn.complete(Completion::Presence { name, here: false });
+            self.record_event(EventKind::Leave, session.peer, turn);
+        }
+        log::debug!("session {id} left");
+    }
+}
+
+fn refuse_login(id: Option<&RequestId>, refusal: Reply, mut encoder: SessionEncoder, outbox: OutboxSender) {
+    let mut outbox = Outbox::new(outbox);
+    outbox.append(None, |out| encoder.encoder.encode_reply(id, &refusal, out));
+    outbox.flush();
+}

@@ -1,0 +1,294 @@
+//! State of the chat: peers, their sessions, and what is stored later. Owns these types and how sessions come and go; never waits,
+//! never reads a clock.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use foldhash::{HashMap as IdMap, HashSet as IdSet};
+use smol::lock::SemaphoreGuardArc;
+
+use super::acks::Acks;
+use super::observers::Observers;
+use super::rooms::{Member, RoomState};
+use super::searches::Searches;
+use crate::broker::event::Delivered;
+use crate::broker::outbox::Outbox;
+use crate::config::Limits;
+use crate::limits::ABSENT_PEERS_MAX;
+use crate::message::{PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
+use crate::protocol::{Encoder, Reply, SessionEncoder};
+use crate::store::{Found, FoundId, PeerRecord};
+
+/// State of the chat.
+#[derive(Debug)]
+pub(in crate::broker) struct Chat {
+    /// Limits for clients.
+    pub(super) limits: Limits,
+    /// Number of names that no client ever used, and for which messages wait.
+    pub(super) unknown_names: u64,
+    /// Newest committed message.
+    pub(super) newest: Seq,
+    /// Highest id given to a peer.
+    pub(super) last_peer: PeerId,
+    /// Highest id given to a room.
+    pub(super) last_room: RoomId,
+    /// Ids of `peers` by name. Clients choose names, so these are hashed with a secret key; ids are ours.
+    pub(super) ids: HashMap<PeerName, PeerId>,
+    /// Peers that are online, and offline ones that were named lately.
+    pub(super) peers: IdMap<PeerId, Peer>,
+    /// Ids of `rooms` by name.
+    pub(super) room_ids: HashMap<Room, RoomId>,
+    /// Rooms of all `peers`, and those that were named lately.
+    pub(super) rooms: IdMap<RoomId, RoomState>,
+    /// Rooms that are named in the turn that is being decided, and do not exist.
+    pub(super) absent_rooms: HashSet<Room>,
+    /// Ids of messages in the turn that is being decided, by their senders.
+    pub(super) known_ids: HashMap<(PeerId, RequestId), KnownId>,
+    /// Sessions that have logged in and not left.
+    pub(super) sessions: IdMap<SessionId, Session>,
+    /// Sessions that were welcomed and want announcements.
+    pub(super) subscribers: IdSet<SessionId>,
+    /// Peers whose records must be stored before the next message is.
+    pub(super) dirty_peers: IdSet<PeerId>,
+    /// Peers whose cursor moved: nobody waits for that, so it may be stored later.
+    pub(super) dirty_cursors: IdSet<PeerId>,
+    /// Replaying sessions that get the next pages, in this order. A session that has left may still be in it.
+    pub(super) page_queue: VecDeque<SessionId>,
+    /// Replaying sessions whose page could not be read: read again with the next event, or after a while.
+    pub(super) failed_reads: Vec<SessionId>,
+    /// Searches that are not answered yet.
+    pub(super) searches: Searches,
+    /// Plugins that observe.
+    pub(super) observers: Observers,
+}
+
+/// Peer, online or offline.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Record of the peer, as it is stored or will be.
+    pub(super) record: PeerRecord,
+    /// Whether the store has the record, or gets it with the next turn.
+    pub(super) is_stored: bool,
+    /// Open sessions, in the order of their logins: the peer is online while there is one.
+    pub(super) sessions: Vec<SessionId>,
+    /// Rooms that the peer is a member of, by what is committed or by what is decided.
+    pub(super) rooms: IdMap<RoomId, Member>,
+    /// Number of messages addressed to the peer directly since it was looked up, those that waited then included.
+    pub(super) addressed: u64,
+    /// Number of these that are delivered.
+    pub(super) delivered: u64,
+    /// Whether the peer is a plugin, whose events nobody observes.
+    pub(super) is_plugin: bool,
+}
+
+impl Peer {
+    pub(super) fn is_online(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+
+    /// Number of messages that were addressed to the peer directly and are not delivered.
+    pub(super) fn waiting(&self) -> u64 {
+        // People may add and remove rows with sqlite3: the count may be off until the peer is looked up again.
+        self.addressed.saturating_sub(self.delivered)
+    }
+}
+
+/// Connection of a peer.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Peer that the client speaks for.
+    pub(super) peer: PeerId,
+    /// Encodes what is put into the outbox; with the capabilities that the client declared.
+    pub(super) encoder: SessionEncoder,
+    pub(super) outbox: Outbox,
+    pub(super) feed: Feed,
+    /// Last message of the feed: every message for the peer up to here was put into the outbox, or had been delivered before.
+    pub(super) fed: Seq,
+    /// Number of the peer's `addressed` messages that were put into the outbox, or had been delivered before.
+    pub(super) counted: u64,
+    /// Number of the peer's `addressed` messages that are delivered, as far as this session knows.
+    pub(super) delivered: u64,
+    /// Messages that the client has not acknowledged, if it acknowledges them itself.
+    pub(super) acks: Option<Box<Acks>>,
+    /// Message up to which the session is fed before it is closed; set when no more requests come.
+    pub(super) ends_at: Option<Seq>,
+    /// Permit of the session, held back while the client does not read its replies, or waits for a search.
+    pub(super) permit: Option<SemaphoreGuardArc>,
+    /// Whether the client waits for a search.
+    pub(super) is_searching: bool,
+    /// Whether the session is in `page_queue`, in `failed_reads`, or in a turn that is in flight.
+    pub(super) awaits_page: bool,
+    /// Whether the delivery of this turn has put something into the outbox.
+    pub(super) is_in_batch: bool,
+}
+
+/// Way in which a session gets its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Feed {
+    /// From the log, page by page.
+    Replaying,
+    /// From each turn, as it commits.
+    Live,
+}
+
+/// Knowledge about the id that a client gave its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KnownId {
+    /// The id is new.
+    New,
+    /// A message with this id was accepted before this turn.
+    Before(FoundId),
+    /// A message with this id is in this turn, at index `nth`.
+    Here { nth: usize, fingerprint: i64 },
+}
+
+impl Session {
+    /// Puts a reply into the outbox.
+    pub(super) fn reply(&mut self, id: Option<&RequestId>, reply: &Reply) {
+        self.outbox.append(None, |out| self.encoder.encoder.encode_reply(id, reply, out));
+    }
+
+    /// Puts a message for the session's peer into the outbox.
+    pub(super) fn feed(&mut self, seq: Seq, is_direct: bool, encode: impl FnOnce(&mut dyn Encoder, &mut Vec<u8>)) {
+        let message = Delivered { seq, messages: u64::from(is_direct) };
+        let encode = |out: &mut Vec<u8>| encode(&mut *self.encoder.encoder, out);
+        match &mut self.acks {
+            // The client acknowledges explicitly; an acknowledgement of its TCP does not count.
+            Some(acks) => {
+                self.outbox.append(None, encode);
+                acks.feed(self.outbox.appended_bytes(), message);
+            }
+            None => self.outbox.append(Some(message), encode),
+        }
+        self.fed = seq;
+        self.counted += message.messages;
+    }
+}
+
+impl Chat {
+    /// Starts with what the store found when it was opened.
+    pub(in crate::broker) fn new(limits: &Limits, found: Found) -> Self {
+        let Found { newest, last_peer, last_room, unknown_names } = found;
+        Chat {
+            limits: *limits,
+            unknown_names,
+            newest,
+            last_peer,
+            last_room,
+            ids: HashMap::new(),
+            peers: IdMap::default(),
+            room_ids: HashMap::new(),
+            rooms: IdMap::default(),
+            absent_rooms: HashSet::new(),
+            known_ids: HashMap::new(),
+            sessions: IdMap::default(),
+            subscribers: IdSet::default(),
+            dirty_peers: IdSet::default(),
+            dirty_cursors: IdSet::default(),
+            page_queue: VecDeque::new(),
+            failed_reads: Vec::new(),
+            searches: Searches::default(),
+            observers: Observers::default(),
+        }
+    }
+
+    /// Whether a page, a search or an observer waits to be read for.
+    pub(in crate::broker) fn wants_reads(&self) -> bool {
+        !self.page_queue.is_empty() || !self.searches.is_empty() || self.observers.want_reads()
+    }
+
+    /// Whether there is something to store.
+    pub(in crate::broker) fn is_dirty(&self) -> bool {
+        !self.dirty_peers.is_empty() || !self.dirty_cursors.is_empty() || self.observers.are_dirty()
+    }
+
+    /// Whether a session or an observer waits for something that could not be read.
+    pub(in crate::broker) fn has_failed_reads(&self) -> bool {
+        !self.failed_reads.is_empty() || self.observers.have_failed_reads()
+    }
+
+    /// Queues what could not be read again.
+    pub(in crate::broker) fn retry_failed_reads(&mut self) {
+        self.page_queue.extend(self.failed_reads.drain(..));
+        self.observers.retry_failed_reads();
+    }
+
+    /// Queues a replaying session for its next page, if its outbox has room for one.
+    pub(super) fn queue_page(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.feed == Feed::Replaying && !session.awaits_page && session.outbox.has_room_for_page() {
+            session.awaits_page = true;
+            self.page_queue.push_back(id);
+        }
+    }
+
+    /// Notes that a client, or a row of the table `outbox`, uses the name of a peer.
+    pub(super) fn use_name(&mut self, id: PeerId) {
+        let peer = self.peers.get_mut(&id).expect("a peer whose name is used was looked up");
+        if !peer.record.seen {
+            if std::mem::replace(&mut peer.is_stored, true) {
+                self.unknown_names -= 1;
+            }
+            peer.record.seen = true;
+            self.dirty_peers.insert(id);
+        }
+    }
+
+    /// Adds a session to its peer. Returns whether the peer was offline before.
+    pub(super) fn attach(&mut self, session: SessionId, id: PeerId) -> bool {
+        let peer = self.peers.get_mut(&id).expect("the peer of a session is in memory");
+        let was_offline = !peer.is_online();
+        peer.sessions.push(session);
+        if was_offline {
+            self.observers.forget_who_is_online();
+            for room in peer.rooms.keys() {
+                self.rooms.get_mut(room).expect("the rooms of a peer are in memory").here.insert(id);
+            }
+        }
+        was_offline
+    }
+
+    /// Removes a session that gets no more messages from its peer. Returns whether the peer is offline now and was online before.
+    pub(super) fn detach(&mut self, session: SessionId, id: PeerId) -> bool {
+        self.subscribers.remove(&session);
+        let peer = self.peers.get_mut(&id).expect("the peer of a session is in memory");
+        let was_online = peer.is_online();
+        peer.sessions.retain(|other| *other != session);
+        if !was_online || peer.is_online() {
+            return false;
+        }
+        self.observers.forget_who_is_online();
+        for room in peer.rooms.keys() {
+            self.rooms.get_mut(room).expect("the rooms of a peer are in memory").here.remove(&id);
+        }
+        true
+    }
+
+    /// Returns the names of peers that are online, in order.
+    pub(super) fn online(&self) -> Vec<PeerName> {
+        self.names_of(self.peers.iter().filter(|(_, peer)| peer.is_online()).map(|(id, _)| id))
+    }
+
+    /// Returns the names of peers, in order.
+    pub(super) fn names_of<'a>(&self, peers: impl Iterator<Item = &'a PeerId>) -> Vec<PeerName> {
+        let mut names: Vec<_> = peers.map(|peer| self.peers[peer].record.name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether so many offline peers are in memory that some must be removed from it.
+    pub(in crate::broker) fn has_too_many_peers(&self) -> bool {
+        self.peers.len() > self.sessions.len() + ABSENT_PEERS_MAX
+    }
+
+    /// Removes offline peers from memory; they are looked up again when they are named. Requires that no turn is in flight, as it
+    /// names them.
+    pub(in crate::broker) fn evict_offline_peers(&mut self) {
+        let with_sessions: IdSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();
+        let is_dirty = |id: &PeerId| self.dirty_peers.contains(id) || self.dirty_cursors.contains(id);
+        self.peers.retain(|id, _| with_sessions.contains(id) || is_dirty(id) || self.observers.include(*id));
+        self.ids.retain(|_, id| self.peers.contains_key(id));
+        let rooms: IdSet<RoomId> = self.peers.values().flat_map(|peer| peer.rooms.keys().copied()).collect();
+        self.rooms.retain(|id, _| rooms.contains(id));
+        self.room_ids.retain(|_, id| rooms.contains(id));
+    }
+}

@@ -1,0 +1,154 @@
+//! Refusals: the code for programs, and the words for people. Owns the codes, which never change their meaning.
+
+use crate::message::{RequestId, quoted};
+
+/// Reason why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Code, for programs.
+    pub code: Code,
+    /// Words for people: what was wrong, with which value, and what became of the request.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with this code and these words.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Refusal { code, message: message.into() }
+    }
+
+    /// Refusal of a command that does not exist.
+    pub fn unknown_command(name: &str) -> Self {
+        Refusal::new(Code::UnknownCommand, unknown_command(name)).with_outcome("nothing was done")
+    }
+
+    /// Appends what became of the request.
+    pub fn with_outcome(mut self, outcome: &str) -> Self {
+        self.message.push_str("; ");
+        self.message.push_str(outcome);
+        self
+    }
+}
+
+/// Words about a command that does not exist, without what became of the request.
+pub(super) fn unknown_command(name: &str) -> String {
+    format!("{} is no command; /help lists them", quoted(&format!("/{name}")))
+}
+
+/// Refusal of a line that is not a request, with the id of the line if it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Id that the client gave the line.
+    pub id: Option<RequestId>,
+    /// The refusal.
+    pub refusal: Refusal,
+}
+
+impl From<Refusal> for Rejected {
+    fn from(refusal: Refusal) -> Self {
+        Rejected { id: None, refusal }
+    }
+}
+
+/// Code of a refusal: the same in every protocol; none ever changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The line has no form that is understood.
+    BadRequest,
+    /// A name is not valid.
+    BadName,
+    /// The password is wrong, or the name has none.
+    BadPassword,
+    /// A request came before the login.
+    NotLoggedIn,
+    /// A second login came.
+    LoggedInAlready,
+    /// A line or a text is longer than its limit.
+    TooLong,
+    /// A message has no text.
+    Empty,
+    /// The bytes are not UTF-8.
+    NotUtf8,
+    /// A JSON line has an unknown type.
+    UnknownType,
+    /// The command does not exist.
+    UnknownCommand,
+    /// A message with the same id, and another text or other destinations, was sent before.
+    IdReused,
+    /// The peer is not a member of the room.
+    NotAMember,
+    /// As many messages as may wait for a recipient are waiting.
+    MailboxFull,
+    /// A plugin refuses it.
+    Rejected,
+    /// As many connections as allowed are open.
+    TooManyConnections,
+    /// No login came in time.
+    LoginTimeout,
+    /// The disk is full, or the database has reached its limit.
+    StorageFull,
+    /// The server stops.
+    ShuttingDown,
+    /// The server failed; the client did nothing wrong.
+    Internal,
+}
+
+impl Code {
+    /// All codes.
+    const ALL: [Code; 19] = [
+        Code::BadRequest,
+        Code::BadName,
+        Code::BadPassword,
+        Code::NotLoggedIn,
+        Code::LoggedInAlready,
+        Code::TooLong,
+        Code::Empty,
+        Code::NotUtf8,
+        Code::UnknownType,
+        Code::UnknownCommand,
+        Code::IdReused,
+        Code::NotAMember,
+        Code::MailboxFull,
+        Code::Rejected,
+        Code::TooManyConnections,
+        Code::LoginTimeout,
+        Code::StorageFull,
+        Code::ShuttingDown,
+        Code::Internal,
+    ];
+
+    /// Returns the code of this name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Code::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
+    /// Whether the cause ends by itself, so that the same request may succeed later.
+    pub(crate) fn is_passing(self) -> bool {
+        matches!(self, Code::StorageFull | Code::ShuttingDown | Code::Internal)
+    }
+
+    /// Returns the name of the code, as every protocol writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::BadRequest => "bad_request",
+            Code::BadName => "bad_name",
+            Code::BadPassword => "bad_password",
+            Code::NotLoggedIn => "not_logged_in",
+            Code::LoggedInAlready => "logged_in_already",
+            Code::TooLong => "too_long",
+            Code::Empty => "empty",
+            Code::NotUtf8 => "not_utf8",
+            Code::UnknownType => "unknown_type",
+            Code::UnknownCommand => "unknown_command",
+            Code::IdReused => "id_reused",
+            Code::NotAMember => "not_a_member",
+            Code::MailboxFull => "mailbox_full",
+            Code::Rejected => "rejected",
+            Code::TooManyConnections => "too_many_connections",
+            Code::LoginTimeout => "login_timeout",
+            Code::StorageFull => "storage_full",
+            Code::ShuttingDown => "shutting_down",
+            Code::Internal => "internal",
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Replies and announcements, as types. Owns what a client can be sent besides messages; never how it is written.
+
+use super::refusal::Refusal;
+use crate::message::{Message, PeerName, Room, Seq, Text, Timestamp};
+
+/// Reply to a client's request, or announcement to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The login succeeded.
+    Welcome {
+        /// Name as it was mapped.
+        name: PeerName,
+        /// Number of messages that wait: their replay follows.
+        waiting: u64,
+    },
+    /// Answers [`Request::Send`](super::Request::Send): the message is on disk. Only programs get it; people get [`Reply::Kept`].
+    Accepted {
+        /// Place of the message in the log.
+        seq: Seq,
+        /// Time at which the message was accepted.
+        at: Timestamp,
+    },
+    /// A message is stored for a peer that is offline.
+    Kept {
+        /// The peer.
+        peer: PeerName,
+        /// Whether the peer ever logged in.
+        seen: bool,
+    },
+    /// A message was sent into a room that has no other members.
+    Alone {
+        /// The room.
+        room: Room,
+    },
+    /// Answers [`Request::Join`](super::Request::Join).
+    Joined {
+        /// Name of the room as it was mapped.
+        room: Room,
+    },
+    /// Answers [`Request::Leave`](super::Request::Leave).
+    Left {
+        /// Name of the room as it was mapped.
+        room: Room,
+    },
+    /// Answers [`Request::Ping`](super::Request::Ping).
+    Pong {
+        /// Token of the request.
+        token: Option<Text>,
+    },
+    /// Answers [`Request::Who`](super::Request::Who).
+    Who {
+        /// Peers that are online, in the order of their names.
+        here: Vec<PeerName>,
+        /// Rooms of the requester, in the order of their names.
+        rooms: Vec<RoomHere>,
+    },
+    /// Answers [`Request::History`](super::Request::History).
+    History {
+        /// Messages, oldest first.
+        messages: Vec<PastMessage>,
+        /// Whether there are older ones.
+        more: bool,
+    },
+    /// Answers [`Request::Search`](super::Request::Search).
+    Found {
+        /// Messages, newest first.
+        messages: Vec<PastMessage>,
+        /// Whether there are older ones.
+        more: bool,
+    },
+    /// Answers [`Request::Help`](super::Request::Help).
+    Help {
+        /// Commands of plugins, without their `/`, and what each does: `PLACE: the weather there`.
+        commands: Vec<(String, String)>,
+    },
+    /// Answers [`Request::Command`](super::Request::Command), in the words of the plugin.
+    Answer {
+        /// One line or more.
+        text: Text,
+    },
+    /// Answers [`Request::Plugins`](super::Request::Plugins).
+    Plugins {
+        /// Plugins in the order in which they are asked.
+        plugins: Vec<PluginState>,
+    },
+    /// Answers [`PluginRequest::SetValue`](super::PluginRequest::SetValue): the value is on disk.
+    Set {
+        /// Key of the value.
+        key: String,
+    },
+    /// Answers [`PluginRequest::ListValues`](super::PluginRequest::ListValues).
+    Values {
+        /// Keys and values, which are JSON.
+        values: Vec<(String, String)>,
+    },
+    /// A peer came online or went offline. Only programs get it.
+    Presence {
+        /// The peer.
+        name: PeerName,
+        /// Whether the peer is online now.
+        here: bool,
+    },
+    /// Message that another session of the client's name has sent. Only programs get it.
+    Sent(Message),
+    /// Bytes of the session's own protocol, made by its decoder; written as they are.
+    Encoded(Vec<u8>),
+    /// The request was not carried out.
+    Refused(Refusal),
+    /// The server stops; what is queued is still written.
+    ShuttingDown,
+}
+
+/// Room, as one of its members sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomHere {
+    /// The room.
+    pub room: Room,
+    /// Members that are online, in the order of their names.
+    pub here: Vec<PeerName>,
+}
+
+/// Plugin and its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginState {
+    /// Name of the plugin.
+    pub name: PeerName,
+    /// Kind of the plugin: `luau` or `process`.
+    pub kind: &'static str,
+    /// Hooks that the plugin uses.
+    pub hooks: Vec<&'static str>,
+    /// Whether the plugin runs, and if not, why.
+    pub state: String,
+}
+
+/// Message of the past, as a peer that sent or received it sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastMessage {
+    /// Whether the requester sent it.
+    pub sent: bool,
+    /// The message, with its destinations.
+    pub message: Message,
+}

@@ -1,0 +1,162 @@
+//! Requests as types: a login, the requests of a client that is logged in, and those that only plugins can make. Owns what can be
+//! asked; never how it is written, nor what becomes of it.
+
+use crate::limits::NAME_CHARS_MAX;
+use crate::message::{Destination, PeerName, RequestId, Room, Seq, Text};
+
+use super::refusal::{Refusal, Rejected};
+
+/// Login of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// Id that the client gave its login: the answer carries it.
+    pub id: Option<RequestId>,
+    /// Name of the peer that the client speaks for.
+    pub name: PeerName,
+    /// Password, if one was sent.
+    pub password: Option<String>,
+    /// Whether the client acknowledges messages itself ([`Request::Ack`]), so that an acknowledgement of TCP does not count.
+    pub acks: bool,
+}
+
+/// Request of a client, with its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRequest {
+    /// Id that the client gave the request: the answer carries it. A [`Request::Send`] with the same id is not sent twice.
+    pub id: Option<RequestId>,
+    /// The request.
+    pub request: Request,
+}
+
+impl From<Request> for ClientRequest {
+    /// A request without an id, as on plain lines.
+    fn from(request: Request) -> Self {
+        ClientRequest { id: None, request }
+    }
+}
+
+/// Result of parsing a line that is not blank: a request, or the reason why it is none.
+pub type ParsedRequest = Result<ClientRequest, Rejected>;
+
+/// Request of a client that is logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Sends a message.
+    Send(Draft),
+    /// Acknowledges all messages up to this one; for a client that logged in with [`Login::acks`].
+    Ack {
+        /// Last message that is acknowledged.
+        seq: Seq,
+    },
+    /// Makes the peer a member of a room, which is created if it does not exist.
+    Join {
+        /// The room.
+        room: Room,
+    },
+    /// Ends the membership of the peer in a room.
+    Leave {
+        /// The room.
+        room: Room,
+    },
+    /// Lists the peers that are online, and those in the rooms of the peer.
+    Who,
+    /// Lists the newest messages that the peer sent or received.
+    History(HistoryRequest),
+    /// Lists the newest messages that the peer sent or received and that contain all of some words.
+    Search {
+        /// Words as the client wrote them; never blank.
+        words: Text,
+        /// Number of messages at most: 1 to [`HISTORY_MESSAGES_MAX`](crate::limits::HISTORY_MESSAGES_MAX).
+        count: usize,
+    },
+    /// Asks for an answer as soon as everything before it is processed and on disk.
+    Ping {
+        /// Token that the answer repeats.
+        token: Option<Text>,
+    },
+    /// Lists the commands.
+    Help,
+    /// Runs a command of a plugin.
+    Command {
+        /// Name of the command, without the `/`.
+        name: String,
+        /// Text behind the name, trimmed.
+        arguments: String,
+    },
+    /// Lists the plugins and their states.
+    Plugins,
+    /// Ends the session once everything queued is written.
+    Quit,
+}
+
+/// Message that is not sent yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// Destinations, each once, in the order in which they were named: 1 to as many as the configuration allows.
+    pub to: Vec<Destination>,
+    /// Text of the message.
+    pub text: Text,
+}
+
+/// Part of the past that a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryRequest {
+    /// Only messages exchanged with this peer, or sent in this room.
+    pub with: Option<Destination>,
+    /// Only messages before this one.
+    pub before: Option<Seq>,
+    /// Number of messages at most: 1 to [`HISTORY_MESSAGES_MAX`](crate::limits::HISTORY_MESSAGES_MAX).
+    pub count: usize,
+}
+
+/// Request that only a plugin can make, for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginRequest {
+    /// Stores a value, or removes it.
+    SetValue {
+        /// Key of the value.
+        key: String,
+        /// JSON; `None` removes the value.
+        value: Option<String>,
+    },
+    /// Lists all values that the plugin stores.
+    ListValues,
+}
+
+impl Request {
+    /// A command that is not one of the server's own. Fails if no plugin can have a command of this name.
+    pub fn command(name: &str, arguments: &str) -> Result<Self, Refusal> {
+        if !is_command_name(name) {
+            return Err(Refusal::unknown_command(name));
+        }
+        Ok(Request::Command { name: name.to_owned(), arguments: arguments.trim().to_owned() })
+    }
+
+    /// Whether the request is made for nothing but its reply.
+    pub fn is_read_only(&self) -> bool {
+        match self {
+            Request::Send(_) | Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => false,
+            Request::Command { .. } | Request::Quit => false,
+            Request::Who | Request::History(_) | Request::Search { .. } => true,
+            Request::Ping { .. } | Request::Help | Request::Plugins => true,
+        }
+    }
+
+    /// Whether the reply may be large, so that nothing else is requested together with it.
+    pub fn has_large_reply(&self) -> bool {
+        match self {
+            Request::Who | Request::History(_) | Request::Search { .. } => true,
+            Request::Help | Request::Command { .. } | Request::Plugins => true,
+            Request::Send(_) | Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => false,
+            Request::Ping { .. } | Request::Quit => false,
+        }
+    }
+}
+
+/// Whether a plugin may have a command of this name: 1 to 32 small letters, digits and `-`, of which the first is a letter.
+pub fn is_command_name(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase();
+    name.len() <= NAME_CHARS_MAX
+        && name.bytes().next().is_some_and(is_letter)
+        && name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit() || byte == b'-')
+}
