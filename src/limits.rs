@@ -514,7 +514,7 @@ pub const PROCESS_ERROR_READ_BYTES: usize = 4 * 1024;
 /// Milliseconds between two such reads while lines are left out.
 pub const PROCESS_ERROR_PAUSE_MS: u64 = 1;
 
-/// Failures of a plugin within [`PLUGIN_FAILURES_S`] after which it is set aside.
+/// Failures of a plugin within [`PLUGIN_FAILURES_S`] after which it is quarantined.
 pub const PLUGIN_FAILURES_MAX: usize = 10;
 
 /// Seconds in which the failures of a plugin are counted.

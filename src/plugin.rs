@@ -1,5 +1,5 @@
-//! Plugins: what they are asked and told, what they may answer, and what they can do. Owns the hooks, the chain of those that
-//! decide, and the life of each plugin; never touches the sockets of peers, or SQL.
+//! Plugins: their hooks, their answers, and what they can do in the chat. Owns the chain of plugins that decide, and the life
+//! cycle of each plugin; never touches client sockets or SQL.
 
 mod answer;
 mod call;
@@ -17,7 +17,7 @@ mod running;
 use std::pin::Pin;
 use std::time::Duration;
 
-use smol::future;
+use smol::{Timer, future};
 
 pub use self::answer::{Answer, Effect, Verdict};
 pub use self::call::{
@@ -30,12 +30,11 @@ pub use self::luau::{Script, ScriptError};
 pub(crate) use self::manager::{PluginManager, ReloadPlan};
 pub use self::process::{Process, ProcessError};
 pub use crate::config::{Hook, OnFailure, PluginConfig, PluginKind};
-use crate::timeout::Elapsed;
 
-/// What is on its way.
+/// Boxed future, as the methods of [`Plugin`] return it.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Why a plugin gave no answer, in words that name the limit or the line of the script.
+/// Reason for a missing answer. Its text names the limit or the line of the script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct Failure {
@@ -43,75 +42,80 @@ pub struct Failure {
     cause: FailureCause,
 }
 
-/// Whose fault it is that there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FailureCause {
-    /// The plugin's own, with this call.
+    /// The plugin failed at this call.
     Call,
-    /// The plugin ended while it had the call, which is counted as one failure of all such calls.
+    /// The plugin ended during the call. All calls that it had count as one failure.
     End,
-    /// Nobody's: the plugin does not run now, and was not asked.
+    /// The plugin does not run at the moment and was not called. Not counted.
     Down,
 }
 
 impl Failure {
-    /// A failure at a call, in these words.
+    /// Returns a failure of the plugin at this call.
     pub fn new(what: impl Into<String>) -> Self {
         Failure { what: what.into(), cause: FailureCause::Call }
     }
 
-    /// The plugin ended before it had answered; that it ended was said by [`Host::failed`].
+    /// Returns the failure of a call during which the plugin ended. The end itself is reported by [`Host::report_failure`].
     pub fn ended(what: impl Into<String>) -> Self {
         Failure { what: what.into(), cause: FailureCause::End }
     }
 
-    /// The plugin does not run at the moment, and was not asked.
+    /// Returns the failure of a call that was not made, because the plugin does not run at the moment.
     pub fn down(what: impl Into<String>) -> Self {
         Failure { what: what.into(), cause: FailureCause::Down }
     }
 
-    /// Whether it counts for setting the plugin aside.
+    /// Whether the failure counts toward the quarantine.
     fn counts(&self) -> bool {
         self.cause == FailureCause::Call
     }
 
-    /// Whether the plugin was asked at all.
+    /// Whether the plugin was called at all.
     fn is_tried(&self) -> bool {
         self.cause != FailureCause::Down
     }
 }
 
-/// A plugin. The scripts and programs of `plugins.toml` are two kinds of it; who embeds holdline may write others.
+/// A plugin. The scripts and programs of `plugins.toml` are two implementors; a program that embeds holdline can add others.
 pub trait Plugin: Send + Sync + 'static {
-    /// Lives as long as this runs, and may use the host.
+    /// Runs the plugin, which can use the host. The server drops the future to end the plugin.
     fn run(&self, host: Host) -> Pending<'_, ()> {
         drop(host);
         Box::pin(future::pending())
     }
 
-    /// Answers one call. Calls of different connections may come while others are not answered yet.
+    /// Answers one call. Calls of different connections may overlap.
     fn call(&self, call: Call) -> Pending<'_, Result<Answer, Failure>>;
 
-    /// Answers calls of one connection, or things observed one after another: one answer for each, in their order. Each has so
-    /// much time for its answer, counted from when its turn comes.
+    /// Answers calls of one connection, or consecutive observations, one after another. Returns one answer per call, in order.
+    /// Each call has `timeout` for its answer, counted from the end of the call before it.
     fn call_all(&self, calls: Vec<Call>, timeout: Option<Duration>) -> Pending<'_, Vec<Result<Answer, Failure>>> {
         Box::pin(async move {
             let mut answers = Vec::with_capacity(calls.len());
             for call in calls {
-                let answer = crate::timeout::timeout(timeout, self.call(call)).await;
-                answers.push(answer.unwrap_or_else(|Elapsed| Err(Failure::new("no answer came in time (timeout_ms)"))));
+                let timed_out = async {
+                    match timeout {
+                        Some(timeout) => Timer::after(timeout).await,
+                        None => future::pending().await,
+                    };
+                    Err(Failure::new("no answer in time (timeout_ms)"))
+                };
+                answers.push(future::or(self.call(call), timed_out).await);
             }
             answers
         })
     }
 
-    /// What it asked by [`Host::submit`] is answered: one line of the protocol, without its end.
+    /// Receives the reply to a request of [`Host::submit`]: one line of the protocol, without its newline.
     fn hear(&self, line: &str) {
         let _ = line;
     }
 
-    /// It ends: whatever it has started is put away when this is done.
-    fn end(&self) -> Pending<'_, ()> {
+    /// Stops the plugin. Everything that it has started is cleaned up when the future resolves.
+    fn stop(&self) -> Pending<'_, ()> {
         Box::pin(future::ready(()))
     }
 }

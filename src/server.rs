@@ -167,7 +167,7 @@ impl Server {
             let (reload, reloads) = async_channel::bounded(1);
             let heeding = executor.spawn(handle_signals(signals, reload, stopper));
             let all = embedded.into_iter().chain(loaded).collect();
-            let manager = PluginManager::begin(all, plugins, executor.clone(), shared.broker.clone()).await;
+            let manager = PluginManager::start(all, plugins, executor.clone(), shared.broker.clone()).await;
             let keeping = executor.spawn(keep_plugins(manager, file, reloads.clone()));
             let accepting: Vec<_> = listeners
                 .into_iter()
@@ -196,7 +196,7 @@ impl Server {
             drop((stop, shared, alive));
             drain_connections(&gone, cut).await;
             reloads.close();
-            keeping.await.end().await;
+            keeping.await.stop().await;
             let store = broker.await;
             drop(heeding);
             store

@@ -1,5 +1,4 @@
-//! `holdline plugin`, from outside: what is said of plugins, which start is written, and what a plugin would have done with what is in
-//! the log. Owns these commands; never what plugins do in a server.
+//! `holdline plugin`, as a black box: check, new and test. Owns these commands; never tests plugins in a server.
 
 mod support;
 
@@ -12,7 +11,7 @@ use expect_test::{Expect, expect};
 use support::{TestClient, TestServer, installed};
 use tempfile::TempDir;
 
-/// A directory in which the command is run.
+/// Working directory of the command.
 struct Place(TempDir);
 
 impl Place {
@@ -20,7 +19,7 @@ impl Place {
         Place(tempfile::tempdir().unwrap())
     }
 
-    /// With this file in it, its directory included.
+    /// Writes a file, and creates its directory.
     fn with(self, name: &str, text: &str) -> Place {
         let path = self.0.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -36,7 +35,7 @@ impl Place {
         fs::read_to_string(self.path().join(name)).unwrap()
     }
 
-    /// What the command writes, and its exit code. Times are `T ms`, and the directory is `.`.
+    /// Returns the output of the command and its exit code, with `T ms` for times and `.` for the directory.
     fn run(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdline"));
         let output = command.arg("plugin").args(arguments).current_dir(self.path()).output().unwrap();
@@ -50,7 +49,7 @@ impl Place {
         expected.assert_eq(&self.run(arguments));
     }
 
-    /// Tries a plugin over the log of a server.
+    /// Runs a plugin over the log of a server.
     #[track_caller]
     fn check_dry_run(&self, server: &TestServer, arguments: &[&str], expected: Expect) {
         let data = server.data();
@@ -58,7 +57,7 @@ impl Place {
     }
 }
 
-/// `0.4 ms` is `T ms`, and the time that begins a message is `TIME`.
+/// Replaces `0.4 ms` by `T ms`, and the time of a message by `TIME`.
 fn without_times(said: &str) -> String {
     let line = |line: &str| {
         let words: Vec<_> = line.split(' ').collect();
@@ -73,26 +72,26 @@ fn without_times(said: &str) -> String {
     said.lines().map(line).collect()
 }
 
-/// An entry of `plugins.toml` for a script.
+/// Returns an entry of `plugins.toml` for a script.
 fn script(name: &str, hooks: &str) -> String {
     format!("[[plugin]]\nname = \"{name}\"\nkind = \"luau\"\npath = \"{name}.luau\"\nhooks = {hooks}\n")
 }
 
-/// An entry of `plugins.toml` for a program, which has time enough on a machine that has much to do.
+/// Returns an entry of `plugins.toml` for a program, with enough time for a busy machine.
 fn program(name: &str, hooks: &str) -> String {
     format!(
         "[[plugin]]\nname = \"{name}\"\nkind = \"process\"\npath = \"{name}.sh\"\nhooks = {hooks}\ntimeout_ms = 60000\n"
     )
 }
 
-/// A program that is executable.
+/// Writes an executable file.
 fn with_program(place: Place, name: &str, text: &str) -> Place {
     let place = place.with(name, text);
     fs::set_permissions(place.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
     place
 }
 
-/// A server that has logged these lines of alice's.
+/// Starts a server and logs these lines of alice.
 fn logged(lines: &[&str]) -> TestServer {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
@@ -107,7 +106,7 @@ fn logged(lines: &[&str]) -> TestServer {
 // check
 
 #[test]
-fn each_plugin_that_loads_is_fine() {
+fn plugins_that_load_are_fine() {
     Place::new().check(
         &["check"],
         expect![[r#"
@@ -129,7 +128,7 @@ fn each_plugin_that_loads_is_fine() {
 }
 
 #[test]
-fn what_is_wrong_with_a_plugin_is_said_and_the_others_are_looked_at_too() {
+fn check_reports_each_mistake_and_checks_the_other_plugins_too() {
     let place = Place::new().with("faulty.luau", "function message(\n").with("lacking.luau", "").with("door.sh", "");
     let place = place.with("manners.luau", "function message() end");
     let list = script("faulty", r#"["message"]"#)
@@ -139,14 +138,14 @@ fn what_is_wrong_with_a_plugin_is_said_and_the_others_are_looked_at_too() {
     place.with("plugins.toml", &list).check(&["check"], expect![[r#"
         manners (luau, message): fine
         holdline: ./faulty.luau:2: Expected identifier when parsing variable name, got <eof>
-        holdline: ./lacking.luau: there is no function message, which the hooks of lacking name; write `function message(…) … end`, not local, or take "message" out of the hooks
-        holdline: path = "./door.sh" is not executable; `chmod +x ./door.sh` makes it so
+        holdline: ./lacking.luau: the function message is missing, and lacking has the hook "message"; add a global `function message(…) … end`, or remove "message" from hooks
+        holdline: path = "./door.sh" is not executable; run: chmod +x ./door.sh
         exit 2
     "#]]);
 }
 
 #[test]
-fn a_list_that_cannot_be_read_is_refused_as_the_server_refuses_it() {
+fn invalid_list_is_refused_as_the_server_refuses_it() {
     Place::new().with("plugins.toml", "[[plugin]]\n").check(
         &["check"],
         expect![[r#"
@@ -176,35 +175,35 @@ fn a_list_that_cannot_be_read_is_refused_as_the_server_refuses_it() {
 // new
 
 #[test]
-fn a_start_is_written_and_named_and_loads() {
+fn new_creates_a_plugin_that_loads() {
     let place = Place::new();
     place.check(
         &["new", "Notes", "--kind=luau"],
         expect![[r#"
-        made plugins/notes.luau: a script that keeps a list
+        created plugins/notes.luau: a script that keeps a list
         added notes to plugins.toml
-        next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)
-        then: write to it, as in notes: milk
+        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
+        then: send it a message: notes: milk
         exit 0
     "#]],
     );
     place.check(
         &["new", "box", "--kind=sh"],
         expect![[r#"
-        made plugins/box.sh: a program that tells how this machine is; it wants jq
+        created plugins/box.sh: a program that reports the load and disk space of this machine; it needs jq
         added box to plugins.toml
-        next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)
-        then: write to it, as in box: disk
+        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
+        then: send it a message: box: disk
         exit 0
     "#]],
     );
     place.check(
         &["new", "--kind", "python", "dice"],
         expect![[r#"
-        made plugins/dice.py: a program that rolls dice; it wants python3
+        created plugins/dice.py: a program that rolls dice; it needs python3
         added dice to plugins.toml
-        next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)
-        then: write to it, as in dice: 2d6
+        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
+        then: send it a message: dice: 2d6
         exit 0
     "#]],
     );
@@ -251,7 +250,7 @@ fn a_start_is_written_and_named_and_loads() {
 }
 
 #[test]
-fn what_is_there_stays_byte_for_byte() {
+fn new_leaves_the_existing_list_unchanged() {
     for before in ["# mine\r\n\n  # two", "# mine\n", "\n\n", &script("a", "[ 'message' ]")] {
         let place = Place::new().with("plugins.toml", before).with("a.luau", "function message() end");
         let said = place.run(&["new", "notes", "--kind=luau"]);
@@ -266,15 +265,15 @@ fn what_is_there_stays_byte_for_byte() {
 }
 
 #[test]
-fn it_is_written_beside_the_list_that_is_named() {
+fn new_writes_beside_the_list_of_the_option() {
     let place = Place::new();
     place.check(
         &["new", "notes", "--kind=luau", "--plugins=conf/mine.toml"],
         expect![[r#"
-        made conf/plugins/notes.luau: a script that keeps a list
+        created conf/plugins/notes.luau: a script that keeps a list
         added notes to conf/mine.toml
-        next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)
-        then: write to it, as in notes: milk
+        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
+        then: send it a message: notes: milk
         exit 0
     "#]],
     );
@@ -289,12 +288,12 @@ fn it_is_written_beside_the_list_that_is_named() {
 }
 
 #[test]
-fn nothing_is_overwritten() {
+fn new_overwrites_nothing() {
     let place = Place::new().with("plugins/notes.luau", "mine").with("plugins.toml", "# mine");
     place.check(
         &["new", "notes", "--kind=luau"],
         expect![[r#"
-        holdline: plugins/notes.luau is there already, and is not overwritten; choose another name, or move it away
+        holdline: plugins/notes.luau exists already, and is not overwritten; choose another name, or move it away
         exit 1
     "#]],
     );
@@ -302,17 +301,17 @@ fn nothing_is_overwritten() {
     place.check(
         &["new", "box", "--kind=sh"],
         expect![[r#"
-        made plugins/box.sh: a program that tells how this machine is; it wants jq
+        created plugins/box.sh: a program that reports the load and disk space of this machine; it needs jq
         added box to plugins.toml
-        next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)
-        then: write to it, as in box: disk
+        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
+        then: send it a message: box: disk
         exit 0
     "#]],
     );
     place.check(
         &["new", "Box", "--kind=python"],
         expect![[r#"
-        holdline: plugins.toml names a plugin box already; choose another name
+        holdline: plugins.toml has a plugin box already; choose another name
         exit 1
     "#]],
     );
@@ -320,7 +319,7 @@ fn nothing_is_overwritten() {
 }
 
 #[test]
-fn nothing_is_left_of_what_cannot_be_added() {
+fn failed_new_leaves_nothing() {
     let mistake = Place::new().with("plugins.toml", "plugin = 5");
     mistake.check(&["new", "notes", "--kind=luau"], expect![[r#"
         holdline: plugins.toml:1: plugin = 5 is an integer; [[plugin]] is wanted, on a line of its own, with the keys of a plugin below
@@ -330,7 +329,7 @@ fn nothing_is_left_of_what_cannot_be_added() {
     closed.check(
         &["new", "notes", "--kind=luau"],
         expect![[r#"
-        holdline: plugins.toml:3: `plugin` is there twice; keep one of them; so nothing was added
+        holdline: plugins.toml:3: `plugin` is there twice; keep one of them; nothing was added
         exit 2
     "#]],
     );
@@ -344,13 +343,13 @@ fn nothing_is_left_of_what_cannot_be_added() {
 fn names_and_kinds_are_checked() {
     let place = Place::new();
     place.check(&["new", "../notes", "--kind=luau"], expect![[r#"
-        holdline: couldn't parse `../notes`: a plugin wants a name: "../notes" holds "/"; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit (holdline --help tells more)
+        holdline: couldn't parse `../notes`: invalid name of a plugin: "../notes" holds "/"; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit (holdline --help tells more)
         exit 2
     "#]]);
     place.check(
         &["new", "notes", "--kind=lua"],
         expect![[r#"
-        holdline: couldn't parse `lua`: --kind is luau, sh or python (holdline --help tells more)
+        holdline: couldn't parse `lua`: --kind must be luau, sh or python (holdline --help tells more)
         exit 2
     "#]],
     );
@@ -371,10 +370,10 @@ fn names_and_kinds_are_checked() {
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }
 
-// The starts, tried over a log
+// The templates, run over a log
 
 #[test]
-fn the_start_of_a_script_keeps_a_list() {
+fn template_for_luau_keeps_a_list() {
     let server =
         logged(&["notes: list", "notes: milk", "bob, notes: bread", "bob: oh heck", "notes: list", "notes: clear"]);
     let place = Place::new();
@@ -390,12 +389,12 @@ fn the_start_of_a_script_keeps_a_list() {
         TIME alice → notes: milk  (waiting for notes)
             message: passes (T ms)
             mail: done (T ms)
-                would keep list = ["milk"]
+                would store list = ["milk"]
                 would send to alice: added; on the list: 1
         TIME alice → bob, notes: bread  (waiting for bob, notes)
             message: passes (T ms)
             mail: done (T ms)
-                would keep list = ["milk","bread"]
+                would store list = ["milk","bread"]
                 would send to alice: added; on the list: 2
         TIME alice → bob: oh heck  (waiting for bob)
             message: rejected: we do not say "heck" here (T ms)
@@ -406,7 +405,7 @@ fn the_start_of_a_script_keeps_a_list() {
         TIME alice → notes: clear  (waiting for notes)
             message: passes (T ms)
             mail: done (T ms)
-                would forget list
+                would remove list
                 would send to alice: the list is empty now
         messages: 6, calls: 11, failures: 0; a call took T ms (median), T ms at most
         exit 0
@@ -415,14 +414,14 @@ fn the_start_of_a_script_keeps_a_list() {
 }
 
 #[test]
-fn the_start_of_a_shell_script_tells_how_the_machine_is() {
+fn template_for_sh_reports_on_the_machine() {
     if installed("jq").is_none() {
         return;
     }
     let server = logged(&["box: disk", "bob: oh heck", "bob: a\ttab, \"quotes\" and a \\", "box: 'hello' $(date)"]);
     let place = Place::new();
     place.run(&["new", "box", "--kind=sh"]);
-    give_time(&place);
+    raise_timeout(&place);
     let said = place.run(&["test", "--data", server.data().to_str().unwrap(), "box"]);
     let answer = said.lines().find(|line| line.contains("would send") && line.contains('%')).unwrap_or(&said);
     expect![[r#"
@@ -445,14 +444,14 @@ fn the_start_of_a_shell_script_tells_how_the_machine_is() {
 }
 
 #[test]
-fn the_start_of_a_python_program_rolls_dice() {
+fn template_for_python_rolls_dice() {
     if installed("python3").is_none() {
         return;
     }
     let server = logged(&["dice: 1d1", "dice: 3d1", "dice: hello", "bob: oh Heck", "bob: hello"]);
     let place = Place::new();
     place.run(&["new", "dice", "--kind=python"]);
-    give_time(&place);
+    raise_timeout(&place);
     place.check_dry_run(
         &server,
         &["dice"],
@@ -479,8 +478,8 @@ fn the_start_of_a_python_program_rolls_dice() {
     );
 }
 
-/// Lets the last plugin answer late, as this machine may have much else to do.
-fn give_time(place: &Place) {
+/// Raises the timeout of the last plugin, for a busy machine.
+fn raise_timeout(place: &Place) {
     let list = place.read("plugins.toml").replace("hooks =", "timeout_ms = 60000\nhooks =");
     fs::write(place.path().join("plugins.toml"), list).unwrap();
 }
@@ -521,37 +520,37 @@ fn dry_run_reports_each_verdict_and_each_effect() {
         TIME alice → bob: hello  (waiting for bob)
             message: passes (T ms)
             logged: done (T ms)
-                would keep last = [1,"alice",["bob"]]
+                would store last = [1,"alice",["bob"]]
                 would send to bob, #home: one two
         TIME alice → bob: heck  (waiting for bob)
             message: rejected: mind your language (T ms)
             logged: done (T ms)
-                would keep last = [2,"alice",["bob"]]
+                would store last = [2,"alice",["bob"]]
         TIME alice → bob: psst  (waiting for bob)
             message: dropped (T ms)
             logged: done (T ms)
-                would keep last = [3,"alice",["bob"]]
+                would store last = [3,"alice",["bob"]]
         TIME alice → bob: loud  (waiting for bob)
             message: replaced: LOUD (T ms)
             logged: done (T ms)
-                would keep last = [4,"alice",["bob"]]
+                would store last = [4,"alice",["bob"]]
         TIME alice → bob, carol: wrong  (waiting for bob, carol)
             message: replaced to dave, #home (T ms)
             logged: done (T ms)
-                would keep last = [5,"alice",["bob","carol"]]
+                would store last = [5,"alice",["bob","carol"]]
         TIME alice → p: hello  (waiting for p)
             message: passes (T ms)
             logged: done (T ms)
-                would keep last = [6,"alice",["p"]]
+                would store last = [6,"alice",["p"]]
                 would send to bob, #home: one two
             mail: done (T ms)
                 would join #home
                 would leave #home
-                would forget last
+                would remove last
                 would send to bob: nil
         p
             stop: done (T ms)
-                would keep stopped = true
+                would store stopped = true
         messages: 6, calls: 15, failures: 0; a call took T ms (median), T ms at most
         TIME INFO plugin p: started
         exit 0
@@ -566,26 +565,26 @@ fn dry_run_reports_each_verdict_and_each_effect() {
         TIME alice → p: hello  (waiting for p)
             message: passes (T ms)
             logged: done (T ms)
-                would keep last = [6,"alice",["p"]]
+                would store last = [6,"alice",["p"]]
                 would send to bob, #home: one two
             mail: done (T ms)
                 would join #home
                 would leave #home
-                would forget last
+                would remove last
                 would send to bob: nil
         p
             stop: done (T ms)
-                would keep stopped = true
+                would store stopped = true
         messages: 1, calls: 5, failures: 0; a call took T ms (median), T ms at most
         TIME INFO plugin p: started
         exit 0
     "#]],
     );
-    assert_eq!(server.sqlite("select count(*) from message"), "6", "nothing was done");
+    assert_eq!(server.sqlite("select count(*) from message"), "6", "a dry run sends nothing");
 }
 
 #[test]
-fn what_fails_is_said_and_counted_and_others_go_on() {
+fn failures_are_reported_and_counted() {
     let server = logged(&["bob: one", "bob: two"]);
     let code = r#"
         function message(m)
@@ -600,10 +599,10 @@ fn what_fails_is_said_and_counted_and_others_go_on() {
     let place = Place::new().with("plugins.toml", &list).with("p.luau", code);
     place.check_dry_run(&server, &["p"], expect![[r#"
         TIME alice → bob: one  (waiting for bob)
-            message: no answer: message failed: ./p.luau:3: not this one; so it is rejected (T ms)
+            message: no answer: message failed: ./p.luau:3: not this one; rejected (on_failure) (T ms)
             logged: done (T ms)
         TIME alice → bob: two  (waiting for bob)
-            message: no answer: message failed: ./p.luau:4: chat.who: there is no server here to be asked; so it is rejected (T ms)
+            message: no answer: message failed: ./p.luau:4: chat.who: there is no server in a dry run; rejected (on_failure) (T ms)
             logged: no answer: logged ran longer than T ms (timeout_ms) (T ms)
         messages: 2, calls: 4, failures: 3; a call took T ms (median), T ms at most
         exit 1
@@ -611,9 +610,9 @@ fn what_fails_is_said_and_counted_and_others_go_on() {
 }
 
 #[test]
-fn a_program_is_answered_as_if_all_that_it_asks_were_done() {
+fn requests_of_a_program_get_replies_as_if_carried_out() {
     let server = logged(&["bob: hello", "door: hello"]);
-    // It answers a message only when it has heard what became of what it sent.
+    // It answers a call of `message` only after the reply to what it sent.
     let code = r##"#!/bin/sh
         while read -r line; do
             id=${line#*\"id\":\"}
@@ -644,7 +643,7 @@ fn a_program_is_answered_as_if_all_that_it_asks_were_done() {
                 would join #home
                 would leave #home
                 would be refused: bad_name: "a b" holds a blank; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit; not sent
-                would ask a server, which is not here
+                would ask the server; there is none in a dry run
         messages: 2, calls: 3, failures: 1; a call took T ms (median), T ms at most
         exit 1
     "#]]);
@@ -659,7 +658,7 @@ fn dry_run_over_nothing_explains_why() {
         &server,
         &["p"],
         expect![[r#"
-        messages: 1, calls: 0; no message is one that it would be asked or told about
+        messages: 1, calls: 0; it would be called for none of the messages
         exit 0
     "#]],
     );
@@ -667,7 +666,7 @@ fn dry_run_over_nothing_explains_why() {
         &server,
         &["q"],
         expect![[r#"
-        messages: 1, calls: 0; none of its hooks is message, logged or mail
+        messages: 1, calls: 0; it has none of the hooks message, logged and mail
         exit 0
     "#]],
     );
@@ -686,14 +685,14 @@ fn dry_run_over_nothing_explains_why() {
     place.check(
         &["test", "p", "--last=0"],
         expect![[r#"
-        holdline: couldn't parse `0`: --last wants a whole number from 1 to 10000 (holdline --help tells more)
+        holdline: couldn't parse `0`: --last must be a whole number from 1 to 10000 (holdline --help tells more)
         exit 2
     "#]],
     );
     place.check(
         &["test", "p", "--last=10001"],
         expect![[r#"
-        holdline: couldn't parse `10001`: --last wants a whole number from 1 to 10000 (holdline --help tells more)
+        holdline: couldn't parse `10001`: --last must be a whole number from 1 to 10000 (holdline --help tells more)
         exit 2
     "#]],
     );

@@ -1,5 +1,5 @@
-//! `holdline plugin`: what helps who writes plugins. Owns the flags, and what is said of each plugin that is checked; never what
-//! a plugin can be.
+//! `holdline plugin`: tools for authors of plugins. Owns the arguments of its subcommands, and the output of `check`; never
+//! decides what a plugin can be.
 
 pub(crate) mod dry_run;
 pub(crate) mod new;
@@ -13,53 +13,53 @@ use holdline::plugin;
 use self::dry_run::TestPluginArgs;
 use self::new::NewPluginArgs;
 
-/// What is to be done.
+/// Subcommand of `holdline plugin`.
 #[derive(Clone, Debug)]
 pub(crate) enum PluginCommand {
-    /// Load all plugins.
+    /// Load all plugins and report mistakes.
     Check(Flags),
-    /// Write the start of one.
+    /// Create a plugin.
     New(NewPluginArgs),
-    /// Run one over the log.
+    /// Run a plugin over the log without effects.
     Test(TestPluginArgs),
 }
 
-/// The findings could not be printed.
+/// Failure to write the results.
 #[derive(Debug, thiserror::Error)]
-#[error("the findings cannot be written")]
+#[error("cannot write the results")]
 pub(crate) struct CheckError(#[source] io::Error);
 
-/// The subcommands of `plugin`, with their help.
+/// Returns the parser of the subcommands.
 pub(crate) fn options() -> OptionParser<PluginCommand> {
     let check = super::plugins_flags()
         .to_options()
-        .descr("Reads the plugins and loads each, as the server does when it starts")
-        .header("Exits with 0 if all are fine, and with 2 if one is not.")
+        .descr("Reads plugins.toml and loads every plugin, as the server does when it starts")
+        .header("Exits with 0 if all plugins are fine, and with 2 if one is not.")
         .footer("Example:\n\n        holdline plugin check && kill -HUP $(pidof holdline)")
         .command("check")
-        .help("Loads all plugins, and says what is wrong with them")
+        .help("Loads all plugins and reports mistakes")
         .map(PluginCommand::Check);
-    let new = new::options().command("new").help("Writes a start that works").map(PluginCommand::New);
+    let new = new::options().command("new").help("Creates a working plugin to start from").map(PluginCommand::New);
     let test = dry_run::options()
         .command("test")
-        .help("Runs a plugin over the log, and does nothing")
+        .help("Runs a plugin over the log, without carrying out anything")
         .map(PluginCommand::Test);
     construct!([check, new, test])
         .to_options()
-        .descr("Checks plugins, begins one, or tries one")
+        .descr("Checks, creates and tests plugins")
         .footer("Example:\n\n        holdline plugin new notes --kind=luau")
 }
 
-/// Loads these plugins, and says how each is. Whether all are fine.
+/// Loads plugins, and prints the result for each. Returns true if all are fine.
 pub(crate) fn check(plugins: Vec<PluginConfig>) -> Result<bool, CheckError> {
     if plugins.is_empty() {
         super::show("there are no plugins").map_err(CheckError)?;
     }
     let mut is_fine = true;
     for entry in plugins {
-        let shown = shown(&entry);
+        let description = describe(&entry);
         match plugin::load(entry) {
-            Ok(_) => super::show(&format!("{shown}: fine")).map_err(CheckError)?,
+            Ok(_) => super::show(&format!("{description}: fine")).map_err(CheckError)?,
             Err(error) => {
                 eprintln!("holdline: {error}");
                 is_fine = false;
@@ -69,8 +69,8 @@ pub(crate) fn check(plugins: Vec<PluginConfig>) -> Result<bool, CheckError> {
     Ok(is_fine)
 }
 
-/// `manners (luau, message, mail)`, as `/plugins` shows it.
-fn shown(entry: &PluginConfig) -> String {
+/// Describes an entry as `/plugins` does: `manners (luau, message, mail)`.
+fn describe(entry: &PluginConfig) -> String {
     let hooks = entry.hooks.iter().copied().map(Hook::as_str);
     let facts: Vec<_> = [entry.kind.as_str()].into_iter().chain(hooks).collect();
     format!("{} ({})", entry.name, facts.join(", "))

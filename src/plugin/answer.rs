@@ -1,5 +1,5 @@
-//! What plugins answer: a verdict on what they were asked about, and what they want done. Owns which answers there are and
-//! which fit a hook; never does what they say.
+//! Answers of plugins: a verdict on the call, and the effects that the plugin requests. Owns which answers exist and which of
+//! them a hook allows; never carries them out.
 
 use serde::Deserialize;
 
@@ -8,12 +8,12 @@ use crate::config::Hook;
 use crate::limits::{ANSWER_BYTES_MAX, DESTINATIONS_DEFAULT};
 use crate::message::{Destination, RequestId, Room, Text};
 
-/// What a plugin answers to one [`Call`](super::Call).
+/// Answer of a plugin to one [`Call`](super::Call).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// What is to become of that about which it was asked.
+    /// Decision about the subject of the call.
     pub verdict: Verdict,
-    /// What else is to be done, in this order: all of it is kept together.
+    /// Effects, in order. They are committed together.
     pub effects: Vec<Effect>,
 }
 
@@ -23,59 +23,60 @@ impl From<Verdict> for Answer {
     }
 }
 
-/// What is to become of that about which a plugin was asked.
+/// Decision of a plugin about the subject of a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes on as it is; of what is only told, it is dealt with.
+    /// Leave the subject unchanged. From an observing hook: the call is handled.
     #[default]
     Pass,
-    /// A message goes on with these in place of what it had.
+    /// Replace parts of a message.
     Replace {
-        /// Whom it is addressed to, where that changes; never empty.
+        /// New recipients, never empty; `None` leaves them unchanged.
         to: Option<Vec<Destination>>,
-        /// What it says, where that changes.
+        /// New text; `None` leaves it unchanged.
         text: Option<Text>,
     },
-    /// A message is not sent, and plain clients are not told so.
+    /// Do not send the message, and do not notify a plain client.
     Drop,
-    /// It is refused, with this reason.
+    /// Refuse the subject, with this reason.
     Reject(String),
-    /// A login is let in, whatever the accounts say.
+    /// Let a login in, whatever the accounts say.
     Allow,
-    /// What is answered to a command.
+    /// Answer a command with this text.
     Reply(String),
 }
 
-/// What a plugin wants done.
+/// One thing that a plugin requests to be done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Send a message as the plugin.
     Send {
-        /// The same id is never sent twice; without one, it is given one where that can be known again.
+        /// Id of the message; the same id is never sent twice. If `None`, the message gets an id derived from the call, if the
+        /// call can be repeated.
         id: Option<RequestId>,
-        /// To whom.
+        /// Recipients.
         to: Vec<Destination>,
-        /// What.
+        /// Text of the message.
         text: Text,
     },
-    /// Be a member of a room.
+    /// Become a member of a room.
     Join(Room),
-    /// Be a member no more.
+    /// Leave a room.
     Leave(Room),
-    /// Keep a value, or forget it.
+    /// Store or remove a value.
     Set {
-        /// Under which key.
+        /// Key of the value.
         key: String,
-        /// Any JSON; `None` forgets it.
+        /// Any JSON; `None` removes the value.
         value: Option<serde_json::Value>,
     },
 }
 
-/// An answer as plugins write it, as JSON or as a table of Luau: every key may be left out.
+/// An answer as plugins write it, as JSON or as a Luau table. Every key is optional.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawAnswer {
-    /// Only from processes: the call that is answered.
+    /// Id of the call, from programs only.
     pub(super) id: Option<String>,
     reject: Option<String>,
     drop: bool,
@@ -87,39 +88,39 @@ pub(super) struct RawAnswer {
 }
 
 impl RawAnswer {
-    /// What it says to a call of this hook; a failure where it says what cannot be said there.
+    /// Returns the verdict for a call of this hook. Fails if the answer has `error`, contradicts itself, or does not fit the hook.
     pub(super) fn verdict(self, hook: Hook) -> Result<Verdict, Failure> {
         let RawAnswer { id: _, reject, drop, text, to, allow, answer, error } = self;
         if let Some(error) = error {
             return Err(Failure::new(format!("{} failed: {}", hook.as_str(), bounded(error)?)));
         }
         let is_replaced = text.is_some() || to.is_some();
-        let said = [reject.is_some(), drop, is_replaced, allow, answer.is_some()];
-        if said.iter().filter(|said| **said).count() > 1 {
-            return Err(unfit(hook, "says two things at once"));
+        let verdicts = [reject.is_some(), drop, is_replaced, allow, answer.is_some()];
+        if verdicts.iter().filter(|is_given| **is_given).count() > 1 {
+            return Err(unfit(hook, "has two verdicts"));
         }
         match hook {
             _ if reject.is_some() && hook.decides() => Ok(Verdict::Reject(bounded(reject.unwrap_or_default())?)),
             Hook::Message if drop => Ok(Verdict::Drop),
-            Hook::Message if is_replaced => replaced(to, text),
+            Hook::Message if is_replaced => parse_replacement(to, text),
             Hook::Login if allow => Ok(Verdict::Allow),
             Hook::Command if answer.is_some() => Ok(Verdict::Reply(bounded(answer.unwrap_or_default())?)),
-            _ if said.contains(&true) => Err(unfit(hook, "says what cannot be said to it")),
+            _ if verdicts.contains(&true) => Err(unfit(hook, "has a verdict that this hook does not allow")),
             _ => Ok(Verdict::Pass),
         }
     }
 }
 
-fn replaced(to: Option<Vec<String>>, text: Option<String>) -> Result<Verdict, Failure> {
+fn parse_replacement(to: Option<Vec<String>>, text: Option<String>) -> Result<Verdict, Failure> {
     let to = to.map(|names| parse_destinations(&names)).transpose()?;
     let text = text.map(|text| parse_text(&text)).transpose()?;
     Ok(Verdict::Replace { to, text })
 }
 
-/// Destinations as a plugin names them, each once.
+/// Parses the recipients that a plugin names, and removes duplicates.
 pub(super) fn parse_destinations(names: &[String]) -> Result<Vec<Destination>, Failure> {
     if names.len() as u64 > DESTINATIONS_DEFAULT {
-        return Err(Failure::new(format!("a message is to more than {DESTINATIONS_DEFAULT} names")));
+        return Err(Failure::new(format!("the message has more than {DESTINATIONS_DEFAULT} recipients")));
     }
     let mut to = Vec::new();
     for name in names {
@@ -128,18 +129,18 @@ pub(super) fn parse_destinations(names: &[String]) -> Result<Vec<Destination>, F
             to.push(destination);
         }
     }
-    if to.is_empty() { Err(Failure::new("a message is to nobody")) } else { Ok(to) }
+    if to.is_empty() { Err(Failure::new("the message has no recipient")) } else { Ok(to) }
 }
 
-/// A text as a plugin writes it.
+/// Parses the text of a message as a plugin writes it.
 pub(super) fn parse_text(text: &str) -> Result<Text, Failure> {
     let text = bounded(text.to_owned())?;
-    Text::kept(&text).ok_or_else(|| Failure::new("a text is empty"))
+    Text::kept(&text).ok_or_else(|| Failure::new("the text is empty"))
 }
 
 fn bounded(text: String) -> Result<String, Failure> {
     if text.len() > ANSWER_BYTES_MAX {
-        return Err(Failure::new(format!("a text is of more than {ANSWER_BYTES_MAX} bytes")));
+        return Err(Failure::new(format!("the text has {} bytes; at most {ANSWER_BYTES_MAX} are allowed", text.len())));
     }
     Ok(text)
 }

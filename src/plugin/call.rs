@@ -1,5 +1,5 @@
-//! What plugins are asked and told: a type for each hook, whose fields are the same for every kind of plugin. Owns these
-//! fields; never knows how they reach a plugin.
+//! Calls of plugins: one type for each hook, with the same fields for every kind of plugin. Owns these fields; never knows how
+//! a call reaches a plugin.
 
 use std::net::IpAddr;
 
@@ -8,41 +8,42 @@ use serde::Serialize;
 use crate::config::Hook;
 use crate::message::{Destination, PeerName, Room, Seq, Text, Timestamp};
 
-/// One thing that a plugin is asked or told. As JSON, and as a table of Luau: its fields, and `hook` with the name of the hook.
+/// Invocation of one hook of a plugin. As JSON and as a Luau table it has the fields of its variant, and `hook`, the name of the
+/// hook.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "hook", rename_all = "lowercase")]
 pub enum Call {
-    /// Somebody has connected.
+    /// A client has connected.
     Connect(ConnectCall),
-    /// Somebody wants to log in.
+    /// A client requests to log in.
     Login(LoginCall),
     /// A message is about to be logged.
     Message(MessageCall),
-    /// Somebody typed one of the plugin's commands.
+    /// A peer typed one of the plugin's commands.
     Command(CommandCall),
     /// A message to the plugin itself.
     Mail(MailCall),
-    /// A message is on disk.
+    /// A message was logged.
     Logged(LoggedCall),
-    /// A peer came.
+    /// A peer came online.
     Join(PresenceCall),
-    /// A peer went.
+    /// A peer went offline.
     Leave(PresenceCall),
-    /// A peer has got messages.
+    /// Messages were delivered to a peer.
     Delivered(DeliveredCall),
-    /// So many seconds are over.
+    /// Another `tick_s` seconds have passed.
     Tick {
-        /// When.
+        /// Time of the call.
         at: Timestamp,
     },
-    /// The plugin begins.
+    /// The plugin starts.
     Start {
         /// `[plugin.settings]`.
         settings: serde_json::Value,
     },
-    /// The plugin ends.
+    /// The plugin must stop.
     Stop,
-    /// It goes on, after the plugins were read again.
+    /// `plugins.toml` was read again, and the plugin continues.
     Reload {
         /// `[plugin.settings]`.
         settings: serde_json::Value,
@@ -50,7 +51,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// For which hook it is.
+    /// Returns the hook that is called.
     pub fn hook(&self) -> Hook {
         match self {
             Call::Connect(_) => Hook::Connect,
@@ -70,49 +71,49 @@ impl Call {
     }
 }
 
-/// A connection, as far as it is known before anybody has said who it is.
+/// A connection before its login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectCall {
-    /// From where.
+    /// Address of the client.
     pub address: IpAddr,
-    /// How it speaks: `plain` or `json`.
+    /// Protocol of the client: `plain` or `json`.
     pub protocol: &'static str,
-    /// Whether it is encrypted.
+    /// Whether the connection is encrypted.
     pub tls: bool,
 }
 
-/// A login that is asked for.
+/// A request to log in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoginCall {
-    /// By which name.
+    /// Name to log in with.
     pub name: PeerName,
-    /// The password, if one was sent.
+    /// Password, if the client sent one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-    /// How it came.
+    /// Connection of the client.
     #[serde(flatten)]
     pub connection: ConnectCall,
 }
 
-/// A message that is not logged yet.
+/// A message before it is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MessageCall {
-    /// Who sends it.
+    /// Sender.
     pub from: PeerName,
-    /// Whom it is addressed to.
+    /// Recipients as addressed.
     pub to: Vec<Destination>,
-    /// What it says.
+    /// Text of the message.
     pub text: Text,
 }
 
-/// A command, as it was typed.
+/// A plugin command as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CommandCall {
-    /// Who typed it.
+    /// Peer that typed the command.
     pub from: PeerName,
-    /// Which, without its `/`.
+    /// Name of the command, without its `/`.
     pub command: String,
-    /// What stood behind it, trimmed.
+    /// Rest of the line, trimmed.
     pub arguments: String,
 }
 
@@ -121,63 +122,63 @@ pub struct CommandCall {
 pub struct MailCall {
     /// Always `message`, as in the protocol.
     pub r#type: &'static str,
-    /// Its place in the log.
+    /// Place in the log.
     pub seq: Seq,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub at: Timestamp,
-    /// Who sent it.
+    /// Sender.
     pub from: PeerName,
-    /// Whom it was addressed to.
+    /// Recipients as addressed.
     pub to: Vec<Destination>,
-    /// The room through which it reached the plugin, if through one.
+    /// Room through which the message reached the plugin; `None` if it was addressed to the plugin directly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<Room>,
-    /// What it says.
+    /// Text of the message.
     pub text: Text,
 }
 
-/// A message that is on disk.
+/// A logged message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoggedCall {
-    /// Its place in the log.
+    /// Place in the log.
     pub seq: Seq,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub at: Timestamp,
-    /// Who sent it.
+    /// Sender.
     pub from: PeerName,
-    /// Whom it was addressed to.
+    /// Recipients as addressed.
     pub to: Vec<Destination>,
-    /// What it says.
+    /// Text of the message.
     pub text: Text,
-    /// Those of its recipients, members of rooms among them, who are not here and have not got it; no more than
+    /// Offline recipients for whom the message waits, members of rooms included; at most
     /// [`AWAY_NAMES_MAX`](crate::limits::AWAY_NAMES_MAX).
     pub away: Vec<PeerName>,
 }
 
-/// That a peer came or went: the frame `presence` of the protocol.
+/// A peer event: a peer came online or went offline. The frame `presence` of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PresenceCall {
     /// Always `presence`, as in the protocol.
     pub r#type: &'static str,
-    /// Its number: it grows with each.
+    /// Number of the event; grows with each event.
     pub event: i64,
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// Who.
+    /// Peer that came or went.
     pub name: PeerName,
-    /// Whether it is here now.
+    /// Whether the peer is online now.
     pub here: bool,
 }
 
-/// That a peer has got messages.
+/// A peer event: messages were delivered to a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeliveredCall {
-    /// Its number: it grows with each.
+    /// Number of the event; grows with each event.
     pub event: i64,
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// Who.
+    /// Peer that received the messages.
     pub name: PeerName,
-    /// All messages for it up to this one.
+    /// Newest message that is delivered; all earlier ones are, too.
     pub seq: Seq,
 }

@@ -1,4 +1,4 @@
-//! How a plugin fares. Owns the count of its failures, and when they are too many; never what follows from that.
+//! Health of a plugin. Owns the count of its failures and decides when it is quarantined; never acts on that.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use super::Failure;
 use crate::limits::{PLUGIN_FAILURES_MAX, PLUGIN_FAILURES_S};
 
-/// The failures of one plugin.
+/// Failures of one plugin.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    /// When it failed, the oldest first: those of the last [`PLUGIN_FAILURES_S`] seconds.
+    /// Times of the failures within the last [`PLUGIN_FAILURES_S`] seconds, oldest first.
     failures: VecDeque<Instant>,
-    /// Set once it failed too often: how it did so last.
+    /// Last failure before the quarantine; `None` while the plugin is not quarantined.
     quarantined: Option<String>,
 }
 
 impl Health {
-    /// Notes a failure. Says whether it was one too many.
+    /// Counts a failure. Returns true if it puts the plugin into quarantine.
     pub(super) fn note(&mut self, failure: &Failure, now: Instant) -> bool {
         if self.quarantined.is_some() || !failure.counts() {
             return false;
@@ -32,12 +32,12 @@ impl Health {
         true
     }
 
-    /// How it failed last, if it is set aside.
+    /// Returns the last failure before the quarantine, if the plugin is quarantined.
     pub(super) fn quarantined(&self) -> Option<&str> {
         self.quarantined.as_deref()
     }
 
-    /// How many failures are counted now.
+    /// Returns the number of failures that count at the moment.
     pub(super) fn failures(&self) -> usize {
         self.failures.len()
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_fails_too_often_in_too_short_a_time_is_set_aside() {
+    fn frequent_failures_quarantine_the_plugin() {
         let start = Instant::now();
         let after = |s| start + Duration::from_secs(s);
         let mut health = Health::default();
@@ -56,15 +56,19 @@ mod tests {
         for nth in 1..PLUGIN_FAILURES_MAX {
             assert!(!health.note(&failure, after(nth as u64)));
         }
-        assert!(!health.note(&Failure::down("is restarted"), after(PLUGIN_FAILURES_MAX as u64)), "it was not asked");
+        let not_called = Failure::down("is restarted");
+        assert!(
+            !health.note(&not_called, after(PLUGIN_FAILURES_MAX as u64)),
+            "a call that was not made does not count"
+        );
         assert_eq!(health.quarantined(), None);
         assert!(health.note(&failure, after(PLUGIN_FAILURES_MAX as u64)));
         assert_eq!(health.quarantined(), Some("slow"));
-        assert!(!health.note(&failure, after(100)), "it is said once");
+        assert!(!health.note(&failure, after(100)), "the quarantine is reported once");
     }
 
     #[test]
-    fn who_fails_now_and_then_is_not() {
+    fn rare_failures_do_not_quarantine_the_plugin() {
         let start = Instant::now();
         let mut health = Health::default();
         let pause_s = PLUGIN_FAILURES_S / (PLUGIN_FAILURES_MAX as u64 - 1) + 1;

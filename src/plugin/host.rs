@@ -1,11 +1,12 @@
-//! What a plugin can do at any time: ask, send, keep small values, log. Owns the plugin's values in memory; never decides
-//! when a plugin is called.
+//! Host of a plugin: requests, effects, values and log lines, which a plugin can use at any time. Owns the cache of the plugin's
+//! values; never decides when a plugin is called.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
 use super::health::Health;
@@ -18,7 +19,7 @@ use crate::limits::{
 use crate::message::{PeerName, RequestId, printable};
 use crate::protocol::{Code, Draft, ParsedRequest, PluginRequest, Refusal, Request, Submission, Work};
 
-/// A plugin's way to the chat. It is one thing, however often it is cloned.
+/// Access of a plugin to the chat. All clones share one state.
 #[derive(Clone, Debug)]
 pub struct Host {
     inner: Arc<HostState>,
@@ -27,40 +28,42 @@ pub struct Host {
 #[derive(Debug)]
 struct HostState {
     name: PeerName,
-    /// `None`: there is no server.
+    /// Session with the broker; `None` in a dry run, without a server.
     link: Option<Link>,
-    /// Told of what is handed in where there is none.
+    /// Receives submitted requests in a dry run.
     recorder: Option<Sender<Vec<ParsedRequest>>>,
     values: Mutex<ValueCache>,
     health: Mutex<Health>,
-    /// What calls that decide want done: nobody waits for it.
+    /// Queue of effects of deciding calls, for which nobody waits.
     later: Sender<Vec<Effect>>,
-    later_taken: Receiver<Vec<Effect>>,
-    /// Told when the plugin is set aside.
-    quarantined: Sender<()>,
-    quarantined_told: Receiver<()>,
+    next_later: Receiver<Vec<Effect>>,
+    /// Sends one message when the plugin is quarantined.
+    quarantine: Sender<()>,
+    quarantined: Receiver<()>,
 }
 
-/// What a plugin keeps, and how much that is.
+/// All values of a plugin, in memory.
 #[derive(Clone, Debug, Default)]
 struct ValueCache {
-    /// Whether it is known what was kept.
-    are_loaded: bool,
-    /// As JSON.
-    kept: BTreeMap<String, String>,
+    /// Whether the stored values were read.
+    is_loaded: bool,
+    /// Values as JSON, by key.
+    json: BTreeMap<String, String>,
+    /// Size of all keys and values.
     bytes: usize,
 }
 
 impl Host {
-    /// A host without a server: what is asked of it is refused, what is kept is kept in memory.
+    /// Returns a host without a server: it refuses requests, and stores values in memory only.
     pub fn dry(name: PeerName) -> Self {
         Host::of(name, None, None)
     }
 
-    /// The same, for somebody who hears what the plugin hands in, and answers it by [`Plugin::hear`](super::Plugin::hear).
+    /// Returns a host without a server, and a receiver of the requests that the plugin submits. The caller answers them by
+    /// [`Plugin::hear`](super::Plugin::hear).
     pub fn with_recorder(name: PeerName) -> (Self, Receiver<Vec<ParsedRequest>>) {
-        let (recorder, heard) = async_channel::bounded(1);
-        (Host::of(name, None, Some(recorder)), heard)
+        let (recorder, recorded) = async_channel::bounded(1);
+        (Host::of(name, None, Some(recorder)), recorded)
     }
 
     pub(super) fn linked(name: PeerName, link: Link) -> Self {
@@ -68,8 +71,8 @@ impl Host {
     }
 
     fn of(name: PeerName, link: Option<Link>, recorder: Option<Sender<Vec<ParsedRequest>>>) -> Self {
-        let (later, later_taken) = async_channel::bounded(EFFECTS_WAITING_MAX);
-        let (quarantined, quarantined_told) = async_channel::bounded(1);
+        let (later, next_later) = async_channel::bounded(EFFECTS_WAITING_MAX);
+        let (quarantine, quarantined) = async_channel::bounded(1);
         let (values, health) = (Mutex::default(), Mutex::default());
         Host {
             inner: Arc::new(HostState {
@@ -79,40 +82,41 @@ impl Host {
                 values,
                 health,
                 later,
-                later_taken,
+                next_later,
+                quarantine,
                 quarantined,
-                quarantined_told,
             }),
         }
     }
 
-    /// What the plugin is called.
+    /// Returns the name of the plugin.
     pub fn name(&self) -> &PeerName {
         &self.inner.name
     }
 
-    /// Asks for what the plugin may read ([`Request::Who`], [`Request::History`], [`Request::Search`]): the frame of the protocol
-    /// that answers it.
+    /// Sends a request that changes nothing ([`Request::Who`], [`Request::History`], [`Request::Search`]), and returns the frame of
+    /// the protocol that answers it.
     pub async fn ask(&self, request: Request) -> Result<Value, Refusal> {
         self.link()?.ask(request).await
     }
 
-    /// Takes note of what a call wants done: values are as it wants them from here on. What cannot be is a failure of the plugin,
-    /// and left out.
-    pub(super) fn note(&self, effects: Vec<Effect>) -> Vec<Effect> {
-        effects.into_iter().filter(|effect| self.remember(effect)).collect()
+    /// Applies the values of a call's effects to the cache. Returns the effects without those that the limits forbid, which count
+    /// as failures of the plugin.
+    pub(super) fn cache_values(&self, effects: Vec<Effect>) -> Vec<Effect> {
+        effects.into_iter().filter(|effect| self.cache_value(effect)).collect()
     }
 
-    /// Does all of these together, or none of them; they were noted. An origin that is the same when the same is done again keeps
-    /// their messages from being sent twice. A failure means that nothing was done, and that it may be tried again; what is
-    /// refused for good is logged.
+    /// Carries out effects in one transaction; their values must be in the cache already. An `origin` gives their messages ids, so
+    /// that the same effects with the same origin send nothing twice. Fails if nothing was done and a repetition may succeed; a
+    /// permanent refusal is logged.
     pub(super) async fn perform(&self, effects: Vec<Effect>, origin: Option<&str>) -> Result<(), Failure> {
         let Ok(link) = self.link() else { return Ok(()) };
         if effects.is_empty() {
             return Ok(());
         }
         let requests = effects.into_iter().enumerate().map(|(nth, effect)| {
-            let id = origin.map(|origin| RequestId::parse(&format!("{origin}.{nth}")).expect("an origin is short"));
+            let id = origin
+                .map(|origin| RequestId::parse(&format!("{origin}.{nth}")).expect("an origin is shorter than an id"));
             submission(effect, id.unwrap_or_else(|| link.next_id()))
         });
         for answer in link.change(requests.collect()).await {
@@ -125,47 +129,47 @@ impl Host {
         Ok(())
     }
 
-    /// Does all of these together, or none of them, as what a call leads to is done.
+    /// Carries out effects in one transaction, as those of a call.
     pub async fn apply(&self, effects: Vec<Effect>) -> Result<(), Failure> {
-        self.perform(self.note(effects), None).await
+        self.perform(self.cache_values(effects), None).await
     }
 
-    /// The same some time after this; when too much waits already, it is a failure of the plugin.
+    /// Queues effects to be carried out later. A full queue drops them, and counts as a failure of the plugin.
     pub(super) fn apply_later(&self, effects: Vec<Effect>) {
-        let effects = self.note(effects);
+        let effects = self.cache_values(effects);
         if !effects.is_empty() && self.inner.later.try_send(effects).is_err() {
-            self.failed(Failure::new("it wants more done than can be done; what this call wanted is not done"));
+            self.report_failure(Failure::new("its calls have too many effects; those of this call are dropped"));
         }
     }
 
-    /// What calls that decide want done, one after another.
+    /// Waits for the queued effects of the next call.
     pub(super) async fn next_effects(&self) -> Vec<Effect> {
-        self.inner.later_taken.recv().await.expect("the host holds the other end")
+        self.inner.next_later.recv().await.expect("the host holds the sender")
     }
 
-    /// Hands in requests, in order, as the plugin's own; each is answered to [`Plugin::hear`](super::Plugin::hear).
+    /// Submits requests as the plugin, in order. [`Plugin::hear`](super::Plugin::hear) receives the replies.
     pub async fn submit(&self, requests: Vec<ParsedRequest>) {
         match (self.link(), &self.inner.recorder) {
             (Ok(link), _) => link.submit(requests.into_iter().map(Submission::from).collect()).await,
-            // Whoever has stopped listening hears nothing.
+            // The receiver may be gone.
             (Err(_), Some(recorder)) => drop(recorder.send(requests).await),
             (Err(_), None) => {}
         }
     }
 
-    /// A value that was kept.
+    /// Returns a value.
     pub fn get(&self, key: &str) -> Option<Value> {
         let values = self.values();
-        values.kept.get(key).map(|json| serde_json::from_str(json).expect("what is kept was JSON"))
+        values.json.get(key).map(|json| serde_json::from_str(json).expect("values are JSON"))
     }
 
-    /// The plugin has failed at something else than an answer, as a process does that ends.
-    pub fn failed(&self, failure: Failure) {
+    /// Logs and counts a failure, which may put the plugin into quarantine.
+    pub fn report_failure(&self, failure: Failure) {
         if !failure.counts() {
             return;
         }
         let is_one_too_many = {
-            let mut health = self.inner.health.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut health = self.inner.health.lock();
             if health.quarantined().is_some() {
                 return;
             }
@@ -174,29 +178,31 @@ impl Host {
         log::warn!("plugin {}: {}", self.name(), printable(&failure.to_string()));
         if is_one_too_many {
             log::error!(
-                "plugin {}: it has failed {PLUGIN_FAILURES_MAX} times within {PLUGIN_FAILURES_S} s, and is set quarantined; mend it, then reload the \
+                "plugin {}: quarantined after {PLUGIN_FAILURES_MAX} failures within {PLUGIN_FAILURES_S} s; fix it, then reload the \
                  plugins with SIGHUP",
                 self.name()
             );
-            let _ = self.inner.quarantined.try_send(());
+            let _ = self.inner.quarantine.try_send(());
         }
     }
 
-    /// Whether the plugin has failed too often, and is asked nothing more.
-    pub fn is_aside(&self) -> bool {
-        self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).quarantined().is_some()
+    /// Whether the plugin has failed too often, and is not called any more.
+    pub fn is_quarantined(&self) -> bool {
+        self.inner.health.lock().quarantined().is_some()
     }
 
-    /// Waits until it has.
-    pub(super) async fn set_aside(&self) {
-        let _ = self.inner.quarantined_told.recv().await;
+    /// Waits until the plugin is quarantined.
+    pub(super) async fn until_quarantined(&self) {
+        let _ = self.inner.quarantined.recv().await;
     }
 
-    /// How the plugin is, for people.
+    /// Returns the state of the plugin, in words.
     pub(super) fn state(&self) -> String {
-        let health = self.inner.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let health = self.inner.health.lock();
         match (health.quarantined(), health.failures()) {
-            (Some(last), _) => format!("set aside after {PLUGIN_FAILURES_MAX} failures, the last: {}", printable(last)),
+            (Some(last), _) => {
+                format!("quarantined after {PLUGIN_FAILURES_MAX} failures, the last: {}", printable(last))
+            }
             (None, 0) => "runs".to_owned(),
             (None, 1) => format!("runs, 1 failure within {PLUGIN_FAILURES_S} s"),
             (None, failures) => format!("runs, {failures} failures within {PLUGIN_FAILURES_S} s"),
@@ -208,72 +214,69 @@ impl Host {
         log::info!("plugin {}: {}", self.name(), printable(line));
     }
 
-    /// Reads what the plugin has kept.
+    /// Reads the stored values of the plugin into the cache.
     pub(super) async fn load_values(&self) -> Result<(), Refusal> {
         let frame = self.link()?.ask(PluginRequest::ListValues).await?;
         let mut values = self.values();
         for (key, value) in frame["values"].as_object().into_iter().flatten() {
             let json = value.to_string();
             values.bytes += key.len() + json.len();
-            values.kept.insert(key.clone(), json);
+            values.json.insert(key.clone(), json);
         }
-        values.are_loaded = true;
+        values.is_loaded = true;
         Ok(())
     }
 
-    /// Whether it is known what the plugin has kept.
+    /// Whether the values of the plugin are in the cache.
     pub(super) fn is_ready(&self) -> bool {
-        self.inner.link.is_none() || self.values().are_loaded
+        self.inner.link.is_none() || self.values().is_loaded
     }
 
     pub(super) fn link(&self) -> Result<&Link, Refusal> {
-        self.inner.link.as_ref().ok_or_else(|| Refusal::new(Code::Internal, "there is no server here to be asked"))
+        self.inner.link.as_ref().ok_or_else(|| Refusal::new(Code::Internal, "there is no server in a dry run"))
     }
 
-    /// Whether an effect can be: a value that cannot be kept is a failure of the plugin.
-    fn remember(&self, effect: &Effect) -> bool {
+    /// Applies the value of an effect to the cache. Returns false if the limits forbid it, which counts as a failure.
+    fn cache_value(&self, effect: &Effect) -> bool {
         let Effect::Set { key, value } = effect else { return true };
-        match self.keep(key, value.as_ref().map(Value::to_string)) {
+        match self.values().set(key, value.as_ref().map(Value::to_string)) {
             Ok(()) => true,
             Err(words) => {
-                self.failed(Failure::new(words + "; not kept"));
+                self.report_failure(Failure::new(words + "; not stored"));
                 false
             }
         }
     }
 
-    fn keep(&self, key: &str, value: Option<String>) -> Result<(), String> {
-        self.values().keep(key, value)
-    }
-
     fn values(&self) -> MutexGuard<'_, ValueCache> {
-        self.inner.values.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.values.lock()
     }
 }
 
 impl ValueCache {
-    fn keep(&mut self, key: &str, value: Option<String>) -> Result<(), String> {
+    /// Sets a value, or removes it. Fails with the limit that forbids it.
+    fn set(&mut self, key: &str, value: Option<String>) -> Result<(), String> {
         if key.is_empty() || key.len() > VALUE_KEY_BYTES_MAX {
-            return Err(format!("a key of {} bytes; 1 to {VALUE_KEY_BYTES_MAX} are wanted", key.len()));
+            return Err(format!("the key has {} bytes; 1 to {VALUE_KEY_BYTES_MAX} are allowed", key.len()));
         }
-        let before = self.kept.get(key).map_or(0, |before| key.len() + before.len());
+        let before = self.json.get(key).map_or(0, |before| key.len() + before.len());
         let Some(value) = value else {
-            self.kept.remove(key);
+            self.json.remove(key);
             self.bytes -= before;
             return Ok(());
         };
         if value.len() > VALUE_BYTES_MAX {
-            return Err(format!("a value of {} bytes as JSON; {VALUE_BYTES_MAX} are possible", value.len()));
+            return Err(format!("the value has {} bytes as JSON; at most {VALUE_BYTES_MAX} are allowed", value.len()));
         }
         let bytes = self.bytes - before + key.len() + value.len();
         if bytes > VALUES_BYTES_MAX {
-            return Err(format!("all values together are of more than {VALUES_BYTES_MAX} bytes"));
+            return Err(format!("all values together have more than {VALUES_BYTES_MAX} bytes"));
         }
-        if before == 0 && self.kept.len() == VALUES_MAX {
-            return Err(format!("more than {VALUES_MAX} values"));
+        if before == 0 && self.json.len() == VALUES_MAX {
+            return Err(format!("the plugin has {VALUES_MAX} values already, and may have no more"));
         }
         self.bytes = bytes;
-        self.kept.insert(key.to_owned(), value);
+        self.json.insert(key.to_owned(), value);
         Ok(())
     }
 }
@@ -295,30 +298,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_bounded() {
+    fn size_of_values_is_bounded() {
         let mut values = ValueCache::default();
-        assert_eq!(values.keep("", None).unwrap_err(), "a key of 0 bytes; 1 to 128 are wanted");
+        assert_eq!(values.set("", None).unwrap_err(), "the key has 0 bytes; 1 to 128 are allowed");
         let json = "1".repeat(VALUE_BYTES_MAX);
         for nth in 0..VALUES_BYTES_MAX / (VALUE_BYTES_MAX + 2) {
-            values.keep(&format!("{nth:02}"), Some(json.clone())).unwrap();
+            values.set(&format!("{nth:02}"), Some(json.clone())).unwrap();
         }
-        assert!(values.keep("more", Some(json.clone())).unwrap_err().starts_with("all values together"));
-        values.keep("00", Some("1".to_owned())).unwrap();
-        values.keep("more", Some(json + "1")).unwrap_err();
-        values.keep("01", None).unwrap();
-        let bytes: usize = values.kept.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert!(values.set("more", Some(json.clone())).unwrap_err().starts_with("all values together"));
+        values.set("00", Some("1".to_owned())).unwrap();
+        values.set("more", Some(json + "1")).unwrap_err();
+        values.set("01", None).unwrap();
+        let bytes: usize = values.json.iter().map(|(key, value)| key.len() + value.len()).sum();
         assert_eq!(values.bytes, bytes);
     }
 
     #[test]
-    fn there_are_so_many_values_and_no_more() {
+    fn number_of_values_is_bounded() {
         let mut values = ValueCache::default();
         for nth in 0..VALUES_MAX {
-            values.keep(&nth.to_string(), Some("1".to_owned())).unwrap();
+            values.set(&nth.to_string(), Some("1".to_owned())).unwrap();
         }
-        values.keep("one more", Some("1".to_owned())).unwrap_err();
-        values.keep("0", Some("2".to_owned())).unwrap();
-        values.keep("0", None).unwrap();
-        values.keep("one more", Some("1".to_owned())).unwrap();
+        values.set("one more", Some("1".to_owned())).unwrap_err();
+        values.set("0", Some("2".to_owned())).unwrap();
+        values.set("0", None).unwrap();
+        values.set("one more", Some("1".to_owned())).unwrap();
     }
 }

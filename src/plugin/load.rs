@@ -1,4 +1,5 @@
-//! From an entry of `plugins.toml` to a plugin that can be asked. Owns which kind is which implementor; never starts anything.
+//! Loading of plugins: from an entry of `plugins.toml` to a plugin that can be called. Owns which kind has which implementor;
+//! never starts anything.
 
 use std::fmt;
 use std::fs;
@@ -8,49 +9,49 @@ use std::time::SystemTime;
 use super::{Plugin, Process, ProcessError, Script, ScriptError};
 use crate::config::{PluginConfig, PluginKind};
 
-/// Why a plugin cannot be loaded, in words that name the file, what is wrong and the mend.
+/// Reason why a plugin cannot be loaded. Its text names the file, the mistake and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A script.
+    /// A script cannot be loaded.
     #[error(transparent)]
     Script(#[from] ScriptError),
-    /// A program.
+    /// A program cannot be run.
     #[error(transparent)]
     Process(#[from] ProcessError),
 }
 
-/// Loads what an entry names: a script is compiled, a program is looked for.
+/// Loads the plugin of an entry: compiles a script, or looks up a program.
 pub fn load(config: PluginConfig) -> Result<LoadedPlugin, LoadError> {
     let stamp = stamp(&config.path);
     let plugin: Box<dyn Plugin> = match config.kind {
         PluginKind::Luau => Box::new(Script::load(&config)?),
         PluginKind::Process => Box::new(Process::load(&config)?),
-        PluginKind::Embedded => unreachable!("no file names such a plugin"),
+        PluginKind::Embedded => unreachable!("plugins.toml cannot name an embedded plugin"),
     };
     Ok(LoadedPlugin { config, plugin, stamp })
 }
 
-/// A plugin that is ready, and by what it was made.
+/// A plugin that is ready to run, with its entry.
 pub struct LoadedPlugin {
-    /// Its entry.
+    /// Entry of `plugins.toml`.
     pub config: PluginConfig,
-    /// What answers its calls.
+    /// Implementation that answers the calls.
     pub plugin: Box<dyn Plugin>,
-    /// How its file was.
+    /// State of the file when it was loaded.
     stamp: Option<FileStamp>,
 }
 
-/// By what it is known that a file has changed.
+/// Size and modification time of a file: a change of either means that the file has changed.
 type FileStamp = (u64, SystemTime);
 
 impl LoadedPlugin {
-    /// A plugin that is part of the program.
+    /// Returns a plugin that is part of the embedding program.
     pub fn embedded(config: PluginConfig, plugin: Box<dyn Plugin>) -> Self {
         LoadedPlugin { config, plugin, stamp: None }
     }
 
-    /// Whether this entry would be loaded to the same.
-    pub(super) fn is_still(&self, config: &PluginConfig) -> bool {
+    /// Whether loading this entry would give the same plugin.
+    pub(super) fn is_current(&self, config: &PluginConfig) -> bool {
         self.config == *config && self.stamp == stamp(&config.path)
     }
 }

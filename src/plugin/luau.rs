@@ -1,5 +1,5 @@
-//! Scripts: plugins in Luau, each in a VM of its own on a thread of its own, so that a slow one stalls nobody's sockets. Owns how
-//! a script is read, and its queue; never what is asked of it.
+//! Scripts: plugins in Luau, each in a VM of its own on a thread of its own, so that a slow script stalls no socket. Owns the
+//! reading of a script, and its queue; never decides what is called.
 
 mod api;
 mod deadline;
@@ -26,104 +26,106 @@ use crate::limits::{
 use crate::message::PeerName;
 use crate::timeout::timeout;
 
-/// A script. Each call of one of its functions is held to a limit of time and memory.
+/// A script. Each call of one of its functions has a limit of time and memory.
 #[derive(Debug)]
 pub struct Script {
     name: PeerName,
     timeout: Duration,
     host: Arc<OnceLock<Host>>,
+    /// Queue of calls that hold up a client.
     awaited: Sender<CallBatch>,
-    told: Sender<CallBatch>,
-    /// Closes with the thread.
+    /// Queue of calls that hold up nobody.
+    notified: Sender<CallBatch>,
+    /// Closed when the thread ends.
     ended: Receiver<Infallible>,
 }
 
-/// Why a script cannot be run, in words that say where the mistake is and what would be right.
+/// Reason why a script cannot be run. Its text says where the mistake is, and how to fix it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScriptError {
-    /// There is no such file, or it may not be read.
+    /// The file does not exist, or cannot be read.
     #[error("{} cannot be read: {error}", path.display())]
     Unreadable {
-        /// The file.
+        /// File of the script.
         path: PathBuf,
-        /// Why not.
+        /// Error of the system.
         error: io::Error,
     },
-    /// It is larger than any script.
-    #[error("{} is of more than {SCRIPT_BYTES_MAX} bytes; keep in it what it does, and what it knows in `store`", path.display())]
+    /// The file is too large.
+    #[error("{} has more than {SCRIPT_BYTES_MAX} bytes; move its data to `store`", path.display())]
     TooLarge {
-        /// The file.
+        /// File of the script.
         path: PathBuf,
     },
-    /// It is no text.
+    /// The file is not a text.
     #[error("{}:{line}: this line is not UTF-8; save the file as UTF-8", path.display())]
     NotUtf8 {
-        /// The file.
+        /// File of the script.
         path: PathBuf,
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
-    /// It does not compile, or its top level fails.
+    /// The script does not compile, or its top level fails.
     #[error("{problem}")]
     Faulty {
-        /// Where, and what is wrong.
+        /// Place and description of the mistake.
         problem: String,
     },
-    /// A hook of `plugins.toml` is not in it.
+    /// The script lacks the function of a hook.
     #[error(
-        "{}: there is no function {hook}, which the hooks of {name} name; write `function {hook}(…) … end`, not local, or take \
-         \"{hook}\" out of the hooks", path.display()
+        "{}: the function {hook} is missing, and {name} has the hook \"{hook}\"; add a global `function {hook}(…) … end`, or remove \
+         \"{hook}\" from hooks", path.display()
     )]
     NoFunction {
-        /// The file.
+        /// File of the script.
         path: PathBuf,
-        /// The hook.
+        /// Name of the hook.
         hook: &'static str,
-        /// The plugin.
+        /// Name of the plugin.
         name: PeerName,
     },
-    /// The system gives no thread.
-    #[error("no thread for {name}: {error}")]
+    /// The thread cannot be started.
+    #[error("cannot start a thread for {name}: {error}")]
     Thread {
-        /// The plugin.
+        /// Name of the plugin.
         name: PeerName,
-        /// Why not.
+        /// Error of the system.
         error: io::Error,
     },
 }
 
 impl Script {
-    /// Reads a script, runs its top level, and finds its functions. Waits for all of that.
+    /// Reads a script, runs its top level, and finds its functions. Blocks until that is done.
     pub fn load(config: &PluginConfig) -> Result<Script, ScriptError> {
         let source = ScriptSource { config: config.clone(), text: read(&config.path)? };
         let host = Arc::new(OnceLock::new());
         let (awaited, awaited_batches) = async_channel::bounded(SCRIPT_BATCHES_MAX);
-        let (told, told_batches) = async_channel::bounded(SCRIPT_BATCHES_MAX);
+        let (notified, notified_batches) = async_channel::bounded(SCRIPT_BATCHES_MAX);
         let (ended_sender, ended) = async_channel::bounded(1);
         let worker = Worker {
             source,
             host: Arc::clone(&host),
             awaited: awaited_batches,
-            told: told_batches,
+            notified: notified_batches,
             ended: ended_sender,
         };
-        let (begun, has_begun) = oneshot::async_channel();
+        let (started, has_started) = oneshot::async_channel();
         thread::Builder::new()
             .name(config.name.to_string())
             .stack_size(SCRIPT_STACK_BYTES)
-            .spawn(move || worker.run(begun))
+            .spawn(move || worker.run(started))
             .map_err(|error| ScriptError::Thread { name: config.name.clone(), error })?;
         let panicked = || ScriptError::Faulty { problem: format!("{}: its thread panicked", config.path.display()) };
-        future::block_on(has_begun).unwrap_or_else(|_| Err(panicked()))?;
-        Ok(Script { name: config.name.clone(), timeout: config.timeout, host, awaited, told, ended })
+        future::block_on(has_started).unwrap_or_else(|_| Err(panicked()))?;
+        Ok(Script { name: config.name.clone(), timeout: config.timeout, host, awaited, notified, ended })
     }
 
-    /// Where the queue is full, waits for room in it: each call ends in its time, so there will be.
+    /// Queues a batch, and waits for its answers. A full queue has room again soon, because each call has a time limit.
     async fn answers(&self, calls: Vec<Call>, is_awaited: bool) -> Vec<Result<Answer, Failure>> {
         let count = calls.len();
         let (sender, answers) = oneshot::async_channel();
-        let batches = if is_awaited { &self.awaited } else { &self.told };
+        let batches = if is_awaited { &self.awaited } else { &self.notified };
         let answers = match batches.send(CallBatch { calls, is_awaited, answers: sender }).await {
             Ok(()) => answers.await.ok().map(|(answers, _calls)| answers),
             Err(_) => None,
@@ -134,7 +136,7 @@ impl Script {
 
 impl Plugin for Script {
     fn run(&self, host: Host) -> Pending<'_, ()> {
-        // Whoever runs it twice has one host for it.
+        // A second run keeps the first host.
         let _ = self.host.set(host);
         Box::pin(future::pending())
     }
@@ -143,7 +145,7 @@ impl Plugin for Script {
         Box::pin(async move {
             let is_awaited = call.hook().decides();
             let mut answers = self.answers(vec![call], is_awaited).await;
-            answers.pop().expect("there is an answer for each call")
+            answers.pop().expect("each call has an answer")
         })
     }
 
@@ -151,19 +153,19 @@ impl Plugin for Script {
         Box::pin(self.answers(calls, timeout.is_some()))
     }
 
-    fn end(&self) -> Pending<'_, ()> {
+    fn stop(&self) -> Pending<'_, ()> {
         self.awaited.close();
-        self.told.close();
+        self.notified.close();
         Box::pin(async move {
-            let time_max = self.timeout + Duration::from_millis(SCRIPT_END_MS_MAX);
-            if timeout(time_max, self.ended.recv()).await.is_err() {
-                log::warn!("plugin {}: its thread does not end, and is left alone", self.name);
+            let limit = self.timeout + Duration::from_millis(SCRIPT_END_MS_MAX);
+            if timeout(limit, self.ended.recv()).await.is_err() {
+                log::warn!("plugin {}: its thread does not end, and is abandoned", self.name);
             }
         })
     }
 }
 
-/// What a VM is made of.
+/// Source and configuration from which a VM is made.
 struct ScriptSource {
     config: PluginConfig,
     text: String,
@@ -193,11 +195,11 @@ fn read(path: &Path) -> Result<String, ScriptError> {
     })
 }
 
-/// One byte more than a script may have, if there are so many.
+/// Reads a file, up to one byte more than the limit for scripts.
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe would keep us waiting.
+    // Opening a pipe would block.
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("it is not a file"));
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;

@@ -1,5 +1,5 @@
-//! The life of each plugin: its session, what it is told of, its end; and how others take their place at a reload. Owns the order
-//! in which these happen; never decides what an answer means.
+//! Life cycle of plugins: their sessions, start, notifications, reload and stop. Owns the order in which these happen; never
+//! decides what an answer means.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,102 +26,113 @@ const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
 const RETRY: Duration = Duration::from_millis(PLUGIN_RETRY_MS_MAX);
 const STOP: Duration = Duration::from_millis(PLUGIN_STOP_MS_MAX);
 
-/// Begins, replaces and ends the plugins of a server.
+/// Starts, replaces and stops the plugins of a server.
 pub(crate) struct PluginManager {
     plugins: Arc<Plugins>,
     executor: Arc<Executor<'static>>,
     broker: Handle,
-    lives: Vec<PluginTasks>,
+    running: Vec<PluginTasks>,
 }
 
-/// One plugin, and the tasks that are for it alone.
+/// A plugin with its tasks.
 struct PluginTasks {
     plugin: Arc<RunningPlugin>,
-    /// As long as it lives.
+    /// Tasks that run until the plugin is stopped: the plugin itself, and the reader of its session.
     session: Vec<Task<()>>,
-    /// As long as it is told things.
-    retry_state: Option<Task<()>>,
+    /// Task that calls the start hook, then sends notifications. `None` before the plugin has taken over its name.
+    notifier: Option<Task<()>>,
     mails: Receiver<ReceivedMail>,
 }
 
-/// A message to a plugin, and the bytes that it takes of its outbox.
+/// A message to a plugin, and its size in the outbox of the session.
 struct ReceivedMail {
     mail: MailCall,
     bytes: usize,
 }
 
+/// Step of a reload for one entry.
+pub(crate) enum ReloadPlan {
+    /// Keep the plugin that runs with this entry.
+    Unchanged(PluginConfig),
+    /// Start a new plugin.
+    New(LoadedPlugin),
+}
+
 impl PluginManager {
-    /// Begins these plugins, in order, and waits until each has had the time to start.
-    pub(crate) async fn begin(
+    /// Starts plugins, in order, and waits until each has started or has used up its time for it.
+    pub(crate) async fn start(
         loaded: Vec<LoadedPlugin>,
         plugins: Arc<Plugins>,
         executor: Arc<Executor<'static>>,
         broker: Handle,
     ) -> Self {
-        let mut manager = PluginManager { plugins, executor, broker, lives: Vec::new() };
-        let lives: Vec<PluginTasks> = loaded.into_iter().map(|loaded| manager.live(loaded)).collect();
-        manager.take_over(lives).await;
+        let mut manager = PluginManager { plugins, executor, broker, running: Vec::new() };
+        let running: Vec<PluginTasks> = loaded.into_iter().map(|loaded| manager.spawn(loaded)).collect();
+        manager.take_over(running).await;
         manager
     }
 
-    /// Whether an entry is that of a plugin that runs as it is.
+    /// Whether a plugin runs with exactly this entry.
     pub(crate) fn keeps(&self, config: &PluginConfig) -> bool {
-        self.lives.iter().any(|life| life.goes_on(config))
+        self.running.iter().any(|tasks| tasks.continues_with(config))
     }
 
-    /// Those that are part of the program: they go on.
+    /// Returns a plan that keeps the plugins of the embedding program.
     pub(crate) fn embedded(&self) -> Vec<ReloadPlan> {
-        let configs = self.lives.iter().map(|life| life.plugin.config());
+        let configs = self.running.iter().map(|tasks| tasks.plugin.config());
         configs.filter(|config| config.kind == PluginKind::Embedded).cloned().map(ReloadPlan::Unchanged).collect()
     }
 
-    /// These plugins, in this order, take the place of all: those that are not loaded anew go on.
-    pub(crate) async fn reload(&mut self, wanted: Vec<ReloadPlan>) {
-        let mut before = std::mem::take(&mut self.lives);
-        let mut lives = Vec::new();
-        for wanted in wanted {
-            match wanted {
-                ReloadPlan::New(loaded) => lives.push(self.live(loaded)),
+    /// Replaces all plugins by those of the plan, in its order. Stops those that the plan does not keep.
+    pub(crate) async fn reload(&mut self, plan: Vec<ReloadPlan>) {
+        let mut before = std::mem::take(&mut self.running);
+        let mut running = Vec::new();
+        for step in plan {
+            match step {
+                ReloadPlan::New(loaded) => running.push(self.spawn(loaded)),
                 ReloadPlan::Unchanged(config) => {
-                    let place = before.iter().position(|life| life.plugin.config().name == config.name);
-                    let life = before.swap_remove(place.expect("it is kept"));
-                    let settings = life.plugin.config().settings.clone();
-                    life.plugin.notify(Call::Reload { settings }, Some(START)).await;
-                    lives.push(life);
+                    let place = before.iter().position(|tasks| tasks.plugin.config().name == config.name);
+                    let tasks = before.swap_remove(place.expect("the plan keeps running plugins only"));
+                    let settings = tasks.plugin.config().settings.clone();
+                    tasks.plugin.notify(Call::Reload { settings }, Some(START)).await;
+                    running.push(tasks);
                 }
             }
         }
-        // Of two with one name, one is told things at a time.
-        for life in &mut before {
-            life.retry_state = None;
+        // Only one of two plugins with the same name is notified at a time.
+        for tasks in &mut before {
+            tasks.notifier = None;
         }
-        self.take_over(lives).await;
-        end(before, &self.executor).await;
+        self.take_over(running).await;
+        stop(before, &self.executor).await;
     }
 
-    /// Ends all plugins.
-    pub(crate) async fn end(self) {
-        let PluginManager { plugins, executor, lives, .. } = self;
-        end(lives, &executor).await;
+    /// Stops all plugins.
+    pub(crate) async fn stop(self) {
+        let PluginManager { plugins, executor, running, .. } = self;
+        stop(running, &executor).await;
         plugins.replace(PluginSet::default());
     }
 
-    fn live(&self, loaded: LoadedPlugin) -> PluginTasks {
+    fn spawn(&self, loaded: LoadedPlugin) -> PluginTasks {
         let name = loaded.config.name.clone();
         let link = Link::new(name.clone(), self.broker.clone(), Arc::downgrade(&self.plugins));
         let plugin = Arc::new(RunningPlugin { loaded, host: Host::linked(name, link) });
-        PluginTasks::begin(plugin, &self.executor)
+        PluginTasks::spawn(plugin, &self.executor)
     }
 
-    async fn take_over(&mut self, lives: Vec<PluginTasks>) {
-        self.lives = lives;
-        let configs = self.lives.iter().map(|life| life.plugin.config());
-        let only =
-            configs.filter(|config| observe::wants(config).is_some()).map(|config| config.name.clone()).collect();
+    /// Starts those of the plugins that have not started yet, then puts all of them into the chain.
+    async fn take_over(&mut self, running: Vec<PluginTasks>) {
+        self.running = running;
+        let configs = self.running.iter().map(|tasks| tasks.plugin.config());
+        let only = configs
+            .filter(|config| observe::event_filter(config).is_some())
+            .map(|config| config.name.clone())
+            .collect();
         self.broker.tell(Event::Observers { only }).await;
         let mut starts = Vec::new();
-        for life in &mut self.lives {
-            starts.extend(life.start(&self.executor));
+        for tasks in &mut self.running {
+            starts.extend(tasks.start(&self.executor));
         }
         let all_started = async {
             for start in starts {
@@ -129,53 +140,45 @@ impl PluginManager {
             }
         };
         let _ = timeout(START, all_started).await;
-        self.plugins.replace(PluginSet::new(self.lives.iter().map(|life| life.plugin.clone()).collect()));
+        self.plugins.replace(PluginSet::new(self.running.iter().map(|tasks| tasks.plugin.clone()).collect()));
     }
-}
-
-/// What is to be of an entry after a reload.
-pub(crate) enum ReloadPlan {
-    /// A plugin of this name runs as the entry wants it.
-    Unchanged(PluginConfig),
-    /// It begins.
-    New(LoadedPlugin),
 }
 
 impl PluginTasks {
-    fn begin(plugin: Arc<RunningPlugin>, executor: &Executor<'static>) -> Self {
+    fn spawn(plugin: Arc<RunningPlugin>, executor: &Executor<'static>) -> Self {
         let (received, mails) = async_channel::bounded(MAILS_WAITING_MAX);
-        let session = vec![executor.spawn(run(plugin.clone())), executor.spawn(attend(plugin.clone(), received))];
-        PluginTasks { plugin, session, retry_state: None, mails }
+        let session = vec![executor.spawn(run(plugin.clone())), executor.spawn(read_session(plugin.clone(), received))];
+        PluginTasks { plugin, session, notifier: None, mails }
     }
 
-    /// Whether it need not be loaded anew for this entry.
-    fn goes_on(&self, config: &PluginConfig) -> bool {
-        self.plugin.loaded.is_still(config) && !self.plugin.host.is_aside()
+    /// Whether the plugin can continue with this entry, and need not be loaded again.
+    fn continues_with(&self, config: &PluginConfig) -> bool {
+        self.plugin.loaded.is_current(config) && !self.plugin.host.is_quarantined()
     }
 
-    /// Starts it and tells it of things from then on, unless that is so already. Says when it has started.
+    /// Spawns the notifier, unless it runs already. The receiver resolves when the plugin has started.
     fn start(&mut self, executor: &Executor<'static>) -> Option<oneshot::AsyncReceiver<()>> {
-        if self.retry_state.is_some() {
+        if self.notifier.is_some() {
             return None;
         }
         let (started, start) = oneshot::async_channel();
         let (plugin, mails) = (self.plugin.clone(), self.mails.clone());
-        self.retry_state = Some(executor.spawn(async move {
-            // What happens from here on is for it, though it may take its time to start.
-            let next = observe::ask(&plugin).await;
-            begin(&plugin).await;
+        self.notifier = Some(executor.spawn(async move {
+            // The plugin observes everything from here on, even if its start takes long.
+            let next = observe::request(&plugin).await;
+            load_and_start(&plugin).await;
             let _ = started.send(());
-            let told = future::zip(tell_mails(&plugin, mails), observe::observe(&plugin, next));
-            future::zip(told, future::zip(tick(&plugin), do_later(&plugin))).await;
+            let notifications = future::zip(notify_mails(&plugin, mails), observe::observe(&plugin, next));
+            future::zip(notifications, future::zip(tick(&plugin), perform_later(&plugin))).await;
         }));
         Some(start)
     }
 
-    async fn end(self) {
-        let PluginTasks { plugin, session, retry_state, .. } = self;
-        drop(retry_state);
+    async fn stop(self) {
+        let PluginTasks { plugin, session, notifier, .. } = self;
+        drop(notifier);
         plugin.notify(Call::Stop, Some(STOP)).await;
-        plugin.plugin().end().await;
+        plugin.plugin().stop().await;
         if let Ok(link) = plugin.host.link() {
             link.close().await;
         }
@@ -183,40 +186,40 @@ impl PluginTasks {
     }
 }
 
-/// Ends them side by side: each may take its time.
-async fn end(lives: Vec<PluginTasks>, executor: &Executor<'static>) {
-    let endings: Vec<Task<()>> = lives.into_iter().map(|life| executor.spawn(life.end())).collect();
-    for ending in endings {
-        ending.await;
+/// Stops plugins concurrently.
+async fn stop(running: Vec<PluginTasks>, executor: &Executor<'static>) {
+    let stops: Vec<Task<()>> = running.into_iter().map(|tasks| executor.spawn(tasks.stop())).collect();
+    for stop in stops {
+        stop.await;
     }
 }
 
-/// What it has kept is known again, and it has started, or had the time for it.
-async fn begin(plugin: &RunningPlugin) {
+/// Loads the values of a plugin, and calls its start hook.
+async fn load_and_start(plugin: &RunningPlugin) {
     while let Err(refusal) = plugin.host.load_values().await {
-        log::warn!("plugin {}: what it keeps cannot be read yet: {}", plugin.config().name, refusal.message);
+        log::warn!("plugin {}: its values cannot be read yet: {}", plugin.config().name, refusal.message);
         sleep(RETRY).await;
     }
     let settings = plugin.config().settings.clone();
     plugin.notify(Call::Start { settings }, Some(START)).await;
 }
 
-/// Runs the plugin, until it is set aside.
+/// Runs the plugin until it is quarantined.
 async fn run(plugin: Arc<RunningPlugin>) {
-    let set_aside = async {
-        plugin.host.set_aside().await;
-        plugin.plugin().end().await;
+    let quarantine = async {
+        plugin.host.until_quarantined().await;
+        plugin.plugin().stop().await;
     };
-    future::or(plugin.plugin().run(plugin.host.clone()), set_aside).await;
+    future::or(plugin.plugin().run(plugin.host.clone()), quarantine).await;
 }
 
-/// Reads what comes for a plugin over its session.
-async fn attend(plugin: Arc<RunningPlugin>, mails: Sender<ReceivedMail>) {
+/// Reads the plugin's session, and logs in again whenever the session ends.
+async fn read_session(plugin: Arc<RunningPlugin>, mails: Sender<ReceivedMail>) {
     let Ok(link) = plugin.host.link() else { return };
     loop {
         let receiver = link.join().await;
         read_frames(&plugin, link, &receiver, &mails).await;
-        // It could not be looked up, or the server ends.
+        // The login failed because the store cannot be read, or the server shuts down.
         sleep(RETRY).await;
     }
 }
@@ -227,7 +230,7 @@ async fn read_frames(plugin: &RunningPlugin, link: &Link, receiver: &OutboxRecei
         for line in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
             match read_frame(plugin, link, line) {
                 Some(mail) => {
-                    // Whatever waits fits an outbox, so there is room.
+                    // The queue has room for everything that fits into an outbox.
                     let _ = mails.send(ReceivedMail { mail, bytes: line.len() }).await;
                 }
                 None => bytes += line.len(),
@@ -237,7 +240,7 @@ async fn read_frames(plugin: &RunningPlugin, link: &Link, receiver: &OutboxRecei
     }
 }
 
-/// Understands one frame, and hands it to whom it is for; a message to the plugin is handed back.
+/// Parses one frame, and passes a reply on to the requester. Returns the message if the frame is one.
 fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<MailCall> {
     let line = str::from_utf8(line).expect("frames are UTF-8").trim_end();
     let mut frame: Value = serde_json::from_str(line).expect("frames are JSON");
@@ -255,12 +258,12 @@ fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<MailCa
     None
 }
 
-/// Tells a plugin of the messages to it.
-async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<ReceivedMail>) {
+/// Notifies a plugin of the messages to it, and acknowledges those that it has handled.
+async fn notify_mails(plugin: &RunningPlugin, mails: Receiver<ReceivedMail>) {
     let Ok(link) = plugin.host.link() else { return };
-    let is_notified = plugin.config().hooks_into(Hook::Mail);
+    let has_hook = plugin.config().hooks_into(Hook::Mail);
     let mut waiting: VecDeque<ReceivedMail> = VecDeque::new();
-    let mut retry_state = RetryState::default();
+    let mut retries = RetryState::default();
     loop {
         if waiting.is_empty() {
             waiting.extend(mails.recv().await.ok());
@@ -270,14 +273,14 @@ async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<ReceivedMail>) {
         {
             waiting.push_back(received);
         }
-        // What nobody wants to hear of is dealt with.
-        let dealt_with = if is_notified {
-            let told: Vec<Notification> = waiting.iter().map(|received| mail_notification(&received.mail)).collect();
-            plugin.tell(&told, &mut retry_state).await
+        // Without the hook, all mail counts as handled.
+        let handled = if has_hook {
+            let notifications: Vec<Notification> = waiting.iter().map(ReceivedMail::notification).collect();
+            plugin.notify_all(&notifications, &mut retries).await
         } else {
             waiting.len()
         };
-        let done: Vec<ReceivedMail> = waiting.drain(..dealt_with).collect();
+        let done: Vec<ReceivedMail> = waiting.drain(..handled).collect();
         if let Some(last) = done.last() {
             link.taken(done.iter().map(|received| received.bytes).sum()).await;
             link.submit(vec![ClientRequest::from(Request::Ack { seq: last.mail.seq }).into()]).await;
@@ -285,18 +288,21 @@ async fn tell_mails(plugin: &RunningPlugin, mails: Receiver<ReceivedMail>) {
     }
 }
 
-fn mail_notification(mail: &MailCall) -> Notification {
-    Notification { call: Call::Mail(mail.clone()), origin: format!("mail.{}", mail.seq) }
+impl ReceivedMail {
+    fn notification(&self) -> Notification {
+        Notification { call: Call::Mail(self.mail.clone()), origin: format!("mail.{}", self.mail.seq) }
+    }
 }
 
-/// Does what calls that decide have led to.
-async fn do_later(plugin: &RunningPlugin) {
+/// Carries out the effects of deciding calls, for which nobody waits.
+async fn perform_later(plugin: &RunningPlugin) {
     loop {
         let effects = plugin.host.next_effects().await;
         plugin.perform(effects, None).await;
     }
 }
 
+/// Calls the tick hook again and again; each period begins when the last call is answered.
 async fn tick(plugin: &RunningPlugin) {
     let Some(period) = plugin.config().tick else { return };
     loop {

@@ -1,5 +1,5 @@
-//! What a plugin is told of others: it asks for the next things, deals with them, and says so. Owns that loop; never how far the
-//! plugin got, which the database keeps.
+//! Observation of other peers by a plugin: read the next observations, notify the plugin, advance its cursor. Owns that loop;
+//! never stores the cursor, which is in the database.
 
 use std::time::Duration;
 
@@ -13,62 +13,60 @@ use crate::message::Message;
 use crate::store::{EventFilter, Observed, ObserverCursor};
 use crate::timeout::sleep;
 
-/// The next things, when there are some.
+/// Observation that the broker sends when there is one.
 pub(super) type NextObservation = oneshot::AsyncReceiver<Observation>;
 
-/// What a plugin wants to be told, if anything.
-pub(super) fn wants(config: &PluginConfig) -> Option<EventFilter> {
+/// Returns what the plugin observes. `None` if it observes nothing.
+pub(super) fn event_filter(config: &PluginConfig) -> Option<EventFilter> {
     let hooks = |hook| config.hooks_into(hook);
-    let wants = EventFilter {
+    let filter = EventFilter {
         logged: hooks(Hook::Logged),
         join: hooks(Hook::Join),
         leave: hooks(Hook::Leave),
         delivered: hooks(Hook::Delivered),
     };
-    (wants != EventFilter::default()).then_some(wants)
+    (filter != EventFilter::default()).then_some(filter)
 }
 
-/// Asks for what comes after that with which the plugin has dealt. From the first time on, nothing is missed.
-pub(super) async fn ask(plugin: &RunningPlugin) -> Option<NextObservation> {
-    let (wants, link) = (wants(plugin.config())?, plugin.host.link().ok()?);
-    Some(ask_for(wants, plugin, link).await)
+/// Requests the first observation after the plugin's cursor. The plugin misses nothing that happens after this request.
+pub(super) async fn request(plugin: &RunningPlugin) -> Option<NextObservation> {
+    let (filter, link) = (event_filter(plugin.config())?, plugin.host.link().ok()?);
+    Some(request_next(filter, plugin, link).await)
 }
 
-async fn ask_for(wants: EventFilter, plugin: &RunningPlugin, link: &Link) -> NextObservation {
+async fn request_next(wants: EventFilter, plugin: &RunningPlugin, link: &Link) -> NextObservation {
     let (reply, next) = oneshot::async_channel();
     link.tell(Event::Observe { observer: plugin.config().name.clone(), wants, reply }).await;
     next
 }
 
-/// Tells a plugin what it asked for, and goes on asking.
+/// Notifies a plugin of everything that it observes, starting with the observation requested before.
 pub(super) async fn observe(plugin: &RunningPlugin, mut next: Option<NextObservation>) {
-    let (Some(wants), Ok(link)) = (wants(plugin.config()), plugin.host.link()) else { return };
+    let (Some(filter), Ok(link)) = (event_filter(plugin.config()), plugin.host.link()) else { return };
     loop {
-        let asked = match next.take() {
+        let observation = match next.take() {
             Some(next) => next,
-            None => ask_for(wants, plugin, link).await,
+            None => request_next(filter, plugin, link).await,
         };
-        match asked.await {
-            Ok(observation) => deal_with(observation, plugin, link).await,
-            // It cannot be looked up now.
+        match observation.await {
+            Ok(observation) => notify(observation, plugin, link).await,
+            // The log cannot be read at the moment.
             Err(_) => _ = sleep(Duration::from_millis(READ_RETRY_MS)).await,
         }
     }
 }
 
-async fn deal_with(Observation { items, seen }: Observation, plugin: &RunningPlugin, link: &Link) {
-    let (mut told, mut each_seen) = (Vec::new(), Vec::new());
-    for thing in items {
-        each_seen.push(thing.seen());
-        told.push(Notification::from(thing));
-    }
-    let mut retry_state = RetryState::default();
-    let (mut dealt_with, mut so_far) = (0, ObserverCursor::START);
-    while dealt_with < told.len() {
-        let more = plugin.tell(&told[dealt_with..], &mut retry_state).await;
-        so_far = each_seen[dealt_with..dealt_with + more].iter().fold(so_far, |so_far, seen| so_far.union(*seen));
-        dealt_with += more;
-        let seen = if dealt_with == told.len() { seen } else { so_far };
+/// Notifies a plugin of one page of observations, and reports its progress to the broker.
+async fn notify(Observation { items, seen: end }: Observation, plugin: &RunningPlugin, link: &Link) {
+    let cursors: Vec<ObserverCursor> = items.iter().map(Observed::seen).collect();
+    let notifications: Vec<Notification> = items.into_iter().map(Notification::from).collect();
+    let mut retries = RetryState::default();
+    let (mut handled, mut cursor) = (0, ObserverCursor::START);
+    while handled < notifications.len() {
+        let more = plugin.notify_all(&notifications[handled..], &mut retries).await;
+        cursor = cursors[handled..handled + more].iter().fold(cursor, |cursor, seen| cursor.union(*seen));
+        handled += more;
+        let seen = if handled == notifications.len() { end } else { cursor };
         if more > 0 {
             link.tell(Event::ObserverAdvanced { observer: plugin.config().name.clone(), seen }).await;
         }
@@ -76,9 +74,9 @@ async fn deal_with(Observation { items, seen }: Observation, plugin: &RunningPlu
 }
 
 impl From<Observed> for Notification {
-    fn from(thing: Observed) -> Self {
+    fn from(observed: Observed) -> Self {
         let presence = |event, at, name, here| PresenceCall { r#type: "presence", event, at, name, here };
-        match thing {
+        match observed {
             Observed::Logged { message: Message { seq, at, sender, to, text, .. }, away } => {
                 let away = away.into_iter().map(|(_, name)| name).collect();
                 let logged = LoggedCall { seq, at, from: sender, to, text, away };

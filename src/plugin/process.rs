@@ -1,11 +1,10 @@
 //! Plugins that are programs of their own, with JSON lines on their standard input and output. Owns the life of the program:
-//! started, listened to, started again when it ends, stopped, and never left behind; never decides what an answer does.
+//! starts it, reads and writes its streams, restarts it, stops it, and leaves no process behind; never carries out an answer.
 
 mod confine;
 mod errors;
 mod exchange;
 mod host;
-mod notify;
 mod output;
 mod program;
 mod requests;
@@ -21,7 +20,6 @@ use smol::{Timer, future};
 
 use self::exchange::{Exchange, PendingAnswer};
 use self::host::ProcessHost;
-use self::notify::Notify;
 use self::output::Output;
 use self::program::{Child, Exit, Program};
 use self::requests::ProgramRequest;
@@ -32,40 +30,40 @@ use crate::limits::{
     PROCESS_RESTART_MS_MAX, PROCESS_RESTART_MS_MIN, PROCESS_SILENCE_S_MAX, PROCESS_STEADY_S_MIN, PROCESS_STOP_MS_MAX,
 };
 use crate::message::PeerName;
-use crate::timeout::{Elapsed, timeout};
+use crate::timeout::timeout;
 
 pub use self::program::ProcessError;
 
-/// A plugin that is a program. It is started when the plugin runs ([`Plugin::run`]), and what is asked of it before waits.
+/// A plugin that is a program. [`Plugin::run`] starts the program; earlier calls wait for it.
 ///
-/// A call is a line on its standard input and its answer a line on its standard output, matched by `id`, so that many are on
-/// their way at a time. What it writes that has a `type` is a request of the protocol.
+/// A call is a line on its standard input and the answer a line on its standard output, matched by `id`, so that many calls can
+/// be in flight. A line of the program that has a `type` is a request of the protocol.
 pub struct Process {
     name: PeerName,
     program: Program,
-    /// How long one answer may take, for those who are told that none came.
+    /// Time for one answer, as failures report it.
     timeout: Duration,
     timeouts: Timeouts,
     exchange: Exchange,
-    /// Closed when it is to end.
+    /// Closed to stop the program.
     stop: Sender<()>,
     stopped: Receiver<()>,
-    /// Held while it runs.
-    life: smol::lock::Mutex<()>,
+    /// Held while the program is supervised.
+    running: smol::lock::Mutex<()>,
 }
 
-/// How long is waited for what. The tests wait less.
+/// Time limits of a program. The tests use shorter ones.
 #[derive(Clone, Copy, Debug)]
 struct Timeouts {
-    /// For any line of a program that was asked something, and for it to read on.
+    /// Silence of a program that owes an answer, and of its standard input while there is something to write.
     silence: Duration,
-    /// For a program that was asked to end.
+    /// Time for a program to end after SIGTERM.
     stop: Duration,
-    /// Before the first new start.
+    /// Delay before the first restart.
     restart_min: Duration,
-    /// Before every further one, at most.
+    /// Longest delay before a restart.
     restart_max: Duration,
-    /// Until a program that lives counts as one that works.
+    /// Run time after which a program counts as working.
     steady: Duration,
 }
 
@@ -79,19 +77,19 @@ impl Timeouts {
     };
 }
 
-/// How one life of the program came to its end.
+/// Way in which one run of the program ended.
 #[derive(Debug)]
 enum ProgramEnd {
     NotStarted(io::Error),
-    /// By itself, or by somebody else's signal.
-    Ended(Exit),
-    /// It can say nothing more, and was ended.
+    /// The program ended by itself, or by a signal from outside.
+    Exited(Exit),
+    /// The program closed its standard output, so no answer can come, and was stopped.
     ClosedOutput,
-    /// It did not do this for so long, and was killed.
+    /// The program did not do this for so long, and was killed.
     Hung(&'static str, Duration),
-    /// It left unread more than is kept for it, and was killed.
+    /// The program left too many bytes unread, and was killed.
     Overfull,
-    /// It was asked to.
+    /// The plugin was stopped.
     Stopped,
 }
 
@@ -101,26 +99,28 @@ impl fmt::Display for ProgramEnd {
             ProgramEnd::NotStarted(error) => {
                 write!(f, "the program could not be started: {error}{}", start_hint(error))
             }
-            ProgramEnd::Ended(exit) => write!(f, "the program {exit}"),
+            ProgramEnd::Exited(exit) => write!(f, "the program {exit}"),
             ProgramEnd::ClosedOutput => f.write_str("the program closed its standard output"),
             ProgramEnd::Hung(what, time) => write!(f, "the program {what} for {} s", time.as_secs_f32()),
-            ProgramEnd::Overfull => f.write_str("the program does not read what it is answered"),
+            ProgramEnd::Overfull => f.write_str("the program does not read its replies"),
             ProgramEnd::Stopped => f.write_str("the program was stopped"),
         }
     }
 }
 
-/// What else may be wrong where the system's words mislead.
+/// Returns another likely cause, where the system's words mislead.
 fn start_hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => "; if it is there, look at what its first line names",
-        io::ErrorKind::PermissionDenied => "; look at the rights of its directories, and of what its first line names",
+        io::ErrorKind::NotFound => "; if the file exists, check the interpreter in its first line",
+        io::ErrorKind::PermissionDenied => {
+            "; check the permissions of its directories, and of the interpreter in its first line"
+        }
         _ => "",
     }
 }
 
 impl Process {
-    /// Checks that there is such a program, and that it may be run as whom it is to be. Starts nothing yet.
+    /// Checks that the program exists and can be run as the configured user. Starts nothing yet.
     pub fn load(config: &PluginConfig) -> Result<Process, ProcessError> {
         let (stop, stopped) = async_channel::bounded(1);
         Ok(Process {
@@ -131,28 +131,27 @@ impl Process {
             exchange: Exchange::new(),
             stop,
             stopped,
-            life: smol::lock::Mutex::new(()),
+            running: smol::lock::Mutex::new(()),
         })
     }
 
-    /// Keeps the program alive until the plugin is to end.
+    /// Runs the program, and restarts it whenever it ends, until the plugin is stopped.
     async fn supervise(&self, host: &dyn ProcessHost) {
-        let _life = self.life.lock().await;
-        let mut backoff = Backoff::new(self.timeouts.restart_min, self.timeouts.restart_max);
+        let _running = self.running.lock().await;
+        let mut restarts = Backoff::new(self.timeouts.restart_min, self.timeouts.restart_max);
         while !self.stopped.is_closed() {
-            let began = Instant::now();
-            let end = self.live(host).await;
+            let started = Instant::now();
+            let end = self.run_once(host).await;
             if matches!(end, ProgramEnd::Stopped) {
                 break;
             }
-            let is_steady =
-                began.elapsed() >= self.timeouts.steady && !matches!(end, ProgramEnd::Hung(..) | ProgramEnd::Overfull);
-            if is_steady {
-                backoff.reset();
+            let is_killed = matches!(end, ProgramEnd::Hung(..) | ProgramEnd::Overfull);
+            if started.elapsed() >= self.timeouts.steady && !is_killed {
+                restarts.reset();
             }
-            let delay = backoff.next_delay();
-            self.exchange.close(&end.to_string(), &format!("{end}, and is not started again yet"));
-            host.failed(Failure::new(format!("{end}; it is started again in {} ms", delay.as_millis())));
+            let delay = restarts.next_delay();
+            self.exchange.close(&end.to_string(), &format!("{end}; not restarted yet"));
+            host.report_failure(Failure::new(format!("{end}; restarting in {} ms", delay.as_millis())));
             let _ = timeout(delay, self.until_stopped()).await;
             self.exchange.open();
         }
@@ -160,46 +159,50 @@ impl Process {
     }
 
     async fn until_stopped(&self) {
-        // Nothing is ever sent.
+        // Nothing is ever sent: this resolves when the channel is closed.
         let _ = self.stopped.recv().await;
     }
 
-    /// One life of the program, from its start until it is gone with all that it has started, and waited for.
-    async fn live(&self, host: &dyn ProcessHost) -> ProgramEnd {
+    /// Runs the program once: from its start until its whole process group is gone and waited for.
+    async fn run_once(&self, host: &dyn ProcessHost) -> ProgramEnd {
         let (mut child, streams) = match self.program.start() {
             Ok(started) => started,
             Err(error) => return ProgramEnd::NotStarted(error),
         };
         log::debug!("plugin {}: process {} was started", self.name, child.id());
-        let (said, requests) = async_channel::bounded(1);
-        let (closed, drained) = (Notify::new(), Notify::new());
+        let (submitted, requests) = async_channel::bounded(1);
+        let (closing, closed) = oneshot::async_channel();
+        let (draining, drained) = oneshot::async_channel();
         let outputs = async {
-            let answers_and_requests =
-                future::zip(self.listen(streams.stdout, said, &closed, host), self.serve(requests, host));
+            let answers_and_requests = future::zip(
+                self.read_output(streams.stdout, submitted, closing, host),
+                self.serve_requests(requests, host),
+            );
             future::zip(answers_and_requests, errors::log(streams.stderr, host)).await;
-            drained.ring();
+            let _ = draining.send(());
             future::pending().await
         };
-        let conduct = async {
-            let end = self.attend(&mut child, streams.stdin, &closed).await;
+        let life = async {
+            let end = self.until_end(&mut child, streams.stdin, closed).await;
             let end = self.terminate(&mut child, end).await;
-            // What it has written last counts. Only somebody who left its group can keep its pipes open now.
-            let _ = timeout(self.timeouts.stop, drained.rung()).await;
+            // The last output counts. Only a process that left the group can keep the pipes open now.
+            let _ = timeout(self.timeouts.stop, drained).await;
             end
         };
-        future::or(conduct, outputs).await
+        future::or(life, outputs).await
     }
 
-    /// Tells the program what there is to tell, until its life comes to an end in some way.
-    async fn attend(&self, child: &mut Child, stdin: ChildStdin, closed: &Notify) -> ProgramEnd {
-        let ended = async { ProgramEnd::Ended(child.wait().await) };
+    /// Writes to the program until it ends, must be killed, or must stop.
+    async fn until_end(&self, child: &mut Child, stdin: ChildStdin, closed: oneshot::AsyncReceiver<()>) -> ProgramEnd {
+        let exited = async { ProgramEnd::Exited(child.wait().await) };
         let closed = async {
-            closed.rung().await;
+            // An error means the same: the reader of the output has ended.
+            let _ = closed.await;
             ProgramEnd::ClosedOutput
         };
         let silent = async {
             self.exchange.until_silent(self.timeouts.silence).await;
-            ProgramEnd::Hung("was asked, and wrote no line", self.timeouts.silence)
+            ProgramEnd::Hung("did not answer and wrote no line", self.timeouts.silence)
         };
         let overfull = async {
             self.exchange.until_overfull().await;
@@ -209,37 +212,37 @@ impl Process {
             self.until_stopped().await;
             ProgramEnd::Stopped
         };
-        let by_itself = future::or(ended, closed);
+        let by_itself = future::or(exited, closed);
         let by_us = future::or(stopped, future::or(silent, overfull));
         future::or(future::or(by_itself, by_us), self.write(stdin)).await
     }
 
-    /// Ends what is left of it.
+    /// Ends what is left of the process group.
     async fn terminate(&self, child: &mut Child, end: ProgramEnd) -> ProgramEnd {
         match end {
-            // Where it was about to end by itself, its output was closed before that could be seen.
-            ProgramEnd::ClosedOutput => child.stop(self.timeouts.stop).await.map_or(end, ProgramEnd::Ended),
+            // A program that was about to exit may close its output before its exit can be seen.
+            ProgramEnd::ClosedOutput => child.stop(self.timeouts.stop).await.map_or(end, ProgramEnd::Exited),
             ProgramEnd::Stopped => {
                 child.stop(self.timeouts.stop).await;
                 end
             }
-            ProgramEnd::Ended(_) | ProgramEnd::NotStarted(_) | ProgramEnd::Hung(..) | ProgramEnd::Overfull => {
+            ProgramEnd::Exited(_) | ProgramEnd::NotStarted(_) | ProgramEnd::Hung(..) | ProgramEnd::Overfull => {
                 child.kill(self.timeouts.stop).await;
                 end
             }
         }
     }
 
-    /// Writes what there is to tell the program. Ends only when it does not read.
+    /// Writes calls and replies to the program. Returns only if the program does not read.
     async fn write(&self, mut stdin: ChildStdin) -> ProgramEnd {
         loop {
-            let lines = self.exchange.take().await;
+            let lines = self.exchange.take_lines().await;
             let mut unwritten = &lines[..];
             while !unwritten.is_empty() {
                 match timeout(self.timeouts.silence, stdin.write(unwritten)).await {
-                    Err(Elapsed) => return ProgramEnd::Hung("did not read what it was told", self.timeouts.silence),
+                    Err(_) => return ProgramEnd::Hung("did not read its standard input", self.timeouts.silence),
                     Ok(Ok(bytes)) if bytes > 0 => unwritten = &unwritten[bytes..],
-                    // It has closed its input, and may have something to say all the same.
+                    // The program has closed its input, and may still write.
                     Ok(_) => {
                         self.exchange.mark_stdin_closed();
                         return future::pending().await;
@@ -249,112 +252,114 @@ impl Process {
         }
     }
 
-    /// Reads what the program says until it has closed its output, and deals with the answers in it. A line without its end is
-    /// none.
-    async fn listen(
+    /// Reads the program's output until the program closes it. Passes on answers, and submits requests to
+    /// [`serve_requests`](Self::serve_requests). Ignores a last line without its end.
+    async fn read_output(
         &self,
         mut stdout: ChildStdout,
-        said: Sender<Vec<ProgramRequest>>,
-        closed: &Notify,
+        submitted: Sender<Vec<ProgramRequest>>,
+        closing: oneshot::Sender<()>,
         host: &dyn ProcessHost,
     ) {
         let mut output = Output::new();
         while output.read(&mut stdout).await {
-            // Whoever says much lets the others go first.
-            while let Some(heard) = output.next_lines(&self.exchange) {
-                if heard.late > 0 {
-                    log::debug!("plugin {}: {} answers came too late, or to no call", self.name, heard.late);
+            // Yields after each batch, so that a program that writes much stalls nobody.
+            while let Some(batch) = output.next_lines(&self.exchange) {
+                if batch.late > 0 {
+                    log::debug!("plugin {}: {} answers were late, or to no call", self.name, batch.late);
                 }
-                if let Some(garbage) = heard.garbage {
-                    host.failed(garbage);
+                if let Some(failure) = batch.invalid {
+                    host.report_failure(failure);
                 }
-                if !heard.said.is_empty() {
-                    // While the requests before it are being handed in, nothing more is read.
-                    let _ = said.send(heard.said).await;
+                if !batch.requests.is_empty() {
+                    // While the earlier requests are being submitted, nothing more is read.
+                    let _ = submitted.send(batch.requests).await;
                 }
                 future::yield_now().await;
             }
         }
-        closed.ring();
+        let _ = closing.send(());
     }
 
-    /// Hands in what the program asks, until it asks no more.
-    async fn serve(&self, requests: Receiver<Vec<ProgramRequest>>, host: &dyn ProcessHost) {
-        while let Ok(said) = requests.recv().await {
-            requests::serve(said, &self.exchange, host).await;
+    /// Carries out the program's requests, until there are no more.
+    async fn serve_requests(&self, submitted: Receiver<Vec<ProgramRequest>>, host: &dyn ProcessHost) {
+        while let Ok(requests) = submitted.recv().await {
+            requests::serve(requests, &self.exchange, host).await;
         }
     }
 
     async fn answer_all(&self, calls: Vec<Call>, timeout: Option<Duration>) -> Vec<Result<Answer, Failure>> {
         let mut timer = timeout.map_or_else(Timer::never, Timer::after);
-        let mut answering = Vec::with_capacity(calls.len());
+        let mut pending = Vec::with_capacity(calls.len());
         for call in &calls {
-            answering.push(self.hand_in(call, timeout, &mut timer).await);
+            pending.push(self.submit(call, timeout, &mut timer).await);
         }
         let mut answers = Vec::with_capacity(calls.len());
-        for (call, answering) in calls.iter().zip(answering) {
-            answers.push(match answering {
-                Ok(answering) => self.answered(call.hook(), answering, timeout, &mut timer).await,
+        for (call, pending) in calls.iter().zip(pending) {
+            answers.push(match pending {
+                Ok(pending) => self.receive(call.hook(), pending, timeout, &mut timer).await,
                 Err(failure) => Err(failure),
             });
         }
         answers
     }
 
-    /// Hands in a call as soon as there is room, as long as the program answers those before it.
-    async fn hand_in(
+    /// Submits a call as soon as there is room. Fails if the program stops answering the calls before it.
+    async fn submit(
         &self,
         call: &Call,
         timeout: Option<Duration>,
         timer: &mut Timer,
     ) -> Result<PendingAnswer, Failure> {
         loop {
-            let rung = async {
-                (&mut *timer).await;
-                None
-            };
-            if let Some(answering) = future::or(async { Some(self.exchange.call(call).await) }, rung).await {
-                return answering;
+            if let Some(submitted) = unless_expired(timer, self.exchange.call(call)).await {
+                return submitted;
             }
             let timeout = timeout.unwrap_or_default();
             if self.exchange.is_quiet(timeout) {
                 timer.set_after(Duration::ZERO);
-                return Err(self.too_late(call.hook()));
+                return Err(self.timed_out(call.hook()));
             }
             timer.set_after(timeout);
         }
     }
 
-    /// One answer, or none in its time. The timer is that of all the calls that stand together: it is set anew only when it rings.
-    async fn answered(
+    /// Waits for one answer, for as long as its call has time. All calls of a batch share the timer, which is set again only when
+    /// it expires: setting it for each call would cost more than the call.
+    async fn receive(
         &self,
         hook: Hook,
-        mut answering: PendingAnswer,
+        mut pending: PendingAnswer,
         timeout: Option<Duration>,
         timer: &mut Timer,
     ) -> Result<Answer, Failure> {
         loop {
-            let rung = async {
-                (&mut *timer).await;
-                None
-            };
-            if let Some(answer) = future::or(async { Some(answering.answer().await) }, rung).await {
+            if let Some(answer) = unless_expired(timer, pending.answer()).await {
                 return answer;
             }
-            match timeout.and_then(|timeout| self.exchange.time_left(&answering, timeout)) {
+            match timeout.and_then(|timeout| self.exchange.time_left(&pending, timeout)) {
                 Some(left) => timer.set_after(left),
                 None => {
                     timer.set_after(Duration::ZERO);
-                    return Err(self.too_late(hook));
+                    return Err(self.timed_out(hook));
                 }
             }
         }
     }
 
-    fn too_late(&self, hook: Hook) -> Failure {
+    fn timed_out(&self, hook: Hook) -> Failure {
         let ms = self.timeout.as_millis();
-        Failure::new(format!("no answer to {} came within {ms} ms (timeout_ms)", hook.as_str()))
+        Failure::new(format!("no answer to {} within {ms} ms (timeout_ms)", hook.as_str()))
     }
+}
+
+/// Waits for the future, or for the timer: `None` if the timer expired first.
+async fn unless_expired<T>(timer: &mut Timer, future: impl Future<Output = T>) -> Option<T> {
+    let expired = async {
+        timer.await;
+        None
+    };
+    future::or(async { Some(future.await) }, expired).await
 }
 
 impl Plugin for Process {
@@ -371,13 +376,13 @@ impl Plugin for Process {
     }
 
     fn hear(&self, line: &str) {
-        self.exchange.tell(line);
+        self.exchange.push_line(line);
     }
 
-    fn end(&self) -> Pending<'_, ()> {
+    fn stop(&self) -> Pending<'_, ()> {
         Box::pin(async {
             self.stop.close();
-            self.life.lock().await;
+            self.running.lock().await;
         })
     }
 }

@@ -1,5 +1,5 @@
-//! One plugin that runs: what it is asked is bounded in time, what it does not answer is decided without it, and what it is told
-//! is told again until it is dealt with. Owns what is made of its answers; never knows where the calls come from.
+//! A running plugin: its calls are bounded in time, a missing answer is replaced by the configured verdict, and notifications are
+//! repeated until they are handled. Owns what becomes of its answers; never knows where the calls come from.
 
 use std::time::Duration;
 
@@ -11,27 +11,27 @@ use crate::limits::{OBSERVED_TRIES_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_RETRY_MS_MIN
 use crate::protocol::PluginState;
 use crate::timeout::sleep;
 
-/// A plugin, and its place in the server.
+/// A loaded plugin and its host.
 #[derive(Debug)]
 pub(crate) struct RunningPlugin {
     pub(super) loaded: LoadedPlugin,
     pub(super) host: Host,
 }
 
-/// Something that a plugin is told.
+/// Call of an observing hook.
 #[derive(Clone, Debug)]
 pub(super) struct Notification {
     pub(super) call: Call,
-    /// The same when it is told again: so what it leads to is not done twice.
+    /// Name of what is observed. It is the same when the call is repeated, so that its effects are not repeated.
     pub(super) origin: String,
 }
 
-/// How far the telling of one thing after another got.
+/// Progress of the first notification that is not handled yet.
 #[derive(Debug)]
 pub(super) struct RetryState {
-    /// How often the plugin has failed at what is first now.
+    /// Number of failed calls.
     tries: u32,
-    backoff: Backoff,
+    pauses: Backoff,
 }
 
 impl RunningPlugin {
@@ -43,26 +43,27 @@ impl RunningPlugin {
         &*self.loaded.plugin
     }
 
-    /// Asks about these, in order: a verdict on each. Of one that fails, little is asked before that is known.
+    /// Calls deciding hooks, in order, and returns one verdict per call. The calls go out in batches, which grow while the plugin
+    /// answers and shrink to one call when it fails.
     pub(super) async fn decide(&self, mut calls: Vec<Call>) -> Vec<Verdict> {
         let mut verdicts = Vec::with_capacity(calls.len());
         let mut at_once = SCREENED_MIN;
         while !calls.is_empty() {
             let others = calls.split_off(calls.len().min(at_once));
-            let answers = self.ask(std::mem::replace(&mut calls, others)).await;
+            let answers = self.call_all(std::mem::replace(&mut calls, others)).await;
             at_once = if answers.iter().all(Result::is_ok) { SCREENED_MAX.min(2 * at_once) } else { 1 };
             verdicts.extend(answers.into_iter().map(|answer| self.verdict(answer)));
         }
         verdicts
     }
 
-    async fn ask(&self, calls: Vec<Call>) -> Vec<Result<Answer, Failure>> {
-        let down = |why: &str| calls.iter().map(|_| Err(Failure::down(why))).collect();
-        if self.host.is_aside() {
-            return down("it is set aside");
+    async fn call_all(&self, calls: Vec<Call>) -> Vec<Result<Answer, Failure>> {
+        let down = |reason: &str| calls.iter().map(|_| Err(Failure::down(reason))).collect();
+        if self.host.is_quarantined() {
+            return down("it is quarantined");
         }
         if !self.host.is_ready() {
-            return down("what it keeps cannot be read yet");
+            return down("its values cannot be read yet");
         }
         self.plugin().call_all(calls, Some(self.config().timeout)).await
     }
@@ -74,79 +75,76 @@ impl RunningPlugin {
                 verdict
             }
             Err(failure) => {
-                self.host.failed(failure);
+                self.host.report_failure(failure);
                 match self.config().on_failure {
                     OnFailure::Pass => Verdict::Pass,
-                    OnFailure::Reject => {
-                        Verdict::Reject("it does not answer now, and nothing passes without it".into())
-                    }
+                    OnFailure::Reject => Verdict::Reject("the plugin does not answer; try again later".into()),
                 }
             }
         }
     }
 
-    /// Tells it once, and waits so long at most.
+    /// Calls an observing or life-cycle hook once, and carries out the effects. A failure is not repeated.
     pub(super) async fn notify(&self, call: Call, timeout: Option<Duration>) {
-        if !self.config().hooks_into(call.hook()) || self.host.is_aside() {
+        if !self.config().hooks_into(call.hook()) || self.host.is_quarantined() {
             return;
         }
         for answer in self.plugin().call_all(vec![call], timeout).await {
             match answer {
-                Ok(Answer { effects, .. }) => self.settle(effects, None).await,
-                Err(failure) => self.host.failed(failure),
+                Ok(Answer { effects, .. }) => self.apply(effects, None).await,
+                Err(failure) => self.host.report_failure(failure),
             }
         }
     }
 
-    /// Tells it of these, in order, as far as it deals with them at once. Says of how many nothing is to be told any more; where
-    /// that is not all, it has waited a while.
-    pub(super) async fn tell(&self, told: &[Notification], retry_state: &mut RetryState) -> usize {
-        if self.host.is_aside() {
+    /// Sends notifications, in order, until one fails. Returns how many are handled, or given up; after a failure it has paused.
+    pub(super) async fn notify_all(&self, notifications: &[Notification], retries: &mut RetryState) -> usize {
+        if self.host.is_quarantined() {
             smol::future::pending::<()>().await;
         }
-        let calls = told.iter().map(|told| told.call.clone()).collect();
-        let mut dealt_with = 0;
+        let calls = notifications.iter().map(|notification| notification.call.clone()).collect();
+        let mut handled = 0;
         for answer in self.plugin().call_all(calls, None).await {
-            let Notification { origin, .. } = &told[dealt_with];
+            let Notification { origin, .. } = &notifications[handled];
             match answer {
                 Ok(Answer { effects, .. }) => {
-                    self.settle(effects, Some(origin)).await;
-                    *retry_state = RetryState::default();
-                    dealt_with += 1;
+                    self.apply(effects, Some(origin)).await;
+                    *retries = RetryState::default();
+                    handled += 1;
                 }
                 Err(failure) => {
-                    if retry_state.is_last(&failure) {
-                        log::error!("plugin {}: {origin} is given up: {failure}", self.config().name);
-                        *retry_state = RetryState::default();
-                        dealt_with += 1;
+                    if retries.gives_up(&failure) {
+                        log::error!("plugin {}: giving up on {origin}: {failure}", self.config().name);
+                        *retries = RetryState::default();
+                        handled += 1;
                     }
-                    self.host.failed(failure);
-                    retry_state.pause().await;
+                    self.host.report_failure(failure);
+                    retries.pause().await;
                     break;
                 }
             }
         }
-        dealt_with
+        handled
     }
 
-    /// Does what a call leads to, as soon as that is possible.
-    async fn settle(&self, effects: Vec<Effect>, origin: Option<&str>) {
-        let effects = self.host.note(effects);
+    /// Carries out the effects of a call, and repeats them until the broker accepts them.
+    async fn apply(&self, effects: Vec<Effect>, origin: Option<&str>) {
+        let effects = self.host.cache_values(effects);
         self.perform(effects, origin).await;
     }
 
-    /// Does what was noted, as soon as that is possible.
+    /// Carries out effects whose values are in the cache already, and repeats them until the broker accepts them.
     pub(super) async fn perform(&self, effects: Vec<Effect>, origin: Option<&str>) {
-        let mut retry_state = RetryState::default();
+        let mut retries = RetryState::default();
         while let Err(failure) = self.host.perform(effects.clone(), origin).await {
-            if retry_state.backoff.is_fresh() {
-                log::warn!("plugin {}: what it wants cannot be done yet: {failure}", self.config().name);
+            if retries.pauses.is_fresh() {
+                log::warn!("plugin {}: its effects cannot be carried out yet: {failure}", self.config().name);
             }
-            retry_state.pause().await;
+            retries.pause().await;
         }
     }
 
-    /// How it is, for people.
+    /// Returns the state of the plugin for `/plugins`.
     pub(super) fn state(&self) -> PluginState {
         let config = self.config();
         let hooks = config.hooks.iter().copied().map(Hook::as_str).collect();
@@ -156,19 +154,20 @@ impl RunningPlugin {
 
 impl Default for RetryState {
     fn default() -> Self {
-        let (min, max) = (Duration::from_millis(PLUGIN_RETRY_MS_MIN), Duration::from_millis(PLUGIN_RETRY_MS_MAX));
-        RetryState { tries: 0, backoff: Backoff::new(min, max) }
+        let pauses =
+            Backoff::new(Duration::from_millis(PLUGIN_RETRY_MS_MIN), Duration::from_millis(PLUGIN_RETRY_MS_MAX));
+        RetryState { tries: 0, pauses }
     }
 }
 
 impl RetryState {
-    /// Counts a failure at what is first. Says whether that is given up.
-    fn is_last(&mut self, failure: &Failure) -> bool {
+    /// Counts a failure. Returns true if the notification must not be repeated again.
+    fn gives_up(&mut self, failure: &Failure) -> bool {
         self.tries += u32::from(failure.is_tried());
         self.tries >= OBSERVED_TRIES_MAX
     }
 
     async fn pause(&mut self) {
-        sleep(self.backoff.next_delay()).await;
+        sleep(self.pauses.next_delay()).await;
     }
 }

@@ -1,5 +1,5 @@
-//! `holdline plugin test`: runs a plugin over messages of the log, and says what it would have done. Owns what is asked of it, and how
-//! that looks; never does what the plugin wants.
+//! `holdline plugin test`: runs a plugin over messages of the log, and prints what it would have done. Owns the calls and the
+//! output; never carries out an effect.
 
 mod words;
 
@@ -24,77 +24,77 @@ use self::words::{Millis, PlannedEffect, on_one_line, verdict_words};
 use crate::cli::UsageError;
 use crate::cli::lines::Form;
 
-/// How long a plugin may take to start.
+/// Time for a plugin to start.
 const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
 
-/// How often a plugin that has answered may go on, so that what it has handed in before comes: it is on its way already.
+/// Number of times that the plugin's task may run after its answer, so that requests that it submitted before arrive.
 const YIELDS: usize = 8;
 
-/// The hooks that the log can be held against.
-const TRIED: [Hook; 3] = [Hook::Message, Hook::Logged, Hook::Mail];
+/// Hooks that can be called with a message of the log.
+const TESTED_HOOKS: [Hook; 3] = [Hook::Message, Hook::Logged, Hook::Mail];
 
-/// What is to be tried.
+/// Arguments of `plugin test`.
 #[derive(Clone, Debug)]
 pub(crate) struct TestPluginArgs {
-    /// Where the plugins and the database are.
+    /// Locations of `plugins.toml` and the database.
     pub(crate) flags: Flags,
-    /// How many of the newest messages.
+    /// Number of messages, the newest ones.
     count: usize,
-    /// Which plugin.
+    /// Name of the plugin.
     name: PeerName,
 }
 
-/// Why a plugin was not tried, or not over all of them.
+/// Reason why the dry run could not start, or not finish.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DryRunError {
-    /// There is none of this name.
+    /// No plugin has this name.
     #[error("{0}")]
     Unknown(#[source] UsageError),
-    /// It does not load.
+    /// The plugin does not load.
     #[error("{0}")]
     Load(#[source] LoadError),
-    /// The log.
+    /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// Standard output could not be written.
-    #[error("what the plugin would have done cannot be written")]
+    #[error("cannot write the results")]
     Write(#[source] io::Error),
 }
 
-/// The flags of `test`, with their help.
+/// Returns the parser of the arguments.
 pub(crate) fn options() -> OptionParser<TestPluginArgs> {
     let data = crate::cli::data_flag();
     let config = crate::cli::config_flag();
     let plugins = crate::cli::plugins_flag();
     let flags = construct!(data, config, plugins).map(|(data, config, plugins)| {
-        // Nothing listens, and nothing is served.
+        // A dry run neither listens nor serves.
         Flags { data, config, plugins, ..Flags::default() }
     });
     let count = long("last")
         .argument::<String>("N")
-        .help(format!("Over how many of the newest messages [default: {DRY_RUN_MESSAGES_DEFAULT}]").as_str())
+        .help(format!("Number of newest messages [default: {DRY_RUN_MESSAGES_DEFAULT}]").as_str())
         .parse(|count| match count.parse().map(NonZeroUsize::get) {
             Ok(count) if count <= DRY_RUN_MESSAGES_MAX => Ok(count),
-            _ => Err(format!("--last wants a whole number from 1 to {DRY_RUN_MESSAGES_MAX}")),
+            _ => Err(format!("--last must be a whole number from 1 to {DRY_RUN_MESSAGES_MAX}")),
         })
         .fallback(DRY_RUN_MESSAGES_DEFAULT);
     let name = positional::<String>("NAME")
-        .help("The plugin, as plugins.toml calls it")
-        .parse(|name| PeerName::parse(&name).map_err(|error| format!("a plugin wants a name: {error}")));
+        .help("Name of the plugin in plugins.toml")
+        .parse(|name| PeerName::parse(&name).map_err(|error| format!("invalid name of a plugin: {error}")));
     construct!(TestPluginArgs { flags, count, name })
         .to_options()
-        .descr("Runs a plugin over the newest messages of the log, and prints what it would have done; nothing is done")
+        .descr("Runs a plugin over the newest messages of the log and prints what it would have done; carries out nothing")
         .header(
-            "It tries the hooks message, logged, and mail for what was written to NAME; a server may be running. Exits with 1 \
-             if a call failed.",
+            "It calls the hooks message, logged, and (for messages to NAME) mail. A server may be running. Exits with 1 if a \
+             call failed.",
         )
         .footer("Example:\n\n        holdline plugin test manners --last=20 --data=/var/lib/holdline")
 }
 
-/// Tries one of these plugins. Whether it answered every call.
+/// Runs one of the plugins over the log. Returns true if it answered every call.
 pub(crate) fn run(data: &Path, plugins: Vec<PluginConfig>, args: &TestPluginArgs) -> Result<bool, DryRunError> {
-    match run_whole(data, plugins, args) {
-        // Whoever has seen enough has not seen whether it is well.
+    match run_to_end(data, plugins, args) {
+        // A reader that closed the pipe, such as `head`, did not wait for the result.
         Err(DryRunError::Write(error)) => {
             crate::cli::unless_reader_gone(Err(error)).map(|()| true).map_err(DryRunError::Write)
         }
@@ -102,29 +102,29 @@ pub(crate) fn run(data: &Path, plugins: Vec<PluginConfig>, args: &TestPluginArgs
     }
 }
 
-fn run_whole(data: &Path, plugins: Vec<PluginConfig>, args: &TestPluginArgs) -> Result<bool, DryRunError> {
+fn run_to_end(data: &Path, plugins: Vec<PluginConfig>, args: &TestPluginArgs) -> Result<bool, DryRunError> {
     let entry = find(plugins, &args.name).map_err(DryRunError::Unknown)?;
     let plugin = plugin::load(entry.clone()).map_err(DryRunError::Load)?.plugin;
     let log = LogReader::open(data)?;
     let selection = Selection { with: None, before: Seq::MAX, count: args.count };
     let (host, submitted) = Host::with_recorder(entry.name.clone());
-    let mut life = pin!(async {
+    let mut running = pin!(async {
         plugin.run(host.clone()).await;
         future::pending().await
     });
     let out = io::stdout().lock();
     let (plugin, host) = (&*plugin, host.clone());
     let mut dry_run = DryRun { entry, plugin, host, submitted, out, times: Vec::new(), failures: 0 };
-    meanwhile(life.as_mut(), dry_run.begin()).map_err(DryRunError::Write)?;
-    let messages =
-        log.history(&selection, |line| meanwhile(life.as_mut(), dry_run.message(&line)).map_err(DryRunError::Write))?;
-    meanwhile(life, dry_run.end(messages)).map_err(DryRunError::Write)?;
+    meanwhile(running.as_mut(), dry_run.begin()).map_err(DryRunError::Write)?;
+    let messages = log
+        .history(&selection, |line| meanwhile(running.as_mut(), dry_run.message(&line)).map_err(DryRunError::Write))?;
+    meanwhile(running, dry_run.end(messages)).map_err(DryRunError::Write)?;
     Ok(dry_run.failures == 0)
 }
 
-/// Does something while the plugin lives, and after it has begun to.
-fn meanwhile<T>(life: Pin<&mut impl Future<Output = Infallible>>, doing: impl Future<Output = T>) -> T {
-    smol::block_on(future::or(async { match life.await {} }, doing))
+/// Blocks until `work` is done, while the plugin runs. The plugin is polled first.
+fn meanwhile<T>(running: Pin<&mut impl Future<Output = Infallible>>, work: impl Future<Output = T>) -> T {
+    smol::block_on(future::or(async { match running.await {} }, work))
 }
 
 fn find(plugins: Vec<PluginConfig>, name: &PeerName) -> Result<PluginConfig, UsageError> {
@@ -134,15 +134,15 @@ fn find(plugins: Vec<PluginConfig>, name: &PeerName) -> Result<PluginConfig, Usa
     plugin.ok_or_else(|| UsageError(format!("there is no plugin {name}; {known}")))
 }
 
-/// A plugin that is asked and told what it would have been.
+/// A plugin that is called as the server would have called it.
 struct DryRun<'a> {
     entry: PluginConfig,
     plugin: &'a dyn Plugin,
     host: Host,
-    /// What it hands in beside its answers.
+    /// Receives requests that the plugin submits.
     submitted: Receiver<Vec<ParsedRequest>>,
     out: StdoutLock<'static>,
-    /// How long each call took.
+    /// Duration of each call.
     times: Vec<Duration>,
     failures: usize,
 }
@@ -153,7 +153,7 @@ impl DryRun<'_> {
         self.call_if_hooked(Call::Start { settings }).await
     }
 
-    /// Asks and tells it about a message.
+    /// Calls the plugin for a message, and prints the results.
     async fn message(&mut self, line: &LogLine) -> io::Result<()> {
         let calls = calls(&self.entry, line);
         if !calls.is_empty() {
@@ -167,9 +167,9 @@ impl DryRun<'_> {
 
     async fn end(&mut self, messages: usize) -> io::Result<()> {
         self.call_if_hooked(Call::Stop).await?;
-        let listening = listen(self.plugin, &self.submitted, Seq::ZERO, |_| ());
-        future::or(self.plugin.end(), listening).await;
-        writeln!(self.out, "{}", self.conclusion(messages))
+        let replies = reply_to_all(self.plugin, &self.submitted, Seq::ZERO, |_| ());
+        future::or(self.plugin.stop(), replies).await;
+        writeln!(self.out, "{}", self.summary(messages))
     }
 
     async fn call_if_hooked(&mut self, call: Call) -> io::Result<()> {
@@ -182,56 +182,57 @@ impl DryRun<'_> {
 
     async fn call(&mut self, call: Call, seq: Seq) -> io::Result<()> {
         let hook = call.hook();
-        // The first one waits for a program that is being started.
+        // The first call waits for the start of a program.
         let is_first = self.times.is_empty();
         let timeout = if is_first { START.max(self.entry.timeout) } else { self.entry.timeout };
         let answers = self.plugin.call_all(vec![call], (hook.decides() || is_first).then_some(timeout));
-        let mut wishes = Vec::new();
-        let listening =
-            listen(self.plugin, &self.submitted, seq, |request| wishes.extend(PlannedEffect::of_request(request)));
-        let began = Instant::now();
+        let mut planned = Vec::new();
+        let replies = reply_to_all(self.plugin, &self.submitted, seq, |request| {
+            planned.extend(PlannedEffect::of_request(request))
+        });
+        let called_at = Instant::now();
         let answered = async {
             let answer = answers.await.pop().unwrap_or_else(|| Err(Failure::new("there was no answer")));
-            let took = began.elapsed();
+            let took = called_at.elapsed();
             for _ in 0..YIELDS {
                 future::yield_now().await;
             }
             (answer, took)
         };
-        let (answer, took) = future::or(answered, listening).await;
+        let (answer, took) = future::or(answered, replies).await;
         self.times.push(took);
-        self.report(hook, answer, wishes, took).await
+        self.report(hook, answer, planned, took).await
     }
 
     async fn report(
         &mut self,
         hook: Hook,
         answer: Result<Answer, Failure>,
-        mut wishes: Vec<PlannedEffect>,
+        mut planned: Vec<PlannedEffect>,
         took: Duration,
     ) -> io::Result<()> {
-        let said = match answer {
+        let outcome = match answer {
             Ok(Answer { verdict, effects }) => {
-                wishes.extend(effects.iter().map(PlannedEffect::of_effect));
-                // What it keeps, it finds again.
+                planned.extend(effects.iter().map(PlannedEffect::of_effect));
+                // Later calls read the values that this one set.
                 let _ = self.host.apply(effects).await;
                 verdict_words(hook, &verdict)
             }
             Err(failure) => {
                 self.failures += 1;
-                let outcome = match (hook.decides(), self.entry.on_failure) {
-                    (true, OnFailure::Reject) => "; so it is rejected",
-                    (true, OnFailure::Pass) => "; so it passes",
+                let verdict = match (hook.decides(), self.entry.on_failure) {
+                    (true, OnFailure::Reject) => "; rejected (on_failure)",
+                    (true, OnFailure::Pass) => "; passes (on_failure)",
                     (false, _) => "",
                 };
-                format!("no answer: {failure}{outcome}")
+                format!("no answer: {failure}{verdict}")
             }
         };
-        writeln!(self.out, "    {}: {} ({})", hook.as_str(), on_one_line(&said), Millis(took))?;
-        wishes.iter().try_for_each(|effect| writeln!(self.out, "        would {effect}"))
+        writeln!(self.out, "    {}: {} ({})", hook.as_str(), on_one_line(&outcome), Millis(took))?;
+        planned.iter().try_for_each(|effect| writeln!(self.out, "        would {effect}"))
     }
 
-    fn conclusion(&self, messages: usize) -> String {
+    fn summary(&self, messages: usize) -> String {
         let mut times = self.times.clone();
         times.sort();
         match (times.get(times.len() / 2), times.last()) {
@@ -242,29 +243,29 @@ impl DryRun<'_> {
                 Millis(*median),
                 Millis(*longest)
             ),
-            _ => format!("messages: {messages}, calls: 0; {}", self.why_none()),
+            _ => format!("messages: {messages}, calls: 0; {}", self.reason_for_no_calls()),
         }
     }
 
-    fn why_none(&self) -> &'static str {
-        if TRIED.iter().any(|hook| self.entry.hooks_into(*hook)) {
-            "no message is one that it would be asked or told about"
+    fn reason_for_no_calls(&self) -> &'static str {
+        if TESTED_HOOKS.iter().any(|hook| self.entry.hooks_into(*hook)) {
+            "it would be called for none of the messages"
         } else {
-            "none of its hooks is message, logged or mail"
+            "it has none of the hooks message, logged and mail"
         }
     }
 }
 
-/// Answers what a plugin hands in while it is called, as if all of it were done.
-async fn listen<T>(
+/// Replies to the requests that a plugin submits, as if they had been carried out. Never returns.
+async fn reply_to_all<T>(
     plugin: &dyn Plugin,
     submitted: &Receiver<Vec<ParsedRequest>>,
     seq: Seq,
-    mut hear: impl FnMut(&ParsedRequest),
+    mut each: impl FnMut(&ParsedRequest),
 ) -> T {
     while let Ok(requests) = submitted.recv().await {
         for request in requests {
-            hear(&request);
+            each(&request);
             let (id, reply) = match request {
                 Ok(ClientRequest { id, request }) => (id, reply(request, seq)),
                 Err(Rejected { id, refusal }) => (id, Reply::Refused(refusal)),
@@ -278,7 +279,7 @@ async fn listen<T>(
 }
 
 fn reply(request: Request, seq: Seq) -> Reply {
-    let no_server = || Reply::Refused(Refusal::new(Code::Internal, "there is no server here to be asked"));
+    let no_server = || Reply::Refused(Refusal::new(Code::Internal, "there is no server in a dry run"));
     match request {
         Request::Send(_) => Reply::Accepted { seq, at: Timestamp::now() },
         Request::Join { room } => Reply::Joined { room },
@@ -290,18 +291,18 @@ fn reply(request: Request, seq: Seq) -> Reply {
     }
 }
 
-/// What a plugin is asked and told about a message.
+/// Returns the calls for a message.
 fn calls(entry: &PluginConfig, line: &LogLine) -> Vec<Call> {
     let LogLine { seq, at, sender, recipients, text, waiting_for } = line;
     let (seq, at) = (*seq, Timestamp::parse(at));
     let to: Vec<_> = recipients.iter().filter_map(|name| Destination::parse(name).ok()).collect();
-    // Only what is damaged lacks any of them.
+    // A damaged message may lack any of them.
     let (Some(at), Ok(from), Some(text)) = (at, PeerName::parse(sender), Text::kept(text)) else { return Vec::new() };
-    // It is not asked about what it has sent itself.
-    let is_asked = entry.hooks_into(Hook::Message) && from != entry.name;
+    // A plugin is not called for its own messages.
+    let decides = entry.hooks_into(Hook::Message) && from != entry.name;
     let is_mail = entry.hooks_into(Hook::Mail) && to.contains(&Destination::Peer(entry.name.clone()));
     let mut calls = Vec::new();
-    if is_asked {
+    if decides {
         calls.push(Call::Message(MessageCall { from: from.clone(), to: to.clone(), text: text.clone() }));
     }
     if entry.hooks_into(Hook::Logged) {

@@ -1,5 +1,5 @@
-//! `holdline plugin new`: writes the start of a plugin, and names it in `plugins.toml`. Owns what is written where, and that nothing
-//! is left of what does not load; never overwrites.
+//! `holdline plugin new`: creates a plugin from a template, and adds it to `plugins.toml`. Owns the files that it writes, and
+//! removes them if the plugin does not load; never overwrites a file.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -12,36 +12,36 @@ use holdline::config::{self, ConfigError, Flags};
 use holdline::message::PeerName;
 use holdline::plugin::{self, LoadError};
 
-/// The directory, beside `plugins.toml`, in which scripts and programs are.
+/// Directory for scripts and programs, beside `plugins.toml`.
 const DIRECTORY: &str = "plugins";
 
-/// What is to be begun.
+/// Arguments of `plugin new`.
 #[derive(Clone, Debug)]
 pub(crate) struct NewPluginArgs {
-    /// Where `plugins.toml` is.
+    /// Location of `plugins.toml`.
     pub(crate) flags: Flags,
-    /// In which language.
-    start: &'static Template,
-    /// What it is called.
+    /// Template for the language.
+    template: &'static Template,
+    /// Name of the new plugin.
     name: PeerName,
 }
 
-/// A plugin that does something already; `NAME` in it is its name.
+/// A working plugin, in which `NAME` stands for its name.
 #[derive(Debug)]
 struct Template {
-    /// What `--kind` calls it.
+    /// Value of `--kind`.
     kind: &'static str,
-    /// How the name of its file ends.
+    /// Extension of its file.
     extension: &'static str,
-    /// The rights of its file.
+    /// Permissions of its file.
     mode: u32,
-    /// Its file.
+    /// Contents of its file.
     text: &'static str,
-    /// What `plugins.toml` says of it.
+    /// Entry for `plugins.toml`.
     entry: &'static str,
-    /// What it does.
-    does: &'static str,
-    /// What to write to it.
+    /// Description for the user.
+    description: &'static str,
+    /// Message to try it with.
     example: &'static str,
 }
 
@@ -52,7 +52,7 @@ const TEMPLATES: [Template; 3] = [
         mode: 0o644,
         text: include_str!("templates/notes.luau"),
         entry: include_str!("templates/luau.toml"),
-        does: "a script that keeps a list",
+        description: "a script that keeps a list",
         example: "milk",
     },
     Template {
@@ -61,7 +61,7 @@ const TEMPLATES: [Template; 3] = [
         mode: 0o755,
         text: include_str!("templates/machine.sh"),
         entry: include_str!("templates/sh.toml"),
-        does: "a program that tells how this machine is; it wants jq",
+        description: "a program that reports the load and disk space of this machine; it needs jq",
         example: "disk",
     },
     Template {
@@ -70,92 +70,95 @@ const TEMPLATES: [Template; 3] = [
         mode: 0o755,
         text: include_str!("templates/dice.py"),
         entry: include_str!("templates/python.toml"),
-        does: "a program that rolls dice; it wants python3",
+        description: "a program that rolls dice; it needs python3",
         example: "2d6",
     },
 ];
 
-/// Why there is no new plugin.
+/// Reason why no plugin was created.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NewError {
-    /// What is there already cannot be understood.
+    /// The existing `plugins.toml` is invalid.
     #[error("{0}")]
-    Before(#[source] ConfigError),
-    /// There is one of this name.
-    #[error("{} names a plugin {name} already; choose another name", file.display())]
+    List(#[source] ConfigError),
+    /// The name is taken.
+    #[error("{} has a plugin {name} already; choose another name", file.display())]
     Taken {
-        /// The list.
+        /// Path of `plugins.toml`.
         file: PathBuf,
-        /// The name.
+        /// Name of the plugin.
         name: PeerName,
     },
-    /// There is a file of this name.
-    #[error("{} is there already, and is not overwritten; choose another name, or move it away", .0.display())]
+    /// The file exists.
+    #[error("{} exists already, and is not overwritten; choose another name, or move it away", .0.display())]
     Exists(PathBuf),
     /// A file could not be written.
-    #[error("{} cannot be written", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the system.
         source: io::Error,
     },
-    /// The list cannot hold one more.
-    #[error("{0}; so nothing was added")]
+    /// The new `plugins.toml` would be invalid.
+    #[error("{0}; nothing was added")]
     Refused(#[source] ConfigError),
-    /// It does not run here.
-    #[error("{0}; so nothing was added")]
+    /// The new plugin does not load.
+    #[error("{0}; nothing was added")]
     Load(#[source] LoadError),
     /// Standard output could not be written.
-    #[error("the plugin is there, and that cannot be written")]
-    Say(#[source] io::Error),
+    #[error("the plugin was created, but cannot write that here")]
+    Report(#[source] io::Error),
 }
 
-/// The flags of `new`, with their help.
+/// Returns the parser of the arguments.
 pub(crate) fn options() -> OptionParser<NewPluginArgs> {
     let flags = super::super::plugins_flags();
-    let start = long("kind")
+    let template = long("kind")
         .argument::<String>("KIND")
-        .help("Its language: luau (inside holdline), sh (wants jq), or python")
-        .parse(|kind| TEMPLATES.iter().find(|start| start.kind == kind).ok_or("--kind is luau, sh or python"));
+        .help("Language: luau (runs inside holdline), sh (needs jq), or python")
+        .parse(|kind| {
+            TEMPLATES.iter().find(|template| template.kind == kind).ok_or("--kind must be luau, sh or python")
+        });
     let name = positional::<String>("NAME")
-        .help("What it is called, and as whom it speaks")
-        .parse(|name| PeerName::parse(&name).map_err(|error| format!("a plugin wants a name: {error}")));
-    construct!(NewPluginArgs { flags, start, name })
+        .help("Name of the plugin, also in the chat")
+        .parse(|name| PeerName::parse(&name).map_err(|error| format!("invalid name of a plugin: {error}")));
+    construct!(NewPluginArgs { flags, template, name })
         .to_options()
-        .descr("Writes a plugin that does something already, and adds it to plugins.toml")
-        .header("Nothing that is there is changed: a file is made in plugins/, and lines are added at the end of plugins.toml.")
+        .descr("Creates a working plugin and adds it to plugins.toml")
+        .header("It creates a file in plugins/ and appends an entry to plugins.toml. Existing files and entries stay unchanged.")
         .footer("Example:\n\n        holdline plugin new notes --kind=luau")
 }
 
-/// Makes the plugin, and says what to do next.
+/// Creates the plugin, and prints the next steps.
 pub(crate) fn run(file: &Path, args: &NewPluginArgs) -> Result<(), NewError> {
-    let NewPluginArgs { start, name, .. } = args;
-    if is_there(file) {
-        let plugins = config::load_plugins(file).map_err(NewError::Before)?;
+    let NewPluginArgs { template, name, .. } = args;
+    if may_exist(file) {
+        let plugins = config::load_plugins(file).map_err(NewError::List)?;
         if plugins.iter().any(|plugin| plugin.name == *name) {
             return Err(NewError::Taken { file: file.to_owned(), name: name.clone() });
         }
     }
     let created = CreatedFiles::write(file, args)?;
     if let Err(error) = check(file, name) {
-        created.take_back()?;
+        created.remove()?;
         return Err(error);
     }
-    let mut said = String::new();
+    let mut report = String::new();
     let (program, file) = (created.program.display(), file.display());
-    let _ = writeln!(said, "made {program}: {}", start.does);
-    let _ = writeln!(said, "added {name} to {file}");
-    let _ = writeln!(said, "next: start holdline, or tell one that runs: kill -HUP $(pidof holdline)");
-    let _ = writeln!(said, "then: write to it, as in {name}: {}", start.example);
-    super::super::show(&said).map_err(NewError::Say)
+    let _ = writeln!(report, "created {program}: {}", template.description);
+    let _ = writeln!(report, "added {name} to {file}");
+    let _ = writeln!(report, "next: start holdline, or reload a running one: kill -HUP $(pidof holdline)");
+    let _ = writeln!(report, "then: send it a message: {name}: {}", template.example);
+    super::super::show(&report).map_err(NewError::Report)
 }
 
-fn is_there(file: &Path) -> bool {
+/// Whether the file exists, or that cannot be known.
+fn may_exist(file: &Path) -> bool {
     !matches!(file.try_exists(), Ok(false))
 }
 
-/// Loads what was made as the server will.
+/// Loads the new plugin as the server will.
 fn check(file: &Path, name: &PeerName) -> Result<(), NewError> {
     let plugins = config::load_plugins(file).map_err(NewError::Refused)?;
     for entry in plugins.into_iter().filter(|plugin| plugin.name == *name) {
@@ -164,43 +167,43 @@ fn check(file: &Path, name: &PeerName) -> Result<(), NewError> {
     Ok(())
 }
 
-/// What was written.
+/// Files that were written.
 struct CreatedFiles {
-    /// The script or program.
+    /// Path of the script or program.
     program: PathBuf,
-    /// The list, and of how many bytes it was; none if it was not there.
+    /// Path of `plugins.toml`, and its size before; `None` if it did not exist.
     list: (PathBuf, Option<u64>),
 }
 
 impl CreatedFiles {
     fn write(file: &Path, args: &NewPluginArgs) -> Result<CreatedFiles, NewError> {
-        let NewPluginArgs { start, name, .. } = args;
+        let NewPluginArgs { template, name, .. } = args;
         let directory = file.with_file_name(DIRECTORY);
         fs::create_dir_all(&directory).map_err(|source| NewError::Write { path: directory.clone(), source })?;
-        let program = directory.join(format!("{name}.{}", start.extension));
-        create(&program, start.mode, &named(start.text, name))?;
+        let program = directory.join(format!("{name}.{}", template.extension));
+        create(&program, template.mode, &fill_in(template.text, name))?;
         let created = CreatedFiles { program, list: (file.to_owned(), size(file)) };
-        let appended = append(file, &named(start.entry, name));
+        let appended = append(file, &fill_in(template.entry, name));
         if let Err(source) = appended {
-            created.take_back()?;
+            created.remove()?;
             return Err(NewError::Write { path: file.to_owned(), source });
         }
         Ok(created)
     }
 
-    /// As if nothing had been written.
-    fn take_back(&self) -> Result<(), NewError> {
+    /// Removes everything that was written.
+    fn remove(&self) -> Result<(), NewError> {
         let (list, size) = &self.list;
-        let cut = match size {
+        let restored = match size {
             Some(size) => OpenOptions::new().write(true).open(list).and_then(|file| file.set_len(*size)),
-            None => remove(list),
+            None => remove_file(list),
         };
-        cut.map_err(|source| NewError::Write { path: list.clone(), source })?;
-        remove(&self.program).map_err(|source| NewError::Write { path: self.program.clone(), source })
+        restored.map_err(|source| NewError::Write { path: list.clone(), source })?;
+        remove_file(&self.program).map_err(|source| NewError::Write { path: self.program.clone(), source })
     }
 }
 
-fn named(template: &str, name: &PeerName) -> String {
+fn fill_in(template: &str, name: &PeerName) -> String {
     template.replace("NAME", name.as_str())
 }
 
@@ -212,7 +215,7 @@ fn create(path: &Path, mode: u32, text: &str) -> Result<(), NewError> {
     let failed = |source| NewError::Write { path: path.to_owned(), source };
     match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
         Ok(mut file) => file.write_all(text.as_bytes()).map_err(|source| {
-            let _ = remove(path);
+            let _ = remove_file(path);
             failed(source)
         }),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(NewError::Exists(path.to_owned())),
@@ -220,14 +223,14 @@ fn create(path: &Path, mode: u32, text: &str) -> Result<(), NewError> {
     }
 }
 
-/// Adds a paragraph to a file.
+/// Appends an entry to a file, after an empty line.
 fn append(path: &Path, entry: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     let gap = gap(&mut file)?;
     file.write_all(format!("{gap}{entry}").as_bytes())
 }
 
-/// What ends the last line of the file, if that has no end, and leaves an empty one.
+/// Returns the newlines that separate an entry from the end of the file.
 fn gap(file: &mut File) -> io::Result<&'static str> {
     if file.metadata()?.len() == 0 {
         return Ok("");
@@ -238,7 +241,8 @@ fn gap(file: &mut File) -> io::Result<&'static str> {
     Ok(if last == *b"\n" { "\n" } else { "\n\n" })
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+/// Removes a file, if it exists.
+fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

@@ -1,12 +1,13 @@
-//! What a script can do while it is called: `chat`, `store` and `log`, as its prelude dresses them. Owns the effects of the call
-//! that is under way; never carries them out.
+//! Functions behind `chat`, `store` and `log` of a script; the prelude wraps them. Owns the effects of the current call; never
+//! carries them out.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use mlua::serde::SerializeOptions;
 use mlua::{FromLuaMulti, IntoLuaMulti, Lua, LuaSerdeExt, Table, Value};
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -20,9 +21,9 @@ use crate::message::{Destination, PeerName, Room, Seq, Text, printable};
 use crate::plugin::answer::{parse_destinations, parse_text};
 use crate::plugin::{Effect, Failure, Host};
 use crate::protocol::{HistoryRequest, Request};
-use crate::timeout::timeout_at;
+use crate::timeout::{Elapsed, timeout_at};
 
-/// A value as Luau's own kinds: null is nil, and a list is a plain table.
+/// Converts a value to Luau's own types: null becomes nil, and a list a plain table.
 pub(super) fn to_lua(lua: &Lua, value: &impl Serialize) -> mlua::Result<Value> {
     let plain = SerializeOptions::new();
     lua.to_value_with(
@@ -31,7 +32,7 @@ pub(super) fn to_lua(lua: &Lua, value: &impl Serialize) -> mlua::Result<Value> {
     )
 }
 
-/// What stands behind `chat`, `store` and `log`.
+/// Functions behind `chat`, `store` and `log`.
 #[derive(Debug)]
 pub(super) struct ScriptApi {
     name: PeerName,
@@ -40,24 +41,24 @@ pub(super) struct ScriptApi {
     current: Mutex<CurrentCall>,
 }
 
-/// What is under way.
+/// State of the current call.
 #[derive(Debug, Default)]
 struct CurrentCall {
-    /// Whether a hook is called: nothing can be asked or done before the first one.
+    /// Whether a hook is being called. The top level of a script can request nothing.
     is_called: bool,
     effects: Vec<Effect>,
     effects_bytes: usize,
-    lines: u64,
-    /// What the calls before it have set and the host may not have yet.
+    log_lines: u64,
+    /// Values set by earlier calls of the batch, which the host may not have yet.
     set_before: BTreeMap<String, Option<Json>>,
 }
 
-/// Why a function of the server gave no result.
+/// Reason why a function has no result.
 enum ApiError {
-    /// In words: an error that the script may catch.
+    /// Mistake of the script, which may catch the error.
     Fault(String),
-    /// The time or the memory is over.
-    Over(mlua::Error),
+    /// Limit of time or memory, or an error of the VM.
+    Vm(mlua::Error),
 }
 
 impl From<String> for ApiError {
@@ -74,7 +75,7 @@ impl From<Failure> for ApiError {
 
 impl From<mlua::Error> for ApiError {
     fn from(error: mlua::Error) -> Self {
-        ApiError::Over(error)
+        ApiError::Vm(error)
     }
 }
 
@@ -97,12 +98,12 @@ struct SearchOptions {
 }
 
 impl ScriptApi {
-    /// For the script of this name; it can ask nothing until there is a host.
+    /// Returns the functions for a script. They fail until there is a host.
     pub(super) fn new(name: PeerName, host: Arc<OnceLock<Host>>, deadline: Arc<Deadline>) -> Self {
         ScriptApi { name, host, deadline, current: Mutex::default() }
     }
 
-    /// The functions that the prelude wants, each with its name.
+    /// Returns a table of the functions, for the prelude.
     pub(super) fn functions(self: &Arc<Self>, lua: &Lua) -> mlua::Result<Table> {
         let functions = lua.create_table()?;
         self.add(lua, &functions, "log", |api, _, line: mlua::LuaString| {
@@ -114,13 +115,13 @@ impl ScriptApi {
         self.add(lua, &functions, "leave", |api, _, room| api.join("chat.leave", &room, Effect::Leave))?;
         self.add(lua, &functions, "history", |api, lua, options| api.history(lua, options))?;
         self.add(lua, &functions, "search", |api, lua, options| api.search(lua, options))?;
-        self.add(lua, &functions, "who", |api, lua, ()| api.ask(lua, "chat.who", Request::Who))?;
+        self.add(lua, &functions, "who", |api, lua, ()| api.request(lua, "chat.who", Request::Who))?;
         self.add(lua, &functions, "get", |api, lua, key| api.get(lua, &key))?;
         self.add(lua, &functions, "set", |api, _, (key, value)| api.set(&key, &value))?;
         Ok(functions)
     }
 
-    /// A function that answers what is wrong, or nil and its result.
+    /// Adds a function that returns an error text, or nil and its result.
     fn add<A, R>(
         self: &Arc<Self>,
         lua: &Lua,
@@ -136,37 +137,39 @@ impl ScriptApi {
         let function = lua.create_function(move |lua, arguments: A| match function(&api, lua, arguments) {
             Ok(result) => (Value::Nil, result).into_lua_multi(lua),
             Err(ApiError::Fault(what)) => what.into_lua_multi(lua),
-            Err(ApiError::Over(error)) => Err(error),
+            Err(ApiError::Vm(error)) => Err(error),
         })?;
         functions.raw_set(name, function)
     }
 
-    /// A batch begins: what was set before it has reached the host.
+    /// Starts a batch: the host has the values of all earlier batches.
     pub(super) fn begin_batch(&self) {
         self.current().set_before.clear();
     }
 
-    /// A call begins.
+    /// Starts a call.
     pub(super) fn begin(&self) {
         self.current().is_called = true;
     }
 
-    /// What is under way has ended: its effects, in order.
+    /// Ends the current call, and returns its effects in order.
     pub(super) fn end(&self) -> Vec<Effect> {
         let mut current = self.current();
         current.is_called = false;
         current.effects_bytes = 0;
-        let lines_over = std::mem::take(&mut current.lines).saturating_sub(SCRIPT_LOG_LINES_MAX);
+        let lines_over = std::mem::take(&mut current.log_lines).saturating_sub(SCRIPT_LOG_LINES_MAX);
         let effects = std::mem::take(&mut current.effects);
         drop(current);
         if lines_over > 0 {
-            self.write(&format!("… and {lines_over} more lines in one call"));
+            self.write(&format!(
+                "({lines_over} more lines of this call were left out; at most {SCRIPT_LOG_LINES_MAX} are logged)"
+            ));
         }
         effects
     }
 
-    /// These effects are answered: what they set is seen from here on.
-    pub(super) fn keep(&self, effects: &[Effect]) {
+    /// Notes the values of a successful call, so that later calls of the batch see them.
+    pub(super) fn note_values(&self, effects: &[Effect]) {
         for effect in effects {
             if let Effect::Set { key, value } = effect {
                 self.current().set_before.insert(key.clone(), value.clone());
@@ -175,14 +178,14 @@ impl ScriptApi {
     }
 
     fn current(&self) -> MutexGuard<'_, CurrentCall> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock()
     }
 
     fn log(&self, line: &[u8]) {
         let lines = {
             let mut current = self.current();
-            current.lines += 1;
-            current.lines
+            current.log_lines += 1;
+            current.log_lines
         };
         if lines <= SCRIPT_LOG_LINES_MAX {
             self.write(&String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES_MAX)]));
@@ -216,24 +219,24 @@ impl ScriptApi {
         };
         let with = with.map(|with| Destination::parse(&with)).transpose().map_err(|bad| at(function, bad))?;
         let count = parse_limit(function, limit)?;
-        self.ask(lua, function, Request::History(HistoryRequest { with, before: before.map(Seq::new), count }))
+        self.request(lua, function, Request::History(HistoryRequest { with, before: before.map(Seq::new), count }))
     }
 
     fn search(&self, lua: &Lua, options: Value) -> Result<Value, ApiError> {
         let function = "chat.search";
         let SearchOptions { text, limit } = from_lua(lua, function, options)?;
-        let words = Text::clean(&text).ok_or_else(|| at(function, "the text holds no words"))?;
-        self.ask(lua, function, Request::Search { words, count: parse_limit(function, limit)? })
+        let words = Text::clean(&text).ok_or_else(|| at(function, "the text has no words"))?;
+        self.request(lua, function, Request::Search { words, count: parse_limit(function, limit)? })
     }
 
-    /// Waits for the answer, as long as the call has time.
-    fn ask(&self, lua: &Lua, function: &str, request: Request) -> Result<Value, ApiError> {
+    /// Sends a request to the broker, and blocks until the reply or the deadline of the call.
+    fn request(&self, lua: &Lua, function: &str, request: Request) -> Result<Value, ApiError> {
         let host = self.host_of_call(function)?;
-        match answer_until(self.deadline.end(), host.ask(request)) {
-            Some(Ok(frame)) => Ok(to_lua(lua, &frame)?),
-            Some(Err(refusal)) => Err(at(function, refusal.message)),
-            // The VM stops the script at its next step.
-            None => Err(at(function, "no answer came in time")),
+        match block_until(self.deadline.end(), host.ask(request)) {
+            Ok(Ok(frame)) => Ok(to_lua(lua, &frame)?),
+            Ok(Err(refusal)) => Err(at(function, refusal.message)),
+            // The VM stops the script at its next check.
+            Err(Elapsed) => Err(at(function, "no reply in time")),
         }
     }
 
@@ -258,13 +261,10 @@ impl ScriptApi {
         let mut current = self.current();
         let bytes = current.effects_bytes + bytes_of(&effect);
         if current.effects.len() == EFFECTS_MAX {
-            return Err(at(function, format_args!("one call has no more than {EFFECTS_MAX} effects")));
+            return Err(at(function, format_args!("the call has more than {EFFECTS_MAX} effects")));
         }
         if bytes > EFFECTS_BYTES_MAX {
-            return Err(at(
-                function,
-                format_args!("the effects of one call are of more than {EFFECTS_BYTES_MAX} bytes"),
-            ));
+            return Err(at(function, format_args!("the effects of the call have more than {EFFECTS_BYTES_MAX} bytes")));
         }
         current.effects_bytes = bytes;
         current.effects.push(effect);
@@ -274,13 +274,13 @@ impl ScriptApi {
     fn host_of_call(&self, function: &str) -> Result<&Host, ApiError> {
         match self.host.get() {
             Some(host) if self.current().is_called => Ok(host),
-            _ => Err(at(function, "nothing is running yet; call it in start(), or in another hook")),
+            _ => Err(at(function, "not available at the top level; call it in start() or in another hook")),
         }
     }
 }
 
 impl CurrentCall {
-    /// What was set and the host does not have yet.
+    /// Returns a value that was set and that the host may not have yet. `Some(None)` is a removed value.
     fn value(&self, key: &str) -> Option<Option<Json>> {
         let set = self.effects.iter().rev().find_map(|effect| match effect {
             Effect::Set { key: set, value } if set == key => Some(value),
@@ -290,9 +290,9 @@ impl CurrentCall {
     }
 }
 
-/// Waits for what is asked, no longer than until the end.
-pub(super) fn answer_until<T>(end: Instant, asked: impl Future<Output = T>) -> Option<T> {
-    smol::block_on(timeout_at(end, asked)).ok()
+/// Blocks the thread until the future resolves, or until the deadline.
+pub(super) fn block_until<T>(deadline: Instant, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+    smol::block_on(timeout_at(deadline, future))
 }
 
 fn at(function: &str, what: impl std::fmt::Display) -> ApiError {
@@ -308,12 +308,12 @@ fn string(function: &str, what: &str, value: &Value) -> Result<String, ApiError>
     }
 }
 
-/// A name, or a list of names.
+/// Reads a name, or a list of names.
 fn names(to: &Value) -> Result<Vec<String>, ApiError> {
-    let name = |value: &Value| string("chat.send", "whom it is to", value);
+    let name = |value: &Value| string("chat.send", "the recipient", value);
     match to {
         Value::Table(list) if list.raw_len() as u64 > DESTINATIONS_DEFAULT => {
-            Err(at("chat.send", format_args!("a message is to more than {DESTINATIONS_DEFAULT} names")))
+            Err(at("chat.send", format_args!("the message has more than {DESTINATIONS_DEFAULT} recipients")))
         }
         Value::Table(list) => list.sequence_values().map(|value| name(&value?)).collect(),
         one => Ok(vec![name(one)?]),
@@ -324,21 +324,21 @@ fn parse_key(function: &str, key: &Value) -> Result<String, ApiError> {
     let key = string(function, "the key", key)?;
     match key.len() {
         1..=VALUE_KEY_BYTES_MAX => Ok(key),
-        len => Err(at(function, format_args!("the key is of {len} bytes; 1 to {VALUE_KEY_BYTES_MAX} are wanted"))),
+        len => Err(at(function, format_args!("the key has {len} bytes; 1 to {VALUE_KEY_BYTES_MAX} are allowed"))),
     }
 }
 
 fn parse_limit(function: &str, limit: Option<usize>) -> Result<usize, ApiError> {
     match limit.unwrap_or(HISTORY_MESSAGES_DEFAULT) {
         count @ 1..=HISTORY_MESSAGES_MAX => Ok(count),
-        count => Err(at(function, format_args!("limit is {count}; 1 to {HISTORY_MESSAGES_MAX} is wanted"))),
+        count => Err(at(function, format_args!("limit is {count}; 1 to {HISTORY_MESSAGES_MAX} are allowed"))),
     }
 }
 
 fn from_lua<T: for<'de> Deserialize<'de>>(lua: &Lua, function: &str, options: Value) -> Result<T, ApiError> {
     lua.from_value(options).map_err(|error| match error {
         mlua::Error::DeserializeError(what) => at(function, what),
-        error => ApiError::Over(error),
+        error => ApiError::Vm(error),
     })
 }
 

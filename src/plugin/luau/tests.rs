@@ -1,4 +1,4 @@
-//! Scripts as a thread runs them: what they are told, what they answer, what they may not do, and that they go on after it.
+//! Scripts on their threads: calls, answers, effects, the sandbox, and that a script continues after each failure.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -11,19 +11,20 @@ use super::*;
 use crate::limits::{EFFECTS_MAX, VALUE_BYTES_MAX, VALUE_KEY_BYTES_MAX};
 use crate::message::{Destination, Room, Seq, Text, Timestamp};
 use crate::plugin::{CommandCall, ConnectCall, Effect, LoggedCall, MessageCall, OnFailure, PluginKind, Verdict};
+use crate::timeout::Elapsed;
 
-/// Long enough for what is to succeed on a busy machine.
+/// Long enough for success on a busy machine.
 const PATIENT: Duration = Duration::from_secs(20);
 
-/// Short enough for what is to fail.
+/// Short enough for an expected timeout.
 const HASTY: Duration = Duration::from_millis(50);
 
-/// Short enough for what is to fail, and long enough for what is to succeed beside it.
+/// Short enough for an expected timeout, and long enough for the calls beside it to succeed.
 const MODERATE: Duration = Duration::from_millis(400);
 
 const MIB: u64 = 1024 * 1024;
 
-/// A script in a file, with what `plugins.toml` says about it.
+/// A script in a file, with its entry of `plugins.toml`.
 struct Case {
     config: PluginConfig,
     _directory: TempDir,
@@ -53,7 +54,7 @@ impl Case {
         Case { config, _directory: directory }
     }
 
-    /// A script that does this on each message.
+    /// Returns a script with this body of its function `message`.
     fn on_message(body: &str) -> Self {
         Case::new(format!("function message(m) {body} end"), &[Hook::Message])
     }
@@ -63,7 +64,7 @@ impl Case {
         self
     }
 
-    /// Why it cannot be loaded, without the directory of the test.
+    /// Returns the error of loading the script, without the directory of the test.
     fn refusal(&self) -> String {
         let directory = format!("{}/", self.config.directory.display());
         Script::load(&self.config).unwrap_err().to_string().replace(&directory, "")
@@ -76,7 +77,7 @@ impl Case {
     }
 }
 
-/// A script that has begun.
+/// A loaded script.
 struct LoadedScript {
     script: Script,
     directory: String,
@@ -131,7 +132,7 @@ fn sent(names: &[&str], says: &str) -> Effect {
 }
 
 #[test]
-fn a_script_is_refused_with_the_line_and_the_mend() {
+fn faulty_script_is_refused_with_line_and_fix() {
     let message = [Hook::Message];
     let refusal = |text: &str| Case::new(text, &message).refusal();
     assert_eq!(
@@ -141,8 +142,8 @@ fn a_script_is_refused_with_the_line_and_the_mend() {
     assert_eq!(refusal("\nlocal x = nil + 1"), "test.luau:2: attempt to perform arithmetic (add) on nil and number");
     assert_eq!(refusal("error('no words')"), "test.luau:1: no words");
     assert_eq!(refusal("\nerror({})").split(": ").next(), Some("test.luau:2"));
-    let missing = "test.luau: there is no function message, which the hooks of tester name; write `function message(…) … end`, \
-                   not local, or take \"message\" out of the hooks";
+    let missing = "test.luau: the function message is missing, and tester has the hook \"message\"; add a global `function \
+                   message(…) … end`, or remove \"message\" from hooks";
     assert_eq!(refusal("function mesage(m) end"), missing);
     assert_eq!(refusal("local function message(m) end"), missing);
     assert_eq!(refusal("message = 'hello'"), missing);
@@ -153,17 +154,17 @@ fn a_script_is_refused_with_the_line_and_the_mend() {
     );
     assert_eq!(
         Case::new(" ".repeat(SCRIPT_BYTES_MAX + 1), &message).refusal(),
-        "test.luau is of more than 262144 bytes; keep in it what it does, and what it knows in `store`"
+        "test.luau has more than 262144 bytes; move its data to `store`"
     );
     assert!(Script::load(&Case::new(" ".repeat(SCRIPT_BYTES_MAX), &[]).config).is_ok());
     let absent = Case::new("", &message).with(|config| config.path.set_extension("lua").then_some(()).unwrap());
     assert_eq!(absent.refusal(), "test.lua cannot be read: No such file or directory (os error 2)");
     let directory = Case::new("", &message).with(|config| config.path = config.directory.clone());
-    assert!(directory.refusal().ends_with("cannot be read: it is no file"));
+    assert!(directory.refusal().ends_with("cannot be read: it is not a file"));
 }
 
 #[test]
-fn the_top_level_is_held_to_the_limits() {
+fn limits_hold_for_the_top_level() {
     let endless = Case::new("while true do end", &[]).with(|config| config.timeout = HASTY);
     assert_eq!(endless.refusal(), "test.luau: its top level ran longer than 1000 ms");
     let large = Case::new("t = table.create(1e7, 0)", &[]);
@@ -171,7 +172,7 @@ fn the_top_level_is_held_to_the_limits() {
 }
 
 #[test]
-fn a_source_that_is_nested_too_deep_is_refused() {
+fn source_that_is_nested_too_deep_is_refused() {
     let deep = |open: &str, inner: &str, close: &str| {
         let depth = SCRIPT_BYTES_MAX / (open.len() + close.len()) - 10;
         Case::new(format!("x = {}{inner}{}", open.repeat(depth), close.repeat(depth)), &[]).refusal()
@@ -205,7 +206,7 @@ fn a_source_that_is_nested_too_deep_is_refused() {
 }
 
 #[test]
-fn the_top_level_has_settings_and_name_and_can_ask_nothing() {
+fn top_level_has_settings_and_name_and_cannot_use_the_chat() {
     let text = "
         words = settings.words
         none = settings.none
@@ -221,13 +222,13 @@ fn the_top_level_has_settings_and_name_and_can_ask_nothing() {
         end";
     let settings = json!({ "words": ["heck", "darn"], "none": null, "deep": { "er": true } });
     let script = Case::new(text, &[Hook::Message]).with(|config| config.settings = settings).load();
-    let nothing = "nothing is running yet; call it in start(), or in another hook";
+    let nothing = "not available at the top level; call it in start() or in another hook";
     let problems = format!("chat.send: {nothing}|store.get: {nothing}|chat.who: {nothing}");
     assert_eq!(script.message("hi").unwrap().verdict, replaced(&format!("tester heck 2 nil true {problems}")));
 }
 
 #[test]
-fn the_sandbox_has_no_way_out() {
+fn sandbox_has_no_way_out() {
     let body = "
         local found = {}
         for _, name in { 'require', 'loadstring', 'load', 'loadfile', 'dofile', 'io', 'package', 'debug', 'getfenv', 'setfenv',
@@ -254,7 +255,7 @@ fn the_sandbox_has_no_way_out() {
 }
 
 #[test]
-fn a_message_is_told_with_its_fields() {
+fn message_call_has_its_fields() {
     let body = "return { text = `{m.hook} {m.from} {table.concat(m.to, '+')} {#m.to} {m.text}` }";
     let script = Case::on_message(body).load();
     assert_eq!(script.message("hi").unwrap().verdict, replaced("message alice bob+#home 2 hi"));
@@ -289,11 +290,11 @@ fn other_calls_have_the_fields_of_json() {
     let start = script.call(Call::Start { settings: json!({ "list": [1, 2.5, "three"] }) }).unwrap();
     assert_eq!(start.effects, [set("start", Some(json!([1, 2.5, "three"])))]);
     assert_eq!(script.call(Call::Stop).unwrap().effects, [set("stop", Some(json!("stop")))]);
-    assert_eq!(script.message("hi"), Ok(Answer::default()), "nobody asked for its messages");
+    assert_eq!(script.message("hi"), Ok(Answer::default()), "the script has no hook message");
 }
 
 #[test]
-fn what_a_function_returns_is_its_answer() {
+fn return_value_is_the_answer() {
     let answers = [
         ("", Verdict::Pass),
         ("return nil", Verdict::Pass),
@@ -309,13 +310,13 @@ fn what_a_function_returns_is_its_answer() {
         assert_eq!(Case::on_message(body).load().message("hi"), Ok(verdict.into()), "{body}");
     }
     let failures = [
-        ("return 5", "message returned a number; nothing, or a table as { reject = \"why\" }, is wanted"),
-        ("return 'no'", "message returned a string; nothing, or a table as { reject = \"why\" }, is wanted"),
-        ("return false", "message returned a boolean; nothing, or a table as { reject = \"why\" }, is wanted"),
-        ("return { allow = true }", "the answer to message says what cannot be said to it"),
-        ("return { drop = true, text = 'x' }", "the answer to message says two things at once"),
-        ("return { text = ' ' }", "a text is empty"),
-        ("return { to = {} }", "a message is to nobody"),
+        ("return 5", "message returned a number; return nothing, or a table such as { reject = \"reason\" }"),
+        ("return 'no'", "message returned a string; return nothing, or a table such as { reject = \"reason\" }"),
+        ("return false", "message returned a boolean; return nothing, or a table such as { reject = \"reason\" }"),
+        ("return { allow = true }", "the answer to message has a verdict that this hook does not allow"),
+        ("return { drop = true, text = 'x' }", "the answer to message has two verdicts"),
+        ("return { text = ' ' }", "the text is empty"),
+        ("return { to = {} }", "the message has no recipient"),
         ("return { error = 'no idea' }", "message failed: no idea"),
     ];
     for (body, failure) in failures {
@@ -331,20 +332,20 @@ fn what_a_function_returns_is_its_answer() {
     ];
     for (body, words) in unfit {
         let failure = Case::on_message(body).load().message("hi").unwrap_err();
-        let what = failure.strip_prefix("what message returned is no answer: ").unwrap_or_else(|| panic!("{failure}"));
+        let what = failure.strip_prefix("message returned an invalid answer: ").unwrap_or_else(|| panic!("{failure}"));
         assert!(what.contains(words), "{body}: {failure}");
     }
 }
 
 #[test]
-fn an_error_has_its_line() {
+fn error_has_its_line() {
     let errors = [
         ("\n\n local x = m.none.field", "message failed: test.luau:3: attempt to index nil with 'field'"),
         ("\n error('this is wrong')", "message failed: test.luau:2: this is wrong"),
         ("\n chat.send('no one!', 'hi')", "message failed: test.luau:2: chat.send: \"no one!\" holds"),
         ("\n\n m.text:find('(')", "message failed: test.luau:3: unfinished capture"),
         ("\n string.find()", "message failed: test.luau:2: invalid argument #1 to 'find' (string expected, got nil)"),
-        ("\n store.set('k', print)", "message failed: test.luau:2: store.set: a function cannot be kept"),
+        ("\n store.set('k', print)", "message failed: test.luau:2: store.set: a function cannot be stored"),
         ("\n table.sort({ 1, 'x' })", "message failed: test.luau:2: attempt to compare"),
         ("\n error('one\\ntwo')", "message failed: test.luau:2: one"),
         ("\n error('\\27[31m')", "message failed: test.luau:2: \u{fffd}[31m"),
@@ -364,7 +365,7 @@ fn an_error_has_its_line() {
 }
 
 #[test]
-fn effects_are_answered_together() {
+fn effects_are_part_of_the_answer() {
     let body = "
         chat.send('bob', 'to one')
         chat.send({ 'bob', '#home' }, 'to many')
@@ -389,7 +390,7 @@ fn effects_are_answered_together() {
 }
 
 #[test]
-fn a_call_that_fails_has_no_effects() {
+fn failed_call_has_no_effects() {
     let body = "
         store.set('last', m.text)
         if m.text == 'bad' then error('bad') end
@@ -402,7 +403,7 @@ fn a_call_that_fails_has_no_effects() {
 }
 
 #[test]
-fn what_a_batch_has_set_is_seen_in_it() {
+fn calls_of_a_batch_see_the_values_that_earlier_ones_set() {
     let body = "
         if m.text ~= 'look' then store.set('n', (store.get('n') or 0) + 1) end
         if m.text == 'bad' then error('bad') end
@@ -415,64 +416,64 @@ fn what_a_batch_has_set_is_seen_in_it() {
     };
     let seen = |n: &str| Some(replaced(n));
     assert_eq!(texts(&["a", "b", "bad", "look", "c"]), [seen("1"), seen("2"), None, seen("2"), seen("3")]);
-    assert_eq!(texts(&["look"]), [seen("nil")], "the host was never given any of it");
+    assert_eq!(texts(&["look"]), [seen("nil")], "the host never got these values");
 }
 
 #[test]
-fn mistakes_can_be_caught() {
+fn script_can_catch_its_mistakes() {
     let mistakes = [
         ("chat.send('', 'hi')", "chat.send: "),
-        ("chat.send({}, 'hi')", "chat.send: a message is to nobody"),
-        ("chat.send({ 'bob', 5 }, 'hi')", "chat.send: whom it is to is a number, not a string"),
-        ("chat.send(nil, 'hi')", "chat.send: whom it is to is a nil, not a string"),
-        ("chat.send('bob', ' ')", "chat.send: a text is empty"),
+        ("chat.send({}, 'hi')", "chat.send: the message has no recipient"),
+        ("chat.send({ 'bob', 5 }, 'hi')", "chat.send: the recipient is a number, not a string"),
+        ("chat.send(nil, 'hi')", "chat.send: the recipient is a nil, not a string"),
+        ("chat.send('bob', ' ')", "chat.send: the text is empty"),
         ("chat.send('bob')", "chat.send: the text is a nil, not a string"),
         ("chat.send('bob', '\\xff')", "chat.send: the text is not UTF-8"),
-        ("chat.send('bob', ('x'):rep(8193))", "chat.send: a text is of more than 8192 bytes"),
-        ("chat.send(table.create(1e5, 'bob'), 'x')", "chat.send: a message is to more than 256 names"),
+        ("chat.send('bob', ('x'):rep(8193))", "chat.send: the text has 8193 bytes; at most 8192 are allowed"),
+        ("chat.send(table.create(1e5, 'bob'), 'x')", "chat.send: the message has more than 256 recipients"),
         ("chat.join('home')", "chat.join: \"home\" does not start with \"#\""),
         ("chat.leave()", "chat.leave: the room is a nil, not a string"),
-        ("chat.who()", "chat.who: there is no server here to be asked"),
-        ("chat.history()", "chat.history: there is no server here to be asked"),
-        ("chat.history({ with = 'bob', before = 5, limit = 5 })", "chat.history: there is no server here to be asked"),
+        ("chat.who()", "chat.who: there is no server in a dry run"),
+        ("chat.history()", "chat.history: there is no server in a dry run"),
+        ("chat.history({ with = 'bob', before = 5, limit = 5 })", "chat.history: there is no server in a dry run"),
         (
             "chat.history({ wiht = 'bob' })",
             "chat.history: unknown field `wiht`, expected one of `with`, `before`, `limit`",
         ),
         ("chat.history({ with = '#' })", "chat.history: a name is missing"),
-        ("chat.history({ limit = 0 })", "chat.history: limit is 0; 1 to 1000 is wanted"),
+        ("chat.history({ limit = 0 })", "chat.history: limit is 0; 1 to 1000 are allowed"),
         ("chat.history('bob')", "chat.history: invalid type: string, expected table"),
-        ("chat.search({ text = 'x', limit = 1001 })", "chat.search: limit is 1001; 1 to 1000 is wanted"),
+        ("chat.search({ text = 'x', limit = 1001 })", "chat.search: limit is 1001; 1 to 1000 are allowed"),
         ("chat.search({})", "chat.search: missing field `text`"),
-        ("chat.search({ text = ' ' })", "chat.search: the text holds no words"),
+        ("chat.search({ text = ' ' })", "chat.search: the text has no words"),
         ("store.get()", "store.get: the key is a nil, not a string"),
-        ("store.set('', 1)", "store.set: the key is of 0 bytes; 1 to 128 are wanted"),
-        ("store.set(('x'):rep(129), 1)", "store.set: the key is of 129 bytes; 1 to 128 are wanted"),
-        ("store.set('k', 0/0)", "store.set: NaN cannot be kept"),
-        ("store.set('k', math.huge)", "store.set: inf cannot be kept"),
-        ("store.set('k', { { f = print } })", "store.set: a function cannot be kept"),
-        ("store.set('k', '\\xff')", "store.set: a text that is not UTF-8 cannot be kept"),
-        ("local t = {} t.t = t store.set('k', t)", "store.set: tables are nested deeper than 32, or one holds itself"),
+        ("store.set('', 1)", "store.set: the key has 0 bytes; 1 to 128 are allowed"),
+        ("store.set(('x'):rep(129), 1)", "store.set: the key has 129 bytes; 1 to 128 are allowed"),
+        ("store.set('k', 0/0)", "store.set: NaN cannot be stored"),
+        ("store.set('k', math.huge)", "store.set: inf cannot be stored"),
+        ("store.set('k', { { f = print } })", "store.set: a function cannot be stored"),
+        ("store.set('k', '\\xff')", "store.set: a string that is not UTF-8 cannot be stored"),
+        (
+            "local t = {} t.t = t store.set('k', t)",
+            "store.set: tables are nested deeper than 32, or a table contains itself",
+        ),
         (
             "local t = {} for _ = 1, 40 do t = { t, t } end store.set('k', t)",
             "store.set: tables are nested deeper than 32",
         ),
         (
             "local t = {} for _ = 1, 30 do t = { t, t } end store.set('k', t)",
-            "store.set: a value is of more than 65536 bytes",
+            "store.set: the value has more than 65536 bytes as JSON",
         ),
-        ("store.set('k', ('x'):rep(65536))", "store.set: a value is of more than 65536 bytes"),
-        ("store.set('k', ('\\n'):rep(40000))", "store.set: a value is of more than 65536 bytes"),
-        ("store.set('k', table.create(1e6, 0))", "store.set: a value is of more than 65536 bytes"),
-        ("store.set('k', { 1, nil, 3 })", "store.set: a table is a list without a gap, or all its keys are texts"),
-        ("store.set('k', { 1, 2, k = 3 })", "store.set: a table is a list without a gap, or all its keys are texts"),
-        ("store.set('k', { [5] = 3 })", "store.set: a table is a list without a gap, or all its keys are texts"),
-        (
-            "('x'):rep(2^20):find(('x'):rep(65))",
-            "a text of 1048576 bytes and a pattern of 65 are too long for each other",
-        ),
-        ("table.move({}, 1, 2^31 - 1, 1)", "more than 1048576 elements are moved at once"),
-        ("os.date(('x'):rep(257))", "the form of a date is of more than 256 bytes"),
+        ("store.set('k', ('x'):rep(65536))", "store.set: the value has more than 65536 bytes as JSON"),
+        ("store.set('k', ('\\n'):rep(40000))", "store.set: the value has more than 65536 bytes as JSON"),
+        ("store.set('k', table.create(1e6, 0))", "store.set: the value has more than 65536 bytes as JSON"),
+        ("store.set('k', { 1, nil, 3 })", "store.set: a table must be a list without gaps, or have only string keys"),
+        ("store.set('k', { 1, 2, k = 3 })", "store.set: a table must be a list without gaps, or have only string keys"),
+        ("store.set('k', { [5] = 3 })", "store.set: a table must be a list without gaps, or have only string keys"),
+        ("('x'):rep(2^20):find(('x'):rep(65))", "a pattern of 65 bytes is too long for a text of 1048576 bytes"),
+        ("table.move({}, 1, 2^31 - 1, 1)", "cannot move more than 1048576 elements at once"),
+        ("os.date(('x'):rep(257))", "the date format has more than 256 bytes"),
     ];
     for (wrong, words) in mistakes {
         let body = format!("local ok, what = pcall(function() {wrong} end) return {{ text = what }}");
@@ -485,7 +486,7 @@ fn mistakes_can_be_caught() {
 }
 
 #[test]
-fn values_keep_their_form() {
+fn values_keep_their_type() {
     let values = [
         ("true", json!(true)),
         ("5", json!(5)),
@@ -510,33 +511,33 @@ fn values_keep_their_form() {
 fn effects_are_bounded() {
     let script = Case::on_message("for i = 1, tonumber(m.text) do store.set('k', i) end").load();
     assert_eq!(script.effects(&EFFECTS_MAX.to_string()).len(), EFFECTS_MAX);
-    let failure = "message failed: test.luau:1: store.set: one call has no more than 256 effects";
+    let failure = "message failed: test.luau:1: store.set: the call has more than 256 effects";
     assert_eq!(script.message(&(EFFECTS_MAX + 1).to_string()), Err(failure.into()));
     let script = Case::on_message("for i = 1, tonumber(m.text) do store.set('k', ('x'):rep(60000)) end").load();
     assert_eq!(script.effects("4").len(), 4);
-    let failure = "message failed: test.luau:1: store.set: the effects of one call are of more than 262144 bytes";
+    let failure = "message failed: test.luau:1: store.set: the effects of the call have more than 262144 bytes";
     assert_eq!(script.message("5"), Err(failure.into()));
-    assert_eq!(script.effects("4").len(), 4, "what failed counts no more");
+    assert_eq!(script.effects("4").len(), 4, "a failed call does not count");
 }
 
-/// Does this when it is told to `go`, and is fine otherwise.
+/// Returns a script that runs this body on the message `go`, and answers `fine` to every other.
 fn hostile(body: &str) -> Case {
     let text = format!("function message(m)\n if m.text ~= 'go' then return {{ text = 'fine' }} end\n {body}\nend");
     Case::new(text, &[Hook::Message]).with(|config| config.timeout = HASTY)
 }
 
-/// What becomes of it; it is fine afterwards. It has more time then, for a machine that has none.
-fn becomes(body: &str, memory_bytes_max: u64) -> String {
+/// Returns the failure of a body, and checks that the script continues. That check is repeated, for busy machines.
+fn failure_of(body: &str, memory_bytes_max: u64) -> String {
     let case = hostile(body).with(|config| config.memory_bytes_max = Some(memory_bytes_max));
     let script = case.load();
     let failure = script.message("go").expect_err(body);
     let fine = (0..100).any(|_| script.message("hi") == Ok(replaced("fine").into()));
-    assert!(fine, "it does not go on after {body}: {:?}", script.message("hi"));
+    assert!(fine, "the script must continue after {body}: {:?}", script.message("hi"));
     failure
 }
 
 #[test]
-fn what_runs_too_long_is_stopped() {
+fn code_that_runs_too_long_is_stopped() {
     let endless = [
         "while true do end",
         "repeat until false",
@@ -581,16 +582,16 @@ fn what_runs_too_long_is_stopped() {
     ];
     for body in endless {
         let begun = Instant::now();
-        let failure = becomes(body, 16 * MIB);
+        let failure = failure_of(body, 16 * MIB);
         assert!(begun.elapsed() < PATIENT / 2, "{body} took {:?}", begun.elapsed());
-        let by_effects = failure.contains("chat.send: one call has no more than 256 effects");
+        let by_effects = failure.contains("chat.send: the call has more than 256 effects");
         let by_time = failure.starts_with("message ran longer than ") && failure.ends_with("50 ms (timeout_ms)");
         assert!(by_time || by_effects, "{body}: {failure}");
     }
 }
 
 #[test]
-fn what_takes_too_much_memory_is_stopped() {
+fn code_that_takes_too_much_memory_is_stopped() {
     let large = [
         "string.rep('x', 2^30)",
         "local s = 'x' while true do s ..= s end",
@@ -612,34 +613,34 @@ fn what_takes_too_much_memory_is_stopped() {
             .message("go")
             .expect_err(body);
         assert!(failure.starts_with("message needed more than 4 MiB of memory (memory_max)"), "{body}: {failure}");
-        becomes(body, 4 * MIB);
+        failure_of(body, 4 * MIB);
     }
 }
 
 #[test]
-fn a_script_whose_variables_fill_its_memory_is_started_anew() {
+fn script_whose_variables_fill_its_memory_is_restarted() {
     let body = "t = t or {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end";
     let case = hostile(body).with(|config| (config.timeout, config.memory_bytes_max) = (PATIENT, Some(4 * MIB)));
     let script = case.load();
     for _ in 0..3 {
         assert_eq!(
             script.message("go").unwrap_err(),
-            "message needed more than 4 MiB of memory (memory_max); its variables took nearly all of it, and it was started anew \
-             without them"
+            "message needed more than 4 MiB of memory (memory_max); its variables filled the memory, so it was restarted without \
+             them"
         );
         assert_eq!(script.message("hi"), Ok(replaced("fine").into()));
     }
 }
 
 #[test]
-fn what_is_garbage_does_not_fill_the_memory() {
+fn garbage_does_not_fill_the_memory() {
     let body = "for i = 1, 2000 do local s = ('x'):rep(100000) .. i end for i = 1, 100000 do local t = { i } end";
     let case = Case::on_message(body).with(|config| config.memory_bytes_max = Some(4 * MIB));
     assert_eq!(case.load().message("hi"), Ok(Answer::default()));
 }
 
 #[test]
-fn what_is_nested_too_deep_fails() {
+fn too_deep_nesting_fails() {
     let deep = [
         "local function f() return 1 + f() end f()",
         "local function f() return f() end f()",
@@ -657,12 +658,12 @@ fn what_is_nested_too_deep_fails() {
         "local t = {} for _ = 1, 100000 do t = { to = t } end return t",
     ];
     for body in deep {
-        becomes(body, 16 * MIB);
+        failure_of(body, 16 * MIB);
     }
 }
 
 #[test]
-fn each_call_of_a_batch_has_its_own_time() {
+fn each_call_of_a_batch_has_its_own_time_limit() {
     let body = "while m.text == 'go' do end";
     let script = Case::on_message(body).with(|config| config.timeout = MODERATE).load();
     let calls = || vec![message("go"), message("a"), message("go")];
@@ -674,37 +675,37 @@ fn each_call_of_a_batch_has_its_own_time() {
 }
 
 #[test]
-fn who_waits_goes_before_what_is_only_told() {
+fn deciding_calls_overtake_notifications() {
     let text = "
         function logged(m)
             if m.text == 'go' then
                 local until_then = os.clock() + 0.2
                 while os.clock() < until_then do end
             end
-            order = (order or '') .. 'told '
+            order = (order or '') .. 'logged '
             store.set('order', order)
         end
-        function message(m) order = (order or '') .. 'asked ' end";
+        function message(m) order = (order or '') .. 'message ' end";
     let order = || {
         let script = Case::new(text, &[Hook::Logged, Hook::Message]).load().script;
-        let told = script.call_all(vec![logged("go"), logged("a"), logged("b")], None);
-        let asked = async {
-            // The thread has taken what it is told.
-            while !script.told.is_empty() {
+        let notifications = script.call_all(vec![logged("go"), logged("a"), logged("b")], None);
+        let deciding = async {
+            // Waits until the thread has taken the notifications.
+            while !script.notified.is_empty() {
                 future::yield_now().await;
             }
             script.call(message("hi")).await
         };
-        let (answers, _) = future::block_on(future::zip(told, asked));
+        let (answers, _) = future::block_on(future::zip(notifications, deciding));
         answers.into_iter().next_back().unwrap().unwrap().effects
     };
-    let expected = [set("order", Some(json!("told asked told told ")))];
-    // A busy machine may let it ask too late, though not again and again.
+    let expected = [set("order", Some(json!("logged message logged logged ")))];
+    // On a busy machine the deciding call may come too late, but not every time.
     assert!((0..20).any(|_| order() == expected));
 }
 
 #[test]
-fn more_batches_than_fit_wait_for_room() {
+fn batches_wait_for_room_in_the_queue() {
     let script = Case::on_message("n = (n or 0) + 1 return { text = tostring(n) }").load().script;
     let executor = smol::Executor::new();
     let calls: Vec<_> = (0..4 * SCRIPT_BATCHES_MAX).map(|_| executor.spawn(script.call(message("hi")))).collect();
@@ -722,12 +723,12 @@ fn more_batches_than_fit_wait_for_room() {
 }
 
 #[test]
-fn a_script_that_has_ended_answers_nothing() {
+fn stopped_script_answers_nothing() {
     let script = Case::on_message("while m.text == 'go' do end").with(|config| config.timeout = HASTY).load();
     let ended = async {
         future::zip(script.script.call_all(vec![logged("x"), message("go"), message("b")], None), async {
-            // The batch has gone in by now: it was polled first.
-            script.script.end().await;
+            // The batch was queued already, because its future was polled first.
+            script.script.stop().await;
         })
         .await
         .0
@@ -736,23 +737,23 @@ fn a_script_that_has_ended_answers_nothing() {
     assert_eq!(answers.len(), 3);
     assert!(answers[2].is_err(), "{answers:?}");
     assert_eq!(script.message("hi"), Err("the thread of the script has ended".into()));
-    future::block_on(script.script.end());
+    future::block_on(script.script.stop());
 }
 
 #[test]
-fn a_panic_is_a_failure() {
+fn panic_is_a_failure() {
     let script = Case::on_message("panic()").load();
     let calls = script.script.call_all(vec![message("a"), message("b")], Some(PATIENT));
-    // The second one may still be in the queue then.
+    // The second batch may still be in the queue at the panic.
     let (answers, _) = future::block_on(future::zip(calls, script.script.call(message("c"))));
     let ended = || Err(Failure::new("the thread of the script has ended"));
     assert_eq!(answers, [ended(), ended()]);
     assert_eq!(future::block_on(script.script.call(message("c"))), ended());
-    future::block_on(script.script.end());
+    future::block_on(script.script.stop());
 }
 
 #[test]
-fn a_question_without_an_answer_is_given_up_in_time() {
-    assert_eq!(api::answer_until(Instant::now() + HASTY, future::pending::<()>()), None);
-    assert_eq!(api::answer_until(Instant::now() + PATIENT, future::ready(5)), Some(5));
+fn request_without_a_reply_ends_at_the_deadline() {
+    assert_eq!(api::block_until(Instant::now() + HASTY, future::pending::<()>()), Err(Elapsed));
+    assert_eq!(api::block_until(Instant::now() + PATIENT, future::ready(5)), Ok(5));
 }

@@ -1,18 +1,18 @@
-//! Values of Luau as JSON, for a script's `store`. Owns which values can be kept; never keeps them.
+//! Conversion of Luau values to JSON, for a script's `store`. Owns which values can be stored; never stores them.
 
 use mlua::{Table, Value};
 use serde_json::{Map, Number, Value as Json};
 
 use crate::limits::{VALUE_BYTES_MAX, VALUE_DEPTH_MAX};
 
-/// A value as JSON; in words, why it cannot be kept.
+/// Converts a value to JSON. Fails with the reason why it cannot be stored.
 pub(super) fn to_json(value: &Value) -> Result<Json, String> {
     let json = ValueReader { left_bytes: VALUE_BYTES_MAX }.read(value, 0)?;
-    // Escapes may have made it longer.
+    // Escapes make the JSON longer than the bytes that were counted.
     if json.to_string().len() > VALUE_BYTES_MAX { Err(too_large()) } else { Ok(json) }
 }
 
-/// What a value is, as `type` says it in a script.
+/// Returns the type of a value as `type` names it in a script.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Integer(_) => "number",
@@ -20,7 +20,7 @@ pub(super) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Counts what it reads, so that a small table that holds the same table many times makes no large JSON.
+/// Converter that counts bytes, because a small table that contains the same table many times would make large JSON.
 struct ValueReader {
     left_bytes: usize,
 }
@@ -33,22 +33,22 @@ impl ValueReader {
             Value::Boolean(value) => Ok(Json::Bool(*value)),
             Value::Integer(value) => Ok(Json::from(*value)),
             Value::Number(value) => {
-                Number::from_f64(*value).map(Json::Number).ok_or_else(|| format!("{value} cannot be kept"))
+                Number::from_f64(*value).map(Json::Number).ok_or_else(|| format!("{value} cannot be stored"))
             }
             Value::String(text) => self.read_text(text).map(Json::String),
             Value::Table(_) if depth == VALUE_DEPTH_MAX => {
-                Err(format!("tables are nested deeper than {VALUE_DEPTH_MAX}, or one holds itself"))
+                Err(format!("tables are nested deeper than {VALUE_DEPTH_MAX}, or a table contains itself"))
             }
             Value::Table(table) => match table.raw_len() {
                 0 => self.read_map(table, depth + 1),
                 len => self.read_list(table, len, depth + 1),
             },
-            other => Err(format!("a {} cannot be kept", kind(other))),
+            other => Err(format!("a {} cannot be stored", kind(other))),
         }
     }
 
     fn read_text(&mut self, text: &mlua::LuaString) -> Result<String, String> {
-        let text = text.to_str().map_err(|_| "a text that is not UTF-8 cannot be kept")?;
+        let text = text.to_str().map_err(|_| "a string that is not UTF-8 cannot be stored")?;
         self.count(text.len())?;
         Ok(text.to_owned())
     }
@@ -56,7 +56,7 @@ impl ValueReader {
     fn read_list(&mut self, table: &Table, len: usize, depth: usize) -> Result<Json, String> {
         self.count(len)?;
         if table.pairs::<Value, Value>().take(len + 1).count() != len {
-            return Err("a table is a list without a gap, or all its keys are texts".to_owned());
+            return Err("a table must be a list without gaps, or have only string keys".to_owned());
         }
         let element = |i| table.raw_get::<Value>(i).map_err(|error| error.to_string());
         (1..=len).map(|i| self.read(&element(i)?, depth)).collect::<Result<_, _>>().map(Json::Array)
@@ -67,7 +67,7 @@ impl ValueReader {
         for pair in table.pairs::<Value, Value>() {
             let (key, value) = pair.map_err(|error| error.to_string())?;
             let Value::String(key) = key else {
-                return Err("a table is a list without a gap, or all its keys are texts".to_owned());
+                return Err("a table must be a list without gaps, or have only string keys".to_owned());
             };
             map.insert(self.read_text(&key)?, self.read(&value, depth)?);
         }
@@ -81,5 +81,5 @@ impl ValueReader {
 }
 
 fn too_large() -> String {
-    format!("a value is of more than {VALUE_BYTES_MAX} bytes")
+    format!("the value has more than {VALUE_BYTES_MAX} bytes as JSON")
 }

@@ -1,5 +1,5 @@
-//! The VM of one script: what it may use, how long and how much, and how its functions are called. Owns the sandbox and the words
-//! of its failures; never knows who waits for an answer.
+//! VM of one script: its sandbox, its limits of time and memory, and the calls of its functions. Owns the texts of its failures;
+//! never knows who waits for an answer.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::message::printable;
 use crate::plugin::answer::RawAnswer;
 use crate::plugin::{Answer, Call, Failure, Hook, Host, MessageCall, Verdict};
 
-/// What of Luau's own globals a script has: nothing that loads code, reads files, or reaches into functions.
+/// Luau's own globals that a script has. None of them loads code, reads files, or inspects functions.
 const GLOBALS: [&str; 28] = [
     "_VERSION",
     "assert",
@@ -50,16 +50,16 @@ const GLOBALS: [&str; 28] = [
     "xpcall",
 ];
 
-/// How Luau says that memory is over.
+/// Luau's error text when the memory limit is reached.
 const NOT_ENOUGH_MEMORY: &str = "not enough memory";
 
-/// A script that has run its top level, with its functions.
+/// VM of a script that has run its top level, with the script's functions.
 pub(super) struct Vm {
     lua: Lua,
     limits: ScriptLimits,
     deadline: Arc<Deadline>,
     api: Arc<ScriptApi>,
-    /// The function of each hook. That of `message` takes the fields of a message: see the prelude.
+    /// Function of each hook. The function of `message` takes the fields of a message: see the prelude.
     hooks: Vec<(Hook, Function)>,
 }
 
@@ -72,7 +72,7 @@ impl Vm {
         let run = run(source, &limits, &deadline, &api);
         drop(api.end());
         let faulty = |problem| ScriptError::Faulty { problem };
-        if deadline.has_stopped() {
+        if deadline.has_expired() {
             return Err(faulty(limits.located(limits.too_long("its top level", limits.load_time()))));
         }
         let (lua, of_message) = run.map_err(|error| faulty(limits.located(limits.shown("its top level", &error))))?;
@@ -85,12 +85,12 @@ impl Vm {
         Ok(Vm { lua, limits, deadline, api, hooks })
     }
 
-    /// What the calls before have set is with the host.
+    /// Starts a batch: the host has the values of all earlier batches.
     pub(super) fn begin_batch(&self) {
         self.api.begin_batch();
     }
 
-    /// Calls the function of a hook: it has as long as the configuration says.
+    /// Calls the function of a hook, within `timeout_ms`.
     pub(super) fn call(&self, call: &Call) -> Result<Answer, Failure> {
         let hook = call.hook();
         let Some((_, function)) = self.hooks.iter().find(|(named, _)| *named == hook) else {
@@ -98,17 +98,17 @@ impl Vm {
         };
         self.deadline.start(Instant::now() + self.limits.timeout);
         self.api.begin();
-        let verdict = self.ask(hook, function, call);
+        let verdict = self.run(hook, function, call);
         let effects = self.api.end();
-        if self.deadline.has_stopped() {
+        if self.deadline.has_expired() {
             return Err(Failure::new(self.limits.too_long(hook.as_str(), self.limits.timeout)));
         }
         let verdict = verdict?;
-        self.api.keep(&effects);
+        self.api.note_values(&effects);
         Ok(Answer { verdict, effects })
     }
 
-    fn ask(&self, hook: Hook, function: &Function, call: &Call) -> Result<Verdict, Failure> {
+    fn run(&self, hook: Hook, function: &Function, call: &Call) -> Result<Verdict, Failure> {
         let returned = match call {
             Call::Message(MessageCall { from, to, text }) => self
                 .without_limit(|lua| {
@@ -124,15 +124,15 @@ impl Vm {
             Value::Nil => Ok(Verdict::Pass),
             Value::Table(_) => self.read(hook, returned)?.verdict(hook),
             other => Err(Failure::new(format!(
-                "{} returned a {}; nothing, or a table as {{ reject = \"why\" }}, is wanted",
+                "{} returned a {}; return nothing, or a table such as {{ reject = \"reason\" }}",
                 hook.as_str(),
                 kind(&other)
             ))),
         }
     }
 
-    /// Makes what a function is called with, which is small. That its memory is not held to the limit saves half of the time: no
-    /// part of it needs to be ready to be undone.
+    /// Makes the arguments of a function without the memory limit, which they are too small to matter for. This saves half of the
+    /// time, because mlua need not protect each step against a failing allocation.
     fn without_limit<T>(&self, make: impl FnOnce(&Lua) -> mlua::Result<T>) -> mlua::Result<T> {
         self.lua.set_memory_limit(0)?;
         let made = make(&self.lua);
@@ -143,7 +143,7 @@ impl Vm {
     fn read(&self, hook: Hook, returned: Value) -> Result<RawAnswer, Failure> {
         self.lua.from_value(returned).map_err(|error| match error {
             Error::DeserializeError(what) => {
-                Failure::new(format!("what {} returned is no answer: {}", hook.as_str(), cut(&what)))
+                Failure::new(format!("{} returned an invalid answer: {}", hook.as_str(), cut(&what)))
             }
             error => self.failure(hook, &error),
         })
@@ -153,15 +153,15 @@ impl Vm {
         Failure::new(self.limits.shown(hook.as_str(), error))
     }
 
-    /// Whether so much memory is in use that what comes next would fail for it too. What nothing refers to does not count.
+    /// Whether so much memory is in use, garbage aside, that the next call would fail, too.
     pub(super) fn is_full(&self) -> bool {
         let full = self.limits.memory_bytes_max / 4 * 3;
         self.lua.used_memory() > full && self.lua.gc_collect().is_ok_and(|()| self.lua.used_memory() > full)
     }
 }
 
-/// Runs the top level in a VM of its own; also gives what makes a function that takes the fields of a message of one that takes
-/// its table.
+/// Makes a VM and runs the top level of the script. Also returns the function of the prelude that wraps a `message` function, so
+/// that it takes the fields of a message in place of a table.
 fn run(
     source: &ScriptSource,
     limits: &ScriptLimits,
@@ -178,15 +178,18 @@ fn run(
     globals.raw_set("name", source.config.name.as_str())?;
     globals.raw_set("settings", to_lua(&lua, &source.config.settings)?)?;
     #[cfg(test)]
-    globals.raw_set("panic", lua.create_function(|_, ()| -> mlua::Result<()> { panic!("a test wants it") })?)?;
+    globals
+        .raw_set("panic", lua.create_function(|_, ()| -> mlua::Result<()> { panic!("a test requested a panic") })?)?;
     deadline.start(Instant::now() + limits.load_time());
-    let asked = Arc::clone(deadline);
-    lua.set_interrupt(move |_| if asked.stops() { Err(Error::runtime("too long")) } else { Ok(VmState::Continue) });
+    let interrupted = Arc::clone(deadline);
+    lua.set_interrupt(
+        move |_| if interrupted.check() { Err(Error::runtime("too long")) } else { Ok(VmState::Continue) },
+    );
     lua.load(source.text.as_str()).set_name(format!("={}", limits.path)).exec()?;
     Ok((lua, of_message))
 }
 
-/// Leaves what a script may use, and adds what the prelude makes.
+/// Removes all globals that a script may not use, and adds those of the prelude.
 fn install_globals(lua: &Lua, api: &Arc<ScriptApi>) -> mlua::Result<Function> {
     let globals = lua.globals();
     for pair in globals.pairs::<String, Value>() {
@@ -203,7 +206,7 @@ fn install_globals(lua: &Lua, api: &Arc<ScriptApi>) -> mlua::Result<Function> {
     prelude.set_compiler(Compiler::new().set_debug_level(0)).call((api.functions(lua)?, limits))
 }
 
-/// What a script is held to; and the words of what goes wrong, which name it.
+/// Limits of a script, and the texts of failures, which name them.
 struct ScriptLimits {
     path: String,
     timeout: Duration,
@@ -219,7 +222,7 @@ impl ScriptLimits {
         }
     }
 
-    /// Nobody waits for the top level: it may prepare what the calls use.
+    /// Returns the time for the top level, which holds up nobody and may prepare data for the calls.
     fn load_time(&self) -> Duration {
         self.timeout.max(Duration::from_millis(SCRIPT_LOAD_MS))
     }
@@ -246,9 +249,9 @@ impl ScriptLimits {
         format!("{what} failed: {}", cut(&self.placed(text, frames)))
     }
 
-    /// An error with the line of the script in which it came up, where it does not say so.
+    /// Adds the line of the script to an error that lacks it.
     fn placed(&self, text: &str, frames: &str) -> String {
-        // The prelude is called by a line of the script.
+        // An error in the prelude was caused by the line of the script that called it.
         let text = text.strip_prefix("holdline:0: ").unwrap_or(text);
         match frames.lines().find_map(|frame| self.line_of(frame.trim())) {
             Some(line) if self.line_of(text).is_none() => format!("{}:{line}: {text}", self.path),
@@ -261,7 +264,7 @@ impl ScriptLimits {
         line.parse().ok()
     }
 
-    /// The same words where nobody knows yet which script they are about.
+    /// Adds the path of the script, for failures that are reported without the plugin's name.
     fn located(&self, words: String) -> String {
         match words.strip_prefix("its top level failed: ") {
             Some(words) if words.starts_with(&self.path) => words.to_owned(),
@@ -270,7 +273,7 @@ impl ScriptLimits {
     }
 }
 
-/// The error itself, out of those that were wrapped around it.
+/// Unwraps callback errors, down to the original error.
 fn root(error: &Error) -> &Error {
     match error {
         Error::CallbackError { cause, .. } => root(cause),

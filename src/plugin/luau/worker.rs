@@ -1,5 +1,5 @@
-//! The thread of one script: takes batches of calls and answers them, those first that somebody waits for. Owns the VM and when
-//! it is made anew; never decides what is called.
+//! Thread of one script: answers batches of calls, those that hold up a client first. Owns the VM and decides when it is replaced;
+//! never decides what is called.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -11,49 +11,49 @@ use super::vm::Vm;
 use super::{ScriptError, ScriptSource};
 use crate::plugin::{Answer, Call, Failure, Host};
 
-/// Calls that are answered together.
+/// Calls of one connection, or consecutive notifications.
 pub(super) struct CallBatch {
-    /// In their order.
+    /// Calls, in order.
     pub(super) calls: Vec<Call>,
-    /// Whether somebody waits for the answers.
+    /// Whether the calls hold up a client.
     pub(super) is_awaited: bool,
-    /// Takes what became of them.
+    /// Receiver of the answers.
     pub(super) answers: oneshot::Sender<BatchAnswers>,
 }
 
-/// One answer for each call, and the calls back: memory is given back by the thread that took it, which is less work.
+/// One answer per call, and the calls themselves: freeing memory costs less in the thread that allocated it.
 pub(super) type BatchAnswers = (Vec<Result<Answer, Failure>>, Vec<Call>);
 
-/// What a script's thread has in its hands.
+/// State of a script's thread.
 pub(super) struct Worker {
-    /// What the VM is made of.
+    /// Source of the VM.
     pub(super) source: ScriptSource,
-    /// What the script reaches the chat by, once it begins.
+    /// Host, set when the plugin starts to run.
     pub(super) host: Arc<OnceLock<Host>>,
-    /// Batches that somebody waits for.
+    /// Queue of batches that hold up a client.
     pub(super) awaited: Receiver<CallBatch>,
-    /// Batches that tell of something.
-    pub(super) told: Receiver<CallBatch>,
-    /// Goes with the thread.
+    /// Queue of notifications.
+    pub(super) notified: Receiver<CallBatch>,
+    /// Closed when the thread ends.
     pub(super) ended: Sender<Infallible>,
 }
 
 impl Worker {
-    /// Says how the script has begun, and serves it until its batches end.
-    pub(super) fn run(self, begun: oneshot::Sender<Result<(), ScriptError>>) {
+    /// Loads the script and reports the result, then answers batches until both queues are closed.
+    pub(super) fn run(self, started: oneshot::Sender<Result<(), ScriptError>>) {
         match Vm::new(&self.source, Arc::clone(&self.host)) {
             Ok(vm) => {
-                // Who does not wait for it any more has dropped the batches too.
-                let _ = begun.send(Ok(()));
+                // A loader that does not wait any more has closed the queues.
+                let _ = started.send(Ok(()));
                 self.serve(vm);
             }
-            Err(error) => drop(begun.send(Err(error))),
+            Err(error) => drop(started.send(Err(error))),
         }
     }
 
     fn serve(&self, vm: Vm) {
         let mut vm = Ok(vm);
-        while let Ok(batch) = future::block_on(future::or(self.awaited.recv(), self.told.recv())) {
+        while let Ok(batch) = future::block_on(future::or(self.awaited.recv(), self.notified.recv())) {
             if let Ok(vm) = &vm {
                 vm.begin_batch();
             }
@@ -65,48 +65,48 @@ impl Worker {
         let CallBatch { calls, is_awaited, answers } = batch;
         let answered = calls.iter().map(|call| {
             if !is_awaited {
-                self.let_past(vm);
+                self.answer_awaited(vm);
             }
             self.answer_one(vm, call)
         });
-        // Whose connection has ended does not wait any more.
+        // The connection may have ended, and dropped the receiver.
         let answered = answered.collect();
         drop(answers.send((answered, calls)));
     }
 
-    /// Nobody waits behind what is only told.
-    fn let_past(&self, vm: &mut Result<Vm, Failure>) {
+    /// Answers all batches that hold up a client. Called between two notifications.
+    fn answer_awaited(&self, vm: &mut Result<Vm, Failure>) {
         while let Ok(batch) = self.awaited.try_recv() {
             self.answer(vm, batch);
         }
     }
 
     fn answer_one(&self, vm: &mut Result<Vm, Failure>, call: &Call) -> Result<Answer, Failure> {
-        if self.told.is_closed() {
-            return Err(Failure::down("the plugin ends"));
+        if self.notified.is_closed() {
+            return Err(Failure::down("the plugin was stopped"));
         }
         let running = vm.as_ref().map_err(Failure::clone)?;
         let answer = running.call(call);
         match answer {
-            Err(failure) if running.is_full() => Err(self.make_anew(vm, &failure)),
+            Err(failure) if running.is_full() => Err(self.replace_vm(vm, &failure)),
             answer => answer,
         }
     }
 
-    /// What a script keeps in its variables fills its memory: every call would fail from here on.
-    fn make_anew(&self, vm: &mut Result<Vm, Failure>, failure: &Failure) -> Failure {
-        // Two of them would take twice the memory.
+    /// Replaces a VM whose memory is filled by the script's variables: every call would fail from here on.
+    fn replace_vm(&self, vm: &mut Result<Vm, Failure>, failure: &Failure) -> Failure {
+        // Drops the old VM first: two would take twice the memory.
         *vm = Err(failure.clone());
         *vm = Vm::new(&self.source, Arc::clone(&self.host))
-            .map_err(|error| Failure::new(format!("the script could not be started anew: {error}")));
-        Failure::new(format!("{failure}; its variables took nearly all of it, and it was started anew without them"))
+            .map_err(|error| Failure::new(format!("the script could not be restarted: {error}")));
+        Failure::new(format!("{failure}; its variables filled the memory, so it was restarted without them"))
     }
 }
 
 impl Drop for Worker {
-    /// Also when it panics: a queue keeps what is in it for as long as somebody could send, and those who sent it would wait.
+    /// Empties the queues, after a panic too: a batch that stayed in a queue would never be answered.
     fn drop(&mut self) {
-        for batches in [&self.awaited, &self.told] {
+        for batches in [&self.awaited, &self.notified] {
             batches.close();
             while batches.try_recv().is_ok() {}
         }

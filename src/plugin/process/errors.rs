@@ -1,32 +1,27 @@
-//! The standard error of a program, in our log. Owns how much of it: the length of a line, and lines a second; never what it
-//! means.
+//! Standard error of a program, in the server's log. Owns how much is logged: the length of a line, and lines per second; never
+//! interprets it.
 
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
+use smol::future;
 use smol::io::{AsyncRead, AsyncReadExt};
-use smol::{Timer, future};
 
 use super::host::ProcessHost;
 use crate::limits::{
     PROCESS_ERROR_LINE_BYTES_MAX, PROCESS_ERROR_LINES_PER_S_MAX, PROCESS_ERROR_PAUSE_MS, PROCESS_ERROR_READ_BYTES,
 };
-use crate::timeout::sleep;
+use crate::timeout::{sleep, timeout_at};
 
-/// Logs what there is to read, until it is closed.
+/// Logs the stream until it is closed.
 pub(super) async fn log(mut errors: impl AsyncRead + Unpin, host: &dyn ProcessHost) {
     let (mut lines, mut rate) = (LineSplitter::default(), RateLimit::new(Instant::now()));
     let mut bytes = vec![0; PROCESS_ERROR_READ_BYTES];
     loop {
-        let read = async { Some(errors.read(&mut bytes).await) };
-        let second_over = async {
-            rate.second_over().await;
-            None
-        };
-        match future::or(read, second_over).await {
-            Some(Ok(read)) if read > 0 => lines.push(&bytes[..read], |line| rate.log(line, host)),
-            Some(_) => break,
-            None => rate.report(host),
+        match timeout_at(rate.report_at(), errors.read(&mut bytes)).await {
+            Ok(Ok(read)) if read > 0 => lines.push(&bytes[..read], |line| rate.log(line, host)),
+            Ok(_) => break,
+            Err(_) => rate.report(host),
         }
         rate.slow_down().await;
     }
@@ -34,10 +29,10 @@ pub(super) async fn log(mut errors: impl AsyncRead + Unpin, host: &dyn ProcessHo
     rate.report(host);
 }
 
-/// Lines, each cut where it is too long.
+/// Splits bytes into lines, and cuts lines that are too long.
 #[derive(Default)]
 struct LineSplitter {
-    /// The begin of a line that has not ended.
+    /// Beginning of the current line.
     line: Vec<u8>,
     is_cut: bool,
 }
@@ -58,7 +53,7 @@ impl LineSplitter {
         self.line.extend_from_slice(&bytes[..room.min(bytes.len())]);
     }
 
-    /// The line ends here, if there is one.
+    /// Ends the current line, if there is one.
     fn end(&mut self, mut each: impl FnMut(&str)) {
         let text = String::from_utf8_lossy(&self.line);
         let text = text.trim_end();
@@ -72,12 +67,13 @@ impl LineSplitter {
     }
 }
 
-/// How many lines a second are logged.
+/// Limit on the lines that are logged per second.
 struct RateLimit {
+    /// Start of the current second.
     second: Instant,
-    /// In this second.
+    /// Lines logged in this second.
     logged: u64,
-    /// In this second.
+    /// Lines left out in this second.
     left_out: u64,
 }
 
@@ -98,26 +94,23 @@ impl RateLimit {
         }
     }
 
-    /// A new second begins: says how many lines of the one before were left out.
+    /// Starts a new second, and logs how many lines of the last one were left out.
     fn report(&mut self, host: &dyn ProcessHost) {
         if self.left_out > 0 {
             host.log(&format!(
-                "({} more lines, which are left out: {PROCESS_ERROR_LINES_PER_S_MAX} a second are logged)",
+                "({} more lines were left out; at most {PROCESS_ERROR_LINES_PER_S_MAX} per second are logged)",
                 self.left_out
             ));
         }
         *self = RateLimit::new(Instant::now());
     }
 
-    /// Waits for the end of the second, where there is something to say then.
-    async fn second_over(&self) {
-        if self.left_out == 0 {
-            return future::pending().await;
-        }
-        Timer::at(self.second + Duration::from_secs(1)).await;
+    /// Returns the end of the second, if lines must be reported then.
+    fn report_at(&self) -> Option<Instant> {
+        (self.left_out > 0).then(|| self.second + Duration::from_secs(1))
     }
 
-    /// Whoever writes much is held up a little, so that reading it takes nothing from the others.
+    /// Delays a program that writes too much, so that reading it takes no time from others.
     async fn slow_down(&self) {
         if self.left_out > 0 {
             sleep(Duration::from_millis(PROCESS_ERROR_PAUSE_MS)).await;
@@ -141,12 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_put_together_and_the_last_needs_no_end() {
+    fn lines_are_joined_from_chunks_and_the_last_needs_no_newline() {
         assert_eq!(lines_of(&[b"a", b"b\n\nc\r\n", b"\xffd"]), ["ab", "c", "\u{fffd}d"]);
     }
 
     #[test]
-    fn a_long_line_is_cut() {
+    fn long_line_is_cut() {
         let long = "x".repeat(PROCESS_ERROR_LINE_BYTES_MAX);
         let found = lines_of(&[long.as_bytes(), b"\n", long.as_bytes(), b"y", long.as_bytes(), b"\nnext"]);
         assert_eq!(found, [long.clone(), format!("{long}…"), "next".to_owned()]);

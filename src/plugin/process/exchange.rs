@@ -1,66 +1,66 @@
-//! What is between those who call and the program: lines that are not written yet, and calls that are not answered yet. Owns
-//! the ids, and the bounds of both; never does I/O.
+//! Exchange between the server and a program: lines that are not written yet, and calls that are not answered yet. Owns the ids
+//! of the calls, and the bounds of both; never does I/O.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use event_listener::Event;
+use parking_lot::{Mutex, MutexGuard};
 use smol::Timer;
 
-use super::notify::Notify;
 use crate::config::Hook;
 use crate::limits::{PROCESS_CALLS_MAX, PROCESS_HEARD_BYTES_MAX, PROCESS_UNWRITTEN_BYTES_MAX};
 use crate::plugin::answer::RawAnswer;
 use crate::plugin::{Answer, Call, Failure};
 
-/// An answer that is to come.
+/// Answer to a call in flight.
 pub(super) struct PendingAnswer {
-    /// Of the call.
+    /// Id of the call.
     id: u64,
-    /// When the call was handed in.
-    asked: Instant,
+    /// Time at which the call was submitted.
+    called_at: Instant,
     answer: oneshot::AsyncReceiver<Result<Answer, Failure>>,
 }
 
 impl PendingAnswer {
-    /// The answer, when it comes.
+    /// Waits for the answer.
     pub(super) async fn answer(&mut self) -> Result<Answer, Failure> {
         (&mut self.answer).await.unwrap_or_else(|_| Err(Failure::ended("the program is gone")))
     }
 }
 
-/// The exchange of one plugin, over all the lives of its program.
+/// Exchange of one plugin. It outlives the single runs of its program.
 pub(super) struct Exchange {
     state: Mutex<ExchangeState>,
-    /// Held by the caller whose turn it is: who came first goes first.
+    /// Held by the caller whose turn it is, so that calls are sent in the order in which they were made.
     turn: smol::lock::Mutex<()>,
-    /// There is something to write.
-    work: Notify,
-    /// There may be room for the call whose turn it is.
-    room: Notify,
-    /// What was to be written is being written.
-    taken: Notify,
-    /// Something was not kept for the program.
-    overfull: Notify,
+    /// Notified when there are lines to write.
+    lines_added: Event,
+    /// Notified when there may be room for the next call.
+    room_made: Event,
+    /// Notified when the lines are being written.
+    lines_taken: Event,
+    /// Notified when a reply was dropped because the program does not read.
+    overfull: Event,
 }
 
 struct ExchangeState {
-    standing: InputState,
-    /// Lines to be written.
+    input: InputState,
+    /// Lines to write.
     unwritten: Vec<u8>,
-    /// Calls that the program has in hand, or will have; not those that were given up.
-    unanswered: HashMap<u64, PendingCall>,
-    /// Those of them for whose answers somebody waits.
+    /// Calls that the program has or will get. Calls that timed out are not among them.
+    pending: HashMap<u64, PendingCall>,
+    /// Those of the pending calls that hold up a client: calls of deciding hooks.
     awaited: BTreeSet<u64>,
-    /// Since when it is the turn of the first of these.
+    /// Time at which the first of `awaited` became the first.
     turn_since: Instant,
-    /// No two calls have the same, not of two lives either.
+    /// Id of the next call. No two calls have the same id, across restarts of the program too.
     next_id: u64,
-    /// When the program said something last, or was asked something while it owed no answer.
+    /// Time of the program's last output, or of the first call after it owed no answer.
     quiet_since: Instant,
-    /// It was told more than is kept for it, so that something is missing.
+    /// Whether a reply was dropped because the program does not read.
     is_overfull: bool,
 }
 
@@ -69,100 +69,102 @@ struct PendingCall {
     answer: oneshot::Sender<Result<Answer, Failure>>,
 }
 
-/// Whether the program can be told anything.
+/// Standard input of the program.
 enum InputState {
     Open,
-    /// It has closed its input.
-    StdinClosed,
-    /// It does not run, for this reason.
-    Closed(String),
+    /// The program has closed its standard input.
+    Closed,
+    /// The program does not run, for this reason.
+    Down(String),
 }
 
 impl Exchange {
-    /// An open one: what is asked before the program runs waits for it.
+    /// Returns an open exchange: calls before the start of the program wait for it.
     pub(super) fn new() -> Self {
         let state = ExchangeState {
-            standing: InputState::Open,
+            input: InputState::Open,
             unwritten: Vec::new(),
-            unanswered: HashMap::new(),
+            pending: HashMap::new(),
             awaited: BTreeSet::new(),
             turn_since: Instant::now(),
             next_id: 1,
             quiet_since: Instant::now(),
             is_overfull: false,
         };
-        let (work, room, taken, overfull) = (Notify::new(), Notify::new(), Notify::new(), Notify::new());
-        Exchange { state: Mutex::new(state), turn: smol::lock::Mutex::new(()), work, room, taken, overfull }
+        Exchange {
+            state: Mutex::new(state),
+            turn: smol::lock::Mutex::new(()),
+            lines_added: Event::new(),
+            room_made: Event::new(),
+            lines_taken: Event::new(),
+            overfull: Event::new(),
+        }
     }
 
-    /// Hands in a call, as soon as there is room for it.
+    /// Submits a call as soon as there is room for it.
     pub(super) async fn call(&self, call: &Call) -> Result<PendingAnswer, Failure> {
         let _turn = self.turn.lock().await;
-        loop {
-            if let Some(answering) = self.try_call(call)? {
-                self.work.ring();
-                return Ok(answering);
-            }
-            self.room.rung().await;
-        }
+        let answer = wait_for(&self.room_made, || self.try_call(call).transpose()).await?;
+        self.lines_added.notify(1);
+        Ok(answer)
     }
 
-    /// `None`: there is no room.
+    /// Submits a call. `None` if there is no room for it.
     fn try_call(&self, call: &Call) -> Result<Option<PendingAnswer>, Failure> {
         let mut state = self.state();
-        match &state.standing {
+        match &state.input {
             InputState::Open if state.has_room() => Ok(Some(state.push(call))),
             InputState::Open => Ok(None),
-            InputState::StdinClosed => Err(Failure::down("the program has closed its standard input")),
-            InputState::Closed(why) => Err(Failure::down(why.clone())),
+            InputState::Closed => Err(Failure::down("the program has closed its standard input")),
+            InputState::Down(reason) => Err(Failure::down(reason.clone())),
         }
     }
 
-    /// Gives an answer to who waits for it. Says whether anybody did.
+    /// Passes an answer to its call. Returns false if nobody waits for it.
     pub(super) fn answer(&self, id: &str, answer: Result<RawAnswer, Failure>) -> bool {
         let Ok(id) = id.parse::<u64>() else { return false };
-        let Some(unanswered) = self.state().take(id) else { return false };
-        self.room.ring();
-        let verdict = answer.and_then(|answer| answer.verdict(unanswered.hook));
-        unanswered.answer.send(verdict.map(Answer::from)).is_ok()
+        let Some(call) = self.state().take(id) else { return false };
+        self.room_made.notify(1);
+        let verdict = answer.and_then(|answer| answer.verdict(call.hook));
+        call.answer.send(verdict.map(Answer::from)).is_ok()
     }
 
-    /// Whether it is a call that tells of something, so that nobody is held up by its answer.
-    pub(super) fn is_notified(&self, id: &str) -> bool {
+    /// Whether the id is that of a pending call whose answer holds up nobody.
+    pub(super) fn is_notification(&self, id: &str) -> bool {
         let Ok(id) = id.parse::<u64>() else { return false };
-        self.state().unanswered.get(&id).is_some_and(|unanswered| !unanswered.hook.decides())
+        self.state().pending.get(&id).is_some_and(|call| !call.hook.decides())
     }
 
-    /// How much of its time a call has left: it is over when the program has said nothing for so long, or when it has answered all that
-    /// is awaited before it and says nothing to this. `None`: nothing is left, and it is given up.
-    pub(super) fn time_left(&self, answering: &PendingAnswer, timeout: Duration) -> Option<Duration> {
+    /// Returns how much of its time a call has left. The time is over when the program has been silent for `timeout`, or when it
+    /// has answered all awaited calls before this one and does not answer this one for `timeout`. `None` gives the call up.
+    pub(super) fn time_left(&self, pending: &PendingAnswer, timeout: Duration) -> Option<Duration> {
         let mut state = self.state();
-        let mut since = state.quiet_since.max(answering.asked);
-        if state.awaited.first() == Some(&answering.id) {
+        let mut since = state.quiet_since.max(pending.called_at);
+        if state.awaited.first() == Some(&pending.id) {
             since = since.min(state.turn_since);
         }
         let left = timeout.checked_sub(since.elapsed()).filter(|left| !left.is_zero());
         if left.is_none() {
-            drop(state.take(answering.id));
-            self.room.ring();
+            drop(state.take(pending.id));
+            self.room_made.notify(1);
         }
         left
     }
 
-    /// Whether the program has owed an answer for so long, and said nothing.
+    /// Whether the program owes no answer, or has been silent for this long while it owes one.
     pub(super) fn is_quiet(&self, silence: Duration) -> bool {
-        self.state().asked_since().is_none_or(|since| since.elapsed() >= silence)
+        self.state().silent_since().is_none_or(|since| since.elapsed() >= silence)
     }
 
-    /// Notes that the program says something.
-    pub(super) fn heard(&self) {
+    /// Records that the program has written something.
+    pub(super) fn note_output(&self) {
         self.state().quiet_since = Instant::now();
     }
 
-    /// Waits until the program has owed an answer for so long, and said nothing.
+    /// Waits until the program has been silent for this long while it owed an answer.
     pub(super) async fn until_silent(&self, silence: Duration) {
         loop {
-            let until = self.state().asked_since().unwrap_or_else(Instant::now) + silence;
+            let until = self.state().silent_since().unwrap_or_else(Instant::now) + silence;
             if until <= Instant::now() {
                 return;
             }
@@ -170,106 +172,99 @@ impl Exchange {
         }
     }
 
-    /// Has a line written that answers no call. Who does not read them at all gets no more of them.
-    pub(super) fn tell(&self, line: &str) {
+    /// Queues a line that is not a call. Drops it if the program does not read, which [`Exchange::until_overfull`] reports.
+    pub(super) fn push_line(&self, line: &str) {
         let mut state = self.state();
-        if !matches!(state.standing, InputState::Open) || state.is_overfull {
+        if !matches!(state.input, InputState::Open) || state.is_overfull {
             return;
         }
         if state.unwritten.len() >= PROCESS_HEARD_BYTES_MAX {
             state.is_overfull = true;
-            self.overfull.ring();
+            self.overfull.notify(1);
             return;
         }
         state.unwritten.extend_from_slice(line.as_bytes());
         state.unwritten.push(b'\n');
-        self.work.ring();
+        self.lines_added.notify(1);
     }
 
-    /// Waits until the program was told more than is kept for it.
+    /// Waits until a line was dropped because the program does not read.
     pub(super) async fn until_overfull(&self) {
-        while !self.state().is_overfull {
-            self.overfull.rung().await;
-        }
+        wait_for(&self.overfull, || self.state().is_overfull.then_some(())).await;
     }
 
-    /// Waits until little is to be written: so long nothing is asked whose answer would have to be kept.
-    pub(super) async fn until_read(&self) {
-        while self.state().unwritten.len() >= PROCESS_UNWRITTEN_BYTES_MAX {
-            self.taken.rung().await;
-        }
+    /// Waits until few bytes are unwritten. Requests of the program wait for this, because their replies are queued.
+    pub(super) async fn until_drained(&self) {
+        let is_drained = || self.state().unwritten.len() < PROCESS_UNWRITTEN_BYTES_MAX;
+        wait_for(&self.lines_taken, || is_drained().then_some(())).await;
     }
 
-    /// Takes all that is to be written, once there is something.
-    pub(super) async fn take(&self) -> Vec<u8> {
-        loop {
-            let lines = mem::take(&mut self.state().unwritten);
-            if !lines.is_empty() {
-                self.room.ring();
-                self.taken.ring();
-                return lines;
-            }
-            self.work.rung().await;
-        }
+    /// Takes all lines to write, once there are any.
+    pub(super) async fn take_lines(&self) -> Vec<u8> {
+        let take = || Some(mem::take(&mut self.state().unwritten)).filter(|lines| !lines.is_empty());
+        let lines = wait_for(&self.lines_added, take).await;
+        self.room_made.notify(1);
+        self.lines_taken.notify(1);
+        lines
     }
 
-    /// The program reads no more. What it has read it may still answer.
+    /// Marks the standard input of the program as closed. The program may still answer what it has read.
     pub(super) fn mark_stdin_closed(&self) {
         let mut state = self.state();
-        state.standing = InputState::StdinClosed;
+        state.input = InputState::Closed;
         state.unwritten = Vec::new();
-        self.room.ring();
-        self.taken.ring();
+        self.room_made.notify(1);
+        self.lines_taken.notify(1);
     }
 
-    /// The program is gone: what was asked of it has failed with `how` it went, and what is asked from here on fails with `why`.
-    pub(super) fn close(&self, how: &str, why: &str) {
+    /// Fails all pending calls with `end`, which says how the program ended, and later calls with `reason`.
+    pub(super) fn close(&self, end: &str, reason: &str) {
         let mut state = self.state();
-        state.standing = InputState::Closed(why.to_owned());
+        state.input = InputState::Down(reason.to_owned());
         state.unwritten = Vec::new();
         state.awaited.clear();
-        for (_, PendingCall { hook, answer }) in state.unanswered.drain() {
-            let failure = Failure::ended(format!("{how}, and had not answered to {}", hook.as_str()));
-            // Nobody may wait for it any more.
+        for (_, PendingCall { hook, answer }) in state.pending.drain() {
+            let failure = Failure::ended(format!("{end}; no answer to {}", hook.as_str()));
+            // The caller may have given up.
             let _ = answer.send(Err(failure));
         }
-        self.room.ring();
-        self.taken.ring();
+        self.room_made.notify(1);
+        self.lines_taken.notify(1);
     }
 
-    /// The program is about to be started again.
+    /// Opens the exchange again, before the program is restarted.
     pub(super) fn open(&self) {
         let mut state = self.state();
-        state.standing = InputState::Open;
+        state.input = InputState::Open;
         state.is_overfull = false;
     }
 
     fn state(&self) -> MutexGuard<'_, ExchangeState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
 impl ExchangeState {
     fn has_room(&self) -> bool {
-        self.unanswered.len() < PROCESS_CALLS_MAX && self.unwritten.len() < PROCESS_UNWRITTEN_BYTES_MAX
+        self.pending.len() < PROCESS_CALLS_MAX && self.unwritten.len() < PROCESS_UNWRITTEN_BYTES_MAX
     }
 
     fn push(&mut self, call: &Call) -> PendingAnswer {
-        if self.unanswered.is_empty() {
+        if self.pending.is_empty() {
             self.quiet_since = Instant::now();
         }
         let id = self.next_id;
         self.next_id += 1;
         encode(call, id, &mut self.unwritten);
         let (sender, answer) = oneshot::async_channel();
-        self.unanswered.insert(id, PendingCall { hook: call.hook(), answer: sender });
+        self.pending.insert(id, PendingCall { hook: call.hook(), answer: sender });
         if call.hook().decides() {
             if self.awaited.is_empty() {
                 self.turn_since = Instant::now();
             }
             self.awaited.insert(id);
         }
-        PendingAnswer { id, asked: Instant::now(), answer }
+        PendingAnswer { id, called_at: Instant::now(), answer }
     }
 
     fn take(&mut self, id: u64) -> Option<PendingCall> {
@@ -277,28 +272,43 @@ impl ExchangeState {
             self.turn_since = Instant::now();
         }
         self.awaited.remove(&id);
-        self.unanswered.remove(&id)
+        self.pending.remove(&id)
     }
 
-    /// Since when it has owed an answer and said nothing.
-    fn asked_since(&self) -> Option<Instant> {
-        (!self.unanswered.is_empty()).then_some(self.quiet_since)
+    /// Returns the time since which the program has been silent while it owes an answer. `None` if it owes none.
+    fn silent_since(&self) -> Option<Instant> {
+        (!self.pending.is_empty()).then_some(self.quiet_since)
     }
 }
 
-/// Appends the line of a call: `{"hook":"message","id":"7",…}`. Its id stands before all that others have written, so that a
-/// shell finds it without understanding JSON.
+/// Waits until `ready` returns a value. Whoever changes what `ready` looks at notifies the event.
+async fn wait_for<T>(event: &Event, mut ready: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        let listener = event.listen();
+        // A notification before there was a listener is lost.
+        if let Some(value) = ready() {
+            return value;
+        }
+        listener.await;
+    }
+}
+
+/// Appends the line of a call: `{"hook":"message","id":"7",…}`. The id stands before everything that clients have written, so
+/// that a shell script finds it without parsing JSON.
 fn encode(call: &Call, id: u64, out: &mut Vec<u8>) {
     let start = out.len();
     let hook = call.hook().as_str();
     let written = write!(out, r#"{{"hook":"{hook}","id":"{id}""#);
     let (head, rest) = (r#"{"hook":""#.len() + hook.len() + 1, out.len());
     let encoded = serde_json::to_writer(&mut *out, call);
-    debug_assert!(out[start..][..head] == out[rest..][..head], "a call says its hook first");
+    debug_assert!(out[start..][..head] == out[rest..][..head], "the hook is the first field of a call");
     out.drain(rest..rest + head);
     out.push(b'\n');
-    // Memory takes all, and every call has a form in JSON.
-    assert!(written.is_ok() && encoded.is_ok(), "a call is a line of JSON");
+    // Writing to memory cannot fail, and every call has a JSON form.
+    assert!(written.is_ok() && encoded.is_ok(), "every call can be written as JSON");
 }
 
 #[cfg(test)]
@@ -325,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_a_line_with_its_id_in_front() {
+    fn call_is_a_line_that_begins_with_hook_and_id() {
         check(
             &message("a \"b\"\nc"),
             expect![[r#"
@@ -351,30 +361,30 @@ mod tests {
     }
 
     #[test]
-    fn calls_wait_for_room_and_for_their_turn() {
+    fn calls_wait_for_room_in_order() {
         let exchange = Exchange::new();
         smol::block_on(async {
-            let mut answering = Vec::new();
+            let mut answers = Vec::new();
             for _ in 0..PROCESS_CALLS_MAX {
-                answering.push(exchange.call(&message("x")).await.unwrap());
+                answers.push(exchange.call(&message("x")).await.unwrap());
             }
             let call = message("y");
             let mut next = Box::pin(exchange.call(&call));
             assert!(future::poll_once(&mut next).await.is_none(), "there is no room");
-            // Nobody waits for its answer any more, but the program has it still in hand.
-            drop(answering.remove(0));
-            assert!(future::poll_once(&mut next).await.is_none(), "there is no room yet");
-            assert!(!exchange.answer("1", Ok(RawAnswer::default())), "too late");
+            // The caller has given up, but the program still has the call.
+            drop(answers.remove(0));
+            assert!(future::poll_once(&mut next).await.is_none(), "a dropped answer makes no room");
+            assert!(!exchange.answer("1", Ok(RawAnswer::default())), "the caller has given up");
             let mut last = future::poll_once(&mut next).await.expect("there is room").unwrap();
             assert!(exchange.answer("257", Ok(RawAnswer::default())));
             assert_eq!(last.answer().await.unwrap().verdict, Verdict::Pass);
-            assert!(!exchange.answer("257", Ok(RawAnswer::default())), "it is answered already");
-            assert!(!exchange.answer("999", Ok(RawAnswer::default())), "nobody asked that");
+            assert!(!exchange.answer("257", Ok(RawAnswer::default())), "the call was answered already");
+            assert!(!exchange.answer("999", Ok(RawAnswer::default())), "there is no such call");
         });
     }
 
     #[test]
-    fn what_is_not_read_is_bounded() {
+    fn unread_lines_are_bounded() {
         let exchange = Exchange::new();
         smol::block_on(async {
             let long = "x".repeat(20_000);
@@ -384,28 +394,28 @@ mod tests {
                 calls += 1;
             }
             assert_eq!(calls, PROCESS_UNWRITTEN_BYTES_MAX.div_ceil(20_061));
-            assert!(future::poll_once(exchange.until_read()).await.is_none());
+            assert!(future::poll_once(exchange.until_drained()).await.is_none());
             let mut overfull = Box::pin(exchange.until_overfull());
             while future::poll_once(&mut overfull).await.is_none() {
-                exchange.tell(&long);
+                exchange.push_line(&long);
             }
-            let lines = exchange.take().await;
+            let lines = exchange.take_lines().await;
             assert!(
                 (PROCESS_HEARD_BYTES_MAX..PROCESS_HEARD_BYTES_MAX + 20_100).contains(&lines.len()),
                 "{}",
                 lines.len()
             );
-            assert!(future::poll_once(exchange.until_read()).await.is_some());
+            assert!(future::poll_once(exchange.until_drained()).await.is_some());
             assert!(future::poll_once(exchange.call(&call)).await.is_some());
-            assert!(future::poll_once(exchange.until_overfull()).await.is_some(), "something is missing still");
+            assert!(future::poll_once(exchange.until_overfull()).await.is_some(), "a line was dropped");
             exchange.close("", "");
             exchange.open();
-            assert!(future::poll_once(exchange.until_overfull()).await.is_none(), "the next life begins anew");
+            assert!(future::poll_once(exchange.until_overfull()).await.is_none(), "a restart resets it");
         });
     }
 
     #[test]
-    fn only_who_owes_an_answer_is_silent() {
+    fn program_is_silent_only_while_it_owes_an_answer() {
         let exchange = Exchange::new();
         let is_silent = async || {
             let silent = async {
@@ -420,7 +430,7 @@ mod tests {
         };
         smol::block_on(async {
             assert!(!is_silent().await);
-            let _answering = exchange.call(&message("x")).await.unwrap();
+            let _pending = exchange.call(&message("x")).await.unwrap();
             assert!(is_silent().await);
             exchange.answer("1", Ok(RawAnswer::default()));
             assert!(!is_silent().await);
@@ -428,19 +438,19 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_program_that_goes_is_told_how() {
+    fn end_of_the_program_fails_pending_and_later_calls() {
         let exchange = Exchange::new();
         smol::block_on(async {
-            let mut asked = exchange.call(&message("x")).await.unwrap();
-            exchange.close("it is gone", "it is not back yet");
+            let mut pending = exchange.call(&message("x")).await.unwrap();
+            exchange.close("the program ended", "the program is down");
             let words = |failure: Failure| failure.to_string();
             assert_eq!(
-                asked.answer().await.map_err(words),
-                Err("it is gone, and had not answered to message".to_owned())
+                pending.answer().await.map_err(words),
+                Err("the program ended; no answer to message".to_owned())
             );
             assert_eq!(
                 exchange.call(&message("x")).await.map(drop).map_err(words),
-                Err("it is not back yet".to_owned())
+                Err("the program is down".to_owned())
             );
             exchange.open();
             assert!(exchange.call(&message("x")).await.is_ok());

@@ -1,23 +1,23 @@
-//! What a process needs of its host. Owns these few verbs, so that the tests can listen; never what they do.
+//! Part of the host that a process uses, as a trait, so that tests can record it. Owns the trait; never what its methods do.
 
 use serde_json::Value;
 
 use crate::plugin::{Effect, Failure, Host, Pending};
 use crate::protocol::ParsedRequest;
 
-/// The host, as a process sees it.
+/// Host of a process.
 pub(super) trait ProcessHost: Send + Sync {
-    /// Hands in requests, in order.
+    /// Submits requests, in order.
     fn submit(&self, requests: Vec<ParsedRequest>) -> Pending<'_, ()>;
 
-    /// A value that was kept.
+    /// Returns a stored value.
     fn get(&self, key: &str) -> Option<Value>;
 
-    /// Keeps a value, or forgets it.
+    /// Stores a value, or removes it.
     fn set(&self, key: String, value: Option<Value>) -> Pending<'_, Result<(), Failure>>;
 
-    /// Something failed that is no answer.
-    fn failed(&self, failure: Failure);
+    /// Reports a failure that is not the answer to a call.
+    fn report_failure(&self, failure: Failure);
 
     /// Writes a line to the log.
     fn log(&self, line: &str);
@@ -36,8 +36,8 @@ impl ProcessHost for Host {
         Box::pin(Host::apply(self, vec![Effect::Set { key, value }]))
     }
 
-    fn failed(&self, failure: Failure) {
-        Host::failed(self, failure);
+    fn report_failure(&self, failure: Failure) {
+        Host::report_failure(self, failure);
     }
 
     fn log(&self, line: &str) {

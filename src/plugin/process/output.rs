@@ -1,5 +1,5 @@
-//! What a program writes: lines that answer calls, lines that ask, and garbage. Owns which line is what; never does what is
-//! asked.
+//! Output of a program: lines that answer calls, requests, and invalid lines. Owns which line is which; never carries out a
+//! request.
 
 use std::fmt;
 
@@ -15,37 +15,35 @@ use crate::plugin::Failure;
 use crate::plugin::answer::RawAnswer;
 use crate::protocol::{Line, LineBuffer, json};
 
-/// The output of one life of a program, as far as it was read.
+/// Unparsed output of one run of a program.
 pub(super) struct Output {
     lines: LineBuffer,
 }
 
-/// What stood in some lines, but for the answers for which somebody waits.
+/// Contents of some lines, without the answers that were passed on at once.
 #[derive(Debug, Default)]
 pub(super) struct OutputBatch {
-    /// What it asks, and what it says to what it was told, in order.
-    pub(super) said: Vec<ProgramRequest>,
-    /// What nobody can understand, as one failure.
-    pub(super) garbage: Option<Failure>,
-    /// Answers that nobody waits for.
+    /// Requests, and answers to calls that hold up nobody, in order.
+    pub(super) requests: Vec<ProgramRequest>,
+    /// All invalid lines, as one failure.
+    pub(super) invalid: Option<Failure>,
+    /// Number of answers that nobody waits for.
     pub(super) late: u64,
 }
 
-/// One line.
 enum OutputLine<'a> {
     Answer { id: String, answer: Result<RawAnswer, Failure> },
     ProgramRequest(ProgramRequest),
     Blank,
-    Garbage(InvalidLine<'a>),
+    Invalid(InvalidLine<'a>),
 }
 
-/// Why nobody can understand a line.
 enum InvalidLine<'a> {
     TooLong,
     NotUtf8,
-    NoObject(&'a str),
-    IdIsNoString(&'a str),
-    SaysNothing(&'a str),
+    NotAnObject(&'a str),
+    IdNotAString(&'a str),
+    NoIdOrType(&'a str),
 }
 
 impl fmt::Display for InvalidLine<'_> {
@@ -53,14 +51,14 @@ impl fmt::Display for InvalidLine<'_> {
         match self {
             InvalidLine::TooLong => write!(f, "a line of more than {JSON_LINE_BYTES_MAX} bytes"),
             InvalidLine::NotUtf8 => f.write_str("a line that is not UTF-8"),
-            InvalidLine::NoObject(line) => write!(f, "a line that is no JSON object: {}", quoted(line)),
-            InvalidLine::IdIsNoString(line) => write!(f, "an \"id\" that is no string: {}", quoted(line)),
-            InvalidLine::SaysNothing(line) => write!(f, "a line with neither \"id\" nor \"type\": {}", quoted(line)),
+            InvalidLine::NotAnObject(line) => write!(f, "a line that is not a JSON object: {}", quoted(line)),
+            InvalidLine::IdNotAString(line) => write!(f, "an \"id\" that is not a string: {}", quoted(line)),
+            InvalidLine::NoIdOrType(line) => write!(f, "a line with neither \"id\" nor \"type\": {}", quoted(line)),
         }
     }
 }
 
-/// What tells the kinds of lines apart.
+/// Keys that distinguish answers from requests.
 #[derive(Deserialize)]
 struct LineHeader {
     id: Option<Value>,
@@ -72,7 +70,7 @@ impl Output {
         Output { lines: LineBuffer::new(json::FRAMING) }
     }
 
-    /// Reads once. Says whether there is more to come.
+    /// Reads once. Returns false at the end of the output.
     pub(super) async fn read(&mut self, output: &mut (impl AsyncRead + Unpin)) -> bool {
         match output.read(self.lines.space()).await {
             Ok(0) | Err(_) => false,
@@ -83,90 +81,91 @@ impl Output {
         }
     }
 
-    /// Takes the next lines of what was read, some at a time, and deals with the answers in them. `None`: there is none.
+    /// Takes the next lines, up to a limit, and passes on the answers in them. `None` if there is no complete line.
     pub(super) fn next_lines(&mut self, exchange: &Exchange) -> Option<OutputBatch> {
-        let (mut lines, mut late, mut garbage) = (0, 0, Garbage::default());
-        let mut said = Vec::new();
+        let (mut lines, mut late, mut invalid) = (0, 0, InvalidLines::default());
+        let mut requests = Vec::new();
         while lines < PROCESS_LINES_AT_ONCE_MAX
             && let Some(line) = self.lines.next_line()
         {
             lines += 1;
-            match sort(line) {
-                // What it has asked before is on its way before that with which it has dealt counts as dealt with.
-                OutputLine::Answer { id, answer } if exchange.is_notified(&id) => {
-                    said.push(ProgramRequest::Answer { id, answer })
+            match parse(line) {
+                // Earlier requests are submitted before the call counts as handled.
+                OutputLine::Answer { id, answer } if exchange.is_notification(&id) => {
+                    requests.push(ProgramRequest::Answer { id, answer })
                 }
                 OutputLine::Answer { id, answer } => late += u64::from(!exchange.answer(&id, answer)),
-                OutputLine::ProgramRequest(request) => said.push(request),
+                OutputLine::ProgramRequest(request) => requests.push(request),
                 OutputLine::Blank => {}
-                OutputLine::Garbage(fault) => garbage.add(&fault),
+                OutputLine::Invalid(line) => invalid.add(&line),
             }
         }
         (lines > 0).then(|| {
-            exchange.heard();
-            OutputBatch { said, garbage: garbage.failure(), late }
+            exchange.note_output();
+            OutputBatch { requests, invalid: invalid.failure(), late }
         })
     }
 }
 
-/// Lines that nobody can understand: the first is named, the others are counted.
+/// Invalid lines: the first one in words, and a count of the others.
 #[derive(Default)]
-struct Garbage {
+struct InvalidLines {
     first: Option<String>,
     others: u64,
 }
 
-impl Garbage {
-    fn add(&mut self, fault: &InvalidLine<'_>) {
+impl InvalidLines {
+    fn add(&mut self, line: &InvalidLine<'_>) {
         match self.first {
-            None => self.first = Some(fault.to_string()),
+            None => self.first = Some(line.to_string()),
             Some(_) => self.others += 1,
         }
     }
 
     fn failure(self) -> Option<Failure> {
-        let Garbage { first, others } = self;
-        let others = if others > 0 { format!(", and {others} more like it") } else { String::new() };
+        let InvalidLines { first, others } = self;
+        let others = if others > 0 { format!(", and {others} more invalid lines") } else { String::new() };
         first.map(|what| Failure::new(format!("the program wrote {what}{others}; dropped")))
     }
 }
 
-fn sort(line: Line<'_>) -> OutputLine<'_> {
+fn parse(line: Line<'_>) -> OutputLine<'_> {
     match line {
-        Line::Text(text) => sort_text(text),
-        Line::TooLong => OutputLine::Garbage(InvalidLine::TooLong),
-        Line::NotUtf8 => OutputLine::Garbage(InvalidLine::NotUtf8),
+        Line::Text(text) => parse_text(text),
+        Line::TooLong => OutputLine::Invalid(InvalidLine::TooLong),
+        Line::NotUtf8 => OutputLine::Invalid(InvalidLine::NotUtf8),
     }
 }
 
-fn sort_text(line: &str) -> OutputLine<'_> {
-    // To serde a list is an object without its keys.
+fn parse_text(line: &str) -> OutputLine<'_> {
+    // To serde, a list is an object without its keys.
     match line.trim_start().chars().next() {
-        Some('{') => sort_object(line),
-        Some(_) => OutputLine::Garbage(InvalidLine::NoObject(line)),
+        Some('{') => parse_object(line),
+        Some(_) => OutputLine::Invalid(InvalidLine::NotAnObject(line)),
         None => OutputLine::Blank,
     }
 }
 
-/// Most lines are answers, and are read once.
-fn sort_object(line: &str) -> OutputLine<'_> {
+/// Parses an object as an answer first: most lines are answers, and are parsed once.
+fn parse_object(line: &str) -> OutputLine<'_> {
     match serde_json::from_str::<RawAnswer>(line) {
         Ok(mut answer) => match answer.id.take() {
             Some(id) => OutputLine::Answer { id, answer: Ok(answer) },
-            None => OutputLine::Garbage(InvalidLine::SaysNothing(line)),
+            None => OutputLine::Invalid(InvalidLine::NoIdOrType(line)),
         },
-        Err(unfit) => sort_other(line, &unfit),
+        Err(error) => parse_request(line, &error),
     }
 }
 
-fn sort_other<'a>(line: &'a str, unfit: &serde_json::Error) -> OutputLine<'a> {
+/// Parses an object that is not a valid answer, for this reason.
+fn parse_request<'a>(line: &'a str, error: &serde_json::Error) -> OutputLine<'a> {
     match serde_json::from_str::<LineHeader>(line) {
         Ok(LineHeader { r#type: Some(kind), .. }) => OutputLine::ProgramRequest(ProgramRequest::parse(&kind, line)),
         Ok(LineHeader { id: Some(Value::String(id)), .. }) => {
-            OutputLine::Answer { id, answer: Err(Failure::new(format!("an answer that is none: {unfit}"))) }
+            OutputLine::Answer { id, answer: Err(Failure::new(format!("invalid answer: {error}"))) }
         }
-        Ok(LineHeader { id: Some(_), .. }) => OutputLine::Garbage(InvalidLine::IdIsNoString(line)),
-        Ok(_) => OutputLine::Garbage(InvalidLine::SaysNothing(line)),
-        Err(_) => OutputLine::Garbage(InvalidLine::NoObject(line)),
+        Ok(LineHeader { id: Some(_), .. }) => OutputLine::Invalid(InvalidLine::IdNotAString(line)),
+        Ok(_) => OutputLine::Invalid(InvalidLine::NoIdOrType(line)),
+        Err(_) => OutputLine::Invalid(InvalidLine::NotAnObject(line)),
     }
 }

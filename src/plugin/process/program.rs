@@ -1,5 +1,5 @@
-//! The program of a plugin, as it lies on the disk and as it runs. Owns what is checked before it is started, how it is
-//! started, and its process group; never what it says.
+//! Program of a plugin, on disk and as a process. Owns the checks before its start, the start itself, and its process group;
+//! never reads what it writes.
 
 use std::ffi::CString;
 use std::fmt;
@@ -21,88 +21,88 @@ use crate::limits::PROCESS_SETTINGS_BYTES_MAX;
 use crate::message::quoted;
 use crate::timeout::timeout;
 
-/// Why a program cannot be run as `plugins.toml` says: what is wrong, with which value, and what mends it.
+/// Reason why a program cannot be run as `plugins.toml` says. Its text names the key, the value and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// There is nothing at its path, or nobody may look.
-    #[error("path = {path:?}: {source}; a path is looked for from the directory of plugins.toml")]
+    /// The path does not exist, or cannot be read.
+    #[error("path = {path:?}: {source}; the path is relative to the directory of plugins.toml")]
     NotFound {
-        /// As it was written.
+        /// Path as written.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A directory, or a device.
-    #[error("path = {path:?} is no file; name the program itself")]
-    NoFile {
-        /// As it was written.
+    /// The path is a directory or a device.
+    #[error("path = {path:?} is not a file; name the program itself")]
+    NotAFile {
+        /// Path as written.
         path: PathBuf,
     },
-    /// It may not be run.
-    #[error("path = {path:?} is not executable; `chmod +x {}` makes it so", path.display())]
+    /// The file is not executable.
+    #[error("path = {path:?} is not executable; run: chmod +x {}", path.display())]
     NotExecutable {
-        /// As it was written.
+        /// Path as written.
         path: PathBuf,
     },
-    /// No program can be given such an argument.
-    #[error("arguments: {argument} holds the character U+0000, which ends an argument; take it out")]
+    /// An argument contains the character that ends arguments.
+    #[error("arguments: {argument} contains the character U+0000, which ends an argument; remove it")]
     Argument {
-        /// In quotes.
+        /// Argument, quoted.
         argument: String,
     },
-    /// They do not fit into the environment of a program.
+    /// The settings do not fit into the environment of a program.
     #[error(
-        "[plugin.settings] are {bytes} bytes as JSON; a program is handed {PROCESS_SETTINGS_BYTES_MAX} at most, so keep \
-             more in a file"
+        "[plugin.settings] has {bytes} bytes as JSON; at most {PROCESS_SETTINGS_BYTES_MAX} are allowed, so move some of \
+             it to a file"
     )]
     Settings {
-        /// How many.
+        /// Size as JSON.
         bytes: usize,
     },
     /// The system does not know the user.
-    #[error("user = {user}: there is no such user on this system; `id USER` tells which there are")]
+    #[error("user = {user}: this system has no such user; list them with: getent passwd")]
     NoUser {
-        /// In quotes.
+        /// Name, quoted.
         user: String,
     },
-    /// The system could not say whether it knows the user.
+    /// The user could not be looked up.
     #[error("user = {user}: cannot look the user up: {source}")]
     UserLookup {
-        /// In quotes.
+        /// Name, quoted.
         user: String,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Only root becomes somebody else.
-    #[error("user = {user}: only root can run a program as somebody else; start holdline as root, or leave `user` out")]
+    /// The server does not run as root.
+    #[error("user = {user}: only root can run a program as another user; start holdline as root, or remove `user`")]
     NotRoot {
-        /// In quotes.
+        /// Name, quoted.
         user: String,
     },
 }
 
-/// A program that can be started, as often as it has to be.
+/// A program that can be started any number of times.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     path: PathBuf,
     arguments: Vec<String>,
     directory: PathBuf,
-    /// What is added to our own environment.
+    /// Variables added to the server's own environment.
     environment: Vec<(&'static str, String)>,
     confinement: Confinement,
 }
 
-/// Its standard streams; nothing else of ours is open in it.
+/// Standard streams of a program. The program inherits no other descriptor of the server.
 pub(super) struct Streams {
     pub(super) stdin: ChildStdin,
     pub(super) stdout: ChildStdout,
     pub(super) stderr: ChildStderr,
 }
 
-/// A program that runs, and all that it starts and that stays in its process group. Dropped, they are killed.
+/// A running program, with every process in its group. They are killed when it is dropped.
 pub(super) struct Child {
     child: smol::process::Child,
-    /// None when it is gone.
+    /// `None` once the group is gone.
     group: Option<Pid>,
 }
 
@@ -137,7 +137,7 @@ impl Program {
         })
     }
 
-    /// Starts it, in its directory and in a process group of its own.
+    /// Starts the program in its directory, and in a process group of its own.
     pub(super) fn start(&self) -> io::Result<(Child, Streams)> {
         use std::os::unix::process::CommandExt;
 
@@ -167,7 +167,7 @@ fn check_path(config: &PluginConfig) -> Result<PathBuf, ProcessError> {
     let (path, written) = (absolute(config, &config.path)?, || config.path.clone());
     match path.metadata() {
         Err(source) => Err(ProcessError::NotFound { path: written(), source }),
-        Ok(metadata) if !metadata.is_file() => Err(ProcessError::NoFile { path: written() }),
+        Ok(metadata) if !metadata.is_file() => Err(ProcessError::NotAFile { path: written() }),
         Ok(_) => match rustix::fs::access(&path, Access::EXEC_OK) {
             Ok(()) => Ok(path),
             Err(_) => Err(ProcessError::NotExecutable { path: written() }),
@@ -175,7 +175,7 @@ fn check_path(config: &PluginConfig) -> Result<PathBuf, ProcessError> {
     }
 }
 
-/// The user of that name, and who to become for it: nobody, where it is us.
+/// Looks up a user, and the identity to assume; `None` if the server already runs as this user.
 fn find_user(name: &str) -> Result<(User, Option<Identity>), ProcessError> {
     let lookup = |source: nix::Error| ProcessError::UserLookup { user: quoted(name), source: source.into() };
     let user = User::from_name(name).map_err(lookup)?.ok_or_else(|| ProcessError::NoUser { user: quoted(name) })?;
@@ -192,17 +192,17 @@ fn find_user(name: &str) -> Result<(User, Option<Identity>), ProcessError> {
 }
 
 impl Child {
-    /// Its number.
+    /// Returns the process id.
     pub(super) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until it has ended.
+    /// Waits for the end of the program.
     pub(super) async fn wait(&mut self) -> Exit {
         Exit(self.child.status().await.ok())
     }
 
-    /// Asks its group to end, and kills it after so long. Says how it ended if that was by itself.
+    /// Sends SIGTERM to the group, and SIGKILL after `patience`. Returns how the program ended, unless by that SIGTERM.
     pub(super) async fn stop(&mut self, patience: Duration) -> Option<Exit> {
         self.signal(Signal::TERM);
         let exit = self.wait_for(patience).await;
@@ -210,13 +210,13 @@ impl Child {
         exit.filter(|exit| exit.signal() != Some(Signal::TERM.as_raw()))
     }
 
-    /// Kills what there is of its group.
+    /// Kills all processes of the group.
     pub(super) async fn kill(&mut self, patience: Duration) {
         self.signal(Signal::KILL);
         self.group = None;
-        // One that is held up by a disk goes later, and is waited for all the same, by a thread of the library.
+        // A process that waits for a disk ends later; a thread of the library waits for it.
         if self.wait_for(patience).await.is_none() {
-            log::warn!("process {} was killed, and the system does not let go of it yet", self.id());
+            log::warn!("process {} was killed, but has not ended yet", self.id());
         }
     }
 
@@ -224,11 +224,11 @@ impl Child {
         timeout(patience, self.wait()).await.ok()
     }
 
-    /// A group has the number of the process that it began with, which may have been waited for just before. The system goes
-    /// through all other numbers before it gives one again, and does not while there is such a group.
+    /// Sends a signal to the group. The group's id is that of its first process, which may have been waited for already. The
+    /// system uses all other ids before it reuses one, and never while such a group exists.
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // It fails where nobody is left.
+            // This fails if no process is left.
             let _ = kill_process_group(group, signal);
         }
     }
@@ -240,7 +240,7 @@ impl Drop for Child {
     }
 }
 
-/// How a process ended, where the system tells.
+/// Exit status of a process, if the system reports one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exit(Option<ExitStatus>);
 
@@ -250,7 +250,7 @@ impl Exit {
     }
 }
 
-/// As in `ended with exit status 1`.
+/// Formats as in `ended with exit status 1`.
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.and_then(|status| status.code()), self.signal().map(signal::Signal::try_from)) {

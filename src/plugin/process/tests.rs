@@ -1,4 +1,4 @@
-//! The life of programs: small scripts that behave as programs should, and as they should not.
+//! Runs of small shell scripts that behave as programs should, and as they should not.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,10 +17,10 @@ use crate::message::{Destination, Text, Timestamp};
 use crate::plugin::{MessageCall, Verdict};
 use crate::protocol::{ParsedRequest, Request};
 
-/// What a test waits for at most.
+/// Time limit of a test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What every script begins with: `ask` reads a call, `answer WHAT` answers the one that was read last.
+/// Beginning of every script: `ask` reads a call, `answer KEYS` answers the last one that was read.
 const PRELUDE: &str = r#"
 id_of() { id=${1#*'"id":"'}; id=${id%%'"'*}; }
 ask() { read -r line || exit 0; id_of "$line"; }
@@ -28,7 +28,7 @@ answer() { printf '{"id":"%s"%s}\n' "$id" "$1"; }
 say() { echo "$@" >&2; }
 "#;
 
-/// A chat that keeps what it is handed.
+/// Host that records everything it gets.
 #[derive(Default)]
 struct Recorder {
     seen: Mutex<Recorded>,
@@ -40,7 +40,7 @@ struct Recorded {
     failures: Vec<String>,
     logged: Vec<String>,
     values: BTreeMap<String, Value>,
-    /// Nothing more is taken.
+    /// Whether `submit` blocks.
     is_held_up: bool,
 }
 
@@ -73,14 +73,14 @@ impl ProcessHost for Recorder {
     fn set(&self, key: String, value: Option<Value>) -> Pending<'_, Result<(), Failure>> {
         let mut seen = self.seen();
         match value {
-            _ if key == "full" => return Box::pin(future::ready(Err(Failure::new("there is no room")))),
+            _ if key == "full" => return Box::pin(future::ready(Err(Failure::new("the disk is full")))),
             Some(value) => seen.values.insert(key, value),
             None => seen.values.remove(&key),
         };
         Box::pin(future::ready(Ok(())))
     }
 
-    fn failed(&self, failure: Failure) {
+    fn report_failure(&self, failure: Failure) {
         self.seen().failures.push(failure.to_string());
     }
 
@@ -89,7 +89,7 @@ impl ProcessHost for Recorder {
     }
 }
 
-/// A script that is to run.
+/// Configuration of a script under test.
 struct Script {
     config: PluginConfig,
     timeouts: Timeouts,
@@ -97,7 +97,7 @@ struct Script {
 }
 
 impl Script {
-    /// `sh` itself is the program: a file that was just written cannot be run while another test starts something.
+    /// Runs the script by `sh -c`: a file that was just written cannot be executed while another test forks.
     fn new(script: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let config = PluginConfig {
@@ -116,7 +116,7 @@ impl Script {
             memory_bytes_max: None,
             cpu_s_max: None,
         };
-        // No test waits for any of these unless it says so.
+        // No test depends on these limits unless it sets them.
         let timeouts = Timeouts {
             silence: PATIENCE,
             stop: PATIENCE,
@@ -127,7 +127,12 @@ impl Script {
         Script { config, timeouts, directory }
     }
 
-    /// Runs it while the test does, and ends it.
+    /// Makes the first restart come after the end of the test.
+    fn never_restarts(&mut self) {
+        (self.timeouts.restart_min, self.timeouts.restart_max) = (PATIENCE, PATIENCE);
+    }
+
+    /// Runs the program during the test, then stops it.
     fn run<T>(self, test: impl AsyncFnOnce(&Process, &Recorder) -> T) -> T {
         let Script { config, timeouts, directory } = self;
         let process = Process { timeouts, ..Process::load(&config).unwrap() };
@@ -139,7 +144,7 @@ impl Script {
             };
             let tested = async {
                 let tested = in_time(test(&process, &recorder)).await;
-                in_time(process.end()).await;
+                in_time(process.stop()).await;
                 tested
             };
             future::or(life, tested).await
@@ -152,7 +157,7 @@ impl Script {
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
     let late = async {
         Timer::after(PATIENCE).await;
-        panic!("this takes too long");
+        panic!("the test takes too long");
     };
     future::or(work, late).await
 }
@@ -171,7 +176,7 @@ fn message(text: &str) -> Call {
     })
 }
 
-/// What a call was answered, in short: the text that it goes on with, or the words of a failure.
+/// Describes an answer in short: the replaced text, or the words of a failure.
 fn words(answer: Result<Answer, Failure>) -> String {
     match answer.map(|answer| answer.verdict) {
         Ok(Verdict::Pass) => "pass".to_owned(),
@@ -185,8 +190,8 @@ async fn ask(process: &Process, text: &str) -> String {
     words(process.call(message(text)).await)
 }
 
-/// Whoever is told that the program is gone asks again.
-async fn ask_until_it_is_back(process: &Process) -> String {
+/// Repeats a call until the program is back.
+async fn ask_until_back(process: &Process) -> String {
     loop {
         match ask(process, "x").await {
             failure if failure.starts_with('!') => Timer::after(Duration::from_millis(1)).await,
@@ -195,19 +200,19 @@ async fn ask_until_it_is_back(process: &Process) -> String {
     }
 }
 
-/// Whether there is such a process, and be it one that nobody has waited for.
+/// Whether the process exists, possibly as a zombie.
 fn exists(pid: &str) -> bool {
     Path::new("/proc").join(pid).exists()
 }
 
-/// Whether it still does anything. One that was handed on to the first process is that one's to wait for.
+/// Whether the process runs. A zombie that was inherited by the first process does not count.
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
 #[test]
-fn calls_are_on_their_way_together_and_answered_in_any_order() {
+fn calls_overlap_and_are_answered_in_any_order() {
     let script = Script::new(
         r#"
         ask; first=$id; ask; second=$id; ask; answer ',"text":"third"'
@@ -225,7 +230,7 @@ fn calls_are_on_their_way_together_and_answered_in_any_order() {
 }
 
 #[test]
-fn many_more_calls_than_it_may_have_in_hand_are_answered() {
+fn more_calls_than_fit_in_flight_are_answered() {
     let script = Script::new("while ask; do answer; done");
     script.run(async |process, _| {
         let calls = || (0..3 * PROCESS_CALLS_MAX).map(|_| message("x")).collect::<Vec<_>>();
@@ -235,7 +240,7 @@ fn many_more_calls_than_it_may_have_in_hand_are_answered() {
 }
 
 #[test]
-fn an_answer_that_comes_too_late_is_nobody_elses() {
+fn late_answer_is_not_passed_to_another_call() {
     let script = Script::new(
         r#"ask; late=$id; ask; now=$id; id=$late; answer ',"text":"late"'; id=999; answer; id=$now; answer ',"text":"now"'"#,
     );
@@ -245,14 +250,14 @@ fn an_answer_that_comes_too_late_is_nobody_elses() {
         let answers = process.call_all(vec![message("1")], Some(timeout)).await;
         assert!(began.elapsed() >= timeout);
         let answers: Vec<_> = answers.into_iter().map(words).collect();
-        assert_eq!(answers, ["! no answer to message came within 200 ms (timeout_ms)"]);
+        assert_eq!(answers, ["! no answer to message within 200 ms (timeout_ms)"]);
         assert_eq!(ask(process, "2").await, "now");
         assert!(recorder.failures().is_empty(), "{:?}", recorder.failures());
     });
 }
 
 #[test]
-fn what_is_there_when_the_time_is_over_counts() {
+fn answers_that_are_there_at_the_timeout_count() {
     let script = Script::new("ask; ask; answer; ask; answer; say answered; ask");
     script.run(async |process, recorder| {
         let calls = vec![message("1"), message("2"), message("3")];
@@ -262,12 +267,12 @@ fn what_is_there_when_the_time_is_over_counts() {
         )
         .await;
         let answers: Vec<_> = answers.into_iter().map(words).collect();
-        assert_eq!(answers, ["! no answer to message came within 200 ms (timeout_ms)", "pass", "pass"]);
+        assert_eq!(answers, ["! no answer to message within 200 ms (timeout_ms)", "pass", "pass"]);
     });
 }
 
 #[test]
-fn garbage_is_dropped_and_told() {
+fn invalid_lines_are_dropped_and_reported() {
     let script = Script::new(
         r#"
         turn() { ask; echo "$1"; answer; }
@@ -287,14 +292,14 @@ fn garbage_is_dropped_and_told() {
         }
         let failures = recorder.failures();
         // Whether two lines are read together is up to the system.
-        let (told, last) = failures.split_at(6);
+        let (first, last) = failures.split_at(6);
         assert_eq!(
-            told,
+            first,
             [
-                "the program wrote a line that is no JSON object: \"hello\"; dropped",
+                "the program wrote a line that is not a JSON object: \"hello\"; dropped",
                 "the program wrote a line with neither \"id\" nor \"type\": \"{\"text\":\"x\"}\"; dropped",
-                "the program wrote an \"id\" that is no string: \"{\"id\":7}\"; dropped",
-                "the program wrote a line that is no JSON object: \"[\"1\"]\"; dropped",
+                "the program wrote an \"id\" that is not a string: \"{\"id\":7}\"; dropped",
+                "the program wrote a line that is not a JSON object: \"[\"1\"]\"; dropped",
                 "the program wrote a line that is not UTF-8; dropped",
                 "the program wrote a line of more than 65536 bytes; dropped",
             ]
@@ -304,15 +309,15 @@ fn garbage_is_dropped_and_told() {
 }
 
 #[test]
-fn an_answer_that_does_not_fit_fails_its_call_alone() {
+fn invalid_answer_fails_only_its_call() {
     let script = Script::new(
         r#"
         ask; answer ',"rejct":"x"'; ask; answer ',"allow":true'; ask; answer ',"error":"no network"'; ask; answer
         "#,
     );
     script.run(async |process, recorder| {
-        assert!(ask(process, "x").await.starts_with("! an answer that is none: unknown field `rejct`"));
-        assert_eq!(ask(process, "x").await, "! the answer to message says what cannot be said to it");
+        assert!(ask(process, "x").await.starts_with("! invalid answer: unknown field `rejct`"));
+        assert_eq!(ask(process, "x").await, "! the answer to message has a verdict that this hook does not allow");
         assert_eq!(ask(process, "x").await, "! message failed: no network");
         assert_eq!(ask(process, "x").await, "pass");
         assert!(recorder.failures().is_empty());
@@ -320,7 +325,7 @@ fn an_answer_that_does_not_fit_fails_its_call_alone() {
 }
 
 #[test]
-fn what_it_asks_is_handed_in_and_what_is_answered_is_written() {
+fn requests_are_submitted_and_replies_are_written() {
     let script = Script::new(
         r##"
         echo '{"type":"join","id":"j","room":"#home"}'
@@ -342,7 +347,7 @@ fn what_it_asks_is_handed_in_and_what_is_answered_is_written() {
 }
 
 #[test]
-fn values_are_kept() {
+fn values_are_stored_and_read() {
     let script = Script::new(
         r#"
         turn() { echo "$1"; read -r line; say "$line"; }
@@ -365,17 +370,17 @@ fn values_are_kept() {
                 r#"{"type":"set","id":"2","key":"k"}"#,
                 r#"{"type":"value","key":"k","value":{"a":[1]}}"#,
                 r#"{"type":"set","key":"k"}"#,
-                r#"{"type":"error","id":"3","code":"internal","message":"there is no room; nothing was done"}"#,
+                r#"{"type":"error","id":"3","code":"internal","message":"the disk is full; nothing was done"}"#,
                 r#"{"type":"value","id":"4","key":"k","value":null}"#,
             ]
         );
-        let rejected = recorder.seen().submitted[0].clone().expect_err("it is refused");
-        assert_eq!(rejected.refusal.message, "\"key\" is of 0 bytes; 1 to 128 are wanted; nothing was done");
+        let rejected = recorder.seen().submitted[0].clone().expect_err("an empty key must be refused");
+        assert_eq!(rejected.refusal.message, "\"key\" has 0 bytes; 1 to 128 are allowed; nothing was done");
     });
 }
 
 #[test]
-fn a_flood_of_requests_waits_and_stalls_nobody() {
+fn flood_of_requests_stalls_no_other_program() {
     let flood = Script::new(r#"yes '{"type":"ping"}' | head -n 100000; say done; ask"#);
     flood.run(async |_, recorder| {
         recorder.seen().is_held_up = true;
@@ -387,10 +392,10 @@ fn a_flood_of_requests_waits_and_stalls_nobody() {
             for _ in 0..100 {
                 assert_eq!(ask(&other_process, "x").await, "pass");
             }
-            other_process.end().await;
+            other_process.stop().await;
         };
         future::zip(other_process.supervise(&nobody), asking).await;
-        assert!(recorder.logged().is_empty(), "the flood is held up");
+        assert!(recorder.logged().is_empty(), "the flood must wait");
         assert!(recorder.seen().submitted.len() <= PROCESS_LINES_AT_ONCE_MAX);
         recorder.seen().is_held_up = false;
         until(|| recorder.logged() == ["done"] && recorder.seen().submitted.len() == 100_000).await;
@@ -398,41 +403,41 @@ fn a_flood_of_requests_waits_and_stalls_nobody() {
 }
 
 #[test]
-fn a_flood_of_garbage_stalls_nobody() {
+fn flood_of_invalid_lines_stalls_nobody() {
     let flood = Script::new("while ask; do answer; yes '{' | head -n 100000; done");
     flood.run(async |process, recorder| {
         for _ in 0..3 {
             assert_eq!(ask(process, "x").await, "pass");
         }
         let failures = recorder.failures();
-        assert!(failures.len() < 10_000, "one for many lines: {}", failures.len());
-        assert!(failures.iter().any(|failure| failure.contains("more like it")), "{:?}", failures.first());
+        assert!(failures.len() < 10_000, "many lines are one failure: {}", failures.len());
+        assert!(failures.iter().any(|failure| failure.contains("more invalid lines")), "{:?}", failures.first());
     });
 }
 
 #[test]
-fn who_does_not_read_blocks_nobody_beyond_the_deadline() {
+fn program_that_does_not_read_blocks_nobody_beyond_the_timeout() {
     let script = Script::new("say $$; exec sleep 1000");
     script.run(async |process, recorder| {
         let long = "x".repeat(8000);
         for _ in 0..3 {
             let calls = (0..100).map(|_| message(&long)).collect();
             let answers = process.call_all(calls, Some(Duration::from_millis(20))).await;
-            let late = "! no answer to message came within 200 ms (timeout_ms)";
+            let late = "! no answer to message within 200 ms (timeout_ms)";
             assert!(answers.into_iter().all(|answer| words(answer) == late));
         }
         until(|| recorder.logged().len() == 1).await;
-        // What it is answered is kept for it, up to a bound.
-        let mut told = 0;
+        // Replies are queued for it, up to a bound.
+        let mut queued = 0;
         while recorder.failures().is_empty() {
             for _ in 0..100 {
                 process.hear(&long);
-                told += long.len();
+                queued += long.len();
             }
             future::yield_now().await;
         }
-        assert!(told >= PROCESS_HEARD_BYTES_MAX, "{told}");
-        assert_eq!(recorder.failures(), ["the program does not read what it is answered; it is started again in 1 ms"]);
+        assert!(queued >= PROCESS_HEARD_BYTES_MAX, "{queued}");
+        assert_eq!(recorder.failures(), ["the program does not read its replies; restarting in 1 ms"]);
         until(|| recorder.logged().len() == 2).await;
         assert!(!exists(&recorder.logged()[0]));
         assert_eq!(recorder.failures().len(), 1);
@@ -440,33 +445,33 @@ fn who_does_not_read_blocks_nobody_beyond_the_deadline() {
 }
 
 #[test]
-fn who_does_not_read_for_long_hangs() {
+fn program_that_does_not_read_is_restarted() {
     let mut script = Script::new("say $$; exec sleep 1000");
     script.timeouts.silence = Duration::from_millis(100);
     script.run(async |process, recorder| {
         process.hear(&"x".repeat(200_000));
         until(|| !recorder.failures().is_empty()).await;
-        let words = "the program did not read what it was told for 0.1 s; it is started again in 1 ms";
+        let words = "the program did not read its standard input for 0.1 s; restarting in 1 ms";
         assert_eq!(recorder.failures()[0], words);
     });
 }
 
 #[test]
-fn who_is_silent_though_asked_hangs() {
+fn program_that_does_not_answer_is_restarted() {
     let mut script = Script::new("ask; [ -e lived ] && answer; touch lived; exec sleep 1000");
     script.timeouts.silence = Duration::from_millis(200);
     script.run(async |process, recorder| {
         let failure = ask(process, "x").await;
-        assert_eq!(failure, "! the program was asked, and wrote no line for 0.2 s, and had not answered to message");
-        assert_eq!(ask_until_it_is_back(process).await, "pass");
+        assert_eq!(failure, "! the program did not answer and wrote no line for 0.2 s; no answer to message");
+        assert_eq!(ask_until_back(process).await, "pass");
         assert!(
-            recorder.failures()[0].starts_with("the program was asked, and wrote no line for 0.2 s; it is started")
+            recorder.failures()[0].starts_with("the program did not answer and wrote no line for 0.2 s; restarting")
         );
     });
 }
 
 #[test]
-fn a_death_in_the_middle_of_a_line_fails_what_is_unanswered() {
+fn exit_in_the_middle_of_a_line_fails_pending_calls() {
     let script = Script::new(
         r#"
         [ -e lived ] || { touch lived; ask; answer; ask; ask; say $$; printf '{"id":"%s"' "$id"; exit 3; }
@@ -476,16 +481,16 @@ fn a_death_in_the_middle_of_a_line_fails_what_is_unanswered() {
     script.run(async |process, recorder| {
         let answers = process.call_all(vec![message("1"), message("2"), message("3")], None).await;
         let answers: Vec<_> = answers.into_iter().map(words).collect();
-        let gone = "! the program ended with exit status 3, and had not answered to message";
+        let gone = "! the program ended with exit status 3; no answer to message";
         assert_eq!(answers, ["pass", gone, gone]);
-        assert_eq!(ask_until_it_is_back(process).await, "pass");
-        assert_eq!(recorder.failures(), ["the program ended with exit status 3; it is started again in 1 ms"]);
-        assert!(!exists(&recorder.logged()[0]), "it was waited for");
+        assert_eq!(ask_until_back(process).await, "pass");
+        assert_eq!(recorder.failures(), ["the program ended with exit status 3; restarting in 1 ms"]);
+        assert!(!exists(&recorder.logged()[0]), "the process must be waited for");
     });
 }
 
 #[test]
-fn what_it_wrote_last_counts() {
+fn last_output_before_the_exit_counts() {
     let script = Script::new(
         r#"[ -e lived ] && exec sleep 1000; touch lived; ask; echo '{"type":"ping","id":"p"}'; say why; answer; exit 1"#,
     );
@@ -498,20 +503,20 @@ fn what_it_wrote_last_counts() {
 }
 
 #[test]
-fn a_program_that_is_down_fails_calls_at_once() {
+fn calls_fail_at_once_while_the_program_is_down() {
     let mut script = Script::new("kill -SEGV $$");
-    script.timeouts.restart_min = PATIENCE;
+    script.never_restarts();
     script.run(async |process, recorder| {
         until(|| !recorder.failures().is_empty()).await;
-        assert_eq!(recorder.failures(), ["the program was ended by SIGSEGV; it is started again in 60000 ms"]);
-        let failure = "! the program was ended by SIGSEGV, and is not started again yet";
+        assert_eq!(recorder.failures(), ["the program was ended by SIGSEGV; restarting in 60000 ms"]);
+        let failure = "! the program was ended by SIGSEGV; not restarted yet";
         assert_eq!(ask(process, "x").await, failure);
-        process.hear("nobody hears it");
+        process.hear("dropped");
     });
 }
 
 #[test]
-fn pauses_grow_until_it_works_again() {
+fn restart_delays_grow_until_the_program_works() {
     let mut script = Script::new("exit 1");
     script.timeouts.restart_max = Duration::from_millis(4);
     script.run(async |_, recorder| {
@@ -530,7 +535,7 @@ fn pauses_grow_until_it_works_again() {
 }
 
 #[test]
-fn a_program_that_cannot_be_started_is_tried_again() {
+fn failed_start_is_repeated() {
     let mut script = Script::new("");
     let path = script.directory.path().join("helper");
     fs::copy("/bin/sh", &path).unwrap();
@@ -540,18 +545,18 @@ fn a_program_that_cannot_be_started_is_tried_again() {
     let recorder = Recorder::default();
     let tried = async {
         until(|| recorder.failures().len() >= 2).await;
-        process.end().await;
+        process.stop().await;
     };
     smol::block_on(in_time(future::zip(process.supervise(&recorder), tried)));
     assert_eq!(
         recorder.failures()[0],
-        "the program could not be started: No such file or directory (os error 2); if it is there, look at what its first line \
-         names; it is started again in 1 ms"
+        "the program could not be started: No such file or directory (os error 2); if the file exists, check the interpreter in its first \
+         line; restarting in 1 ms"
     );
 }
 
 #[test]
-fn what_it_leaves_behind_with_its_pipes_is_killed() {
+fn children_that_hold_the_pipes_are_killed() {
     let script = Script::new("[ -e lived ] && exec sleep 1000; touch lived; sleep 1000 & say $! $$; exit 1");
     script.run(async |_, recorder| {
         until(|| !recorder.failures().is_empty()).await;
@@ -563,7 +568,7 @@ fn what_it_leaves_behind_with_its_pipes_is_killed() {
 }
 
 #[test]
-fn who_left_its_group_cannot_hold_it_up() {
+fn process_that_left_the_group_does_not_delay_the_restart() {
     let mut script = Script::new(
         "[ -e lived ] && exec sleep 1000; touch lived; setsid sh -c 'echo $$ >&2; exec sleep 1000' & read -r line; exit 1",
     );
@@ -573,36 +578,36 @@ fn who_left_its_group_cannot_hold_it_up() {
         let pid = recorder.logged()[0].clone();
         process.hear("go");
         until(|| !recorder.failures().is_empty()).await;
-        assert!(is_alive(&pid), "it is out of our hands");
+        assert!(is_alive(&pid), "a process outside the group is not killed");
         let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     });
 }
 
 #[test]
-fn who_closes_its_output_is_ended() {
+fn program_that_closes_its_output_is_stopped() {
     let mut script = Script::new("[ -e lived ] && exec sleep 1000; touch lived; say $$; exec >&-; exec sleep 1000");
-    script.timeouts.restart_min = PATIENCE;
+    script.never_restarts();
     script.run(async |_, recorder| {
         until(|| !recorder.failures().is_empty()).await;
-        assert_eq!(recorder.failures(), ["the program closed its standard output; it is started again in 60000 ms"]);
+        assert_eq!(recorder.failures(), ["the program closed its standard output; restarting in 60000 ms"]);
         assert!(!exists(&recorder.logged()[0]));
     });
 }
 
 #[test]
-fn who_closes_its_input_is_heard_and_told_nothing() {
+fn program_that_closes_its_input_may_still_write() {
     let script = Script::new(
         r#"exec <&-; echo '{"type":"ping"}'; until [ -e go ]; do sleep 0.01; done; echo '{"type":"ping"}'; exec sleep 1000"#,
     );
     let go = script.directory.path().join("go");
     script.run(async |process, recorder| {
         until(|| recorder.seen().submitted.len() == 1).await;
-        process.hear("nobody reads it");
-        let deaf = "! the program has closed its standard input";
+        process.hear("dropped");
+        let closed = "! the program has closed its standard input";
         until(|| {
-            let asked = smol::block_on(future::poll_once(ask(process, "x")));
-            asked.as_deref() == Some(deaf)
+            let answer = smol::block_on(future::poll_once(ask(process, "x")));
+            answer.as_deref() == Some(closed)
         })
         .await;
         fs::write(go, "").unwrap();
@@ -612,11 +617,11 @@ fn who_closes_its_input_is_heard_and_told_nothing() {
 }
 
 #[test]
-fn who_is_asked_to_end_may_put_away_its_things() {
+fn stopped_program_can_clean_up() {
     let script = Script::new("trap 'say bye; exit 0' TERM; say ready; while :; do read -r line; done");
     script.run(async |process, recorder| {
         until(|| recorder.logged() == ["ready"]).await;
-        process.end().await;
+        process.stop().await;
         assert_eq!(recorder.logged(), ["ready", "bye"]);
         assert_eq!(ask(process, "x").await, "! the program was stopped");
         assert!(recorder.failures().is_empty());
@@ -624,27 +629,27 @@ fn who_is_asked_to_end_may_put_away_its_things() {
 }
 
 #[test]
-fn who_does_not_want_to_end_is_killed() {
+fn program_that_ignores_sigterm_is_killed() {
     let mut script = Script::new("trap '' TERM; say $$; while :; do sleep 1000; done");
     script.timeouts.stop = Duration::from_millis(50);
     script.run(async |process, recorder| {
         until(|| !recorder.logged().is_empty()).await;
-        let (unanswered, ()) = future::zip(ask(process, "x"), process.end()).await;
-        assert_eq!(unanswered, "! the program was stopped, and had not answered to message");
+        let (unanswered, ()) = future::zip(ask(process, "x"), process.stop()).await;
+        assert_eq!(unanswered, "! the program was stopped; no answer to message");
         until(|| !exists(&recorder.logged()[0])).await;
     });
 }
 
 #[test]
-fn one_that_never_ran_ends_at_once() {
+fn plugin_that_never_ran_stops_at_once() {
     let script = Script::new("");
     let process = Process::load(&script.config).unwrap();
-    smol::block_on(in_time(process.end()));
+    smol::block_on(in_time(process.stop()));
     smol::block_on(in_time(process.supervise(&Recorder::default())));
 }
 
 #[test]
-fn one_that_is_dropped_leaves_nothing_running() {
+fn dropped_plugin_leaves_no_process() {
     let script = Script::new("trap '' TERM; sleep 1000 & say $$ $!; while :; do sleep 1000; done");
     let process = Process::load(&script.config).unwrap();
     let recorder = Recorder::default();
@@ -658,7 +663,7 @@ fn one_that_is_dropped_leaves_nothing_running() {
 }
 
 #[test]
-fn it_runs_where_the_plugins_are_and_knows_who_it_is() {
+fn program_gets_its_directory_name_settings_and_arguments() {
     let mut script = Script::new(r#"say "$HOLDLINE_PLUGIN $HOLDLINE_SETTINGS $1"; say "$(pwd -P)"; say "$PATH"; ask"#);
     script.config.settings = json!({ "words": ["heck", "d'oh"] });
     script.config.arguments.extend(["sh".to_owned(), "an argument".to_owned()]);
@@ -674,7 +679,7 @@ fn it_runs_where_the_plugins_are_and_knows_who_it_is() {
 }
 
 #[test]
-fn it_leads_a_group_of_its_own() {
+fn program_leads_its_own_process_group() {
     let script = Script::new("say $$; say $(cut -d ' ' -f 5 /proc/$$/stat); ask");
     script.run(async |_, recorder| {
         until(|| recorder.logged().len() == 2).await;
@@ -685,43 +690,43 @@ fn it_leads_a_group_of_its_own() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn nothing_of_ours_is_open_in_it() {
+fn program_inherits_no_descriptor_of_the_server() {
     use std::os::fd::BorrowedFd;
 
     use rustix::io::{FdFlags, fcntl_getfd};
 
-    // What whoever started the tests has left open is handed on by everybody.
+    // Every process inherits the descriptors that the test runner left open.
     #[allow(unsafe_code)]
-    let is_handed_on = |fd: i32| {
-        // SAFETY: it is only asked about, and where nothing is open that is the answer.
+    let is_inherited = |fd: i32| {
+        // SAFETY: the descriptor is only queried; a closed one is an error.
         fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
     };
-    // Another one, whose pipes are ours too.
+    // A second program, whose pipes the server holds, too.
     let other = Script::new("say running; ask");
     let open = other.run(async |_, other_recorder| {
         until(|| other_recorder.logged() == ["running"]).await;
         let script = Script::new("say $$; ask; answer; ask");
         let (process, recorder) = (Process::load(&script.config).unwrap(), Recorder::default());
         let look = async {
-            // While it writes to its standard error, a shell has put the output aside.
+            // While a shell writes to its standard error, its output has another descriptor.
             assert_eq!(ask(&process, "x").await, "pass");
             until(|| !recorder.logged().is_empty()).await;
             let open = fs::read_dir(format!("/proc/{}/fd", recorder.logged()[0])).unwrap();
             let mut open: Vec<i32> =
                 open.map(|entry| entry.unwrap().file_name().into_string().unwrap().parse().unwrap()).collect();
             open.sort_unstable();
-            process.end().await;
+            process.stop().await;
             open
         };
         future::zip(process.supervise(&recorder), look).await.1
     });
     assert!(open.starts_with(&[0, 1, 2]), "{open:?}");
-    assert!(open[3..].iter().all(|fd| is_handed_on(*fd)), "{open:?}");
+    assert!(open[3..].iter().all(|fd| is_inherited(*fd)), "{open:?}");
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn many_lives_leave_no_descriptor_and_no_zombie() {
+fn many_restarts_leave_no_descriptor_and_no_zombie() {
     let script = Script::new("say $$ $(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); exit 1");
     let logged = script.run(async |_, recorder| {
         until(|| recorder.failures().len() >= 50).await;
@@ -732,11 +737,11 @@ fn many_lives_leave_no_descriptor_and_no_zombie() {
         let links = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         links.map(|link| link.display().to_string()).collect::<Vec<_>>()
     };
-    // The number of a pipe may be given again, to that of another test.
+    // Another test may reuse the number of a pipe.
     let pipes: Vec<&str> = logged.iter().flat_map(|line| line.split(' ').skip(1)).collect();
     let left = || open_here().into_iter().filter(|open| pipes.contains(&open.as_str())).count();
     smol::block_on(in_time(until(|| left() == 0)));
-    // Descriptors of processes that are gone; another test may hold one for a moment.
+    // Descriptors of processes that have ended; another test may hold one for a moment.
     let gone = || {
         let infos =
             fs::read_dir("/proc/self/fdinfo").unwrap().filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
@@ -747,7 +752,7 @@ fn many_lives_leave_no_descriptor_and_no_zombie() {
 }
 
 #[test]
-fn its_errors_are_logged_some_a_second() {
+fn standard_error_is_logged_up_to_a_rate() {
     let script = Script::new("seq 1000 >&2; say last; ask");
     script.run(async |_, recorder| {
         let most = PROCESS_ERROR_LINES_PER_S_MAX as usize;
@@ -755,7 +760,7 @@ fn its_errors_are_logged_some_a_second() {
         let logged = recorder.logged();
         assert_eq!(logged[..2], ["1", "2"]);
         assert_eq!(logged[most - 1], "20");
-        // All in one second, but on a machine that is very slow.
+        // All lines come within one second, except on a very slow machine.
         let left_out = |line: &str| line.strip_prefix('(')?.split(' ').next()?.parse::<usize>().ok();
         let counted: usize = logged.iter().map(|line| left_out(line).unwrap_or(1)).sum();
         assert!(counted <= 1001 && counted > most, "{logged:?}");
@@ -763,7 +768,7 @@ fn its_errors_are_logged_some_a_second() {
 }
 
 #[test]
-fn who_eats_memory_is_stopped() {
+fn memory_limit_stops_the_program() {
     let mut script = Script::new(
         r#"
         [ -e lived ] && exec sleep 1000; touch lived
@@ -774,28 +779,28 @@ fn who_eats_memory_is_stopped() {
     script.config.memory_bytes_max = Some(64 * 1024 * 1024);
     script.run(async |_, recorder| {
         until(|| !recorder.failures().is_empty() || recorder.logged() == ["full"]).await;
-        // Some shells say that they are out of space, others die of it.
+        // Some shells report that they are out of memory, others crash.
         assert_eq!(recorder.failures().len(), 1, "{:?}", recorder.logged());
     });
 }
 
 #[test]
-fn who_takes_too_much_processor_time_is_stopped() {
+fn processor_time_limit_stops_the_program() {
     let mut script = Script::new("[ -e lived ] && exec sleep 1000; touch lived; while :; do :; done");
     script.config.cpu_s_max = Some(1);
     script.run(async |_, recorder| {
         until(|| !recorder.failures().is_empty()).await;
-        assert_eq!(recorder.failures(), ["the program was ended by SIGXCPU (cpu_s_max); it is started again in 1 ms"]);
+        assert_eq!(recorder.failures(), ["the program was ended by SIGXCPU (cpu_s_max); restarting in 1 ms"]);
     });
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn it_runs_as_its_user() {
+fn program_runs_as_its_user() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    // A group of ours, of this thread's alone, which it is not to have.
+    // A group of this thread alone, which the program must not have.
     rustix::thread::set_thread_groups(&[rustix::process::Gid::from_raw(4242)]).unwrap();
     let mut script = Script::new("say $(id -un) $(id -gn) $(id -Gn) $HOME $USER; say $(ulimit -v); ask");
     script.config.user = Some("nobody".to_owned());
@@ -807,7 +812,7 @@ fn it_runs_as_its_user() {
 }
 
 #[test]
-fn what_cannot_be_run_is_refused() {
+fn program_that_cannot_be_run_is_refused() {
     let script = Script::new("");
     let directory = script.directory.path();
     fs::create_dir(directory.join("plugins")).unwrap();
@@ -819,44 +824,44 @@ fn what_cannot_be_run_is_refused() {
     };
     assert_eq!(
         refused(|config| config.path = "plugins/pull.sh".into()),
-        "path = \"plugins/pull.sh\": No such file or directory (os error 2); a path is looked for from the directory of \
+        "path = \"plugins/pull.sh\": No such file or directory (os error 2); the path is relative to the directory of \
          plugins.toml"
     );
     assert_eq!(
         refused(|config| config.path = "plugins".into()),
-        "path = \"plugins\" is no file; name the program itself"
+        "path = \"plugins\" is not a file; name the program itself"
     );
     assert_eq!(
         refused(|config| config.path = "plugins/push.sh".into()),
-        "path = \"plugins/push.sh\" is not executable; `chmod +x plugins/push.sh` makes it so"
+        "path = \"plugins/push.sh\" is not executable; run: chmod +x plugins/push.sh"
     );
     assert_eq!(
         refused(|config| config.user = Some("no-such-user".to_owned())),
-        "user = \"no-such-user\": there is no such user on this system; `id USER` tells which there are"
+        "user = \"no-such-user\": this system has no such user; list them with: getent passwd"
     );
     assert_eq!(
         refused(|config| config.settings = json!({ "x": "x".repeat(70_000) })),
-        "[plugin.settings] are 70008 bytes as JSON; a program is handed 65536 at most, so keep more in a file"
+        "[plugin.settings] has 70008 bytes as JSON; at most 65536 are allowed, so move some of it to a file"
     );
     assert_eq!(
         refused(|config| config.arguments.push("a\0b".to_owned())),
-        "arguments: \"a\u{fffd}b\" holds the character U+0000, which ends an argument; take it out"
+        "arguments: \"a\u{fffd}b\" contains the character U+0000, which ends an argument; remove it"
     );
 }
 
 #[test]
-fn what_a_program_asks_is_handed_in_before_what_it_dealt_with_counts() {
+fn requests_are_submitted_before_a_later_answer_to_a_notification_counts() {
     let script =
         Script::new(r#"ask; echo '{"type":"send","to":["bob"],"text":"hi"}'; answer; ask; answer ',"text":"x"'; ask"#);
     script.run(async |process, recorder| {
         recorder.seen().is_held_up = true;
-        let mut told = process.call(Call::Tick { at: Timestamp::from_millis(0) });
-        assert_eq!(future::poll_once(&mut told).await, None);
-        // Nobody who waits for an answer waits for that; and the other answer was read before.
+        let mut tick = process.call(Call::Tick { at: Timestamp::from_millis(0) });
+        assert_eq!(future::poll_once(&mut tick).await, None);
+        // The answer to a deciding call does not wait for the request before it.
         assert_eq!(ask(process, "y").await, "x");
-        assert_eq!(future::poll_once(&mut told).await, None, "what it sent is not handed in yet");
+        assert_eq!(future::poll_once(&mut tick).await, None, "the message is not submitted yet");
         recorder.seen().is_held_up = false;
-        assert_eq!(told.await, Ok(Answer::default()));
+        assert_eq!(tick.await, Ok(Answer::default()));
         assert_eq!(recorder.seen().submitted.len(), 1);
     });
 }

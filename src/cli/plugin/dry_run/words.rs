@@ -1,4 +1,4 @@
-//! What a plugin answered and wants done, in words. Owns these words; never which calls there are.
+//! Words for the verdicts and effects of a plugin. Owns these words; never calls a plugin.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use holdline::message::{Destination, Room, Text};
 use holdline::plugin::{Effect, Verdict};
 use holdline::protocol::{ParsedRequest, Request};
 
-/// What a verdict comes to.
+/// Describes a verdict.
 pub(super) fn verdict_words(hook: Hook, verdict: &Verdict) -> String {
     match verdict {
         Verdict::Pass if hook.decides() => "passes".to_owned(),
@@ -25,7 +25,7 @@ pub(super) fn verdict_words(hook: Hook, verdict: &Verdict) -> String {
     }
 }
 
-/// Something that a plugin wants done, in words behind "would".
+/// Effect or request of a plugin, in words that follow "would".
 pub(super) struct PlannedEffect(String);
 
 impl PlannedEffect {
@@ -38,7 +38,7 @@ impl PlannedEffect {
         }
     }
 
-    /// None of what leads to nothing.
+    /// Describes a request. `None` if it would do nothing.
     pub(super) fn of_request(request: &ParsedRequest) -> Option<PlannedEffect> {
         let request = match request {
             Ok(request) => &request.request,
@@ -52,7 +52,7 @@ impl PlannedEffect {
             Request::Join { room } => Some(PlannedEffect::join(room)),
             Request::Leave { room } => Some(PlannedEffect::leave(room)),
             Request::Who | Request::History(_) | Request::Search { .. } => {
-                Some(PlannedEffect("ask a server, which is not here".to_owned()))
+                Some(PlannedEffect("ask the server; there is none in a dry run".to_owned()))
             }
             Request::Ack { .. } | Request::Ping { .. } | Request::Help | Request::Command { .. } => None,
             Request::Plugins | Request::Quit => None,
@@ -72,7 +72,7 @@ impl PlannedEffect {
     }
 
     fn set(key: &str, value: Option<&impl Display>) -> PlannedEffect {
-        PlannedEffect(value.map_or_else(|| format!("forget {key}"), |value| format!("keep {key} = {value}")))
+        PlannedEffect(value.map_or_else(|| format!("remove {key}"), |value| format!("store {key} = {value}")))
     }
 }
 
@@ -86,12 +86,12 @@ fn names(to: &[Destination]) -> String {
     to.iter().map(Destination::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Safe for a terminal.
+/// Replaces control characters, for a terminal.
 pub(super) fn on_one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// As in `0.4 ms`.
+/// Duration, displayed as in `0.4 ms`.
 pub(super) struct Millis(pub(super) Duration);
 
 impl Display for Millis {
