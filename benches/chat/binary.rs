@@ -1,4 +1,4 @@
-//! Size: the stripped release binary that everything else is measured with.
+//! Size: the stripped binary that everything else is measured with, the one that is shipped.
 //! Owns nothing but the question; never starts it.
 
 use std::fs;
