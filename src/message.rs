@@ -45,18 +45,6 @@ impl PeerName {
     }
 }
 
-impl Serialize for PeerName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl fmt::Display for PeerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
 /// The name of a room: `#` and a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Room(Arc<str>);
@@ -78,18 +66,6 @@ impl Room {
     /// The name as it is compared and shown, with its `#`.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Serialize for Room {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl fmt::Display for Room {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -118,18 +94,6 @@ impl Destination {
             Destination::Peer(name) => name.as_str(),
             Destination::Room(room) => room.as_str(),
         }
-    }
-}
-
-impl Serialize for Destination {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -220,103 +184,91 @@ impl Text {
     }
 }
 
-impl Serialize for Text {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
+/// Formats types that have an `as_str` as that text, and serializes them as it.
+macro_rules! show_as_str {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    )*};
 }
 
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
+show_as_str!(PeerName, Room, Destination, Text);
+
+/// Defines an id: a number with a type of its own, so that no other number is taken for it.
+macro_rules! id {
+    ($(#[$attribute:meta])* $name:ident($number:ty)) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(transparent)]
+        pub struct $name($number);
+
+        impl $name {
+            /// Returns the id with this number.
+            pub const fn new(number: $number) -> Self {
+                $name(number)
+            }
+
+            /// Number of the id.
+            pub const fn get(self) -> $number {
+                self.0
+            }
+
+            /// Returns the id that follows this one.
+            pub const fn next(self) -> Self {
+                $name(self.0 + 1)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
 }
 
-/// The place of a message in the log; the first one is 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Seq(i64);
+id! {
+    /// Sequence number: the position of a message in the log. The first message has 1.
+    Seq(i64)
+}
+
+id! {
+    /// Id of a peer in the database.
+    PeerId(i64)
+}
+
+id! {
+    /// Id of a room in the database. The first room has 1.
+    RoomId(i64)
+}
+
+id! {
+    /// Id of a session: one connection of a peer, while it is logged in. A server never uses an id twice.
+    SessionId(u64)
+}
 
 impl Seq {
-    /// Before the first message.
+    /// Position before the first message.
     pub const ZERO: Seq = Seq(0);
 
-    /// Behind the last message that there can be.
+    /// Position that no message reaches.
     pub const MAX: Seq = Seq(i64::MAX);
-
-    /// The place with this number.
-    pub const fn new(seq: i64) -> Self {
-        Seq(seq)
-    }
-
-    /// Its number.
-    pub const fn get(self) -> i64 {
-        self.0
-    }
-
-    /// The place after it.
-    pub const fn next(self) -> Self {
-        Seq(self.0 + 1)
-    }
 }
 
-impl Serialize for Seq {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(self.0)
-    }
-}
-
-impl fmt::Display for Seq {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A peer, as the store numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerId(i64);
-
-impl PeerId {
-    /// The peer with this number.
-    pub const fn new(id: i64) -> Self {
-        PeerId(id)
-    }
-
-    /// Its number.
-    pub const fn get(self) -> i64 {
-        self.0
-    }
-}
-
-impl fmt::Display for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A room, as the store numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoomId(i64);
-
-impl RoomId {
-    /// The room with this number, from 1.
-    pub const fn new(id: i64) -> Self {
-        RoomId(id)
-    }
-
-    /// Its number.
-    pub const fn get(self) -> i64 {
-        self.0
-    }
-
-    /// The room after it.
-    pub const fn next(self) -> Self {
-        RoomId(self.0 + 1)
-    }
-}
-
-impl fmt::Display for RoomId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+impl SessionId {
+    /// Returns an id that no session of this process has had.
+    pub(crate) fn unused() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        SessionId(LAST.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
@@ -385,34 +337,6 @@ impl RequestId {
     /// The id as the client wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-/// One connection of a peer; no two in the life of a server have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(u64);
-
-impl SessionId {
-    /// The session with this number.
-    pub const fn new(id: u64) -> Self {
-        SessionId(id)
-    }
-
-    /// One that no session has had.
-    pub(crate) fn next() -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        SessionId(LAST.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
-    /// Its number.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -263,7 +263,7 @@ impl Acceptor {
         match self.admission.admit(address) {
             Ok(admitted) => {
                 keep_alive(&socket, self.shared.limits.dead_after_s);
-                let served = connection::serve(socket, SessionId::next(), self.shared.clone());
+                let served = connection::serve(socket, SessionId::unused(), self.shared.clone());
                 self.spawn(served, admitted);
             }
             // In a flood of them, those over a few are closed without a word.

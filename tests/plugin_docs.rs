@@ -86,7 +86,7 @@ fn each_script_loads_and_the_one_that_counts_counts() {
     let (mut list, mut files) = (String::new(), Vec::new());
     for (nth, script) in scripts.enumerate() {
         let hooks =
-            Hook::ALL.map(Hook::as_str).into_iter().filter(|hook| script.contains(&format!("function {hook}(")));
+            Hook::ALL.iter().map(|hook| hook.as_str()).filter(|hook| script.contains(&format!("function {hook}(")));
         let hooks: Vec<_> = hooks.collect();
         assert!(!hooks.is_empty(), "no hook in {script}");
         list += &format!("[[plugin]]\nname = \"p{nth}\"\nkind = \"luau\"\npath = \"p{nth}.luau\"\nhooks = {hooks:?}\n");
@@ -125,7 +125,7 @@ fn what_a_mistake_is_answered_with_is_what_is_written_there() {
 
 #[test]
 fn each_hook_and_each_limit_is_written_there() {
-    for hook in Hook::ALL.map(Hook::as_str) {
+    for hook in Hook::ALL.iter().map(|hook| hook.as_str()) {
         assert!(DOCUMENTATION.contains(&format!("`{hook}`")), "{hook}");
     }
     let kib = |bytes: usize| bytes / 1024;

@@ -144,11 +144,7 @@ fn check_content(database: &ReadOnlyDatabase, findings: &mut Vec<Finding>) -> ru
 /// Quotes a path for a shell, if it needs quotes.
 fn for_shell(path: &Path) -> String {
     let path = path.display().to_string();
-    if path.chars().all(|c| c.is_alphanumeric() || "/-_.,:@+=".contains(c)) {
-        path
-    } else {
-        format!("'{}'", path.replace('\'', "'\\''"))
-    }
+    shlex::try_quote(&path).expect("no path holds U+0000").into_owned()
 }
 
 #[cfg(test)]
@@ -160,7 +156,7 @@ mod tests {
         for (path, quoted) in [
             ("/var/lib/holdline/holdline.db", "/var/lib/holdline/holdline.db"),
             ("/my data/holdline.db", "'/my data/holdline.db'"),
-            ("/it's/$HOME", "'/it'\\''s/$HOME'"),
+            ("/it's/$HOME", r#""/it's/"'$HOME'"#),
         ] {
             assert_eq!(for_shell(Path::new(path)), quoted);
         }

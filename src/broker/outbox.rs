@@ -1,9 +1,10 @@
 //! What is on its way to one client: chunks of bytes, with marks that say where in them which messages end. Owns the outbox's
 //! bounds, and the way from the broker to the writer; never decides what goes into it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use parking_lot::{Mutex, MutexGuard};
 use smol::future;
 
 use super::event::Delivered;
@@ -137,7 +138,7 @@ impl Outbox {
 impl OutboxSender {
     /// Puts a chunk behind what waits already. Says whether there still is someone to take it.
     fn put(&self, chunk: Chunk) -> bool {
-        let mut shared = locked(&self.shared);
+        let mut shared = self.shared.lock();
         if shared.is_closed {
             return false;
         }
@@ -149,7 +150,7 @@ impl OutboxSender {
 
 impl Drop for OutboxSender {
     fn drop(&mut self) {
-        let mut shared = locked(&self.shared);
+        let mut shared = self.shared.lock();
         shared.is_closed = true;
         wake(shared);
     }
@@ -163,7 +164,7 @@ impl OutboxReceiver {
 
     /// The same, without waiting.
     pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<Option<Chunk>> {
-        let mut shared = locked(&self.shared);
+        let mut shared = self.shared.lock();
         if !shared.waiting.bytes.is_empty() {
             return Poll::Ready(Some(std::mem::take(&mut shared.waiting)));
         }
@@ -177,7 +178,7 @@ impl OutboxReceiver {
 
 impl Drop for OutboxReceiver {
     fn drop(&mut self) {
-        *locked(&self.shared) = Shared { is_closed: true, ..Shared::default() };
+        *self.shared.lock() = Shared { is_closed: true, ..Shared::default() };
     }
 }
 
@@ -207,10 +208,6 @@ impl Chunk {
             _ => self.marks.push(mark),
         }
     }
-}
-
-fn locked(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lets go of the way first: who is woken wants it.

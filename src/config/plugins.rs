@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::limits::PLUGIN_TIMEOUT_MS_DEFAULT;
 use crate::message::PeerName;
@@ -20,7 +21,8 @@ pub const BUILT_IN_COMMANDS: [&str; 11] =
     ["help", "who", "join", "leave", "history", "search", "register", "password", "ping", "quit", "plugins"];
 
 /// A moment at which a plugin is asked or told something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, EnumString, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Hook {
     /// Somebody has connected, and not logged in yet.
     Connect,
@@ -51,40 +53,12 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// All of them, in the order of the documentation.
-    pub const ALL: [Hook; 13] = [
-        Hook::Connect,
-        Hook::Login,
-        Hook::Message,
-        Hook::Command,
-        Hook::Mail,
-        Hook::Logged,
-        Hook::Join,
-        Hook::Leave,
-        Hook::Delivered,
-        Hook::Tick,
-        Hook::Start,
-        Hook::Stop,
-        Hook::Reload,
-    ];
+    /// All hooks, in the order of the documentation.
+    pub const ALL: &[Hook] = Hook::VARIANTS;
 
-    /// Its name, in `plugins.toml` and in what plugins are sent.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Hook::Connect => "connect",
-            Hook::Login => "login",
-            Hook::Message => "message",
-            Hook::Command => "command",
-            Hook::Mail => "mail",
-            Hook::Logged => "logged",
-            Hook::Join => "join",
-            Hook::Leave => "leave",
-            Hook::Delivered => "delivered",
-            Hook::Tick => "tick",
-            Hook::Start => "start",
-            Hook::Stop => "stop",
-            Hook::Reload => "reload",
-        }
+    /// Name of the hook, in `plugins.toml` and in what plugins are sent.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Whether somebody waits for the answer, so that there is a deadline to it.
@@ -99,8 +73,9 @@ impl Hook {
 }
 
 /// How a plugin is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum PluginKind {
     /// A script inside the server.
     Luau,
@@ -112,13 +87,9 @@ pub enum PluginKind {
 }
 
 impl PluginKind {
-    /// Its name, in `plugins.toml` and for people.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            PluginKind::Luau => "luau",
-            PluginKind::Process => "process",
-            PluginKind::Embedded => "embedded",
-        }
+    /// Name of the kind, in `plugins.toml` and for people.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -2,7 +2,9 @@
 //! what their verdicts mean for a connection, a login, a message and a command; never waits for anybody but a plugin.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use super::running::RunningPlugin;
 use super::{Call, CommandCall, ConnectCall, LoginCall, MessageCall, Verdict};
@@ -19,12 +21,12 @@ pub(crate) struct Plugins {
 impl Plugins {
     /// Those of this moment.
     pub(crate) fn current(&self) -> Arc<PluginSet> {
-        self.set.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.set.read().clone()
     }
 
     /// Puts others in their place.
     pub(super) fn replace(&self, set: PluginSet) {
-        *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+        *self.set.write() = Arc::new(set);
     }
 }
 

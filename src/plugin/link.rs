@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use smol::lock::Semaphore;
 
@@ -50,7 +51,7 @@ impl Link {
             name,
             plugins,
             broker: Mutex::new(Some(broker)),
-            session: Mutex::new(SessionId::next()),
+            session: Mutex::new(SessionId::unused()),
             changes: Arc::new(Semaphore::new(1)),
             questions: Arc::new(Semaphore::new(1)),
             waiting: Mutex::default(),
@@ -62,8 +63,8 @@ impl Link {
     /// Logs in: what comes is read from this.
     pub(super) async fn join(&self) -> OutboxReceiver {
         let (sender, receiver) = broker::outbox();
-        let session = SessionId::next();
-        *locked(&self.session) = session;
+        let session = SessionId::unused();
+        *self.session.lock() = session;
         let encoder = json::session(CAPABILITIES);
         let joining = Joining { id: None, encoder, is_plugin: true, outbox: sender };
         self.tell(Event::Join { session, name: self.name.clone(), joining }).await;
@@ -73,8 +74,8 @@ impl Link {
     /// Logs out, for good.
     pub(super) async fn close(&self) {
         self.tell(Event::Leave { session: self.session() }).await;
-        locked(&self.broker).take();
-        locked(&self.waiting).clear();
+        self.broker.lock().take();
+        self.waiting.lock().clear();
     }
 
     /// So many bytes of what came are dealt with.
@@ -123,7 +124,7 @@ impl Link {
 
     /// Hands an answer to who waits for it. Says whether somebody did.
     pub(super) fn answer(&self, id: &str, frame: &mut Value) -> bool {
-        let waiting = RequestId::parse(id).and_then(|id| locked(&self.waiting).remove(&id));
+        let waiting = RequestId::parse(id).and_then(|id| self.waiting.lock().remove(&id));
         match waiting {
             // It may have stopped waiting.
             Some(waiting) => waiting.send(frame.take()).is_ok(),
@@ -133,7 +134,7 @@ impl Link {
 
     fn await_answer(&self, id: RequestId) -> oneshot::AsyncReceiver<Value> {
         let (sender, answer) = oneshot::async_channel();
-        locked(&self.waiting).insert(id, sender);
+        self.waiting.lock().insert(id, sender);
         answer
     }
 
@@ -145,14 +146,14 @@ impl Link {
 
     /// Nothing is told any more once the plugin has ended.
     pub(super) async fn tell(&self, event: Event) {
-        let broker = locked(&self.broker).clone();
+        let broker = self.broker.lock().clone();
         if let Some(broker) = broker {
             broker.tell(event).await;
         }
     }
 
     fn session(&self) -> SessionId {
-        *locked(&self.session)
+        *self.session.lock()
     }
 }
 
@@ -162,10 +163,6 @@ fn read(answer: Result<Value, oneshot::RecvError>) -> Result<Value, Refusal> {
     if frame["type"] != "error" {
         return Ok(frame);
     }
-    let code = frame["code"].as_str().and_then(Code::parse).unwrap_or(Code::Internal);
+    let code = frame["code"].as_str().and_then(|code| code.parse().ok()).unwrap_or(Code::Internal);
     Err(Refusal::new(code, frame["message"].as_str().unwrap_or_default()))
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

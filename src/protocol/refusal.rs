@@ -1,5 +1,7 @@
 //! Refusals: the code for programs, and the words for people. Owns the codes, which never change their meaning.
 
+use strum::{EnumString, IntoStaticStr};
+
 use crate::message::{RequestId, quoted};
 
 /// Reason why a request was not carried out.
@@ -51,7 +53,8 @@ impl From<Refusal> for Rejected {
 }
 
 /// Code of a refusal: the same in every protocol; none ever changes its meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum Code {
     /// The line has no form that is understood.
     BadRequest,
@@ -94,34 +97,6 @@ pub enum Code {
 }
 
 impl Code {
-    /// All codes.
-    const ALL: [Code; 19] = [
-        Code::BadRequest,
-        Code::BadName,
-        Code::BadPassword,
-        Code::NotLoggedIn,
-        Code::LoggedInAlready,
-        Code::TooLong,
-        Code::Empty,
-        Code::NotUtf8,
-        Code::UnknownType,
-        Code::UnknownCommand,
-        Code::IdReused,
-        Code::NotAMember,
-        Code::MailboxFull,
-        Code::Rejected,
-        Code::TooManyConnections,
-        Code::LoginTimeout,
-        Code::StorageFull,
-        Code::ShuttingDown,
-        Code::Internal,
-    ];
-
-    /// Returns the code of this name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        Code::ALL.into_iter().find(|code| code.as_str() == name)
-    }
-
     /// Whether the cause ends by itself, so that the same request may succeed later.
     pub(crate) fn is_passing(self) -> bool {
         matches!(self, Code::StorageFull | Code::ShuttingDown | Code::Internal)
@@ -129,26 +104,6 @@ impl Code {
 
     /// Returns the name of the code, as every protocol writes it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Code::BadRequest => "bad_request",
-            Code::BadName => "bad_name",
-            Code::BadPassword => "bad_password",
-            Code::NotLoggedIn => "not_logged_in",
-            Code::LoggedInAlready => "logged_in_already",
-            Code::TooLong => "too_long",
-            Code::Empty => "empty",
-            Code::NotUtf8 => "not_utf8",
-            Code::UnknownType => "unknown_type",
-            Code::UnknownCommand => "unknown_command",
-            Code::IdReused => "id_reused",
-            Code::NotAMember => "not_a_member",
-            Code::MailboxFull => "mailbox_full",
-            Code::Rejected => "rejected",
-            Code::TooManyConnections => "too_many_connections",
-            Code::LoginTimeout => "login_timeout",
-            Code::StorageFull => "storage_full",
-            Code::ShuttingDown => "shutting_down",
-            Code::Internal => "internal",
-        }
+        self.into()
     }
 }

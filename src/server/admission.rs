@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::config::Limits;
 use crate::limits::DESCRIPTORS_RESERVED;
@@ -53,7 +55,7 @@ impl Admission {
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, Refusal> {
         // An IPv4 address may be written as IPv6.
         let address = address.to_canonical();
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if open.connections >= self.connections_max {
             return Err(full(format!("{} connections are open (connections_max)", open.connections)));
         }
@@ -72,7 +74,7 @@ impl Admission {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.admission.open.lock();
         open.connections -= 1;
         if let Some(of_address) = open.by_address.get_mut(&self.address) {
             *of_address -= 1;
@@ -123,7 +125,7 @@ mod tests {
         assert!(words.starts_with("1 connections from 192.0.2.1 are open (connections_per_address_max); "), "{words}");
         drop(first);
         drop(admission.admit("192.0.2.1".parse().unwrap()).unwrap());
-        assert_eq!(admission.open.lock().unwrap().by_address.len(), 1);
+        assert_eq!(admission.open.lock().by_address.len(), 1);
     }
 
     #[test]

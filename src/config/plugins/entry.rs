@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::num::NonZeroU64;
 use std::path::{self, Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -232,7 +233,7 @@ impl Entry<'_> {
     fn hooks(&self, kind: PluginKind) -> Result<Vec<Hook>, ConfigError> {
         let mut hooks = Vec::new();
         for written in self.keys.hooks.iter().flat_map(Spanned::get_ref) {
-            let hook = Hook::ALL.into_iter().find(|hook| hook.as_str() == written.get_ref()).ok_or_else(|| {
+            let hook = Hook::from_str(written.get_ref()).map_err(|_| {
                 let problem = format!("is no hook; {HOOKS_MEND}");
                 self.file.impossible_element("plugin.hooks", written.span(), problem)
             })?;

@@ -168,7 +168,7 @@ fn limits_hold_for_the_top_level() {
     let endless = Case::new("while true do end", &[]).with(|config| config.timeout = HASTY);
     assert_eq!(endless.refusal(), "test.luau: its top level ran longer than 1000 ms");
     let large = Case::new("t = table.create(1e7, 0)", &[]);
-    assert_eq!(large.refusal(), "test.luau: its top level needed more than 16 MiB of memory (memory_max)");
+    assert_eq!(large.refusal(), "test.luau: its top level needed more than 16.0 MiB of memory (memory_max)");
 }
 
 #[test]
@@ -612,7 +612,7 @@ fn code_that_takes_too_much_memory_is_stopped() {
             .load()
             .message("go")
             .expect_err(body);
-        assert!(failure.starts_with("message needed more than 4 MiB of memory (memory_max)"), "{body}: {failure}");
+        assert!(failure.starts_with("message needed more than 4.0 MiB of memory (memory_max)"), "{body}: {failure}");
         failure_of(body, 4 * MIB);
     }
 }
@@ -625,7 +625,7 @@ fn script_whose_variables_fill_its_memory_is_restarted() {
     for _ in 0..3 {
         assert_eq!(
             script.message("go").unwrap_err(),
-            "message needed more than 4 MiB of memory (memory_max); its variables filled the memory, so it was restarted without \
+            "message needed more than 4.0 MiB of memory (memory_max); its variables filled the memory, so it was restarted without \
              them"
         );
         assert_eq!(script.message("hi"), Ok(replaced("fine").into()));

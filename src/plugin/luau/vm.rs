@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
 use mlua::chunk::Compiler;
 use mlua::{Error, Function, Lua, LuaOptions, LuaSerdeExt, StdLib, Value, Variadic, VmState};
 
@@ -244,7 +245,8 @@ impl ScriptLimits {
         };
         let text = text.lines().next().unwrap_or_default();
         if matches!(error, Error::MemoryError(_)) || text.ends_with(NOT_ENOUGH_MEMORY) {
-            return format!("{what} needed more than {} of memory (memory_max)", size(self.memory_bytes_max));
+            let memory_max = ByteSize(self.memory_bytes_max as u64).display().iec();
+            return format!("{what} needed more than {memory_max} of memory (memory_max)");
         }
         format!("{what} failed: {}", cut(&self.placed(text, frames)))
     }
@@ -286,9 +288,4 @@ fn cut(words: &str) -> String {
     let shown: String = chars.by_ref().take(SCRIPT_ERROR_CHARS_MAX).collect();
     let cut = if chars.next().is_some() { "…" } else { "" };
     printable(&shown) + cut
-}
-
-fn size(bytes: usize) -> String {
-    let mib = 1024 * 1024;
-    if bytes.is_multiple_of(mib) { format!("{} MiB", bytes / mib) } else { format!("{bytes} bytes") }
 }
