@@ -1,5 +1,5 @@
-//! The store: one thread that owns the one writing connection to `holdline.db`. It applies the entries of a turn in one
-//! transaction, then reads what the turn asks for; what may be removed of the log goes in between. Owns all SQL, by way of its rooms; never knows who is online.
+//! The store: one thread with the only writing connection to `holdline.db`. Applies the entries of a turn in one transaction, then
+//! answers the turn's reads; removes old messages between turns. Owns all SQL that the server runs; never knows who is online.
 
 mod away;
 mod entry;
@@ -53,121 +53,132 @@ use crate::limits::{REST_S, STORE_REQUESTS_MAX};
 use crate::memory;
 use crate::message::{PeerId, RoomId, Seq};
 
-/// Why the store could not be opened.
+/// Reason why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The data directory.
+    /// The data directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The database in it.
+    /// The database cannot be used.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// What is in it.
-    #[error("the log cannot be read ({0}); holdline serve checks the database when it starts")]
+    /// A query failed.
+    #[error("cannot read the log ({0}); run holdline doctor to examine the database")]
     Unreadable(#[from] rusqlite::Error),
 }
 
-/// The broker's end of the store.
+/// Handle to the store's thread; the broker owns it.
 #[derive(Debug)]
 pub struct Store {
     requests: SyncSender<StoreRequest>,
     thread: JoinHandle<()>,
-    /// Where the write-ahead log is.
+    /// Path of the write-ahead log.
     wal: PathBuf,
-    /// What was in the database when it was opened.
+    /// State of the database when it was opened.
     pub found: Found,
 }
 
-/// What a database holds, as far as it must be known from the start.
+/// State of a database that the broker needs from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The newest message that there ever was.
+    /// Newest message that there ever was.
     pub newest: Seq,
-    /// The highest id that was ever given to a peer.
+    /// Highest id that was ever given to a peer.
     pub last_peer: PeerId,
-    /// The highest id that was ever given to a room.
+    /// Highest id that was ever given to a room.
     pub last_room: RoomId,
-    /// Names that nobody ever logged in by, and for which messages wait.
+    /// Number of names for which messages wait, but which have never logged in.
     pub unknown_names: u64,
 }
 
-/// A turn that is being committed.
+/// Turn that is being committed.
 #[derive(Debug)]
 pub struct Commit {
     reply: oneshot::AsyncReceiver<TurnOutcome>,
     outcome: Option<TurnOutcome>,
 }
 
-/// What the thread is asked, and where it answers.
+/// Request to the store's thread, with the channel for its result.
 #[derive(Debug)]
 pub(crate) enum StoreRequest {
-    /// What is kept of these?
+    /// Looks up names and ids.
     Lookup(Lookup, oneshot::Sender<Result<LookedUp, String>>),
-    /// What stands in the table `outbox`?
+    /// Reads the first rows of the table `outbox`.
     Posts(oneshot::Sender<Result<FoundPosts, String>>),
-    /// Apply the entries, then answer the reads.
+    /// Applies entries, then answers reads.
     Turn(TurnRequest, oneshot::Sender<TurnOutcome>),
 }
 
+/// Open database with everything that the store's thread needs.
+struct OpenDatabase {
+    connection: rusqlite::Connection,
+    wal: (WalPages, File),
+    options: StoreOptions,
+    newest: Seq,
+    tail: UnindexedTail,
+    directory: DataDirectory,
+}
+
 impl Store {
-    /// Opens the data directory, which is made if it is missing, locks it, brings the schema up to date and starts the
-    /// thread. Errors say what is wrong with which path and how to mend it.
+    /// Creates the data directory if it is missing, locks it, upgrades the schema, and starts the thread. Errors name the path
+    /// and the action to take.
     pub fn open(data: &Path, options: StoreOptions) -> Result<Store, StoreError> {
         let directory = DataDirectory::open(data)?;
         let mut connection = schema::open(&directory.database())?;
         let pages = WalPages::watch(&mut connection).map_err(schema::explain(&directory.database()))?;
         let wal = directory.open_wal()?;
-        // Their names are kept before anything in them is promised.
+        // The names of the files must survive a power cut before a commit to them is reported.
         directory.sync()?;
         let found = found(&connection, &directory.database())?;
         let wal_path = directory.wal();
         let tail = index::tail(&connection, options.limits.index).map_err(schema::explain(&directory.database()))?;
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
+        let database = OpenDatabase { connection, wal: (pages, wal), options, newest: found.newest, tail, directory };
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || serve(connection, (pages, wal), options, (found.newest, tail), receiver, directory))
+            .spawn(move || serve(database, &receiver))
             .map_err(|source| DirectoryError::Thread { source })?;
         Ok(Store { requests, thread, wal: wal_path, found })
     }
 
-    /// A store that somebody else answers for: the broker's simulation.
+    /// Returns a store whose requests the caller answers: the simulation and the broker's tests.
     #[cfg(test)]
     pub(crate) fn answered_elsewhere(found: Found) -> (Store, Receiver<StoreRequest>) {
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         (Store { requests, thread: std::thread::spawn(|| ()), wal: PathBuf::new(), found }, receiver)
     }
 
-    /// What is kept of these names and ids, as of the last commit that was begun.
+    /// Looks up names and ids, as of the last commit that was begun.
     pub async fn lookup(&self, lookup: Lookup) -> Result<LookedUp, String> {
         let (reply, found) = oneshot::async_channel();
         self.ask(StoreRequest::Lookup(lookup, reply));
         found.await.expect("the store's thread answers every lookup")
     }
 
-    /// The first rows of the table `outbox`, as of the last commit that was begun; a turn's worth of them.
+    /// Reads the first rows of the table `outbox`, as many as one turn sends, as of the last commit that was begun.
     pub async fn posts(&self) -> Result<FoundPosts, String> {
         let (reply, found) = oneshot::async_channel();
         self.ask(StoreRequest::Posts(reply));
-        found.await.expect("the store's thread answers every question")
+        found.await.expect("the store's thread answers every request")
     }
 
-    /// Begins to apply a turn's entries in one transaction, and to answer its reads. One turn is under way at a time.
+    /// Begins to apply a turn's entries in one transaction, and to answer its reads. One turn is in flight at a time.
     pub fn begin(&self, turn: TurnRequest) -> Commit {
         let (sender, reply) = oneshot::async_channel();
         self.ask(StoreRequest::Turn(turn, sender));
         Commit { reply, outcome: None }
     }
 
-    /// Notices whoever writes to the database.
+    /// Starts to watch for writes to the database by any process.
     pub fn watch(&self) -> DatabaseWatch {
         DatabaseWatch::on(&self.wal)
     }
 
     fn ask(&self, request: StoreRequest) {
-        self.requests.try_send(request).expect("one turn and one lookup are under way, and the thread is there");
+        self.requests.try_send(request).expect("at most one turn and one lookup are in flight, and the thread runs");
     }
 
-    /// Copies the write-ahead log into the database file, closes it, and gives the directory free.
+    /// Copies the write-ahead log into the database file, closes it, and unlocks the directory.
     pub fn close(self) {
         drop(self.requests);
         self.thread.join().expect("the store's thread has panicked");
@@ -175,55 +186,38 @@ impl Store {
 }
 
 impl Commit {
-    /// Whether it is known what became of the turn.
+    /// Whether the outcome of the turn has arrived.
     pub fn is_done(&self) -> bool {
         self.outcome.is_some()
     }
 
-    /// Waits until it is known; nothing is lost if the waiting ends before.
+    /// Waits for the outcome of the turn. Dropping the future loses nothing.
     pub async fn done(&mut self) {
         if self.outcome.is_none() {
             self.outcome = Some((&mut self.reply).await.expect("the store's thread answers every turn"));
         }
     }
 
-    /// What became of the turn.
+    /// Waits for the outcome of the turn, and returns it.
     pub async fn outcome(mut self) -> TurnOutcome {
         self.done().await;
-        self.outcome.expect("it was waited for")
+        self.outcome.expect("the outcome has arrived")
     }
 }
 
-fn serve(
-    connection: rusqlite::Connection,
-    wal: (WalPages, File),
-    options: StoreOptions,
-    (newest, tail): (Seq, UnindexedTail),
-    requests: Receiver<StoreRequest>,
-    _locked: DataDirectory,
-) {
+/// Runs the store's thread until the handle is dropped.
+fn serve(database: OpenDatabase, requests: &Receiver<StoreRequest>) {
+    let OpenDatabase { connection, wal, options, newest, tail, directory: _locked } = database;
     let mut log =
         Log::new(&connection, wal, options, newest, tail).expect("statements fit the schema that was just checked");
     let mut sweep = Sweep::new(&connection, options.retention, Clocks::now());
     let mut rests_at = None;
     loop {
         let wakes_at = [rests_at, sweep.wakes_at()].into_iter().flatten().min();
-        // Whoever asked may have been cancelled: then nobody waits for the answer.
-        match next_request(&requests, wakes_at) {
-            Ok(StoreRequest::Lookup(lookup, reply)) => {
-                let _ = reply.send(log.lookup(&lookup).map_err(|error| error.to_string()));
-            }
-            Ok(StoreRequest::Posts(reply)) => {
-                let _ = reply.send(log.posts().map_err(|error| error.to_string()));
-            }
-            Ok(StoreRequest::Turn(turn, reply)) => {
-                let outcome = log.turn(turn);
-                let done = TurnDone::from(&outcome);
-                let _ = reply.send(outcome);
-                sweep.after_turn(&mut log, done, Clocks::now());
-            }
+        match next_request(requests, wakes_at) {
+            Ok(request) => handle(request, &mut log, &mut sweep),
             Err(RecvTimeoutError::Timeout) if rests_at.is_some_and(|time| time <= Instant::now()) => {
-                rest(&connection);
+                release_memory(&connection);
                 rests_at = None;
                 continue;
             }
@@ -234,11 +228,29 @@ fn serve(
         rests_at = Some(Instant::now() + Duration::from_secs(REST_S));
     }
     sweep.close();
-    let is_settled = log.close();
-    schema::close(connection, is_settled);
+    let is_wal_synced = log.close();
+    schema::close(connection, is_wal_synced);
 }
 
-/// What the server must know of the log before it serves.
+/// Answers a request. The receiver may be gone, if the request was cancelled.
+fn handle<'c>(request: StoreRequest, log: &mut Log<'c>, sweep: &mut Sweep<'c>) {
+    match request {
+        StoreRequest::Lookup(lookup, reply) => {
+            let _ = reply.send(log.lookup(&lookup).map_err(|error| error.to_string()));
+        }
+        StoreRequest::Posts(reply) => {
+            let _ = reply.send(log.posts().map_err(|error| error.to_string()));
+        }
+        StoreRequest::Turn(turn, reply) => {
+            let outcome = log.turn(turn);
+            let done = TurnDone::from(&outcome);
+            let _ = reply.send(outcome);
+            sweep.after_turn(log, done, Clocks::now());
+        }
+    }
+}
+
+/// Reads the state of the database that the broker needs from the start.
 fn found(connection: &rusqlite::Connection, path: &Path) -> Result<Found, SchemaError> {
     let newest = schema::NEWEST;
     let sql = format!(
@@ -258,8 +270,8 @@ fn found(connection: &rusqlite::Connection, path: &Path) -> Result<Found, Schema
     found.map_err(schema::explain(path))
 }
 
-/// Waits for a request, up to the deadline where there is one. It parks the thread: one that waited for a timer of the runtime
-/// would have to see to everybody's sockets meanwhile.
+/// Waits for a request, until the deadline if there is one. Parks the thread: if it waited for a timer of the async runtime, it
+/// would have to poll the sockets of all connections meanwhile.
 fn next_request(
     requests: &Receiver<StoreRequest>,
     deadline: Option<Instant>,
@@ -270,9 +282,9 @@ fn next_request(
     }
 }
 
-/// Nobody has asked for anything for a while: what was needed for that is given back.
-fn rest(connection: &rusqlite::Connection) {
-    // It frees nothing that is in use, and what it may say is no news to anyone.
+/// Returns unused memory to the system, after a while without requests.
+fn release_memory(connection: &rusqlite::Connection) {
+    // Frees nothing that is in use; its result does not matter.
     let _ = connection.release_memory();
     memory::give_back();
 }

@@ -208,7 +208,7 @@ impl Backup {
 
 impl Unfinished {
     fn of(file: &Path) -> Result<Self, BackupError> {
-        let mut path = std::path::absolute(file).map_err(unwritable("find", file))?.into_os_string();
+        let mut path = std::path::absolute(file).map_err(unwritable("resolve", file))?.into_os_string();
         path.push(UNFINISHED);
         path.push(std::process::id().to_string());
         Ok(Unfinished(path.into()))

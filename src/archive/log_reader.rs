@@ -1,5 +1,5 @@
-//! Reads the log for people at a shell, beside a running server or without one. Owns which messages are read, and in which
-//! pieces; never writes, holds no lock while they are printed, and leaves no file behind.
+//! Reads the log for `holdline history` and `holdline search`, beside a running server or without one. Selects the messages and
+//! reads them in pieces; never writes, holds no lock while messages are printed, and leaves no file behind.
 
 mod search;
 
@@ -18,63 +18,63 @@ use crate::database::visibility::Viewer;
 use crate::limits::PRINTED_MESSAGES_MAX;
 use crate::message::{Destination, PeerId, RoomId, Seq, quoted};
 
-/// A database that is only read.
+/// Reader of the log in a data directory.
 #[derive(Debug)]
 pub struct LogReader {
     data: PathBuf,
 }
 
-/// Which messages of the log.
+/// Messages to read.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Those that were sent into this room; or those that this peer sent, was sent, or could read in its rooms. None: all.
+    /// Messages of this room, or messages that this peer may read. `None`: all messages.
     pub with: Option<Destination>,
-    /// Only those before this one.
+    /// Only messages before this one.
     pub before: Seq,
-    /// How many at most: the newest.
+    /// Maximum number; the newest are read.
     pub count: usize,
 }
 
-/// A message of the log, as the view `history` shows it, with its text as it is kept.
+/// Message of the log, as the view `history` shows it, but with the text as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// Its place in the log.
+    /// Place in the log.
     pub seq: Seq,
-    /// ISO-8601, UTC, with milliseconds.
+    /// Time in ISO 8601, UTC, with milliseconds.
     pub at: String,
-    /// The sender's name.
+    /// Name of the sender.
     pub sender: String,
-    /// The names of peers and rooms, as addressed.
+    /// Names of peers and rooms, as addressed.
     pub recipients: Vec<String>,
-    /// With its newlines.
+    /// Text, with its newlines.
     pub text: String,
-    /// Those who have not got it yet.
+    /// Names of the peers that have not received the message yet.
     pub waiting_for: Vec<String>,
 }
 
-/// Why the log cannot be read.
+/// Reason why the log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The database.
+    /// The database cannot be opened.
     #[error(transparent)]
-    Look(#[from] ReadOnlyError),
-    /// What is in it.
-    #[error("the log cannot be read ({0}); holdline doctor examines it")]
+    Database(#[from] ReadOnlyError),
+    /// A query failed.
+    #[error("cannot read the log ({0}); run holdline doctor to examine the database")]
     Unreadable(#[from] rusqlite::Error),
-    /// What is searched for.
-    #[error("{0} holds no word, of letters or digits, to search for; name one")]
+    /// The search query contains no word.
+    #[error("{0} contains no word to search for; give at least one with letters or digits")]
     NoWords(String),
 }
 
 impl LogReader {
-    /// Reads in the database of a data directory; it must be there, be ours, and be up to date.
+    /// Opens the log. Fails if the database is missing, belongs to another program, or has another schema version.
     pub fn open(data: &Path) -> Result<LogReader, ReadError> {
         let reader = LogReader { data: data.to_owned() };
-        reader.look(|_| Ok(()))?;
+        reader.read(|_| Ok(()))?;
         Ok(reader)
     }
 
-    /// Hands over the messages of a selection, oldest first, one by one. Says how many they were.
+    /// Passes the messages of a selection to `each`, oldest first. Returns their number.
     pub fn history<E: From<ReadError>>(
         &self,
         selection: &Selection,
@@ -82,14 +82,14 @@ impl LogReader {
     ) -> Result<usize, E> {
         let Selection { with, before, count } = selection;
         match with {
-            None => self.span(self.look(|connection| Ok(span(connection, *before, *count)?))?, each),
+            None => self.span(self.read(|connection| Ok(span(connection, *before, *count)?))?, each),
             Some(with) => {
-                self.each_of(&self.look(|connection| Ok(seqs_with(connection, with, *before, *count)?))?, each)
+                self.each_of(&self.read(|connection| Ok(seqs_with(connection, with, *before, *count)?))?, each)
             }
         }
     }
 
-    /// Hands over the messages of a selection that hold all of these words, newest first, one by one. Says how many they were.
+    /// Passes the messages of a selection that contain all words to `each`, newest first. Returns their number.
     pub fn search<E: From<ReadError>>(
         &self,
         words: &str,
@@ -97,10 +97,10 @@ impl LogReader {
         each: impl FnMut(LogLine) -> Result<(), E>,
     ) -> Result<usize, E> {
         let question = Question::parse(words).ok_or_else(|| ReadError::NoWords(quoted(words)))?;
-        self.each_of(&self.look(|connection| Ok(search::seqs(connection, &question, selection)?))?, each)
+        self.each_of(&self.read(|connection| Ok(search::seqs(connection, &question, selection)?))?, each)
     }
 
-    /// Hands over these messages, in this order, as far as they are still there. Says how many they were.
+    /// Passes these messages to `each`, in this order, without those that were removed meanwhile. Returns their number.
     fn each_of<E: From<ReadError>>(
         &self,
         seqs: &[Seq],
@@ -108,7 +108,7 @@ impl LogReader {
     ) -> Result<usize, E> {
         let mut count = 0;
         for piece in seqs.chunks(PRINTED_MESSAGES_MAX) {
-            let lines = self.look(|connection| {
+            let lines = self.read(|connection| {
                 let mut line = connection.prepare(ONE)?;
                 let lines = piece.iter().map(|seq| line.query_row([seq.get()], log_line).optional());
                 Ok(lines.filter_map(Result::transpose).collect::<rusqlite::Result<Vec<_>>>()?)
@@ -119,7 +119,7 @@ impl LogReader {
         Ok(count)
     }
 
-    /// Hands over all messages between these two, both excluded.
+    /// Passes all messages between `after` and `before`, both excluded, to `each`. Returns their number.
     fn span<E: From<ReadError>>(
         &self,
         (mut after, before): (Seq, Seq),
@@ -127,7 +127,7 @@ impl LogReader {
     ) -> Result<usize, E> {
         let mut count = 0;
         loop {
-            let lines = self.look(|connection| {
+            let lines = self.read(|connection| {
                 let piece = params![after.get(), before.get(), PRINTED_MESSAGES_MAX as i64];
                 Ok(connection.prepare(SPAN)?.query_map(piece, log_line)?.collect::<rusqlite::Result<Vec<_>>>()?)
             })?;
@@ -138,21 +138,21 @@ impl LogReader {
         }
     }
 
-    /// A short look: between two of them the server may start, stop, and do as it pleases.
-    fn look<T>(&self, mut look: impl FnMut(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
+    /// Opens the database for one short read. Between two reads the server may start, stop, and write.
+    fn read<T>(&self, mut read: impl FnMut(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
         read_only::read(&self.data, |database: &ReadOnlyDatabase| {
             schema::check_newest(database.connection(), database.path()).map_err(ReadOnlyError::from)?;
-            look(database.connection())
+            read(database.connection())
         })
     }
 }
 
-/// One message as the view shows it, with the text of the table.
+/// SQL for one message as the view `history` shows it, with the text of the table.
 const ONE: &str = "
     select history.seq, history.at, history.sender, history.recipients, message.text, history.waiting_for
     from history join message using (seq) where message.seq = ?1";
 
-/// The first ?3 messages between two.
+/// SQL for the first ?3 messages between two others.
 const SPAN: &str = "
     select history.seq, history.at, history.sender, history.recipients, message.text, history.waiting_for
     from history join message using (seq) where message.seq > ?1 and message.seq < ?2 order by message.seq limit ?3";
@@ -168,45 +168,45 @@ fn log_line(row: &Row<'_>) -> rusqlite::Result<LogLine> {
     })
 }
 
-/// No name holds a comma.
+/// Splits a list of names at its commas; no name contains one.
 fn names(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<String>> {
     let joined = row.get_ref(column)?.as_str()?;
     Ok(joined.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }
 
-/// Between which two messages the newest before this one are, both excluded.
+/// Returns the messages between which the newest `count` messages before `before` are; both are excluded.
 fn span(connection: &Connection, before: Seq, count: usize) -> rusqlite::Result<(Seq, Seq)> {
     let sql = "select min(seq), max(seq) from (select seq from message where seq < ?1 order by seq desc limit ?2)";
     let ends = connection.query_row(sql, params![before.get(), number(count)], |row| {
         Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
     })?;
     Ok(match ends {
-        // What comes meanwhile is not among them.
+        // A message that arrives from now on is outside.
         (Some(first), Some(last)) => (Seq::new(first.saturating_sub(1)), Seq::new(last.saturating_add(1))),
         _ => (before, before),
     })
 }
 
-/// The newest messages before this one that a peer was part of or that a room holds, the oldest first.
+/// Returns the newest messages before `before` of a room or that a peer may read, oldest first.
 fn seqs_with(connection: &Connection, with: &Destination, before: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
     let mut index = Index::new(connection, index::whole_tail(connection)?, IndexLimits::default())?;
     let mut members = Members::new(connection)?;
-    let is_kept = connection.prepare("select 1 from message where seq = ?1")?;
-    let mut newest = Newest { is_kept, seqs: Vec::new(), count };
+    let find = connection.prepare("select 1 from message where seq = ?1")?;
+    let mut newest = NewestMessages { find, seqs: Vec::new(), count };
     match with {
         Destination::Peer(name) => {
-            if let Some(peer) = find(connection, "select id from peer where name = ?1", name.as_str())? {
+            if let Some(peer) = find_id(connection, "select id from peer where name = ?1", name.as_str())? {
                 let peer = PeerId::new(peer);
                 let sent = sent(connection, peer, index.newest_sent(peer)?, before, count)?;
                 let viewer = Viewer::of(peer, &mut members)?;
                 let inboxes = Inboxes::before(&viewer, before, &mut index)?;
-                newest.take(sent, inboxes, &mut index)?;
+                newest.merge(sent, inboxes, &mut index)?;
             }
         }
         Destination::Room(room) => {
-            if let Some(room) = find(connection, "select id from room where name = ?1", room.as_str())? {
+            if let Some(room) = find_id(connection, "select id from room where name = ?1", room.as_str())? {
                 let inbox = Inboxes::of_room(RoomId::new(room), Seq::ZERO, before, &mut index)?;
-                newest.take(Vec::new(), inbox, &mut index)?;
+                newest.merge(Vec::new(), inbox, &mut index)?;
             }
         }
     }
@@ -214,16 +214,16 @@ fn seqs_with(connection: &Connection, with: &Destination, before: Seq, count: us
     Ok(newest.seqs)
 }
 
-/// The newest messages of several kinds.
-struct Newest<'c> {
-    is_kept: Statement<'c>,
+/// Newest messages that are collected, newest first.
+struct NewestMessages<'c> {
+    find: Statement<'c>,
     seqs: Vec<Seq>,
     count: usize,
 }
 
-impl Newest<'_> {
-    /// Takes what was sent and what stands in inboxes, each message once, as far as it was not removed.
-    fn take(&mut self, sent: Vec<Seq>, mut inboxes: Inboxes, index: &mut Index<'_>) -> rusqlite::Result<()> {
+impl NewestMessages<'_> {
+    /// Merges sent messages, newest first, with those of inboxes. Adds each message once, and none that was removed.
+    fn merge(&mut self, sent: Vec<Seq>, mut inboxes: Inboxes, index: &mut Index<'_>) -> rusqlite::Result<()> {
         let mut sent = sent.into_iter().peekable();
         while self.seqs.len() < self.count
             && let Some(seq) = sent.peek().copied().max(inboxes.peek())
@@ -232,7 +232,7 @@ impl Newest<'_> {
             if inboxes.peek() == Some(seq) {
                 inboxes.next(index)?;
             }
-            if self.is_kept.exists([seq.get()])? {
+            if self.find.exists([seq.get()])? {
                 self.seqs.push(seq);
             }
         }
@@ -240,8 +240,8 @@ impl Newest<'_> {
     }
 }
 
-/// The newest messages that a peer sent before this one, the newest first. Where a removed message breaks the chain, what is
-/// left of it below still waited for someone.
+/// Returns the newest messages before `before` that a peer sent, newest first. Follows the chain of `previous`. Where a removed
+/// message breaks the chain, scans the rest of the log: older messages may remain, as they still wait for a recipient.
 fn sent(connection: &Connection, peer: PeerId, newest: Seq, before: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
     let mut previous = connection.prepare("select previous from message where seq = ?1")?;
     let mut seqs = Vec::new();
@@ -254,20 +254,20 @@ fn sent(connection: &Connection, peer: PeerId, newest: Seq, before: Seq, count: 
         if seq < before {
             seqs.push(seq);
         }
-        // A damaged chain ends as well.
+        // The second bound makes a damaged chain end, too.
         seq = Seq::new(found).min(Seq::new(seq.get() - 1));
     }
     Ok(seqs)
 }
 
-/// The same without the chain: it takes a look at every message.
+/// Like [`sent`], without the chain: scans all messages before `before`.
 fn sent_below(connection: &Connection, peer: PeerId, before: Seq, count: usize) -> rusqlite::Result<Vec<Seq>> {
     let sql = "select seq from message where seq < ?1 and sender = ?2 order by seq desc limit ?3";
     let below = params![before.get(), peer.get(), number(count)];
     connection.prepare(sql)?.query_map(below, |row| row.get(0).map(Seq::new))?.collect()
 }
 
-fn find(connection: &Connection, sql: &str, name: &str) -> rusqlite::Result<Option<i64>> {
+fn find_id(connection: &Connection, sql: &str, name: &str) -> rusqlite::Result<Option<i64>> {
     connection.query_row(sql, [name], |row| row.get(0)).optional()
 }
 

@@ -76,7 +76,7 @@ impl DataDirectory {
 
     /// Syncs the directory and its parents: a new file survives a power cut only once its directory is synced, too; fsync(2).
     pub(crate) fn sync(&self) -> Result<(), DirectoryError> {
-        let path = std::path::absolute(&self.path).map_err(unusable("find", &self.path))?;
+        let path = std::path::absolute(&self.path).map_err(unusable("resolve", &self.path))?;
         sync_directory(&path).map_err(unusable("sync", &path))?;
         for parent in path.ancestors().skip(1) {
             // A parent that this process may not open was not changed by it either.
@@ -116,7 +116,7 @@ fn make_private(path: &Path) -> Result<(), DirectoryError> {
         // It may be a home directory or /tmp; changing the permissions of these is up to the operator.
         return Err(DirectoryError::Shared { path: path.to_owned() });
     }
-    path.set_mode(DIRECTORY_MODE).map_err(unusable("make private", path))
+    path.set_mode(DIRECTORY_MODE).map_err(unusable("restrict the permissions of", path))
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -180,7 +180,7 @@ fn make_database_file(path: &Path) -> Result<(), DirectoryError> {
         .map_err(unusable("open", path))?;
     let mode = file.metadata().map_err(unusable("read the permissions of", path))?.permissions().mode();
     if mode & 0o777 & !FILE_MODE != 0 {
-        path.set_mode(FILE_MODE).map_err(unusable("make private", path))?;
+        path.set_mode(FILE_MODE).map_err(unusable("restrict the permissions of", path))?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The inboxes of a peer and of its rooms as one, in the order of the log, upward or downward. Owns the merging, which reads no
-//! further than it must; never a message.
+//! The inboxes of a peer and its rooms, merged in the order of the log, forward or backward. Reads the inboxes piece by piece, no
+//! further than necessary; never reads a message.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -11,7 +11,7 @@ use super::visibility::Viewer;
 use crate::limits::PAGE_MESSAGES_MAX;
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
-/// What is read to know what a peer gets or got.
+/// Tables from which the messages of a peer are read.
 pub(crate) struct Sources<'a, 'c> {
     pub(crate) index: &'a mut Index<'c>,
     pub(crate) members: &'a mut Members<'c>,
@@ -19,19 +19,19 @@ pub(crate) struct Sources<'a, 'c> {
     pub(crate) messages: &'a mut Messages<'c>,
 }
 
-/// A message in one of the inboxes, or in several.
+/// Message in one or several of the inboxes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Next {
+pub(crate) struct InboxMessage {
     pub(crate) seq: Seq,
-    /// The rooms through which it comes; none if it is for the peer itself.
+    /// Rooms through which the message reaches the peer; empty if it is addressed to the peer directly.
     pub(crate) rooms: Vec<RoomId>,
 }
 
-/// The inboxes.
+/// Merged inboxes.
 pub(crate) struct Inboxes {
     direction: Direction,
     inboxes: Vec<Inbox>,
-    /// What each inbox has next, and the place of the inbox; those that are used up have nothing here.
+    /// InboxMessage message of each inbox, and the index of the inbox; an inbox that is used up has no head.
     heads: BTreeSet<(Seq, usize)>,
 }
 
@@ -41,28 +41,28 @@ enum Direction {
     Down,
 }
 
-/// One of them: what stands in it between two places, both excluded.
+/// Messages of one recipient between two others, both excluded.
 struct Inbox {
     recipient: Recipient,
     after: Seq,
     before: Seq,
-    /// Read, and not taken yet.
+    /// Messages that were read and not returned yet.
     seqs: VecDeque<Seq>,
 }
 
 impl Inboxes {
-    /// What a peer has to get after this message, the oldest first.
+    /// Merges the inboxes of a peer after `after`, oldest first.
     pub(crate) fn after(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
         let viewer = Viewer::of(peer, sources.members)?;
         Inboxes::of(&viewer, (after, Seq::MAX), Direction::Up, sources.index)
     }
 
-    /// What a viewer got before this message, the newest first.
+    /// Merges the inboxes of a viewer before `before`, newest first.
     pub(crate) fn before(viewer: &Viewer, before: Seq, index: &mut Index<'_>) -> rusqlite::Result<Self> {
         Inboxes::of(viewer, (Seq::ZERO, before), Direction::Down, index)
     }
 
-    /// What was sent in a room between two messages, the newest first.
+    /// Returns the inbox of a room between `after` and `before`, newest first.
     pub(crate) fn of_room(room: RoomId, after: Seq, before: Seq, index: &mut Index<'_>) -> rusqlite::Result<Self> {
         Inboxes::merged(vec![Inbox::new(room, after, before)], Direction::Down, index)
     }
@@ -86,22 +86,22 @@ impl Inboxes {
         Ok(merged)
     }
 
-    /// Whether there is no other message.
+    /// Whether no message is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.heads.is_empty()
     }
 
-    /// Where the next message is.
+    /// Returns the next message without taking it.
     pub(crate) fn peek(&self) -> Option<Seq> {
         self.head().map(|(seq, _)| seq)
     }
 
-    /// The next message, once, however many inboxes it stands in.
-    pub(crate) fn next(&mut self, index: &mut Index<'_>) -> rusqlite::Result<Option<Next>> {
+    /// Takes the next message; one that is in several inboxes is returned once.
+    pub(crate) fn next(&mut self, index: &mut Index<'_>) -> rusqlite::Result<Option<InboxMessage>> {
         let Some(seq) = self.peek() else { return Ok(None) };
-        let mut next = Next { seq, rooms: Vec::new() };
+        let mut next = InboxMessage { seq, rooms: Vec::new() };
         if let [Inbox { recipient: Recipient::Peer(_), .. }] = self.inboxes[..] {
-            // Most have no rooms: there is nothing to merge.
+            // Most peers have no rooms, so there is nothing to merge.
             self.heads.clear();
             self.read_head(0, index)?;
             return Ok(Some(next));
@@ -128,9 +128,9 @@ impl Inboxes {
         }
     }
 
-    /// Puts what an inbox has next among the heads.
+    /// Adds the next message of an inbox to the heads.
     fn read_head(&mut self, place: usize, index: &mut Index<'_>) -> rusqlite::Result<()> {
-        // So that all of them together hold about a page.
+        // All inboxes together keep about a page in memory.
         let count = PAGE_MESSAGES_MAX / self.inboxes.len() + 1;
         let Inbox { recipient, after, before, seqs } = &mut self.inboxes[place];
         if seqs.is_empty() {

@@ -1,10 +1,10 @@
-//! Rooms and who is in them. Owns `room` and `member`; never a message.
+//! Rooms and their members. Owns the SQL on the tables `room` and `member`; never reads a message.
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use crate::message::{PeerId, Room, RoomId, Seq};
 
-/// The tables, through statements that are prepared once.
+/// Prepared statements on the tables `room` and `member`.
 pub(crate) struct Members<'c> {
     put_room: Statement<'c>,
     put_member: Statement<'c>,
@@ -15,23 +15,23 @@ pub(crate) struct Members<'c> {
     joined: Statement<'c>,
 }
 
-/// That a peer is in a room.
+/// Membership of a peer in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
-    /// The room.
+    /// Room that the peer is in.
     pub room: FoundRoom,
-    /// Its name.
+    /// Name of the room.
     pub name: Room,
-    /// The newest message when the peer joined it.
+    /// Newest message when the peer joined the room.
     pub joined: Seq,
 }
 
-/// What is found of a room.
+/// Stored data of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundRoom {
-    /// Its number.
+    /// Number of the room.
     pub id: RoomId,
-    /// How many peers are in it.
+    /// Number of members.
     pub members: u64,
 }
 
@@ -51,20 +51,20 @@ impl<'c> Members<'c> {
         })
     }
 
-    /// A room that there was not.
+    /// Inserts a new room.
     pub(crate) fn put_room(&mut self, id: RoomId, name: &Room) -> rusqlite::Result<()> {
         let rows = self.put_room.execute(params![id.get(), name.as_str()])?;
-        assert_eq!(rows, 1, "one room is one row");
+        assert_eq!(rows, 1, "an insert adds one row");
         Ok(())
     }
 
-    /// A peer is in a room from here on. `joined` is the newest message before that.
+    /// Adds a peer to a room. `joined` is the newest message before the join.
     pub(crate) fn join(&mut self, room: RoomId, peer: PeerId, joined: Seq) -> rusqlite::Result<()> {
         self.put_member.execute([room.get(), peer.get(), joined.get()])?;
         self.count(room, 1)
     }
 
-    /// A peer is in a room no more. Somebody may have removed the row by hand.
+    /// Removes a peer from a room. The row may be missing, as an operator may have removed it by hand.
     pub(crate) fn leave(&mut self, room: RoomId, peer: PeerId) -> rusqlite::Result<()> {
         let rows = self.remove_member.execute([room.get(), peer.get()])?;
         self.count(room, -(rows as i64))
@@ -72,11 +72,11 @@ impl<'c> Members<'c> {
 
     fn count(&mut self, room: RoomId, more: i64) -> rusqlite::Result<()> {
         let rows = self.count.execute([room.get(), more])?;
-        assert_eq!(rows, 1, "a room with members is a row");
+        assert_eq!(rows, 1, "a room with members has a row");
         Ok(())
     }
 
-    /// What is kept of a room by this name.
+    /// Finds a room by its name.
     pub(crate) fn find_room(&mut self, name: &Room) -> rusqlite::Result<Option<FoundRoom>> {
         let found = self.find_room.query_row([name.as_str()], |row| {
             Ok(FoundRoom { id: RoomId::new(row.get(0)?), members: row.get::<_, i64>(1)?.cast_unsigned() })
@@ -84,7 +84,7 @@ impl<'c> Members<'c> {
         found.optional()
     }
 
-    /// The rooms that a peer is in.
+    /// Returns the rooms of a peer.
     pub(crate) fn rooms_of(&mut self, peer: PeerId) -> rusqlite::Result<Vec<Membership>> {
         let rooms = self.rooms_of.query_map([peer.get()], |row| {
             let (id, members) = (RoomId::new(row.get(0)?), row.get::<_, i64>(2)?.cast_unsigned());
@@ -94,7 +94,7 @@ impl<'c> Members<'c> {
         rooms.collect()
     }
 
-    /// The same, as far as a feed must know: since when.
+    /// Returns the ids of a peer's rooms, each with the newest message when the peer joined.
     pub(crate) fn joined(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
         self.joined.query_map([peer.get()], |row| Ok((RoomId::new(row.get(0)?), Seq::new(row.get(1)?))))?.collect()
     }

@@ -1,11 +1,11 @@
-//! Messages of the log, one by one. Owns how a row becomes what it says; never which row.
+//! Single messages of the log. Reads rows of the table `message`; never decides which.
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement};
 
 use crate::database::array;
 use crate::message::{Destination, Message, PeerId, PeerName, Recipient, Room, Seq, Text, Timestamp};
 
-/// The table `message`, through statements that are prepared once.
+/// Prepared statements that read the table `message`.
 pub(crate) struct Messages<'c> {
     find: Statement<'c>,
     find_unaddressed: Statement<'c>,
@@ -13,14 +13,13 @@ pub(crate) struct Messages<'c> {
     sender: Statement<'c>,
 }
 
-/// A message as it is kept.
+/// Row of the table `message`, with the name of the sender.
 pub(crate) struct StoredMessage {
     seq: Seq,
     at: Timestamp,
-    /// Who sent it.
     pub(crate) sender: PeerId,
     sender_name: PeerName,
-    /// Whom it was addressed to, as the column says it; empty where that is not wanted.
+    /// Column `recipients` as it is stored; empty if it was not read.
     pub(crate) recipients: String,
     text: Text,
 }
@@ -45,39 +44,39 @@ impl<'c> Messages<'c> {
         })
     }
 
-    /// `None`: it was removed.
+    /// Reads a message; `None` if it was removed.
     pub(crate) fn find(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
         self.find.query_row([seq.get()], |row| stored(seq, text(row, 4)?, row)).optional()
     }
 
-    /// The same, without whom it was addressed to.
+    /// Like [`find`](Self::find), without the column `recipients`.
     pub(crate) fn find_unaddressed(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
         self.find_unaddressed.query_row([seq.get()], |row| stored(seq, String::new(), row)).optional()
     }
 
-    /// The next one after this.
+    /// Reads the first message after `seq`.
     pub(crate) fn find_after(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
         self.find_after.query_row([seq.get()], |row| stored(Seq::new(row.get(5)?), text(row, 4)?, row)).optional()
     }
 
-    /// Who sent it; `None`: it was removed.
+    /// Reads the sender of a message; `None` if the message was removed.
     pub(crate) fn sender(&mut self, seq: Seq) -> rusqlite::Result<Option<PeerId>> {
         self.sender.query_row([seq.get()], |row| row.get(0).map(PeerId::new)).optional()
     }
 }
 
 impl StoredMessage {
-    /// Its place in the log.
+    /// Returns the place of the message in the log.
     pub(crate) fn seq(&self) -> Seq {
         self.seq
     }
 
-    /// Whom it was addressed to, as numbers.
+    /// Returns the recipients of the message.
     pub(crate) fn numbered_recipients(&self) -> impl Iterator<Item = Recipient> + Clone {
         numbered(&self.recipients)
     }
 
-    /// As a reader sees it whom it reached through this room, if through one.
+    /// Returns the message as a recipient sees it, to whom it came through `room` or directly.
     pub(crate) fn into_message(self, to: Vec<Destination>, room: Option<Room>) -> Message {
         let StoredMessage { seq, at, sender_name, text, .. } = self;
         Message { seq, at, sender: sender_name, to, room, text }
@@ -95,12 +94,12 @@ fn stored(seq: Seq, recipients: String, row: &Row<'_>) -> rusqlite::Result<Store
     })
 }
 
-/// Whom a message is for, as the column says it, as numbers.
+/// Parses the column `recipients`.
 pub(crate) fn numbered(recipients: &str) -> impl Iterator<Item = Recipient> + Clone {
     array::read(recipients).map(Recipient::numbered)
 }
 
-/// A text as far as it can be read: one damaged letter must not hold back all that is behind it.
+/// Reads a text and replaces what is not UTF-8: one damaged character must not hide the rest.
 pub(crate) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
     Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
 }

@@ -23,9 +23,9 @@ pub(crate) struct Viewer {
 pub(crate) enum Route {
     /// The viewer sent it: into this room, or only to peers.
     Sent(Option<RoomId>),
-    /// It was addressed to the viewer by name.
+    /// The message was addressed to the viewer by name.
     Direct,
-    /// It was sent into this room of the viewer.
+    /// The message was sent into this room of the viewer.
     Room(RoomId),
 }
 
@@ -47,12 +47,13 @@ impl Viewer {
         Viewer::with_rooms(PeerId::new(0), vec![(room, Seq::ZERO)])
     }
 
-    /// Peer that asks.
+    /// Returns the peer that asks.
     pub(crate) fn peer(&self) -> PeerId {
         self.peer
     }
 
-    /// Recipients whose messages the viewer sees, itself first, each with the newest message that it does not see.
+    /// Iterates over the recipients whose messages the viewer sees, itself first, each with the newest message that it does not
+    /// see.
     pub(crate) fn recipients(&self) -> impl Iterator<Item = (Recipient, Seq)> {
         let rooms = self.rooms.iter().map(|(room, joined)| (Recipient::Room(*room), *joined));
         [(Recipient::Peer(self.peer), Seq::ZERO)].into_iter().chain(rooms)
@@ -91,7 +92,7 @@ impl Viewer {
 }
 
 impl Route {
-    /// Room through which the message came or into which it was sent.
+    /// Returns the room through which the message came or into which it was sent.
     pub(crate) fn room(self) -> Option<RoomId> {
         match self {
             Route::Sent(room) => room,
