@@ -1,6 +1,7 @@
 //! The store: one thread with the only writing connection to `holdline.db`. Applies the entries of a turn in one transaction, then
 //! answers the turn's reads; removes old messages between turns. Owns all SQL that the server runs; never knows who is online.
 
+mod apply;
 mod away;
 mod entry;
 mod events;

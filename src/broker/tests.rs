@@ -406,7 +406,7 @@ fn what_happened_in_a_turn_that_failed_is_kept_with_the_next_and_told_once_it_is
         let (observing, observation) = observe(PRESENCE);
         handle.tell(observing).await;
         let (turn, reply) = asked.turn().await;
-        assert!(matches!(turn.entries[..], [Entry::Observe { .. }, Entry::Peer(_)]), "{:?}", turn.entries);
+        assert!(matches!(turn.entries[..], [Entry::Peer(_), Entry::Observe { .. }]), "{:?}", turn.entries);
         assert_eq!(observed_after(&turn.reads), None);
         show(turn.reads, &[], 0);
         reply.send(kept(turn.entries)).unwrap();

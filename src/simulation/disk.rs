@@ -183,19 +183,17 @@ impl Disk {
     pub(super) fn commit(&mut self, entries: &[Entry]) {
         let mut undo = Undo::default();
         let mut synced = false;
-        // Whom the others name is there.
-        let (peers, others): (Vec<&Entry>, _) = entries.iter().partition(|entry| matches!(entry, Entry::Peer(_)));
-        for entry in peers.into_iter().chain(others) {
-            synced |= entry.is_promise();
+        for entry in entries {
+            if let Some(peer) = named(entry) {
+                assert!(self.peers.contains_key(&peer), "an entry names a peer that is stored already: {peer}");
+            }
+            synced |= entry.is_durable();
             self.apply(entry, &mut undo);
         }
         self.sent_ids.forget_oldest(entries.iter().filter(|entry| has_id(entry)).count(), self.limits.sent_ids_max);
         undo.observers.get_or_insert_with(|| self.observers.clone());
         let events = entries.iter().filter(|entry| matches!(entry, Entry::Event(_))).count();
         self.observers.forget_events(events, self.limits.events);
-        for peer in entries.iter().filter_map(named) {
-            assert!(self.peers.contains_key(&peer), "whoever is named has been kept: {peer}");
-        }
         self.note(undo);
         if self.durability == Durability::PowerLoss && synced {
             self.synced = self.newest;

@@ -89,7 +89,7 @@ pub enum Entry {
 impl Entry {
     /// Whether somebody was promised that this is on disk. A cursor is no promise: if the power takes the last moves,
     /// a few messages are delivered twice and none is lost. Nor is an event.
-    pub fn is_promise(&self) -> bool {
+    pub fn is_durable(&self) -> bool {
         match self {
             Entry::Message { .. } | Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => true,
             // What comes after that is not to be missed.

@@ -40,9 +40,7 @@ impl Chat {
         for event in events {
             self.decide_event(event, &mut turn);
         }
-        for post in posts {
-            self.send_post(post, &mut turn);
-        }
+        self.send_posts(posts, &mut turn);
         self.known_ids.clear();
         self.absent_rooms.clear();
         self.read_for_observers(&mut turn);

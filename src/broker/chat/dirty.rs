@@ -5,12 +5,13 @@ use super::turn::{Turn, TurnBuilder};
 use crate::store::{Entry, EventKind};
 
 impl Chat {
-    /// Adds the records that must be stored before the messages of the turn, when the store is about to get it. Those of a turn before
+    /// Adds the records that must be stored before all else in the turn, when the store is about to get it. Those of a turn before
     /// it that could not be committed are among them, as these messages may be theirs.
     pub(in crate::broker) fn write_dirty_peers(&mut self, turn: &mut TurnBuilder) {
-        let peers = &self.peers;
-        turn.write_all(self.dirty_peers.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
         self.observers.write_unstored(turn);
+        // Entries are applied in order, and the others name these peers.
+        let peers = &self.peers;
+        turn.write_first(self.dirty_peers.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
     }
 
     /// Adds everything that changed, cursors too.

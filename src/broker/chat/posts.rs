@@ -8,14 +8,21 @@ use crate::protocol::{Draft, Refusal};
 use crate::store::Entry;
 
 impl Chat {
-    /// Sends the message of a row, or marks the row with the reason why it cannot be sent. A row that cannot be sent now stays as it is.
-    pub(super) fn send_post(&mut self, read: ReadPost, turn: &mut TurnBuilder) {
+    /// Sends the messages of rows, and removes the rows after them: the store inserts messages that follow one another faster.
+    pub(super) fn send_posts(&mut self, posts: Vec<ReadPost>, turn: &mut TurnBuilder) {
+        let removals = Vec::from_iter(posts.into_iter().filter_map(|post| self.send_post(post, turn)));
+        turn.write_all(removals);
+    }
+
+    /// Sends the message of a row. Returns the entry that removes the row, or marks it with the reason why it cannot be sent; `None` if
+    /// it cannot be sent now and stays as it is.
+    fn send_post(&mut self, read: ReadPost, turn: &mut TurnBuilder) -> Option<Entry> {
         let ReadPost { post, message } = read;
         let sent = message.and_then(|message| self.send_posted(message, turn).map_err(PostError::from));
         match sent {
-            Ok(()) => turn.write(Entry::Posted(post)),
-            Err(PostError::Transient) => {}
-            Err(PostError::Permanent(reason)) => turn.write(Entry::Unposted { post, at: turn.at(), reason }),
+            Ok(()) => Some(Entry::Posted(post)),
+            Err(PostError::Transient) => None,
+            Err(PostError::Permanent(reason)) => Some(Entry::Unposted { post, at: turn.at(), reason }),
         }
     }
 
