@@ -105,13 +105,16 @@ fn every_dependency_has_its_reason() {
     let manifest = read(&root().join("Cargo.toml"));
     let map = read(&root().join("ARCHITECTURE.md"));
     let (_, reasons) = map.split_once("## Dependencies").expect("the map has this section");
-    let lines = manifest.lines().scan("", |section, line| {
-        *section = if line.starts_with('[') { line } else { *section };
-        Some((*section, line))
-    });
-    let dependencies = lines.filter(|(section, _)| section.ends_with("dependencies]"));
-    let names = dependencies.filter_map(|(_, line)| line.split_once(" = ")).map(|(name, _)| name);
+    let mut section = "";
+    let mut names = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.ends_with("dependencies]") {
+            names.extend(line.split_once(" = ").map(|(name, _)| name));
+        }
+    }
     let is_named = |name: &str| reasons.lines().any(|line| line.split([' ', ',']).any(|word| word == name));
-    let missing: Vec<_> = names.filter(|name| !is_named(name)).collect();
+    let missing: Vec<_> = names.into_iter().filter(|name| !is_named(name)).collect();
     assert!(missing.is_empty(), "crates without a row in ARCHITECTURE.md: {missing:?}");
 }
