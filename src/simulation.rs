@@ -1,26 +1,28 @@
-//! The promises of `protocol.md` under a seeded scheduler: the real broker with its loop, and around it models of the store
-//! and of sockets with clients that read, stall, break, end, come back, log in more than once, join rooms and leave them,
-//! say themselves what they have got, and send a message again; others that observe; rows in the table `outbox`; a disk that is
-//! full or cannot be read, crashes, power cuts and shutdowns at any instant. Owns which seeds are run, and how one that fails is shown; the
-//! rooms below hold the rest.
+//! Seeded simulation of the chat: checks the promises of `protocol.md` against the real broker and its loop. Around the
+//! broker are models of the store and of sockets. Clients read, stall, break, end, come back, log in more than once,
+//! join and leave rooms, acknowledge explicitly, and send a message again. Observers observe, and rows appear in the
+//! table `outbox`. The disk fills up or cannot be read; crashes, power cuts and shutdowns happen at any instant.
+//!
+//! Owns which seeds are run, and how a failing seed is shown. The modules below hold the rest.
 //!
 //! - `cargo test --lib simulation` runs the same seeds each time, the shortest first.
-//! - One that fails shows its last steps, and prints how to run it alone: `HOLDLINE_SEED=0x… cargo test --lib simulation`.
-//! - `HOLDLINE_SIMULATION_S=1200 cargo test --lib simulation -- --nocapture` runs new seeds for so many seconds.
+//! - A failing seed shows its last steps, and prints how to run it alone: `HOLDLINE_SEED=0x… cargo test --lib
+//! simulation`.
+//! - `HOLDLINE_SIMULATION_S=1200 cargo test --lib simulation -- --nocapture` runs new seeds for 1200 seconds.
 
 mod behaviour;
-mod calm;
+mod broker_driver;
+mod checked_store;
 mod client;
 mod client_model;
 mod counts;
-mod differential;
 mod disk;
 mod ending;
 mod observing;
 mod oracle;
 mod posting;
+mod quiescence;
 mod restarts;
-mod running;
 mod schedule;
 mod swarm;
 mod turns;
@@ -32,50 +34,50 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fastrand::Rng;
 
-use self::counts::Counts;
+use self::counts::RunCounts;
 use self::swarm::Swarm;
 use self::world::World;
 
-/// Runs of a test run over the model of the store.
+/// Seeds that a test run tries with the model of the store.
 const MODEL_RUNS: usize = 1000;
 
-/// Runs over the real store and the model.
+/// Seeds that a test run tries with the real store and the model side by side.
 const STORE_RUNS: usize = 60;
 
-/// Names one seed, to be run alone.
+/// Environment variable with the seed to run alone.
 const SEED_VARIABLE: &str = "HOLDLINE_SEED";
 
-/// Says for how many seconds new seeds are run.
+/// Environment variable with the number of seconds for which new seeds are run.
 const SECONDS_VARIABLE: &str = "HOLDLINE_SIMULATION_S";
 
-/// What stands in for the store.
+/// Store that answers the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Backend {
-    /// A model of it: fast, and the power takes what was not synced.
+    /// Model of the store: fast, and a power cut takes what was not synced.
     Model,
-    /// The store itself, and the model, which must answer the same.
+    /// Real store beside the model; both must answer the same.
     Store,
 }
 
 #[test]
-fn the_promises_hold() {
+fn the_promises_hold_over_the_model_of_the_store() {
     simulate(Backend::Model, MODEL_RUNS);
 }
 
 #[test]
-fn the_promises_hold_over_the_real_store_which_answers_as_its_model_does() {
+fn the_real_store_answers_as_its_model_and_the_promises_hold() {
     simulate(Backend::Store, STORE_RUNS);
 }
 
-/// A broker that waits for a lookup has not read the reports of what is written: it may deliver as if an outbox were full, and
-/// refuse a message for a peer that reads everything.
+/// A broker that waits for a lookup has not read the reports of written bytes. It may treat an outbox as full when it
+/// delivers, and refuse a message for a peer that reads everything.
 #[test]
 fn a_peer_may_fall_behind_while_its_reports_wait_in_the_inbox() {
     run(0xa9bd2bc2d889543d, Backend::Model);
 }
 
 #[test]
-fn absent_peers_are_forgotten() {
+fn offline_peers_are_evicted_from_memory() {
     World::new(Swarm::of_many_names(), false, false).check_forgetting();
 }
 
@@ -84,13 +86,13 @@ fn simulate(backend: Backend, runs: usize) {
     let (counts, runs) = if let Some(seed) = seed() {
         (show(seed, backend), 1)
     } else if let Some(time) = time() {
-        let new = UNIX_EPOCH.elapsed().expect("it is later").as_nanos() as u64;
+        let new = UNIX_EPOCH.elapsed().expect("the clock is past 1970").as_nanos() as u64;
         let seeds = seeds(new).take_while(|_| began.elapsed() < time);
-        seeds.fold((Counts::default(), 0), |(counts, runs), seed| (counts + run(seed, backend), runs + 1))
+        seeds.fold((RunCounts::default(), 0), |(counts, runs), seed| (counts + run(seed, backend), runs + 1))
     } else {
         let mut seeds: Vec<u64> = seeds(0).take(runs).collect();
         seeds.sort_by_key(|seed| Swarm::new(*seed).steps);
-        (seeds.iter().fold(Counts::default(), |counts, seed| counts + run(*seed, backend)), runs)
+        (seeds.iter().fold(RunCounts::default(), |counts, seed| counts + run(*seed, backend)), runs)
     };
     eprintln!("{backend:?}: {runs} runs, {counts} in {:.1} s", began.elapsed().as_secs_f64());
 }
@@ -100,19 +102,19 @@ fn seeds(first: u64) -> impl Iterator<Item = u64> {
     repeat_with(move || rng.u64(..))
 }
 
-fn run(seed: u64, backend: Backend) -> Counts {
+fn run(seed: u64, backend: Backend) -> RunCounts {
     let mut world = backend.world(seed, false);
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(()) => world.counts(),
         Err(_) => {
             show(seed, backend);
-            panic!("the seed {seed:#x} broke a promise once and not again")
+            panic!("the seed {seed:#x} failed once, and passed when it was run again")
         }
     }
 }
 
 /// Runs a seed, and shows the last steps if it fails.
-fn show(seed: u64, backend: Backend) -> Counts {
+fn show(seed: u64, backend: Backend) -> RunCounts {
     let mut world = backend.world(seed, true);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let Err(panic) = outcome else { return world.counts() };

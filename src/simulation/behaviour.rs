@@ -1,9 +1,9 @@
-//! What clients do: log in, send, read, stall, acknowledge late, end, break and vanish. Owns how each of these becomes
-//! events for the inbox; never decides which comes next.
+//! Actions of clients: they log in, send, read, stall, acknowledge late, end, break and vanish. Owns how each action
+//! becomes events for the inbox; never decides which action comes next.
 
 use super::client::Client;
-use super::client_model::{Asked, ClientModel};
-use super::oracle::{Fate, Sent, To, request_id, text};
+use super::client_model::{ClientModel, ModelRequest};
+use super::oracle::{Fate, SentLine, Target, request_id, text};
 use super::swarm::{Swarm, one_of};
 use super::world::World;
 use crate::broker::{EndReason, Event, Joining, outbox};
@@ -18,17 +18,17 @@ impl World {
     }
 
     pub(super) fn join(&mut self, peer: usize) -> bool {
-        let session = SessionId::new(self.views.len() as u64 + 1);
+        let session = SessionId::new(self.models.len() as u64 + 1);
         let (sender, receiver) = outbox();
         let acks = self.rng.u32(..16) < self.swarm.acks;
         self.step(|| format!("#{session} logs in as p{peer}{}", if acks { ", and acknowledges" } else { "" }));
-        self.views.push(ClientModel::new(self.views.len(), peer, acks));
+        self.models.push(ClientModel::new(self.models.len(), peer, acks));
         self.clients.push(Client::new(session, receiver));
         let name = self.oracle.peers[peer].name.clone();
         let encoder = plain::session(Capabilities { acknowledges: acks, ..Capabilities::default() });
         let joining = Joining { id: None, encoder, is_plugin: false, outbox: sender };
         let join = Event::Join { session, name, joining };
-        self.tell(self.clients.len() - 1, join, Vec::new());
+        self.send_event(self.clients.len() - 1, join, Vec::new());
         true
     }
 
@@ -37,49 +37,49 @@ impl World {
         let lines = if is_flood { 100..=BATCH_REQUESTS_MAX } else { 1..=self.swarm.batch_max };
         let lines = self.rng.usize(lines);
         let batch = self.any_batch(place, lines);
-        self.hand_in(place, batch)
+        self.submit(place, batch)
     }
 
-    /// Hands in what a client asks, all at once.
-    pub(super) fn hand_in(&mut self, place: usize, batch: Vec<(Asked, Work)>) -> bool {
+    /// Submits requests of a client in one batch.
+    pub(super) fn submit(&mut self, place: usize, batch: Vec<(ModelRequest, Work)>) -> bool {
         let (asked, requests): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let client = &mut self.clients[place];
-        let permit = client.permit().expect("no batch is under way");
+        let permit = client.permit().expect("no batch is in flight");
         let session = client.session;
-        client.is_ending |= asked.last() == Some(&Asked::Quit);
+        client.is_ending |= asked.last() == Some(&ModelRequest::Quit);
         let number = client.number();
-        self.step(|| format!("#{session} hands in {asked:?}"));
-        self.views[number].has_said(&mut self.oracle);
-        self.views[number].is_answered(&mut self.oracle);
+        self.step(|| format!("#{session} submits {asked:?}"));
+        self.models[number].acks_processed(&mut self.oracle);
+        self.models[number].is_answered(&mut self.oracle);
         let requests = asked.iter().zip(requests).map(|(asked, request)| self.with_id(asked, request)).collect();
-        self.tell(place, Event::Requests { session, requests, permit }, asked);
+        self.send_event(place, Event::Requests { session, requests, permit }, asked);
         true
     }
 
-    fn with_id(&self, asked: &Asked, work: Work) -> Submission {
-        let id = if let Asked::Send(number) = asked { self.oracle.sent[*number].id } else { None };
+    fn with_id(&self, asked: &ModelRequest, work: Work) -> Submission {
+        let id = if let ModelRequest::Send(number) = asked { self.oracle.sent[*number].id } else { None };
         Submission { id: id.map(request_id), work }
     }
 
-    /// A line to these, with so many bytes behind its number.
-    pub(super) fn line(&mut self, place: usize, to: Vec<To>, padding: usize) -> (Asked, Work) {
+    /// Returns a request that sends a new message to these targets, with this many bytes after its number.
+    pub(super) fn line(&mut self, place: usize, to: Vec<Target>, padding: usize) -> (ModelRequest, Work) {
         let session = self.clients[place].number();
-        let number = self.new_line(Some(session), self.views[session].peer, to, padding);
-        (Asked::Send(number), self.send(number))
+        let number = self.new_line(Some(session), self.models[session].peer, to, padding);
+        (ModelRequest::Send(number), self.send(number))
     }
 
-    /// Says the number of the line.
-    pub(super) fn new_line(&mut self, session: Option<usize>, sender: usize, to: Vec<To>, padding: usize) -> usize {
-        let deaths = self.oracle.deaths;
-        self.oracle.sent.push(Sent {
+    /// Records a new message. Returns its number.
+    pub(super) fn new_line(&mut self, session: Option<usize>, sender: usize, to: Vec<Target>, padding: usize) -> usize {
+        let restarts = self.oracle.restarts;
+        self.oracle.sent.push(SentLine {
             session,
             sender,
             to,
             padding,
             id: None,
             attempts: 1,
-            deaths,
-            fate: Fate::Told,
+            restarts,
+            fate: Fate::InFlight,
             copies: Vec::new(),
             failed_at: 0,
             turn_max: u64::MAX,
@@ -88,19 +88,19 @@ impl World {
     }
 
     fn send(&self, number: usize) -> Work {
-        let Sent { to, padding, .. } = &self.oracle.sent[number];
-        let destination = |to: &To| match to {
-            To::Peer(peer) => Destination::Peer(self.oracle.peers[*peer].name.clone()),
-            To::Room(room) => Destination::Room(self.oracle.rooms.name(*room).clone()),
+        let SentLine { to, padding, .. } = &self.oracle.sent[number];
+        let destination = |to: &Target| match to {
+            Target::Peer(peer) => Destination::Peer(self.oracle.peers[*peer].name.clone()),
+            Target::Room(room) => Destination::Room(self.oracle.rooms.name(*room).clone()),
         };
         Request::Send(Draft { to: to.iter().map(destination).collect(), text: text(number, *padding) }).into()
     }
 
-    /// What a client has got and has not acknowledged, if it may hand something in.
-    pub(super) fn may_say_it_has(&self, place: usize) -> Option<Seq> {
+    /// Newest message that a client has received and not acknowledged, if it may submit a batch.
+    pub(super) fn pending_ack(&self, place: usize) -> Option<Seq> {
         let client = &self.clients[place];
-        let view = &self.views[client.number()];
-        view.unacknowledged().filter(|_| !client.is_ending && client.permit().is_some())
+        let model = &self.models[client.number()];
+        model.unacknowledged().filter(|_| !client.is_ending && client.permit().is_some())
     }
 
     pub(super) fn write_any(&mut self) -> bool {
@@ -113,8 +113,8 @@ impl World {
         let client = &mut self.clients[place];
         let event = client.write(socket_bytes);
         let session = client.session;
-        self.step(|| format!("#{session} is written to, {}", told(&event)));
-        self.tell_some(place, event);
+        self.step(|| format!("#{session} has its outbox written: {}", told(&event)));
+        self.send_event_if_any(place, event);
         true
     }
 
@@ -128,8 +128,8 @@ impl World {
         let client = &mut self.clients[place];
         client.read(bytes);
         let (session, arrived, number) = (client.session, client.arrived(), client.number());
-        self.views[number].acknowledges(arrived, &mut self.oracle);
-        self.step(|| format!("#{session} has {arrived} bytes"))
+        self.models[number].acknowledges(arrived, &mut self.oracle);
+        self.step(|| format!("#{session} has received {arrived} bytes"))
     }
 
     pub(super) fn acknowledge_any(&mut self) -> bool {
@@ -142,8 +142,8 @@ impl World {
         let client = &mut self.clients[place];
         let event = client.acknowledge(bytes);
         let session = client.session;
-        self.step(|| format!("#{session} is known to have more, {}", told(&event)));
-        self.tell_some(place, event);
+        self.step(|| format!("#{session} has more bytes acknowledged: {}", told(&event)));
+        self.send_event_if_any(place, event);
         true
     }
 
@@ -165,8 +165,8 @@ impl World {
         client.is_ending = true;
         let (session, number) = (client.session, client.number());
         self.step(|| format!("#{session} ends: {reason:?}"));
-        self.views[number].is_answered(&mut self.oracle);
-        self.tell(place, Event::End { session, reason }, Vec::new());
+        self.models[number].is_answered(&mut self.oracle);
+        self.send_event(place, Event::End { session, reason }, Vec::new());
         true
     }
 
@@ -179,17 +179,17 @@ impl World {
 
     pub(super) fn vanish_any(&mut self) -> bool {
         let Some(place) = self.choose(|_| true) else { return false };
-        self.lose(place);
+        self.receive_part(place);
         let bytes = self.rng.u64(..=self.clients[place].unacknowledged_bytes());
         self.leave(place, bytes)
     }
 
-    /// Of what is on its way, something still arrives.
-    pub(super) fn lose(&mut self, place: usize) {
+    /// Lets some of the bytes in flight arrive.
+    pub(super) fn receive_part(&mut self, place: usize) {
         let client = &mut self.clients[place];
         let bytes = self.rng.u64(..=client.unread_bytes());
         client.read(bytes);
-        self.views[client.number()].acknowledges(client.arrived(), &mut self.oracle);
+        self.models[client.number()].acknowledges(client.arrived(), &mut self.oracle);
     }
 
     pub(super) fn finish_any(&mut self) -> bool {
@@ -197,75 +197,75 @@ impl World {
         place.is_some_and(|place| self.leave(place, 0))
     }
 
-    /// A connection is gone; so many bytes more are known to have arrived.
+    /// Disconnects a client after this many more bytes are known to have arrived.
     pub(super) fn leave(&mut self, place: usize, bytes: u64) -> bool {
         let client = &mut self.clients[place];
         let event = client.acknowledge(bytes);
         let session = client.session;
         client.is_gone = true;
-        self.step(|| format!("#{session} leaves, {}", told(&event)));
-        self.tell_some(place, event);
-        self.tell(place, Event::Leave { session }, Vec::new());
+        self.step(|| format!("#{session} leaves: {}", told(&event)));
+        self.send_event_if_any(place, event);
+        self.send_event(place, Event::Leave { session }, Vec::new());
         self.left += 1;
         self.drop_if_gone(place);
         true
     }
 
-    /// A client that can do something, and of which this holds: the first behind a random one.
+    /// Picks a client that has no queued events and for which `holds` is true: the first after a random index.
     fn choose(&mut self, holds: impl Fn(&Client) -> bool) -> Option<usize> {
         let from = self.rng.usize(..self.clients.len().max(1));
         let can = |place: &usize| self.clients[*place].queued_events.is_empty() && holds(&self.clients[*place]);
         (from..self.clients.len()).chain(0..from).find(can)
     }
 
-    /// A name that logs in often or, so often of 16, one that does seldom.
+    /// Picks a name that logs in often or, with a share of `seldom` in 16, a rare one.
     pub(super) fn any_name(&mut self, seldom: u32) -> usize {
-        let Swarm { peers, strangers, .. } = self.swarm;
-        if strangers > 0 && self.rng.u32(..16) < seldom {
-            peers + self.rng.usize(..strangers)
+        let Swarm { peers, rare_peers, .. } = self.swarm;
+        if rare_peers > 0 && self.rng.u32(..16) < seldom {
+            peers + self.rng.usize(..rare_peers)
         } else {
             self.rng.usize(..peers)
         }
     }
 
-    fn any_batch(&mut self, place: usize, lines: usize) -> Vec<(Asked, Work)> {
+    fn any_batch(&mut self, place: usize, lines: usize) -> Vec<(ModelRequest, Work)> {
         let mut batch = Vec::with_capacity(lines);
         let mut bytes = 0;
-        // One read takes no more; each byte of it may have become three.
+        // A batch comes from one read, and each byte of the read may become three.
         while batch.len() < lines && bytes <= 3 * READ_BYTES_MAX {
             let (asked, request) = self.any_request(place);
             bytes += if let Work::Client(Request::Send(draft)) = &request { draft.text.len() } else { 0 };
             batch.push((asked, request));
-            if matches!(asked, Asked::Who | Asked::History { .. } | Asked::Quit) {
+            if matches!(asked, ModelRequest::Who | ModelRequest::History { .. } | ModelRequest::Quit) {
                 break;
             }
         }
         batch
     }
 
-    fn any_request(&mut self, place: usize) -> (Asked, Work) {
+    fn any_request(&mut self, place: usize) -> (ModelRequest, Work) {
         self.next_token += 1;
         let token = self.next_token;
         let memberships = if self.swarm.rooms > 0 { self.swarm.memberships } else { 0 };
-        let view = &self.views[self.clients[place].number()];
-        let acks = if view.has_acks() { 12 } else { 0 };
+        let model = &self.models[self.clients[place].number()];
+        let acks = if model.has_acks() { 12 } else { 0 };
         match self.rng.u32(..64 + acks) {
-            0..6 => (Asked::Ping(token), Request::Ping { token: Text::clean(&token.to_string()) }.into()),
+            0..6 => (ModelRequest::Ping(token), Request::Ping { token: Text::clean(&token.to_string()) }.into()),
             6..9 => {
                 let refusal = Refusal::new(Code::BadRequest, token.to_string());
-                (Asked::Malformed(token), Work::Refused(refusal))
+                (ModelRequest::Malformed(token), Work::Refused(refusal))
             }
-            9 => (Asked::Who, Request::Who.into()),
+            9 => (ModelRequest::Who, Request::Who.into()),
             10 => self.any_history(place),
-            11 if self.rng.bool() => (Asked::Quit, Request::Quit.into()),
+            11 if self.rng.bool() => (ModelRequest::Quit, Request::Quit.into()),
             64.. => self.any_acknowledgement(place),
             _ if self.rng.u32(..64) < memberships => self.any_membership(place),
             _ => self.any_line(place),
         }
     }
 
-    fn any_history(&mut self, place: usize) -> (Asked, Work) {
-        let peer = self.views[self.clients[place].number()].peer;
+    fn any_history(&mut self, place: usize) -> (ModelRequest, Work) {
+        let peer = self.models[self.clients[place].number()].peer;
         let room = if self.rng.u32(..3) == 0 { self.any_room(peer) } else { None };
         let with = match room {
             Some(room) => Some(Destination::Room(self.oracle.rooms.name(room).clone())),
@@ -279,40 +279,40 @@ impl World {
         let is_early = self.rng.u32(..4) == 0;
         let before = is_early.then(|| Seq::new(self.rng.i64(0..=self.oracle.newest.get() + 1)));
         let is_whole = with.is_none() && before.is_none();
-        (Asked::History { is_whole, room }, Request::History(HistoryRequest { with, before, count }).into())
+        (ModelRequest::History { is_whole, room }, Request::History(HistoryRequest { with, before, count }).into())
     }
 
-    /// Joins a room, or leaves one: most often what makes a difference.
-    fn any_membership(&mut self, place: usize) -> (Asked, Work) {
-        let peer = self.views[self.clients[place].number()].peer;
+    /// Joins or leaves a room, most often so that it makes a difference.
+    fn any_membership(&mut self, place: usize) -> (ModelRequest, Work) {
+        let peer = self.models[self.clients[place].number()].peer;
         let room = self.rng.usize(..self.swarm.rooms);
         let name = self.oracle.rooms.name(room).clone();
         let leaves = if self.oracle.rooms.is_member(room, peer) { 11 } else { 3 };
         if self.rng.u32(..16) < leaves {
-            (Asked::Leave(room), Request::Leave { room: name }.into())
+            (ModelRequest::Leave(room), Request::Leave { room: name }.into())
         } else {
-            (Asked::Join(room), Request::Join { room: name }.into())
+            (ModelRequest::Join(room), Request::Join { room: name }.into())
         }
     }
 
-    /// Acknowledges what has arrived; or less, or what was acknowledged, or what was handed over and has not arrived, or what
+    /// Acknowledges the newest message that has arrived; or an earlier one, or one that is still in flight, or one that
     /// was never sent.
-    fn any_acknowledgement(&mut self, place: usize) -> (Asked, Work) {
+    fn any_acknowledgement(&mut self, place: usize) -> (ModelRequest, Work) {
         let chosen = self.rng.usize(..1000);
-        let view = &self.views[self.clients[place].number()];
-        let honest = view.unacknowledged().unwrap_or(Seq::ZERO);
+        let model = &self.models[self.clients[place].number()];
+        let honest = model.unacknowledged().unwrap_or(Seq::ZERO);
         let seq = match self.rng.u32(..8) {
-            0 => view.acknowledged(),
+            0 => model.acknowledged(),
             1 => Seq::new(self.rng.i64(0..=honest.get())),
-            2 if self.swarm.is_boastful => view.any_handed(chosen).unwrap_or(honest),
-            3 if self.swarm.is_boastful => Seq::new(self.oracle.newest.get() + self.rng.i64(0..10)),
-            4 if self.swarm.is_boastful => Seq::MAX,
+            2 if self.swarm.acks_unreceived => model.any_handed(chosen).unwrap_or(honest),
+            3 if self.swarm.acks_unreceived => Seq::new(self.oracle.newest.get() + self.rng.i64(0..10)),
+            4 if self.swarm.acks_unreceived => Seq::MAX,
             _ => honest,
         };
-        (Asked::Ack(seq), Request::Ack { seq }.into())
+        (ModelRequest::Ack(seq), Request::Ack { seq }.into())
     }
 
-    /// A room, most often one that a peer is in, if there are rooms.
+    /// Picks a room, most often one that the peer is in. `None` if there are no rooms.
     fn any_room(&mut self, peer: usize) -> Option<usize> {
         let rooms = self.swarm.rooms;
         let any = (rooms > 0).then(|| self.rng.usize(..rooms))?;
@@ -320,8 +320,8 @@ impl World {
         own.filter(|_| self.rng.u32(..16) > 0).or(Some(any))
     }
 
-    fn any_line(&mut self, place: usize) -> (Asked, Work) {
-        let sender = self.views[self.clients[place].number()].peer;
+    fn any_line(&mut self, place: usize) -> (ModelRequest, Work) {
+        let sender = self.models[self.clients[place].number()].peer;
         let has_id = self.rng.u32(..16) < self.swarm.ids;
         if has_id
             && self.rng.u32(..4) == 0
@@ -332,26 +332,26 @@ impl World {
         let to = self.any_destinations(sender, !has_id);
         let padding = self.rng.usize(..=self.swarm.text_bytes_max);
         let (asked, request) = self.line(place, to, padding);
-        if let (true, Asked::Send(number)) = (has_id, asked) {
+        if let (true, ModelRequest::Send(number)) = (has_id, asked) {
             self.give_id(number, sender);
         }
         (asked, request)
     }
 
-    /// Sends a line again that has an id and was sent lately, whatever became of it.
-    fn any_line_again(&mut self, place: usize, sender: usize) -> Option<(Asked, Work)> {
+    /// Sends a recent message with an id again, whatever became of it.
+    fn any_line_again(&mut self, place: usize, sender: usize) -> Option<(ModelRequest, Work)> {
         let number = self.any_line_with_id(sender)?;
-        let (session, deaths) = (self.clients[place].number(), self.oracle.deaths);
+        let (session, restarts) = (self.clients[place].number(), self.oracle.restarts);
         let sent = &mut self.oracle.sent[number];
         sent.attempts += 1;
-        (sent.session, sent.deaths, sent.turn_max) = (Some(session), deaths, u64::MAX);
+        (sent.session, sent.restarts, sent.turn_max) = (Some(session), restarts, u64::MAX);
         if !matches!(sent.fate, Fate::Committed(_)) {
-            sent.fate = Fate::Told;
+            sent.fate = Fate::InFlight;
         }
-        Some((Asked::Send(number), self.send(number)))
+        Some((ModelRequest::Send(number), self.send(number)))
     }
 
-    /// Gives a line an id: a new one, or that of another line.
+    /// Gives a message an id: a new one, or that of another message.
     fn give_id(&mut self, number: usize, sender: usize) {
         let other = if self.rng.u32(..8) == 0 { self.any_line_with_id(sender) } else { None };
         let id = match other.and_then(|other| self.oracle.sent[other].id) {
@@ -371,13 +371,13 @@ impl World {
         (!lines.is_empty()).then(|| lines[self.rng.usize(..lines.len())])
     }
 
-    pub(super) fn any_destinations(&mut self, sender: usize, with_rooms: bool) -> Vec<To> {
+    pub(super) fn any_destinations(&mut self, sender: usize, with_rooms: bool) -> Vec<Target> {
         let mut to = Vec::new();
         for _ in 0..self.rng.usize(1..=self.swarm.destinations_max) {
             let room = if with_rooms && self.rng.bool() { self.any_room(sender) } else { None };
             let destination = match room {
-                Some(room) => To::Room(room),
-                None => To::Peer(self.any_name(2)),
+                Some(room) => Target::Room(room),
+                None => Target::Peer(self.any_name(2)),
             };
             if !to.contains(&destination) {
                 to.push(destination);
@@ -393,6 +393,6 @@ fn told(event: &Option<Event>) -> String {
         Some(Event::DeliveryReport { bytes, delivered: Some(delivered), .. }) => {
             format!("{bytes} bytes are written, {} messages up to {} delivered", delivered.messages, delivered.seq)
         }
-        _ => "nothing to tell".to_owned(),
+        _ => "nothing to report".to_owned(),
     }
 }

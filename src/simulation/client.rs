@@ -1,5 +1,5 @@
-//! A connection and the client at its other end: what the reader and the writer of `connection.rs` tell the broker, and
-//! what becomes of the bytes between them and a client that reads, stalls, acknowledges late, or is gone. Owns bytes and
+//! Model of a connection and its socket: what the reader and the writer of `connection.rs` tell the broker, and what
+//! becomes of the bytes on their way to a client that reads, stalls, acknowledges late, or is gone. Owns bytes and
 //! permits; never looks at what the bytes say.
 
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 
-use super::client_model::Asked;
+use super::client_model::ModelRequest;
 use crate::broker::{Chunk, Delivered, Event, OutboxReceiver};
 use crate::limits::{OUTBOX_BYTES_MAX, PAGE_MESSAGES_MAX, TEXT_BYTES_MAX};
 use crate::message::SessionId;
@@ -16,19 +16,19 @@ use crate::message::SessionId;
 /// Bytes by which a page may be larger than its texts and names: "from ", ": " and a newline for each message.
 const PAGE_FRAME_BYTES_MAX: usize = 8 * PAGE_MESSAGES_MAX;
 
-/// A chunk that takes room in the outbox.
+/// Chunk whose bytes still count as unwritten in the outbox.
 #[derive(Default)]
-struct Unreported {
+struct UnreportedChunk {
     bytes: usize,
-    /// Those of them that are messages.
+    /// Bytes of messages among `bytes`.
     messages_bytes: usize,
 }
 
-/// What the inbox had no room for.
+/// Event for which the inbox had no room.
 pub(super) struct QueuedEvent {
     pub(super) event: Event,
-    /// Where these are requests: what they ask.
-    pub(super) asked: Vec<Asked>,
+    /// Requests of the event, as the client model knows them.
+    pub(super) asked: Vec<ModelRequest>,
 }
 
 /// One connection.
@@ -36,37 +36,37 @@ pub(super) struct Client {
     pub(super) session: SessionId,
     receiver: OutboxReceiver,
     permits: Arc<Semaphore>,
-    /// Taken out of the outlet as soon as it is there, and held to the outbox's bounds here.
+    /// Chunks taken from the outbox as soon as they are there, and not yet written.
     handed: VecDeque<Chunk>,
-    /// All chunks that were not reported as written, the oldest first.
-    unreported: VecDeque<Unreported>,
-    /// Bytes of all of them.
+    /// Chunks that were not reported as written, the oldest first.
+    unreported: VecDeque<UnreportedChunk>,
+    /// Sum of the bytes of `unreported`.
     unreported_bytes: usize,
     /// Bytes reported as written since the broker last read its inbox. It may deliver before it reads these reports.
     unread_report_bytes: usize,
-    /// The chunks of the write under way.
+    /// Chunks of the write in progress.
     writing_chunks: usize,
-    /// What the socket did not take of it yet.
+    /// Bytes of the write in progress that the socket did not take yet.
     writing_bytes: u64,
-    /// Messages written and not reported as delivered, by where in the stream they end.
+    /// Messages written and not reported as delivered, by the position in the stream at which they end.
     marks: VecDeque<(u64, Delivered)>,
     /// Bytes that the socket took.
     written: u64,
-    /// Those that the client's system has.
+    /// Bytes that arrived at the client's system.
     arrived: u64,
-    /// Those of which we know that.
+    /// Bytes whose arrival the server knows.
     acknowledged: u64,
-    /// What the inbox had no room for.
+    /// Events for which the inbox had no room, the oldest first.
     pub(super) queued_events: VecDeque<QueuedEvent>,
-    /// The client reads nothing for now.
+    /// Whether the client has stopped reading.
     pub(super) is_stalled: bool,
-    /// The socket has failed: what comes is dropped, and what had come in is still read.
+    /// Whether the socket has failed: output is dropped, and input that had arrived is still read.
     pub(super) is_broken: bool,
-    /// No more requests come.
+    /// Whether the client sends no more requests.
     pub(super) is_ending: bool,
-    /// The broker lets it go.
-    pub(super) is_let_go: bool,
-    /// It has left, or will have when it has told so.
+    /// Whether the broker has dropped the outbox.
+    pub(super) is_released: bool,
+    /// Whether the client has left, or will have once its events are sent.
     pub(super) is_gone: bool,
 }
 
@@ -90,43 +90,43 @@ impl Client {
             is_stalled: false,
             is_broken: false,
             is_ending: false,
-            is_let_go: false,
+            is_released: false,
             is_gone: false,
         }
     }
 
-    /// Its place in the order of all connections.
+    /// Index in the order of all connections.
     pub(super) fn number(&self) -> usize {
         self.session.get() as usize - 1
     }
 
-    /// The right to hand in a batch, if there is none under way.
+    /// The right to submit a batch, if none is in flight.
     pub(super) fn permit(&self) -> Option<SemaphoreGuardArc> {
         self.permits.try_acquire_arc()
     }
 
-    /// Bytes that the client's system has.
+    /// Bytes that arrived at the client's system.
     pub(super) fn arrived(&self) -> u64 {
         self.arrived
     }
 
-    /// Takes what the broker has put out since it was last asked, to be looked at.
+    /// Takes the next chunk that the broker put into the outbox.
     pub(super) fn next_chunk(&mut self) -> Option<&Chunk> {
         let taken = self.receiver.poll_take(&Context::from_waker(Waker::noop()));
-        self.is_let_go = taken == Poll::Ready(None);
+        self.is_released = taken == Poll::Ready(None);
         let Poll::Ready(Some(chunk)) = taken else { return None };
         self.handed.push_back(chunk);
         self.handed.back()
     }
 
-    /// Promise 6: what is put out for one who does not read is bounded, messages by the room for them, and answers by the
-    /// permit, which is held back while there is no room.
+    /// Promise 6: output for a client that does not read is bounded. Messages are bounded by the room in the outbox;
+    /// replies by the permit, which is held back while there is no room.
     pub(super) fn is_handed(&mut self, bytes: usize, messages_bytes: usize) {
         self.unreported_bytes += bytes;
-        self.unreported.push_back(Unreported { bytes, messages_bytes });
+        self.unreported.push_back(UnreportedChunk { bytes, messages_bytes });
         let messages_bytes: usize = self.unreported.iter().map(|chunk| chunk.messages_bytes).sum();
         let bound = OUTBOX_BYTES_MAX + PAGE_FRAME_BYTES_MAX + TEXT_BYTES_MAX;
-        assert!(messages_bytes <= bound, "{messages_bytes} bytes are put out for {}, of {bound}", self.session);
+        assert!(messages_bytes <= bound, "{messages_bytes} bytes of messages wait for {}, of {bound}", self.session);
     }
 
     /// Whether the broker may have found too little room in the outbox for a live feed when it last ran.
@@ -135,7 +135,7 @@ impl Client {
         unwritten_bytes + PAGE_FRAME_BYTES_MAX + TEXT_BYTES_MAX > OUTBOX_BYTES_MAX
     }
 
-    /// The broker has read all of its inbox.
+    /// Notes that the broker has read its whole inbox.
     pub(super) fn reports_are_read(&mut self) {
         if self.queued_events.is_empty() {
             self.unread_report_bytes = 0;
@@ -147,7 +147,7 @@ impl Client {
         has_room && (self.writing_chunks > 0 || !self.handed.is_empty())
     }
 
-    /// Writes all that is there, as far as the socket takes it, and says what there is to tell.
+    /// Writes all that is there, as far as the socket takes it. Returns the report for the broker, if any.
     pub(super) fn write(&mut self, socket_bytes: u64) -> Option<Event> {
         if self.writing_chunks == 0 {
             self.take_handed();
@@ -175,7 +175,7 @@ impl Client {
         }
     }
 
-    /// Tells what was written, and what is acknowledged by now.
+    /// Reports written chunks, and messages that are acknowledged by now.
     pub(super) fn report(&mut self, chunks: usize) -> Option<Event> {
         let bytes = self.unreported.drain(..chunks).map(|chunk| chunk.bytes).sum();
         self.unreported_bytes -= bytes;
@@ -195,7 +195,7 @@ impl Client {
         self.arrived < self.written
     }
 
-    /// So many bytes arrive at the client's system.
+    /// Lets bytes arrive at the client's system.
     pub(super) fn read(&mut self, bytes: u64) {
         self.arrived = self.written.min(self.arrived + bytes);
     }
@@ -208,7 +208,7 @@ impl Client {
         self.acknowledged < self.arrived
     }
 
-    /// We learn of bytes that have arrived, and say what there is to tell.
+    /// Lets the server learn of bytes that have arrived. Returns the report for the broker, if any.
     pub(super) fn acknowledge(&mut self, bytes: u64) -> Option<Event> {
         self.acknowledged = self.arrived.min(self.acknowledged + bytes);
         self.report(0)
@@ -218,9 +218,9 @@ impl Client {
         self.arrived - self.acknowledged
     }
 
-    /// Everything that was put out is written and acknowledged, and nothing more comes.
+    /// Whether everything is written and acknowledged, and nothing more comes.
     pub(super) fn is_finished(&self) -> bool {
-        let is_settled = self.acknowledged == self.written || self.is_broken;
-        self.is_let_go && self.handed.is_empty() && self.writing_chunks == 0 && is_settled
+        let may_skip = self.acknowledged == self.written || self.is_broken;
+        self.is_released && self.handed.is_empty() && self.writing_chunks == 0 && may_skip
     }
 }

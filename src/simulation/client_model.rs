@@ -1,5 +1,5 @@
-//! One session as its client sees it: every line that it reads, held against the truth. Owns the promises that concern a
-//! reader and an asker; never looks into the broker.
+//! Model of one session as its client sees it: checks every line that it reads against the oracle. Owns the promises
+//! that concern readers and replies; never looks into the broker.
 
 mod acks;
 mod delivered;
@@ -14,59 +14,59 @@ use self::acks::Acks;
 use super::oracle::{Fate, Oracle, is_padding, number};
 use crate::message::Seq;
 
-/// What a session has read, and what it asked.
+/// State of a session: what it has read, and which requests are pending.
 pub(super) struct ClientModel {
     pub(super) peer: usize,
-    /// Counted from 0, in the order of the connections.
+    /// Index in the order of the connections.
     session: usize,
     stage: Stage,
-    /// When the broker was told.
+    /// Step in which the join was sent to the broker.
     joined_at: u64,
-    /// What the broker had been told of the peer's deliveries when this session joined.
+    /// Newest message that the broker knew delivered to the peer when the session joined.
     reported_before: Seq,
-    /// The place in the peer's log where its replay may begin at the latest.
+    /// Last index in the peer's log at which the replay may begin.
     begins_by: usize,
-    /// How many messages wait, as it was told.
-    pub(super) greeted_with: u64,
-    /// The place of the message that it is to read next; `None` until it reads one.
+    /// Number of waiting messages in the greeting.
+    pub(super) greeted_waiting: u64,
+    /// Index in the peer's log of the next message; `None` before the first.
     next: Option<usize>,
-    /// Messages that it was handed.
+    /// Messages read.
     pub(super) messages_read: u64,
-    /// Bytes that it was handed.
+    /// Bytes read.
     stream_bytes: u64,
-    /// Messages on their way to it: where in the stream they end, and their places in the log.
+    /// Messages in flight to the client: where each ends in the stream, and its index in the log.
     on_their_way: VecDeque<(u64, usize)>,
-    /// What it has acknowledged, if it says so itself.
+    /// Acknowledgements, if the client acknowledges explicitly.
     acks: Option<Acks>,
-    /// What it asked and was not answered, in order.
-    asked: VecDeque<Asked>,
-    /// When it asked that.
-    asked_at: u64,
-    /// The place in the peer's log up to which the broker knew it delivered when it was asked for the first barrier.
-    reported_when_asked: usize,
-    /// What was known then of those to whom something is sent.
-    then: Vec<Then>,
-    /// Those of whom it was told since that they are away.
-    kept_for: Vec<usize>,
-    /// Rooms of which it was told since that nobody else is in them.
-    alone_in: Vec<usize>,
-    /// The last message of the history that it is reading.
+    /// Requests that are not answered, in order.
+    pending: VecDeque<ModelRequest>,
+    /// Step in which they were submitted.
+    submitted_at: u64,
+    /// Index in the peer's log up to which the broker knew messages delivered at the first ping of the batch.
+    delivered_before_ping: usize,
+    /// Recipients of the batch, as they were when it was submitted.
+    then: Vec<RecipientSnapshot>,
+    /// Recipients reported as away since then.
+    away_notices: Vec<usize>,
+    /// Rooms reported as empty since then.
+    empty_room_notices: Vec<usize>,
+    /// Newest message of the history that is being read.
     history: Option<Seq>,
-    /// The newest place in the log where that stands.
+    /// Newest copy of that message.
     shown_up_to: Seq,
-    /// The line that this history ends with at the earliest.
+    /// Message that the history must reach.
     shown_at_least: Option<usize>,
-    /// The room that this history is of.
+    /// Room of the history.
     shown_room: Option<usize>,
-    is_reading_here: bool,
-    /// Nothing more is asked: what was committed before this place is still to come.
+    is_reading_who: bool,
+    /// Index in the log before which everything is still to be read after the session ended.
     ends_at: Option<usize>,
     is_shut_down: bool,
-    /// The turn after which it told the broker that it left.
+    /// Turn after which the broker was sent the leave.
     pub(super) left_in_turn: Option<u64>,
 }
 
-/// How far a login got.
+/// State of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Joining,
@@ -74,33 +74,33 @@ enum Stage {
     Refused,
 }
 
-/// What was asked.
+/// Request, as the model knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// The line with this number.
+pub(super) enum ModelRequest {
+    /// Send the line with this number.
     Send(usize),
-    /// With this token.
+    /// Ping with this token.
     Ping(u64),
-    /// What cannot be understood, with this in its refusal.
+    /// Malformed request with this text in its refusal.
     Malformed(u64),
     Who,
     History {
-        /// Of everyone.
+        /// Whether it covers all conversations.
         is_whole: bool,
-        /// Only what was sent in this room.
+        /// The only room that it covers.
         room: Option<usize>,
     },
     Join(usize),
     Leave(usize),
-    /// It has got everything up to here; nothing is answered.
+    /// Acknowledge everything up to here; there is no reply.
     Ack(Seq),
     Quit,
 }
 
-/// What was known of a recipient when a batch was handed in.
-struct Then {
+/// Recipient as it was when a batch was submitted.
+struct RecipientSnapshot {
     peer: usize,
-    /// The place in its log up to which the broker knew it delivered.
+    /// Index in its log up to which the broker knew messages delivered.
     reported: usize,
     failed: u64,
 }
@@ -114,40 +114,40 @@ impl ClientModel {
             joined_at: 0,
             reported_before: Seq::ZERO,
             begins_by: 0,
-            greeted_with: 0,
+            greeted_waiting: 0,
             next: None,
             messages_read: 0,
             stream_bytes: 0,
             on_their_way: VecDeque::new(),
             acks: acks.then(Acks::new),
-            asked: VecDeque::new(),
-            asked_at: 0,
-            reported_when_asked: 0,
+            pending: VecDeque::new(),
+            submitted_at: 0,
+            delivered_before_ping: 0,
             then: Vec::new(),
-            kept_for: Vec::new(),
-            alone_in: Vec::new(),
+            away_notices: Vec::new(),
+            empty_room_notices: Vec::new(),
             history: None,
             shown_up_to: Seq::ZERO,
             shown_at_least: None,
             shown_room: None,
-            is_reading_here: false,
+            is_reading_who: false,
             ends_at: None,
             is_shut_down: false,
             left_in_turn: None,
         }
     }
 
-    /// The place in the peer's log that it has read up to.
+    /// Index in the peer's log up to which the session has read.
     pub(super) fn place(&self) -> usize {
         self.next.unwrap_or(if self.stage == Stage::Greeted { self.begins_by } else { 0 })
     }
 
-    /// Whether it may have been there when this turn was decided, with all fed to it before this place.
+    /// Whether the session may have been online when this turn was decided, with everything before this index fed to it.
     pub(super) fn may_keep_up(&self, fed: usize, oracle: &Oracle) -> bool {
-        let is_fed = oracle.is_settled(self.peer, self.place(), fed);
+        let is_fed = oracle.may_skip(self.peer, self.place(), fed);
         match self.left_in_turn {
             None => is_fed,
-            // Its greeting may not have been seen.
+            // The session may have left before its greeting was read.
             Some(left) => left + 2 >= oracle.turn && (is_fed || self.stage == Stage::Joining),
         }
     }
@@ -160,7 +160,7 @@ impl ClientModel {
         self.ends_at.is_some()
     }
 
-    /// The broker is told to let it join.
+    /// Notes that the broker is sent the join.
     pub(super) fn joins(&mut self, oracle: &mut Oracle) {
         let peer = &mut oracle.peers[self.peer];
         self.reported_before = peer.reported;
@@ -169,74 +169,74 @@ impl ClientModel {
         self.joined_at = oracle.step;
     }
 
-    /// The broker is told what it asks.
-    pub(super) fn asks(&mut self, asked: Vec<Asked>, oracle: &mut Oracle) {
-        assert!(self.asked.is_empty(), "one batch is under way at a time");
-        self.asked_at = oracle.step;
-        self.reported_when_asked = 0;
+    /// Notes that the broker is sent a batch.
+    pub(super) fn asks(&mut self, asked: Vec<ModelRequest>, oracle: &mut Oracle) {
+        assert!(self.pending.is_empty(), "one batch is in flight at a time");
+        self.submitted_at = oracle.step;
+        self.delivered_before_ping = 0;
         for asked in &asked {
             match *asked {
-                Asked::Ping(_) if self.reported_when_asked == 0 => {
-                    self.reported_when_asked = self.soon_delivered(oracle);
+                ModelRequest::Ping(_) if self.delivered_before_ping == 0 => {
+                    self.delivered_before_ping = self.soon_delivered(oracle);
                 }
-                Asked::Join(room) => oracle.rooms.asked_to_join(room, self.peer, oracle.step),
-                Asked::Leave(room) => oracle.rooms.asked_to_leave(room, self.peer, oracle.step),
-                Asked::Ack(seq) => self.says_it_has(seq, oracle),
+                ModelRequest::Join(room) => oracle.rooms.asked_to_join(room, self.peer, oracle.step),
+                ModelRequest::Leave(room) => oracle.rooms.asked_to_leave(room, self.peer, oracle.step),
+                ModelRequest::Ack(seq) => self.submits_ack(seq, oracle),
                 _ => {}
             }
         }
-        self.asked.extend(asked.into_iter().filter(|asked| !matches!(asked, Asked::Ack(_))));
-        self.kept_for.clear();
-        self.alone_in.clear();
+        self.pending.extend(asked.into_iter().filter(|asked| !matches!(asked, ModelRequest::Ack(_))));
+        self.away_notices.clear();
+        self.empty_room_notices.clear();
         self.then.clear();
         self.history = None;
-        self.is_reading_here = false;
+        self.is_reading_who = false;
         if oracle.mailbox_max > 0 {
             self.remember_recipients(oracle);
         }
-        if self.asked.back() == Some(&Asked::Quit) {
+        if self.pending.back() == Some(&ModelRequest::Quit) {
             self.ends(oracle);
         }
     }
 
     fn remember_recipients(&mut self, oracle: &Oracle) {
-        for asked in &self.asked {
-            let Asked::Send(number) = asked else { continue };
+        for asked in &self.pending {
+            let ModelRequest::Send(number) = asked else { continue };
             for peer in oracle.sent[*number].peers() {
                 if !self.then.iter().any(|then| then.peer == peer) {
                     let known = &oracle.peers[peer];
                     let reported = known.place_after(known.reported);
-                    self.then.push(Then { peer, reported, failed: known.failed });
+                    self.then.push(RecipientSnapshot { peer, reported, failed: known.failed });
                 }
             }
         }
     }
 
-    /// The broker is told that it asks no more.
+    /// Notes that the broker is sent the end of the session.
     pub(super) fn ends(&mut self, oracle: &mut Oracle) {
         let peer = &mut oracle.peers[self.peer];
         self.ends_at = Some(peer.log.len());
         peer.is_ending(self.session);
     }
 
-    /// The broker is told that the server stops.
+    /// Notes that the broker is sent the end of the session for a shutdown.
     pub(super) fn is_shut_down(&mut self, oracle: &mut Oracle) {
         self.is_shut_down = true;
         self.ends(oracle);
     }
 
-    /// The broker is told that it is gone.
+    /// Notes that the broker is sent the leave.
     pub(super) fn leaves(&mut self, oracle: &mut Oracle) {
         self.left_in_turn = Some(oracle.turn);
         oracle.peers[self.peer].is_ending(self.session);
     }
 
-    /// It may have been fed less than everything for a while.
+    /// Notes that the session may not have been fed everything for a while.
     pub(super) fn falls_behind(&self, oracle: &mut Oracle) {
         oracle.peers[self.peer].falls_behind(self.session);
     }
 
-    /// Reads what it is handed. Says how many bytes of it are messages.
+    /// Reads and checks output of the broker. Returns how many of the bytes are messages.
     pub(super) fn reads(&mut self, bytes: &[u8], oracle: &mut Oracle) -> usize {
         let (mut rest, mut messages) = (bytes, 0);
         while let Some(first) = rest.first() {
@@ -252,7 +252,8 @@ impl ClientModel {
         messages
     }
 
-    /// Its system has acknowledged so many bytes. Of one who says itself what it has, that is nothing.
+    /// Notes that the client's TCP has acknowledged these bytes. That does not count if the client acknowledges
+    /// explicitly.
     pub(super) fn acknowledges(&mut self, bytes: u64, oracle: &mut Oracle) {
         if let Some(acks) = &mut self.acks {
             return acks.arrived(bytes);
@@ -265,32 +266,33 @@ impl ClientModel {
         }
     }
 
-    /// The broker gives the permit back: everything is answered.
+    /// Checks that everything is answered when the broker returns the permit.
     pub(super) fn is_answered(&mut self, oracle: &mut Oracle) {
         if self.stage == Stage::Refused {
-            return self.asked.clear();
+            return self.pending.clear();
         }
-        self.pass_committed(oracle);
-        assert!(self.asked.is_empty(), "session {} was not answered: {:?}", self.session, self.asked);
+        self.skip_accepted(oracle);
+        assert!(self.pending.is_empty(), "session {} was not answered: {:?}", self.session, self.pending);
         self.check_history_is_whole(oracle);
     }
 
-    /// The broker lets it go: it got everything.
-    pub(super) fn is_let_go(&mut self, oracle: &mut Oracle) {
+    /// Checks that the session received everything when the broker drops its outbox.
+    pub(super) fn is_released(&mut self, oracle: &mut Oracle) {
         if self.stage == Stage::Refused {
             return;
         }
-        self.pass_committed(oracle);
-        if self.asked.front() == Some(&Asked::Quit) {
-            self.asked.pop_front();
+        self.skip_accepted(oracle);
+        if self.pending.front() == Some(&ModelRequest::Quit) {
+            self.pending.pop_front();
         }
-        assert!(self.asked.is_empty(), "session {} was let go without an answer to {:?}", self.session, self.asked);
-        let ends_at = self.ends_at.unwrap_or_else(|| panic!("session {} was let go and did not ask it", self.session));
+        assert!(self.pending.is_empty(), "session {} was released without a reply to {:?}", self.session, self.pending);
+        let ends_at =
+            self.ends_at.unwrap_or_else(|| panic!("session {} was released without a request to end", self.session));
         self.check_read_up_to(ends_at, oracle);
     }
 
-    /// Nothing happens any more: whoever stays has everything, and keeps up.
-    pub(super) fn check_calm(&mut self, oracle: &mut Oracle) {
+    /// While nothing fails: checks that the session has received everything. From now on it keeps up.
+    pub(super) fn check_quiescent(&mut self, oracle: &mut Oracle) {
         assert_eq!(self.stage, Stage::Greeted, "session {} has joined", self.session);
         self.is_answered(oracle);
         self.check_read_up_to(oracle.peers[self.peer].log.len(), oracle);
@@ -304,41 +306,44 @@ impl ClientModel {
         }
     }
 
-    /// Promise 4, and the end of a session: everything before this place was read.
+    /// Promise 4: checks that everything before this index was read.
     fn check_read_up_to(&self, place: usize, oracle: &Oracle) {
         let log = &oracle.peers[self.peer].log;
         let from = self.place();
-        assert!(oracle.is_settled(self.peer, from, place), "session {} did not get {:?}", self.session, log.get(from));
+        assert!(oracle.may_skip(self.peer, from, place), "session {} did not get {:?}", self.session, log.get(from));
     }
 
     /// `* WORDS`
     fn notice(&mut self, rest: &[u8], oracle: &mut Oracle) -> usize {
-        // A history repeats texts, which may be long: only the first of it are words.
+        // A history repeats texts, which may be long and not words: look at the beginning only.
         if rest.get(2).is_some_and(u8::is_ascii_digit) && rest.get(6) == Some(&b'-') {
             return self.past_message(rest, oracle);
         }
         let line = line(rest);
         let words = line.strip_prefix("* ").unwrap_or_else(|| panic!("session {} reads {line:?}", self.session));
-        self.is_reading_here &= words.starts_with("here: ") || words.starts_with('#');
+        self.is_reading_who &= words.starts_with("here: ") || words.starts_with('#');
         if let Some(hello) = words.strip_prefix("hello ") {
             self.greeting(hello, oracle);
         } else if let Some(name) = words.strip_suffix(" is away, kept for later") {
-            self.kept(name, oracle);
+            self.away_notice(name, oracle);
         } else if let Some(name) = words.strip_prefix("nobody has used the name ") {
-            self.kept(name.strip_suffix(" yet, kept for later").expect("it is kept for later"), oracle);
+            self.away_notice(
+                name.strip_suffix(" yet, kept for later").expect("the notice ends with `kept for later`"),
+                oracle,
+            );
         } else if let Some(room) = words.strip_prefix("nobody else is in ") {
-            self.alone(room, oracle);
+            self.empty_room_notice(room, oracle);
         } else if let Some(room) = words.strip_prefix("you are in ") {
-            self.joined(room.strip_suffix(" now").expect("it is in it now"), oracle);
+            self.join_reply(room.strip_suffix(" now").expect("the notice ends with `now`"), oracle);
         } else if let Some(room) = words.strip_prefix("you are no longer in ") {
-            self.left(room, oracle);
+            self.leave_reply(room, oracle);
         } else if let Some(token) = words.strip_prefix("pong ") {
-            self.is_answer_to(Asked::Ping(token.parse().expect("a token comes back")), oracle);
+            self.is_answer_to(ModelRequest::Ping(token.parse().expect("a pong carries the token of its ping")), oracle);
             self.check_acks_kept(oracle);
         } else if let Some(here) = words.strip_prefix("here: ") {
-            self.here(here, oracle);
+            self.online_reply(here, oracle);
         } else if let Some((room, here)) = words.split_once(": ").filter(|_| words.starts_with('#')) {
-            self.here_in(room, here, oracle);
+            self.members_reply(room, here, oracle);
         } else if words == "no messages" {
             self.begin_history(oracle);
         } else {
@@ -348,26 +353,26 @@ impl ClientModel {
         line.len() + 1
     }
 
-    /// The counts of the greeting are true, as far as a moment is known.
+    /// Checks the number of waiting messages in the greeting, as far as it is known.
     fn greeting(&mut self, words: &str, oracle: &mut Oracle) {
         assert_eq!(self.stage, Stage::Joining, "session {} is greeted once", self.session);
         self.stage = Stage::Greeted;
         let waiting = words.split(' ').find_map(|word| word.parse::<u64>().ok()).unwrap_or(0);
         let (step, is_readable) = (oracle.step, oracle.read_failed_at < self.joined_at);
-        // Of one who may be in a room it is looked up what waits, and that is fed by pages.
+        // Messages of rooms are looked up, and fed by pages.
         let is_in_none = oracle.rooms.is_in_none_since(self.peer, self.joined_at);
         let peer = &mut oracle.peers[self.peer];
-        // Where it cannot be read, those of its rooms are not counted.
+        // If the log cannot be read, messages of rooms are not counted.
         let at_least = peer.waiting_at_least(is_readable);
         let after = peer.log.len() - peer.place_after(self.reported_before);
-        let at_most = after as u64 + peer.under_way + peer.under_way_in_rooms;
+        let at_most = after as u64 + peer.in_flight + peer.in_flight_in_rooms;
         assert!(
             (at_least..=at_most).contains(&waiting),
-            "{} is told that {waiting} messages wait, and {at_least} to {at_most} do",
+            "{} is told that {waiting} messages wait, and {at_least} to {at_most} are waiting",
             peer.name
         );
         self.begins_by = peer.frontier;
-        self.greeted_with = waiting;
+        self.greeted_waiting = waiting;
         peer.seen_at.get_or_insert(step);
         if !self.is_ending() && self.left_in_turn.is_none() {
             peer.here.push((self.session, step));
@@ -377,54 +382,66 @@ impl ClientModel {
         }
     }
 
-    fn is_answer_to(&mut self, asked: Asked, oracle: &Oracle) {
-        self.pass_committed(oracle);
-        let front = self.asked.pop_front();
-        assert_eq!(front, Some(asked), "session {} is answered out of order, or before it is on disk", self.session);
+    fn is_answer_to(&mut self, asked: ModelRequest, oracle: &Oracle) {
+        self.skip_accepted(oracle);
+        let front = self.pending.pop_front();
+        assert_eq!(
+            front,
+            Some(asked),
+            "session {} is answered out of order, or before an earlier message is on disk",
+            self.session
+        );
     }
 
-    /// Promise 1: what came before an answer is on disk.
-    fn pass_committed(&mut self, oracle: &Oracle) {
-        while let Some(Asked::Send(number)) = self.asked.front().copied()
+    /// Promise 1: messages before a reply are on disk.
+    fn skip_accepted(&mut self, oracle: &Oracle) {
+        while let Some(ModelRequest::Send(number)) = self.pending.front().copied()
             && matches!(oracle.sent[number].fate, Fate::Committed(_))
         {
-            oracle.check_promised(number, |_| true);
-            // Of what was sent before, nothing more is said.
+            oracle.check_durable(number, |_| true);
+            // A message that is sent again gets no notices.
             if oracle.sent[number].attempts == 1 {
                 self.check_notes(number, oracle);
             }
-            self.asked.pop_front();
+            self.pending.pop_front();
         }
     }
 
     fn check_notes(&self, number: usize, oracle: &Oracle) {
         for peer in oracle.sent[number].peers() {
-            let is_told = self.kept_for.contains(&peer) || !oracle.peers[peer].is_away_since(self.asked_at);
-            assert!(is_told, "session {} is not told that {} is away", self.session, oracle.peers[peer].name);
+            let receive_observation =
+                self.away_notices.contains(&peer) || !oracle.peers[peer].is_offline_since(self.submitted_at);
+            assert!(
+                receive_observation,
+                "session {} is not told that {} is away",
+                self.session, oracle.peers[peer].name
+            );
         }
         for room in oracle.sent[number].rooms() {
-            let is_certain = oracle.rooms.is_calm_since(room, self.asked_at);
-            let is_told = self.alone_in.contains(&room) || !is_certain || !oracle.rooms.is_alone(room, self.peer);
-            assert!(is_told, "session {} is not told that it is alone in room {room}", self.session);
+            let is_certain = oracle.rooms.is_calm_since(room, self.submitted_at);
+            let receive_observation = self.empty_room_notices.contains(&room)
+                || !is_certain
+                || !oracle.rooms.is_empty_without(room, self.peer);
+            assert!(receive_observation, "session {} is not told that it is alone in room {room}", self.session);
         }
     }
 
     fn is_after(&self, step: u64) -> bool {
-        step >= self.asked_at
+        step >= self.submitted_at
     }
 }
 
-/// Holds a text against what was sent. Says its number and its bytes.
+/// Compares a text with the line that was sent. Returns its number and its length in bytes.
 fn check_text(rest: &[u8], oracle: &Oracle) -> (usize, usize) {
     let (number, digits) = number(rest);
     let length = digits + oracle.sent[number].padding;
     let is_whole = rest.get(length) == Some(&b'\n') && is_padding(&rest[digits..length]);
-    assert!(is_whole, "line {number} is read as something else");
+    assert!(is_whole, "the text of line {number} is not the one that was sent");
     (number, length)
 }
 
 fn line(rest: &[u8]) -> &str {
-    let end = rest.iter().position(|byte| *byte == b'\n').expect("whole lines are handed over");
+    let end = rest.iter().position(|byte| *byte == b'\n').expect("the broker hands over whole lines");
     words(&rest[..end])
 }
 

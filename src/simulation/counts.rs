@@ -1,26 +1,26 @@
-//! How much the runs have done, for people.
+//! Counts of a run, for the report of a test.
 
 use std::fmt;
 use std::ops::Add;
 
-/// How much a run has done.
+/// Amount of work that a run did.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    /// Of the scheduler; each did something.
+pub(super) struct RunCounts {
+    /// Steps of the scheduler that did something.
     pub(super) steps: u64,
-    /// That the store was asked for.
+    /// Turns that the broker decided.
     pub(super) turns: u64,
-    /// That were committed.
+    /// Messages that were committed.
     pub(super) messages: u64,
-    /// Connections that there were.
+    /// Connections that logged in.
     pub(super) sessions: u64,
 }
 
-impl Add for Counts {
-    type Output = Counts;
+impl Add for RunCounts {
+    type Output = RunCounts;
 
-    fn add(self, other: Counts) -> Counts {
-        Counts {
+    fn add(self, other: RunCounts) -> RunCounts {
+        RunCounts {
             steps: self.steps + other.steps,
             turns: self.turns + other.turns,
             messages: self.messages + other.messages,
@@ -29,9 +29,9 @@ impl Add for Counts {
     }
 }
 
-impl fmt::Display for Counts {
+impl fmt::Display for RunCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { steps, turns, messages, sessions } = self;
+        let RunCounts { steps, turns, messages, sessions } = self;
         write!(f, "{steps} steps, {turns} turns, {messages} messages, {sessions} sessions")
     }
 }

@@ -1,5 +1,5 @@
-//! The store as it is promised to be, in plain collections: slow where it may be, and obvious. Owns what is committed, and
-//! what of it the power can take; never decides when it fails.
+//! Model of the store in plain collections: slow where it may be, and obvious. Owns what is committed, and what a power
+//! cut takes; never decides when it fails.
 
 mod answers;
 mod observed;
@@ -20,48 +20,48 @@ use crate::config::Durability;
 use crate::message::{PeerId, PeerName, Recipient, Room, Seq, Text, Timestamp};
 use crate::store::{Entry, Found, FoundPeer, LookedUp, Lookup, PeerRecord, Post, StoreLimits};
 
-/// The database, and the medium under it.
+/// Database, and the medium under it.
 pub(super) struct Disk {
     durability: Durability,
     limits: StoreLimits,
     peers: BTreeMap<PeerId, PeerRecord>,
     ids: HashMap<PeerName, PeerId>,
-    messages: BTreeMap<Seq, Stored>,
-    /// Peers that were never seen.
+    messages: BTreeMap<Seq, MessageRow>,
+    /// Number of peers that never logged in.
     unknown_names: u64,
-    /// By recipient, in the order of `seq`.
+    /// Messages of each recipient, in the order of `seq`.
     inboxes: HashMap<Recipient, Vec<Seq>>,
     rooms: Rooms,
     sent_ids: SentIds,
     outbox: Outbox,
     observers: Observers,
-    /// The newest message that was ever committed.
+    /// Newest committed message.
     newest: Seq,
-    /// The newest one that no power cut takes.
+    /// Newest message that no power cut takes.
     synced: Seq,
-    /// How to take back each commit that is not synced, the oldest first.
+    /// How to undo each commit that is not synced, the oldest first.
     unsynced: Vec<Undo>,
 }
 
-/// A message as it is kept.
+/// Row of a message.
 #[derive(Clone)]
-struct Stored {
+struct MessageRow {
     at: Timestamp,
     sender: PeerId,
     recipients: Vec<Recipient>,
     text: Text,
 }
 
-/// What a commit changed, as it was before.
+/// State before a commit, as far as the commit changed it.
 #[derive(Default)]
 struct Undo {
-    /// `None`: there was no such row.
+    /// Rows before; `None` if there was none.
     peers: Vec<(PeerId, Option<PeerRecord>)>,
     /// Messages that it added.
     added: Vec<Seq>,
     /// Messages that it removed.
-    removed: Vec<(Seq, Stored)>,
-    /// Where it changed them.
+    removed: Vec<(Seq, MessageRow)>,
+    /// The tables before, if it changed them.
     rooms: Option<Rooms>,
     sent_ids: Option<SentIds>,
     outbox: Option<Outbox>,
@@ -88,7 +88,7 @@ impl Disk {
         }
     }
 
-    /// What a broker that starts now is told.
+    /// State with which a broker starts now.
     pub(super) fn found(&self) -> Found {
         Found {
             newest: self.newest,
@@ -102,8 +102,8 @@ impl Disk {
         self.newest
     }
 
-    /// Everything up to here survives whatever `durability` promises to survive.
-    pub(super) fn promised(&self) -> Seq {
+    /// Newest message that survives whatever `durability` promises to survive.
+    pub(super) fn durable(&self) -> Seq {
         match self.durability {
             Durability::PowerLoss => self.synced,
             Durability::Crash => self.newest,
@@ -137,55 +137,55 @@ impl Disk {
         }
     }
 
-    /// The members of a room, each with the newest message when it joined.
+    /// Members of a room, each with the newest message when it joined.
     pub(super) fn members(&self, room: &Room) -> impl Iterator<Item = (&PeerName, Seq)> {
         self.rooms.members(room).map(|(peer, joined)| (&self.peers[&peer].name, joined))
     }
 
-    /// Whether no power cut takes anything that was said of who is in which room.
+    /// Whether no power cut would undo a change of members.
     pub(super) fn keeps_memberships(&self) -> bool {
         self.unsynced.iter().all(|undo| undo.rooms.is_none())
     }
 
-    /// How far an observer got, in messages and in events, if it is one.
+    /// How far an observer got in messages and in events. `None` if it is not an observer.
     pub(super) fn observer(&self, name: &PeerName) -> Option<(Option<Seq>, Option<i64>)> {
         self.observers.cursor(*self.ids.get(name)?)
     }
 
-    /// The newest event that there ever was.
+    /// Number of the newest event there ever was.
     pub(super) fn last_event(&self) -> i64 {
         self.observers.last_event()
     }
 
-    /// All rows of the table `outbox`.
+    /// Numbers of all rows of the table `outbox`.
     pub(super) fn post_rows(&self) -> impl Iterator<Item = i64> {
         self.outbox.rows()
     }
 
-    /// The first rows of the table `outbox`.
+    /// First rows of the table `outbox`.
     pub(super) fn posts(&self) -> Vec<Post> {
         self.outbox.oldest()
     }
 
-    /// Somebody writes a row into the table `outbox`, by a commit that is synced. Says which.
+    /// Writes a row into the table `outbox` in a synced commit, as an operator would. Returns its number.
     pub(super) fn insert_post(&mut self, row: impl FnOnce(i64) -> Post) -> i64 {
         self.synced = self.newest;
         self.unsynced.clear();
         self.outbox.insert(row)
     }
 
-    /// What could not be sent, and why.
+    /// Rows that could not be sent, each with the reason.
     pub(super) fn refused_posts(&self) -> &[(Post, String)] {
         &self.outbox.refused
     }
 
-    /// Applies a turn's entries, all of them.
+    /// Applies all entries of a turn.
     pub(super) fn commit(&mut self, entries: &[Entry]) {
         let mut undo = Undo::default();
         let mut synced = false;
         for entry in entries {
             if let Some(peer) = named(entry) {
-                assert!(self.peers.contains_key(&peer), "an entry names a peer that is stored already: {peer}");
+                assert!(self.peers.contains_key(&peer), "an entry refers to a peer that is already stored: {peer}");
             }
             synced |= entry.is_durable();
             self.apply(entry, &mut undo);
@@ -206,7 +206,7 @@ impl Disk {
             Entry::Peer(record) => self.put_peer(record, undo),
             Entry::Message { at, sender, recipients, text, id } => {
                 let (recipients, text) = (recipients.clone(), text.clone());
-                self.put_message(Stored { at: *at, sender: *sender, recipients, text }, undo);
+                self.put_message(MessageRow { at: *at, sender: *sender, recipients, text }, undo);
                 if let Some(id) = id {
                     undo.sent_ids.get_or_insert_with(|| self.sent_ids.clone());
                     self.sent_ids.put(*sender, id, self.newest, *at);
@@ -232,14 +232,14 @@ impl Disk {
         }
     }
 
-    /// Where the power takes nothing, nothing is ever taken back.
+    /// If a power cut takes nothing, nothing is undone.
     fn note(&mut self, undo: Undo) {
         if self.durability == Durability::PowerLoss {
             self.unsynced.push(undo);
         }
     }
 
-    /// Removes the oldest messages that nobody waits for, so many at most. Says which.
+    /// Removes the oldest messages for which no peer waits, at most this many. Returns them.
     pub(super) fn remove(&mut self, messages_max: usize) -> Vec<Seq> {
         let removable = self.messages.iter().filter(|(seq, stored)| !self.waits(**seq, stored));
         let removed: Vec<Seq> = removable.map(|(seq, _)| *seq).take(messages_max).collect();
@@ -252,8 +252,8 @@ impl Disk {
         removed
     }
 
-    /// Whether somebody is still to get a message.
-    fn waits(&self, seq: Seq, stored: &Stored) -> bool {
+    /// Whether a peer waits for a message.
+    fn waits(&self, seq: Seq, stored: &MessageRow) -> bool {
         stored.recipients.iter().any(|recipient| match *recipient {
             Recipient::Peer(peer) => self.peers[&peer].cursor < seq,
             Recipient::Room(room) => {
@@ -262,11 +262,11 @@ impl Disk {
         })
     }
 
-    /// The power fails: of the commits that are not synced, only so many of the first are kept.
+    /// Cuts the power: of the commits that are not synced, only the first `kept` survive.
     pub(super) fn cut_power(&mut self, kept: usize) {
         while self.unsynced.len() > kept {
             let Undo { peers, added, removed, rooms, sent_ids, outbox, observers } =
-                self.unsynced.pop().expect("there are more than are kept");
+                self.unsynced.pop().expect("there is a commit to undo");
             for (id, before) in peers.into_iter().rev() {
                 self.restore_peer(id, before);
             }
@@ -285,7 +285,7 @@ impl Disk {
         self.unsynced.clear();
     }
 
-    /// Commits that a power cut may take.
+    /// Number of commits that a power cut may take.
     pub(super) fn unsynced_commits(&self) -> usize {
         self.unsynced.len()
     }
@@ -305,13 +305,13 @@ impl Disk {
         undo.peers.push((*id, before));
     }
 
-    fn put_message(&mut self, stored: Stored, undo: &mut Undo) {
+    fn put_message(&mut self, stored: MessageRow, undo: &mut Undo) {
         self.newest = self.newest.next();
         undo.added.push(self.newest);
         self.insert(self.newest, stored);
     }
 
-    fn insert(&mut self, seq: Seq, stored: Stored) {
+    fn insert(&mut self, seq: Seq, stored: MessageRow) {
         for recipient in &stored.recipients {
             let inbox = self.inboxes.entry(*recipient).or_default();
             let place = inbox.partition_point(|earlier| *earlier < seq);
@@ -321,17 +321,17 @@ impl Disk {
         self.messages.insert(seq, stored);
     }
 
-    fn take_message(&mut self, seq: Seq) -> Stored {
-        let stored = self.messages.remove(&seq).expect("it is there");
+    fn take_message(&mut self, seq: Seq) -> MessageRow {
+        let stored = self.messages.remove(&seq).expect("the message is stored");
         for recipient in &stored.recipients {
-            let inbox = self.inboxes.get_mut(recipient).expect("it is addressed");
-            inbox.remove(inbox.binary_search(&seq).expect("it is addressed"));
+            let inbox = self.inboxes.get_mut(recipient).expect("the recipient has an inbox");
+            inbox.remove(inbox.binary_search(&seq).expect("the inbox holds the message"));
         }
         stored
     }
 
     fn restore_peer(&mut self, id: PeerId, before: Option<PeerRecord>) {
-        let now = self.peers.remove(&id).expect("it was put");
+        let now = self.peers.remove(&id).expect("the peer is stored");
         match before {
             Some(before) => {
                 self.peers.insert(id, before);
@@ -344,7 +344,7 @@ impl Disk {
     }
 }
 
-/// Whom an entry names as one who is kept already.
+/// Peer to which an entry refers.
 fn named(entry: &Entry) -> Option<PeerId> {
     match entry {
         Entry::Message { sender: peer, .. } | Entry::Join { peer, .. } | Entry::Leave { peer, .. } => Some(*peer),

@@ -1,17 +1,17 @@
-//! How each run ends: nothing fails any more, everyone comes back, and what only shows in the end is looked at. Owns the
-//! promises of completeness and the exact caps; never takes a random step.
+//! End of a run: nothing fails any more, every peer comes back, and what only shows at the end is checked. Owns the
+//! promises of completeness and the exact limits; never takes a random step.
 
-use super::client_model::Asked;
-use super::oracle::{Fate, To};
+use super::client_model::ModelRequest;
+use super::oracle::{Fate, Target};
 use super::world::World;
 use crate::broker::EndReason;
 use crate::limits::{ABSENT_PEERS_MAX, DESTINATIONS_DEFAULT};
 use crate::protocol::Work;
 
 impl World {
-    /// Everyone gets everything, the caps are met exactly, and a server that stops loses nothing.
+    /// Checks that every message arrives, that the limits are met exactly, and that a shutdown loses nothing.
     pub(super) fn finish(&mut self) {
-        self.calm_down();
+        self.quiesce();
         self.everyone_leaves();
         self.everyone_comes();
         self.check_everything_arrived();
@@ -21,7 +21,7 @@ impl World {
         self.everyone_comes();
     }
 
-    /// Promise 6: those who are absent do not stay in memory, however many are named.
+    /// Promise 6: offline peers are evicted from memory, however many are named.
     pub(super) fn check_forgetting(&mut self) {
         self.join(0);
         self.arrive();
@@ -35,8 +35,8 @@ impl World {
     fn name_everyone(&mut self) {
         let names: Vec<usize> = (0..self.oracle.peers.len()).collect();
         for to in names.chunks(DESTINATIONS_DEFAULT as usize) {
-            let line = self.line(0, to.iter().copied().map(To::Peer).collect(), 0);
-            self.hand_in(0, vec![line]);
+            let line = self.line(0, to.iter().copied().map(Target::Peer).collect(), 0);
+            self.submit(0, vec![line]);
             self.arrive();
         }
     }
@@ -46,11 +46,11 @@ impl World {
             self.end(place, EndReason::Client);
         }
         self.arrive();
-        assert!(self.clients.is_empty(), "whoever ends is let go");
+        assert!(self.clients.is_empty(), "every client that ended is released");
     }
 
     fn everyone_comes(&mut self) {
-        self.check_greetings(0..self.swarm.peers + self.swarm.strangers);
+        self.check_greetings(0..self.swarm.peers + self.swarm.rare_peers);
     }
 
     /// Promise 4: nothing is lost.
@@ -66,51 +66,52 @@ impl World {
         }
     }
 
-    /// As many messages wait for one who is away as may, and no more.
+    /// Checks that exactly `mailbox_max` messages wait for an offline peer.
     fn check_mailbox(&mut self) {
         let Some(mailbox_max) = Some(self.swarm.mailbox_max as usize).filter(|max| *max > 0) else { return };
-        // Who came for the first time is kept on the disk now.
+        // After the shutdown, peers that logged in for the first time are committed as known.
         self.shut_down();
         self.join(0);
         self.arrive();
-        let away = self.swarm.peers + self.swarm.strangers - 1;
+        let away = self.swarm.peers + self.swarm.rare_peers - 1;
         if away == 0 {
             return;
         }
         let accepted = self.accepted((0..mailbox_max + 2).map(|_| vec![away]));
-        assert_eq!(accepted, mailbox_max, "messages that wait for one who is away");
+        assert_eq!(accepted, mailbox_max, "messages that wait for an offline peer");
         self.check_greetings(away..=away);
         let accepted = self.accepted((0..mailbox_max + 2).map(|_| vec![away]));
-        assert_eq!(accepted, mailbox_max + 2, "messages for one who keeps up");
+        assert_eq!(accepted, mailbox_max + 2, "messages for a peer that keeps up");
     }
 
-    /// Messages wait for as many names that nobody knows as may, and no more.
+    /// Checks that messages wait for exactly `unknown_names_max` unknown names.
     fn check_unknown_names(&mut self) {
         let unknown_max = self.swarm.unknown_names_max as usize;
-        let spare = self.swarm.peers + self.swarm.strangers;
+        let spare = self.swarm.peers + self.swarm.rare_peers;
         if unknown_max == 0 {
             return;
         }
-        // Who came for the first time is kept on the disk now.
+        // After the shutdown, peers that logged in for the first time are committed as known.
         self.shut_down();
         self.join(0);
         self.arrive();
         let free = unknown_max - self.store.disk.unknown_names() as usize;
         let accepted = self.accepted((spare..self.swarm.names()).map(|unknown| vec![unknown]));
-        assert_eq!(accepted, free, "names that nobody knows");
+        assert_eq!(accepted, free, "unknown names");
         if free > 0 {
-            // One of them logs in, and makes room for another.
+            // An unknown name that logs in makes room for another.
             self.check_greetings(spare..=spare);
             let accepted = self.accepted((spare + free..self.swarm.names()).map(|unknown| vec![unknown]));
-            assert_eq!(accepted, 1, "names that nobody knows, once one is known");
+            assert_eq!(accepted, 1, "unknown names, once one is known");
         }
     }
 
-    /// Sends a line to each of these, and says how many are accepted.
+    /// Sends a message to each of these groups of recipients. Returns how many are accepted.
     fn accepted(&mut self, to: impl Iterator<Item = Vec<usize>>) -> usize {
         let first = self.oracle.sent.len();
-        let lines: Vec<(Asked, Work)> = to.map(|to| self.line(0, to.into_iter().map(To::Peer).collect(), 0)).collect();
-        self.hand_in(0, lines);
+        let lines: Vec<(ModelRequest, Work)> =
+            to.map(|to| self.line(0, to.into_iter().map(Target::Peer).collect(), 0)).collect();
+        self.submit(0, lines);
         self.arrive();
         let is_accepted = |fate: &Fate| matches!(fate, Fate::Committed(_));
         self.oracle.sent[first..].iter().filter(|sent| is_accepted(&sent.fate)).count()

@@ -1,4 +1,5 @@
-//! What observers do: they wait for what is next, and deal with it, or with some of it. Owns when; never what they must be told.
+//! Actions of observers: each waits for its next items, and advances past all or some of them. Owns when that happens;
+//! never which items are due.
 
 use super::oracle::{Observer, name};
 use super::world::World;
@@ -6,40 +7,40 @@ use crate::broker::{Event, Observation};
 use crate::store::ObserverCursor;
 
 impl World {
-    /// An observer does what is next for it: it waits, or starts anew. Now and then some are said to be gone.
+    /// An observer subscribes or waits for its next items. Sometimes all others are removed.
     pub(super) fn observe_any(&mut self) -> bool {
         let observers = self.oracle.observers.all.len();
         if observers == 0 {
             return false;
         }
         if self.rng.u32(..32) == 0 {
-            return self.forget_observers();
+            return self.remove_other_observers();
         }
         let place = self.rng.usize(..observers);
-        let is_anew = self.rng.u32(..16) == 0;
-        (is_anew || self.oracle.observers.all[place].waits.is_none()) && self.observe(place)
+        let subscribes_again = self.rng.u32(..16) == 0;
+        (subscribes_again || self.oracle.observers.all[place].reply.is_none()) && self.observe(place)
     }
 
     pub(super) fn observe(&mut self, place: usize) -> bool {
-        let (reply, waits) = oneshot::channel();
+        let (reply, receiver) = oneshot::channel();
         let observer = &mut self.oracle.observers.all[place];
         let event = Event::Observe { observer: name(observer.peer), wants: observer.wants, reply };
         if self.broker.inbox().try_send(event).is_err() {
             return false;
         }
-        observer.waits = Some(waits);
+        observer.reply = Some(receiver);
         let peer = observer.peer;
         self.step(|| format!("p{peer} observes"))
     }
 
-    /// Whoever does not wait does.
-    pub(super) fn observers_go_on(&mut self) -> bool {
-        let waits_not = |observer: &Observer| observer.waits.is_none();
-        let place = self.oracle.observers.all.iter().position(waits_not);
+    /// Lets an observer wait that does not.
+    pub(super) fn resume_observers(&mut self) -> bool {
+        let is_idle = |observer: &Observer| observer.reply.is_none();
+        let place = self.oracle.observers.all.iter().position(is_idle);
         place.is_some_and(|place| self.observe(place))
     }
 
-    fn forget_observers(&mut self) -> bool {
+    fn remove_other_observers(&mut self) -> bool {
         let keeps = self.rng.usize(..self.oracle.observers.all.len());
         let only = vec![name(self.oracle.observers.all[keeps].peer)];
         if self.broker.inbox().try_send(Event::Observers { only }).is_err() {
@@ -47,31 +48,31 @@ impl World {
         }
         let all = self.oracle.observers.all.iter_mut().enumerate();
         for (_, observer) in all.filter(|(place, _)| *place != keeps) {
-            (observer.position, observer.waits) = (None, None);
+            (observer.position, observer.reply) = (None, None);
             observer.is_registered = false;
         }
-        self.step(|| "all observers but one are gone".to_owned())
+        self.step(|| "all observers but one are removed".to_owned())
     }
 
-    /// The broker has run: whoever is told something deals with all of it, or some, or none, and then does.
-    pub(super) fn look_at_observers(&mut self) {
+    /// Receives what the broker sent to observers; each advances past all items, or some, or none.
+    pub(super) fn receive_observations(&mut self) {
         for place in 0..self.oracle.observers.all.len() {
             let observer = &mut self.oracle.observers.all[place];
-            let Some(waits) = &observer.waits else { continue };
-            match waits.try_recv() {
+            let Some(reply) = &observer.reply else { continue };
+            match reply.try_recv() {
                 Err(oneshot::TryRecvError::Empty) => {}
-                Err(oneshot::TryRecvError::Disconnected) => observer.waits = None,
+                Err(oneshot::TryRecvError::Disconnected) => observer.reply = None,
                 Ok(observation) => {
-                    observer.waits = None;
-                    self.is_told(place, &observation);
+                    observer.reply = None;
+                    self.receive_observation(place, &observation);
                 }
             }
         }
     }
 
-    fn is_told(&mut self, place: usize, observation: &Observation) {
+    fn receive_observation(&mut self, place: usize, observation: &Observation) {
         self.oracle.check_away(&observation.items);
-        self.oracle.observers.check_told(place, observation, &self.store.disk);
+        self.oracle.observers.check_next_items(place, observation, &self.store.disk);
         let items = &observation.items;
         let seen = match self.rng.u32(..8) {
             0 => None,
@@ -86,7 +87,7 @@ impl World {
         let Some(seen) = seen else { return };
         let event = Event::ObserverAdvanced { observer: name(observer.peer), seen };
         if self.broker.inbox().try_send(event).is_ok() {
-            observer.sees(seen);
+            observer.advance(seen);
         }
     }
 }

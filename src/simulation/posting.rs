@@ -1,13 +1,13 @@
-//! What somebody with a shell does: writes rows into the table `outbox`, some of which cannot be sent. Owns the rows; never what
-//! becomes of them.
+//! Actions of an operator with a shell: writes rows into the table `outbox`, some of them invalid. Owns the rows; never
+//! what becomes of them.
 
-use super::oracle::{Says, To, text};
+use super::oracle::{RowContent, Target, text};
 use super::swarm::one_of;
 use super::world::World;
 use crate::limits::{LINE_BYTES_MAX, POSTS_MAX};
 use crate::store::Post;
 
-/// What is in a row.
+/// Columns of a row.
 #[derive(Clone)]
 struct Columns {
     sender: Option<Vec<u8>>,
@@ -17,35 +17,35 @@ struct Columns {
 
 impl World {
     pub(super) fn post_any(&mut self) -> bool {
-        // Now and then more than a turn takes.
+        // Sometimes more rows than a turn takes.
         let rows = if self.rng.u32(..64) == 0 { POSTS_MAX + 10 } else { self.rng.usize(1..4) };
         for _ in 0..rows {
             self.post_row();
         }
         self.is_outbox_touched = true;
-        self.step(|| format!("somebody writes {rows} rows into the outbox"))
+        self.step(|| format!("an operator writes {rows} rows into the outbox"))
     }
 
     fn post_row(&mut self) {
-        let (columns, says) = if self.rng.u32(..4) == 0 { self.any_nonsense() } else { self.any_posted_line() };
+        let (columns, says) = if self.rng.u32(..4) == 0 { self.any_invalid_row() } else { self.any_posted_line() };
         let Columns { sender, recipients, text } = columns;
         let row = self.store.insert_post(|row| Post { row, sender, recipients, text });
         self.oracle.posts.written(row, says, self.oracle.step);
     }
 
-    fn any_posted_line(&mut self) -> (Columns, Says) {
+    fn any_posted_line(&mut self) -> (Columns, RowContent) {
         let sender = self.any_name(2);
         let to = self.any_destinations(sender, true);
         let padding = self.rng.usize(..=self.swarm.text_bytes_max.min(LINE_BYTES_MAX - 20));
         let number = self.new_line(None, sender, to, padding);
-        (self.columns(number), Says::Line(number))
+        (self.columns(number), RowContent::Line(number))
     }
 
     fn columns(&self, number: usize) -> Columns {
         let sent = &self.oracle.sent[number];
-        let name = |to: &To| match to {
-            To::Peer(peer) => self.oracle.peers[*peer].name.as_str(),
-            To::Room(room) => self.oracle.rooms.name(*room).as_str(),
+        let name = |to: &Target| match to {
+            Target::Peer(peer) => self.oracle.peers[*peer].name.as_str(),
+            Target::Room(room) => self.oracle.rooms.name(*room).as_str(),
         };
         let recipients: Vec<&str> = sent.to.iter().map(name).collect();
         Columns {
@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    fn any_nonsense(&mut self) -> (Columns, Says) {
+    fn any_invalid_row(&mut self) -> (Columns, RowContent) {
         let some = |bytes: &[u8]| Some(bytes.to_vec());
         let good = Columns { sender: some(b"p0"), recipients: some(b"p0"), text: some(b"nonsense") };
         let (columns, code) = match one_of(&mut self.rng, &[0, 1, 2, 3, 4, 5, 6]) {
@@ -67,6 +67,6 @@ impl World {
             5 => (Columns { text: some(b"\xff"), ..good }, "not_utf8"),
             _ => (Columns { text: Some(vec![b'x'; LINE_BYTES_MAX + 1]), ..good }, "too_long"),
         };
-        (columns, Says::Nonsense(code))
+        (columns, RowContent::Invalid(code))
     }
 }

@@ -1,18 +1,18 @@
-//! How the server stops and starts again: crashes, power cuts, shutdowns. Owns what survives each; never decides when one happens.
+//! Restarts: crashes, power cuts and shutdowns. Owns what survives each; never decides when a restart happens.
 
+use super::broker_driver::BrokerDriver;
 use super::client::Client;
 use super::client_model::ClientModel;
-use super::running::Running;
 use super::world::World;
 use crate::broker::EndReason;
 use crate::store::StoreRequest;
 
 impl World {
-    /// The process dies, or the power fails, and it starts anew.
+    /// Kills the process, or cuts the power, and restarts the server.
     pub(super) fn crash(&mut self, is_power_cut: bool) -> bool {
         self.step(|| if is_power_cut { "the power fails".to_owned() } else { "the process dies".to_owned() });
-        // The store may have done what it was asked, and nobody learned of it.
-        if let Some(StoreRequest::Turn(request, _)) = self.broker.asked.take()
+        // The store may have executed its request before the crash.
+        if let Some(StoreRequest::Turn(request, _)) = self.broker.request.take()
             && self.rng.bool()
         {
             self.turn(request);
@@ -26,33 +26,33 @@ impl World {
         true
     }
 
-    /// Every connection is gone, and nobody learns how much arrived.
+    /// Drops every connection; the server does not learn how much arrived.
     fn cut_off(&mut self) {
         for place in 0..self.clients.len() {
-            self.lose(place);
+            self.receive_part(place);
         }
         self.clients.clear();
     }
 
     fn start(&mut self) {
         self.left = 0;
-        self.dealt_with = self.oracle.sent.len();
-        self.views.iter_mut().for_each(ClientModel::is_cut_off);
+        self.checked_lines = self.oracle.sent.len();
+        self.models.iter_mut().for_each(ClientModel::forgets_pending_ack);
         self.store.reopen();
-        self.oracle.died(&self.store.disk);
-        self.broker = Running::new(&self.store, &self.swarm);
+        self.oracle.restarted(&self.store.disk);
+        self.broker = BrokerDriver::new(&self.store, &self.swarm);
     }
 
-    /// The server is told to stop: who reads gets what waits, who stalls is cut off.
+    /// Shuts the server down: clients that read get what waits, clients that stall are cut off.
     pub(super) fn shut_down(&mut self) -> bool {
         self.step(|| "the server stops".to_owned());
-        while self.go_on(true) || self.end_one() {}
-        self.check_dealt_with();
+        while self.make_progress(true) || self.end_one() {}
+        self.check_no_line_dropped();
         self.cut_off();
         self.broker.handle = None;
         while self.broker.run().is_none() {
-            self.look_at_turn();
-            assert!(self.answer(), "the broker ends when it is let go");
+            self.check_turn();
+            assert!(self.answer(), "the broker ends when its last handle is dropped");
         }
         let is_kept = !self.is_full;
         if is_kept {

@@ -1,27 +1,27 @@
-//! The schedule of a run: steps as the seed chooses them, then the end. Owns which action a step stands for.
+//! Schedule of a run: steps as the seed chooses them, then the end. Owns which action a step stands for.
 
 use super::swarm::Step;
 use super::world::World;
 
-/// Steps that nobody could take, one after the other, until it counts as a standstill.
+/// Steps in a row that do nothing before the run counts as stuck.
 const STANDSTILL_TRIES: usize = 200;
 
 impl World {
-    /// Takes the swarm's steps, and comes to an end.
+    /// Takes as many steps as the seed chooses, then ends the run.
     pub(super) fn run(&mut self) {
         let mut tries = 0;
         while self.oracle.step < self.swarm.steps {
             let step = self.swarm.next(&mut self.rng);
             tries = if self.take(step) { 0 } else { tries + 1 };
-            // Where a seed has turned off what would go on, everything stands still.
+            // A seed may turn off the steps that would continue the run.
             if tries == STANDSTILL_TRIES {
-                self.calm_down();
+                self.quiesce();
             }
         }
         self.finish();
     }
 
-    /// Takes a step, if there is anyone who can.
+    /// Takes a step. Returns false if nothing can take it.
     fn take(&mut self, step: Step) -> bool {
         match step {
             Step::Join => self.join_any(),
@@ -35,7 +35,7 @@ impl World {
             Step::Break => self.break_any(),
             Step::Vanish => self.vanish_any(),
             Step::Finish => self.finish_any(),
-            Step::Tell => self.tell_untold(),
+            Step::SendQueued => self.send_queued_events(),
             Step::Broker => self.run_broker(),
             Step::Store => self.answer(),
             Step::FailCommits => self.fail_commits(),
@@ -46,7 +46,7 @@ impl World {
             Step::Crash => self.crash(false),
             Step::CutPower => self.crash(true),
             Step::ShutDown => self.shut_down(),
-            Step::Calm => self.calm_down(),
+            Step::Quiesce => self.quiesce(),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What a seed makes of a run: who there is, what they do often, seldom or never, how large it is and what fails. Each seed
-//! turns some of it off and some of it up: runs that are all alike miss what only shows where something else does not
-//! happen (Groce and others, "Swarm Testing", 2012). Owns these choices; never takes a step.
+//! Choices of a seed: how many peers there are, how often each step is taken, how large everything is and what fails.
+//! Each seed turns some steps off and some up, because runs that are all alike miss faults that only show while
+//! something else does not happen (Groce and others, "Swarm Testing", 2012). Owns these choices; never takes a step.
 
 use std::time::Duration;
 
@@ -10,58 +10,58 @@ use crate::config::Durability;
 use crate::limits::{ABSENT_PEERS_MAX, TEXT_BYTES_MAX};
 use crate::store::{EventFilter, StoreLimits};
 
-/// What may happen next.
+/// Kind of step that the scheduler may take next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// A client logs in.
     Join,
-    /// A client hands in a few lines.
+    /// A client submits a few requests.
     Send,
-    /// A client hands in many.
+    /// A client submits many requests.
     Flood,
-    /// What is put out for a client is written to its socket.
+    /// A client's outbox is written to its socket.
     Write,
-    /// It arrives.
+    /// Written bytes arrive at the client's system.
     Read,
-    /// We learn that it did.
+    /// The server learns that bytes arrived.
     Acknowledge,
-    /// A client stops reading, or goes on.
+    /// A client stops reading, or continues.
     Stall,
-    /// A client sends no more.
+    /// A client sends no more requests.
     End,
-    /// A client's socket fails, and what it had sent is still read.
+    /// A client's socket fails; requests that had arrived are still read.
     Break,
-    /// A client is gone, with what is on its way.
+    /// A client disappears, and bytes in flight are lost.
     Vanish,
-    /// A client that was let go has got everything, and leaves.
+    /// A client that the broker released has received everything, and leaves.
     Finish,
-    /// What the inbox had no room for is told.
-    Tell,
-    /// The broker runs, as far as it comes.
+    /// Events for which the inbox had no room are sent.
+    SendQueued,
+    /// The broker runs until it waits.
     Broker,
-    /// The store does what it was asked.
+    /// The store executes its request.
     Store,
-    /// The disk is full, or has room again.
+    /// The disk fills up, or has room again.
     FailCommits,
-    /// The disk cannot be read, or can be again.
+    /// The disk becomes unreadable, or readable again.
     FailReads,
     /// The store removes messages that nobody waits for.
     Remove,
-    /// Somebody writes into the table `outbox`.
+    /// Rows are written into the table `outbox`.
     Post,
-    /// One who observes does what is next for it.
+    /// An observer takes its next step.
     Observe,
-    /// The process dies, and starts anew.
+    /// The process dies and restarts.
     Crash,
     /// The power fails.
     CutPower,
-    /// The server is told to stop, and starts anew.
+    /// The server shuts down and restarts.
     ShutDown,
-    /// Nothing new happens for a while, and everything arrives.
-    Calm,
+    /// Nothing fails and nothing new starts until everything in flight has arrived.
+    Quiesce,
 }
 
-/// All steps, and how often each is taken where a seed says nothing else.
+/// All steps, each with its weight before a seed changes it.
 const WEIGHTS: [(Step, u32); 23] = [
     (Step::Join, 40),
     (Step::Send, 120),
@@ -74,7 +74,7 @@ const WEIGHTS: [(Step, u32); 23] = [
     (Step::Break, 6),
     (Step::Vanish, 10),
     (Step::Finish, 40),
-    (Step::Tell, 60),
+    (Step::SendQueued, 60),
     (Step::Broker, 200),
     (Step::Store, 200),
     (Step::FailCommits, 6),
@@ -85,43 +85,43 @@ const WEIGHTS: [(Step, u32); 23] = [
     (Step::Crash, 2),
     (Step::CutPower, 1),
     (Step::ShutDown, 1),
-    (Step::Calm, 3),
+    (Step::Quiesce, 3),
 ];
 
-/// One seed's choices.
+/// Choices of one seed.
 #[derive(Clone, Debug)]
 pub(super) struct Swarm {
     pub(super) seed: u64,
     pub(super) steps: u64,
-    /// Names that log in.
+    /// Names that log in often.
     pub(super) peers: usize,
-    /// Names that are written to, and seldom log in.
-    pub(super) strangers: usize,
+    /// Names that receive messages and seldom log in.
+    pub(super) rare_peers: usize,
     pub(super) clients_max: usize,
     pub(super) batch_max: usize,
     pub(super) destinations_max: usize,
     pub(super) text_bytes_max: usize,
-    /// Bytes that a socket takes and that have not arrived.
+    /// Bytes that a socket buffers on their way to the client.
     pub(super) socket_bytes: u64,
-    /// 0: no cap.
+    /// 0: no limit.
     pub(super) mailbox_max: u64,
-    /// 0: no cap.
+    /// 0: no limit.
     pub(super) unknown_names_max: u64,
-    /// Rooms that are named.
+    /// Rooms that requests name.
     pub(super) rooms: usize,
-    /// 0: no cap.
+    /// 0: no limit.
     pub(super) rooms_max: u64,
-    /// Of 64 requests, so many that join or leave a room.
+    /// Share of requests that join or leave a room, of 64.
     pub(super) memberships: u32,
-    /// Of 16 lines, so many that have an id.
+    /// Share of messages with an id, of 16.
     pub(super) ids: u32,
-    /// Of 16 logins, so many that say themselves what they have.
+    /// Share of logins that acknowledge explicitly, of 16.
     pub(super) acks: u32,
-    /// What those want who observe: the first of the names.
+    /// Event filters of the observers. The first names observe.
     pub(super) observers: Vec<EventFilter>,
-    /// Some of those say that they have what they have not.
-    pub(super) is_boastful: bool,
-    /// How long a cursor may wait to be kept: no time passes here, so that it is not at all or for ever.
+    /// Whether some clients acknowledge messages that they have not received.
+    pub(super) acks_unreceived: bool,
+    /// Time that a cursor may wait to be committed. No time passes in a simulation, so it is zero or forever.
     pub(super) flush_within: Duration,
     pub(super) durability: Durability,
     /// Limits of the store, low enough to be reached in a short run.
@@ -140,7 +140,7 @@ impl Swarm {
             seed,
             steps: one_of(rng, &[50, 50, 150, 150, 500, 500, 1500, 5000]),
             peers: if is_crowd { 300 } else { one_of(rng, &[1, 2, 2, 3, 4, 6, 12]) },
-            strangers: one_of(rng, &[0, 1, 3, 12]),
+            rare_peers: one_of(rng, &[0, 1, 3, 12]),
             clients_max: if is_crowd { 400 } else { one_of(rng, &[2, 3, 5, 8, 16]) },
             batch_max: one_of(rng, &[1, 1, 2, 4, 16]),
             destinations_max: one_of(rng, &[1, 1, 2, 3, 8]),
@@ -157,12 +157,12 @@ impl Swarm {
             ids: one_of(rng, &[0, 0, 4, 12]),
             acks: one_of(rng, &[0, 0, 4, 8, 16]),
             observers: Vec::new(),
-            is_boastful: rng.u32(..3) == 0,
+            acks_unreceived: rng.u32(..3) == 0,
             weights: [0; WEIGHTS.len()],
             weights_total: 0,
         };
         if swarm.ids > 0 {
-            // What is said of a line that is sent twice, and refused for a cap once, would fit either.
+            // A message with an id that is sent twice and refused once for a limit could be reported either way.
             (swarm.mailbox_max, swarm.unknown_names_max) = (0, 0);
         }
         let observers = one_of(rng, &[0, 0, 1, 2, 3, 12]).min(swarm.peers);
@@ -171,14 +171,14 @@ impl Swarm {
         swarm
     }
 
-    /// One who writes to more names than a broker remembers.
+    /// Choices for a client that names more peers than a broker remembers.
     pub(super) fn of_many_names() -> Self {
-        let (strangers, durability) = (2 * ABSENT_PEERS_MAX, Durability::Crash);
+        let (rare_peers, durability) = (2 * ABSENT_PEERS_MAX, Durability::Crash);
         let limits = Swarm { mailbox_max: 0, unknown_names_max: 0, acks: 0, ..Swarm::new(0) };
-        Swarm { peers: 1, strangers, durability, socket_bytes: u64::MAX, ..limits }
+        Swarm { peers: 1, rare_peers, durability, socket_bytes: u64::MAX, ..limits }
     }
 
-    /// The same run, without what only the model of the store can do.
+    /// Returns the same choices without the steps that only the model of the store can take.
     pub(super) fn over_the_real_store(mut self) -> Self {
         self.durability = Durability::Crash;
         self.turn_off(Step::Remove);
@@ -186,17 +186,17 @@ impl Swarm {
         self
     }
 
-    /// How many names there are, with those that are only used when a run ends.
+    /// Number of names, including those that are only used at the end of a run.
     pub(super) fn names(&self) -> usize {
-        self.peers + self.strangers + self.spare_names()
+        self.peers + self.rare_peers + self.spare_names()
     }
 
-    /// Names that are only used when a run ends.
+    /// Number of names that are only used at the end of a run.
     pub(super) fn spare_names(&self) -> usize {
         if self.unknown_names_max > 0 { self.unknown_names_max as usize + 2 } else { 0 }
     }
 
-    /// Whether a line may be refused though nothing fails.
+    /// Whether a message may be refused although nothing fails.
     pub(super) fn may_refuse(&self) -> bool {
         self.mailbox_max > 0 || self.unknown_names_max > 0 || self.rooms > 0 || self.ids > 0
     }
@@ -209,14 +209,14 @@ impl Swarm {
             }
             chosen -= weight;
         }
-        unreachable!("the weights add up")
+        unreachable!("the chosen number is below the sum of the weights")
     }
 
     fn weigh(&mut self, rng: &mut Rng) {
         for ((step, usual), weight) in WEIGHTS.iter().zip(&mut self.weights) {
             let factor = match step {
-                // Without these nothing moves; they may be slow.
-                Step::Join | Step::Write | Step::Read | Step::Broker | Step::Store | Step::Tell => {
+                // Without these steps nothing moves: they may be rare, but not absent.
+                Step::Join | Step::Write | Step::Read | Step::Broker | Step::Store | Step::SendQueued => {
                     one_of(rng, &[1, 4, 4, 4, 16])
                 }
                 _ => one_of(rng, &[0, 0, 1, 4, 4, 16]),
@@ -243,7 +243,7 @@ fn wants(rng: &mut Rng) -> EventFilter {
     EventFilter { logged: rng.bool(), join: rng.bool(), leave: rng.bool(), delivered: rng.bool() }
 }
 
-/// One of these, each as likely as the others.
+/// Returns one of the values, each with the same probability.
 pub(super) fn one_of<T: Copy>(rng: &mut Rng, among: &[T]) -> T {
     among[rng.usize(..among.len())]
 }

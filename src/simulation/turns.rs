@@ -1,5 +1,5 @@
-//! The turns of the broker and of the store: the broker runs until it waits, and the store does what it was asked, or fails. Owns what
-//! every turn is held against; never decides when one is taken.
+//! Turns: the broker runs until it waits, and the store executes its request or fails. Owns the checks of every turn;
+//! never decides when a turn is taken.
 
 use super::oracle::Oracle;
 use super::world::World;
@@ -7,22 +7,22 @@ use crate::limits::{POSTS_MAX, TURN_OBSERVED_MAX, TURN_PAGES_MAX, TURN_REQUESTS_
 use crate::store::{Entry, Read, StoreRequest, TurnOutcome, TurnRequest};
 
 impl World {
-    /// The broker runs until it waits for something.
+    /// Runs the broker until it waits.
     pub(super) fn run_broker(&mut self) -> bool {
         if !self.broker.can_run() {
             return false;
         }
         self.step(|| "the broker runs".to_owned());
         let running = self.broker.run();
-        assert!(running.is_none(), "the broker runs until it is let go");
-        self.look_at_turn();
-        self.look_at_outboxes();
-        self.look_at_observers();
+        assert!(running.is_none(), "the broker runs as long as it has a handle");
+        self.check_turn();
+        self.read_outboxes();
+        self.receive_observations();
         true
     }
 
-    pub(super) fn look_at_turn(&mut self) {
-        let Some(StoreRequest::Turn(request, _)) = &self.broker.asked else { return };
+    pub(super) fn check_turn(&mut self) {
+        let Some(StoreRequest::Turn(request, _)) = &self.broker.request else { return };
         let is_observed = |read: &&Read| matches!(read, Read::Observed(..));
         let observed = request.reads.iter().filter(is_observed).count();
         assert!(observed <= TURN_OBSERVED_MAX, "a turn reads for {observed} observers");
@@ -32,29 +32,29 @@ impl World {
         let is_message = |entry: &&Entry| matches!(entry, Entry::Message { .. });
         let messages = request.entries.iter().filter(is_message).count();
         assert!(messages <= TURN_REQUESTS_MAX + POSTS_MAX, "a turn has {messages} messages");
-        self.oracle.asked(request);
+        self.oracle.turn_decided(request);
         let turn = self.oracle.turn;
         let entries = request.entries.len();
         self.note(|| {
             format!(
-                "turn {turn} is decided: {entries} entries, {messages} messages; it reads {pages} pages, and for {observed} observers"
+                "turn {turn} is decided: {entries} entries, {messages} messages, reads of {pages} pages and for {observed} observers"
             )
         });
     }
 
-    fn look_at_outboxes(&mut self) {
+    fn read_outboxes(&mut self) {
         let is_clogged = !self.broker.inbox().is_empty();
         for place in 0..self.clients.len() {
-            self.look_at_outbox(place);
+            self.read_outbox(place);
             let client = &mut self.clients[place];
-            let view = &mut self.views[client.number()];
+            let model = &mut self.models[client.number()];
             if client.permit().is_some() {
-                view.has_said(&mut self.oracle);
+                model.acks_processed(&mut self.oracle);
             }
-            // What it told is not known to the broker in time, or was too much.
-            let falls_behind = client.may_be_full() || view.leaves_much_unacknowledged();
+            // The broker may not know in time what the client received, or the client received too much.
+            let falls_behind = client.may_be_full() || model.leaves_much_unacknowledged();
             if is_clogged || !client.queued_events.is_empty() || falls_behind {
-                view.falls_behind(&mut self.oracle);
+                model.falls_behind(&mut self.oracle);
             }
             if !is_clogged {
                 client.reports_are_read();
@@ -62,38 +62,38 @@ impl World {
         }
     }
 
-    fn look_at_outbox(&mut self, place: usize) {
+    fn read_outbox(&mut self, place: usize) {
         let client = &mut self.clients[place];
-        let view = &mut self.views[client.number()];
-        let was_let_go = client.is_let_go;
-        let before = view.messages_read;
+        let model = &mut self.models[client.number()];
+        let was_released = client.is_released;
+        let before = model.messages_read;
         while let Some(chunk) = client.next_chunk() {
             let bytes = chunk.bytes.len();
-            let messages_bytes = view.reads(&chunk.bytes, &mut self.oracle);
+            let messages_bytes = model.reads(&chunk.bytes, &mut self.oracle);
             client.is_handed(bytes, messages_bytes);
         }
-        if client.is_let_go && !was_let_go {
-            view.is_let_go(&mut self.oracle);
+        if client.is_released && !was_released {
+            model.is_released(&mut self.oracle);
         }
         if self.trace.is_some() {
-            let (session, messages) = (client.session, view.messages_read - before);
-            let (place, lets_go) = (view.place(), client.is_let_go && !was_let_go);
-            if messages > 0 || lets_go {
-                let end = if lets_go { ", and is let go" } else { "" };
+            let (session, messages) = (client.session, model.messages_read - before);
+            let (place, is_released_now) = (model.place(), client.is_released && !was_released);
+            if messages > 0 || is_released_now {
+                let end = if is_released_now { ", and is released" } else { "" };
                 self.note(|| format!("    #{session} is handed {messages} messages, up to its peer's {place}.{end}"));
             }
         }
     }
 
-    /// The store does what it was asked.
+    /// Executes the request of the broker.
     pub(super) fn answer(&mut self) -> bool {
-        let Some(asked) = self.broker.asked.take() else { return false };
+        let Some(asked) = self.broker.request.take() else { return false };
         self.broker.is_answered = true;
         match asked {
             StoreRequest::Posts(reply) => {
                 let found = if self.is_unreadable { Err("injected".to_owned()) } else { Ok(self.store.posts()) };
-                self.step(|| format!("the store looks into the outbox: {found:?}"));
-                reply.send(found).expect("the broker waits for it");
+                self.step(|| format!("the store reads the table outbox: {found:?}"));
+                reply.send(found).expect("the broker waits for the reply");
             }
             StoreRequest::Lookup(lookup, reply) => {
                 self.looked_up += lookup.peers.len();
@@ -103,11 +103,11 @@ impl World {
                     self.oracle.lookup_failed_at = self.oracle.step + 1;
                 }
                 self.step(|| format!("the store looks up {lookup:?}: {found:?}"));
-                reply.send(found).expect("the broker waits for it");
+                reply.send(found).expect("the broker waits for the reply");
             }
             StoreRequest::Turn(request, reply) => {
                 let outcome = self.turn(request);
-                reply.send(outcome).expect("the broker waits for it");
+                reply.send(outcome).expect("the broker waits for the reply");
             }
         }
         true
@@ -116,8 +116,8 @@ impl World {
     pub(super) fn turn(&mut self, request: TurnRequest) -> TurnOutcome {
         let outcome = self.store.turn(request, self.is_full, self.is_unreadable);
         if outcome.commit.is_ok() {
-            let views = &self.views;
-            let may_keep_up = |oracle: &Oracle, session: usize, fed| views[session].may_keep_up(fed, oracle);
+            let models = &self.models;
+            let may_keep_up = |oracle: &Oracle, session: usize, fed| models[session].may_keep_up(fed, oracle);
             self.oracle.committed(&outcome.entries, &self.store.disk, &may_keep_up);
         } else {
             self.oracle.failed(&outcome.entries);

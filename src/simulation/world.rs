@@ -1,5 +1,5 @@
-//! The world around the broker: its inbox, its clients and its store, and what the broker has been told. Owns the state of a run;
-//! never decides what happens next.
+//! State of a run: the broker, its clients, its store, and the events that the broker has been sent. Owns sending events
+//! and counting steps; never decides which step comes next.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,40 +7,40 @@ use std::fmt;
 use async_channel::TrySendError;
 use fastrand::Rng;
 
+use super::broker_driver::{BrokerDriver, EventSummary};
+use super::checked_store::CheckedStore;
 use super::client::{Client, QueuedEvent};
-use super::client_model::{Asked, ClientModel};
-use super::counts::Counts;
-use super::differential::CheckedStore;
+use super::client_model::{ClientModel, ModelRequest};
+use super::counts::RunCounts;
 use super::oracle::Oracle;
-use super::running::{Running, Told};
 use super::swarm::Swarm;
 use crate::broker::{EndReason, Event};
 use crate::limits::INBOX_EVENTS_MAX;
 use crate::message::{PeerName, Room, Seq};
 
-/// The last steps that a trace shows.
+/// Newest steps that a trace keeps.
 const TRACE_LINES_MAX: usize = 100;
 
-/// Everything.
+/// Broker, clients, store, and the models that check them.
 pub(super) struct World {
     pub(super) swarm: Swarm,
     pub(super) rng: Rng,
     pub(super) store: CheckedStore,
-    pub(super) broker: Running,
+    pub(super) broker: BrokerDriver,
     pub(super) clients: Vec<Client>,
-    /// Connections that left since it was last calm.
+    /// Connections that left since the last quiescence.
     pub(super) left: usize,
     pub(super) oracle: Oracle,
-    /// One for each connection there ever was.
-    pub(super) views: Vec<ClientModel>,
+    /// One model for each connection there ever was, in the order of the connections.
+    pub(super) models: Vec<ClientModel>,
     pub(super) is_full: bool,
     pub(super) is_unreadable: bool,
-    /// Somebody has written to the database, and the broker was not told.
+    /// Whether the table `outbox` was written and the broker has not been notified.
     pub(super) is_outbox_touched: bool,
-    /// Lines before this one are known to be dealt with.
-    pub(super) dealt_with: usize,
+    /// Number of messages whose outcome is known and checked.
+    pub(super) checked_lines: usize,
     pub(super) next_token: u64,
-    /// Names that the store looked up.
+    /// Names that the store looked up so far.
     pub(super) looked_up: usize,
     pub(super) trace: Option<VecDeque<String>>,
 }
@@ -56,18 +56,18 @@ impl World {
         let store = CheckedStore::new(swarm.durability, swarm.store_limits, is_checked);
         let (names, rooms) = ((0..swarm.names()).map(name), (0..swarm.rooms).map(room));
         World {
-            // Other numbers than those that chose the swarm.
+            // A random sequence other than the one that chose the swarm.
             rng: Rng::with_seed(!swarm.seed),
-            broker: Running::new(&store, &swarm),
+            broker: BrokerDriver::new(&store, &swarm),
             store,
             clients: Vec::new(),
             left: 0,
             oracle: Oracle::new(names, rooms, &swarm),
-            views: Vec::new(),
+            models: Vec::new(),
             is_full: false,
             is_unreadable: false,
             is_outbox_touched: false,
-            dealt_with: 0,
+            checked_lines: 0,
             next_token: 0,
             looked_up: 0,
             trace: is_traced.then(VecDeque::new),
@@ -75,21 +75,21 @@ impl World {
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        Counts {
+    pub(super) fn counts(&self) -> RunCounts {
+        RunCounts {
             steps: self.oracle.step,
             turns: self.oracle.turn,
             messages: self.oracle.newest.get() as u64,
-            sessions: self.views.len() as u64,
+            sessions: self.models.len() as u64,
         }
     }
 
-    /// The last steps, in words.
+    /// The last steps in words.
     pub(super) fn trace(&self) -> impl Iterator<Item = &String> {
         self.trace.iter().flatten()
     }
 
-    /// Counts a step, which has done something.
+    /// Counts a step that did something.
     pub(super) fn step(&mut self, words: impl FnOnce() -> String) -> bool {
         self.oracle.step += 1;
         self.note(words);
@@ -105,28 +105,33 @@ impl World {
         }
     }
 
-    pub(super) fn tell_some(&mut self, place: usize, event: Option<Event>) {
+    pub(super) fn send_event_if_any(&mut self, place: usize, event: Option<Event>) {
         if let Some(event) = event {
-            self.tell(place, event, Vec::new());
+            self.send_event(place, event, Vec::new());
         }
     }
 
-    /// Tells the broker, or waits until the inbox has room.
-    pub(super) fn tell(&mut self, place: usize, event: Event, asked: Vec<Asked>) {
+    /// Sends an event to the broker, or queues it until the inbox has room.
+    pub(super) fn send_event(&mut self, place: usize, event: Event, asked: Vec<ModelRequest>) {
         let queued_events = QueuedEvent { event, asked };
         let session = self.clients[place].number();
         let is_next = self.clients[place].queued_events.is_empty();
-        let left = if is_next { self.try_tell(session, queued_events, true) } else { Some(queued_events) };
+        let left = if is_next { self.try_send_event(session, queued_events, true) } else { Some(queued_events) };
         self.clients[place].queued_events.extend(left);
     }
 
-    /// Hands it back if there is no room.
-    fn try_tell(&mut self, session: usize, queued_events: QueuedEvent, at_once: bool) -> Option<QueuedEvent> {
+    /// Returns the event if the inbox has no room.
+    fn try_send_event(
+        &mut self,
+        session: usize,
+        queued_events: QueuedEvent,
+        is_immediate: bool,
+    ) -> Option<QueuedEvent> {
         let QueuedEvent { event, asked } = queued_events;
-        let told = Told::of(&event);
+        let told = EventSummary::of(&event);
         match self.broker.inbox().try_send(event) {
             Ok(()) => {
-                self.note_told(session, told, asked, at_once);
+                self.note_sent(session, told, asked, is_immediate);
                 None
             }
             Err(TrySendError::Full(event)) => Some(QueuedEvent { event, asked }),
@@ -134,74 +139,74 @@ impl World {
         }
     }
 
-    fn note_told(&mut self, session: usize, told: Told, asked: Vec<Asked>, at_once: bool) {
-        let turn_max = if at_once { self.turn_max(asked.len()) } else { u64::MAX };
-        let (view, oracle) = (&mut self.views[session], &mut self.oracle);
+    fn note_sent(&mut self, session: usize, told: EventSummary, asked: Vec<ModelRequest>, is_immediate: bool) {
+        let turn_max = if is_immediate { self.turn_max(asked.len()) } else { u64::MAX };
+        let (model, oracle) = (&mut self.models[session], &mut self.oracle);
         match told {
-            Told::Join => view.joins(oracle),
-            Told::Requests => {
+            EventSummary::Join => model.joins(oracle),
+            EventSummary::Requests => {
                 for asked in &asked {
-                    if let Asked::Send(number) = asked {
+                    if let ModelRequest::Send(number) = asked {
                         let sent = &mut oracle.sent[*number];
                         sent.turn_max = if sent.attempts == 1 { turn_max } else { u64::MAX };
                     }
                 }
-                view.asks(asked, oracle);
+                model.asks(asked, oracle);
             }
-            Told::Taken(bytes, seq) => {
-                view.is_written(bytes, oracle);
-                let peer = &mut oracle.peers[view.peer];
+            EventSummary::DeliveryReport(bytes, seq) => {
+                model.reports_written(bytes, oracle);
+                let peer = &mut oracle.peers[model.peer];
                 peer.reported = peer.reported.max(seq.unwrap_or(Seq::ZERO));
             }
-            Told::End(EndReason::Client) => view.ends(oracle),
-            Told::End(EndReason::Shutdown) => view.is_shut_down(oracle),
-            Told::Leave => view.leaves(oracle),
+            EventSummary::End(EndReason::Client) => model.ends(oracle),
+            EventSummary::End(EndReason::Shutdown) => model.is_shut_down(oracle),
+            EventSummary::Leave => model.leaves(oracle),
         }
     }
 
-    /// The turn in which a batch that is told now is at the latest, if that can be told: one line waits for nobody, and a
-    /// flood for the floods before it.
+    /// Returns the last turn in which a batch sent now may be decided, or `u64::MAX` if that is uncertain. A single
+    /// request waits for no other; a batch waits for the batches before it.
     fn turn_max(&self, requests: usize) -> u64 {
-        // Each connection has a batch that waits at most, and what it told behind that.
+        // Each connection has at most one batch in the inbox, and one event behind it.
         let connections = self.clients.len() + self.left;
         if self.broker.inbox().len() + 2 * connections >= INBOX_EVENTS_MAX {
             return u64::MAX;
         }
-        // The next turn may have been taken already, and wait until strangers are looked up.
+        // The next turn may have taken its events already, and wait for a lookup of names.
         self.oracle.turn + 2 + if requests == 1 { 0 } else { connections as u64 }
     }
 
-    /// One who waits for room in the inbox tries again.
-    pub(super) fn tell_untold(&mut self) -> bool {
-        if self.tell_of_outbox() {
+    /// Retries events for which the inbox had no room.
+    pub(super) fn send_queued_events(&mut self) -> bool {
+        if self.notify_outbox_touched() {
             return true;
         }
         let waits = |client: &Client| !client.queued_events.is_empty();
-        self.clients.iter().position(waits).is_some_and(|place| self.tell_untold_of(place))
+        self.clients.iter().position(waits).is_some_and(|place| self.send_queued_events_of(place))
     }
 
-    pub(super) fn tell_untold_of(&mut self, place: usize) -> bool {
+    pub(super) fn send_queued_events_of(&mut self, place: usize) -> bool {
         let session = self.clients[place].number();
         let before = self.clients[place].queued_events.len();
         while let Some(queued_events) = self.clients[place].queued_events.pop_front() {
-            if let Some(left) = self.try_tell(session, queued_events, false) {
+            if let Some(left) = self.try_send_event(session, queued_events, false) {
                 self.clients[place].queued_events.push_front(left);
                 break;
             }
         }
-        let has_told = self.clients[place].queued_events.len() < before;
+        let has_sent = self.clients[place].queued_events.len() < before;
         self.drop_if_gone(place);
-        has_told && self.step(|| format!("#{} tells the broker what it waited with", session + 1))
+        has_sent && self.step(|| format!("#{} sends its queued events", session + 1))
     }
 
-    /// Tells the broker that somebody has written to the database.
-    pub(super) fn tell_of_outbox(&mut self) -> bool {
-        let is_told = self.is_outbox_touched && self.broker.inbox().try_send(Event::OutboxTouched).is_ok();
-        self.is_outbox_touched &= !is_told;
-        is_told && self.step(|| "the broker is told that somebody wrote to the database".to_owned())
+    /// Notifies the broker that the table `outbox` was written.
+    pub(super) fn notify_outbox_touched(&mut self) -> bool {
+        let receive_observation = self.is_outbox_touched && self.broker.inbox().try_send(Event::OutboxTouched).is_ok();
+        self.is_outbox_touched &= !receive_observation;
+        receive_observation && self.step(|| "the broker is notified of rows in the outbox".to_owned())
     }
 
-    /// A connection that has told everything is no more.
+    /// Removes a connection that has left, once all of its events are sent.
     pub(super) fn drop_if_gone(&mut self, place: usize) {
         if self.clients[place].is_gone && self.clients[place].queued_events.is_empty() {
             self.clients.swap_remove(place);
@@ -210,9 +215,9 @@ impl World {
 }
 
 fn name(peer: usize) -> PeerName {
-    PeerName::parse(&format!("p{peer}")).expect("it is one")
+    PeerName::parse(&format!("p{peer}")).expect("the name is valid")
 }
 
 fn room(room: usize) -> Room {
-    Room::parse(&format!("#r{room}")).expect("it is one")
+    Room::parse(&format!("#r{room}")).expect("the name is valid")
 }

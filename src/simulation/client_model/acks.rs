@@ -1,24 +1,25 @@
-//! What a session was handed, and how much of it its client has acknowledged itself. Owns the counting; never when it changes.
+//! Messages handed to a session, and how many of them its client has acknowledged explicitly. Owns the counting; never
+//! decides when it changes.
 
 use crate::message::Seq;
 
-/// Messages that it was handed, and how much of them it has got.
+/// Messages of a session that acknowledges explicitly.
 pub(super) struct Acks {
-    /// Where in the stream each ends, its place in the log, and its number.
+    /// Messages handed to the session: where each ends in the stream, its index in the log, and its sequence number.
     pub(super) handed: Vec<(u64, usize, Seq)>,
     /// Bytes that have arrived.
     pub(super) arrived_bytes: u64,
-    /// Bytes of which the broker knows that they are written.
+    /// Bytes that the broker knows written.
     pub(super) written_bytes: u64,
-    /// What is acknowledged counts up to here for certain.
+    /// Newest acknowledgement that certainly counts.
     pub(super) at_least: Seq,
-    /// And up to here once the batch that is under way is dealt with.
+    /// Newest acknowledgement that certainly counts once the batch in flight is processed.
     pub(super) soon_at_least: Seq,
-    /// It counts up to here at most.
+    /// Newest acknowledgement that may count.
     pub(super) at_most: Seq,
-    /// What it said in the batch that is under way: more may be fed before the broker knows.
+    /// Newest acknowledgement in the batch in flight: more messages may be fed before the broker reads it.
     pub(super) said: Seq,
-    /// Messages before this place in `handed` may count as delivered.
+    /// Index in `handed` before which messages may count as delivered.
     pub(super) delivered: usize,
 }
 
@@ -48,7 +49,7 @@ impl Acks {
         self.handed.last().map_or(Seq::ZERO, |(_, _, seq)| *seq)
     }
 
-    /// The last of them that counts as delivered where all up to here are acknowledged.
+    /// Newest message that counts as delivered if everything up to `acknowledged` is acknowledged.
     pub(super) fn delivered_up_to(&self, acknowledged: Seq) -> Seq {
         let counts = |(end, _, seq): &(u64, usize, Seq)| *end <= self.written_bytes && *seq <= acknowledged;
         let count = self.handed.partition_point(counts);

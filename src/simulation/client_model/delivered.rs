@@ -1,12 +1,12 @@
-//! What of a session counts as delivered where its client acknowledges itself. Owns how that changes with what the broker is told; never
-//! what the broker makes of it.
+//! Delivery to a session that acknowledges explicitly. Owns how it changes with the events that the broker is sent;
+//! never what the broker makes of them.
 
 use super::ClientModel;
 use crate::message::Seq;
 use crate::simulation::oracle::Oracle;
 
 impl ClientModel {
-    /// The last message that has arrived, if it says itself what it has, and has not said so of this one.
+    /// Newest message that has arrived, if the client acknowledges explicitly and has not acknowledged it.
     pub(in crate::simulation) fn unacknowledged(&self) -> Option<Seq> {
         let acks = self.acks.as_ref()?;
         let arrived = acks.handed.partition_point(|(end, _, _)| *end <= acks.arrived_bytes);
@@ -14,13 +14,13 @@ impl ClientModel {
         (seq > acks.soon_at_least).then_some(seq)
     }
 
-    /// Any message that it was handed, whether it has got it or not.
+    /// Picks a message that was handed to the session, whether it has arrived or not.
     pub(in crate::simulation) fn any_handed(&self, chosen: usize) -> Option<Seq> {
         let acks = self.acks.as_ref()?;
         acks.handed.get(chosen % acks.handed.len().max(1)).map(|(_, _, seq)| *seq)
     }
 
-    /// What it has acknowledged already.
+    /// Newest message that is acknowledged.
     pub(in crate::simulation) fn acknowledged(&self) -> Seq {
         self.acks.as_ref().map_or(Seq::ZERO, |acks| acks.soon_at_least)
     }
@@ -29,40 +29,40 @@ impl ClientModel {
         self.acks.is_some()
     }
 
-    /// Whether it leaves so much unacknowledged that it may not count as one who keeps up.
+    /// Whether the session leaves so much unacknowledged that it may not keep up.
     pub(in crate::simulation) fn leaves_much_unacknowledged(&self) -> bool {
         self.acks.as_ref().is_some_and(|acks| acks.handed.len() - acks.delivered > 1000)
     }
 
-    /// The broker is told that it has got everything up to here.
-    pub(super) fn says_it_has(&mut self, seq: Seq, oracle: &mut Oracle) {
+    /// Notes that the broker is sent an acknowledgement.
+    pub(super) fn submits_ack(&mut self, seq: Seq, oracle: &mut Oracle) {
         let Some(acks) = &mut self.acks else { return };
         acks.soon_at_least = acks.soon_at_least.max(seq.min(acks.last_handed()));
         acks.said = acks.said.max(seq);
         self.note_delivered(oracle);
     }
 
-    /// What it said is dealt with: it cannot have got what it is handed from now on.
-    pub(in crate::simulation) fn has_said(&mut self, oracle: &mut Oracle) {
+    /// Notes that the acknowledgements of the batch are processed: they cannot cover messages handed over later.
+    pub(in crate::simulation) fn acks_processed(&mut self, oracle: &mut Oracle) {
         let Some(acks) = &mut self.acks else { return };
         if acks.said > Seq::ZERO {
             acks.at_most = acks.at_most.max(acks.said.min(acks.last_handed()));
             acks.at_least = acks.soon_at_least;
             acks.said = Seq::ZERO;
-            oracle.peers[self.peer].is_vague |= acks.at_most != acks.at_least;
+            oracle.peers[self.peer].is_uncertain |= acks.at_most != acks.at_least;
             self.note_delivered(oracle);
         }
     }
 
-    /// The broker has died: whether it dealt with what it was told stands on the disk.
-    pub(in crate::simulation) fn is_cut_off(&mut self) {
+    /// Forgets the acknowledgements in flight when the broker dies: the disk says whether they were processed.
+    pub(in crate::simulation) fn forgets_pending_ack(&mut self) {
         if let Some(acks) = &mut self.acks {
             acks.said = Seq::ZERO;
         }
     }
 
-    /// The broker is told that so many bytes are written.
-    pub(in crate::simulation) fn is_written(&mut self, bytes: usize, oracle: &mut Oracle) {
+    /// Notes that the broker is sent the number of bytes that are written.
+    pub(in crate::simulation) fn reports_written(&mut self, bytes: usize, oracle: &mut Oracle) {
         if let Some(acks) = &mut self.acks {
             acks.written_bytes += bytes as u64;
             self.note_delivered(oracle);
@@ -84,18 +84,18 @@ impl ClientModel {
         peer.reported = peer.reported.max(acks.delivered_up_to(acks.at_least));
     }
 
-    /// The place in the peer's log up to which it is delivered once the broker has dealt with what it was told.
+    /// Index in the peer's log up to which messages are delivered once the broker has processed its events.
     pub(super) fn soon_delivered(&self, oracle: &Oracle) -> usize {
         let peer = &oracle.peers[self.peer];
         let acknowledged = self.acks.as_ref().map_or(Seq::ZERO, |acks| acks.delivered_up_to(acks.soon_at_least));
         peer.place_after(acknowledged)
     }
 
-    /// After a pong, what was acknowledged before it is kept, unless the disk is full.
+    /// After a pong, the acknowledgements before it are stored, unless the disk is full.
     pub(super) fn check_acks_kept(&self, oracle: &Oracle) {
         let peer = &oracle.peers[self.peer];
-        let is_kept = peer.place_after(peer.kept) >= self.reported_when_asked;
-        let may_fail = self.acks.is_none() || oracle.commit_failed_at >= self.asked_at;
-        assert!(is_kept || may_fail, "session {} is answered, and its acknowledgements are not kept", self.session);
+        let is_kept = peer.place_after(peer.kept) >= self.delivered_before_ping;
+        let may_fail = self.acks.is_none() || oracle.commit_failed_at >= self.submitted_at;
+        assert!(is_kept || may_fail, "session {} reads a pong, and its acknowledgements are not stored", self.session);
     }
 }

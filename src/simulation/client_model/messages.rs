@@ -1,4 +1,4 @@
-//! What a session gets anew. Owns which message comes next; never what was asked.
+//! Messages that a session reads for the first time. Owns which message must come next; never replies to requests.
 
 use super::{ClientModel, Stage, check_text, words};
 use crate::message::Seq;
@@ -23,16 +23,16 @@ impl ClientModel {
         end
     }
 
-    /// Promises 2 to 5: what is read is on disk, and the next in the log.
+    /// Promises 2 to 5: a message that is read is on disk, and is the next in the log.
     fn feed(&mut self, number: usize, room: Option<usize>, end: u64, oracle: &mut Oracle) {
         let session = self.session;
         if let Some((earliest, latest)) = self.copies_it_may_begin_with(number, oracle) {
-            // Which of them it is shows with the next: until then, it counts as the one that asks for less.
+            // The next message will tell which copy this is; until then it counts as the latest.
             self.messages_read += 1;
             self.begins_by = self.begins_by.max(latest + 1);
             return self.is_handed(end, latest, earliest);
         }
-        let seq = oracle.check_promised(number, |copy| self.is_ahead(copy, oracle));
+        let seq = oracle.check_durable(number, |copy| self.is_ahead(copy, oracle));
         let peer = &oracle.peers[self.peer];
         let place = peer.place_after(seq).checked_sub(1).filter(|place| peer.log[*place].seq == seq);
         let place = place.unwrap_or_else(|| panic!("session {session} reads line {number}, which is for others"));
@@ -45,13 +45,13 @@ impl ClientModel {
             Some(next) => {
                 assert!(
                     place >= next,
-                    "session {session} reads line {number} again or late: {seq} at {place} of {next}"
+                    "session {session} reads line {number} again or late: {seq} at index {place}, and {next} is next"
                 );
-                let is_next = oracle.is_settled(self.peer, next, place);
+                let is_next = oracle.may_skip(self.peer, next, place);
                 assert!(is_next, "session {session} reads line {number} before {:?}", peer.log[next]);
             }
             None => {
-                let is_early = oracle.is_settled(self.peer, self.begins_by, place);
+                let is_early = oracle.may_skip(self.peer, self.begins_by, place);
                 assert!(
                     is_early,
                     "session {session} begins with line {number}, and {:?} waits",
@@ -73,8 +73,8 @@ impl ClientModel {
         }
     }
 
-    /// Where the first line that it reads stands in the log several times, and it may begin with each: the number of the first of
-    /// them, and the place of the last in the peer's log.
+    /// For a first message with several copies in the log of which each may be the beginning: returns the sequence
+    /// number of the earliest, and the index of the latest.
     fn copies_it_may_begin_with(&self, number: usize, oracle: &Oracle) -> Option<(Seq, usize)> {
         if self.next.is_some() {
             return None;
@@ -83,14 +83,14 @@ impl ClientModel {
         let copies = oracle.sent[number].copies.iter().copied().filter(|copy| *copy > self.reported_before);
         let places = copies.filter(|copy| peer.logged(*copy).is_some()).map(|copy| (copy, peer.place_after(copy) - 1));
         let possible: Vec<(Seq, usize)> =
-            places.filter(|(_, place)| oracle.is_settled(self.peer, self.begins_by, *place)).collect();
+            places.filter(|(_, place)| oracle.may_skip(self.peer, self.begins_by, *place)).collect();
         match possible[..] {
             [(earliest, _), .., (_, latest)] => Some((earliest, latest)),
             _ => None,
         }
     }
 
-    /// Whether it may still read a message.
+    /// Whether a message may still be read.
     fn is_ahead(&self, seq: Seq, oracle: &Oracle) -> bool {
         let peer = &oracle.peers[self.peer];
         self.next.map_or(seq > self.reported_before, |next| peer.place_after(seq) > next)

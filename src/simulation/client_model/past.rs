@@ -1,11 +1,11 @@
-//! What a session reads of the past. Owns which messages that may be; never what it gets anew.
+//! Messages of a history. Owns which messages may be in it; never new messages.
 
-use super::{Asked, ClientModel, check_text};
+use super::{ClientModel, ModelRequest, check_text};
 use crate::message::Seq;
 use crate::simulation::oracle::{Fate, Oracle};
 
 impl ClientModel {
-    /// A line of `/history`.
+    /// Checks a line of `/history`.
     pub(super) fn past_message(&mut self, line: &[u8], oracle: &Oracle) -> usize {
         const TIME_BYTES: usize = "2026-11-23T06:18:35.123Z".len();
         if self.history.is_none() {
@@ -13,32 +13,32 @@ impl ClientModel {
         }
         let last = self.history.expect("it began");
         let words = &line[b"* ".len() + TIME_BYTES..];
-        let colon = words.iter().position(|byte| *byte == b':').expect("a message has its peers");
+        let colon = words.iter().position(|byte| *byte == b':').expect("a message names its peers");
         let (number, length) = check_text(&words[colon + 2..], oracle);
-        let seq = oracle.check_promised(number, |copy| copy > last);
-        assert!(seq > last, "the history of session {} goes back at line {number}", self.session);
+        let seq = oracle.check_durable(number, |copy| copy > last);
+        assert!(seq > last, "the history of session {} is out of order at line {number}", self.session);
         let logged = oracle.peers[self.peer].logged(seq);
-        let is_part = oracle.sent[number].sender == self.peer || logged.is_some_and(|logged| !logged.has_lapsed());
+        let is_part = oracle.sent[number].sender == self.peer || logged.is_some_and(|logged| !logged.may_be_skipped());
         assert!(is_part, "the history of session {} shows line {number} of others", self.session);
         if let Some(room) = self.shown_room {
             assert!(oracle.sent[number].rooms().any(|other| other == room), "line {number} is not of room {room}");
         }
         self.history = Some(seq);
-        // Where it stands in the log twice, it may be the later one.
+        // If the message has several copies in the log, this may be the latest.
         self.shown_up_to = oracle.sent[number].copies.last().copied().unwrap_or(seq);
         b"* ".len() + TIME_BYTES + colon + 2 + length + 1
     }
 
     pub(super) fn begin_history(&mut self, oracle: &Oracle) {
-        self.pass_committed(oracle);
-        let asked = self.asked.pop_front();
-        let Some(Asked::History { is_whole, room }) = asked else {
-            panic!("a history is shown where {asked:?} is answered")
+        self.skip_accepted(oracle);
+        let asked = self.pending.pop_front();
+        let Some(ModelRequest::History { is_whole, room }) = asked else {
+            panic!("a history is read instead of the reply to {asked:?}")
         };
         self.history = Some(Seq::ZERO);
         self.shown_up_to = Seq::ZERO;
         self.shown_room = room;
-        // With only one peer, the asker's last line may be for another.
+        // If the history covers one peer only, the last line may be for another.
         self.shown_at_least = oracle.last_committed(self.session).filter(|_| is_whole);
     }
 

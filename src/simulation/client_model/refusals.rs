@@ -1,6 +1,6 @@
-//! What a session is refused. Owns for which reasons that may be; never what is accepted.
+//! Refusals. Owns the reasons for which each request may be refused; never what is accepted.
 
-use super::{Asked, ClientModel, Stage, line};
+use super::{ClientModel, ModelRequest, Stage, line};
 use crate::simulation::oracle::{Fate, Oracle, number};
 
 impl ClientModel {
@@ -13,35 +13,36 @@ impl ClientModel {
             assert!(oracle.lookup_failed_at >= self.joined_at, "a login is refused: {line}");
             return line.len() + 1;
         }
-        self.pass_not_refused(line, oracle);
-        match self.asked.pop_front() {
-            Some(Asked::Send(number)) => self.send_refused(number, line, oracle),
-            Some(Asked::Malformed(token)) => assert_eq!(line, format!("! bad_request: {token}")),
-            Some(Asked::History { room, .. }) => self.history_refused(room, line, oracle),
-            Some(Asked::Join(room)) => self.join_refused(room, line, oracle),
-            Some(Asked::Leave(room)) => self.leave_refused(room, line, oracle),
-            other => panic!("session {} reads {line:?} where {other:?} is answered", self.session),
+        self.skip_not_refused(line, oracle);
+        match self.pending.pop_front() {
+            Some(ModelRequest::Send(number)) => self.send_refused(number, line, oracle),
+            Some(ModelRequest::Malformed(token)) => assert_eq!(line, format!("! bad_request: {token}")),
+            Some(ModelRequest::History { room, .. }) => self.history_refused(room, line, oracle),
+            Some(ModelRequest::Join(room)) => self.join_refused(room, line, oracle),
+            Some(ModelRequest::Leave(room)) => self.leave_refused(room, line, oracle),
+            other => panic!("session {} reads {line:?} instead of the reply to {other:?}", self.session),
         }
         line.len() + 1
     }
 
-    /// Nothing is said of what was accepted; and what was sent before may be refused though it was accepted then.
-    fn pass_not_refused(&mut self, line: &str, oracle: &Oracle) {
+    /// Skips accepted messages, which get no reply. A message that is sent again may be refused although it was accepted
+    /// before.
+    fn skip_not_refused(&mut self, line: &str, oracle: &Oracle) {
         let is_lookup = line.starts_with("! internal: the id cannot be looked up now");
         let is_reuse = line.starts_with("! id_reused: ");
-        while let Some(Asked::Send(number)) = self.asked.front().copied()
+        while let Some(ModelRequest::Send(number)) = self.pending.front().copied()
             && matches!(oracle.sent[number].fate, Fate::Committed(_))
         {
-            let has_failed = oracle.sent[number].failed_at >= self.asked_at;
+            let has_failed = oracle.sent[number].failed_at >= self.submitted_at;
             let is_it = is_lookup && oracle.sent[number].id.is_some()
                 || line.starts_with("! storage_full: ") && line.ends_with("; not sent") && has_failed
-                || is_reuse && oracle.ids.is_anothers(number, self.asked_at, &oracle.sent);
+                || is_reuse && oracle.ids.belongs_to_another(number, self.submitted_at, &oracle.sent);
             if is_it {
                 return;
             }
-            let others = self.asked.split_off(1);
-            self.pass_committed(oracle);
-            self.asked = others;
+            let others = self.pending.split_off(1);
+            self.skip_accepted(oracle);
+            self.pending = others;
         }
     }
 
@@ -49,7 +50,7 @@ impl ClientModel {
         let is_lookup = line.contains(" cannot be looked up now");
         assert!(line.contains("; not sent"), "line {number} is refused with {line:?}");
         let sent = &oracle.sent[number];
-        let has_failed = sent.failed_at >= self.asked_at;
+        let has_failed = sent.failed_at >= self.submitted_at;
         if line.starts_with("! storage_full: ") {
             assert!(has_failed, "line {number} is refused with {line:?}");
         } else if let Some(full) = line.strip_prefix("! mailbox_full: ") {
@@ -58,7 +59,7 @@ impl ClientModel {
             let is_due = sent.rooms().any(|room| self.may_be_no_member(room, line, oracle));
             assert!(is_due, "line {number} is refused with {line:?}");
         } else if line.starts_with("! id_reused: ") {
-            let is_due = oracle.ids.is_anothers(number, self.asked_at, &oracle.sent);
+            let is_due = oracle.ids.belongs_to_another(number, self.submitted_at, &oracle.sent);
             assert!(is_due, "line {number} is refused with {line:?}");
         } else {
             let is_due = line.starts_with("! internal: ") && is_lookup && self.is_after(oracle.lookup_failed_at);
@@ -86,7 +87,7 @@ impl ClientModel {
         let is_due = if let Some(words) = line.strip_prefix("! storage_full: there are ") {
             let rooms = number(words.as_bytes()).0 as u64;
             let is_full = oracle.rooms_max > 0 && rooms >= oracle.rooms_max && rooms <= oracle.rooms.count() as u64;
-            is_full && !oracle.rooms.is_made_since(room, self.asked_at)
+            is_full && !oracle.rooms.is_made_since(room, self.submitted_at)
         } else if line.starts_with("! storage_full: ") {
             self.is_after(oracle.commit_failed_at)
         } else {
@@ -108,9 +109,9 @@ impl ClientModel {
         assert!(is_due, "a room is not left: {line:?}");
     }
 
-    /// Whether it may be told that it is not in a room, or that nobody is.
+    /// Whether a refusal may say that the peer is not a member, or that the room is empty.
     fn may_be_no_member(&self, room: usize, line: &str, oracle: &Oracle) -> bool {
-        let (since, failed_at) = (self.asked_at, oracle.commit_failed_at);
+        let (since, failed_at) = (self.submitted_at, oracle.commit_failed_at);
         let is_empty = oracle.rooms.may_have_been_empty(room, since, failed_at);
         let is_said_empty = line.contains(": nobody is in ");
         line.contains(&format!(" {};", oracle.rooms.name(room)))
@@ -118,29 +119,29 @@ impl ClientModel {
             && (is_empty || !is_said_empty)
     }
 
-    /// Promise 6: refused only when due.
+    /// Promise 6: a message is refused for a limit only if the limit is reached.
     fn check_full(&self, number: usize, line: &str, oracle: &Oracle) {
         if line.starts_with("nobody has ever logged in as ") {
             let kept = number_after(line, "messages wait for ");
             let to = oracle.sent[number].peers().count() as u64;
             assert!(oracle.unknown_names_max > 0 && kept + to > oracle.unknown_names_max, "{line}");
-            return assert!(kept <= oracle.unknown_at_most(self.asked_at), "{line}");
+            return assert!(kept <= oracle.unknown_names_at_most(self.submitted_at), "{line}");
         }
-        let (waiting, words) = line.split_once(" messages wait for ").expect("it says how many wait");
-        let waiting: u64 = waiting.parse().expect("it says how many wait");
-        let name = words.split_once(", and mailbox_max is ").expect("it says for whom").0;
+        let (waiting, words) = line.split_once(" messages wait for ").expect("the refusal says how many messages wait");
+        let waiting: u64 = waiting.parse().expect("the refusal says how many messages wait");
+        let name = words.split_once(", and mailbox_max is ").expect("the refusal names the recipient").0;
         let peer = oracle.named(name);
         assert!(oracle.sent[number].peers().any(|other| other == peer), "{line}");
         assert!(oracle.mailbox_max > 0 && waiting >= oracle.mailbox_max, "{line}");
-        let then = self.then.iter().find(|then| then.peer == peer).expect("a recipient");
+        let then = self.then.iter().find(|then| then.peer == peer).expect("the recipient was recorded");
         let now = &oracle.peers[peer];
-        let at_most = now.direct_from(then.reported) + now.under_way + now.failed - then.failed;
-        assert!(waiting <= at_most, "{line}: {at_most} wait at most");
-        assert!(!now.keeps_up_since(self.asked_at), "{name} keeps up: {line}");
+        let at_most = now.direct_from(then.reported) + now.in_flight + now.failed - then.failed;
+        assert!(waiting <= at_most, "{line}: at most {at_most} messages wait");
+        assert!(!now.keeps_up_since(self.submitted_at), "{name} keeps up: {line}");
     }
 }
 
 fn number_after(line: &str, words: &str) -> u64 {
-    let rest = line.split_once(words).expect("it says a number").1;
+    let rest = line.split_once(words).expect("the refusal has a number").1;
     number(rest.as_bytes()).0 as u64
 }

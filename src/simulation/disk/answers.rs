@@ -1,11 +1,11 @@
-//! Results of the model for the reads of a turn. Owns how the broker gets them, and how those of the real store are compared; never
-//! what was read.
+//! Results of the model for the reads of a turn. Owns sending them to the broker, and comparing them with the results of
+//! the real store; never reads.
 
 use std::fmt::Debug;
 
 use crate::store::{Read, ReadFailure, ReadReceiver, ReadSender};
 
-/// Results of the model for the reads of a turn: sent to the broker, and compared with the results of the real store.
+/// Results of a turn's reads, sent to the broker and compared with the results of the real store.
 pub(in crate::simulation) struct Answers {
     /// Whether all reads of the broker fail.
     is_unreadable: bool,
@@ -31,19 +31,19 @@ impl Answers {
         found: T,
     ) {
         if self.is_checked {
-            let (sender, really) = ReadReceiver::channel();
+            let (sender, actual) = ReadReceiver::channel();
             self.reads.push(read(query, sender));
             let expected = found.clone();
             self.checks.push(Box::new(move || {
-                assert_eq!(really.result(), Ok(expected), "the store reads what the model reads");
+                assert_eq!(actual.result(), Ok(expected), "the store and the model read the same");
             }));
         }
-        // A broker that was killed takes no answer.
+        // A broker that was killed takes no result.
         drop(reply.send(if self.is_unreadable { Err(injected()) } else { Ok(found) }));
     }
 }
 
-/// Why a read fails.
+/// Failure of a read on an unreadable disk.
 pub(in crate::simulation) fn injected() -> ReadFailure {
     ReadFailure::new("injected")
 }

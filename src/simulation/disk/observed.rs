@@ -1,12 +1,12 @@
-//! What an observer of the model is told. Owns which items those are, and their order; never changes any.
+//! Items that an observer is told. Owns which items those are, and their order; never changes any.
 
-use super::{Disk, Stored};
+use super::{Disk, MessageRow};
 use crate::limits::{AWAY_NAMES_MAX, OBSERVED_MAX, PAGE_BYTES_MAX};
 use crate::message::{Message, PeerId, PeerName, Recipient, Seq};
 use crate::store::{EventFilter, EventKind, Observed, ObservedPage, ObservedQuery, ObserverCursor, PeerEvent};
 
 impl Disk {
-    /// The next items for an observer.
+    /// Returns the next items for an observer.
     pub(super) fn observed(&self, query: &ObservedQuery) -> Option<ObservedPage> {
         let ObservedQuery { observer, after, wants, ref here } = *query;
         let newest = ObserverCursor { seq: self.newest, event: self.observers.last_event };
@@ -37,7 +37,7 @@ impl Disk {
             page.items.extend(thing);
         }
         let events = page.items.iter().filter(|thing| !matches!(thing, Observed::Logged { .. })).count();
-        // The store has read as many as it takes, and looks for more the next time.
+        // The store has read as many as it takes, and reads more the next time.
         page.complete = page.items.len() < OBSERVED_MAX
             && bytes < PAGE_BYTES_MAX
             && skipped < self.limits.observed_skipped_max
@@ -48,8 +48,8 @@ impl Disk {
         Some(page)
     }
 
-    /// All in the order in which it happened: behind which message, which event if it is one, and what; nothing for a message
-    /// of the observer's own.
+    /// All items after a cursor in the order in which they happened, each with the message and the event at its place;
+    /// `None` as the item for a message of the observer's own.
     fn all_after(
         &self,
         observer: PeerId,
@@ -79,7 +79,7 @@ impl Disk {
         }
     }
 
-    fn logged(&self, seq: Seq, stored: &Stored, here: &[PeerId]) -> Observed {
+    fn logged(&self, seq: Seq, stored: &MessageRow, here: &[PeerId]) -> Observed {
         let mut away: Vec<(PeerId, PeerName)> = Vec::new();
         for recipient in &stored.recipients {
             let reached: Vec<PeerId> = match *recipient {

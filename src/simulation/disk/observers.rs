@@ -1,4 +1,4 @@
-//! Observers, events and values of the model. Owns them; never a message.
+//! Tables of observers, events and values. Owns their rows; never a message.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -8,17 +8,17 @@ use crate::store::{Entry, EventLimits, PeerEvent};
 /// The tables `observer`, `event` and `value`.
 #[derive(Clone, Default)]
 pub(super) struct Observers {
-    /// How far each got, in messages and in events; `None` for what it does not want.
+    /// How far each observer got in messages and in events; `None` for what it does not observe.
     pub(super) cursors: BTreeMap<PeerId, (Option<Seq>, Option<i64>)>,
-    /// With the newest message when each happened.
+    /// Events, each with the newest message when it happened.
     pub(super) events: BTreeMap<i64, (PeerEvent, Seq)>,
-    /// The number that was given last.
+    /// Number of the newest event.
     pub(super) last_event: i64,
     values: BTreeMap<(PeerId, String), String>,
 }
 
 impl Observers {
-    /// What a turn says of these, behind this message.
+    /// Applies an entry; `newest` is the newest message at that place.
     pub(super) fn apply(&mut self, entry: &Entry, newest: Seq, peers: &impl Fn(&PeerName) -> Option<PeerId>) {
         match entry {
             Entry::Observe { observer, wants } => {
@@ -47,11 +47,11 @@ impl Observers {
             Entry::Value { peer, key, value: None } => {
                 self.values.remove(&(*peer, key.clone()));
             }
-            _ => unreachable!("it says nothing of these"),
+            _ => unreachable!("the entry is for these tables"),
         }
     }
 
-    /// What all have seen goes, and what is too much: not all at once.
+    /// Removes events that all observers have seen and those over the limit, a limited number at a time.
     pub(super) fn forget_events(&mut self, added: usize, limits: EventLimits) {
         let seen = self.cursors.values().filter_map(|(_, event)| *event).min().unwrap_or(self.last_event);
         let last = seen.max(self.last_event - limits.stored_max as i64);

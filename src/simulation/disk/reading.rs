@@ -1,9 +1,9 @@
-//! What the model answers to reads: a feed's pages, what waits, the past. Owns which messages those are; never changes any.
+//! Reads of the model: a feed's pages, waiting messages, history. Owns which messages those are; never changes any.
 
 use std::collections::BTreeMap;
 
 use super::answers::Answers;
-use super::{Disk, Stored};
+use super::{Disk, MessageRow};
 use crate::limits::{
     HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_LOOKED_AT_MESSAGES_MAX,
 };
@@ -12,7 +12,7 @@ use crate::protocol::PastMessage;
 use crate::store::{Fed, HistoryQuery, Page, PageQuery, PastPage, Read, WaitingQuery};
 
 impl Disk {
-    /// Answers a read of a turn, whose pages may hold this many bytes more.
+    /// Executes a read of a turn; `page_bytes_left` is what the pages of the turn may still hold.
     pub(in crate::simulation) fn read(&self, read: Read, page_bytes_left: &mut usize, answers: &mut Answers) {
         match read {
             Read::Page(query, reply) => answers.send(Read::Page, query, reply, self.page(query, page_bytes_left)),
@@ -29,14 +29,14 @@ impl Disk {
         }
     }
 
-    /// What stands in one inbox behind this message.
+    /// Messages for a recipient after this one.
     pub(super) fn after(&self, recipient: Recipient, after: Seq) -> &[Seq] {
         let Some(inbox) = self.inboxes.get(&recipient) else { return &[] };
         &inbox[inbox.partition_point(|seq| *seq <= after)..]
     }
 
-    /// What stands in the inboxes of a peer and of its rooms, with the rooms through which it comes: none where it is for the
-    /// peer itself. What it has sent into a room itself is there too.
+    /// Messages for a peer and for its rooms, with the rooms through which each comes: none if it is addressed to the
+    /// peer. Messages that the peer sent into its rooms are included.
     fn inboxes_after(&self, peer: PeerId, after: Seq) -> BTreeMap<Seq, Vec<RoomId>> {
         let mut all = BTreeMap::new();
         for membership in self.rooms.of(peer) {
@@ -85,12 +85,12 @@ impl Disk {
     }
 
     pub(super) fn message(&self, seq: Seq) -> Message {
-        let Stored { at, sender, text, .. } = &self.messages[&seq];
+        let MessageRow { at, sender, text, .. } = &self.messages[&seq];
         let (to, room) = (Vec::new(), None);
         Message { seq, at: *at, sender: self.peers[sender].name.clone(), to, room, text: text.clone() }
     }
 
-    pub(super) fn destinations(&self, stored: &Stored) -> Vec<Destination> {
+    pub(super) fn destinations(&self, stored: &MessageRow) -> Vec<Destination> {
         let destination = |to: &Recipient| match to {
             Recipient::Peer(peer) => Destination::Peer(self.peers[peer].name.clone()),
             Recipient::Room(room) => Destination::Room(self.rooms.name(*room).clone()),
@@ -101,9 +101,10 @@ impl Disk {
     fn history(&self, query: HistoryQuery) -> PastPage {
         let HistoryQuery { peer: asker, with, before, count } = query;
         assert!(count <= HISTORY_MESSAGES_MAX, "a history of {count} messages is asked for");
-        let is_between =
-            |from: PeerId, to: PeerId, stored: &Stored| stored.sender == from && stored.recipients.contains(&to.into());
-        let is_part = |seq: Seq, stored: &Stored| match with {
+        let is_between = |from: PeerId, to: PeerId, stored: &MessageRow| {
+            stored.sender == from && stored.recipients.contains(&to.into())
+        };
+        let is_part = |seq: Seq, stored: &MessageRow| match with {
             None => stored.sender == asker || self.reaches(asker, seq, stored),
             Some(Recipient::Peer(with)) => is_between(asker, with, stored) || is_between(with, asker, stored),
             Some(Recipient::Room(room)) => {
@@ -124,17 +125,17 @@ impl Disk {
         page
     }
 
-    /// Whether a message is for a peer, or came into a room that it was in and still is.
-    fn reaches(&self, peer: PeerId, seq: Seq, stored: &Stored) -> bool {
+    /// Whether a message is addressed to a peer, or came into one of its rooms while it was a member.
+    fn reaches(&self, peer: PeerId, seq: Seq, stored: &MessageRow) -> bool {
         stored.recipients.contains(&peer.into()) || self.room_through(peer, seq, stored).is_some()
     }
 
-    fn room_through(&self, peer: PeerId, seq: Seq, stored: &Stored) -> Option<RoomId> {
+    fn room_through(&self, peer: PeerId, seq: Seq, stored: &MessageRow) -> Option<RoomId> {
         let mut rooms = stored.recipients.iter().filter_map(|to| to.room());
         rooms.find(|room| self.rooms.joined(*room, peer).is_some_and(|joined| joined < seq))
     }
 
-    fn past_message(&self, asker: PeerId, with: Option<RoomId>, seq: Seq, stored: &Stored) -> PastMessage {
+    fn past_message(&self, asker: PeerId, with: Option<RoomId>, seq: Seq, stored: &MessageRow) -> PastMessage {
         let sent = stored.sender == asker;
         let room = match with {
             Some(room) => Some(room),

@@ -1,4 +1,4 @@
-//! The rooms of the model: who is in them, since when. Owns them; never a message.
+//! Tables of rooms and members. Owns their rows; never a message.
 
 use std::collections::BTreeMap;
 
@@ -12,33 +12,33 @@ pub(super) struct Rooms(BTreeMap<RoomId, Row>);
 #[derive(Clone)]
 struct Row {
     name: Room,
-    /// Each with the newest message when it joined.
+    /// Members, each with the newest message when it joined.
     members: BTreeMap<PeerId, Seq>,
 }
 
 impl Rooms {
-    /// The highest id that was ever given.
+    /// Highest id that was ever given.
     pub(super) fn last(&self) -> RoomId {
         self.0.keys().next_back().copied().unwrap_or(RoomId::new(0))
     }
 
-    /// What a turn says of rooms, behind this message.
+    /// Applies an entry; `newest` is the newest message at that place.
     pub(super) fn apply(&mut self, entry: &Entry, newest: Seq) {
         match entry {
             Entry::Room { id, name } => {
-                assert!(self.find(name).is_none(), "{name} is made once");
+                assert!(self.find(name).is_none(), "{name} is created once");
                 let before = self.0.insert(*id, Row { name: name.clone(), members: BTreeMap::new() });
-                assert!(before.is_none(), "room {id} is made once");
+                assert!(before.is_none(), "room {id} is created once");
             }
             Entry::Join { room, peer } => {
                 let before = self.row_mut(*room).members.insert(*peer, newest);
-                assert_eq!(before, None, "{peer} joins {room} once");
+                assert_eq!(before, None, "{peer} was not a member of {room} before it joined");
             }
             Entry::Leave { room, peer } => {
                 let before = self.row_mut(*room).members.remove(peer);
-                assert!(before.is_some(), "{peer} leaves {room}, and is not in it");
+                assert!(before.is_some(), "{peer} leaves {room}, and is not a member");
             }
-            _ => unreachable!("it says nothing of rooms"),
+            _ => unreachable!("the entry is for these tables"),
         }
     }
 
@@ -51,7 +51,7 @@ impl Rooms {
         &self.0[&id].name
     }
 
-    /// The rooms that a peer is in.
+    /// Rooms of which a peer is a member.
     pub(super) fn of(&self, peer: PeerId) -> Vec<Membership> {
         let membership = |(id, row): (&RoomId, &Row)| {
             let room = FoundRoom { id: *id, members: row.members.len() as u64 };
@@ -60,12 +60,12 @@ impl Rooms {
         self.0.iter().filter_map(membership).collect()
     }
 
-    /// When a peer joined a room, if it is in it.
+    /// Newest message when a peer joined a room. `None` if it is not a member.
     pub(super) fn joined(&self, room: RoomId, peer: PeerId) -> Option<Seq> {
         self.0[&room].members.get(&peer).copied()
     }
 
-    /// Those who were in a room when this message came, and still are.
+    /// Members of a room that had joined before this message.
     pub(super) fn reached(&self, room: RoomId, seq: Seq) -> impl Iterator<Item = PeerId> {
         self.0[&room].members.iter().filter(move |(_, joined)| **joined < seq).map(|(peer, _)| *peer)
     }
@@ -76,6 +76,6 @@ impl Rooms {
     }
 
     fn row_mut(&mut self, id: RoomId) -> &mut Row {
-        self.0.get_mut(&id).expect("a room is made before somebody joins it")
+        self.0.get_mut(&id).expect("a room is created before a peer joins it")
     }
 }

@@ -1,5 +1,5 @@
-//! Those who observe from inside: what each was told, and what it must be. Owns the promises that concern them: all that
-//! happens, in order, at least once over every crash, and in one life of the server not twice what was seen.
+//! Observers in this process, and the items that each must be told. Owns the promises that concern them: every item in
+//! order, at least once across crashes, and never again what was passed while the server runs.
 
 use std::collections::HashMap;
 
@@ -9,68 +9,70 @@ use crate::message::{PeerId, PeerName, Seq};
 use crate::simulation::disk::Disk;
 use crate::store::{Entry, EventFilter, EventKind, Observed, ObserverCursor, PeerEvent};
 
-/// Everyone who observes, and all that they may be told.
+/// All observers, and every item that they may be told.
 pub(in crate::simulation) struct Observers {
     pub(in crate::simulation) all: Vec<Observer>,
-    /// Events that the store keeps for those who have not seen them.
+    /// Events that the store keeps for observers that have not seen them.
     events_max: usize,
-    /// Whatever is on the disk, in the order in which it happened.
-    happened: Vec<Happened>,
-    /// The number of the event that was kept last.
+    /// Items on the disk, in the order in which they happened.
+    occurrences: Vec<Occurrence>,
+    /// Number of the newest stored event.
     last_event: i64,
-    /// Who is here, as far as those were told who want to know all of it.
+    /// Presence of each peer, as an observer of all joins and leaves knows it.
     here: HashMap<PeerId, bool>,
 }
 
-/// One of them.
+/// One observer.
 pub(in crate::simulation) struct Observer {
-    /// Which name it goes by.
+    /// Index of the peer by whose name it observes.
     pub(in crate::simulation) peer: usize,
     pub(in crate::simulation) wants: EventFilter,
-    /// How far it got of what it wants, as a row of the table says it; `None`: it does not observe yet.
+    /// How far it got in messages and in events, as in the table; `None` before it observes.
     pub(in crate::simulation) position: Option<(Option<Seq>, Option<i64>)>,
-    /// What happens is kept for it, in this life of the server.
+    /// Whether events are stored for it since the server started.
     pub(in crate::simulation) is_registered: bool,
-    /// Where it is answered.
-    pub(in crate::simulation) waits: Option<oneshot::Receiver<Observation>>,
+    /// Receiver of the next items, while it waits for them.
+    pub(in crate::simulation) reply: Option<oneshot::Receiver<Observation>>,
 }
 
-/// One thing that was committed.
+/// Committed item.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Happened {
-    what: What,
+struct Occurrence {
+    what: OccurrenceKind,
     peer: PeerId,
-    /// It may be on the disk no more.
+    /// Whether it may have been removed from the disk.
     is_optional: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum OccurrenceKind {
     Message(Seq),
     Event(i64, EventKind),
 }
 
 impl Observer {
     pub(in crate::simulation) fn new(peer: usize, wants: EventFilter) -> Self {
-        Observer { peer, wants, position: None, is_registered: false, waits: None }
+        Observer { peer, wants, position: None, is_registered: false, reply: None }
     }
 
-    /// Whether everybody's coming and going is kept for it.
+    /// Whether all joins and leaves are stored for it.
     fn gets_presence(&self) -> bool {
         self.is_registered && self.wants.join && self.wants.leave
     }
 
-    /// Whether this is for it, and it has not seen it.
-    fn is_next(&self, id: PeerId, happened: &Happened) -> bool {
+    /// Whether an item is for this observer, and it has not passed it.
+    fn is_next(&self, id: PeerId, occurrence: &Occurrence) -> bool {
         let Some((seq, event)) = self.position else { return false };
-        let is_new = match happened.what {
-            What::Message(at) => seq.is_some_and(|seq| at > seq),
-            What::Event(number, kind) => self.wants.includes(kind) && event.is_some_and(|event| number > event),
+        let is_new = match occurrence.what {
+            OccurrenceKind::Message(at) => seq.is_some_and(|seq| at > seq),
+            OccurrenceKind::Event(number, kind) => {
+                self.wants.includes(kind) && event.is_some_and(|event| number > event)
+            }
         };
-        is_new && happened.peer != id
+        is_new && occurrence.peer != id
     }
 
-    pub(in crate::simulation) fn sees(&mut self, seen: ObserverCursor) {
+    pub(in crate::simulation) fn advance(&mut self, seen: ObserverCursor) {
         if let Some((seq, event)) = &mut self.position {
             *seq = seq.map(|seq| seq.max(seen.seq));
             *event = event.map(|event| event.max(seen.event));
@@ -78,28 +80,28 @@ impl Observer {
     }
 }
 
-impl Happened {
+impl Occurrence {
     fn is_within(&self, seen: ObserverCursor) -> bool {
         match self.what {
-            What::Message(seq) => seq <= seen.seq,
-            What::Event(number, _) => number <= seen.event,
+            OccurrenceKind::Message(seq) => seq <= seen.seq,
+            OccurrenceKind::Event(number, _) => number <= seen.event,
         }
     }
 }
 
 impl Observers {
     pub(in crate::simulation) fn new(all: Vec<Observer>, events_max: usize) -> Self {
-        Observers { all, events_max, happened: Vec::new(), last_event: 0, here: HashMap::new() }
+        Observers { all, events_max, occurrences: Vec::new(), last_event: 0, here: HashMap::new() }
     }
 
-    /// An entry of a turn is on disk, behind this message.
+    /// Notes a committed entry; `newest` is the newest message at that place.
     pub(in crate::simulation) fn committed(&mut self, entry: &Entry, newest: Seq, by_id: &HashMap<PeerId, usize>) {
         match entry {
-            Entry::Message { sender, .. } => self.happen(What::Message(newest), *sender),
+            Entry::Message { sender, .. } => self.record(OccurrenceKind::Message(newest), *sender),
             Entry::Event(PeerEvent { kind, peer, .. }) => {
                 self.last_event += 1;
-                self.happen(What::Event(self.last_event, *kind), *peer);
-                self.comes_or_goes(*kind, *peer);
+                self.record(OccurrenceKind::Event(self.last_event, *kind), *peer);
+                self.note_presence(*kind, *peer);
             }
             Entry::Observe { observer, wants } => {
                 let last_event = self.last_event;
@@ -119,23 +121,23 @@ impl Observers {
             _ => {}
         }
         let too_many = self.last_event - self.events_max as i64;
-        for happened in &mut self.happened {
-            happened.is_optional |= matches!(happened.what, What::Event(number, _) if number <= too_many);
+        for occurrence in &mut self.occurrences {
+            occurrence.is_optional |= matches!(occurrence.what, OccurrenceKind::Event(number, _) if number <= too_many);
         }
     }
 
     fn of(&mut self, peer: usize) -> &mut Observer {
-        self.all.iter_mut().find(|observer| observer.peer == peer).expect("it observes")
+        self.all.iter_mut().find(|observer| observer.peer == peer).expect("only observers are registered")
     }
 
-    fn happen(&mut self, what: What, peer: PeerId) {
+    fn record(&mut self, what: OccurrenceKind, peer: PeerId) {
         if !self.all.is_empty() {
-            self.happened.push(Happened { what, peer, is_optional: false });
+            self.occurrences.push(Occurrence { what, peer, is_optional: false });
         }
     }
 
-    /// Whoever comes was away, and whoever goes was here.
-    fn comes_or_goes(&mut self, kind: EventKind, peer: PeerId) {
+    /// Checks that a peer that joins was offline, and a peer that leaves was online.
+    fn note_presence(&mut self, kind: EventKind, peer: PeerId) {
         let is_here = match kind {
             EventKind::Join => true,
             EventKind::Leave => false,
@@ -145,32 +147,34 @@ impl Observers {
             return self.here.clear();
         }
         let before = self.here.insert(peer, is_here);
-        assert!(before != Some(is_here), "{peer} comes or goes twice: {kind:?}");
+        assert!(before != Some(is_here), "{peer} joins or leaves twice: {kind:?}");
     }
 
-    /// The store has removed these messages.
+    /// Notes that the store has removed these messages.
     pub(in crate::simulation) fn removed(&mut self, seqs: &[Seq]) {
-        for happened in &mut self.happened {
-            happened.is_optional |= matches!(happened.what, What::Message(seq) if seqs.binary_search(&seq).is_ok());
+        for occurrence in &mut self.occurrences {
+            occurrence.is_optional |=
+                matches!(occurrence.what, OccurrenceKind::Message(seq) if seqs.binary_search(&seq).is_ok());
         }
     }
 
-    /// The server has stopped in good order: everybody is seen to go, and nothing that was seen is told again.
+    /// After a shutdown: checks that every peer is seen to leave, and that every cursor is stored.
     pub(in crate::simulation) fn check_kept(&self, disk: &Disk) {
         let is_here = self.here.iter().find(|(_, is_here)| **is_here);
-        assert_eq!(is_here, None, "somebody stays when the server stops");
+        assert_eq!(is_here, None, "a peer is online after the shutdown");
         for observer in &self.all {
             let kept = disk.observer(&name(observer.peer)).unwrap_or_default();
             let position = observer.position.unwrap_or_default();
-            assert!(kept.0 >= position.0 && kept.1 >= position.1, "{kept:?} is kept of {position:?}");
+            assert!(kept.0 >= position.0 && kept.1 >= position.1, "the stored cursor {kept:?} is behind {position:?}");
         }
     }
 
-    /// The process has died, and with it what was not kept.
-    pub(in crate::simulation) fn died(&mut self, disk: &Disk) {
+    /// Takes over the state of the disk after a restart.
+    pub(in crate::simulation) fn restarted(&mut self, disk: &Disk) {
         self.last_event = disk.last_event();
         let last_event = self.last_event;
-        self.happened.retain(|happened| !matches!(happened.what, What::Event(number, _) if number > last_event));
+        self.occurrences
+            .retain(|occurrence| !matches!(occurrence.what, OccurrenceKind::Event(number, _) if number > last_event));
         self.here.clear();
         for place in 0..self.all.len() {
             let kept = disk.observer(&name(self.all[place].peer));
@@ -179,24 +183,24 @@ impl Observers {
                 self.check_passed(place, newest, &[], disk);
             }
             let observer = &mut self.all[place];
-            (observer.position, observer.waits) = (kept, None);
+            (observer.position, observer.reply) = (kept, None);
             observer.is_registered = false;
         }
     }
 
-    /// Of what is for an observer, all up to here is among what it was told, but for what may be gone.
-    fn check_passed(&self, place: usize, seen: ObserverCursor, told: &[What], disk: &Disk) {
+    /// Checks that an observer was told all of its items up to a cursor, except items that may have been removed.
+    fn check_passed(&self, place: usize, seen: ObserverCursor, told: &[OccurrenceKind], disk: &Disk) {
         let observer = &self.all[place];
         let Some(id) = disk.peer(&name(observer.peer)).map(|record| record.id) else { return };
-        let passed = self.happened.iter().find(|happened| {
-            let is_due = observer.is_next(id, happened) && !happened.is_optional;
-            is_due && happened.is_within(seen) && !told.contains(&happened.what)
+        let passed = self.occurrences.iter().find(|occurrence| {
+            let is_due = observer.is_next(id, occurrence) && !occurrence.is_optional;
+            is_due && occurrence.is_within(seen) && !told.contains(&occurrence.what)
         });
         assert!(passed.is_none(), "p{} is never told of {passed:?}", observer.peer);
     }
 
-    /// What an observer is told is what is next for it.
-    pub(in crate::simulation) fn check_told(
+    /// Checks that an observer is told its next items.
+    pub(in crate::simulation) fn check_next_items(
         &self,
         place: usize,
         Observation { items, seen }: &Observation,
@@ -204,31 +208,36 @@ impl Observers {
     ) {
         let observer = &self.all[place];
         assert!((1..=OBSERVED_MAX).contains(&items.len()), "{} items are told at once", items.len());
-        let id = disk.peer(&name(observer.peer)).expect("who observes is kept").id;
-        let mut next = self.happened.iter().filter(|happened| observer.is_next(id, happened));
-        let told: Vec<What> = items.iter().map(what).collect();
+        let id = disk.peer(&name(observer.peer)).expect("an observer is stored as a peer").id;
+        let mut next = self.occurrences.iter().filter(|occurrence| observer.is_next(id, occurrence));
+        let told: Vec<OccurrenceKind> = items.iter().map(what).collect();
         for thing in &told {
-            let found = next.find(|happened| happened.what == *thing || !happened.is_optional);
-            assert_eq!(found.map(|happened| happened.what), Some(*thing), "p{} is told the next", observer.peer);
+            let found = next.find(|occurrence| occurrence.what == *thing || !occurrence.is_optional);
+            assert_eq!(
+                found.map(|occurrence| occurrence.what),
+                Some(*thing),
+                "p{} is told its next item",
+                observer.peer
+            );
         }
         self.check_passed(place, *seen, &told, disk);
     }
 
-    /// Nothing fails and everybody reads: whoever waits has been told everything.
-    pub(in crate::simulation) fn check_calm(&self, disk: &Disk) {
+    /// While nothing fails and everything is read: checks that each waiting observer was told everything.
+    pub(in crate::simulation) fn check_quiescent(&self, disk: &Disk) {
         let everything = ObserverCursor { seq: Seq::MAX, event: i64::MAX };
-        for (place, _) in self.all.iter().enumerate().filter(|(_, observer)| observer.waits.is_some()) {
+        for (place, _) in self.all.iter().enumerate().filter(|(_, observer)| observer.reply.is_some()) {
             self.check_passed(place, everything, &[], disk);
         }
     }
 }
 
-fn what(thing: &Observed) -> What {
+fn what(thing: &Observed) -> OccurrenceKind {
     match thing {
-        Observed::Logged { message, .. } => What::Message(message.seq),
-        Observed::Joined { event, .. } => What::Event(*event, EventKind::Join),
-        Observed::Left { event, .. } => What::Event(*event, EventKind::Leave),
-        Observed::Delivered { event, seq, .. } => What::Event(*event, EventKind::Delivered(*seq)),
+        Observed::Logged { message, .. } => OccurrenceKind::Message(message.seq),
+        Observed::Joined { event, .. } => OccurrenceKind::Event(*event, EventKind::Join),
+        Observed::Left { event, .. } => OccurrenceKind::Event(*event, EventKind::Leave),
+        Observed::Delivered { event, seq, .. } => OccurrenceKind::Event(*event, EventKind::Delivered(*seq)),
     }
 }
 

@@ -1,65 +1,66 @@
-//! What is true of one peer: what was committed for it, and how far it has got that. Owns its log; never who else got it.
+//! State of one peer: the messages committed for it, and which of them it has received. Owns its log; never other
+//! recipients.
 
 use crate::message::{PeerName, Seq};
 
-/// What is known of one peer.
+/// State of one peer.
 pub(in crate::simulation) struct Peer {
     pub(in crate::simulation) name: PeerName,
-    /// What was committed for it, in order.
-    pub(in crate::simulation) log: Vec<Logged>,
-    /// Everything in `log` before this has been acknowledged by one of its systems, at least.
+    /// Messages committed for it, in order.
+    pub(in crate::simulation) log: Vec<InboxEntry>,
+    /// Index in `log` before which one of its systems has acknowledged everything, at least.
     pub(in crate::simulation) frontier: usize,
-    /// Messages for it directly, in `log` behind that.
+    /// Messages addressed to the peer, at or after `frontier`.
     pub(super) waiting: u64,
-    /// What the broker was told of that, at least.
+    /// Newest message that the broker knows delivered, at least.
     pub(in crate::simulation) reported: Seq,
-    /// A client has acknowledged what it had not got, and it is not known for certain how much of that counted.
-    pub(in crate::simulation) is_vague: bool,
-    /// Its cursor on the disk.
+    /// Whether a client acknowledged messages that it had not received, so that it is uncertain how many of them count.
+    pub(in crate::simulation) is_uncertain: bool,
+    /// Cursor on the disk.
     pub(in crate::simulation) kept: Seq,
-    /// Messages for it directly whose turn was not committed.
+    /// Messages addressed to the peer whose turn failed.
     pub(in crate::simulation) failed: u64,
-    /// Messages for it directly in the turn that the store has under way.
-    pub(in crate::simulation) under_way: u64,
-    /// Messages in its rooms in the turn that the store has under way, at most.
-    pub(in crate::simulation) under_way_in_rooms: u64,
-    /// Its sessions that may be there, in the order of their logins.
+    /// Messages addressed to the peer in the turn that the store executes.
+    pub(in crate::simulation) in_flight: u64,
+    /// Upper bound of the messages through rooms in the turn that the store executes.
+    pub(in crate::simulation) in_flight_in_rooms: u64,
+    /// Sessions that may be online, in the order of their logins.
     pub(in crate::simulation) sessions: Vec<usize>,
-    /// When the last of them told the broker to join.
+    /// Step in which the newest session joined.
     pub(in crate::simulation) joined_at: u64,
-    /// Its sessions that are there for certain, and since when.
+    /// Sessions that are certainly online, each with the step since when.
     pub(in crate::simulation) here: Vec<(usize, u64)>,
-    /// Those of them that keep up for certain, and since when.
+    /// Sessions that certainly keep up, each with the step since when.
     pub(in crate::simulation) live: Vec<(usize, u64)>,
-    /// When one of them was first greeted.
+    /// Step in which one of its sessions was first greeted.
     pub(in crate::simulation) seen_at: Option<u64>,
 }
 
-/// A committed message, for one of its recipients.
+/// Committed message in the log of one recipient.
 #[derive(Clone, Debug)]
-pub(in crate::simulation) struct Logged {
+pub(in crate::simulation) struct InboxEntry {
     pub(in crate::simulation) seq: Seq,
-    /// The rooms through which it comes, in the order in which they were named; none if it is for the peer itself.
-    pub(in crate::simulation) rooms: Vec<Through>,
-    /// The turn that committed it.
+    /// Rooms through which it comes, in the order in which the sender named them. Empty if it is addressed to the peer.
+    pub(in crate::simulation) rooms: Vec<RoomRoute>,
+    /// Turn that committed it.
     pub(super) turn: u64,
-    /// By one of the recipient's systems.
+    /// Whether one of the recipient's systems has acknowledged it.
     pub(super) arrived: bool,
-    /// It waits for nobody, and the store has removed it.
+    /// Whether the store has removed it.
     pub(super) removed: bool,
 }
 
-/// A room through which a message comes.
+/// Room through which a message comes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::simulation) struct Through {
+pub(in crate::simulation) struct RoomRoute {
     pub(in crate::simulation) room: usize,
-    /// The peer has left it since: what it has not got by then, it need not get.
+    /// Whether the peer has left the room since: it need not receive what had not arrived by then.
     pub(super) has_left: bool,
 }
 
-impl Logged {
-    /// Whether the peer need not get it any more, as it has left the rooms through which it comes.
-    pub(in crate::simulation) fn has_lapsed(&self) -> bool {
+impl InboxEntry {
+    /// Whether the peer need not receive it any more, because it left all rooms through which it comes.
+    pub(in crate::simulation) fn may_be_skipped(&self) -> bool {
         !self.rooms.is_empty() && self.rooms.iter().all(|through| through.has_left)
     }
 
@@ -67,11 +68,11 @@ impl Logged {
         self.rooms.is_empty()
     }
 
-    /// Whether it may be read as one that comes through this room; none: as one for the peer itself.
+    /// Whether it may be read as a message of this room, or as one addressed to the peer if `None`.
     pub(in crate::simulation) fn comes_through(&self, room: Option<usize>) -> bool {
         let Some(room) = room else { return self.is_direct() };
         let place = self.rooms.iter().position(|through| through.room == room);
-        // The first that was named, unless it was left since.
+        // The message comes through the first room that the sender named and the peer has not left since.
         place.is_some_and(|place| self.rooms[..place].iter().all(|through| through.has_left))
     }
 }
@@ -84,11 +85,11 @@ impl Peer {
             frontier: 0,
             waiting: 0,
             reported: Seq::ZERO,
-            is_vague: false,
+            is_uncertain: false,
             kept: Seq::ZERO,
             failed: 0,
-            under_way: 0,
-            under_way_in_rooms: 0,
+            in_flight: 0,
+            in_flight_in_rooms: 0,
             sessions: Vec::new(),
             joined_at: 0,
             here: Vec::new(),
@@ -97,63 +98,64 @@ impl Peer {
         }
     }
 
-    /// The place in the log of what comes after this message.
+    /// Index in the log of the first message after this one.
     pub(in crate::simulation) fn place_after(&self, seq: Seq) -> usize {
         self.log.partition_point(|logged| logged.seq <= seq)
     }
 
-    /// The message with this number, if it is for this peer.
-    pub(in crate::simulation) fn logged(&self, seq: Seq) -> Option<&Logged> {
+    /// The message with this sequence number, if it is for this peer.
+    pub(in crate::simulation) fn logged(&self, seq: Seq) -> Option<&InboxEntry> {
         let place = self.log.partition_point(|logged| logged.seq < seq);
         self.log.get(place).filter(|logged| logged.seq == seq)
     }
 
-    /// Messages behind this one that must still come; those for the peer itself alone, or with those of its rooms.
+    /// Lower bound of the messages that wait for the peer, with or without those of its rooms.
     pub(in crate::simulation) fn waiting_at_least(&self, with_rooms: bool) -> u64 {
-        let counts = |logged: &&Logged| logged.is_direct() || with_rooms && !logged.has_lapsed();
+        let counts = |logged: &&InboxEntry| logged.is_direct() || with_rooms && !logged.may_be_skipped();
         self.log[self.frontier..].iter().filter(counts).count() as u64
     }
 
-    /// Messages for the peer itself behind this place.
+    /// Number of messages addressed to the peer from this index on.
     pub(in crate::simulation) fn direct_from(&self, place: usize) -> u64 {
         self.log[place..].iter().filter(|logged| logged.is_direct()).count() as u64
     }
 
-    /// One of the peer's systems has acknowledged the message at this place.
+    /// Notes that one of the peer's systems has acknowledged the message at this index.
     pub(in crate::simulation) fn arrived(&mut self, place: usize) {
         self.log[place].arrived = true;
         self.advance();
     }
 
     pub(super) fn advance(&mut self) {
-        while let Some(logged) = self.log.get(self.frontier).filter(|logged| logged.arrived || logged.has_lapsed()) {
+        while let Some(logged) = self.log.get(self.frontier).filter(|logged| logged.arrived || logged.may_be_skipped())
+        {
             self.waiting -= u64::from(logged.is_direct());
             self.frontier += 1;
         }
     }
 
-    /// Whether one of its sessions was there for certain, all the time since then.
-    pub(in crate::simulation) fn is_here_since(&self, step: u64) -> bool {
+    /// Whether one of its sessions was certainly online at all times since this step.
+    pub(in crate::simulation) fn is_online_since(&self, step: u64) -> bool {
         self.here.iter().any(|(_, since)| *since < step)
     }
 
-    /// Whether none of its sessions was there, all the time since then.
-    pub(in crate::simulation) fn is_away_since(&self, step: u64) -> bool {
+    /// Whether none of its sessions was online at any time since this step.
+    pub(in crate::simulation) fn is_offline_since(&self, step: u64) -> bool {
         self.sessions.is_empty() && self.joined_at < step
     }
 
-    /// Whether one of its sessions kept up for certain, all the time since then.
+    /// Whether one of its sessions certainly kept up at all times since this step.
     pub(in crate::simulation) fn keeps_up_since(&self, step: u64) -> bool {
         self.live.iter().any(|(_, since)| *since < step)
     }
 
-    /// A session is not there any more, or may not be.
+    /// Notes that a session is ending, and may be offline.
     pub(in crate::simulation) fn is_ending(&mut self, session: usize) {
         self.here.retain(|(other, _)| *other != session);
         self.falls_behind(session);
     }
 
-    /// A session may not keep up any more.
+    /// Notes that a session may not keep up any more.
     pub(in crate::simulation) fn falls_behind(&mut self, session: usize) {
         self.live.retain(|(other, _)| *other != session);
     }

@@ -1,5 +1,5 @@
-//! Who is in which room, by what was committed, and what was asked of it. Owns the promises that concern memberships; never a
-//! message.
+//! Members of each room, from committed entries and pending requests. Owns the promises that concern memberships; never
+//! a message.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,41 +8,41 @@ use crate::simulation::disk::Disk;
 
 /// All rooms that are ever named.
 pub(in crate::simulation) struct Rooms {
-    rooms: Vec<RoomTruth>,
+    rooms: Vec<RoomState>,
     by_id: HashMap<RoomId, usize>,
-    /// No power cut takes anything of what is committed of memberships.
+    /// Whether no power cut would undo a change of members.
     pub(in crate::simulation) are_kept: bool,
 }
 
-struct RoomTruth {
+struct RoomState {
     name: Room,
-    /// When it was made.
+    /// Step in which it was created.
     made_at: Option<u64>,
-    /// The members, each with the newest message when it joined.
+    /// Members, each with the newest message when it joined.
     members: BTreeMap<usize, Seq>,
-    /// What was asked and done by each peer.
-    changes: HashMap<usize, Changes>,
-    /// When anything was asked or done about its members last.
+    /// Requests and changes of each peer.
+    changes: HashMap<usize, MembershipHistory>,
+    /// Step of the last request or change.
     touched_at: u64,
-    /// When it last lost a member.
+    /// Step in which it last lost a member.
     left_at: u64,
 }
 
 #[derive(Default)]
-struct Changes {
-    /// When it last joined.
+struct MembershipHistory {
+    /// Step in which it last joined.
     joined_at: u64,
-    /// When it last left.
+    /// Step in which it last left.
     left_at: u64,
-    /// How often it asked to join, and is not answered.
+    /// Requests to join that are not answered.
     joins_open: u64,
-    /// How often it asked to leave, and is not answered.
+    /// Requests to leave that are not answered.
     leaves_open: u64,
 }
 
 impl Rooms {
     pub(in crate::simulation) fn new(names: impl Iterator<Item = Room>) -> Self {
-        let room = |name| RoomTruth {
+        let room = |name| RoomState {
             name,
             made_at: None,
             members: BTreeMap::new(),
@@ -57,15 +57,15 @@ impl Rooms {
         &self.rooms[room].name
     }
 
-    /// Which room has this name, as it stands in what a client reads.
+    /// Finds the room with this name, as a client reads it.
     pub(in crate::simulation) fn named(&self, name: &str) -> usize {
         let place = self.rooms.iter().position(|room| room.name.as_str() == name);
-        place.unwrap_or_else(|| panic!("{name:?} is the name of no room"))
+        place.unwrap_or_else(|| panic!("{name:?} is not the name of a room"))
     }
 
-    /// Which room has this number.
+    /// Finds the room with this id.
     pub(in crate::simulation) fn place(&self, id: RoomId) -> usize {
-        *self.by_id.get(&id).unwrap_or_else(|| panic!("room {id} was never made"))
+        *self.by_id.get(&id).unwrap_or_else(|| panic!("room {id} was never created"))
     }
 
     pub(in crate::simulation) fn count(&self) -> usize {
@@ -84,15 +84,15 @@ impl Rooms {
         !self.rooms[room].members.is_empty()
     }
 
-    /// Whether a peer is in no room, and was in none since then.
+    /// Whether a peer was in no room at any time since this step.
     pub(in crate::simulation) fn is_in_none_since(&self, peer: usize, step: u64) -> bool {
         self.rooms.iter().all(|room| {
-            let is_calm = |changes: &Changes| changes.left_at < step && changes.joins_open == 0;
+            let is_calm = |changes: &MembershipHistory| changes.left_at < step && changes.joins_open == 0;
             !room.members.contains_key(&peer) && room.changes.get(&peer).is_none_or(is_calm)
         })
     }
 
-    /// Whether a peer may have been no member at some time since then, seen from the broker.
+    /// Whether the broker may have seen a peer outside of a room at some time since this step.
     pub(in crate::simulation) fn may_have_been_out(
         &self,
         room: usize,
@@ -101,106 +101,106 @@ impl Rooms {
         commit_failed_at: u64,
     ) -> bool {
         let changes = self.rooms[room].changes.get(&peer);
-        // One who leaves counts as out at once, and is in again if that cannot be kept.
+        // A peer that leaves counts as outside at once, and as a member again if the turn fails.
         let failed_to_leave = commit_failed_at >= step;
         !self.is_member(room, peer) || failed_to_leave || changes.is_some_and(|changes| changes.joined_at >= step)
     }
 
-    /// Whether a peer may have been a member at some time since then.
+    /// Whether a peer may have been a member at some time since this step.
     pub(in crate::simulation) fn may_have_been_in(&self, room: usize, peer: usize, step: u64) -> bool {
         let changes = self.rooms[room].changes.get(&peer);
         self.is_member(room, peer) || changes.is_some_and(|changes| changes.left_at >= step)
     }
 
-    /// Whether nobody may have been in a room at some time since then.
+    /// Whether a room may have been empty at some time since this step.
     pub(in crate::simulation) fn may_have_been_empty(&self, room: usize, step: u64, commit_failed_at: u64) -> bool {
         let room = &self.rooms[room];
         room.members.is_empty() || room.left_at >= step || commit_failed_at >= step || room.touched_at >= step
     }
 
-    /// Whether it is certain who was in a room all the time since then.
+    /// Whether the members of a room certainly did not change since this step.
     pub(in crate::simulation) fn is_calm_since(&self, room: usize, step: u64) -> bool {
         let room = &self.rooms[room];
-        let is_open = |changes: &Changes| changes.joins_open + changes.leaves_open > 0;
+        let is_open = |changes: &MembershipHistory| changes.joins_open + changes.leaves_open > 0;
         room.touched_at < step && !room.changes.values().any(is_open)
     }
 
-    /// Whether a peer is alone in a room, or not even in it and nobody is.
-    pub(in crate::simulation) fn is_alone(&self, room: usize, peer: usize) -> bool {
+    /// Whether a room has no members other than this peer.
+    pub(in crate::simulation) fn is_empty_without(&self, room: usize, peer: usize) -> bool {
         self.members(room).all(|member| member == peer)
     }
 
-    /// Whether there was a room all the time since then.
+    /// Whether a room existed at all times since this step.
     pub(in crate::simulation) fn is_made_since(&self, room: usize, step: u64) -> bool {
         self.rooms[room].made_at.is_some_and(|made_at| made_at < step)
     }
 
-    /// The broker is asked to let a peer join.
+    /// Notes a request to join.
     pub(in crate::simulation) fn asked_to_join(&mut self, room: usize, peer: usize, step: u64) {
         self.changes(room, peer, step).joins_open += 1;
     }
 
-    /// The broker is asked to let a peer leave.
+    /// Notes a request to leave.
     pub(in crate::simulation) fn asked_to_leave(&mut self, room: usize, peer: usize, step: u64) {
         self.changes(room, peer, step).leaves_open += 1;
     }
 
-    /// It is answered.
+    /// Notes the reply to a request to join.
     pub(in crate::simulation) fn answered_join(&mut self, room: usize, peer: usize, step: u64) {
         self.changes(room, peer, step).joins_open -= 1;
     }
 
-    /// It is answered.
+    /// Notes the reply to a request to leave.
     pub(in crate::simulation) fn answered_leave(&mut self, room: usize, peer: usize, step: u64) {
         self.changes(room, peer, step).leaves_open -= 1;
     }
 
-    /// There is a room with this number now.
+    /// Notes that a room was created with this id.
     pub(in crate::simulation) fn made(&mut self, id: RoomId, name: &Room, step: u64) {
         let place = self.named(name.as_str());
         let before = self.rooms[place].made_at.replace(step);
-        assert_eq!(before, None, "{name} is made once");
+        assert_eq!(before, None, "{name} is created once");
         let before = self.by_id.insert(id, place);
-        assert_eq!(before, None, "the number of {name} is given once");
+        assert_eq!(before, None, "the id of {name} is given once");
     }
 
-    /// A peer is in a room, from behind this message on.
+    /// Notes that a peer has joined a room after this message.
     pub(in crate::simulation) fn joined(&mut self, id: RoomId, peer: usize, newest: Seq, step: u64) {
         let room = self.place(id);
         let changes = self.changes(room, peer, step);
-        assert!(changes.joins_open > 0, "p{peer} joins, and did not ask for it");
+        assert!(changes.joins_open > 0, "p{peer} joins without a request");
         changes.joined_at = step;
         let before = self.rooms[room].members.insert(peer, newest);
-        assert_eq!(before, None, "p{peer} joins once");
+        assert_eq!(before, None, "p{peer} was not a member before it joined");
     }
 
-    /// A peer has left a room. Says which was the newest message when it joined.
+    /// Notes that a peer has left a room. Returns the newest message when it had joined.
     pub(in crate::simulation) fn left(&mut self, room: usize, peer: usize, step: u64) -> Seq {
         let changes = self.changes(room, peer, step);
-        assert!(changes.leaves_open > 0, "p{peer} leaves, and did not ask for it");
+        assert!(changes.leaves_open > 0, "p{peer} leaves without a request");
         changes.left_at = step;
         self.rooms[room].left_at = step;
-        self.rooms[room].members.remove(&peer).expect("who leaves is in it")
+        self.rooms[room].members.remove(&peer).expect("a peer that leaves is a member")
     }
 
-    /// The process has died: what was asked and not answered is nobody's business any more, and what was done is on the disk.
-    pub(in crate::simulation) fn died(&mut self, disk: &Disk, peers: &HashMap<PeerName, usize>) {
+    /// Forgets pending requests after a restart, and checks that the disk holds every membership.
+    pub(in crate::simulation) fn restarted(&mut self, disk: &Disk, peers: &HashMap<PeerName, usize>) {
         self.forget_asked();
         for room in &self.rooms {
             let kept: BTreeMap<usize, Seq> =
                 disk.members(&room.name).map(|(name, joined)| (peers[name], joined)).collect();
-            assert_eq!(kept, room.members, "who is in {} is kept", room.name);
+            assert_eq!(kept, room.members, "the members of {} are stored", room.name);
         }
     }
 
-    /// Nothing is under way.
+    /// Forgets pending requests.
     pub(in crate::simulation) fn forget_asked(&mut self) {
         for changes in self.rooms.iter_mut().flat_map(|room| room.changes.values_mut()) {
             (changes.joins_open, changes.leaves_open) = (0, 0);
         }
     }
 
-    fn changes(&mut self, room: usize, peer: usize, step: u64) -> &mut Changes {
+    fn changes(&mut self, room: usize, peer: usize, step: u64) -> &mut MembershipHistory {
         self.rooms[room].touched_at = step;
         self.rooms[room].changes.entry(peer).or_default()
     }

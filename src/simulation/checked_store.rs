@@ -1,5 +1,5 @@
-//! The model of the store, and beside it, where that is wanted, the real one: both are asked the same, and must answer the
-//! same. Owns the comparison; never decides what is asked.
+//! Model of the store and, if requested, the real store beside it: both get the same requests and must answer the same.
+//! Owns the comparison; never decides what is requested.
 
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
@@ -11,14 +11,14 @@ use crate::store::{
     CommitError, FoundPosts, LookedUp, Lookup, Post, Store, StoreLimits, StoreOptions, TurnOutcome, TurnRequest,
 };
 
-/// A model that is checked against the real store, or trusted.
+/// Model of the store, with the real store to check it against if there is one.
 pub(super) struct CheckedStore {
     pub(super) disk: Disk,
-    real: Option<Real>,
+    real: Option<RealStore>,
 }
 
-/// A database of its own.
-struct Real {
+/// Real store on a database of its own.
+struct RealStore {
     /// `None` only while it is opened again.
     store: Option<Store>,
     data: TempDir,
@@ -27,50 +27,54 @@ struct Real {
 
 impl CheckedStore {
     pub(super) fn new(durability: Durability, limits: StoreLimits, is_checked: bool) -> Self {
-        CheckedStore { disk: Disk::new(durability, limits), real: is_checked.then(|| Real::new(limits)) }
+        CheckedStore { disk: Disk::new(durability, limits), real: is_checked.then(|| RealStore::new(limits)) }
     }
 
-    /// The process dies and starts anew.
+    /// Restarts the real store, as after the death of the process.
     pub(super) fn reopen(&mut self) {
         let Some(real) = &mut self.real else { return };
-        real.store.take().expect("it is open").close();
+        real.store.take().expect("the store is open").close();
         let refused = self.disk.refused_posts();
-        assert_eq!(real.refused().expect("it can be read"), refused, "the store keeps what it refused");
+        assert_eq!(
+            real.refused().expect("the database can be read"),
+            refused,
+            "the store and the model hold the same refused rows"
+        );
         let store = real.open();
-        assert_eq!(store.found, self.disk.found(), "the store finds what the model finds");
+        assert_eq!(store.found, self.disk.found(), "the store and the model start from the same state");
         real.store = Some(store);
     }
 
     pub(super) fn lookup(&self, lookup: &Lookup) -> LookedUp {
         let found = self.disk.lookup(lookup);
-        if let Some(Real { store: Some(store), .. }) = &self.real {
-            let really = smol::block_on(store.lookup(lookup.clone()));
-            assert_eq!(really.as_ref(), Ok(&found), "the store knows {lookup:?} as the model does");
+        if let Some(RealStore { store: Some(store), .. }) = &self.real {
+            let actual = smol::block_on(store.lookup(lookup.clone()));
+            assert_eq!(actual.as_ref(), Ok(&found), "the store and the model answer the same to {lookup:?}");
         }
         found
     }
 
-    /// What stands in the table `outbox`.
+    /// Returns the next rows of the table `outbox`.
     pub(super) fn posts(&self) -> FoundPosts {
         let found = FoundPosts { posts: self.disk.posts(), is_settled: true };
-        if let Some(Real { store: Some(store), .. }) = &self.real {
-            let really = smol::block_on(store.posts());
-            assert_eq!(really.as_ref(), Ok(&found), "the store reads the rows that the model reads");
+        if let Some(RealStore { store: Some(store), .. }) = &self.real {
+            let actual = smol::block_on(store.posts());
+            assert_eq!(actual.as_ref(), Ok(&found), "the store and the model read the same rows");
         }
         found
     }
 
-    /// Somebody writes a row into the table `outbox`. Says which.
+    /// Writes a row into the table `outbox`, as an operator would. Returns its number.
     pub(super) fn insert_post(&mut self, row: impl FnOnce(i64) -> Post) -> i64 {
         let mut inserted = None;
         let number = self.disk.insert_post(|number| inserted.insert(row(number)).clone());
         if let (Some(real), Some(post)) = (&self.real, inserted) {
-            real.insert(&post).expect("whoever has a shell may write to the database");
+            real.insert(&post).expect("an operator may write to the database");
         }
         number
     }
 
-    /// Applies a turn, or only reads if the disk is full. If it cannot be read, all reads fail.
+    /// Applies a turn. If the disk is full, applies nothing; if it cannot be read, all reads fail.
     pub(super) fn turn(&mut self, request: TurnRequest, is_full: bool, is_unreadable: bool) -> TurnOutcome {
         let TurnRequest { entries, reads } = request;
         let before = self.disk.newest();
@@ -95,22 +99,23 @@ impl CheckedStore {
     }
 
     fn check(&self, request: TurnRequest, expected: &TurnOutcome) {
-        let Some(Real { store: Some(store), .. }) = &self.real else { return };
+        let Some(RealStore { store: Some(store), .. }) = &self.real else { return };
         let applied = request.entries.clone();
-        let really = smol::block_on(store.begin(request).outcome());
-        assert!(really.commit.is_ok(), "the store committed: {:?}", really.commit);
-        assert_eq!(really.entries, applied, "the store hands the entries back");
+        let actual = smol::block_on(store.begin(request).outcome());
+        assert!(actual.commit.is_ok(), "the store commits what the model commits: {:?}", actual.commit);
+        assert_eq!(actual.entries, applied, "the store returns the entries of the turn");
         assert_eq!(
-            (really.before, really.newest),
+            (actual.before, actual.newest),
             (expected.before, expected.newest),
-            "the store counts as the model does"
+            "the store and the model give the same sequence numbers"
         );
     }
 }
 
-impl Real {
+impl RealStore {
     fn new(limits: StoreLimits) -> Self {
-        let mut real = Real { store: None, data: tempfile::tempdir().expect("there is room for one"), limits };
+        let mut real =
+            RealStore { store: None, data: tempfile::tempdir().expect("a temporary directory can be created"), limits };
         real.store = Some(real.open());
         real
     }
@@ -132,7 +137,7 @@ impl Real {
         self.connection()?.execute(insert, row).map(drop)
     }
 
-    /// The rows that were refused, without their numbers, and why.
+    /// The refused rows without their numbers, each with the reason.
     fn refused(&self) -> rusqlite::Result<Vec<(Post, String)>> {
         let connection = self.connection()?;
         let mut rows = connection.prepare(

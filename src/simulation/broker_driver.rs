@@ -1,56 +1,56 @@
-//! The broker as the scheduler sees it: it runs until it waits for something. Owns its loop and its inbox; never what is told.
+//! Driver of the broker: runs it until it waits. Owns its loop and its inbox; never decides which events it gets.
 
 use std::pin::Pin;
 use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll, Waker};
 
-use super::differential::CheckedStore;
+use super::checked_store::CheckedStore;
 use super::swarm::Swarm;
 use crate::broker::{EndReason, Event, Handle, open};
 use crate::config::Limits;
 use crate::message::Seq;
 use crate::store::{Store, StoreRequest};
 
-/// A broker that runs until it waits for something.
-pub(super) struct Running {
+/// Broker that is run by hand.
+pub(super) struct BrokerDriver {
     run: Pin<Box<dyn Future<Output = Store>>>,
-    /// `None` once it is let go.
+    /// `None` once the broker is to end.
     pub(super) handle: Option<Handle>,
     requests: Receiver<StoreRequest>,
-    /// What it has asked the store.
-    pub(super) asked: Option<StoreRequest>,
-    /// The store has answered since it last ran.
+    /// Request that waits for the store.
+    pub(super) request: Option<StoreRequest>,
+    /// Whether the store has answered since the broker last ran.
     pub(super) is_answered: bool,
 }
 
-/// What the broker was told, as far as others must know it.
-pub(super) enum Told {
+/// Kind of an event, with the data that the models need once the broker has received it.
+pub(super) enum EventSummary {
     Join,
     Requests,
-    Taken(usize, Option<Seq>),
+    DeliveryReport(usize, Option<Seq>),
     End(EndReason),
     Leave,
 }
 
-impl Running {
+impl BrokerDriver {
     pub(super) fn new(store: &CheckedStore, swarm: &Swarm) -> Self {
         let (store, requests) = Store::answered_elsewhere(store.disk.found());
         let Swarm { mailbox_max, unknown_names_max, rooms_max, flush_within, .. } = *swarm;
         let limits = Limits { mailbox_max, unknown_names_max, rooms_max, ..Limits::default() };
         let (handle, mut broker) = open(store, &limits);
         broker.flush_within = flush_within;
-        Running { run: Box::pin(broker.run()), handle: Some(handle), requests, asked: None, is_answered: false }
+        BrokerDriver { run: Box::pin(broker.run()), handle: Some(handle), requests, request: None, is_answered: false }
     }
 
     pub(super) fn inbox(&self) -> &async_channel::Sender<Event> {
-        &self.handle.as_ref().expect("the broker was not let go").inbox
+        &self.handle.as_ref().expect("the broker still has a handle").inbox
     }
 
     pub(super) fn can_run(&self) -> bool {
-        self.is_answered || self.asked.is_none() && !self.inbox().is_empty()
+        self.is_answered || self.request.is_none() && !self.inbox().is_empty()
     }
 
-    /// Says whether it has ended.
+    /// Runs until the broker waits. Returns its store if it has ended.
     pub(super) fn run(&mut self) -> Option<Store> {
         self.is_answered = false;
         let waker = Context::from_waker(Waker::noop());
@@ -58,22 +58,22 @@ impl Running {
         if let Poll::Ready(store) = self.run.as_mut().poll(&mut context) {
             return Some(store);
         }
-        self.asked = self.requests.try_recv().ok();
+        self.request = self.requests.try_recv().ok();
         None
     }
 }
 
-impl Told {
+impl EventSummary {
     pub(super) fn of(event: &Event) -> Self {
         match event {
-            Event::Join { .. } => Told::Join,
-            Event::Requests { .. } => Told::Requests,
+            Event::Join { .. } => EventSummary::Join,
+            Event::Requests { .. } => EventSummary::Requests,
             Event::DeliveryReport { bytes, delivered, .. } => {
-                Told::Taken(*bytes, delivered.map(|delivered| delivered.seq))
+                EventSummary::DeliveryReport(*bytes, delivered.map(|delivered| delivered.seq))
             }
-            Event::End { reason, .. } => Told::End(*reason),
-            Event::Leave { .. } => Told::Leave,
-            _ => unreachable!("it is no client that says so"),
+            Event::End { reason, .. } => EventSummary::End(*reason),
+            Event::Leave { .. } => EventSummary::Leave,
+            _ => unreachable!("clients send no other events"),
         }
     }
 }
