@@ -26,7 +26,7 @@ use crate::broker::{self, EndReason, Event, Handle, Joining};
 use crate::config::Limits;
 use crate::limits::{CLOSING_STALL_S_MAX, LINGER_S_MAX, LOGIN_REFUSALS_MAX};
 use crate::message::SessionId;
-use crate::plugin::{ConnectCall, LoginCall, LoginVerdict, Plugins, Sender};
+use crate::plugin::{ConnectCall, LoginCall, LoginVerdict, MessageSender, Plugins};
 use crate::protocol::{Code, Decoder, Detected, Login, ProtocolTable, Refusal, Rejected};
 use crate::timeout::{seconds_or_none, sleep, timeout};
 
@@ -235,7 +235,7 @@ async fn run_session(input: &mut Input<'_>, socket: &Socket, session: SessionId,
             let _filtered = filtering.lock().await;
             Ended::BrokerClosed
         };
-        let sender = Sender { name: &name, wants_accepted };
+        let sender = MessageSender { name: &name, wants_accepted };
         let reader = RequestReader::new(input, session, sender, shared, &progress);
         let ended = future::or(reader.run(&filtering), broker_closed).await;
         match ended {

@@ -23,7 +23,7 @@ pub use self::answer::{Answer, Effect, Verdict};
 pub use self::call::{
     Call, CommandCall, ConnectCall, DeliveredCall, LoggedCall, LoginCall, MailCall, MessageCall, PresenceCall,
 };
-pub(crate) use self::chain::{LoginVerdict, Plugins, Sender};
+pub(crate) use self::chain::{LoginVerdict, MessageSender, Plugins};
 pub use self::host::Host;
 pub use self::load::{LoadError, LoadedPlugin, load};
 pub use self::luau::{Script, ScriptError};

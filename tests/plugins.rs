@@ -91,7 +91,7 @@ fn a_program_is_told_what_became_of_each_message() {
     let answer = alice.ask(send("1", "heck"));
     assert_eq!((&answer["code"], &answer["id"]), (&json!("rejected"), &json!("1")));
     assert_eq!(answer["message"], "mind your language (p); not sent");
-    assert_eq!(alice.ask(send("2", "psst"))["message"], "it is dropped (p); not sent");
+    assert_eq!(alice.ask(send("2", "psst"))["message"], "the message was dropped (p); not sent");
     let first = alice.ask(send("3", "hi"));
     assert_eq!((&first["type"], &first["seq"]), (&json!("accepted"), &json!(1)));
     assert_eq!(alice.ask(send("3", "hi"))["seq"], 1, "what it was is what counts for an id");

@@ -14,14 +14,14 @@ use crate::broker::Event;
 use crate::config::Limits;
 use crate::limits::BATCH_REQUESTS_MAX;
 use crate::message::SessionId;
-use crate::plugin::Sender;
+use crate::plugin::MessageSender;
 use crate::protocol::Submission;
 
 /// Reads the requests of one session.
 pub(super) struct RequestReader<'c, 's> {
     input: &'c mut Input<'s>,
     session: SessionId,
-    sender: Sender<'c>,
+    sender: MessageSender<'c>,
     shared: &'c Shared,
     progress: &'c Progress,
     /// Decoded, and left for the next batches.
@@ -32,7 +32,7 @@ impl<'c, 's> RequestReader<'c, 's> {
     pub(super) fn new(
         input: &'c mut Input<'s>,
         session: SessionId,
-        sender: Sender<'c>,
+        sender: MessageSender<'c>,
         shared: &'c Shared,
         progress: &'c Progress,
     ) -> Self {

@@ -46,7 +46,7 @@ pub enum Verdict {
     Reply(String),
 }
 
-/// One thing that a plugin requests to be done.
+/// Action that a plugin requests.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Send a message as the plugin.

@@ -1,5 +1,5 @@
-//! The plugins that decide, one after another in the order of the file: the answer of one is what the next is asked about. Owns
-//! what their verdicts mean for a connection, a login, a message and a command; never waits for anybody but a plugin.
+//! Chain of plugins with deciding hooks, in the order of `plugins.toml`: each plugin gets what the one before it left. Owns the
+//! effect of their verdicts on a connection, a login, a message and a command; never waits for anything but a plugin.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,25 +12,25 @@ use crate::config::Hook;
 use crate::message::{Destination, PeerName, Text, printable};
 use crate::protocol::{Code, Draft, FilteredSend, PluginState, Refusal, Reply, Request, Submission, Work};
 
-/// The plugins, as they are at the moment: a reload puts others in their place.
+/// Current plugins of the server. A reload replaces them.
 #[derive(Debug, Default)]
 pub(crate) struct Plugins {
     set: RwLock<Arc<PluginSet>>,
 }
 
 impl Plugins {
-    /// Those of this moment.
+    /// Returns the current plugins.
     pub(crate) fn current(&self) -> Arc<PluginSet> {
         self.set.read().clone()
     }
 
-    /// Puts others in their place.
+    /// Replaces all plugins.
     pub(super) fn replace(&self, set: PluginSet) {
         *self.set.write() = Arc::new(set);
     }
 }
 
-/// Plugins that are asked together.
+/// Running plugins, in the order of `plugins.toml`, and those of each deciding hook.
 #[derive(Debug, Default)]
 pub(crate) struct PluginSet {
     plugins: Vec<Arc<RunningPlugin>>,
@@ -40,23 +40,23 @@ pub(crate) struct PluginSet {
     commands: HashMap<String, Arc<RunningPlugin>>,
 }
 
-/// What plugins say to a login.
+/// Verdict of all plugins on a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LoginVerdict {
-    /// Nothing: the accounts decide.
+    /// No plugin decided; the accounts decide.
     Pass,
-    /// It is let in.
+    /// The login succeeds, whatever the accounts say.
     Allow,
-    /// It is not.
+    /// The login is refused.
     Refuse(Refusal),
 }
 
-/// Who sends what is screened.
+/// Sender of the requests that are filtered.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sender<'a> {
-    /// Its name.
+pub(crate) struct MessageSender<'a> {
+    /// Name of the sender.
     pub(crate) name: &'a PeerName,
-    /// Whether it is told of each message that it is accepted, so that one which is dropped must be refused.
+    /// Whether the sender expects a reply to each message, so that a dropped message must be refused.
     pub(crate) wants_accepted: bool,
 }
 
@@ -71,30 +71,30 @@ impl PluginSet {
         PluginSet { plugins, connect, login, message, commands }
     }
 
-    /// Whether there are none.
+    /// Whether there are no plugins.
     pub(crate) fn is_empty(&self) -> bool {
         self.plugins.is_empty()
     }
 
-    /// Whether a plugin speaks by this name.
+    /// Whether a plugin has this name.
     pub(crate) fn has(&self, name: &PeerName) -> bool {
         self.plugins.iter().any(|plugin| plugin.config().name == *name)
     }
 
-    /// Asks whether a connection may stay.
-    pub(crate) async fn connect(&self, connecting: impl Fn() -> ConnectCall) -> Result<(), Refusal> {
+    /// Calls the hook `connect` of all plugins. Fails with the refusal of the first that rejects the connection.
+    pub(crate) async fn connect(&self, call: impl Fn() -> ConnectCall) -> Result<(), Refusal> {
         for plugin in &self.connect {
-            if let Verdict::Reject(reason) = only(plugin.decide(vec![Call::Connect(connecting())]).await) {
+            if let Verdict::Reject(reason) = only(plugin.decide(vec![Call::Connect(call())]).await) {
                 return Err(rejected(plugin, &reason, "goodbye"));
             }
         }
         Ok(())
     }
 
-    /// Asks whether somebody may log in. The first that has an opinion decides.
-    pub(crate) async fn log_in(&self, logging_in: impl Fn() -> LoginCall) -> LoginVerdict {
+    /// Calls the hook `login` of all plugins, up to the first that allows or rejects the login.
+    pub(crate) async fn log_in(&self, call: impl Fn() -> LoginCall) -> LoginVerdict {
         for plugin in &self.login {
-            match only(plugin.decide(vec![Call::Login(logging_in())]).await) {
+            match only(plugin.decide(vec![Call::Login(call())]).await) {
                 Verdict::Allow => return LoginVerdict::Allow,
                 Verdict::Reject(reason) => return LoginVerdict::Refuse(rejected(plugin, &reason, "not logged in")),
                 _ => {}
@@ -118,8 +118,9 @@ impl PluginSet {
         !self.is_empty() && requests.iter().any(concerns)
     }
 
-    /// Has plugins process requests, each in its place: messages may be changed or dropped, commands are answered.
-    pub(crate) async fn filter(&self, sender: Sender<'_>, mut requests: Vec<Submission>) -> Vec<Submission> {
+    /// Filters requests through the plugins, and keeps their order: messages may be changed, refused or dropped, and commands are
+    /// answered.
+    pub(crate) async fn filter(&self, sender: MessageSender<'_>, mut requests: Vec<Submission>) -> Vec<Submission> {
         for submission in &mut requests {
             if let Some(answer) = self.answer(sender.name, &mut submission.work).await {
                 submission.work = answer;
@@ -142,7 +143,7 @@ impl PluginSet {
         requests
     }
 
-    /// Answers a request that only plugins can answer. `None`: it is for the broker.
+    /// Answers a request that only plugins can answer. `None` if the request is for the broker.
     async fn answer(&self, from: &PeerName, work: &mut Work) -> Option<Work> {
         match work {
             Work::Client(Request::Command { name, arguments }) => {
@@ -159,11 +160,11 @@ impl PluginSet {
         }
     }
 
-    async fn command(&self, typed: CommandCall) -> Work {
-        let Some(plugin) = self.commands.get(&typed.command) else {
-            return Work::Refused(Refusal::unknown_command(&typed.command));
+    async fn command(&self, call: CommandCall) -> Work {
+        let Some(plugin) = self.commands.get(&call.command) else {
+            return Work::Refused(Refusal::unknown_command(&call.command));
         };
-        match only(plugin.decide(vec![Call::Command(typed)]).await) {
+        match only(plugin.decide(vec![Call::Command(call)]).await) {
             Verdict::Reply(text) => match Text::kept(&text) {
                 Some(text) => answered(Reply::Answer { text }),
                 None => answered(Reply::Answer { text: done() }),
@@ -182,12 +183,12 @@ impl PluginSet {
     }
 }
 
-/// Applies a verdict on a message. Returns whether anything is left of it.
-fn apply(verdict: Verdict, plugin: &RunningPlugin, sender: Sender<'_>, submission: &mut Submission) -> bool {
+/// Applies a verdict to a message. Returns false if the message is dropped.
+fn apply(verdict: Verdict, plugin: &RunningPlugin, sender: MessageSender<'_>, submission: &mut Submission) -> bool {
     match verdict {
         Verdict::Replace { to, text } => replace(to, text, submission),
         Verdict::Drop if sender.wants_accepted => {
-            filtered(Err(rejected(plugin, "it is dropped", "not sent")), submission);
+            filtered(Err(rejected(plugin, "the message was dropped", "not sent")), submission);
         }
         Verdict::Drop => return false,
         Verdict::Reject(reason) => filtered(Err(rejected(plugin, &reason, "not sent")), submission),
@@ -203,8 +204,8 @@ fn replace(to: Option<Vec<Destination>>, text: Option<Text>, submission: &mut Su
     filtered(Ok(Draft { to, text }), submission);
 }
 
-/// Replaces a message by what plugins made of it. A message with an id keeps its original, by which it is recognised when it is sent
-/// again.
+/// Replaces a message by the outcome of a plugin. A message with an id keeps its original, by which it is recognised when it is
+/// sent again.
 fn filtered(outcome: Result<Draft, Refusal>, submission: &mut Submission) {
     let Submission { id, work } = submission;
     match (work, outcome) {

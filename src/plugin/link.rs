@@ -1,5 +1,5 @@
-//! A plugin's own session with the broker: it is a peer that lives inside, and speaks JSON lines as programs outside do. Owns who
-//! waits for which answer; never knows what is asked.
+//! Session of a plugin with the broker: a plugin is a peer inside the server. Owns the session, the order of its requests, and
+//! the replies that are awaited; never interprets a request.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use smol::lock::Semaphore;
 
-use super::chain::{Plugins, Sender};
+use super::chain::{MessageSender, Plugins};
 use crate::broker::{self, Event, Handle, Joining, OutboxReceiver};
 use crate::message::{PeerName, RequestId, SessionId, Timestamp};
 use crate::protocol::{Capabilities, Code, Refusal, Submission, Work, json};
 
-/// Told what concerns the plugin itself, and not who connects and disconnects: a plugin observes that.
+/// Capabilities of a plugin's session. Presence is not among them: a plugin observes it with its hooks.
 const CAPABILITIES: Capabilities = Capabilities {
     acknowledges: true,
     shows_recipients: true,
@@ -25,23 +25,23 @@ const CAPABILITIES: Capabilities = Capabilities {
     wants_read_marks: false,
 };
 
-/// The session, as far as others than its reader use it.
+/// Sending side of the session.
 #[derive(Debug)]
 pub(super) struct Link {
     name: PeerName,
-    /// Those who look at what the plugin sends.
+    /// All plugins; the others filter what this one sends.
     plugins: Weak<Plugins>,
-    /// Taken away when the plugin ends: the broker ends when nobody has one.
+    /// Handle of the broker; `None` after the plugin has ended, because the broker ends when the last handle is dropped.
     broker: Mutex<Option<Handle>>,
     session: Mutex<SessionId>,
-    /// The right to hand in what changes something: one batch is under way at a time, and in order.
+    /// Permit for requests that change something: one batch is in flight at a time, so they stay in order.
     changes: Arc<Semaphore>,
-    /// The right to ask: what is asked waits for nothing that is screened.
-    questions: Arc<Semaphore>,
-    /// Who waits for the answer to which request.
-    waiting: Mutex<HashMap<RequestId, oneshot::Sender<Value>>>,
-    /// What ids of this life of the server begin with.
-    life: String,
+    /// Permit for requests that change nothing. They do not wait for messages that are being filtered.
+    reads: Arc<Semaphore>,
+    /// Receivers of the replies that are awaited, by the id of the request.
+    awaited: Mutex<HashMap<RequestId, oneshot::Sender<Value>>>,
+    /// Beginning of all ids, different in each run of the server.
+    id_prefix: String,
     last_id: AtomicU64,
 }
 
@@ -53,14 +53,14 @@ impl Link {
             broker: Mutex::new(Some(broker)),
             session: Mutex::new(SessionId::unused()),
             changes: Arc::new(Semaphore::new(1)),
-            questions: Arc::new(Semaphore::new(1)),
-            waiting: Mutex::default(),
-            life: format!("{:x}", Timestamp::now().millis()),
+            reads: Arc::new(Semaphore::new(1)),
+            awaited: Mutex::default(),
+            id_prefix: format!("{:x}", Timestamp::now().millis()),
             last_id: AtomicU64::new(0),
         }
     }
 
-    /// Logs in: what comes is read from this.
+    /// Logs in. The receiver gets everything that is sent to the plugin.
     pub(super) async fn join(&self) -> OutboxReceiver {
         let (sender, receiver) = broker::outbox();
         let session = SessionId::unused();
@@ -71,71 +71,73 @@ impl Link {
         receiver
     }
 
-    /// Logs out, for good.
+    /// Logs out for good, and fails all awaited replies.
     pub(super) async fn close(&self) {
         self.tell(Event::Leave { session: self.session() }).await;
         self.broker.lock().take();
-        self.waiting.lock().clear();
+        self.awaited.lock().clear();
     }
 
-    /// So many bytes of what came are dealt with.
-    pub(super) async fn taken(&self, bytes: usize) {
+    /// Reports that bytes from the receiver are handled, so that the broker can send more.
+    pub(super) async fn report_handled(&self, bytes: usize) {
         self.tell(Event::DeliveryReport { session: self.session(), bytes, delivered: None }).await;
     }
 
-    /// An id that nothing had before.
+    /// Returns a new id.
     pub(super) fn next_id(&self) -> RequestId {
         let number = self.last_id.fetch_add(1, Ordering::Relaxed);
-        RequestId::parse(&format!("{}.{number}", self.life)).expect("it is short")
+        RequestId::parse(&format!("{}.{number}", self.id_prefix))
+            .expect("a prefix and a number are shorter than an id may be")
     }
 
-    /// Asks for what changes nothing.
+    /// Sends a request that changes nothing, and waits for its reply.
     pub(super) async fn ask(&self, request: impl Into<Work>) -> Result<Value, Refusal> {
         let id = self.next_id();
-        let answer = self.await_answer(id.clone());
-        let permit = self.questions.acquire_arc().await;
+        let reply = self.await_reply(id.clone());
+        let permit = self.reads.acquire_arc().await;
         self.hand_over(vec![Submission { id: Some(id), work: request.into() }], permit).await;
-        read(answer.await)
+        read(reply.await)
     }
 
-    /// Hands in what changes something, all of it together; each has an id. The answers, in order.
+    /// Sends requests that change something, as one batch, and returns their replies in order. Each request must have an id.
     pub(super) async fn change(&self, requests: Vec<Submission>) -> Vec<Result<Value, Refusal>> {
-        let ids = requests.iter().map(|asked| asked.id.clone().expect("each has an id"));
-        let waiting: Vec<_> = ids.map(|id| self.await_answer(id)).collect();
+        let ids = requests.iter().map(|request| request.id.clone().expect("each request has an id"));
+        let awaited: Vec<_> = ids.map(|id| self.await_reply(id)).collect();
         self.submit(requests).await;
-        let mut answers = Vec::with_capacity(waiting.len());
-        for answer in waiting {
-            answers.push(read(answer.await));
+        let mut replies = Vec::with_capacity(awaited.len());
+        for reply in awaited {
+            replies.push(read(reply.await));
         }
-        answers
+        replies
     }
 
-    /// Hands in requests in order, as other plugins let them pass.
+    /// Submits requests, in order, after the other plugins have filtered them.
     pub(super) async fn submit(&self, requests: Vec<Submission>) {
         let permit = self.changes.acquire_arc().await;
         let requests = match self.plugins.upgrade().map(|plugins| plugins.current()) {
             Some(set) if set.concerns(&requests) => {
-                set.filter(Sender { name: &self.name, wants_accepted: CAPABILITIES.wants_accepted }, requests).await
+                set.filter(MessageSender { name: &self.name, wants_accepted: CAPABILITIES.wants_accepted }, requests)
+                    .await
             }
             _ => requests,
         };
         self.hand_over(requests, permit).await;
     }
 
-    /// Hands an answer to who waits for it. Says whether somebody did.
-    pub(super) fn answer(&self, id: &str, frame: &mut Value) -> bool {
-        let waiting = RequestId::parse(id).and_then(|id| self.waiting.lock().remove(&id));
-        match waiting {
-            // It may have stopped waiting.
-            Some(waiting) => waiting.send(frame.take()).is_ok(),
+    /// Passes a reply to the caller that awaits it. Returns false if nobody does.
+    pub(super) fn receive_reply(&self, id: &str, frame: &mut Value) -> bool {
+        let awaited = RequestId::parse(id).and_then(|id| self.awaited.lock().remove(&id));
+        match awaited {
+            // The caller may have stopped waiting.
+            Some(awaited) => awaited.send(frame.take()).is_ok(),
             None => false,
         }
     }
 
-    fn await_answer(&self, id: RequestId) -> oneshot::AsyncReceiver<Value> {
-        let (sender, answer) = oneshot::async_channel();
-        self.waiting.lock().insert(id, sender);
-        answer
+    fn await_reply(&self, id: RequestId) -> oneshot::AsyncReceiver<Value> {
+        let (sender, reply) = oneshot::async_channel();
+        self.awaited.lock().insert(id, sender);
+        reply
     }
 
     async fn hand_over(&self, requests: Vec<Submission>, permit: smol::lock::SemaphoreGuardArc) {
@@ -144,7 +146,7 @@ impl Link {
         }
     }
 
-    /// Nothing is told any more once the plugin has ended.
+    /// Sends an event to the broker, unless the plugin has ended.
     pub(super) async fn tell(&self, event: Event) {
         let broker = self.broker.lock().clone();
         if let Some(broker) = broker {
@@ -157,9 +159,9 @@ impl Link {
     }
 }
 
-/// An answer as it is meant: a frame `error` is none.
-fn read(answer: Result<Value, oneshot::RecvError>) -> Result<Value, Refusal> {
-    let frame = answer.map_err(|_| Refusal::new(Code::ShuttingDown, "the plugin's session has ended"))?;
+/// Turns a reply into a result: the frame `error` is a refusal.
+fn read(reply: Result<Value, oneshot::RecvError>) -> Result<Value, Refusal> {
+    let frame = reply.map_err(|_| Refusal::new(Code::ShuttingDown, "the plugin's session has ended"))?;
     if frame["type"] != "error" {
         return Ok(frame);
     }

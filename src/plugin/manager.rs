@@ -236,7 +236,7 @@ async fn read_frames(plugin: &RunningPlugin, link: &Link, receiver: &OutboxRecei
                 None => bytes += line.len(),
             }
         }
-        link.taken(bytes).await;
+        link.report_handled(bytes).await;
     }
 }
 
@@ -252,7 +252,7 @@ fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<MailCa
         return None;
     }
     let id = frame["id"].as_str().map(str::to_owned);
-    if !id.is_some_and(|id| link.answer(&id, &mut frame)) {
+    if !id.is_some_and(|id| link.receive_reply(&id, &mut frame)) {
         plugin.plugin().hear(line);
     }
     None
@@ -282,7 +282,7 @@ async fn notify_mails(plugin: &RunningPlugin, mails: Receiver<ReceivedMail>) {
         };
         let done: Vec<ReceivedMail> = waiting.drain(..handled).collect();
         if let Some(last) = done.last() {
-            link.taken(done.iter().map(|received| received.bytes).sum()).await;
+            link.report_handled(done.iter().map(|received| received.bytes).sum()).await;
             link.submit(vec![ClientRequest::from(Request::Ack { seq: last.mail.seq }).into()]).await;
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct CallBatch {
     pub(super) answers: oneshot::Sender<BatchAnswers>,
 }
 
-/// One answer per call, and the calls themselves: freeing memory costs less in the thread that allocated it.
+/// Answers, one per call, and the calls themselves: freeing memory costs less in the thread that allocated it.
 pub(super) type BatchAnswers = (Vec<Result<Answer, Failure>>, Vec<Call>);
 
 /// State of a script's thread.

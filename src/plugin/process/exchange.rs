@@ -52,7 +52,7 @@ struct ExchangeState {
     unwritten: Vec<u8>,
     /// Calls that the program has or will get. Calls that timed out are not among them.
     pending: HashMap<u64, PendingCall>,
-    /// Those of the pending calls that hold up a client: calls of deciding hooks.
+    /// Pending calls of deciding hooks, which hold up a client.
     awaited: BTreeSet<u64>,
     /// Time at which the first of `awaited` became the first.
     turn_since: Instant,
