@@ -11,7 +11,7 @@ use rusqlite::{CachedStatement, Connection, params};
 
 use crate::lines::TEXT_BYTES;
 use crate::options::Options;
-use crate::pairs::PAIRS;
+use crate::pair::PAIRS;
 use crate::proc::own_cpu;
 use crate::scenario::Figures;
 use crate::server::Home;
@@ -34,7 +34,7 @@ type Addressed = (i64, i64);
 /// Writes what `pairs` writes: no server that keeps its messages in SQLite can be faster than this by much.
 pub(crate) fn run(options: &Options) -> Result<Figures> {
     let home = Home::new()?;
-    let connection = open(&home.path().join("floor.db"))?;
+    let connection = open(&home.path().join("baseline.db"))?;
     let messages = PAIRS as i64 * i64::from(options.messages);
     let (cpu, started) = (own_cpu()?, Instant::now());
     insert(&connection, messages)?;
@@ -79,7 +79,7 @@ fn insert(connection: &Connection, messages: i64) -> Result<()> {
             insert_index(connection, &mut index)?;
         }
         insert_messages(connection, batch.clone())
-            .context("the schema has changed: floor.rs inserts the rows of an older one")?;
+            .context("the schema has changed: baseline.rs inserts the rows of an older one")?;
         index.extend(batch.map(|seq| (recipient_of(seq), seq)));
         connection.execute_batch("commit")?;
     }

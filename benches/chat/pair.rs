@@ -11,6 +11,9 @@ use crate::client::Client;
 use crate::lines::{Lines, Numbered, TEXT_BYTES};
 use crate::reader::Reader;
 
+/// Pairs of a sender and a receiver in the throughput scenarios.
+pub(crate) const PAIRS: usize = 50;
+
 /// Messages that a sender may be ahead of its receiver: fewer than holdline lets wait for one peer, and more than any
 /// server routes for one pair while the sender is not looking.
 const WINDOW_MESSAGES: u32 = 4000;

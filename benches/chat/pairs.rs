@@ -16,7 +16,7 @@ use crate::client::{Client, STALL};
 use crate::drive::run_all;
 use crate::meter::Meter;
 use crate::options::Options;
-use crate::pair::{Load, Pair};
+use crate::pair::{Load, PAIRS, Pair};
 use crate::scenario::{Bar, Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Server};
 
@@ -51,9 +51,6 @@ pub(crate) const SWEPT: Scenario = Scenario {
     run: Run::Each(|contestant, options| run(contestant, options, flood_swept)),
     on_request: false,
 };
-
-/// Senders, and as many receivers.
-pub(crate) const PAIRS: usize = 50;
 
 /// Time between two sweeps over all sockets.
 const SWEEP: Duration = Duration::from_millis(1);

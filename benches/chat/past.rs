@@ -61,7 +61,7 @@ pub(crate) fn keep(messages: i64, home: Home) {
 
 /// The peers that there are besides those of `pairs`; nothing waits for any of them.
 pub(crate) fn others() -> impl Iterator<Item = String> {
-    (crate::pairs::PAIRS as i64..PAIRS).map(receiver)
+    (crate::pair::PAIRS as i64..PAIRS).map(receiver)
 }
 
 fn kept() -> MutexGuard<'static, BTreeMap<i64, Home>> {

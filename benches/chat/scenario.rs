@@ -6,7 +6,7 @@ use std::fmt;
 
 use anyhow::Result;
 
-use crate::Options;
+use crate::options::Options;
 use crate::server::Contestant;
 
 /// One kind of load, and what is measured under it.

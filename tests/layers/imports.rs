@@ -64,11 +64,14 @@ enum Target {
 }
 
 impl Modules {
-    /// Reads the library and the binary of a package from its directory `src`.
-    pub(crate) fn read(src: &Path) -> Self {
+    /// Reads a library (`lib.rs`), a binary (`main.rs`) or both from their directory.
+    pub(crate) fn read(directory: &Path) -> Self {
         let mut modules = Modules { all: Vec::new() };
         for root in ["lib", "main"] {
-            modules.add(root.to_owned(), &src.join(root).with_extension("rs"), src.to_owned(), None, false);
+            let file = directory.join(root).with_extension("rs");
+            if file.exists() {
+                modules.add(root.to_owned(), &file, directory.to_owned(), None, false);
+            }
         }
         modules
     }

@@ -98,6 +98,16 @@ fn no_files_import_each_other_in_a_cycle() {
     assert_eq!(mended, None, "no cycle is left in this module: remove it from CYCLES_LEFT");
 }
 
+#[test]
+fn no_files_of_the_benchmarks_import_each_other_in_a_cycle() {
+    for benchmark in ["chat", "instructions"] {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(benchmark);
+        let cycles: Vec<String> =
+            cycles(&Modules::read(&directory).imports()).iter().map(ToString::to_string).collect();
+        assert!(cycles.is_empty(), "files import each other:\n{}", cycles.join("\n"));
+    }
+}
+
 /// Writes a small crate and returns what is wrong with its imports.
 fn check_source(files: &[(&str, &str)], layers: &[&str]) -> (Vec<String>, Vec<String>) {
     let directory = tempfile::tempdir().expect("a temporary directory can be created");
