@@ -16,7 +16,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use self::file::File;
-pub use self::plugins::{BUILT_IN_COMMANDS, Hook, OnFailure, PluginConfig, PluginKind};
+pub use self::plugins::{Hook, OnFailure, PluginConfig, PluginKind};
 use self::settings::{NO_SUCH_FILE, Setting, Settings};
 use crate::limits::{
     DEAD_AFTER_S_DEFAULT, DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT, ROOMS_DEFAULT,

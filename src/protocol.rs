@@ -1,7 +1,8 @@
-//! What clients ask and what they are answered, as types; each protocol is a thin codec over them, a file of its own.
-//! Owns the requests, the replies and the codes; never does I/O.
+//! Protocols: the requests of clients and the replies to them, as types, and a codec for each protocol. A request is parsed into a
+//! [`Request`] or [`Rejected`], travels as a [`Submission`], and is answered by a [`Reply`]. Owns these types; never does I/O.
 
 mod codec;
+mod commands;
 pub mod json;
 mod line_buffer;
 pub mod plain;
@@ -13,8 +14,8 @@ mod submission;
 pub use self::codec::{
     Capabilities, Decoder, Detected, Detector, Encoder, Form, Forms, Match, ProtocolTable, SessionEncoder, StartDecoder,
 };
+pub use self::commands::is_reserved_command;
 pub use self::line_buffer::{Framing, Line, LineBuffer};
-use self::refusal::unknown_command;
 pub use self::refusal::{Code, Refusal, Rejected};
 pub use self::reply::{PastMessage, PluginState, Reply, RoomHere};
 pub use self::request::{
@@ -22,10 +23,5 @@ pub use self::request::{
 };
 pub use self::submission::{FilteredSend, Submission, Work};
 
-/// The version of the protocols, as [`Reply::Welcome`] says it to programs. It grows when a client must know of a change.
+/// Version of the protocols, as programs see it in the welcome. It is increased when a client must know of a change.
 pub const VERSION: u32 = 1;
-
-/// What is wrong with a list of destinations that is too long.
-fn too_many_destinations(destinations_max: u64) -> String {
-    format!("more than {destinations_max} names (destinations_max)")
-}

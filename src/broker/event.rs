@@ -2,8 +2,8 @@
 
 use smol::lock::SemaphoreGuardArc;
 
-use super::outbox::OutboxSender;
-use crate::message::{PeerName, RequestId, Seq, SessionId};
+use super::outbox::{Delivered, OutboxSender};
+use crate::message::{PeerName, RequestId, SessionId};
 use crate::protocol::{SessionEncoder, Submission};
 use crate::store::{EventFilter, Observed, ObserverCursor};
 
@@ -99,15 +99,6 @@ pub(crate) struct Joining {
     pub(crate) is_plugin: bool,
     /// Takes what is written to the session; dropped by the broker once nothing more comes.
     pub(crate) outbox: OutboxSender,
-}
-
-/// Messages that a client has received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Delivered {
-    /// Last message: all messages of the feed up to here are delivered.
-    pub(crate) seq: Seq,
-    /// Number of them that were addressed to the peer directly: only those count for the limit of a mailbox.
-    pub(crate) messages: u64,
 }
 
 /// Reason why no more requests come from a client.

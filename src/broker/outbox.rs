@@ -7,8 +7,17 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use smol::future;
 
-use super::event::Delivered;
 use crate::limits::{MARK_BYTES_MAX, OUTBOX_BYTES_MAX, PAGE_BYTES_MAX};
+use crate::message::Seq;
+
+/// Messages that a client has received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delivered {
+    /// Last message: all messages of the feed up to here are delivered.
+    pub(crate) seq: Seq,
+    /// Number of them that were addressed to the peer directly: only those count for the limit of a mailbox.
+    pub(crate) messages: u64,
+}
 
 /// Bytes for one client, as they are written to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -225,7 +234,6 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use super::*;
-    use crate::message::Seq;
 
     /// Puts out a message of so many bytes.
     fn append(outbox: &mut Outbox, seq: i64, bytes: usize) {

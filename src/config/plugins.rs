@@ -16,10 +16,6 @@ pub(super) use self::entry::read;
 #[cfg(test)]
 pub(super) use self::entry::{PLUGINS_KEYS, PluginKeys, PluginsKeys};
 
-/// The commands that there are without any plugin, and those that holdline keeps for itself; without their `/`.
-pub const BUILT_IN_COMMANDS: [&str; 11] =
-    ["help", "who", "join", "leave", "history", "search", "register", "password", "ping", "quit", "plugins"];
-
 /// A moment at which a plugin is asked or told something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, EnumString, VariantArray)]
 #[strum(serialize_all = "lowercase")]

@@ -3,17 +3,15 @@
 
 mod codec;
 mod encode;
-mod fields;
-
-use std::collections::HashSet;
+pub(super) mod fields;
+pub(super) mod requests;
 
 use self::fields::{FieldError, Fields};
-use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, REQUEST_ID_BYTES_MAX};
-use crate::message::{Destination, PeerName, RequestId, Room, Seq, Text, quoted};
-use crate::protocol::{
-    ClientRequest, Code, Draft, HistoryRequest, Login, ParsedRequest, Refusal, Rejected, Request,
-    too_many_destinations, unknown_command,
-};
+use super::commands::{RESERVED_TYPES, json_command};
+use super::refusal::{Code, Refusal, Rejected};
+use super::request::{ClientRequest, Login, ParsedRequest, Request};
+use crate::limits::REQUEST_ID_BYTES_MAX;
+use crate::message::{PeerName, RequestId, quoted};
 
 pub(crate) use self::codec::session;
 pub use self::codec::{DETECTOR, FRAMING, decoder};
@@ -83,12 +81,9 @@ fn parse_id(id: &str) -> Result<RequestId, FieldError> {
     })
 }
 
-/// The types of frames that a client may send, but for `login`.
-const KINDS: [&str; 11] =
-    ["send", "ack", "join", "leave", "who", "history", "search", "command", "plugins", "ping", "register"];
-
+/// Whether a type exists, or is reserved for a later version.
 fn is_known(kind: &str) -> bool {
-    KINDS.contains(&kind)
+    json_command(kind).is_some() || RESERVED_TYPES.contains(&kind)
 }
 
 fn unknown(kind: &str) -> FieldError {
@@ -96,84 +91,14 @@ fn unknown(kind: &str) -> FieldError {
 }
 
 fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, FieldError> {
-    match fields.kind()? {
-        "send" => parse_send(fields, destinations_max),
-        "ack" => Ok(Request::Ack { seq: Seq::new(fields.seq.number("seq")?) }),
-        "join" => Ok(Request::Join { room: parse_room(fields)? }),
-        "leave" => Ok(Request::Leave { room: parse_room(fields)? }),
-        "who" => Ok(Request::Who),
-        "history" => Ok(Request::History(HistoryRequest {
-            with: fields.with.optional_string("with")?.map(|with| parse_destination(&with)).transpose()?,
-            before: fields.before.optional_number("before")?.map(Seq::new),
-            count: parse_limit(fields)?,
-        })),
-        "search" => {
-            let text = fields.text.string("text")?;
-            let words = Text::clean(&text).ok_or_else(|| FieldError::new(Code::Empty, "\"text\" holds no words"))?;
-            Ok(Request::Search { words, count: parse_limit(fields)? })
+    let kind = fields.kind()?;
+    match json_command(kind) {
+        Some(command) => (command.parse)(fields, destinations_max),
+        None if kind == "login" => {
+            Err(FieldError::new(Code::LoggedInAlready, "a second login; connect again for another name"))
         }
-        "command" => {
-            let arguments = fields.arguments.optional_string("arguments")?.unwrap_or_default();
-            parse_command(&fields.name.string("name")?, &arguments)
-        }
-        "plugins" => Ok(Request::Plugins),
-        "ping" => Ok(Request::Ping { token: None }),
-        "login" => Err(FieldError::new(Code::LoggedInAlready, "a second login; connect again for another name")),
-        kind => Err(unknown(kind)),
+        None => Err(unknown(kind)),
     }
-}
-
-fn parse_send(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, FieldError> {
-    let to = parse_destinations(&fields.to.strings("to")?, destinations_max)?;
-    let text = fields.text.string("text")?;
-    if text.len() > LINE_BYTES_MAX {
-        return Err(FieldError::new(Code::TooLong, format_args!("a \"text\" of more than {LINE_BYTES_MAX} bytes")));
-    }
-    let text = Text::kept(&text).ok_or_else(|| FieldError::new(Code::Empty, "\"text\" is empty"))?;
-    Ok(Request::Send(Draft { to, text }))
-}
-
-fn parse_destinations(names: &[String], destinations_max: u64) -> Result<Vec<Destination>, FieldError> {
-    let mut to = Vec::new();
-    let mut named = HashSet::new();
-    for name in names {
-        let destination = parse_destination(name)?;
-        if !named.insert(destination.clone()) {
-            continue;
-        }
-        if to.len() as u64 == destinations_max {
-            return Err(FieldError::new(
-                Code::BadRequest,
-                format_args!("{} in \"to\"", too_many_destinations(destinations_max)),
-            ));
-        }
-        to.push(destination);
-    }
-    if to.is_empty() {
-        return Err(FieldError::new(Code::BadRequest, "\"to\" names nobody"));
-    }
-    Ok(to)
-}
-
-fn parse_destination(name: &str) -> Result<Destination, FieldError> {
-    Destination::parse(name).map_err(|bad| FieldError::new(Code::BadName, bad))
-}
-
-fn parse_room(fields: &Fields<'_>) -> Result<Room, FieldError> {
-    Room::parse(&fields.room.string("room")?).map_err(|bad| FieldError::new(Code::BadName, bad))
-}
-
-fn parse_command(name: &str, arguments: &str) -> Result<Request, FieldError> {
-    Request::command(name, arguments).map_err(|_| FieldError::new(Code::UnknownCommand, unknown_command(name)))
-}
-
-fn parse_limit(fields: &Fields<'_>) -> Result<usize, FieldError> {
-    let limit = fields.limit.optional_number("limit")?;
-    let count = limit.map_or(Some(HISTORY_MESSAGES_DEFAULT), |limit| usize::try_from(limit).ok());
-    count.filter(|count| (1..=HISTORY_MESSAGES_MAX).contains(count)).ok_or_else(|| {
-        let what = format_args!("\"limit\" is {}; 1 to {HISTORY_MESSAGES_MAX} is wanted", limit.unwrap_or_default());
-        FieldError::new(Code::BadRequest, what)
-    })
 }
 
 impl FieldError {

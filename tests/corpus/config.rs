@@ -9,10 +9,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use holdline::config::{
-    BUILT_IN_COMMANDS, Config, ConfigError, Durability, Flags, Hook, Limits, PluginConfig, PluginKind, Retention,
-    data_directory, load_plugins,
+    Config, ConfigError, Durability, Flags, Hook, Limits, PluginConfig, PluginKind, Retention, data_directory,
+    load_plugins,
 };
 use holdline::message::PeerName;
+use holdline::protocol::is_reserved_command;
 use tempfile::TempDir;
 use toml::de::DeTable;
 use toml::{Table, Value};
@@ -234,7 +235,7 @@ fn check_entries(place: &Place, plugins: &[PluginConfig], table: &Table) {
 /// `/help` shows them, each on a line of its own.
 fn check_commands(plugin: &PluginConfig) {
     for (name, help) in &plugin.commands {
-        assert!(!BUILT_IN_COMMANDS.contains(&name.as_str()) && name.is_ascii(), "{name:?}");
+        assert!(!is_reserved_command(&name) && name.is_ascii(), "{name:?}");
         assert!(!name.contains(char::is_whitespace) && !help.contains(char::is_control), "{name:?}: {help:?}");
     }
 }

@@ -20,9 +20,10 @@ const LAYERS: &[&str] = &[
     "outage_log",
     "backoff",
     "timeout",
-    "config",
     // Bytes from and to requests, replies and messages. No I/O.
     "protocol",
+    // Flags and files, checked once; a plugin may not take the name of a command.
+    "config",
     // The tables. Who is online is not known here, nor above.
     "database",
     // The thread that writes them while a server runs.
@@ -55,8 +56,6 @@ const CYCLES_LEFT: &[&str] = &[
     "store",
     // The parents hold what their children find or select.
     "archive",
-    // The parent holds the events that its children take.
-    "broker",
     // The parent holds the failures that its children return.
     "plugin",
     // The parent holds the socket that its children read and write.

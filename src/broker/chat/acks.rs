@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::broker::event::Delivered;
+use crate::broker::outbox::Delivered;
 use crate::limits::UNACKNOWLEDGED_MARKS_MAX;
 use crate::message::Seq;
 

@@ -7,7 +7,7 @@ use super::encoded::Outgoing;
 use super::rooms::RoomState;
 use super::state::{Chat, Feed, Peer, Session};
 use super::turn::TurnBuilder;
-use crate::broker::event::Delivered;
+use crate::broker::outbox::Delivered;
 use crate::limits::TURN_PAGES_MAX;
 use crate::message::{Message, Room, RoomId, Seq, SessionId};
 use crate::protocol::Reply;

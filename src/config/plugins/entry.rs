@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{BUILT_IN_COMMANDS, Hook, OnFailure, PluginConfig, PluginKind};
+use super::{Hook, OnFailure, PluginConfig, PluginKind};
 use crate::config::file::{ANYTHING, File, Key, Span, TABLES};
 use crate::config::{ConfigError, size};
 use crate::limits::{
@@ -20,6 +20,7 @@ use crate::limits::{
     PLUGIN_TIMEOUT_MS_MAX, PLUGINS_MAX,
 };
 use crate::message::{PeerName, quoted, repeated};
+use crate::protocol::is_reserved_command;
 
 /// `plugins.toml` as it is written.
 #[derive(Default, Deserialize)]
@@ -299,7 +300,7 @@ impl Entry<'_> {
 
     fn take_command(&self, name: &Spanned<String>, taken: &mut Taken) -> Result<(), ConfigError> {
         let shown = name.get_ref();
-        let problem = if BUILT_IN_COMMANDS.contains(&shown.as_str()) {
+        let problem = if is_reserved_command(shown) {
             format!("{shown:?} is a command of holdline itself; give this one another name")
         } else if let Some(line) = taken.commands.insert(shown.clone(), self.file.line(&name.span())) {
             format!("{shown:?} is a command of the plugin in line {line} too; give one of them another name")

@@ -13,42 +13,42 @@ use crate::protocol::Code;
 
 /// Why a frame is no request, without what became of it.
 #[derive(Debug)]
-pub(super) struct FieldError {
-    pub(super) code: Code,
-    pub(super) what: String,
+pub(in crate::protocol) struct FieldError {
+    pub(in crate::protocol) code: Code,
+    pub(in crate::protocol) what: String,
 }
 
 impl FieldError {
-    pub(super) fn new(code: Code, what: impl Display) -> Self {
+    pub(in crate::protocol) fn new(code: Code, what: impl Display) -> Self {
         FieldError { code, what: what.to_string() }
     }
 }
 
 /// A field as it was written; `null` is no field.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Field<'a>(Option<&'a RawValue>);
+pub(in crate::protocol) struct Field<'a>(Option<&'a RawValue>);
 
 /// All fields that any frame has.
 #[derive(Debug, Default)]
-pub(super) struct Fields<'a> {
+pub(in crate::protocol) struct Fields<'a> {
     kind: Option<String>,
-    pub(super) id: Field<'a>,
-    pub(super) name: Field<'a>,
-    pub(super) password: Field<'a>,
-    pub(super) acks: Field<'a>,
-    pub(super) to: Field<'a>,
-    pub(super) text: Field<'a>,
-    pub(super) seq: Field<'a>,
-    pub(super) room: Field<'a>,
-    pub(super) with: Field<'a>,
-    pub(super) before: Field<'a>,
-    pub(super) limit: Field<'a>,
-    pub(super) arguments: Field<'a>,
+    pub(in crate::protocol) id: Field<'a>,
+    pub(in crate::protocol) name: Field<'a>,
+    pub(in crate::protocol) password: Field<'a>,
+    pub(in crate::protocol) acks: Field<'a>,
+    pub(in crate::protocol) to: Field<'a>,
+    pub(in crate::protocol) text: Field<'a>,
+    pub(in crate::protocol) seq: Field<'a>,
+    pub(in crate::protocol) room: Field<'a>,
+    pub(in crate::protocol) with: Field<'a>,
+    pub(in crate::protocol) before: Field<'a>,
+    pub(in crate::protocol) limit: Field<'a>,
+    pub(in crate::protocol) arguments: Field<'a>,
 }
 
 impl<'a> Fields<'a> {
     /// Reads a line, which holds one object. What was read before a fault stays.
-    pub(super) fn read(&mut self, line: &'a str) -> Result<(), FieldError> {
+    pub(in crate::protocol) fn read(&mut self, line: &'a str) -> Result<(), FieldError> {
         let mut kind = Field::default();
         let mut deserializer = serde_json::Deserializer::from_str(line);
         let read = Object { fields: self, kind: &mut kind }.deserialize(&mut deserializer);
@@ -62,40 +62,40 @@ impl<'a> Fields<'a> {
     }
 
     /// What kind of frame it is.
-    pub(super) fn kind(&self) -> Result<&str, FieldError> {
+    pub(in crate::protocol) fn kind(&self) -> Result<&str, FieldError> {
         self.kind.as_deref().ok_or_else(|| missing("type", "a string"))
     }
 }
 
 impl Field<'_> {
     /// A string that must be there.
-    pub(super) fn string(self, key: &str) -> Result<String, FieldError> {
+    pub(in crate::protocol) fn string(self, key: &str) -> Result<String, FieldError> {
         self.optional_string(key)?.ok_or_else(|| missing(key, "a string"))
     }
 
     /// A string that may be missing.
-    pub(super) fn optional_string(self, key: &str) -> Result<Option<String>, FieldError> {
+    pub(in crate::protocol) fn optional_string(self, key: &str) -> Result<Option<String>, FieldError> {
         self.optional(key, "a string")
     }
 
     /// A list of strings that must be there.
-    pub(super) fn strings(self, key: &str) -> Result<Vec<String>, FieldError> {
+    pub(in crate::protocol) fn strings(self, key: &str) -> Result<Vec<String>, FieldError> {
         self.optional(key, "a list of strings")?.ok_or_else(|| missing(key, "a list of strings"))
     }
 
     /// A whole number, not below zero, that must be there.
-    pub(super) fn number(self, key: &str) -> Result<i64, FieldError> {
+    pub(in crate::protocol) fn number(self, key: &str) -> Result<i64, FieldError> {
         self.optional_number(key)?.ok_or_else(|| missing(key, NUMBER))
     }
 
     /// A whole number, not below zero, that may be missing.
-    pub(super) fn optional_number(self, key: &str) -> Result<Option<i64>, FieldError> {
+    pub(in crate::protocol) fn optional_number(self, key: &str) -> Result<Option<i64>, FieldError> {
         let number = self.optional::<i64>(key, NUMBER)?;
         number.map_or(Ok(None), |number| if number < 0 { Err(self.wrong(key, NUMBER)) } else { Ok(Some(number)) })
     }
 
     /// A value of any type that may be missing.
-    pub(super) fn optional<T: for<'de> Deserialize<'de>>(
+    pub(in crate::protocol) fn optional<T: for<'de> Deserialize<'de>>(
         self,
         key: &str,
         wanted: &str,

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::limits::DESTINATIONS_DEFAULT;
-use crate::message::{Message, Timestamp};
+use crate::limits::{DESTINATIONS_DEFAULT, LINE_BYTES_MAX};
+use crate::message::{Destination, Message, Room, Seq, Text, Timestamp};
 use crate::protocol::{PastMessage, Reply, RoomHere};
 
 fn check(line: &str, expected: Expect) {

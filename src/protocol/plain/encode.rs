@@ -5,8 +5,9 @@ use std::fmt;
 
 use memchr::memchr;
 
-use crate::limits::{HERE_LINE_BYTES_MAX, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
+use crate::limits::HERE_LINE_BYTES_MAX;
 use crate::message::{Destination, Message, PeerName};
+use crate::protocol::commands::plain_commands;
 use crate::protocol::{PastMessage, PluginState, Refusal, Reply, RoomHere};
 
 /// Appends a message as it is delivered: `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.
@@ -105,26 +106,15 @@ fn encode_past(messages: &[PastMessage], none: &str, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_help(commands: &[(String, String)], out: &mut Vec<u8>) {
-    let history = format!("your newest {HISTORY_MESSAGES_DEFAULT} messages, or COUNT up to {HISTORY_MESSAGES_MAX}");
-    for (form, does) in [
-        ("NAME, #ROOM: TEXT", "sends TEXT to each of them, here or away"),
-        ("/help", "lists the commands"),
-        ("/who", "who is here, and your rooms"),
-        ("/join #ROOM", "you get what is sent there, until you leave"),
-        ("/leave #ROOM", "and no more from then on"),
-        ("/history [NAME|#ROOM] [COUNT]", &*history),
-        ("/search WORDS", "your newest messages that hold all of them"),
-        ("/ping [TOKEN]", "answers when all that you sent before is kept"),
-        ("/plugins", "which plugins there are, and how they are"),
-        ("/quit", "writes what is queued for you, then closes"),
-    ] {
-        notice(format_args!("{form:<29}  {does}"), out);
+fn encode_help(plugin_commands: &[(String, String)], out: &mut Vec<u8>) {
+    let mut line = |form: &str, help: &str| notice(format_args!("{form:<32}  {help}"), out);
+    line("NAME, #ROOM: TEXT", "send TEXT to each of them, online or not");
+    for command in plain_commands() {
+        line(&command.form(), command.help);
     }
-    for (name, help) in commands {
-        let (arguments, does) = help.split_once(": ").unwrap_or(("", help));
-        let form = format!("/{name} {arguments}");
-        notice(format_args!("{:<29}  {does}", form.trim_end()), out);
+    for (name, help) in plugin_commands {
+        let (arguments, help) = help.split_once(": ").unwrap_or(("", help));
+        line(format!("/{name} {arguments}").trim_end(), help);
     }
 }
 

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::limits::DESTINATIONS_DEFAULT;
+use crate::message::{Destination, Text};
+use crate::protocol::{Draft, HistoryRequest};
 
 fn parse(line: &str) -> Option<ParsedRequest> {
     super::parse(line, DESTINATIONS_DEFAULT)
@@ -197,32 +199,38 @@ fn a_history_has_a_name_and_a_count() {
     check("/history 1.5", expect!["history with 1.5 up to 20"]);
     check(
         "/history 0",
-        expect![[r#"bad_request: "0" is no count for /history, which is a number from 1 to 1000; nothing was done"#]],
+        expect![[
+            r#"bad_request: "0" is not a valid count for /history: give a number from 1 to 1000; nothing was done"#
+        ]],
     );
     check(
         "/history 1001",
         expect![[
-            r#"bad_request: "1001" is no count for /history, which is a number from 1 to 1000; nothing was done"#
+            r#"bad_request: "1001" is not a valid count for /history: give a number from 1 to 1000; nothing was done"#
         ]],
     );
     check(
         "/history -1",
-        expect![[r#"bad_request: "-1" is no count for /history, which is a number from 1 to 1000; nothing was done"#]],
+        expect![[
+            r#"bad_request: "-1" is not a valid count for /history: give a number from 1 to 1000; nothing was done"#
+        ]],
     );
     check(
         "/history 99999999999999999999999",
         expect![[
-            r#"bad_request: "99999999999999999999999" is no count for /history, which is a number from 1 to 1000; nothing was done"#
+            r#"bad_request: "99999999999999999999999" is not a valid count for /history: give a number from 1 to 1000; nothing was done"#
         ]],
     );
     check(
         "/history bob 0",
-        expect![[r#"bad_request: "0" is no count for /history, which is a number from 1 to 1000; nothing was done"#]],
+        expect![[
+            r#"bad_request: "0" is not a valid count for /history: give a number from 1 to 1000; nothing was done"#
+        ]],
     );
     check(
         "/history bob carol",
         expect![[
-            r#"bad_request: "carol" is no count for /history, which is a number from 1 to 1000; nothing was done"#
+            r#"bad_request: "carol" is not a valid count for /history: give a number from 1 to 1000; nothing was done"#
         ]],
     );
     check(

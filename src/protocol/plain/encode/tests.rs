@@ -142,16 +142,16 @@ fn help_fits_a_terminal() {
     check(
         Reply::Help { commands: Vec::new() },
         expect![[r#"
-            * NAME, #ROOM: TEXT              sends TEXT to each of them, here or away
-            * /help                          lists the commands
-            * /who                           who is here, and your rooms
-            * /join #ROOM                    you get what is sent there, until you leave
-            * /leave #ROOM                   and no more from then on
-            * /history [NAME|#ROOM] [COUNT]  your newest 20 messages, or COUNT up to 1000
-            * /search WORDS                  your newest messages that hold all of them
-            * /ping [TOKEN]                  answers when all that you sent before is kept
-            * /plugins                       which plugins there are, and how they are
-            * /quit                          writes what is queued for you, then closes
+            * NAME, #ROOM: TEXT                 send TEXT to each of them, online or not
+            * /help                             list the commands
+            * /who                              who is online, and your rooms
+            * /join #ROOM                       get what is sent there, until you leave
+            * /leave #ROOM                      leave the room
+            * /history [NAME or #ROOM] [COUNT]  your newest messages: 20, or COUNT to 1000
+            * /search WORDS                     your newest messages that contain all WORDS
+            * /ping [TOKEN]                     reply once everything you sent is stored
+            * /plugins                          list the plugins and their states
+            * /quit                             write what is queued for you, then close
         "#]],
     );
     assert!(encoded(Reply::Help { commands: Vec::new() }).lines().all(|line| line.len() <= 80));
@@ -161,7 +161,7 @@ fn help_fits_a_terminal() {
     let of_plugins: Vec<&str> = help.lines().skip(10).collect();
     assert_eq!(
         of_plugins,
-        ["* /weather PLACE                 the weather there", "* /joke                          tells one",]
+        ["* /weather PLACE                    the weather there", "* /joke                             tells one"]
     );
 }
 
