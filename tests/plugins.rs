@@ -214,7 +214,7 @@ fn a_command_of_a_plugin_is_answered_and_shown_in_help() {
     let mut bob = TestClient::login(&server, "bob");
     bob.send("/help");
     bob.send("/ping");
-    bob.expect_notice("/weather PLACE                 the weather there");
+    bob.expect_notice("/weather PLACE                    the weather there");
     bob.expect_notice("pong");
     bob.send("/plugins");
     bob.expect_notice("p (luau, command): runs");

@@ -172,11 +172,11 @@ fn a_room_that_one_is_not_in_is_refused_in_words_and_nobody_gets_anything() {
     alice.send("/join #a");
     alice.sync();
     for (line, words) in [
-        ("#a: hello", "you are not in #a; not sent"),
-        ("#b: hello", "nobody is in #b; not sent"),
-        ("alice, #a: hello", "you are not in #a; not sent"),
+        ("#a: hello", "you are not in #a; type /join #a first; not sent"),
+        ("#b: hello", "you are not in #b; type /join #b first; not sent"),
+        ("alice, #a: hello", "you are not in #a; type /join #a first; not sent"),
         ("/leave #a", "you are not in #a; nothing was done"),
-        ("/leave #b", "nobody is in #b; nothing was done"),
+        ("/leave #b", "you are not in #b; nothing was done"),
         ("/history #a", "you are not in #a; nothing is shown"),
     ] {
         bob.send(line);

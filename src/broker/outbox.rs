@@ -1,5 +1,5 @@
-//! What is on its way to one client: chunks of bytes, with marks that say where in them which messages end. Owns the outbox's
-//! bounds, and the way from the broker to the writer; never decides what goes into it.
+//! Outbox of one client: bytes on their way from the broker to the connection's writer, with marks that say where messages end in them.
+//! Owns the bounds of the outbox; never decides what goes into it.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -22,65 +22,66 @@ pub(crate) struct Delivered {
 /// Bytes for one client, as they are written to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chunk {
-    /// Whole lines.
+    /// Bytes of whole lines.
     pub(crate) bytes: Vec<u8>,
-    /// Where the messages in them end, in order.
+    /// Ends of the messages in `bytes`, in order.
     pub(crate) marks: Vec<Mark>,
 }
 
-/// Messages that stand together in a chunk.
+/// End of one or more messages in a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Bytes of the chunk up to the end of the last of them.
+    /// Number of bytes of the chunk up to the end of the last message.
     pub(crate) end: usize,
-    /// Which they are.
+    /// The messages.
     pub(crate) delivered: Delivered,
 }
 
-/// The two ends of an outbox: the broker's, and that of the connection which writes it. Each closes it when it is dropped.
+/// Makes both ends of an outbox: the broker's, and the writer's. Dropping either closes the outbox.
 pub(crate) fn outbox() -> (OutboxSender, OutboxReceiver) {
-    let shared = Arc::new(Mutex::new(Shared::default()));
+    let shared = Arc::new(Mutex::new(OutboxState::default()));
     (OutboxSender { shared: shared.clone() }, OutboxReceiver { shared })
 }
 
-/// What both ends share. Nobody has memory in it while nothing is on the way: that is most of the time.
+/// State that both ends share. An empty outbox, which is the most common, holds no memory.
 #[derive(Debug, Default)]
-struct Shared {
-    /// Handed over, and not yet taken.
+struct OutboxState {
+    /// Bytes that the broker has handed over and the writer has not taken yet.
     waiting: Chunk,
-    /// Woken when there is something to take.
+    /// Writer that waits for bytes.
     writer: Option<Waker>,
-    /// One of the ends is gone.
+    /// Whether one of the ends was dropped.
     is_closed: bool,
 }
 
-/// The broker's end.
+/// Broker's end.
 #[derive(Debug)]
 pub(crate) struct OutboxSender {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<OutboxState>>,
 }
 
-/// The writer's end.
+/// Writer's end.
 #[derive(Debug)]
 pub(crate) struct OutboxReceiver {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<OutboxState>>,
 }
 
-/// The broker's side of one session's outbox. A turn's output is gathered in one chunk, which leaves when it is flushed.
+/// Broker's side of the outbox of one session. The output of a turn is collected in one chunk, which is handed over when it is flushed.
 #[derive(Debug)]
 pub(in crate::broker) struct Outbox {
-    /// `None` once nothing more is to come: that is the writer's signal to finish.
+    /// Way to the writer; `None` once nothing more comes, which tells the writer to finish.
     sender: Option<OutboxSender>,
-    gathered: Chunk,
-    /// Bytes that were appended since the session began.
+    /// Output of the turn that is being delivered.
+    collected: Chunk,
+    /// Number of bytes that were appended since the session began.
     appended_bytes: u64,
-    /// Bytes that the writer has not reported as written, those in `gathered` too.
+    /// Number of bytes that the writer has not reported as written, those in `collected` included.
     unwritten_bytes: usize,
 }
 
 impl Outbox {
     pub(in crate::broker) fn new(sender: OutboxSender) -> Self {
-        Outbox { sender: Some(sender), gathered: Chunk::default(), appended_bytes: 0, unwritten_bytes: 0 }
+        Outbox { sender: Some(sender), collected: Chunk::default(), appended_bytes: 0, unwritten_bytes: 0 }
     }
 
     /// Whether nothing more can be written.
@@ -93,59 +94,59 @@ impl Outbox {
         !self.is_closed() && self.unwritten_bytes + bytes <= OUTBOX_BYTES_MAX
     }
 
-    /// Whether a page may be asked for: it and the largest message after it fit.
+    /// Whether a page may be read: there is room for it, and for the largest message behind it.
     pub(in crate::broker) fn has_room_for_page(&self) -> bool {
         self.has_room(PAGE_BYTES_MAX)
     }
 
-    /// Adds the bytes that `encode` appends; with a message, they are delivered with it.
+    /// Appends the bytes that `encode` writes. If they are a message, it is delivered once they are.
     pub(in crate::broker) fn append(&mut self, message: Option<Delivered>, encode: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.gathered.bytes.len();
-        encode(&mut self.gathered.bytes);
-        let bytes = self.gathered.bytes.len() - before;
+        let before = self.collected.bytes.len();
+        encode(&mut self.collected.bytes);
+        let bytes = self.collected.bytes.len() - before;
         self.unwritten_bytes += bytes;
         self.appended_bytes += bytes as u64;
         if let Some(delivered) = message {
-            self.gathered.add_mark(Mark { end: self.gathered.bytes.len(), delivered });
+            self.collected.add_mark(Mark { end: self.collected.bytes.len(), delivered });
         }
     }
 
-    /// Bytes that were appended since the session began.
+    /// Returns the number of bytes that were appended since the session began.
     pub(in crate::broker) fn appended_bytes(&self) -> u64 {
         self.appended_bytes
     }
 
-    /// Bytes of those that the writer has reported as written.
+    /// Returns the number of appended bytes that the writer has reported as written.
     pub(in crate::broker) fn written_bytes(&self) -> u64 {
         self.appended_bytes - self.unwritten_bytes as u64
     }
 
-    /// Hands over what was gathered.
+    /// Hands the collected bytes to the writer.
     pub(in crate::broker) fn flush(&mut self) {
-        let chunk = std::mem::take(&mut self.gathered);
+        let chunk = std::mem::take(&mut self.collected);
         if let Some(sender) = &self.sender
             && !chunk.bytes.is_empty()
             && !sender.put(chunk)
         {
-            // The connection has failed and will leave; what it did not get stays in the log.
+            // The connection has failed and will leave; the messages that it did not get stay in the log.
             self.close();
         }
     }
 
-    /// The writer has written so many bytes.
+    /// Takes the writer's report that it has written this many bytes.
     pub(in crate::broker) fn written(&mut self, bytes: usize) {
         let left = self.unwritten_bytes.checked_sub(bytes);
-        self.unwritten_bytes = left.expect("a writer reports what it was handed, once");
+        self.unwritten_bytes = left.expect("a writer reports each byte once, after it was handed over");
     }
 
-    /// Nothing more comes: the writer finishes what it has.
+    /// Closes the outbox: the writer finishes with the bytes that it has.
     pub(in crate::broker) fn close(&mut self) {
         self.sender = None;
     }
 }
 
 impl OutboxSender {
-    /// Puts a chunk behind what waits already. Says whether there still is someone to take it.
+    /// Appends a chunk to the waiting bytes. Returns false if the writer is gone.
     fn put(&self, chunk: Chunk) -> bool {
         let mut shared = self.shared.lock();
         if shared.is_closed {
@@ -166,12 +167,12 @@ impl Drop for OutboxSender {
 }
 
 impl OutboxReceiver {
-    /// Takes all that waits, as soon as there is something. `None`: nothing more comes.
+    /// Takes all waiting bytes, as soon as there are some. `None`: the outbox is closed and empty.
     pub(crate) async fn take(&self) -> Option<Chunk> {
         future::poll_fn(|context| self.poll_take(context)).await
     }
 
-    /// The same, without waiting.
+    /// Takes all waiting bytes, without waiting.
     pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<Option<Chunk>> {
         let mut shared = self.shared.lock();
         if !shared.waiting.bytes.is_empty() {
@@ -187,12 +188,12 @@ impl OutboxReceiver {
 
 impl Drop for OutboxReceiver {
     fn drop(&mut self) {
-        *self.shared.lock() = Shared { is_closed: true, ..Shared::default() };
+        *self.shared.lock() = OutboxState { is_closed: true, ..OutboxState::default() };
     }
 }
 
 impl Chunk {
-    /// Puts another one behind it.
+    /// Appends another chunk.
     fn append(&mut self, mut next: Chunk) {
         let before = self.bytes.len();
         if before == 0 {
@@ -205,8 +206,8 @@ impl Chunk {
         }
     }
 
-    /// Small messages share a mark: what a broken connection has taken of them is known a little less exactly, and a client
-    /// that reads nothing costs few marks.
+    /// Adds a mark. Small messages share one, so that a client that does not read costs few marks; in exchange, it is known a little less
+    /// exactly what a broken connection has taken.
     fn add_mark(&mut self, mark: Mark) {
         let before = self.marks.len().checked_sub(2).map_or(0, |place| self.marks[place].end);
         match self.marks.last_mut() {
@@ -219,8 +220,8 @@ impl Chunk {
     }
 }
 
-/// Lets go of the way first: who is woken wants it.
-fn wake(mut shared: MutexGuard<'_, Shared>) {
+/// Wakes the writer. Unlocks before, because the writer locks next.
+fn wake(mut shared: MutexGuard<'_, OutboxState>) {
     let writer = shared.writer.take();
     drop(shared);
     if let Some(writer) = writer {
@@ -235,7 +236,7 @@ mod tests {
 
     use super::*;
 
-    /// Puts out a message of so many bytes.
+    /// Appends a message of this many bytes.
     fn append(outbox: &mut Outbox, seq: i64, bytes: usize) {
         let message = Delivered { seq: Seq::new(seq), messages: 1 };
         outbox.append(Some(message), |out| out.resize(out.len() + bytes, b'x'));
@@ -250,7 +251,7 @@ mod tests {
         receiver.poll_take(&Context::from_waker(Waker::noop()))
     }
 
-    /// What waits: how many bytes, and of each mark its end, its `seq` and its messages.
+    /// Takes the waiting bytes: their number, and of each mark the end, the `seq` and the number of messages.
     fn taken(receiver: &OutboxReceiver) -> (usize, Vec<(usize, i64, u64)>) {
         let Poll::Ready(Some(Chunk { bytes, marks })) = poll(receiver) else { panic!("nothing waits") };
         let marks = marks.iter().map(|mark| (mark.end, mark.delivered.seq.get(), mark.delivered.messages));
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_was_handed_over_is_taken_at_once() {
+    fn writer_takes_everything_that_was_flushed_at_once() {
         let (mut outbox, receiver) = open();
         assert_eq!(poll(&receiver), Poll::Pending);
         append(&mut outbox, 1, 2000);
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn small_messages_share_a_mark_over_many_turns_too() {
+    fn small_messages_of_many_turns_share_marks() {
         let (mut outbox, receiver) = open();
         for seq in 1..=1000 {
             append(&mut outbox, seq, 64);
@@ -287,18 +288,18 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_again_for_what_was_written() {
+    fn written_bytes_make_room_in_the_outbox() {
         let (mut outbox, receiver) = open();
         append(&mut outbox, 1, OUTBOX_BYTES_MAX);
         outbox.flush();
         let (bytes, _) = taken(&receiver);
-        assert!(outbox.has_room(0) && !outbox.has_room(1), "what was taken is not written yet");
+        assert!(outbox.has_room(0) && !outbox.has_room(1), "taken bytes are not written yet");
         outbox.written(bytes);
         assert!(outbox.has_room(OUTBOX_BYTES_MAX));
     }
 
     #[test]
-    fn what_waits_is_taken_before_the_end() {
+    fn writer_takes_waiting_bytes_before_the_end() {
         let (mut outbox, receiver) = open();
         append(&mut outbox, 1, 10);
         outbox.flush();
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outbox_that_nobody_empties_closes() {
+    fn outbox_closes_when_its_writer_is_dropped() {
         let (mut outbox, receiver) = open();
         drop(receiver);
         append(&mut outbox, 1, 10);
@@ -317,14 +318,14 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_waits_is_woken_by_what_is_handed_over_and_by_the_end() {
+    fn flush_and_drop_wake_a_waiting_writer() {
         let (mut outbox, receiver) = open();
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         let context = Context::from_waker(&waker);
         assert_eq!(receiver.poll_take(&context), Poll::Pending);
         append(&mut outbox, 1, 10);
-        assert!(!woken.take(), "it may be more yet");
+        assert!(!woken.take(), "nothing is flushed yet");
         outbox.flush();
         assert!(woken.take());
         assert_eq!(taken(&receiver).0, 10);
@@ -334,7 +335,7 @@ mod tests {
         assert_eq!(receiver.poll_take(&context), Poll::Ready(None));
     }
 
-    /// Whether somebody was woken.
+    /// Waker that notes whether it was woken.
     #[derive(Default)]
     struct Woken(AtomicBool);
 

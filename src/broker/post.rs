@@ -1,4 +1,5 @@
-//! A row of the table `outbox` as a message: who, to whom, what. Owns how its columns are read; never the row.
+//! Row of the table `outbox` as a message: its sender, destinations and text. Owns how the columns are read; never what becomes of the
+//! row.
 
 use crate::config::Limits;
 use crate::limits::LINE_BYTES_MAX;
@@ -6,14 +7,14 @@ use crate::message::{Destination, PeerName, Text};
 use crate::protocol::{Code, Refusal, plain};
 use crate::store::Post;
 
-/// A row, and what it says.
+/// Row with its message.
 #[derive(Debug)]
 pub(super) struct ReadPost {
     pub(super) post: Box<Post>,
     pub(super) message: Result<PostedMessage, PostError>,
 }
 
-/// What a row says.
+/// Message in a row.
 #[derive(Debug)]
 pub(super) struct PostedMessage {
     pub(super) sender: PeerName,
@@ -21,12 +22,12 @@ pub(super) struct PostedMessage {
     pub(super) text: Text,
 }
 
-/// Why a row is not sent.
+/// Reason why the message of a row is not sent.
 #[derive(Debug)]
 pub(super) enum PostError {
-    /// What it takes cannot be looked up now.
+    /// A name in it cannot be looked up now: it is sent later.
     Transient,
-    /// It never will be; the reason is for people.
+    /// The message cannot be sent; the reason is for people.
     Permanent(String),
 }
 
@@ -39,7 +40,7 @@ impl From<Refusal> for PostError {
     }
 }
 
-/// Reads a row.
+/// Reads the columns of a row.
 pub(super) fn read(post: Post, limits: &Limits) -> ReadPost {
     let message = read_message(&post, Limits::or_none(limits.destinations_max)).map_err(PostError::from);
     ReadPost { post: Box::new(post), message }

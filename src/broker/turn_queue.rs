@@ -1,16 +1,16 @@
-//! What waits for a turn, and what of it a turn takes: in the order in which it came, but that whoever asks for little does
-//! not wait behind those who ask for much. Owns the order among connections; within one, nothing changes it.
+//! Queue of the events that wait for a turn. A turn takes them in the order in which they came, except that a client with few requests does
+//! not wait behind clients with many. Owns the order among connections; the order within a connection never changes.
 
 use std::collections::{HashSet, VecDeque};
 
 use super::event::Event;
 use crate::limits::BATCH_REQUESTS_MAX;
 
-/// Events, in the order in which they came. Of each connection there is one batch of requests at most.
+/// Events in the order in which they came: at most one batch of requests of each connection.
 #[derive(Debug, Default)]
 pub(super) struct TurnQueue {
     events: VecDeque<Event>,
-    /// Requests in them.
+    /// Number of requests in the events.
     requests: usize,
 }
 
@@ -28,18 +28,18 @@ impl TurnQueue {
     }
 
     pub(super) fn push(&mut self, event: Event) {
-        assert!(event.requests() <= BATCH_REQUESTS_MAX, "a batch fits a turn");
+        assert!(event.requests() <= BATCH_REQUESTS_MAX, "a batch of requests fits into a turn");
         self.requests += event.requests();
         self.events.push_back(event);
     }
 
-    /// Takes a turn's events, with so many requests at most. Half of them are shared out evenly: a batch within its share is
-    /// in the next turn, however many floods there are. Those take the rest, one after the other.
+    /// Takes the events of a turn, with at most `requests_max` requests. Half of these are shared evenly among the batches: a batch within
+    /// its share is in the next turn, however many large batches wait. The large ones take the rest, one after the other.
     pub(super) fn take(&mut self, requests_max: usize, turn: &mut Vec<Event>) {
         let batches = self.events.iter().filter(|event| event.requests() > 0).count();
         let share = requests_max / 2 / batches.max(1);
         let mut requests_left = requests_max;
-        // Who has an event that waits has the later ones wait behind it.
+        // Once an event of a session must wait, its later ones wait behind it.
         let mut held_back = HashSet::new();
         for event in std::mem::take(&mut self.events) {
             let session = event.session();
@@ -72,7 +72,7 @@ mod tests {
     use crate::message::SessionId;
     use crate::protocol::{ClientRequest, Request};
 
-    /// Four of these are a turn.
+    /// A fourth of a turn.
     const FLOOD_REQUESTS: usize = TURN_REQUESTS_MAX / 4;
 
     fn batch(session: u64, requests: usize) -> Event {
@@ -88,7 +88,7 @@ mod tests {
         Event::Leave { session: SessionId::new(session) }
     }
 
-    /// The sessions of the events of the next turn, and how many requests are in each.
+    /// Takes a turn: the session of each event, and its number of requests.
     fn take(waiting: &mut TurnQueue) -> Vec<(u64, usize)> {
         let mut turn = Vec::new();
         waiting.take(TURN_REQUESTS_MAX, &mut turn);
@@ -103,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn one_line_is_in_the_next_turn_behind_any_number_of_floods() {
+    fn single_request_is_in_the_next_turn_behind_any_number_of_floods() {
         let floods = (1..=TURN_REQUESTS_MAX as u64 / 4).map(|session| batch(session, FLOOD_REQUESTS));
         let mut waiting = waiting(floods.chain([batch(5000, 1)]));
         assert_eq!(take(&mut waiting)[0], (5000, 1));
     }
 
     #[test]
-    fn a_flood_has_its_turn_behind_any_number_of_single_lines() {
+    fn flood_gets_its_turn_behind_any_number_of_single_requests() {
         let lines = |first: u64| (first..first + TURN_REQUESTS_MAX as u64 / 2).map(|session| batch(session, 1));
         let mut waiting = waiting([batch(1, FLOOD_REQUESTS)].into_iter().chain(lines(10)));
         assert!(take(&mut waiting).contains(&(1, FLOOD_REQUESTS)));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn floods_take_their_turns_one_after_the_other() {
+    fn floods_take_turns_one_after_the_other() {
         let mut waiting = waiting((1..=6).map(|session| batch(session, FLOOD_REQUESTS)));
         let sessions = |taken: Vec<(u64, usize)>| taken.into_iter().map(|(session, _)| session).collect::<Vec<_>>();
         assert_eq!(sessions(take(&mut waiting)), [1, 2, 3, 4]);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_connection_told_stays_in_its_order() {
+    fn events_of_a_connection_stay_in_order() {
         let floods = (1..=5).flat_map(|session| [batch(session, FLOOD_REQUESTS), leave(session)]);
         let mut waiting = waiting(floods.chain([batch(9, 1), leave(9)]));
         let first = take(&mut waiting);

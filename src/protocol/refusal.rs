@@ -34,7 +34,7 @@ impl Refusal {
 
 /// Words about a command that does not exist, without what became of the request.
 pub(super) fn unknown_command(name: &str) -> String {
-    format!("{} is no command; /help lists them", quoted(&format!("/{name}")))
+    format!("{} is not a command; /help lists the commands", quoted(&format!("/{name}")))
 }
 
 /// Refusal of a line that is not a request, with the id of the line if it has one.

@@ -75,7 +75,7 @@ pub enum Reply {
     },
     /// Answers [`Request::Command`](super::Request::Command), in the words of the plugin.
     Answer {
-        /// One line or more.
+        /// Text of one line or more.
         text: Text,
     },
     /// Answers [`Request::Plugins`](super::Request::Plugins).

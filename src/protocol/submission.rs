@@ -11,11 +11,11 @@ use crate::message::RequestId;
 pub struct Submission {
     /// Id of the request, if it has one.
     pub id: Option<RequestId>,
-    /// What is left for the broker.
+    /// Work that is left for the broker.
     pub work: Work,
 }
 
-/// What is left for the broker of a request.
+/// Work that a request leaves for the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
     /// A request of a client, as it was parsed.

@@ -235,7 +235,7 @@ fn check_entries(place: &Place, plugins: &[PluginConfig], table: &Table) {
 /// `/help` shows them, each on a line of its own.
 fn check_commands(plugin: &PluginConfig) {
     for (name, help) in &plugin.commands {
-        assert!(!is_reserved_command(&name) && name.is_ascii(), "{name:?}");
+        assert!(!is_reserved_command(name) && name.is_ascii(), "{name:?}");
         assert!(!name.contains(char::is_whitespace) && !help.contains(char::is_control), "{name:?}: {help:?}");
     }
 }

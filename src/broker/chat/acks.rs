@@ -1,5 +1,5 @@
-//! What a client has taken, where it says so itself: of what was written to it, all up to what it has acknowledged. Owns the
-//! messages between both; never a cursor.
+//! Acknowledgements of a client that acknowledges messages itself: a message is delivered once it was written to the client and the client
+//! has acknowledged it. Owns the messages between both; never a cursor.
 
 use std::collections::VecDeque;
 
@@ -7,53 +7,53 @@ use crate::broker::outbox::Delivered;
 use crate::limits::UNACKNOWLEDGED_MARKS_MAX;
 use crate::message::Seq;
 
-/// The messages of one session that are not acknowledged.
+/// Messages of one session that are not acknowledged.
 #[derive(Debug)]
 pub(super) struct Acks {
-    /// Put into the outbox and not written yet: where in the stream each ends.
+    /// Messages in the outbox that are not written yet, each with the position in the stream where it ends.
     unwritten: VecDeque<(u64, Delivered)>,
-    /// Written and not acknowledged. Where these are very many, neighbours are known together.
+    /// Messages that are written and not acknowledged. If there are very many, neighbours are merged.
     unacknowledged: VecDeque<Delivered>,
-    /// The last message that was written.
+    /// Last message that was written.
     written: Seq,
-    /// The client has acknowledged all up to here, as far as it was written.
+    /// Last message that the client has acknowledged, written or not.
     acknowledged: Seq,
-    /// What is delivered was told up to here.
-    told: Seq,
-    /// Messages in both lists that were addressed to the peer directly.
+    /// Last message that was reported as delivered.
+    reported: Seq,
+    /// Number of messages in both lists that were addressed to the peer directly.
     outstanding: u64,
 }
 
 impl Acks {
-    /// Everything up to `fed` had been delivered before.
+    /// Starts with a session to which everything up to `fed` was delivered before.
     pub(super) fn new(fed: Seq) -> Self {
         Acks {
             unwritten: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             written: fed,
             acknowledged: fed,
-            told: fed,
+            reported: fed,
             outstanding: 0,
         }
     }
 
-    /// A message was put into the outbox, and ends there in the stream.
+    /// Adds a message that was put into the outbox, and that ends at this position in the stream.
     pub(super) fn feed(&mut self, end_bytes: u64, message: Delivered) {
         self.unwritten.push_back((end_bytes, message));
         self.outstanding += message.messages;
     }
 
-    /// Whether the client acknowledges what it is sent: what it does not is no longer on its way to it.
+    /// Whether the client acknowledges the messages that it gets: if it does not, they are no longer on their way to it.
     pub(super) fn keeps_up(&self) -> bool {
         self.outstanding <= UNACKNOWLEDGED_MARKS_MAX as u64
     }
 
-    /// The client has acknowledged all up to this one. It cannot have got more than `fed`, whatever it says.
+    /// Takes an acknowledgement of all messages up to `seq`, but not beyond `fed`: the client cannot have got more.
     pub(super) fn acknowledge(&mut self, seq: Seq, fed: Seq) {
         self.acknowledged = self.acknowledged.max(seq.min(fed));
     }
 
-    /// So many bytes of the stream are written.
+    /// Notes that this many bytes of the stream are written.
     pub(super) fn write(&mut self, written_bytes: u64) {
         while let Some((end, message)) = self.unwritten.front()
             && *end <= written_bytes
@@ -63,17 +63,17 @@ impl Acks {
             self.unwritten.pop_front();
         }
         if self.unacknowledged.len() > UNACKNOWLEDGED_MARKS_MAX {
-            self.unacknowledged = self.unacknowledged.drain(..).collect::<Vec<_>>().chunks(2).map(together).collect();
+            self.unacknowledged = self.unacknowledged.drain(..).collect::<Vec<_>>().chunks(2).map(merged).collect();
         }
     }
 
-    /// What is delivered and was not told before.
+    /// Returns the messages that are delivered and were not reported before.
     pub(super) fn take_delivered(&mut self) -> Option<Delivered> {
         let seq = self.acknowledged.min(self.written);
-        if seq <= self.told {
+        if seq <= self.reported {
             return None;
         }
-        self.told = seq;
+        self.reported = seq;
         let mut messages = 0;
         while let Some(message) = self.unacknowledged.front()
             && message.seq <= seq
@@ -90,7 +90,7 @@ impl Acks {
     }
 }
 
-fn together(neighbours: &[Delivered]) -> Delivered {
+fn merged(neighbours: &[Delivered]) -> Delivered {
     let last = neighbours.last().expect("a chunk is not empty");
     Delivered { seq: last.seq, messages: neighbours.iter().map(|message| message.messages).sum() }
 }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_and_acknowledged_is_delivered() {
+    fn written_and_acknowledged_messages_are_delivered() {
         let mut acks = ten();
         acks.write(55);
         assert_eq!(acks.take_delivered(), None);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counts_past_what_was_written() {
+    fn messages_that_are_not_written_are_not_delivered() {
         let mut acks = ten();
         acks.write(55);
         acks.acknowledge(Seq::new(1000), Seq::new(10));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_that_comes_before_the_report_of_the_write_counts_with_it() {
+    fn acknowledgement_before_the_report_of_the_write_counts_with_the_report() {
         let mut acks = ten();
         acks.acknowledge(Seq::new(2), Seq::new(10));
         assert_eq!(acks.take_delivered(), None);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_never_acknowledged_costs_little_and_what_is_counts_exactly() {
+    fn unacknowledged_messages_cost_little_and_are_counted_exactly() {
         let mut acks = Acks::new(Seq::ZERO);
         let messages = 20 * UNACKNOWLEDGED_MARKS_MAX as i64;
         for seq in 1..=messages {
@@ -155,7 +155,7 @@ mod tests {
             acks.write(seq as u64);
         }
         assert!(acks.unacknowledged.len() <= UNACKNOWLEDGED_MARKS_MAX);
-        assert!(!acks.keeps_up(), "it reads, and acknowledges nothing");
+        assert!(!acks.keeps_up(), "the client reads and acknowledges nothing");
         acks.acknowledge(Seq::new(12_345), Seq::new(messages));
         let first = acks.take_delivered().unwrap();
         assert_eq!(first.seq, Seq::new(12_345));

@@ -141,5 +141,5 @@ impl Chat {
 }
 
 fn not_looked_up(name: &str, outcome: &str) -> Refusal {
-    Refusal::new(Code::Internal, format!("{name} cannot be looked up now, the log says why; {outcome}"))
+    Refusal::new(Code::Internal, format!("{name} cannot be looked up now, the server's log says why; {outcome}"))
 }

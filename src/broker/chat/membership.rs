@@ -11,25 +11,19 @@ use crate::store::{Entry, TurnOutcome};
 impl Chat {
     /// Returns a room that the peer is a member of. Fails if it is not; `outcome` says what that means for the request.
     pub(super) fn membership(&self, peer: PeerId, room: &Room, outcome: &str) -> Result<RoomId, Refusal> {
-        let found = self.find_room(room, outcome)?;
-        found.filter(|found| self.is_member(peer, *found)).ok_or_else(|| self.not_a_member(room, found, outcome))
+        let found = self.find_room(room, outcome)?.filter(|found| self.is_member(peer, *found));
+        found.ok_or_else(|| Refusal::new(Code::NotAMember, format!("you are not in {room}; {outcome}")))
     }
 
     /// Returns a room that has members. Fails if it has none; `outcome` says what that means for the request.
     pub(super) fn populated_room(&self, room: &Room, outcome: &str) -> Result<RoomId, Refusal> {
-        let found = self.find_room(room, outcome)?;
-        found.filter(|found| self.rooms[found].members > 0).ok_or_else(|| self.not_a_member(room, None, outcome))
+        let found = self.find_room(room, outcome)?.filter(|found| self.rooms[found].members > 0);
+        found.ok_or_else(|| Refusal::new(Code::NotAMember, format!("nobody is in {room}; {outcome}")))
     }
 
     /// Whether a peer is a member of a room, by what is decided.
     pub(super) fn is_member(&self, peer: PeerId, room: RoomId) -> bool {
         self.peers[&peer].rooms.get(&room).is_some_and(|member| member.is_in)
-    }
-
-    fn not_a_member(&self, room: &Room, found: Option<RoomId>, outcome: &str) -> Refusal {
-        let is_empty = found.is_none_or(|found| self.rooms[&found].members == 0);
-        let words = if is_empty { format!("nobody is in {room}") } else { format!("you are not in {room}") };
-        Refusal::new(Code::NotAMember, words).with_outcome(outcome)
     }
 
     /// Returns the rooms that a peer is a member of, with their members that are online.

@@ -1,4 +1,4 @@
-//! What the chat does for observers: it records events, reads the next page for each, and hands it over. Owns these steps; never the
+//! Steps of the chat for its observers: it records events, reads the next page for each, and hands it over. Owns these steps; never the
 //! cursors.
 
 use std::sync::Arc;

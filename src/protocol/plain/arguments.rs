@@ -56,7 +56,7 @@ pub(in crate::protocol) fn alone(command: &str, arguments: &str, request: Reques
         return Ok(request);
     }
     let arguments = quoted(arguments);
-    Err(not_done(Code::BadRequest, format_args!("{arguments} after {command}, which stands alone")))
+    Err(not_done(Code::BadRequest, format_args!("{arguments} after {command}, which takes no arguments")))
 }
 
 /// Reads `#ROOM`.

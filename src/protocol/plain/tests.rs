@@ -168,9 +168,9 @@ fn commands_are_known_by_their_words() {
         "/leave home",
         expect![[r##"bad_name: "home" does not start with "#" as a room does; RULE; nothing was done"##]],
     );
-    check("/help me", expect![[r#"bad_request: "me" after /help, which stands alone; nothing was done"#]]);
-    check("/who bob", expect![[r#"bad_request: "bob" after /who, which stands alone; nothing was done"#]]);
-    check("/quit now", expect![[r#"bad_request: "now" after /quit, which stands alone; nothing was done"#]]);
+    check("/help me", expect![[r#"bad_request: "me" after /help, which takes no arguments; nothing was done"#]]);
+    check("/who bob", expect![[r#"bad_request: "bob" after /who, which takes no arguments; nothing was done"#]]);
+    check("/quit now", expect![[r#"bad_request: "now" after /quit, which takes no arguments; nothing was done"#]]);
     for unknown in ["/", "/HELP", "/help_me", "/ help", "/bob: hi", "/7", "/käse"] {
         let Some(Err(rejected)) = parse(unknown) else { panic!("{unknown} is known") };
         assert_eq!(rejected.refusal.code, Code::UnknownCommand, "{unknown}");
@@ -184,7 +184,7 @@ fn commands_are_known_by_their_words() {
     check(
         &format!("/{}", "\u{9B}".repeat(100)),
         expect![[
-            r#"unknown_command: "/���������������������������������������…" is no command; /help lists them; nothing was done"#
+            r#"unknown_command: "/���������������������������������������…" is not a command; /help lists the commands; nothing was done"#
         ]],
     );
 }

@@ -109,14 +109,11 @@ impl ClientModel {
         assert!(is_due, "a room is not left: {line:?}");
     }
 
-    /// Whether a refusal may say that the peer is not a member, or that the room is empty.
+    /// Whether a refusal may say that the peer is not a member.
     fn may_be_no_member(&self, room: usize, line: &str, oracle: &Oracle) -> bool {
         let (since, failed_at) = (self.submitted_at, oracle.commit_failed_at);
-        let is_empty = oracle.rooms.may_have_been_empty(room, since, failed_at);
-        let is_said_empty = line.contains(": nobody is in ");
         line.contains(&format!(" {};", oracle.rooms.name(room)))
             && oracle.rooms.may_have_been_out(room, self.peer, since, failed_at)
-            && (is_empty || !is_said_empty)
     }
 
     /// Promise 6: a message is refused for a limit only if the limit is reached.

@@ -29,7 +29,7 @@ pub(super) fn decide(
     }
     let rooms = chat.peers[&peer].rooms.values().filter(|member| member.is_in).count();
     if rooms >= ROOMS_PER_PEER_MAX {
-        let words = format!("you are in {rooms} rooms, and more than {ROOMS_PER_PEER_MAX} nobody may be in");
+        let words = format!("you are in {rooms} rooms, the most that are possible");
         return Err(Refusal::new(Code::BadRequest, words).with_outcome("leave one first; not joined"));
     }
     let room = match found {

@@ -94,9 +94,13 @@ pub(in crate::broker::chat) fn send(
 fn recipient(destination: &Destination, origin: Origin<'_>, chat: &Chat) -> Result<Recipient, Refusal> {
     match (destination, origin) {
         (Destination::Peer(name), _) => chat.admit(name).map(Recipient::Peer),
-        (Destination::Room(room), Origin::Client(requester)) => {
-            chat.membership(requester.peer, room, "not sent").map(Recipient::Room)
-        }
+        (Destination::Room(room), Origin::Client(requester)) => match chat.find_room(room, "not sent")? {
+            Some(found) if chat.is_member(requester.peer, found) => Ok(Recipient::Room(found)),
+            _ => {
+                let words = format!("you are not in {room}; type /join {room} first; not sent");
+                Err(Refusal::new(Code::NotAMember, words))
+            }
+        },
         // A person who may write to the database may do as any member.
         (Destination::Room(room), Origin::OutboxRow(_)) => chat.populated_room(room, "not sent").map(Recipient::Room),
     }
@@ -113,7 +117,8 @@ fn repeat(send_id: &SendId, requester: &Requester, chat: &Chat, turn: &mut TurnB
         }
         Some(KnownId::Here { nth, fingerprint }) => (Completion::Repeat { requester, nth: *nth }, *fingerprint),
         None => {
-            let words = "the id cannot be looked up now, the log says why; not sent, send it again with the same id";
+            let words =
+                "the id cannot be looked up now, the server's log says why; not sent, send it again with the same id";
             return Err(Refusal::new(Code::Internal, words));
         }
     };
