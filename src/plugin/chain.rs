@@ -10,7 +10,7 @@ use super::running::RunningPlugin;
 use super::{Call, CommandCall, ConnectCall, LoginCall, MessageCall, Verdict};
 use crate::config::Hook;
 use crate::message::{Destination, PeerName, Text, printable};
-use crate::protocol::{Code, Draft, FilteredSend, PluginState, Refusal, Reply, Request, Submission, Work};
+use crate::protocol::{Code, Draft, FilteredSend, PluginPart, PluginState, Refusal, Reply, Request, Submission, Work};
 
 /// Current plugins of the server. A reload replaces them.
 #[derive(Debug, Default)]
@@ -105,14 +105,12 @@ impl PluginSet {
 
     /// Whether plugins must see any of these requests.
     pub(crate) fn concerns(&self, requests: &[Submission]) -> bool {
-        let concerns_request = |request: &Request| match request {
-            Request::Send(_) => !self.message.is_empty(),
-            Request::Command { .. } | Request::Help | Request::Plugins => true,
-            Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } | Request::Who => false,
-            Request::History(_) | Request::Search { .. } | Request::Ping { .. } | Request::Quit => false,
-        };
         let concerns = |submission: &Submission| match &submission.work {
-            Work::Client(request) => concerns_request(request),
+            Work::Client(request) => match request.plugin_part() {
+                PluginPart::Filter => !self.message.is_empty(),
+                PluginPart::Answer => true,
+                PluginPart::None => false,
+            },
             Work::Plugin(_) | Work::Filtered(_) | Work::Refused(_) | Work::Answered(_) => false,
         };
         !self.is_empty() && requests.iter().any(concerns)
@@ -145,18 +143,16 @@ impl PluginSet {
 
     /// Answers a request that only plugins can answer. `None` if the request is for the broker.
     async fn answer(&self, from: &PeerName, work: &mut Work) -> Option<Work> {
-        match work {
-            Work::Client(Request::Command { name, arguments }) => {
-                let (command, arguments) = (std::mem::take(name), std::mem::take(arguments));
-                Some(self.command(CommandCall { from: from.clone(), command, arguments }).await)
-            }
-            Work::Client(Request::Help) => Some(answered(Reply::Help { commands: self.help() })),
-            Work::Client(Request::Plugins) => Some(answered(Reply::Plugins { plugins: self.states() })),
-            Work::Client(
-                Request::Send(_) | Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } | Request::Who,
-            ) => None,
-            Work::Client(Request::History(_) | Request::Search { .. } | Request::Ping { .. } | Request::Quit) => None,
-            Work::Plugin(_) | Work::Filtered(_) | Work::Refused(_) | Work::Answered(_) => None,
+        let Work::Client(request) = work else { return None };
+        if let Request::Command { name, arguments } = request {
+            let (command, arguments) = (std::mem::take(name), std::mem::take(arguments));
+            Some(self.command(CommandCall { from: from.clone(), command, arguments }).await)
+        } else if *request == Request::Help {
+            Some(answered(Reply::Help { commands: self.help() }))
+        } else if *request == Request::Plugins {
+            Some(answered(Reply::Plugins { plugins: self.states() }))
+        } else {
+            None
         }
     }
 

@@ -89,6 +89,24 @@ pub enum Request {
     Quit,
 }
 
+/// Part that plugins have in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PluginPart {
+    /// Plugins may change or refuse it.
+    Filter,
+    /// Plugins answer it, if there are any.
+    Answer,
+    /// Plugins do not see it.
+    None,
+}
+
+/// Properties of a kind of request.
+struct Traits {
+    is_read_only: bool,
+    has_large_reply: bool,
+    plugins: PluginPart,
+}
+
 /// Message that is not sent yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
@@ -134,21 +152,29 @@ impl Request {
 
     /// Whether the request is made for nothing but its reply.
     pub fn is_read_only(&self) -> bool {
-        match self {
-            Request::Send(_) | Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => false,
-            Request::Command { .. } | Request::Quit => false,
-            Request::Who | Request::History(_) | Request::Search { .. } => true,
-            Request::Ping { .. } | Request::Help | Request::Plugins => true,
-        }
+        self.traits().is_read_only
     }
 
     /// Whether the reply may be large, so that nothing else is requested together with it.
     pub fn has_large_reply(&self) -> bool {
+        self.traits().has_large_reply
+    }
+
+    /// Part that plugins have in the request.
+    pub(crate) fn plugin_part(&self) -> PluginPart {
+        self.traits().plugins
+    }
+
+    fn traits(&self) -> Traits {
+        let of = |is_read_only, has_large_reply, plugins| Traits { is_read_only, has_large_reply, plugins };
         match self {
-            Request::Who | Request::History(_) | Request::Search { .. } => true,
-            Request::Help | Request::Command { .. } | Request::Plugins => true,
-            Request::Send(_) | Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => false,
-            Request::Ping { .. } | Request::Quit => false,
+            Request::Send(_) => of(false, false, PluginPart::Filter),
+            Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => of(false, false, PluginPart::None),
+            Request::Who | Request::History(_) | Request::Search { .. } => of(true, true, PluginPart::None),
+            Request::Ping { .. } => of(true, false, PluginPart::None),
+            Request::Help | Request::Plugins => of(true, true, PluginPart::Answer),
+            Request::Command { .. } => of(false, true, PluginPart::Answer),
+            Request::Quit => of(false, false, PluginPart::None),
         }
     }
 }
