@@ -4,23 +4,24 @@
 mod account;
 pub(crate) mod backup;
 pub(crate) mod doctor;
+mod flags;
 pub(crate) mod history;
 mod lines;
 pub(crate) mod logging;
+mod output;
 pub(crate) mod plugin;
 pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod tail;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
-
 use bpaf::{Args, OptionParser, ParseFailure, Parser, construct, long};
 use holdline::config::Flags;
 
 use self::backup::BackupArgs;
+pub(crate) use self::flags::UsageError;
 use self::history::Query;
+pub(crate) use self::output::show;
 use self::plugin::PluginCommand;
 use self::search::SearchArgs;
 use self::send::SendArgs;
@@ -74,11 +75,6 @@ pub(crate) enum Command {
     Show(String),
 }
 
-/// A mistake on the command line or in the environment, in words that name the flag or the variable.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct UsageError(pub(crate) String);
-
 /// Understands the arguments of this process.
 pub(crate) fn parse() -> Result<Command, UsageError> {
     match command().run_inner(Args::current_args().set_name("holdline")) {
@@ -92,19 +88,6 @@ pub(crate) fn parse() -> Result<Command, UsageError> {
             let problem = problem.replace(", pass `--help` for usage information", "");
             Err(UsageError(format!("{problem} (holdline --help tells more)")))
         }
-    }
-}
-
-/// Prints a text to standard output; a reader that has gone, as in `holdline --help | head -1`, is no error.
-pub(crate) fn show(text: &str) -> io::Result<()> {
-    unless_reader_gone(writeln!(io::stdout().lock(), "{}", text.trim_end()))
-}
-
-/// Takes a closed pipe for the reader's way to say that it has seen enough.
-fn unless_reader_gone(written: io::Result<()>) -> io::Result<()> {
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
     }
 }
 
@@ -132,39 +115,4 @@ fn command() -> OptionParser<Command> {
         .descr("A chat server for small devices, spoken to with nc")
         .usage(USAGE)
         .footer(FOOTER)
-}
-
-/// The flags of who only wants to know which plugins there are.
-fn plugins_flags() -> impl Parser<Flags> {
-    let config = config_flag();
-    let plugins = plugins_flag();
-    construct!(config, plugins).map(|(config, plugins)| Flags { config, plugins, ..Flags::default() })
-}
-
-/// The flags of who only wants to know where the database is.
-fn database_flags() -> impl Parser<Flags> {
-    let data = data_flag();
-    let config = config_flag();
-    construct!(data, config).map(|(data, config)| Flags { data, config, ..Flags::default() })
-}
-
-/// `--data`, which every subcommand understands alike.
-fn data_flag() -> impl Parser<Option<PathBuf>> {
-    long("data").argument::<PathBuf>("DIR").help("Directory of the database [default: holdline-data]").optional()
-}
-
-/// `--plugins`, which every subcommand understands alike.
-fn plugins_flag() -> impl Parser<Option<PathBuf>> {
-    long("plugins")
-        .argument::<PathBuf>("FILE")
-        .help("The plugins, in order [default: plugins.toml, if it is there]")
-        .optional()
-}
-
-/// `--config`, which every subcommand understands alike.
-fn config_flag() -> impl Parser<Option<PathBuf>> {
-    long("config")
-        .argument::<PathBuf>("FILE")
-        .help("Configuration to read [default: holdline.toml, if it is there]")
-        .optional()
 }

@@ -1,27 +1,22 @@
 //! The configuration: defaults, `holdline.toml` and the flags of the command line become one [`Config`], validated once.
 //! Owns the defaults and which values are possible; is never read from anywhere deep: who needs a value is handed it.
 
+mod error;
 mod file;
 mod plugins;
 mod settings;
+mod values;
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use bytesize::ByteSize;
 use rustix::io::Errno;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
 
+pub use self::error::ConfigError;
 use self::file::File;
 pub use self::plugins::{Hook, OnFailure, PluginConfig, PluginKind};
 use self::settings::{NO_SUCH_FILE, Setting, Settings};
-use crate::limits::{
-    DEAD_AFTER_S_DEFAULT, DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT, ROOMS_DEFAULT,
-    UNKNOWN_NAMES_DEFAULT,
-};
+pub use self::values::{Durability, Flags, Limits, Retention};
 
 /// How to run a server. [`Config::default`] is what `holdline` does without flags and files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,113 +37,6 @@ pub struct Config {
     pub retention: Retention,
 }
 
-/// What an accepted message survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum Durability {
-    /// The loss of power: each commit is synced to the medium.
-    #[default]
-    PowerLoss,
-    /// The end of the process, however it ends; not the loss of power.
-    Crash,
-}
-
-/// What others may take up: `[limits]` of the file. 0 is no limit, wherever it is said nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Connections at a time; 0: as many as the descriptors of the process allow.
-    pub connections_max: u64,
-    /// Connections at a time from one address.
-    pub connections_per_address_max: u64,
-    /// Seconds that a connection may take to log in.
-    pub login_timeout_s: u64,
-    /// Seconds without a sign of life from a client's system after which its connection counts as dead.
-    pub dead_after_s: u64,
-    /// Lines a second that are read from one connection.
-    pub messages_per_s: u64,
-    /// Destinations of one line.
-    pub destinations_max: u64,
-    /// Messages that may wait for one peer who is away or does not keep up.
-    pub mailbox_max: u64,
-    /// Names that nobody ever logged in by, and for which messages wait.
-    pub unknown_names_max: u64,
-    /// Rooms, with members or without.
-    pub rooms_max: u64,
-}
-
-/// What is removed of the log, of what waits for nobody any more: `[retention]` of the file. By default, nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retention {
-    /// Messages older than this; more than zero.
-    #[serde(deserialize_with = "age")]
-    pub max_age: Option<Duration>,
-    /// The oldest messages, as long as the database takes more than so many bytes; more than zero.
-    #[serde(deserialize_with = "size", rename = "max_size")]
-    pub max_size_bytes: Option<u64>,
-}
-
-/// What the command line says about the configuration; it wins over the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
-    /// `--listen`, as often as it was given; any replaces the list of the file.
-    pub listen: Vec<String>,
-    /// `--data`
-    pub data: Option<PathBuf>,
-    /// `--config`: read instead of `holdline.toml`, and must exist.
-    pub config: Option<PathBuf>,
-    /// `--plugins`: must exist.
-    pub plugins: Option<PathBuf>,
-    /// `--open`
-    pub open: bool,
-}
-
-/// A mistake in a file or in a flag, in words that say where it is and what would be right.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file is there and cannot be read.
-    #[error("{} cannot be read", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A line of the file is not TOML, or holds a key or a value that there is not.
-    #[error("{}:{line}: {problem}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-    /// The value has the right type and cannot be used.
-    #[error("{setting} {problem}")]
-    Impossible {
-        /// Where it stands and what it is: `holdline.toml:2: data = ""` or `--data ""`.
-        setting: String,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-    /// An address that others can reach, without `open`.
-    #[error(
-        "{setting} can be reached from other machines{}, and nobody proves who they are yet: anyone who reaches the port \
-         can log in as anyone; if that is what you want, say so with --open or with open = true in the configuration \
-         file, otherwise listen on 127.0.0.1",
-        .address.map(|address| format!(" (as {address})")).unwrap_or_default()
-    )]
-    Exposed {
-        /// Where it stands and what it is.
-        setting: String,
-        /// What it means, where it does not say it itself.
-        address: Option<SocketAddr>,
-    },
-}
-
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -159,54 +47,6 @@ impl Default for Config {
             open: false,
             limits: Limits::default(),
             retention: Retention::default(),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            connections_max: 0,
-            connections_per_address_max: 0,
-            login_timeout_s: LOGIN_TIMEOUT_S_DEFAULT,
-            dead_after_s: DEAD_AFTER_S_DEFAULT,
-            messages_per_s: 0,
-            destinations_max: DESTINATIONS_DEFAULT,
-            mailbox_max: MAILBOX_MESSAGES_DEFAULT,
-            unknown_names_max: UNKNOWN_NAMES_DEFAULT,
-            rooms_max: ROOMS_DEFAULT,
-        }
-    }
-}
-
-impl Limits {
-    /// A limit as a number that everything is compared with.
-    pub(crate) fn or_none(limit: u64) -> u64 {
-        if limit == 0 { u64::MAX } else { limit }
-    }
-}
-
-fn age<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
-    let age = humantime::parse_duration(&String::deserialize(value)?).map_err(D::Error::custom)?;
-    if age.is_zero() { Err(D::Error::custom("no time at all")) } else { Ok(Some(age)) }
-}
-
-fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
-    let size: ByteSize = String::deserialize(value)?.parse().map_err(D::Error::custom)?;
-    if size.as_u64() == 0 { Err(D::Error::custom("no size at all")) } else { Ok(Some(size.as_u64())) }
-}
-
-/// What would be right for `durability`.
-const DURABILITY_MEND: &str = r#"use "power-loss" or "crash""#;
-
-impl TryFrom<String> for Durability {
-    type Error = &'static str;
-
-    fn try_from(word: String) -> Result<Self, Self::Error> {
-        match word.as_str() {
-            "power-loss" => Ok(Durability::PowerLoss),
-            "crash" => Ok(Durability::Crash),
-            _ => Err(DURABILITY_MEND),
         }
     }
 }

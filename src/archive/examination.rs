@@ -3,6 +3,7 @@
 
 mod check;
 mod file;
+mod finding;
 mod links;
 mod plugins;
 mod rooms;
@@ -11,98 +12,9 @@ mod surroundings;
 
 use std::path::Path;
 
+use self::finding::{FaultWords, for_shell};
+pub use self::finding::{Finding, Fix, Severity};
 use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError};
-
-/// Result of one check.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Severity of the finding.
-    pub severity: Severity,
-    /// State that was found, on one line.
-    pub what: String,
-    /// Advice, which may be that nothing needs to be done.
-    pub advice: Option<String>,
-    /// Command that fixes the fault or shows more of it.
-    pub fix: Option<Fix>,
-}
-
-/// Command for the shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fix {
-    /// Command on one line, as it is typed.
-    pub command: String,
-    /// Whether the command changes the database, so that the server must be stopped first.
-    pub needs_stopped_server: bool,
-}
-
-/// Severity of a [`Finding`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// As it should be.
-    Ok,
-    /// Unusual, but nothing is wrong.
-    Note,
-    /// May become a problem.
-    Warning,
-    /// The server cannot keep its promises.
-    Problem,
-}
-
-/// Words for a fault of one row and of several rows; a count precedes them.
-#[derive(Clone, Copy, Debug)]
-struct FaultWords {
-    one: &'static str,
-    many: &'static str,
-}
-
-impl FaultWords {
-    /// Describes faulty rows: `2 messages are lost (seq 5, 7)`. `named` has the keys of the first rows, `key` names the key.
-    fn describe(self, count: u64, key: &str, named: &[String]) -> String {
-        let words = if count == 1 { self.one } else { self.many };
-        let more = if count > named.len() as u64 { ", …" } else { "" };
-        format!("{count} {words} ({})", format!("{key} {}{more}", named.join(", ")).trim())
-    }
-}
-
-impl Finding {
-    fn ok(what: impl Into<String>) -> Self {
-        Self::of(Severity::Ok, what)
-    }
-
-    fn note(what: impl Into<String>) -> Self {
-        Self::of(Severity::Note, what)
-    }
-
-    fn warning(what: impl Into<String>) -> Self {
-        Self::of(Severity::Warning, what)
-    }
-
-    fn problem(what: impl Into<String>) -> Self {
-        Self::of(Severity::Problem, what)
-    }
-
-    fn of(severity: Severity, what: impl Into<String>) -> Self {
-        Finding { severity, what: what.into(), advice: None, fix: None }
-    }
-
-    fn advise(self, advice: impl Into<String>) -> Self {
-        Finding { advice: Some(advice.into()), ..self }
-    }
-
-    fn with_command(self, command: String) -> Self {
-        Finding { fix: Some(Fix { command, needs_stopped_server: false }), ..self }
-    }
-
-    fn with_offline_command(self, command: String) -> Self {
-        Finding { fix: Some(Fix { command, needs_stopped_server: true }), ..self }
-    }
-
-    fn with_sql(self, database: &Path, sql: &str) -> Self {
-        let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-        debug_assert!(!sql.contains(['"', '$', '`', '\\', '!']), "SQL must need no escapes in double quotes: {sql}");
-        self.with_offline_command(format!("sqlite3 {} \"{sql}\"", for_shell(database)))
-    }
-}
 
 /// Examines a data directory and its database. The server may be running.
 pub fn examine(data: &Path) -> Vec<Finding> {
@@ -139,26 +51,4 @@ fn check_content(database: &ReadOnlyDatabase, findings: &mut Vec<Finding>) -> ru
     findings.extend(plugins::check(database)?);
     findings.extend(rows::count(database.connection())?);
     Ok(())
-}
-
-/// Quotes a path for a shell, if it needs quotes.
-fn for_shell(path: &Path) -> String {
-    let path = path.display().to_string();
-    shlex::try_quote(&path).expect("no path holds U+0000").into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn path_is_quoted_for_the_shell_if_necessary() {
-        for (path, quoted) in [
-            ("/var/lib/holdline/holdline.db", "/var/lib/holdline/holdline.db"),
-            ("/my data/holdline.db", "'/my data/holdline.db'"),
-            ("/it's/$HOME", r#""/it's/"'$HOME'"#),
-        ] {
-            assert_eq!(for_shell(Path::new(path)), quoted);
-        }
-    }
 }

@@ -2,11 +2,14 @@
 //! reads them in pieces; never writes, holds no lock while messages are printed, and leaves no file behind.
 
 mod search;
+mod selection;
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
+pub use self::selection::Selection;
+use self::selection::find_id;
 use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError};
 use crate::database::inboxes::Inboxes;
 use crate::database::index::{self, Index, IndexLimits};
@@ -22,17 +25,6 @@ use crate::message::{Destination, PeerId, RoomId, Seq, quoted};
 #[derive(Debug)]
 pub struct LogReader {
     data: PathBuf,
-}
-
-/// Messages to read.
-#[derive(Clone, Debug)]
-pub struct Selection {
-    /// Messages of this room, or messages that this peer may read. `None`: all messages.
-    pub with: Option<Destination>,
-    /// Only messages before this one.
-    pub before: Seq,
-    /// Maximum number; the newest are read.
-    pub count: usize,
 }
 
 /// Message of the log, as the view `history` shows it, but with the text as it is stored.
@@ -265,10 +257,6 @@ fn sent_below(connection: &Connection, peer: PeerId, before: Seq, count: usize) 
     let sql = "select seq from message where seq < ?1 and sender = ?2 order by seq desc limit ?3";
     let below = params![before.get(), peer.get(), number(count)];
     connection.prepare(sql)?.query_map(below, |row| row.get(0).map(Seq::new))?.collect()
-}
-
-fn find_id(connection: &Connection, sql: &str, name: &str) -> rusqlite::Result<Option<i64>> {
-    connection.query_row(sql, [name], |row| row.get(0)).optional()
 }
 
 fn number(count: usize) -> i64 {

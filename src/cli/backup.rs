@@ -40,7 +40,7 @@ pub(crate) enum BackupCommandError {
 
 /// The flags of `backup`, with their help.
 pub(crate) fn options() -> OptionParser<BackupArgs> {
-    let flags = super::database_flags();
+    let flags = super::flags::database_flags();
     let file = positional::<PathBuf>("FILE").help("The file to be made; it must not exist yet").parse(path);
     construct!(BackupArgs { flags, file })
         .to_options()
@@ -56,7 +56,7 @@ pub(crate) fn run(data: &Path, args: &BackupArgs) -> Result<(), BackupCommandErr
     }
     remove_at_signal(backup.unfinished().clone()).map_err(BackupCommandError::Signals)?;
     let summary = backup.make()?;
-    super::show(&format!("{}: {summary}; checked", args.file.display())).map_err(BackupCommandError::Write)
+    super::output::show(&format!("{}: {summary}; checked", args.file.display())).map_err(BackupCommandError::Write)
 }
 
 /// A backup is checked after it is written, which cannot be done with a pipe.

@@ -16,7 +16,7 @@ pub(crate) struct DoctorError(#[source] io::Error);
 
 /// The flags of `doctor`, with their help.
 pub(crate) fn options() -> OptionParser<Flags> {
-    super::database_flags()
+    super::flags::database_flags()
         .to_options()
         .descr("Examines the database and its directory, and changes nothing; the server may be running")
         .header("Exits with 0 if there is no problem, warnings or not, and with 1 if there is one.")
@@ -26,7 +26,7 @@ pub(crate) fn options() -> OptionParser<Flags> {
 /// Examines a data directory. Whether there is no problem with it.
 pub(crate) fn run(data: &Path) -> Result<bool, DoctorError> {
     let findings = archive::examine(data);
-    super::unless_reader_gone(print(&findings)).map_err(DoctorError)?;
+    super::output::unless_reader_gone(print(&findings)).map_err(DoctorError)?;
     Ok(count(&findings, Severity::Problem) == 0)
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Query {
 
 /// The flags of `history`, with their help.
 pub(crate) fn options() -> OptionParser<Query> {
-    let flags = super::database_flags();
+    let flags = super::flags::database_flags();
     let selection = lines::selection_flags();
     let form = lines::form_flag();
     construct!(Query { flags, selection, form })

@@ -41,7 +41,7 @@ pub(crate) fn print(
     match printed.and_then(|count| out.flush().map(|()| count).map_err(PrintError::Write)) {
         Ok(count) => Ok(Some(count)),
         Err(PrintError::Write(error)) => {
-            super::unless_reader_gone(Err(error)).map_err(PrintError::Write)?;
+            super::output::unless_reader_gone(Err(error)).map_err(PrintError::Write)?;
             Ok(None)
         }
         Err(error) => Err(error),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use env_logger::fmt::Formatter;
 use log::{Level, Record};
 
-use super::UsageError;
+use super::flags::UsageError;
 
 /// The environment variable that sets the level.
 const LEVEL_VARIABLE: &str = "HOLDLINE_LOG";

@@ -31,7 +31,7 @@ pub(crate) struct CheckError(#[source] io::Error);
 
 /// Returns the parser of the subcommands.
 pub(crate) fn options() -> OptionParser<PluginCommand> {
-    let check = super::plugins_flags()
+    let check = super::flags::plugins_flags()
         .to_options()
         .descr("Reads plugins.toml and loads every plugin, as the server does when it starts")
         .header("Exits with 0 if all plugins are fine, and with 2 if one is not.")
@@ -53,13 +53,13 @@ pub(crate) fn options() -> OptionParser<PluginCommand> {
 /// Loads plugins, and prints the result for each. Returns true if all are fine.
 pub(crate) fn check(plugins: Vec<PluginConfig>) -> Result<bool, CheckError> {
     if plugins.is_empty() {
-        super::show("there are no plugins").map_err(CheckError)?;
+        super::output::show("there are no plugins").map_err(CheckError)?;
     }
     let mut is_fine = true;
     for entry in plugins {
         let description = describe(&entry);
         match plugin::load(entry) {
-            Ok(_) => super::show(&format!("{description}: fine")).map_err(CheckError)?,
+            Ok(_) => super::output::show(&format!("{description}: fine")).map_err(CheckError)?,
             Err(error) => {
                 eprintln!("holdline: {error}");
                 is_fine = false;

@@ -24,7 +24,7 @@ pub(crate) struct SearchArgs {
 
 /// The flags of `search`, with their help.
 pub(crate) fn options() -> OptionParser<SearchArgs> {
-    let flags = super::database_flags();
+    let flags = super::flags::database_flags();
     let selection = lines::selection_flags();
     let form = lines::form_flag();
     let words = positional::<String>("WORDS")

@@ -20,9 +20,9 @@ pub(crate) fn flags() -> impl Parser<Flags> {
         .argument::<String>("ADDR")
         .help("HOST:PORT to listen on, as often as wanted [default: 127.0.0.1:7878]")
         .many();
-    let data = super::data_flag();
-    let config = super::config_flag();
-    let plugins = super::plugins_flag();
+    let data = super::flags::data_flag();
+    let config = super::flags::config_flag();
+    let plugins = super::flags::plugins_flag();
     let open = long("open").switch().help("Lets other machines connect, where anyone can log in as anyone");
     construct!(Flags { listen, data, config, plugins, open })
 }

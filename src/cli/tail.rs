@@ -58,7 +58,7 @@ pub(crate) fn run(args: TailArgs) -> Result<(), TailError> {
     let TailArgs { account, range, json } = args;
     let printer = Printer { out: BufWriter::new(io::stdout().lock()), json };
     match smol::block_on(client::tail(account, range, printer)) {
-        Err(TailError::Write(error)) => super::unless_reader_gone(Err(error)).map_err(TailError::Write),
+        Err(TailError::Write(error)) => super::output::unless_reader_gone(Err(error)).map_err(TailError::Write),
         other => other,
     }
 }

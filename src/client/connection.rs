@@ -8,8 +8,9 @@ use smol::future;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 
+use super::account::{Account, ServerAddress};
+use super::ended::{ANSWER, Ended, Lost, Refused};
 use super::wire::{Answer, Refusal, Request};
-use super::{ANSWER, Account, Ended, Lost, Refused, ServerAddress};
 use crate::limits::{CLIENT_LINE_BYTES_MAX, CLIENT_READ_BYTES};
 use crate::message::quoted;
 use crate::timeout::{Elapsed, timeout_at};

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use smol::future;
 
+use super::account::Account;
 use super::connection::{Connection, Event};
+use super::ended::{ANSWER, Ended, Lost, RECONNECT, Refused};
+use super::input::{Input, Line};
 use super::wire::{Answer, Refusal};
-use super::{ANSWER, Account, Ended, Input, Line, Lost, RECONNECT, Refused};
 use crate::timeout::{Elapsed, sleep, timeout_at};
 
 use self::window::Window;

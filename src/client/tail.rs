@@ -5,9 +5,10 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use super::account::Account;
 use super::connection::{Connection, Event};
+use super::ended::{ANSWER, Ended, Lost, RECONNECT, Refused};
 use super::wire::{Answer, Message, Request};
-use super::{ANSWER, Account, Ended, Lost, RECONNECT, Refused};
 use crate::backoff::Backoff;
 use crate::limits::{TAIL_ACK_MESSAGES_MAX, TAIL_SILENCE_S_MAX};
 use crate::timeout::sleep;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-use super::ConfigError;
+use super::error::ConfigError;
 use crate::message::repeated;
 
 /// What a refusal says about a key; that there is such a key is serde's to know.

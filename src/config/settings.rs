@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::error::ConfigError;
 use super::file::{File, Key};
-use super::{ConfigError, DURABILITY_MEND, Durability, Flags, Limits, Retention};
+use super::values::{DURABILITY_MEND, Durability, Flags, Limits, Retention};
 
 /// The file that is read from the current directory when `--config` names no other.
 pub(super) const CONFIG_FILE: &str = "holdline.toml";

@@ -1,6 +1,7 @@
 //! What a configuration means. How a mistake in it is refused is `tests/config.rs`.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;

@@ -21,7 +21,7 @@ use holdline::protocol::{ClientRequest, Code, ParsedRequest, Refusal, Rejected, 
 use smol::future;
 
 use self::words::{Millis, PlannedEffect, on_one_line, verdict_words};
-use crate::cli::UsageError;
+use crate::cli::flags::UsageError;
 use crate::cli::lines::Form;
 
 /// Time for a plugin to start.
@@ -63,9 +63,9 @@ pub(crate) enum DryRunError {
 
 /// Returns the parser of the arguments.
 pub(crate) fn options() -> OptionParser<TestPluginArgs> {
-    let data = crate::cli::data_flag();
-    let config = crate::cli::config_flag();
-    let plugins = crate::cli::plugins_flag();
+    let data = crate::cli::flags::data_flag();
+    let config = crate::cli::flags::config_flag();
+    let plugins = crate::cli::flags::plugins_flag();
     let flags = construct!(data, config, plugins).map(|(data, config, plugins)| {
         // A dry run neither listens nor serves.
         Flags { data, config, plugins, ..Flags::default() }
@@ -96,7 +96,7 @@ pub(crate) fn run(data: &Path, plugins: Vec<PluginConfig>, args: &TestPluginArgs
     match run_to_end(data, plugins, args) {
         // A reader that closed the pipe, such as `head`, did not wait for the result.
         Err(DryRunError::Write(error)) => {
-            crate::cli::unless_reader_gone(Err(error)).map(|()| true).map_err(DryRunError::Write)
+            crate::cli::output::unless_reader_gone(Err(error)).map(|()| true).map_err(DryRunError::Write)
         }
         other => other,
     }

@@ -113,7 +113,7 @@ pub(crate) enum NewError {
 
 /// Returns the parser of the arguments.
 pub(crate) fn options() -> OptionParser<NewPluginArgs> {
-    let flags = super::super::plugins_flags();
+    let flags = super::super::flags::plugins_flags();
     let template = long("kind")
         .argument::<String>("KIND")
         .help("Language: luau (runs inside holdline), sh (needs jq), or python")
@@ -150,7 +150,7 @@ pub(crate) fn run(file: &Path, args: &NewPluginArgs) -> Result<(), NewError> {
     let _ = writeln!(report, "added {name} to {file}");
     let _ = writeln!(report, "next: start holdline, or reload a running one: kill -HUP $(pidof holdline)");
     let _ = writeln!(report, "then: send it a message: {name}: {}", template.example);
-    super::super::show(&report).map_err(NewError::Report)
+    super::super::output::show(&report).map_err(NewError::Report)
 }
 
 /// Whether the file exists, or that cannot be known.

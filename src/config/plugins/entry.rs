@@ -13,8 +13,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Hook, OnFailure, PluginConfig, PluginKind};
+use crate::config::error::ConfigError;
 use crate::config::file::{ANYTHING, File, Key, Span, TABLES};
-use crate::config::{ConfigError, size};
+use crate::config::values::size;
 use crate::limits::{
     COMMAND_CHARS_MAX, COMMAND_HELP_CHARS_MAX, COMMANDS_MAX, PLUGIN_TICK_S_MAX, PLUGIN_TIMEOUT_MS_DEFAULT,
     PLUGIN_TIMEOUT_MS_MAX, PLUGINS_MAX,
