@@ -78,7 +78,8 @@ fn exists(name: &str, source: &str) -> bool {
     let has_word =
         |word: &str| source.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|found| found == word);
     let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
-    if (name.contains('/') || name.ends_with(".rs")) && name.chars().all(is_path) {
+    let is_command = name.starts_with('/');
+    if !is_command && (name.contains('/') || name.ends_with(".rs")) && name.chars().all(is_path) {
         return ROOTS.iter().any(|directory| root().join(directory).join(name).exists());
     }
     if let Some((owner, item)) = name.split_once("::") {
