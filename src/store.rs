@@ -27,7 +27,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use self::entry::{Entry, SendId};
+pub use self::entry::{Entry, PeerRecord, Post, SendId};
 #[cfg(test)]
 pub(crate) use self::events::EventLimits;
 use self::log::Log;
@@ -38,9 +38,7 @@ pub use self::read::{
     SearchQuery, SearchResult, ValuesQuery, WaitingQuery,
 };
 use self::retention::{Clocks, Sweep, TurnDone};
-pub use self::turn::{
-    CommitError, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, PeerRecord, Post, TurnOutcome, TurnRequest,
-};
+pub use self::turn::{CommitError, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, TurnOutcome, TurnRequest};
 use self::wal::WalPages;
 pub use self::watch::DatabaseWatch;
 

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::Hook;
 use crate::limits::{ANSWER_BYTES_MAX, DESTINATIONS_DEFAULT};
 use crate::message::{Destination, RequestId, Room, Text};

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::answer::Verdict;
+use super::call::{Call, CommandCall, ConnectCall, LoginCall, MessageCall};
+use super::filter::{FilteredRequests, MessageSender, SubmissionFilter};
 use super::running::RunningPlugin;
-use super::{Call, CommandCall, ConnectCall, LoginCall, MessageCall, Verdict};
 use crate::config::Hook;
 use crate::message::{Destination, PeerName, Text, printable};
 use crate::protocol::{Code, Draft, FilteredSend, PluginPart, PluginState, Refusal, Reply, Request, Submission, Work};
@@ -30,6 +32,13 @@ impl Plugins {
     }
 }
 
+impl SubmissionFilter for Plugins {
+    fn filter<'a>(&self, sender: MessageSender<'a>, requests: Vec<Submission>) -> FilteredRequests<'a> {
+        let set = self.current();
+        Box::pin(async move { if set.concerns(&requests) { set.filter(sender, requests).await } else { requests } })
+    }
+}
+
 /// Running plugins, in the order of `plugins.toml`, and those of each deciding hook.
 #[derive(Debug, Default)]
 pub(crate) struct PluginSet {
@@ -49,15 +58,6 @@ pub(crate) enum LoginVerdict {
     Allow,
     /// The login is refused.
     Refuse(Refusal),
-}
-
-/// Sender of the requests that are filtered.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MessageSender<'a> {
-    /// Name of the sender.
-    pub(crate) name: &'a PeerName,
-    /// Whether the sender expects a reply to each message, so that a dropped message must be refused.
-    pub(crate) wants_accepted: bool,
 }
 
 impl PluginSet {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::Failure;
+use super::failure::Failure;
 use crate::limits::{PLUGIN_FAILURES_MAX, PLUGIN_FAILURES_S};
 
 /// Failures of one plugin.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use smol::lock::Semaphore;
 
-use super::chain::{MessageSender, Plugins};
+use super::filter::{MessageSender, SubmissionFilter};
 use crate::broker::{self, Event, Handle, Joining, OutboxReceiver};
 use crate::message::{PeerName, RequestId, SessionId, Timestamp};
 use crate::protocol::{Capabilities, Code, Refusal, Submission, Work, json};
@@ -29,8 +29,8 @@ const CAPABILITIES: Capabilities = Capabilities {
 #[derive(Debug)]
 pub(super) struct Link {
     name: PeerName,
-    /// All plugins; the others filter what this one sends.
-    plugins: Weak<Plugins>,
+    /// The other plugins, which filter what this one sends.
+    filter: Weak<dyn SubmissionFilter>,
     /// Handle of the broker; `None` after the plugin has ended, because the broker ends when the last handle is dropped.
     broker: Mutex<Option<Handle>>,
     session: Mutex<SessionId>,
@@ -46,10 +46,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(name: PeerName, broker: Handle, plugins: Weak<Plugins>) -> Self {
+    pub(super) fn new(name: PeerName, broker: Handle, filter: Weak<dyn SubmissionFilter>) -> Self {
         Link {
             name,
-            plugins,
+            filter,
             broker: Mutex::new(Some(broker)),
             session: Mutex::new(SessionId::unused()),
             changes: Arc::new(Semaphore::new(1)),
@@ -114,12 +114,10 @@ impl Link {
     /// Submits requests, in order, after the other plugins have filtered them.
     pub(super) async fn submit(&self, requests: Vec<Submission>) {
         let permit = self.changes.acquire_arc().await;
-        let requests = match self.plugins.upgrade().map(|plugins| plugins.current()) {
-            Some(set) if set.concerns(&requests) => {
-                set.filter(MessageSender { name: &self.name, wants_accepted: CAPABILITIES.wants_accepted }, requests)
-                    .await
-            }
-            _ => requests,
+        let sender = MessageSender { name: &self.name, wants_accepted: CAPABILITIES.wants_accepted };
+        let requests = match self.filter.upgrade() {
+            Some(filter) => filter.filter(sender, requests).await,
+            None => requests,
         };
         self.hand_over(requests, permit).await;
     }

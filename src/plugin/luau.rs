@@ -3,14 +3,12 @@
 
 mod api;
 mod deadline;
+mod source;
 mod value;
 mod vm;
 mod worker;
 
 use std::convert::Infallible;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -18,11 +16,11 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use smol::future;
 
+pub use self::source::ScriptError;
+use self::source::{ScriptSource, read};
 use self::worker::{CallBatch, Worker};
-use super::{Answer, Call, Failure, Hook, Host, Pending, Plugin, PluginConfig};
-use crate::limits::{
-    SCRIPT_BATCHES_MAX, SCRIPT_BYTES_MAX, SCRIPT_END_MS_MAX, SCRIPT_MEMORY_BYTES_DEFAULT, SCRIPT_STACK_BYTES,
-};
+use super::{Answer, Call, Failure, Host, Pending, Plugin, PluginConfig};
+use crate::limits::{SCRIPT_BATCHES_MAX, SCRIPT_END_MS_MAX, SCRIPT_STACK_BYTES};
 use crate::message::PeerName;
 use crate::timeout::timeout;
 
@@ -38,61 +36,6 @@ pub struct Script {
     notified: Sender<CallBatch>,
     /// Closed when the thread ends.
     ended: Receiver<Infallible>,
-}
-
-/// Reason why a script cannot be run. Its text says where the mistake is, and how to fix it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScriptError {
-    /// The file does not exist, or cannot be read.
-    #[error("{} cannot be read: {error}", path.display())]
-    Unreadable {
-        /// File of the script.
-        path: PathBuf,
-        /// Error of the system.
-        error: io::Error,
-    },
-    /// The file is too large.
-    #[error("{} has more than {SCRIPT_BYTES_MAX} bytes; move its data to `store`", path.display())]
-    TooLarge {
-        /// File of the script.
-        path: PathBuf,
-    },
-    /// The file is not a text.
-    #[error("{}:{line}: this line is not UTF-8; save the file as UTF-8", path.display())]
-    NotUtf8 {
-        /// File of the script.
-        path: PathBuf,
-        /// Number of the line, from 1.
-        line: usize,
-    },
-    /// The script does not compile, or its top level fails.
-    #[error("{problem}")]
-    Faulty {
-        /// Place and description of the mistake.
-        problem: String,
-    },
-    /// The script lacks the function of a hook.
-    #[error(
-        "{}: the function {hook} is missing, and {name} has the hook \"{hook}\"; add a global `function {hook}(…) … end`, or remove \
-         \"{hook}\" from hooks", path.display()
-    )]
-    NoFunction {
-        /// File of the script.
-        path: PathBuf,
-        /// Name of the hook.
-        hook: &'static str,
-        /// Name of the plugin.
-        name: PeerName,
-    },
-    /// The thread cannot be started.
-    #[error("cannot start a thread for {name}: {error}")]
-    Thread {
-        /// Name of the plugin.
-        name: PeerName,
-        /// Error of the system.
-        error: io::Error,
-    },
 }
 
 impl Script {
@@ -163,47 +106,6 @@ impl Plugin for Script {
             }
         })
     }
-}
-
-/// Source and configuration from which a VM is made.
-struct ScriptSource {
-    config: PluginConfig,
-    text: String,
-}
-
-impl ScriptSource {
-    fn memory_bytes_max(&self) -> usize {
-        let bytes_max = self.config.memory_bytes_max.unwrap_or(SCRIPT_MEMORY_BYTES_DEFAULT);
-        usize::try_from(bytes_max).unwrap_or(usize::MAX)
-    }
-
-    fn no_function(&self, hook: Hook) -> ScriptError {
-        let PluginConfig { path, name, .. } = &self.config;
-        ScriptError::NoFunction { path: path.clone(), hook: hook.as_str(), name: name.clone() }
-    }
-}
-
-fn read(path: &Path) -> Result<String, ScriptError> {
-    let bytes = read_bytes(path).map_err(|error| ScriptError::Unreadable { path: path.to_owned(), error })?;
-    if bytes.len() > SCRIPT_BYTES_MAX {
-        return Err(ScriptError::TooLarge { path: path.to_owned() });
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
-        ScriptError::NotUtf8 { path: path.to_owned(), line }
-    })
-}
-
-/// Reads a file, up to one byte more than the limit for scripts.
-fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would block.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

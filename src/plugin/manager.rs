@@ -2,7 +2,7 @@
 //! decides what an answer means.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
@@ -11,6 +11,7 @@ use serde_json::Value;
 use smol::{Executor, Task, future};
 
 use super::chain::{PluginSet, Plugins};
+use super::filter::SubmissionFilter;
 use super::link::Link;
 use super::load::LoadedPlugin;
 use super::running::{Notification, RetryState, RunningPlugin};
@@ -116,7 +117,8 @@ impl PluginManager {
 
     fn spawn(&self, loaded: LoadedPlugin) -> PluginTasks {
         let name = loaded.config.name.clone();
-        let link = Link::new(name.clone(), self.broker.clone(), Arc::downgrade(&self.plugins));
+        let filter: Weak<dyn SubmissionFilter> = Arc::<Plugins>::downgrade(&self.plugins);
+        let link = Link::new(name.clone(), self.broker.clone(), filter);
         let plugin = Arc::new(RunningPlugin { loaded, host: Host::linked(name, link) });
         PluginTasks::spawn(plugin, &self.executor)
     }

@@ -1,8 +1,8 @@
 //! What changes the state of the chat, as values. Owns the entries; never how they become rows.
 
 use super::observed::{EventFilter, ObserverCursor, PeerEvent};
-use super::turn::{PeerRecord, Post};
-use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Text, Timestamp};
+use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
+use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
 
 /// What changes state: applied in order, inside the transaction of its turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,4 +107,42 @@ pub struct SendId {
     pub id: RequestId,
     /// The same for the same destinations and text, today and in any later version.
     pub fingerprint: i64,
+}
+
+/// A row of the table `outbox`, as somebody wrote it: bytes, of which nothing is known yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// Its rowid.
+    pub row: i64,
+    /// As whom it is to be sent.
+    pub sender: Option<Vec<u8>>,
+    /// To whom, joined by commas.
+    pub recipients: Option<Vec<u8>>,
+    /// What.
+    pub text: Option<Vec<u8>>,
+}
+
+impl Post {
+    /// Bytes of its columns.
+    pub fn bytes(&self) -> usize {
+        [&self.sender, &self.recipients, &self.text].into_iter().flatten().map(Vec::len).sum()
+    }
+
+    /// Whether these are as many as one turn takes: there may be more.
+    pub fn is_a_turns_worth(posts: &[Post]) -> bool {
+        posts.len() >= POSTS_MAX || posts.iter().map(Post::bytes).sum::<usize>() >= POSTS_BYTES_MAX
+    }
+}
+
+/// What is kept of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRecord {
+    /// Given once, by the broker.
+    pub id: PeerId,
+    /// The name it logs in by.
+    pub name: PeerName,
+    /// Whether it ever logged in.
+    pub seen: bool,
+    /// Everything for it up to here has been delivered.
+    pub cursor: Seq,
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use self::oldest::{OldMessage, Oldest, Pages, Run};
-use self::report::{Removed, Report};
+use self::report::{Reason, Removed, Report};
 use super::TurnOutcome;
 use super::log::{Log, Synchronous};
 use crate::config::Retention;
@@ -106,13 +106,6 @@ enum Trigger {
     Turn(usize),
     /// It is time, and no turn is waiting.
     Time,
-}
-
-/// Why a message goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
-    Age,
-    Size,
 }
 
 /// Why a walk stopped.

@@ -1,36 +1,10 @@
 //! What the broker asks of the store and what it is answered: lookups, a turn's entries and reads, and what became of them. Owns
 //! these types; never a statement.
 
-use super::entry::Entry;
+use super::entry::{Entry, PeerRecord, Post};
 use super::read::{Read, ReadFailure};
 use crate::database::members::{FoundRoom, Membership};
-use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
-use crate::message::{PeerId, PeerName, RequestId, Room, Seq, Timestamp};
-
-/// A row of the table `outbox`, as somebody wrote it: bytes, of which nothing is known yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Post {
-    /// Its rowid.
-    pub row: i64,
-    /// As whom it is to be sent.
-    pub sender: Option<Vec<u8>>,
-    /// To whom, joined by commas.
-    pub recipients: Option<Vec<u8>>,
-    /// What.
-    pub text: Option<Vec<u8>>,
-}
-
-impl Post {
-    /// Bytes of its columns.
-    pub fn bytes(&self) -> usize {
-        [&self.sender, &self.recipients, &self.text].into_iter().flatten().map(Vec::len).sum()
-    }
-
-    /// Whether these are as many as one turn takes: there may be more.
-    pub fn is_a_turns_worth(posts: &[Post]) -> bool {
-        posts.len() >= POSTS_MAX || posts.iter().map(Post::bytes).sum::<usize>() >= POSTS_BYTES_MAX
-    }
-}
+use crate::message::{PeerName, RequestId, Room, Seq, Timestamp};
 
 /// What stands in the table `outbox`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,19 +14,6 @@ pub struct FoundPosts {
     /// Whether nobody was writing meanwhile. A commit of another process may be seen long after its bytes came into the
     /// write-ahead log, and tells nobody when it is.
     pub is_settled: bool,
-}
-
-/// What is kept of a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerRecord {
-    /// Given once, by the broker.
-    pub id: PeerId,
-    /// The name it logs in by.
-    pub name: PeerName,
-    /// Whether it ever logged in.
-    pub seen: bool,
-    /// Everything for it up to here has been delivered.
-    pub cursor: Seq,
 }
 
 /// What is to be looked up before a turn can be decided.

@@ -8,9 +8,9 @@ use smol::future;
 use tempfile::TempDir;
 
 use super::*;
-use crate::limits::{EFFECTS_MAX, VALUE_BYTES_MAX, VALUE_KEY_BYTES_MAX};
+use crate::limits::{EFFECTS_MAX, SCRIPT_BYTES_MAX, VALUE_BYTES_MAX, VALUE_KEY_BYTES_MAX};
 use crate::message::{Destination, Room, Seq, Text, Timestamp};
-use crate::plugin::{CommandCall, ConnectCall, Effect, LoggedCall, MessageCall, OnFailure, PluginKind, Verdict};
+use crate::plugin::{CommandCall, ConnectCall, Effect, Hook, LoggedCall, MessageCall, OnFailure, PluginKind, Verdict};
 use crate::timeout::Elapsed;
 
 /// Long enough for success on a busy machine.

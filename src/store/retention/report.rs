@@ -3,11 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::Reason;
 use super::oldest::OldMessage;
 use crate::database::words::{counted, size};
 use crate::limits::{RETENTION_FULL_S_MIN, RETENTION_REPORT_S_MIN};
 use crate::message::{Seq, Timestamp};
+
+/// Why a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    Age,
+    Size,
+}
 
 /// What was removed, in a step or since it was last said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

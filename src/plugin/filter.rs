@@ -1,0 +1,26 @@
+//! Filter for the requests that a plugin submits, which the other plugins see first. Owns what the session of a plugin needs to
+//! know of the chain; filters nothing itself.
+
+use std::fmt::Debug;
+use std::pin::Pin;
+
+use crate::message::PeerName;
+use crate::protocol::Submission;
+
+/// Sender of the requests that are filtered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MessageSender<'a> {
+    /// Name of the sender.
+    pub(crate) name: &'a PeerName,
+    /// Whether the sender expects a reply to each message, so that a dropped message must be refused.
+    pub(crate) wants_accepted: bool,
+}
+
+/// Requests that are left after the plugins have filtered them.
+pub(super) type FilteredRequests<'a> = Pin<Box<dyn Future<Output = Vec<Submission>> + Send + 'a>>;
+
+/// Plugins that filter requests.
+pub(super) trait SubmissionFilter: Debug + Send + Sync {
+    /// Returns the requests of a sender as the plugins leave them, in order.
+    fn filter<'a>(&self, sender: MessageSender<'a>, requests: Vec<Submission>) -> FilteredRequests<'a>;
+}
