@@ -37,3 +37,4 @@ pub mod server;
 mod simulation;
 pub mod store;
 mod timeout;
+mod transport;

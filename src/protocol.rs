@@ -12,7 +12,8 @@ mod request;
 mod submission;
 
 pub use self::codec::{
-    Capabilities, Decoder, Detected, Detector, Encoder, Form, Forms, Match, ProtocolTable, SessionEncoder, StartDecoder,
+    Capabilities, Decoder, Detected, Detector, Encoder, Match, ProtocolTable, SessionEncoder, SharedForm, SharedForms,
+    StartDecoder,
 };
 pub use self::commands::is_reserved_command;
 pub use self::line_buffer::{Framing, Line, LineBuffer};

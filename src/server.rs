@@ -3,14 +3,13 @@
 
 mod admission;
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use async_signal::{Signal, Signals};
-use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use smol::lock::Semaphore;
 use smol::stream::StreamExt;
@@ -22,14 +21,15 @@ use crate::broker::{self, Broker, Event, Handle};
 use crate::config::{self, Config, ConfigError, Limits, PluginConfig};
 use crate::connection::{self, HTTP, Shared, TLS};
 use crate::limits::{
-    ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, KEEPALIVE_PROBES, KEEPALIVE_S_MAX, LISTEN_BACKLOG_CONNECTIONS,
-    OUTBOX_LOOK_MS, SHUTDOWN_S_MAX, TURNED_AWAY_CONNECTIONS_MAX,
+    ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, LISTEN_BACKLOG_CONNECTIONS, OUTBOX_LOOK_MS, SHUTDOWN_S_MAX,
+    TURNED_AWAY_CONNECTIONS_MAX,
 };
 use crate::message::SessionId;
 use crate::plugin::{self, LoadError, LoadedPlugin, PluginManager, Plugins, ReloadPlan};
 use crate::protocol::{ProtocolTable, json, plain};
 use crate::store::{DatabaseWatch, Store, StoreError, StoreOptions};
 use crate::timeout::{sleep, timeout};
+use crate::transport::tcp::Tcp;
 
 /// The exit code of a process that a second signal ends; 128 and SIGINT's number, as a shell has it.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -244,7 +244,7 @@ impl Acceptor {
                 Ok((socket, address)) => {
                     backoff.reset();
                     log::debug!("accepted {address}");
-                    self.serve(socket, address.ip());
+                    self.serve(Tcp::new(socket), address.ip());
                     // While a crowd comes, accepting is no wait.
                     future::yield_now().await;
                 }
@@ -257,20 +257,18 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, socket: Async<TcpStream>, address: IpAddr) {
-        // What waits in an outbox leaves in one write: there is nothing to gather in the kernel. Without it, it is slower.
-        let _ = socket.get_ref().set_nodelay(true);
+    fn serve(&self, tcp: Tcp, address: IpAddr) {
         match self.admission.admit(address) {
             Ok(admitted) => {
-                keep_alive(&socket, self.shared.limits.dead_after_s);
-                let served = connection::serve(socket, SessionId::unused(), self.shared.clone());
+                tcp.keep_alive(self.shared.limits.dead_after_s);
+                let served = connection::serve(tcp, SessionId::unused(), self.shared.clone());
                 self.spawn(served, admitted);
             }
             // In a flood of them, those over a few are closed without a word.
             Err(refusal) => {
                 if let Some(place) = self.turned_away.try_acquire_arc() {
                     let stop = self.shared.stop.clone();
-                    self.spawn(connection::refuse(socket, refusal, self.shared.protocols, stop), place);
+                    self.spawn(connection::refuse(tcp, refusal, self.shared.protocols, stop), place);
                 }
             }
         }
@@ -295,26 +293,6 @@ async fn watch_outbox(mut watch: DatabaseWatch, broker: Handle) {
     loop {
         watch.touched(OUTBOX_LOOK_MS).await;
         broker.tell(Event::OutboxTouched).await;
-    }
-}
-
-/// Has the system probe an idle connection, so that one whose other end is gone fails in time; tcp(7).
-fn keep_alive(socket: &Async<TcpStream>, dead_after_s: u64) {
-    if dead_after_s == 0 {
-        return;
-    }
-    // Idle for two fifths of the time, then the probes.
-    let dead_after_s = dead_after_s.min(KEEPALIVE_S_MAX);
-    let interval_s = (dead_after_s / (KEEPALIVE_PROBES as u64 + 2)).max(1);
-    let idle_s = dead_after_s.saturating_sub(KEEPALIVE_PROBES as u64 * interval_s).max(1);
-    let probing = || {
-        sockopt::set_tcp_keepidle(socket, Duration::from_secs(idle_s))?;
-        sockopt::set_tcp_keepintvl(socket, Duration::from_secs(interval_s))?;
-        sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
-        sockopt::set_socket_keepalive(socket, true)
-    };
-    if let Err(error) = probing() {
-        log::warn!("a connection that dies while it is idle will not be noticed: {error}");
     }
 }
 

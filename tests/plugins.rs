@@ -132,11 +132,11 @@ fn a_connection_may_be_refused_before_anybody_has_logged_in() {
     let server = with_script("connect", "", script);
     let mut alice = TestClient::connect(&server);
     alice.send("alice");
-    assert_eq!(alice.expect_line(), "! rejected: 127.0.0.1 plain false (p); goodbye");
+    assert_eq!(alice.expect_line(), "! rejected: 127.0.0.1 plain false (p); connection closed");
     assert_eq!(alice.next_line(), None);
     let mut program = JsonClient::connect(&server);
     program.send(json!({"type": "login", "name": "alice"}));
-    assert_eq!(program.next_frame()["message"], "127.0.0.1 json false (p); goodbye");
+    assert_eq!(program.next_frame()["message"], "127.0.0.1 json false (p); connection closed");
 }
 
 #[test]

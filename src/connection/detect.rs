@@ -1,8 +1,9 @@
 //! Detection of a client's protocol by its first bytes. Owns the rows for protocols that are detected only to be refused; never reads
 //! further than it must.
 
-use super::input::{Input, ReadOutcome};
+use super::reader::{ReadOutcome, Reader};
 use crate::protocol::{Detected, Detector, Match, ProtocolTable};
+use crate::transport::Transport;
 
 /// The HTTP methods that are told from a login line by the blank behind them; RFC 9110, section 9, and RFC 5789.
 const HTTP_METHODS: [&[u8]; 9] =
@@ -12,8 +13,8 @@ const HTTP_METHODS: [&[u8]; 9] =
 const TLS_HANDSHAKE: &[u8] = &[0x16];
 
 const HTTP_REFUSAL: &[u8] =
-    b"HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain\r\nContent-Length: 61\r\nConnection: close\r\n\r\n\
-      holdline speaks plain lines here: try nc with this host:port\n";
+    b"HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain\r\nContent-Length: 56\r\nConnection: close\r\n\r\n\
+      holdline is not a web server: connect with nc HOST PORT\n";
 
 /// HTTP/1.1: refused, in words that a browser shows.
 pub(crate) const HTTP: Detector = Detector { matches: match_http, then: Detected::Refused(HTTP_REFUSAL) };
@@ -22,16 +23,16 @@ pub(crate) const HTTP: Detector = Detector { matches: match_http, then: Detected
 pub(crate) const TLS: Detector =
     Detector { matches: |first| Match::prefix(first, TLS_HANDSHAKE), then: Detected::Refused(b"") };
 
-/// Reads until the protocol is known. `None`: the client is gone before.
-pub(super) async fn detect(input: &mut Input<'_>, protocols: &ProtocolTable) -> Option<Detected> {
+/// Reads until the protocol is known. `None`: the client disconnected before that.
+pub(super) async fn detect(reader: &mut Reader<'_, impl Transport>, protocols: &ProtocolTable) -> Option<Detected> {
     loop {
-        if let Some(detected) = protocols.detect(input.unread(), false) {
+        if let Some(detected) = protocols.detect(reader.unread(), false) {
             return Some(detected);
         }
-        match input.fill().await {
+        match reader.fill().await {
             ReadOutcome::Some => {}
             // It may be a whole login.
-            ReadOutcome::End => return protocols.detect(input.unread(), true),
+            ReadOutcome::End => return protocols.detect(reader.unread(), true),
             ReadOutcome::Stop | ReadOutcome::Reset => return None,
         }
     }

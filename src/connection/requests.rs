@@ -6,20 +6,36 @@ use std::sync::Arc;
 
 use smol::lock::{Mutex, Semaphore};
 
-use super::input::{Input, ReadOutcome};
 use super::rate_limiter::RateLimiter;
+use super::reader::{ReadOutcome, Reader};
+use super::shared::Shared;
 use super::writer::Progress;
-use super::{Ended, Shared};
-use crate::broker::Event;
+use crate::broker::{EndReason, Event};
 use crate::config::Limits;
 use crate::limits::BATCH_REQUESTS_MAX;
 use crate::message::SessionId;
 use crate::plugin::MessageSender;
 use crate::protocol::Submission;
+use crate::transport::Transport;
+
+/// End of a client's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReaderEnd {
+    /// The client ended its input, and everything in it was submitted.
+    Input,
+    /// The client quit: what it sent after that is not read.
+    Quit,
+    /// The server stops.
+    Stop,
+    /// The connection broke.
+    Broken,
+    /// The broker closed the session by itself, as after a login that it cannot look up.
+    BrokerClosed,
+}
 
 /// Reads the requests of one session.
-pub(super) struct RequestReader<'c, 's> {
-    input: &'c mut Input<'s>,
+pub(super) struct RequestReader<'c, 's, T> {
+    reader: &'c mut Reader<'s, T>,
     session: SessionId,
     sender: MessageSender<'c>,
     shared: &'c Shared,
@@ -28,32 +44,35 @@ pub(super) struct RequestReader<'c, 's> {
     held: Vec<Submission>,
 }
 
-impl<'c, 's> RequestReader<'c, 's> {
+impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     pub(super) fn new(
-        input: &'c mut Input<'s>,
+        reader: &'c mut Reader<'s, T>,
         session: SessionId,
         sender: MessageSender<'c>,
         shared: &'c Shared,
         progress: &'c Progress,
     ) -> Self {
-        RequestReader { input, session, sender, shared, progress, held: Vec::new() }
+        RequestReader { reader, session, sender, shared, progress, held: Vec::new() }
     }
 
-    /// Submits requests until there are no more. `filtering` is locked while plugins look at a batch, which is submitted whatever becomes of
+    /// Submits requests until there are no more, and tells the broker so. `filtering` is locked while plugins look at a batch, which is submitted whatever becomes of
     /// the connection. Everything that was read is submitted before anything else is read.
-    pub(super) async fn run(mut self, filtering: &Mutex<()>) -> Ended {
+    pub(super) async fn run(&mut self, filtering: &Mutex<()>) -> ReaderEnd {
         let permits = Arc::new(Semaphore::new(1));
         let mut rate_limiter = RateLimiter::new(self.shared.limits.messages_per_s);
         loop {
             // One batch of a connection is in flight at a time.
             let permit = permits.acquire_arc().await;
             // A server that stops submits at once what was read.
-            if !rate_limiter.is_ready() && !self.input.unless_stopped(rate_limiter.ready()).await {
+            if !rate_limiter.is_ready() && !self.reader.unless_stopped(rate_limiter.ready()).await {
                 rate_limiter = RateLimiter::new(0);
             }
             let requests = match self.next_batch(rate_limiter.allowed().min(BATCH_REQUESTS_MAX)).await {
                 Ok(requests) => requests,
-                Err(ended) => return ended,
+                Err(end) => {
+                    self.report_end(end).await;
+                    return end;
+                }
             };
             rate_limiter.take(requests.len());
             let quits = requests.last().is_some_and(Submission::is_quit);
@@ -67,23 +86,33 @@ impl<'c, 's> RequestReader<'c, 's> {
                 broker.tell(Event::Requests { session, requests, permit }).await;
             }
             if quits {
-                return Ended::Quit;
+                return ReaderEnd::Quit;
             }
         }
     }
 
+    /// Tells the broker that no more requests come. It knows after a request to quit, and of a broken connection it is told when that leaves.
+    async fn report_end(&self, end: ReaderEnd) {
+        let reason = match end {
+            ReaderEnd::Input => EndReason::Client,
+            ReaderEnd::Stop => EndReason::Shutdown,
+            ReaderEnd::Quit | ReaderEnd::Broken | ReaderEnd::BrokerClosed => return,
+        };
+        self.shared.broker.tell(Event::End { session: self.session, reason }).await;
+    }
+
     /// Returns the next batch, once there is a request.
-    async fn next_batch(&mut self, requests_max: usize) -> Result<Vec<Submission>, Ended> {
+    async fn next_batch(&mut self, requests_max: usize) -> Result<Vec<Submission>, ReaderEnd> {
         loop {
             let batch = self.decode_batch(requests_max);
             if !batch.is_empty() {
                 return Ok(batch);
             }
-            match self.input.fill().await {
+            match self.reader.fill().await {
                 ReadOutcome::Some => {}
-                ReadOutcome::End => return Err(Ended::Input),
-                ReadOutcome::Reset => return Err(Ended::Broken),
-                ReadOutcome::Stop => return Err(Ended::Stop),
+                ReadOutcome::End => return Err(ReaderEnd::Input),
+                ReadOutcome::Reset => return Err(ReaderEnd::Broken),
+                ReadOutcome::Stop => return Err(ReaderEnd::Stop),
             }
         }
     }
@@ -98,7 +127,7 @@ impl<'c, 's> RequestReader<'c, 's> {
                 break end;
             }
             scanned = batch.len();
-            if !self.input.decode(destinations_max, &mut batch) {
+            if !self.reader.decode(destinations_max, &mut batch) {
                 break scanned;
             }
             if self.progress.is_broken() {
@@ -134,6 +163,7 @@ fn drop_unheard(requests: &mut Vec<Submission>, from: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Submission;
     use crate::protocol::{ClientRequest, Request};
 
     fn batch_sizes(requests: &[Request], requests_max: usize) -> Vec<usize> {

@@ -1,51 +1,48 @@
-//! The writing half of a connection: everything that waits in the outbox leaves in one write, and the broker is told what
-//! the client's system has acknowledged of it. Owns the bytes on their way; never what they say.
+//! The writing half of a session: writes everything in the outbox at once, and reports to the broker what the client's system has
+//! acknowledged. Owns the bytes in flight; never knows what they mean.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use smol::future;
-use smol::io::AsyncWriteExt;
 
-use super::{Socket, acknowledged};
 use crate::backoff::Backoff;
 use crate::broker::{Chunk, Delivered, Event, Handle, Mark, OutboxReceiver};
 use crate::limits::{LOOK_MS_MAX, LOOK_MS_MIN};
 use crate::message::SessionId;
 use crate::timeout::{Elapsed, timeout};
+use crate::transport::{self, Transport};
 
-/// Writes one session's outbox, and follows what becomes of it.
-pub(super) struct Writer<'a> {
-    socket: &'a Socket,
+/// Writes one session's outbox, and follows what the client's system acknowledges.
+pub(super) struct Writer<'a, T> {
+    transport: &'a T,
     session: SessionId,
-    receiver: OutboxReceiver,
     broker: &'a Handle,
-    /// How long the client's system may be silent while it owes us an acknowledgement; `None`: as long as it likes.
+    receiver: OutboxReceiver,
+    progress: &'a Progress,
+    /// Time that the client's system may be silent while it owes an acknowledgement; `None`: no limit.
     dead_after: Option<Duration>,
-    /// Bytes written to the stream since the session began.
-    written_bytes: u64,
-    /// Those of them that were not acknowledged when it was last asked.
+    /// Bytes that were not acknowledged at the last poll.
     outstanding_bytes: u64,
-    /// Since when there were some, without a break.
+    /// Begin of the time in which there were some at every poll.
     outstanding_since: Option<Instant>,
     /// Messages written and not yet acknowledged, by where in the stream they end.
     marks: VecDeque<(u64, Delivered)>,
-    progress: &'a Progress,
 }
 
-/// What the reading half is to know of the writing one.
+/// State of the writing half that the reading half needs.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Grows with what the client takes.
     taken: AtomicU64,
-    /// The socket has failed. What comes now is dropped, and stays in the log: so nobody waits for room in the outbox while
-    /// what the client sent before is still read.
+    /// The stream has failed. What comes now is dropped, and stays in the log: so the outbox keeps room while what the client sent before
+    /// is still read.
     is_broken: AtomicBool,
 }
 
 impl Progress {
-    /// A number that changes while the client takes what is written.
+    /// Returns a number that changes while the client takes what is written.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
@@ -55,17 +52,17 @@ impl Progress {
         self.is_broken.load(Ordering::Relaxed)
     }
 
-    fn take(&self) {
+    fn advance(&self) {
         self.taken.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn break_off(&self) {
+    fn mark_broken(&self) {
         self.is_broken.store(true, Ordering::Relaxed);
     }
 }
 
-/// What is to be done next.
-enum Next {
+/// WriterStep step of a writer.
+enum WriterStep {
     Write(Chunk),
     Poll,
     Finish,
@@ -74,50 +71,54 @@ enum Next {
 /// Delays between two polls of what is acknowledged: they double while nothing is.
 const POLL: Backoff = Backoff::new(Duration::from_millis(LOOK_MS_MIN), Duration::from_millis(LOOK_MS_MAX));
 
-impl<'a> Writer<'a> {
+impl<'a, T: Transport> Writer<'a, T> {
+    /// Makes a writer that reports to the broker about this session.
     pub(super) fn new(
-        socket: &'a Socket,
+        transport: &'a T,
         session: SessionId,
-        receiver: OutboxReceiver,
         broker: &'a Handle,
+        receiver: OutboxReceiver,
         progress: &'a Progress,
-        dead_after: Option<Duration>,
     ) -> Self {
         Writer {
-            socket,
+            transport,
             session,
-            receiver,
             broker,
-            dead_after,
-            written_bytes: 0,
+            receiver,
+            progress,
+            dead_after: None,
             outstanding_bytes: 0,
             outstanding_since: None,
             marks: VecDeque::new(),
-            progress,
         }
     }
 
-    /// Runs until the broker lets go of the outbox, and all of it is written and acknowledged; or the client is dead.
+    /// Limits the time that the client's system may be silent while it owes an acknowledgement.
+    pub(super) fn set_dead_after(&mut self, dead_after: Option<Duration>) {
+        self.dead_after = dead_after;
+    }
+
+    /// Runs until the broker closes the outbox, and all of it is written and acknowledged; or until the client is dead.
     pub(super) async fn run(&mut self) {
         let mut poll = POLL;
         while !self.is_dead() {
             match self.next(&poll).await {
-                Next::Write(Chunk { bytes, marks }) => {
+                WriterStep::Write(Chunk { bytes, marks }) => {
                     self.mark(marks);
                     self.write(&bytes).await;
                     self.report(bytes.len()).await;
                     poll.reset();
                 }
-                Next::Poll => {
+                WriterStep::Poll => {
                     let moved = self.report(0).await;
                     schedule(&mut poll, moved);
                 }
-                Next::Finish => return,
+                WriterStep::Finish => return,
             }
         }
     }
 
-    /// Tells the broker what was written, and what is acknowledged by now. Says whether anything was.
+    /// Reports to the broker how much of the outbox was written, and what is acknowledged by now. Returns whether anything was acknowledged.
     pub(super) async fn report(&mut self, bytes: usize) -> bool {
         let delivered = self.take_acknowledged();
         if bytes > 0 || delivered.is_some() {
@@ -126,41 +127,39 @@ impl<'a> Writer<'a> {
         delivered.is_some()
     }
 
-    /// Whether the client's system has been silent for too long. A cable that was pulled tells nothing else; whoever lives
-    /// and does not read still acknowledges the probes of its closed window. TCP_USER_TIMEOUT knows no such difference.
+    /// Whether the client's system has been silent for too long, as after a cable was pulled. A system whose client lives and does not read
+    /// still acknowledges the probes of its closed window. TCP_USER_TIMEOUT would end that connection, too.
     pub(super) fn is_dead(&self) -> bool {
         let (Some(dead_after), Some(since)) = (self.dead_after, self.outstanding_since) else { return false };
-        // What was silent before there was something to acknowledge does not count.
-        since.elapsed() >= dead_after
-            && acknowledged::silence(self.socket.get_ref()).is_some_and(|silence| silence >= dead_after)
+        // Silence before there was something to acknowledge does not count.
+        since.elapsed() >= dead_after && self.transport.silence().is_some_and(|silence| silence >= dead_after)
     }
 
-    /// While something is under way, it is looked after too; otherwise nothing wakes us but the outbox.
-    async fn next(&self, poll: &Backoff) -> Next {
+    /// Waits for something to write; while bytes are in flight, also for the next poll.
+    async fn next(&self, poll: &Backoff) -> WriterStep {
         let is_settled = self.outstanding_bytes == 0 || self.progress.is_broken();
         let chunk = async move {
             match self.receiver.take().await {
-                Some(chunk) => Next::Write(chunk),
-                None if is_settled => Next::Finish,
+                Some(chunk) => WriterStep::Write(chunk),
+                None if is_settled => WriterStep::Finish,
                 None => future::pending().await,
             }
         };
-        timeout((!is_settled).then(|| poll.delay()), chunk).await.unwrap_or(Next::Poll)
+        timeout((!is_settled).then(|| poll.delay()), chunk).await.unwrap_or(WriterStep::Poll)
     }
 
-    /// Writes until all is written or the socket fails. While a slow client holds it up, what that one acknowledges is
-    /// reported.
+    /// Writes until all is written or the stream fails. While a slow client delays it, what that client acknowledges is reported.
     async fn write(&mut self, mut bytes: &[u8]) {
         let mut poll = POLL;
-        while !bytes.is_empty() && !self.progress.is_broken() && !self.is_dead() {
-            let mut socket = self.socket;
-            match timeout(poll.delay(), socket.write(bytes)).await {
-                Ok(Ok(0) | Err(_)) => self.progress.break_off(),
-                Ok(Ok(written)) => {
-                    bytes = &bytes[written..];
-                    self.written_bytes += written as u64;
-                    self.progress.take();
-                }
+        while !self.progress.is_broken() && !self.is_dead() {
+            let bytes_before = bytes.len();
+            let written = timeout(poll.delay(), transport::write_from(self.transport, &mut bytes)).await;
+            if bytes.len() < bytes_before {
+                self.progress.advance();
+            }
+            match written {
+                Ok(Ok(())) => return,
+                Ok(Err(_)) => self.progress.mark_broken(),
                 Err(Elapsed) => {
                     let moved = self.report(0).await;
                     schedule(&mut poll, moved);
@@ -173,40 +172,39 @@ impl<'a> Writer<'a> {
         if self.progress.is_broken() {
             return;
         }
-        let start = self.written_bytes;
+        let start = self.transport.written_bytes();
         self.marks.extend(marks.into_iter().map(|mark| (start + mark.end as u64, mark.delivered)));
     }
 
-    /// The messages that are acknowledged and have not been reported.
+    /// Returns the messages that were acknowledged since the last report.
     fn take_acknowledged(&mut self) -> Option<Delivered> {
-        // What was written counts where the system tells nothing else.
-        self.outstanding_bytes = acknowledged::outstanding_bytes(self.socket.get_ref()).unwrap_or(0);
-        // After a reset it stays so: there is nothing to wait for.
-        if self.outstanding_bytes > 0 && super::is_broken(self.socket) {
-            self.progress.break_off();
+        let acknowledged_bytes = self.transport.acknowledged_bytes();
+        self.outstanding_bytes = self.transport.written_bytes().saturating_sub(acknowledged_bytes);
+        // After a reset they stay outstanding: there is nothing to wait for.
+        if self.outstanding_bytes > 0 && self.transport.is_broken() {
+            self.progress.mark_broken();
         }
         if self.outstanding_bytes == 0 {
             self.outstanding_since = None;
         } else if self.outstanding_since.is_none() {
             self.outstanding_since = Some(Instant::now());
         }
-        let acknowledged_bytes = self.written_bytes.saturating_sub(self.outstanding_bytes);
-        let mut taken: Option<Delivered> = None;
+        let mut acknowledged: Option<Delivered> = None;
         while let Some((end, delivered)) = self.marks.front()
             && *end <= acknowledged_bytes
         {
-            let messages = taken.map_or(0, |taken| taken.messages) + delivered.messages;
-            taken = Some(Delivered { seq: delivered.seq, messages });
+            let messages = acknowledged.map_or(0, |before| before.messages) + delivered.messages;
+            acknowledged = Some(Delivered { seq: delivered.seq, messages });
             self.marks.pop_front();
         }
-        if taken.is_some() {
-            self.progress.take();
+        if acknowledged.is_some() {
+            self.progress.advance();
         }
-        // An idle connection holds no room for marks.
+        // An idle connection holds no memory for marks.
         if self.marks.is_empty() {
             self.marks = VecDeque::new();
         }
-        taken
+        acknowledged
     }
 }
 

@@ -85,7 +85,7 @@ impl PluginSet {
     pub(crate) async fn connect(&self, call: impl Fn() -> ConnectCall) -> Result<(), Refusal> {
         for plugin in &self.connect {
             if let Verdict::Reject(reason) = only(plugin.decide(vec![Call::Connect(call())]).await) {
-                return Err(rejected(plugin, &reason, "goodbye"));
+                return Err(rejected(plugin, &reason, "connection closed"));
             }
         }
         Ok(())

@@ -39,14 +39,14 @@ impl Capabilities {
 
 /// Key of an encoding: sessions with equal forms get equal bytes for the same message, so it is encoded once for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form(NonZeroU64);
+pub struct SharedForm(NonZeroU64);
 
-impl Form {
+impl SharedForm {
     /// Form of a protocol, whose tag no other protocol uses, with these options.
     pub const fn new(protocol: &[u8; 4], options: u32) -> Self {
         let protocol = u32::from_be_bytes(*protocol) as u64;
         match NonZeroU64::new(protocol << 32 | options as u64) {
-            Some(key) => Form(key),
+            Some(key) => SharedForm(key),
             None => panic!("a tag is not all zeroes"),
         }
     }
@@ -54,22 +54,22 @@ impl Form {
 
 /// Forms of a session's messages, fixed at its login. `None`: the bytes are the session's own, as if they hold its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Forms {
+pub struct SharedForms {
     /// Form of a message that is addressed to the session's name.
-    pub direct: Option<Form>,
+    pub direct: Option<SharedForm>,
     /// Form of a message that arrives through a room.
-    pub room: Option<Form>,
+    pub room: Option<SharedForm>,
 }
 
-impl Forms {
+impl SharedForms {
     /// One form for all messages.
-    pub const fn shared(form: Form) -> Self {
-        Forms { direct: Some(form), room: Some(form) }
+    pub const fn shared(form: SharedForm) -> Self {
+        SharedForms { direct: Some(form), room: Some(form) }
     }
 }
 
 /// Decoder of one connection: turns lines into a login, then into requests. It may keep state from line to line.
-pub trait Decoder: Debug + Send {
+pub trait Decoder: Debug + Send + Sync {
     /// Name of the protocol, for plugins and the log.
     fn protocol(&self) -> &'static str;
 
@@ -93,7 +93,7 @@ pub trait Decoder: Debug + Send {
 
 /// Encoder of one session. It may keep state from message to message; one without state is a zero-sized type, whose box costs no heap.
 pub trait Encoder: Debug + Send + Sync {
-    /// Appends a message. Encoders of sessions with equal [`Forms`] append equal bytes, whatever their state is.
+    /// Appends a message. Encoders of sessions with equal [`SharedForms`] append equal bytes, whatever their state is.
     fn encode_message(&mut self, message: &Message, out: &mut Vec<u8>);
 
     /// Appends a reply; nothing if the protocol has no form for it. `id` is that of the request.
@@ -106,7 +106,7 @@ pub struct SessionEncoder {
     /// Encodes all that is written to the session.
     pub encoder: Box<dyn Encoder>,
     /// Encodings that it shares with other sessions.
-    pub forms: Forms,
+    pub forms: SharedForms,
     /// Declared by the client, or implied by its protocol.
     pub capabilities: Capabilities,
 }

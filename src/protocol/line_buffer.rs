@@ -80,14 +80,14 @@ enum Telnet {
 }
 
 /// Where a scan stopped.
-enum Stop {
+enum ScanStop {
     LineEnd,
     Skipped,
     NeedsMore,
 }
 
 /// A line before it is borrowed.
-enum Taken {
+enum FoundLine {
     Bytes(Range<usize>),
     TooLong,
     NotUtf8,
@@ -190,30 +190,30 @@ impl LineBuffer {
         self.start = 0;
     }
 
-    fn take(&mut self) -> Option<Taken> {
+    fn take(&mut self) -> Option<FoundLine> {
         loop {
             match self.scan() {
-                Stop::LineEnd => {
+                ScanStop::LineEnd => {
                     if let Some(taken) = self.take_terminated() {
                         return Some(taken);
                     }
                 }
-                Stop::Skipped => {}
-                Stop::NeedsMore => return self.suspend(),
+                ScanStop::Skipped => {}
+                ScanStop::NeedsMore => return self.suspend(),
             }
         }
     }
 
-    fn line(&self, taken: Taken) -> Line<'_> {
+    fn line(&self, taken: FoundLine) -> Line<'_> {
         match taken {
-            Taken::Bytes(range) => str::from_utf8(&self.bytes[range]).map_or(Line::NotUtf8, Line::Text),
-            Taken::TooLong => Line::TooLong,
-            Taken::NotUtf8 => Line::NotUtf8,
+            FoundLine::Bytes(range) => str::from_utf8(&self.bytes[range]).map_or(Line::NotUtf8, Line::Text),
+            FoundLine::TooLong => Line::TooLong,
+            FoundLine::NotUtf8 => Line::NotUtf8,
         }
     }
 
     /// Goes on to the next byte that means something: keeps what is before it and deals with it.
-    fn scan(&mut self) -> Stop {
+    fn scan(&mut self) -> ScanStop {
         let unscanned = &self.bytes[self.raw..self.end];
         let found = match self.telnet {
             Telnet::Watched => memchr2(b'\n', IAC, unscanned),
@@ -222,10 +222,10 @@ impl LineBuffer {
         };
         self.keep(found.unwrap_or(unscanned.len()));
         match found.map(|_| self.bytes[self.raw]) {
-            None => Stop::NeedsMore,
+            None => ScanStop::NeedsMore,
             Some(b'\n') => {
                 self.raw += 1;
-                Stop::LineEnd
+                ScanStop::LineEnd
             }
             Some(_) => self.skip_command(),
         }
@@ -245,9 +245,9 @@ impl LineBuffer {
     }
 
     /// Skips the Telnet command that starts here, if it is one and all there.
-    fn skip_command(&mut self) -> Stop {
+    fn skip_command(&mut self) -> ScanStop {
         match self.bytes[self.raw + 1..self.end] {
-            [] | [WILL..=DONT] => return Stop::NeedsMore,
+            [] | [WILL..=DONT] => return ScanStop::NeedsMore,
             [WILL..=DONT, _, ..] => self.raw += 3,
             [SB, ..] => {
                 self.raw += 2;
@@ -257,11 +257,11 @@ impl LineBuffer {
             // No command: it stays, and no text with it is UTF-8.
             _ => self.keep(1),
         }
-        Stop::Skipped
+        ScanStop::Skipped
     }
 
     /// Skips what is there of a subnegotiation, of which `bytes` were skipped before.
-    fn skip_subnegotiation(&mut self, bytes: usize) -> Stop {
+    fn skip_subnegotiation(&mut self, bytes: usize) -> ScanStop {
         let unscanned = &self.bytes[self.raw..self.end];
         let run = memchr(IAC, unscanned).unwrap_or(unscanned.len());
         let allowed = SUBNEGOTIATION_BYTES_MAX - bytes;
@@ -271,30 +271,30 @@ impl LineBuffer {
         self.raw += run;
         self.telnet = Telnet::Subnegotiation { bytes: bytes + run };
         match self.bytes[self.raw..self.end] {
-            [] | [_] => return Stop::NeedsMore,
+            [] | [_] => return ScanStop::NeedsMore,
             [_, SE, ..] => self.telnet = Telnet::Watched,
             _ if run + 2 > allowed => return self.give_up_subnegotiation(0),
             _ => self.telnet = Telnet::Subnegotiation { bytes: bytes + run + 2 },
         }
         self.raw += 2;
-        Stop::Skipped
+        ScanStop::Skipped
     }
 
     /// Skips the last bytes that a subnegotiation may have; those after them are the line's.
-    fn give_up_subnegotiation(&mut self, bytes: usize) -> Stop {
+    fn give_up_subnegotiation(&mut self, bytes: usize) -> ScanStop {
         self.raw += bytes;
         self.telnet = Telnet::Ordinary;
         self.spoilt = true;
-        Stop::Skipped
+        ScanStop::Skipped
     }
 
     /// Takes the current line, whose newline was just scanned, unless it was answered already.
-    fn take_terminated(&mut self) -> Option<Taken> {
+    fn take_terminated(&mut self) -> Option<FoundLine> {
         self.take_current(self.start..self.content_end(), self.spoilt)
     }
 
     /// Takes the last line, if there is something of one; what Telnet left unfinished is part of it.
-    fn take_unterminated(&mut self) -> Option<Taken> {
+    fn take_unterminated(&mut self) -> Option<FoundLine> {
         let unfinished = self.raw < self.end || matches!(self.telnet, Telnet::Subnegotiation { .. });
         let (line, spoilt) = (self.start..self.scanned, self.spoilt || unfinished);
         self.raw = self.end;
@@ -302,7 +302,7 @@ impl LineBuffer {
         self.take_current(line, spoilt).filter(|_| !nothing)
     }
 
-    fn take_current(&mut self, line: Range<usize>, spoilt: bool) -> Option<Taken> {
+    fn take_current(&mut self, line: Range<usize>, spoilt: bool) -> Option<FoundLine> {
         let answered = self.discarding;
         self.start = self.raw;
         self.scanned = self.raw;
@@ -311,14 +311,14 @@ impl LineBuffer {
         self.discarding = false;
         match line.len() {
             _ if answered => None,
-            len if len > self.line_bytes_max => Some(Taken::TooLong),
-            _ if spoilt => Some(Taken::NotUtf8),
-            _ => Some(Taken::Bytes(line)),
+            len if len > self.line_bytes_max => Some(FoundLine::TooLong),
+            _ if spoilt => Some(FoundLine::NotUtf8),
+            _ => Some(FoundLine::Bytes(line)),
         }
     }
 
     /// Waits for the next read, and says of a line that is too long already that it is.
-    fn suspend(&mut self) -> Option<Taken> {
+    fn suspend(&mut self) -> Option<FoundLine> {
         let too_long = self.content_end() - self.start > self.line_bytes_max;
         if too_long {
             self.discarding = true;
@@ -328,7 +328,7 @@ impl LineBuffer {
         self.bytes.copy_within(self.raw..self.end, self.scanned);
         self.end -= self.raw - self.scanned;
         self.raw = self.scanned;
-        too_long.then_some(Taken::TooLong)
+        too_long.then_some(FoundLine::TooLong)
     }
 
     fn telnet_at_start(&self) -> Telnet {

@@ -28,7 +28,7 @@ pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
             let password = (!password.is_empty()).then(|| password.to_owned());
             Login { id: None, name, password, acks: false }
         })
-        .map_err(|bad| Refusal::new(Code::BadName, format!("{bad}; you may try again")).into());
+        .map_err(|bad| Refusal::new(Code::BadName, format!("{bad}; not logged in")).into());
     Some(login)
 }
 

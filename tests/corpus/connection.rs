@@ -131,7 +131,10 @@ impl Dialogue<'_> {
                 *refusals += 1;
                 self.expect_start("! bad_password: ");
             }
-            Some(Err(Rejected { refusal, .. })) => self.expect_reply(&Reply::Refused(refusal)),
+            Some(Err(Rejected { mut refusal, .. })) => {
+                refusal.message.push_str(", try again");
+                self.expect_reply(&Reply::Refused(refusal));
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use foldhash::HashMap as IdMap;
 use super::rooms::RoomState;
 use super::state::Peer;
 use crate::message::{Destination, Message, PeerId, Recipient, Room, RoomId};
-use crate::protocol::{Form, SessionEncoder};
+use crate::protocol::{SessionEncoder, SharedForm};
 
 /// A message that is being delivered.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) struct Encodings {
 
 #[derive(Debug)]
 struct Encoding {
-    form: Form,
+    form: SharedForm,
     /// Room through which the message arrives; `None` if it is addressed to its reader.
     room: Option<RoomId>,
     bytes: Vec<u8>,
@@ -96,7 +96,7 @@ impl Encodings {
         &self.encodings[index].bytes
     }
 
-    fn add(&mut self, form: Form, room: Option<RoomId>) -> usize {
+    fn add(&mut self, form: SharedForm, room: Option<RoomId>) -> usize {
         let index = self.used;
         self.used += 1;
         match self.encodings.get_mut(index) {

@@ -5,8 +5,8 @@ use super::{encode_message, encode_reply, parse, parse_login};
 use crate::limits::JSON_LINE_BYTES_MAX;
 use crate::message::{Message, RequestId};
 use crate::protocol::{
-    Capabilities, Decoder, Detected, Detector, Encoder, Form, Forms, Framing, Login, Match, Rejected, Reply,
-    SessionEncoder, Submission,
+    Capabilities, Decoder, Detected, Detector, Encoder, Framing, Login, Match, Rejected, Reply, SessionEncoder,
+    SharedForm, SharedForms, Submission,
 };
 
 /// JSON is UTF-8, which no Telnet command is.
@@ -16,7 +16,7 @@ pub const FRAMING: Framing = Framing { line_bytes_max: JSON_LINE_BYTES_MAX, skip
 pub const DETECTOR: Detector =
     Detector { matches: |first| Match::prefix(first, b"{"), then: Detected::Spoken(decoder) };
 
-const FORM: Form = Form::new(b"json", 0);
+const FORM: SharedForm = SharedForm::new(b"json", 0);
 
 /// What every program gets; it may ask to acknowledge messages itself.
 const CAPABILITIES: Capabilities = Capabilities {
@@ -42,7 +42,7 @@ pub fn decoder() -> Box<dyn Decoder> {
 
 /// Makes the encoder of a session with these capabilities.
 pub(crate) fn session(capabilities: Capabilities) -> SessionEncoder {
-    SessionEncoder { encoder: Box::new(JsonEncoder), forms: Forms::shared(FORM), capabilities }
+    SessionEncoder { encoder: Box::new(JsonEncoder), forms: SharedForms::shared(FORM), capabilities }
 }
 
 impl Decoder for JsonDecoder {

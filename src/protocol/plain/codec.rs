@@ -4,13 +4,14 @@ use super::{encode_message, encode_reply, parse, parse_login};
 use crate::limits::LINE_BYTES_MAX;
 use crate::message::{Message, RequestId};
 use crate::protocol::{
-    Capabilities, Decoder, Encoder, Form, Forms, Framing, Login, Rejected, Reply, SessionEncoder, Submission,
+    Capabilities, Decoder, Encoder, Framing, Login, Rejected, Reply, SessionEncoder, SharedForm, SharedForms,
+    Submission,
 };
 
 /// Plain lines may hold Telnet's option negotiation.
 pub const FRAMING: Framing = Framing { line_bytes_max: LINE_BYTES_MAX, skips_telnet: true };
 
-const FORM: Form = Form::new(b"text", 0);
+const FORM: SharedForm = SharedForm::new(b"text", 0);
 
 #[derive(Debug)]
 struct PlainDecoder;
@@ -25,7 +26,7 @@ pub fn decoder() -> Box<dyn Decoder> {
 
 /// Makes the encoder of a session with these capabilities.
 pub(crate) fn session(capabilities: Capabilities) -> SessionEncoder {
-    SessionEncoder { encoder: Box::new(PlainEncoder), forms: Forms::shared(FORM), capabilities }
+    SessionEncoder { encoder: Box::new(PlainEncoder), forms: SharedForms::shared(FORM), capabilities }
 }
 
 impl Decoder for PlainDecoder {

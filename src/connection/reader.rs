@@ -1,46 +1,51 @@
-//! What comes from a client's socket, as lines. Owns reading and how it ends; never what the lines mean.
+//! The reading half of a connection: bytes from the stream, decoded line by line. Owns how reading ends; never knows what a line means.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 
 use async_channel::Receiver;
 use smol::future;
 use smol::stream::StreamExt;
 
-use super::{Socket, is_broken};
 use crate::limits::LINES_AT_ONCE_MAX;
-use crate::protocol::{Code, Decoder, Line, LineBuffer, Login, Refusal, Rejected, Submission};
+use crate::protocol::{Code, Decoder, Line, LineBuffer, Login, Refusal, Rejected, SessionEncoder, Submission};
+use crate::transport::{Transport, readable};
 
 /// The reading half of a connection.
-pub(super) struct Input<'a> {
-    socket: &'a Socket,
+pub(super) struct Reader<'a, T> {
+    transport: &'a T,
     lines: LineBuffer,
     decoder: Box<dyn Decoder>,
     /// Closed when the server stops.
     stop: Pin<Box<Receiver<()>>>,
-    /// The client has sent all that it will: its last line needs no newline.
+    /// The client ended its input: the last line needs no newline.
     is_at_end: bool,
-    /// Lines taken since the others last had their turn.
+    /// Lines taken since the other tasks last had their turn.
     lines_taken: usize,
 }
 
-/// How reading went.
+/// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
     /// There may be another line.
     Some,
-    /// The client sends no more, and every line was taken.
+    /// The client ended its input, and every line was taken.
     End,
-    /// The connection broke: what was unfinished is no line.
+    /// The connection broke: an unfinished line is dropped.
     Reset,
-    /// The server stops: what is not read stays unread.
+    /// The server stops: what was not read stays unread.
     Stop,
 }
 
-impl<'a> Input<'a> {
-    pub(super) fn new(socket: &'a Socket, decoder: Box<dyn Decoder>, stop: Receiver<()>) -> Self {
+impl<'a, T: Transport> Reader<'a, T> {
+    pub(super) fn new(transport: &'a T, decoder: Box<dyn Decoder>, stop: Receiver<()>) -> Self {
         let lines = LineBuffer::new(decoder.framing());
-        Input { socket, lines, decoder, stop: Box::pin(stop), is_at_end: false, lines_taken: 0 }
+        Reader { transport, lines, decoder, stop: Box::pin(stop), is_at_end: false, lines_taken: 0 }
+    }
+
+    /// Stream that is read.
+    pub(super) fn transport(&self) -> &'a T {
+        self.transport
     }
 
     /// Has another decoder read all lines, those in the buffer too; none of them may have been taken yet.
@@ -49,9 +54,14 @@ impl<'a> Input<'a> {
         self.decoder = decoder;
     }
 
-    /// The decoder of the connection.
-    pub(super) fn decoder(&mut self) -> &mut dyn Decoder {
-        &mut *self.decoder
+    /// Decoder of the connection.
+    pub(super) fn decoder(&self) -> &dyn Decoder {
+        &*self.decoder
+    }
+
+    /// Makes the encoder of the session that this login starts.
+    pub(super) fn start_session(&mut self, login: &Login) -> SessionEncoder {
+        self.decoder.start_session(login)
     }
 
     /// Bytes not yet taken as lines.
@@ -59,7 +69,7 @@ impl<'a> Input<'a> {
         self.lines.unread()
     }
 
-    /// Decodes lines up to the next login or mistake. `None`: there is none in what was read. The protocol's own answers to the lines before
+    /// Decodes lines up to the next login or mistake. `None`: what was read holds neither. The protocol's own answers to the lines before it
     /// are appended to `replies`.
     pub(super) fn decode_login(&mut self, replies: &mut Vec<u8>) -> Option<Result<Login, Rejected>> {
         loop {
@@ -84,7 +94,7 @@ impl<'a> Input<'a> {
         true
     }
 
-    /// Takes the next line of what was read, for the decoder. `None`: there is none, unless it is filled again.
+    /// Takes the next line of what was read, for the decoder. `None`: there is none before the next read.
     fn next_line(&mut self) -> Option<(Result<&str, Refusal>, &mut dyn Decoder)> {
         if self.lines_taken == LINES_AT_ONCE_MAX {
             return None;
@@ -94,14 +104,16 @@ impl<'a> Input<'a> {
         let line = if self.is_at_end { self.lines.end_of_input() } else { self.lines.next_line() };
         let line = match line? {
             Line::Text(text) => Ok(text),
-            Line::TooLong => Err(Refusal::new(Code::TooLong, format!("a line of more than {line_bytes_max} bytes"))),
-            Line::NotUtf8 => Err(Refusal::new(Code::NotUtf8, "a line that is not UTF-8")),
+            Line::TooLong => {
+                Err(Refusal::new(Code::TooLong, format!("the line is longer than {line_bytes_max} bytes")))
+            }
+            Line::NotUtf8 => Err(Refusal::new(Code::NotUtf8, "the line is not UTF-8")),
         };
         Some((line, &mut *self.decoder))
     }
 
-    /// Reads once, waiting until there is something. An idle connection holds no buffer while it waits. Taking lines and
-    /// reading are no wait while there is always more: so whoever sends without end lets the others go first here.
+    /// Reads once, as soon as there is something. An idle connection holds no buffer meanwhile. A client that sends without end would never
+    /// make its task wait, so the other tasks have their turn first here.
     pub(super) async fn fill(&mut self) -> ReadOutcome {
         future::yield_now().await;
         if std::mem::take(&mut self.lines_taken) == LINES_AT_ONCE_MAX {
@@ -114,8 +126,8 @@ impl<'a> Input<'a> {
             if self.is_at_end {
                 return ReadOutcome::End;
             }
-            match self.socket.get_ref().read(self.lines.space()) {
-                Ok(0) if is_broken(self.socket) => return ReadOutcome::Reset,
+            match self.transport.read(self.lines.space()) {
+                Ok(0) if self.transport.is_broken() => return ReadOutcome::Reset,
                 Ok(0) => {
                     self.is_at_end = true;
                     return ReadOutcome::Some;
@@ -126,7 +138,7 @@ impl<'a> Input<'a> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.lines.release();
-                    if !self.unless_stopped(readable(self.socket)).await {
+                    if !self.unless_stopped(readable(self.transport)).await {
                         return ReadOutcome::Stop;
                     }
                 }
@@ -136,7 +148,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Waits for something to happen. Says whether it did before the server stopped.
+    /// Waits for something to happen. Returns whether it did before the server stopped.
     pub(super) async fn unless_stopped(&mut self, happens: impl Future<Output = ()>) -> bool {
         let stopped = async {
             self.stop.next().await;
@@ -145,16 +157,16 @@ impl<'a> Input<'a> {
         !self.stop.is_closed()
     }
 
-    /// Reads on and drops it, until the client has closed its side too.
+    /// Reads and drops everything until the client ends its input.
     pub(super) async fn discard(&mut self) {
         if self.is_at_end {
             return;
         }
         loop {
-            match read_away(self.socket) {
+            match discard_once(self.transport) {
                 Ok(0) => return,
                 Ok(_) => future::yield_now().await,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => readable(self.socket).await,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => readable(self.transport).await,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
@@ -162,13 +174,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Waits until there may be something to read. What is wrong with the socket, the next read says. One task reads a socket,
-/// so it needs the one place for a waker that costs nothing.
-async fn readable(socket: &Socket) {
-    let _ = future::poll_fn(|context| socket.poll_readable(context)).await;
-}
-
-/// Reads once, into nowhere. Not in a task itself, whose size would be the buffer's too.
-fn read_away(socket: &Socket) -> io::Result<usize> {
-    socket.get_ref().read(&mut [0; 1024])
+/// Reads once and drops what was read. The buffer is not in the future itself: it would be part of each connection's memory.
+fn discard_once(transport: &impl Transport) -> io::Result<usize> {
+    transport.read(&mut [0; 1024])
 }

@@ -1,11 +1,10 @@
-//! What the system knows of the bytes that were written to a socket, and of the one they were written to. Owns the two
-//! calls that no library makes safe.
+//! State of a TCP connection that only the kernel knows. Owns the two system calls that no library makes safe; never reads or writes.
 
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Bytes written to the socket that the other end's TCP has not acknowledged, unsent ones included: tcp(7), SIOCOUTQ.
-/// It can still be asked after a reset. `None`: the system does not tell.
+/// Returns the bytes written to the socket that the other end's TCP has not acknowledged, unsent ones included: tcp(7), SIOCOUTQ.
+/// The call still works after a reset. `None`: the system does not report them.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 pub(super) fn outstanding_bytes(socket: &TcpStream) -> Option<u64> {
@@ -18,14 +17,14 @@ pub(super) fn outstanding_bytes(socket: &TcpStream) -> Option<u64> {
     if answer == 0 { u64::try_from(bytes).ok() } else { None }
 }
 
-/// Elsewhere what is written counts as acknowledged.
+/// Other systems do not report them.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn outstanding_bytes(_: &TcpStream) -> Option<u64> {
     None
 }
 
-/// The time since the other end's TCP last acknowledged anything, old things too, as it does when it is probed: tcp(7),
-/// TCP_INFO, tcpi_last_ack_recv. `None`: the system does not tell.
+/// Returns the time since the other end's TCP last acknowledged anything, old bytes too, as it does when it is probed: tcp(7), TCP_INFO,
+/// tcpi_last_ack_recv. `None`: the system does not report it.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 pub(super) fn silence(socket: &TcpStream) -> Option<Duration> {
@@ -44,7 +43,7 @@ pub(super) fn silence(socket: &TcpStream) -> Option<Duration> {
     (answer == 0).then(|| Duration::from_millis(info.tcpi_last_ack_recv.into()))
 }
 
-/// Elsewhere the system itself ends a connection that stays silent, in its own time.
+/// Other systems do not report it; they end a connection that stays silent, in their own time.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn silence(_: &TcpStream) -> Option<Duration> {
     None
@@ -58,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_full_window_keeps_back_is_outstanding() {
+    fn bytes_behind_a_full_window_are_outstanding() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut far = listener.accept().unwrap().0;
@@ -70,13 +69,14 @@ mod tests {
         let outstanding = outstanding_bytes(&near).unwrap() as usize;
         assert!(outstanding > 0 && outstanding < written, "{outstanding} of {written}");
         far.read_exact(&mut vec![0; written]).unwrap();
-        // An acknowledgement may take its time.
+        // The acknowledgement may be delayed.
         while outstanding_bytes(&near).unwrap() > 0 {
             std::thread::yield_now();
         }
     }
+
     #[test]
-    fn one_who_acknowledges_is_not_silent() {
+    fn an_acknowledgement_ends_the_silence() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let _far = listener.accept().unwrap();

@@ -1,0 +1,134 @@
+//! A connection up to its login: detection, plugins' consent, refused logins. Owns how often a client may try; never starts the session.
+
+use smol::future;
+
+use super::detect;
+use super::reader::{ReadOutcome, Reader};
+use super::shared::Shared;
+use crate::limits::LOGIN_REFUSALS_MAX;
+use crate::plugin::{ConnectCall, LoginCall, LoginVerdict, Plugins};
+use crate::protocol::{Code, Decoder, Detected, Login, Refusal, Rejected};
+use crate::transport::{self, Transport};
+
+/// Result of a connection's first lines.
+pub(super) enum Handshake {
+    /// The client logged in. Boxed, because a connection has room for its largest state all the time.
+    LoggedIn(Box<Login>),
+    /// The client speaks a protocol that is not spoken here, and gets these last words.
+    Foreign(&'static [u8]),
+    /// The client was refused, and may not try again.
+    Refused,
+    /// The client did not log in within the time limit.
+    Late,
+    /// The client disconnected, or the server stops.
+    Disconnected,
+}
+
+/// Detects the protocol, then reads logins until one is admitted.
+pub(super) async fn handshake(reader: &mut Reader<'_, impl Transport>, shared: &Shared) -> Handshake {
+    match detect::detect(reader, &shared.protocols).await {
+        Some(Detected::Spoken(decoder)) => reader.set_decoder(decoder()),
+        Some(Detected::Refused(last_words)) => return Handshake::Foreign(last_words),
+        None => return Handshake::Disconnected,
+    }
+    if let Err(refusal) = shared.plugins.current().connect(|| connect_call(reader)).await {
+        return match transport::write_all(reader.transport(), &encode(reader.decoder(), refusal)).await {
+            Ok(()) => Handshake::Refused,
+            Err(_) => Handshake::Disconnected,
+        };
+    }
+    log_in(reader, &shared.plugins).await
+}
+
+/// Makes the refusal of a client that did not log in within the time limit.
+pub(super) fn too_late(timeout_s: u64) -> Refusal {
+    let words = format!("you did not log in within {timeout_s} s (login_timeout_s); connection closed");
+    Refusal::new(Code::LoginTimeout, words)
+}
+
+/// Encodes a refusal of something before the login.
+pub(super) fn encode(decoder: &dyn Decoder, rejected: impl Into<Rejected>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    decoder.encode_rejection(rejected.into(), &mut bytes);
+    bytes
+}
+
+async fn log_in(reader: &mut Reader<'_, impl Transport>, plugins: &Plugins) -> Handshake {
+    let mut refusals = 0;
+    while let Some(login) = next_login(reader).await {
+        let admitted = match login {
+            Ok(login) => admit(login, connect_call(reader), plugins).await,
+            Err(rejected) => Err(rejected),
+        };
+        let mut rejected = match admitted {
+            Ok(login) => return Handshake::LoggedIn(Box::new(login)),
+            Err(rejected) => rejected,
+        };
+        // Only a client that sent a whole login may be guessing passwords.
+        refusals += usize::from(matches!(rejected.refusal.code, Code::BadPassword | Code::Rejected));
+        let is_last = refusals >= LOGIN_REFUSALS_MAX;
+        rejected.refusal.message.push_str(if is_last { ", connection closed" } else { ", try again" });
+        if transport::write_all(reader.transport(), &encode(reader.decoder(), rejected)).await.is_err() {
+            break;
+        }
+        if is_last {
+            return Handshake::Refused;
+        }
+        // Thousands of bad names may have been read already.
+        future::yield_now().await;
+    }
+    Handshake::Disconnected
+}
+
+/// Reads up to the next login or mistake, and writes the protocol's own answers to the lines before it. `None`: the client disconnected.
+async fn next_login(reader: &mut Reader<'_, impl Transport>) -> Option<Result<Login, Rejected>> {
+    loop {
+        let mut replies = Vec::new();
+        let login = reader.decode_login(&mut replies);
+        if !replies.is_empty() && transport::write_all(reader.transport(), &replies).await.is_err() {
+            return None;
+        }
+        if login.is_some() {
+            return login;
+        }
+        if reader.fill().await != ReadOutcome::Some {
+            return None;
+        }
+    }
+}
+
+/// Admits a login, unless it uses a plugin's name, a plugin refuses it, or no plugin accepts its password.
+async fn admit(login: Login, connection: ConnectCall, plugins: &Plugins) -> Result<Login, Rejected> {
+    let Login { name, password, .. } = &login;
+    let set = plugins.current();
+    let login_call = || LoginCall { name: name.clone(), password: password.clone(), connection: connection.clone() };
+    let verdict = if set.has(name) { None } else { Some(set.log_in(login_call).await) };
+    let refusal = match verdict {
+        Some(LoginVerdict::Allow) => return Ok(login),
+        Some(LoginVerdict::Pass) if password.is_none() => return Ok(login),
+        Some(LoginVerdict::Pass) => without_password(&login),
+        Some(LoginVerdict::Refuse(refusal)) => refusal,
+        None => {
+            let words = format!("{name} is the name of a plugin; choose another name; not logged in");
+            Refusal::new(Code::BadName, words)
+        }
+    };
+    Err(Rejected { id: login.id, refusal })
+}
+
+/// A person who types a name of two words sends a password without knowing it.
+fn without_password(Login { name, .. }: &Login) -> Refusal {
+    let words =
+        format!("{name} has no password: log in with one word, without blanks, for example uncle-bob; not logged in");
+    Refusal::new(Code::BadPassword, words)
+}
+
+/// Describes a connection to plugins.
+fn connect_call(reader: &Reader<'_, impl Transport>) -> ConnectCall {
+    let transport = reader.transport();
+    ConnectCall {
+        address: transport.peer_address(),
+        protocol: reader.decoder().protocol(),
+        tls: transport.is_encrypted(),
+    }
+}

@@ -1,0 +1,25 @@
+//! The parts of a server that its connections use. Owns no state of its own.
+
+use std::sync::Arc;
+
+use async_channel::Receiver;
+
+use crate::broker::Handle;
+use crate::config::Limits;
+use crate::plugin::Plugins;
+use crate::protocol::ProtocolTable;
+
+/// Broker, plugins and settings of a server, as its connections use them.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Takes the clients' requests.
+    pub(crate) broker: Handle,
+    /// Filter logins and requests before the broker gets them.
+    pub(crate) plugins: Arc<Plugins>,
+    /// Protocols that clients may speak.
+    pub(crate) protocols: ProtocolTable,
+    /// Closed when the server stops: nothing more is read.
+    pub(crate) stop: Receiver<()>,
+    /// Limits of a single connection.
+    pub(crate) limits: Limits,
+}

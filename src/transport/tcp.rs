@@ -1,0 +1,113 @@
+//! A TCP socket as a stream. Owns its options, and what the kernel reports of its bytes; never looks at the bytes.
+
+mod kernel;
+
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use smol::Async;
+use smol::io::AsyncWrite;
+
+use super::Transport;
+use crate::limits::{KEEPALIVE_PROBES, KEEPALIVE_S_MAX};
+
+/// A connected socket.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    socket: Async<TcpStream>,
+    /// Read and written by one task; atomic only so that both halves of a connection may hold a reference.
+    written_bytes: AtomicU64,
+}
+
+impl Tcp {
+    /// Takes a socket that was just accepted.
+    pub(crate) fn new(socket: Async<TcpStream>) -> Self {
+        // An outbox leaves in one write: the kernel has nothing to gather, and gathering makes it slower.
+        let _ = socket.get_ref().set_nodelay(true);
+        Tcp { socket, written_bytes: AtomicU64::new(0) }
+    }
+
+    /// Has the kernel probe the connection while it is idle, so that it fails in time if the other end is gone; tcp(7).
+    pub(crate) fn keep_alive(&self, dead_after_s: u64) {
+        if dead_after_s == 0 {
+            return;
+        }
+        // Idle for two fifths of the time, then the probes.
+        let dead_after_s = dead_after_s.min(KEEPALIVE_S_MAX);
+        let interval_s = (dead_after_s / (KEEPALIVE_PROBES as u64 + 2)).max(1);
+        let idle_s = dead_after_s.saturating_sub(KEEPALIVE_PROBES as u64 * interval_s).max(1);
+        let probing = || {
+            sockopt::set_tcp_keepidle(&self.socket, Duration::from_secs(idle_s))?;
+            sockopt::set_tcp_keepintvl(&self.socket, Duration::from_secs(interval_s))?;
+            sockopt::set_tcp_keepcnt(&self.socket, KEEPALIVE_PROBES)?;
+            sockopt::set_socket_keepalive(&self.socket, true)
+        };
+        if let Err(error) = probing() {
+            log::warn!("idle connections cannot be probed, so dead ones stay open: {error}");
+        }
+    }
+}
+
+impl Transport for Tcp {
+    fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.socket.get_ref().read(bytes)
+    }
+
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.socket.poll_readable(context).map(drop)
+    }
+
+    fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut &self.socket).poll_write(context, bytes);
+        if let Poll::Ready(Ok(written)) = written {
+            self.written_bytes.fetch_add(written as u64, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.socket.get_ref().shutdown(Shutdown::Write))
+    }
+
+    fn abort(&self) {
+        // It fails on a socket that has failed already.
+        let _ = sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+    }
+
+    fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+
+    fn acknowledged_bytes(&self) -> u64 {
+        // What is written counts as acknowledged if the system does not report it.
+        let outstanding = kernel::outstanding_bytes(self.socket.get_ref()).unwrap_or(0);
+        self.written_bytes().saturating_sub(outstanding)
+    }
+
+    fn silence(&self) -> Option<Duration> {
+        kernel::silence(self.socket.get_ref())
+    }
+
+    fn is_broken(&self) -> bool {
+        // A socket that is closed, and not half closed, has no peer; getpeername(2), ENOTCONN.
+        self.socket.get_ref().peer_addr().is_err()
+    }
+
+    fn peer_address(&self) -> IpAddr {
+        let address = self.socket.get_ref().peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        address.to_canonical()
+    }
+
+    fn is_encrypted(&self) -> bool {
+        false
+    }
+}
