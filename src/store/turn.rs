@@ -1,29 +1,29 @@
-//! What the broker asks of the store and what it is answered: lookups, a turn's entries and reads, and what became of them. Owns
-//! these types; never a statement.
+//! Types of the requests from the broker to the store and of their results: lookups, rows of the table `outbox`, and turns. Never
+//! runs SQL.
 
 use super::entry::{Entry, PeerRecord, Post};
 use super::read::{Read, ReadFailure};
 use crate::database::members::{FoundRoom, Membership};
 use crate::message::{PeerName, RequestId, Room, Seq, Timestamp};
 
-/// What stands in the table `outbox`.
+/// Rows of the table `outbox` at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundPosts {
-    /// The first rows, as many as one turn takes.
+    /// First rows, as many as one turn sends.
     pub posts: Vec<Post>,
-    /// Whether nobody was writing meanwhile. A commit of another process may be seen long after its bytes came into the
-    /// write-ahead log, and tells nobody when it is.
+    /// Whether no other process was writing meanwhile. If one was, read again later: a commit of another process may become
+    /// visible long after its bytes are in the write-ahead log, and no event reports that.
     pub is_settled: bool,
 }
 
-/// What is to be looked up before a turn can be decided.
+/// Names and ids to look up before a turn can be decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookup {
-    /// Peers.
+    /// Names of peers.
     pub peers: Vec<PeerName>,
-    /// Rooms.
+    /// Names of rooms.
     pub rooms: Vec<Room>,
-    /// Messages, by their senders and ids.
+    /// Ids of messages, each with the name of its sender.
     pub ids: Vec<(PeerName, RequestId)>,
 }
 
@@ -34,7 +34,7 @@ impl Lookup {
     }
 }
 
-/// What a [`Lookup`] found, each list in its order; `None` for what is not kept.
+/// Result of a [`Lookup`], each list in the order of the request; `None` for what is not stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LookedUp {
     /// Peers.
@@ -45,23 +45,23 @@ pub struct LookedUp {
     pub ids: Vec<Option<FoundId>>,
 }
 
-/// What is found of a peer when it is looked up.
+/// Peer that a lookup found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundPeer {
-    /// What is kept of it.
+    /// Stored data of the peer.
     pub record: PeerRecord,
-    /// How many messages that were addressed to it directly wait for it.
+    /// Number of messages that wait for the peer and are addressed to it directly.
     pub waiting: u64,
-    /// The rooms that it is in.
+    /// Rooms of the peer.
     pub rooms: Vec<Membership>,
 }
 
-/// What is found of a message by its id.
+/// Message that a lookup found by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundId {
-    /// Its place in the log.
+    /// Place of the message in the log.
     pub seq: Seq,
-    /// When it was accepted.
+    /// Time at which the message was accepted.
     pub at: Timestamp,
     /// [`SendId::fingerprint`].
     pub fingerprint: i64,
@@ -77,32 +77,32 @@ pub struct TurnRequest {
 }
 
 impl TurnRequest {
-    /// Whether the store has nothing to do for it.
+    /// Whether the turn has neither entries nor reads.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.reads.is_empty()
     }
 }
 
-/// What became of a turn.
+/// Outcome of a turn.
 #[derive(Debug)]
 pub struct TurnOutcome {
-    /// The turn's entries, handed back.
+    /// Entries of the turn, handed back.
     pub entries: Vec<Entry>,
-    /// Whether they are committed: all are, or none is.
+    /// Whether the entries are committed: all are, or none is.
     pub commit: Result<(), CommitError>,
-    /// The `seq` before that of the turn's first message.
+    /// Newest `seq` before the turn's first message.
     pub before: Seq,
-    /// The newest committed `seq`.
+    /// Newest committed `seq`.
     pub newest: Seq,
     /// Whether all reads succeeded, or why the first that failed did; `None` if the turn had no reads.
     pub reads: Option<Result<(), ReadFailure>>,
 }
 
-/// Why a turn could not be committed.
+/// Reason why a turn could not be committed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The disk is full, or cannot be written.
-    #[error("the storage is full or cannot be written ({0})")]
+    #[error("the disk is full or cannot be written ({0})")]
     Storage(String),
     /// Another process kept the database locked.
     #[error("another process is writing to the database ({0})")]
