@@ -16,7 +16,7 @@ use crate::database::index::{self, Index, IndexLimits};
 use crate::database::members::Members;
 use crate::database::messages::text;
 use crate::database::schema;
-use crate::database::search::Question;
+use crate::database::search::WordQuery;
 use crate::database::visibility::Viewer;
 use crate::limits::PRINTED_MESSAGES_MAX;
 use crate::message::{Destination, PeerId, RoomId, Seq, quoted};
@@ -88,8 +88,8 @@ impl LogReader {
         selection: &Selection,
         each: impl FnMut(LogLine) -> Result<(), E>,
     ) -> Result<usize, E> {
-        let question = Question::parse(words).ok_or_else(|| ReadError::NoWords(quoted(words)))?;
-        self.each_of(&self.read(|connection| Ok(search::seqs(connection, &question, selection)?))?, each)
+        let query = WordQuery::parse(words).ok_or_else(|| ReadError::NoWords(quoted(words)))?;
+        self.each_of(&self.read(|connection| Ok(search::seqs(connection, &query, selection)?))?, each)
     }
 
     /// Passes these messages to `each`, in this order, without those that were removed meanwhile. Returns their number.

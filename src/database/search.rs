@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
-pub(crate) use self::terms::Question;
+pub(crate) use self::terms::WordQuery;
 use super::messages::numbered;
 use super::visibility::Viewer;
 use crate::limits::{
@@ -208,44 +208,44 @@ impl<'c> SearchReader<'c> {
         })
     }
 
-    /// Reads the message up to which the index is complete; later ones are found by [`Question::matches`] alone. Returns
+    /// Reads the message up to which the index is complete; later ones are found by [`WordQuery::matches`] alone. Returns
     /// [`Seq::ZERO`] if the tokens were made by other rules.
     pub(crate) fn searched(&mut self) -> rusqlite::Result<Seq> {
         self.searched.query_row([terms::rules()], |row| row.get(0).map(Seq::new))
     }
 
-    /// Passes each message that matches the query and that `reader` may read to `wants_more_after`, newest first, until it
+    /// Passes each message that matches the query and that `viewer` may read to `wants_more_after`, newest first, until it
     /// returns false.
     pub(crate) fn newest_first(
         &mut self,
-        question: &Question,
+        query: &WordQuery,
         viewer: &Viewer,
         before: Option<Seq>,
         wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<ScanEnd> {
-        self.scan(question, Some(viewer), before, wants_more_after)
+        self.scan(query, Some(viewer), before, wants_more_after)
     }
 
     /// Like [`newest_first`](Self::newest_first), for the owner of the file, who may read every message.
     pub(crate) fn everything(
         &mut self,
-        question: &Question,
+        query: &WordQuery,
         before: Option<Seq>,
         wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<ScanEnd> {
-        self.scan(question, None, before, wants_more_after)
+        self.scan(query, None, before, wants_more_after)
     }
 
     fn scan(
         &mut self,
-        question: &Question,
+        query: &WordQuery,
         viewer: Option<&Viewer>,
         before: Option<Seq>,
         wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<ScanEnd> {
-        let is_all_in_index = question.is_all_in_index();
+        let is_all_in_index = query.is_all_in_index();
         let mut before = before.unwrap_or(Seq::new(i64::MAX));
-        let mut scan = Scan { question, is_all_in_index, viewer, scanned: 0, refused: 0, wants_more_after };
+        let mut scan = Scan { query, is_all_in_index, viewer, scanned: 0, refused: 0, wants_more_after };
         let mut refused_max = self.limits.refused_messages_min;
         loop {
             let expression = scan.expression(before);
@@ -260,7 +260,7 @@ impl<'c> SearchReader<'c> {
 
 /// State of one search.
 struct Scan<'q, F> {
-    question: &'q Question,
+    query: &'q WordQuery,
     is_all_in_index: bool,
     /// `None`: every message may be read.
     viewer: Option<&'q Viewer>,
@@ -273,7 +273,7 @@ struct Scan<'q, F> {
 
 impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Scan<'_, F> {
     fn expression(&self, before: Seq) -> String {
-        let mut expression = self.question.expression();
+        let mut expression = self.query.expression();
         if let Some(viewer) = self.viewer {
             write!(expression, " AND (\"{}\")", recipient_tokens(viewer, before).join("\" OR \""))
                 .expect("writing to a string cannot fail");
@@ -318,7 +318,7 @@ impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Scan<'_, F> {
             self.refused += 1;
             return Ok(false);
         }
-        Ok(self.is_all_in_index || self.question.matches(&lossy(row, 2)?))
+        Ok(self.is_all_in_index || self.query.matches(&lossy(row, 2)?))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The past as a peer may see it: what it sent, what it was sent, and what was sent in its rooms since it joined them. Owns
-//! which messages those are; never what a shell may see, which is all.
+//! Message history of a peer, for `/history` and `/search`: messages that it sent or received, and those of its rooms since it
+//! joined them. Never reads for a shell, which may see every message.
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
@@ -12,7 +12,7 @@ use crate::limits::{HISTORY_BYTES_MAX, HISTORY_LOOK_MESSAGES, HISTORY_SCAN_MESSA
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 use crate::protocol::PastMessage;
 
-/// The messages, through statements that are prepared once.
+/// Prepared statements that follow the messages of one sender.
 pub(super) struct Past<'c> {
     sent: Statement<'c>,
     sent_lately: Statement<'c>,
@@ -29,7 +29,7 @@ impl<'c> Past<'c> {
                      select previous from sent join message using (seq)
                      limit ?3 + 1
                  ),
-                 -- Where a removed message breaks the chain, what is left of it still waited for someone.
+                 -- Where a removed message breaks the chain, older messages may remain: they still wait for a recipient.
                  left (seq) as (
                      select seq from (
                          select seq, sender from message
@@ -55,99 +55,65 @@ impl<'c> Past<'c> {
         })
     }
 
-    /// The newest messages before this one that a peer was part of: all, or those exchanged with another or sent in a room.
+    /// Reads the newest messages of a history, oldest first.
     pub(super) fn history(&mut self, query: HistoryQuery, sources: &mut Sources<'_, 'c>) -> rusqlite::Result<PastPage> {
         let HistoryQuery { peer, with, before, count } = query;
         let viewer = Viewer::of(peer, sources.members)?;
-        let mut page = PastPage::default();
+        let mut history = PastPageBuilder::new(&viewer, with.and_then(Recipient::room), count);
         match with {
-            None => self.all(&viewer, before, count, &mut page, sources)?,
+            None => self.add_all(&mut history, before, sources)?,
             Some(Recipient::Peer(with)) => {
                 let sent = exchanged(with, peer, before, count, sources)?;
-                let got = exchanged(peer, with, before, count, sources)?;
-                let mut seqs = [sent, got].concat();
+                let received = exchanged(peer, with, before, count, sources)?;
+                let mut seqs = [sent, received].concat();
                 seqs.sort_unstable_by(|one, other| other.cmp(one));
                 seqs.dedup();
-                self.add_all(&viewer, None, seqs, count, &mut page, sources)?;
+                let mut seqs = seqs.into_iter();
+                while !history.is_full()
+                    && let Some(seq) = seqs.next()
+                {
+                    history.add(seq, sources)?;
+                }
             }
             Some(Recipient::Room(room)) => {
-                // A peer that is not a member sees nothing of it.
+                // A peer that is not a member sees no message of the room.
                 let joined = viewer.sees_after(room.into()).unwrap_or(Seq::MAX);
                 let mut inbox = Inboxes::of_room(room, joined, before, sources.index)?;
-                while !page.is_full(count)
+                while !history.is_full()
                     && let Some(next) = inbox.next(sources.index)?
                 {
-                    self.add(&viewer, Some(room), next.seq, count, &mut page, sources)?;
+                    history.add(next.seq, sources)?;
                 }
             }
         }
+        let mut page = history.finish();
         page.messages.reverse();
         Ok(page)
     }
 
-    /// These messages, in this order, as far as the peer was part of them: that is for the caller to know.
-    pub(super) fn add_all(
+    /// Adds all messages that the viewer may see, newest first.
+    fn add_all(
         &mut self,
-        viewer: &Viewer,
-        with: Option<RoomId>,
-        seqs: Vec<Seq>,
-        count: usize,
-        page: &mut PastPage,
-        sources: &mut Sources<'_, 'c>,
-    ) -> rusqlite::Result<()> {
-        for seq in seqs {
-            if page.is_full(count) {
-                break;
-            }
-            self.add(viewer, with, seq, count, page, sources)?;
-        }
-        Ok(())
-    }
-
-    fn all(
-        &mut self,
-        viewer: &Viewer,
+        history: &mut PastPageBuilder<'_>,
         before: Seq,
-        count: usize,
-        page: &mut PastPage,
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<()> {
-        let mut sent = self.sent(viewer.peer(), before, count + 1, sources.index)?.into_iter().peekable();
-        let mut inboxes = Inboxes::before(viewer, before, sources.index)?;
-        while !page.is_full(count)
+        let sent = self.sent(history.viewer.peer(), before, history.count + 1, sources.index)?;
+        let mut sent = sent.into_iter().peekable();
+        let mut inboxes = Inboxes::before(history.viewer, before, sources.index)?;
+        while !history.is_full()
             && let Some(seq) = sent.peek().copied().max(inboxes.peek())
         {
             sent.next_if_eq(&seq);
             if inboxes.peek() == Some(seq) {
                 inboxes.next(sources.index)?;
             }
-            self.add(viewer, None, seq, count, page, sources)?;
+            history.add(seq, sources)?;
         }
         Ok(())
     }
 
-    /// Adds a message, unless it was removed; that there is one more than are wanted is only noted.
-    pub(super) fn add(
-        &mut self,
-        viewer: &Viewer,
-        with: Option<RoomId>,
-        seq: Seq,
-        count: usize,
-        page: &mut PastPage,
-        sources: &mut Sources<'_, 'c>,
-    ) -> rusqlite::Result<()> {
-        let Some(stored) = sources.messages.find(seq)? else { return Ok(()) };
-        if page.messages.len() == count || page.bytes >= HISTORY_BYTES_MAX {
-            page.more = true;
-            return Ok(());
-        }
-        let past = past_message(viewer, with, seq, stored, sources)?;
-        page.bytes += past.message.text.len();
-        page.messages.push(past);
-        Ok(())
-    }
-
-    /// The newest messages that a peer sent before this one, the newest first.
+    /// Returns the newest messages before `before` that a peer sent, newest first.
     fn sent(&mut self, peer: PeerId, before: Seq, count: usize, index: &mut Index<'_>) -> rusqlite::Result<Vec<Seq>> {
         let scan = HISTORY_SCAN_MESSAGES_MAX as i64;
         let mut newest = index.newest_sent(peer)?;
@@ -158,11 +124,12 @@ impl<'c> Past<'c> {
         self.sent.query_map(sent, |row| row.get(0).map(Seq::new))?.collect()
     }
 
-    /// Who sends often has sent something lately, and who sends seldom has a short chain.
+    /// Returns the newest message before `before` that a peer sent. Scans the log just before it first, then follows the chain
+    /// of the peer's messages: a peer that sends often has a message nearby, and one that sends seldom has a short chain.
     fn newest_sent_before(&mut self, peer: PeerId, newest: Seq, before: Seq) -> rusqlite::Result<Seq> {
         let scan = HISTORY_SCAN_MESSAGES_MAX as i64;
-        let lately = self.sent_lately.query_row([peer.get(), before.get(), scan], |row| row.get(0)).optional()?;
-        let found = match lately {
+        let nearby = self.sent_lately.query_row([peer.get(), before.get(), scan], |row| row.get(0)).optional()?;
+        let found = match nearby {
             Some(seq) => seq,
             None => self.sent_before.query_row([newest.get(), before.get(), scan], |row| row.get(0))?,
         };
@@ -170,14 +137,60 @@ impl<'c> Past<'c> {
     }
 }
 
-impl PastPage {
-    /// Whether nothing more is to be looked at.
-    pub(super) fn is_full(&self, count: usize) -> bool {
-        self.more || self.messages.len() > count
+/// Page of history that is being filled.
+pub(super) struct PastPageBuilder<'v> {
+    viewer: &'v Viewer,
+    /// Room to show for each message; `None`: the room through which the message reached the viewer.
+    room: Option<RoomId>,
+    count: usize,
+    page: PastPage,
+}
+
+impl<'v> PastPageBuilder<'v> {
+    pub(super) fn new(viewer: &'v Viewer, room: Option<RoomId>, count: usize) -> Self {
+        PastPageBuilder { viewer, room, count, page: PastPage::default() }
+    }
+
+    /// Whether the page takes no more messages, and it is known that there are more.
+    pub(super) fn is_full(&self) -> bool {
+        self.page.more
+    }
+
+    /// Adds a message, unless it was removed. If the page has no space left, only notes that there is one more. The caller
+    /// checks that the viewer may see the message.
+    pub(super) fn add(&mut self, seq: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<()> {
+        let Some(stored) = sources.messages.find(seq)? else { return Ok(()) };
+        if self.page.messages.len() == self.count || self.page.bytes >= HISTORY_BYTES_MAX {
+            self.page.more = true;
+            return Ok(());
+        }
+        let past = self.past_message(seq, stored, sources)?;
+        self.page.bytes += past.message.text.len();
+        self.page.messages.push(past);
+        Ok(())
+    }
+
+    /// Returns the page, with its messages in the order in which they were added.
+    pub(super) fn finish(self) -> PastPage {
+        self.page
+    }
+
+    fn past_message(
+        &self,
+        seq: Seq,
+        stored: StoredMessage,
+        sources: &mut Sources<'_, '_>,
+    ) -> rusqlite::Result<PastMessage> {
+        let sent = stored.sender == self.viewer.peer();
+        let route = self.viewer.route(seq, stored.sender, stored.numbered_recipients());
+        let room = self.room.or_else(|| route.and_then(Route::room));
+        let room = room.map(|room| sources.names.room(room)).transpose()?;
+        let to = sources.names.of(&stored.recipients)?;
+        Ok(PastMessage { sent, message: stored.into_message(to, room) })
     }
 }
 
-/// The newest messages to a peer from another before this one, and one more than are wanted.
+/// Returns the newest messages to a peer from another before `before`, newest first, at most `count` + 1.
 fn exchanged(
     to: PeerId,
     from: PeerId,
@@ -188,10 +201,10 @@ fn exchanged(
     let (mut seqs, mut before) = (Vec::new(), before);
     let mut left = HISTORY_SCAN_MESSAGES_MAX;
     while left > 0 && seqs.len() <= count {
-        let looked_at = index.last_before(to.into(), before, left.min(HISTORY_LOOK_MESSAGES))?;
-        let Some(last) = looked_at.last() else { break };
-        (before, left) = (*last, left - looked_at.len());
-        for seq in looked_at {
+        let scanned = index.last_before(to.into(), before, left.min(HISTORY_LOOK_MESSAGES))?;
+        let Some(last) = scanned.last() else { break };
+        (before, left) = (*last, left - scanned.len());
+        for seq in scanned {
             if messages.sender(seq)? == Some(from) {
                 seqs.push(seq);
                 if seqs.len() > count {
@@ -201,19 +214,4 @@ fn exchanged(
         }
     }
     Ok(seqs)
-}
-
-fn past_message(
-    viewer: &Viewer,
-    with: Option<RoomId>,
-    seq: Seq,
-    stored: StoredMessage,
-    sources: &mut Sources<'_, '_>,
-) -> rusqlite::Result<PastMessage> {
-    let sent = stored.sender == viewer.peer();
-    let route = viewer.route(seq, stored.sender, stored.numbered_recipients());
-    let room = with.or_else(|| route.and_then(Route::room));
-    let room = room.map(|room| sources.names.room(room)).transpose()?;
-    let to = sources.names.of(&stored.recipients)?;
-    Ok(PastMessage { sent, message: stored.into_message(to, room) })
 }

@@ -6,12 +6,12 @@ use rusqlite::{Connection, params};
 use super::{Selection, find_id};
 use crate::database::members::Members;
 use crate::database::messages::{numbered, text};
-use crate::database::search::{Question, ScanEnd, SearchLimits, SearchReader};
+use crate::database::search::{ScanEnd, SearchLimits, SearchReader, WordQuery};
 use crate::database::visibility::Viewer;
 use crate::message::{Destination, PeerId, RoomId, Seq};
 
 /// Returns the newest messages of a selection that match, newest first.
-pub(super) fn seqs(connection: &Connection, question: &Question, selection: &Selection) -> rusqlite::Result<Vec<Seq>> {
+pub(super) fn seqs(connection: &Connection, query: &WordQuery, selection: &Selection) -> rusqlite::Result<Vec<Seq>> {
     let Selection { with, before, count } = selection;
     let viewer = match with {
         None => None,
@@ -21,7 +21,7 @@ pub(super) fn seqs(connection: &Connection, question: &Question, selection: &Sel
         },
     };
     let mut reader = SearchReader::new(connection, SearchLimits::default())?;
-    let mut seqs = unindexed(connection, question, viewer.as_ref(), reader.searched()?, selection)?;
+    let mut seqs = unindexed(connection, query, viewer.as_ref(), reader.searched()?, selection)?;
     let mut before = *before;
     while seqs.len() < *count {
         let wants_more_after = |seq| {
@@ -29,8 +29,8 @@ pub(super) fn seqs(connection: &Connection, question: &Question, selection: &Sel
             Ok(seqs.len() < *count)
         };
         let end = match &viewer {
-            Some(viewer) => reader.newest_first(question, viewer, Some(before), wants_more_after)?,
-            None => reader.everything(question, Some(before), wants_more_after)?,
+            Some(viewer) => reader.newest_first(query, viewer, Some(before), wants_more_after)?,
+            None => reader.everything(query, Some(before), wants_more_after)?,
         };
         // A command may take its time: it continues where the scan limit of a session ends.
         let ScanEnd::DownTo(seq) = end else { break };
@@ -54,7 +54,7 @@ fn viewer(connection: &Connection, with: &Destination) -> rusqlite::Result<Optio
 /// Scans the messages that the index does not contain yet. Returns those that match, newest first.
 fn unindexed(
     connection: &Connection,
-    question: &Question,
+    query: &WordQuery,
     viewer: Option<&Viewer>,
     searched: Seq,
     selection: &Selection,
@@ -71,7 +71,7 @@ fn unindexed(
             Some(viewer) => viewer.route(seq, sender, numbered(&text(row, 2)?)).is_some(),
             None => true,
         };
-        if is_visible && question.matches(&text(row, 3)?) {
+        if is_visible && query.matches(&text(row, 3)?) {
             seqs.push(seq);
         }
     }

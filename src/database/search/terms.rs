@@ -17,25 +17,25 @@ use crate::limits::{SEARCH_TERMS_MAX, SEARCH_TOKEN_BYTES_MAX};
 
 /// Words of a search query; a text matches if it contains all of them, in any order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Question {
+pub(crate) struct WordQuery {
     /// Whole words.
     words: BTreeSet<String>,
     /// Pieces of runs in scripts written without blanks.
     pieces: BTreeSet<String>,
 }
 
-impl Question {
+impl WordQuery {
     /// Parses a query. `None` if it contains no word.
-    pub(crate) fn parse(question: &str) -> Option<Self> {
+    pub(crate) fn parse(query: &str) -> Option<Self> {
         let (mut words, mut pieces) = (BTreeSet::new(), BTreeSet::new());
-        let folded = fold(question);
+        let folded = fold(query);
         for TextRun { chars, kind } in runs(&folded) {
             match kind {
                 Kind::Word => words.insert(chars.to_owned()),
                 Kind::Unbroken => pieces.insert(chars.to_owned()),
             };
         }
-        (!words.is_empty() || !pieces.is_empty()).then_some(Question { words, pieces })
+        (!words.is_empty() || !pieces.is_empty()).then_some(WordQuery { words, pieces })
     }
 
     /// Whether a text contains all words and pieces.

@@ -78,23 +78,23 @@ impl<'c> SearchLog<'c> {
     }
 
     /// Returns the messages that the owner of the file finds.
-    fn all(&mut self, question: &str) -> Vec<i64> {
+    fn all(&mut self, query: &str) -> Vec<i64> {
         let mut seqs = Vec::new();
-        let end = self.search.reader().everything(&parse(question), None, all_into(&mut seqs)).unwrap();
+        let end = self.search.reader().everything(&parse(query), None, all_into(&mut seqs)).unwrap();
         assert_eq!(end, ScanEnd::Through);
         seqs
     }
 
-    fn found_by(&mut self, searcher: &Viewer, question: &str) -> Vec<i64> {
+    fn found_by(&mut self, searcher: &Viewer, query: &str) -> Vec<i64> {
         let mut seqs = Vec::new();
-        let end = self.search.reader().newest_first(&parse(question), searcher, None, all_into(&mut seqs)).unwrap();
+        let end = self.search.reader().newest_first(&parse(query), searcher, None, all_into(&mut seqs)).unwrap();
         assert_eq!(end, ScanEnd::Through);
         seqs
     }
 }
 
-fn parse(question: &str) -> Question {
-    Question::parse(question).unwrap_or_else(|| panic!("{question} contains a word"))
+fn parse(query: &str) -> WordQuery {
+    WordQuery::parse(query).unwrap_or_else(|| panic!("{query} contains a word"))
 }
 
 fn all_into(seqs: &mut Vec<i64>) -> impl FnMut(Seq) -> rusqlite::Result<bool> {
@@ -410,20 +410,20 @@ fn text_strategy() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn index_finds_exactly_the_matching_texts(texts in prop::collection::vec(text_strategy(), 1..20), questions in prop::collection::vec(text_strategy(), 8)) {
+    fn index_finds_exactly_the_matching_texts(texts in prop::collection::vec(text_strategy(), 1..20), queries in prop::collection::vec(text_strategy(), 8)) {
         let connection = database();
         let mut log = SearchLog::new(&connection);
         for text in &texts {
             log.send(ALICE, "[2]", text);
         }
         log.catch_up();
-        for question in questions.iter().chain(&texts) {
-            let Some(parsed) = Question::parse(question) else { continue };
+        for query in queries.iter().chain(&texts) {
+            let Some(parsed) = WordQuery::parse(query) else { continue };
             let matching = (1..).zip(&texts).filter(|(_, text)| parsed.matches(text)).map(|(seq, _)| seq);
             let mut matching = Vec::from_iter(matching);
             matching.reverse();
-            prop_assert_eq!(log.all(question), &*matching, "{}", question);
-            prop_assert_eq!(log.found_by(&searcher(BOB, &[]), question), matching, "{}", question);
+            prop_assert_eq!(log.all(query), &*matching, "{}", query);
+            prop_assert_eq!(log.found_by(&searcher(BOB, &[]), query), matching, "{}", query);
         }
     }
 }

@@ -7,16 +7,16 @@ use rusqlite::{Transaction, TransactionBehavior};
 
 use super::{Log, Synchronous};
 use crate::database::inboxes::Sources;
-use crate::database::search::{Question, ScanEnd};
+use crate::database::search::{ScanEnd, WordQuery};
 use crate::database::visibility::Viewer;
 use crate::limits::{SEARCH_TURN_MS, TURN_PAGES_BYTES_MAX};
 use crate::message::Seq;
 use crate::store::apply::Tables;
 use crate::store::feed;
 use crate::store::observers::ObserverQuery;
-use crate::store::past::Past;
+use crate::store::past::{Past, PastPageBuilder};
 use crate::store::{
-    ObservedPage, ObservedQuery, ObserverCursor, PastPage, Read, ReadFailure, ReadSender, SearchQuery, SearchResult,
+    ObservedPage, ObservedQuery, ObserverCursor, Read, ReadFailure, ReadSender, SearchQuery, SearchResult,
 };
 
 impl<'c> Log<'c> {
@@ -115,19 +115,20 @@ impl<'c> Log<'c> {
     /// Finds the newest messages that contain all words and that the peer may see, if the search index is far enough.
     fn search(&mut self, query: &SearchQuery) -> rusqlite::Result<SearchResult> {
         let SearchQuery { peer, ref words, until, count } = *query;
-        let Some(question) = Question::parse(words.as_str()) else { return Ok(SearchResult::NoWords) };
+        let Some(query) = WordQuery::parse(words.as_str()) else { return Ok(SearchResult::NoWords) };
         let search = self.tables.search.open()?;
         if search.is_behind(until.unwrap_or(self.newest)) {
             return Ok(SearchResult::Indexing);
         }
         let viewer = Viewer::of(peer, &mut self.tables.members)?;
-        let Log { tables: Tables { index, members, .. }, past, names, messages, .. } = self;
+        let Log { tables: Tables { index, members, .. }, names, messages, .. } = self;
         let mut sources = Sources { index, members, names, messages };
-        let mut page = PastPage::default();
-        let end = search.reader().newest_first(&question, &viewer, None, |seq| {
-            past.add(&viewer, None, seq, count, &mut page, &mut sources)?;
-            Ok(!page.is_full(count))
+        let mut found = PastPageBuilder::new(&viewer, None, count);
+        let end = search.reader().newest_first(&query, &viewer, None, |seq| {
+            found.add(seq, &mut sources)?;
+            Ok(!found.is_full())
         })?;
+        let mut page = found.finish();
         page.more |= matches!(end, ScanEnd::DownTo(_));
         Ok(SearchResult::Found(page))
     }

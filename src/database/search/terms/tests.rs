@@ -11,18 +11,18 @@ fn check_tokens(text: &str, expected: &Expect) {
     expected.assert_eq(tokens.trim_end());
 }
 
-fn is_found(question: &str, text: &str) -> bool {
-    Question::parse(question).unwrap_or_else(|| panic!("{question} contains a word")).matches(text)
+fn is_found(query: &str, text: &str) -> bool {
+    WordQuery::parse(query).unwrap_or_else(|| panic!("{query} contains a word")).matches(text)
 }
 
 #[track_caller]
-fn assert_match(question: &str, text: &str) {
-    assert!(is_found(question, text), "{question} must match {text}");
+fn assert_match(query: &str, text: &str) {
+    assert!(is_found(query, text), "{query} must match {text}");
 }
 
 #[track_caller]
-fn assert_no_match(question: &str, text: &str) {
-    assert!(!is_found(question, text), "{question} must not match {text}");
+fn assert_no_match(query: &str, text: &str) {
+    assert!(!is_found(query, text), "{query} must not match {text}");
 }
 
 #[test]
@@ -109,16 +109,16 @@ fn query_matches_any_piece_of_a_run_and_nothing_else() {
 
 #[test]
 fn query_without_a_word_is_none() {
-    for question in ["", "!!!", " - ", "🎉", "\u{301}", "\u{200B}", "\"*\" ^ ( ) :"] {
-        assert_eq!(Question::parse(question), None, "{question}");
+    for query in ["", "!!!", " - ", "🎉", "\u{301}", "\u{200B}", "\"*\" ^ ( ) :"] {
+        assert_eq!(WordQuery::parse(query), None, "{query}");
     }
 }
 
 #[test]
 fn query_cannot_inject_fts5_syntax() {
-    let check = |question, expected: Expect| {
-        let question: Question = Question::parse(question).unwrap();
-        expected.assert_eq(&question.expression());
+    let check = |query, expected: Expect| {
+        let query: WordQuery = WordQuery::parse(query).unwrap();
+        expected.assert_eq(&query.expression());
     };
     check(
         r#"tokens:a* "b" OR c^ NEAR(d) #5 @7"#,
@@ -147,11 +147,11 @@ fn hash_of_a_long_word_is_standard_fnv_1a() {
 #[test]
 fn expression_has_a_bounded_number_of_terms() {
     let words = |count| Vec::from_iter((0..count).map(|number| format!("w{number}"))).join(" ");
-    let many = Question::parse(&words(SEARCH_TERMS_MAX + 1)).unwrap();
+    let many = WordQuery::parse(&words(SEARCH_TERMS_MAX + 1)).unwrap();
     assert_eq!(many.expression().matches("\"w").count(), SEARCH_TERMS_MAX);
     assert!(!many.is_all_in_index());
     assert!(many.matches(&words(SEARCH_TERMS_MAX + 1)) && !many.matches(&words(SEARCH_TERMS_MAX)));
-    assert!(Question::parse(&words(SEARCH_TERMS_MAX)).unwrap().is_all_in_index());
+    assert!(WordQuery::parse(&words(SEARCH_TERMS_MAX)).unwrap().is_all_in_index());
 }
 
 proptest! {
@@ -173,8 +173,8 @@ proptest! {
         let chars = Vec::from_iter(fold(&text).chars());
         let at = at.min(chars.len() - 2);
         let two = String::from_iter(&chars[at..at + 2]);
-        if let Some(question) = Question::parse(&two) {
-            prop_assert!(question.matches(&text), "{two} in {text}");
+        if let Some(query) = WordQuery::parse(&two) {
+            prop_assert!(query.matches(&text), "{two} in {text}");
         }
     }
 
