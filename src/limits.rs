@@ -32,49 +32,49 @@ pub const TEXT_BYTES_MAX: usize = 3 * LINE_BYTES_MAX;
 /// Destinations of one line, after the same name twice was made one, unless the configuration says otherwise.
 pub const DESTINATIONS_DEFAULT: u64 = 256;
 
-/// Messages that `/history` shows when it is given no count.
+/// Messages that `/history` shows without a count.
 pub const HISTORY_MESSAGES_DEFAULT: usize = 20;
 
-/// Messages that one `/history` may ask for.
+/// Messages that one `/history` shows at most.
 pub const HISTORY_MESSAGES_MAX: usize = 1000;
 
-/// Bytes of text after which one `/history` shows no older message.
+/// Bytes of text after which one `/history` stops.
 pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
 
-/// Newest messages for a peer that one `/history NAME` looks through.
+/// Newest messages for a peer that one `/history NAME` scans.
 pub const HISTORY_SCAN_MESSAGES_MAX: usize = 50_000;
 
-/// Newest messages for a peer that a `/history NAME` looks through before it asks for more of them.
+/// Messages that a `/history NAME` reads from the inbox index at a time.
 pub const HISTORY_LOOK_MESSAGES: usize = 1000;
 
-/// Bytes of a word as the index of the search holds it; of a longer one it holds the begin and a hash.
+/// Bytes of a token in the search index; of a longer word the index contains the start and a hash.
 pub const SEARCH_TOKEN_BYTES_MAX: usize = 64;
 
-/// Words, or pairs of characters, of one question that the index is asked for; the others are looked for in what it finds.
+/// Tokens of one search that are looked up in the search index; the other words are checked in the text of each match.
 pub const SEARCH_TERMS_MAX: usize = 32;
 
-/// Messages that one step adds to the index of the search.
+/// Messages that one step adds to the search index.
 pub const SEARCH_STEP_MESSAGES_MAX: usize = 128;
 
-/// Bytes of text that one step adds to it; the last message may go over.
+/// Bytes of text that one step adds to the search index; the last message may exceed them.
 pub const SEARCH_STEP_BYTES_MAX: usize = 8 * 1024;
 
-/// Milliseconds after which the turn of the others comes while the index of the search follows the log: so long they wait.
+/// Milliseconds that one turn spends on the search index while it catches up with the log; other requests wait that long.
 pub const SEARCH_TURN_MS: u64 = 8;
 
-/// Pages of the index of the search that a step writes anew to merge what earlier steps added: on the way into a long log each
-/// page is merged six to eight times, and a full step adds two. With fewer, FTS5 would merge much at once in the end.
+/// Pages of the search index that FTS5 merges in one step. A full step adds two pages, and in a long log each page is merged six
+/// to eight times; with a lower limit, FTS5 would have to merge many pages at once in the end.
 pub const SEARCH_STEP_MERGE_PAGES: usize = 16;
 
-/// Pages of it that are written anew when messages are removed. What is removed at once was about two pages, and costs as many
-/// more until it is left out.
+/// Pages of the search index that FTS5 merges when messages are removed. The messages of one removal took about two pages, and
+/// the marks of their removal take as many until a merge drops both.
 pub const SEARCH_REMOVAL_MERGE_PAGES: usize = 8;
 
-/// Messages found by the index that one `/search` looks at.
+/// Matches in the search index that one `/search` scans.
 pub const SEARCH_SCAN_MESSAGES_MAX: usize = 20_000;
 
-/// Messages from before the reader joined, after which a search asks the index anew, without the rooms that are behind; it
-/// doubles each time.
+/// Matches from before the peer joined their room, after which a search queries the index again, without the rooms that the peer
+/// joined too late; doubles each time.
 pub const SEARCH_REFUSED_MESSAGES_MIN: usize = 256;
 
 /// Free bytes that a connection's buffer has at least when it reads: most lines are shorter, and a crowd that logs in at once
@@ -170,19 +170,19 @@ pub const LINGER_S_MAX: u64 = 2;
 /// Seconds that a shutdown gives the clients to take what is queued for them.
 pub const SHUTDOWN_S_MAX: u64 = 5;
 
-/// Milliseconds that the store waits for another process which is writing to the database.
+/// Milliseconds that the store waits while another process writes to the database.
 pub const DATABASE_BUSY_MS_MAX: u64 = 5000;
 
-/// Messages that the log's index may lag behind the log by, each counted for each recipient, and as many as one turn adds.
+/// Messages in the tail, each counted once per recipient, from which on the next turn writes the tail into the inbox index.
 pub const INDEX_LAG_ROWS_MAX: usize = 16 * 1024;
 
-/// Messages in a row of an inbox: with sequence numbers of eight digits it fits a page of the database.
+/// Messages in one row of the inbox index: with a `seq` of eight digits a row fits a page of the database.
 pub const INBOX_ROW_MESSAGES_MAX: usize = 400;
 
 /// Rows that one statement inserts.
 pub const INSERT_ROWS_MAX: usize = 64;
 
-/// Senders whose newest message the store remembers; the others are looked up when they send.
+/// Senders whose newest message the store caches; it looks up the others when they send.
 pub const SENDERS_REMEMBERED_MAX: usize = 4096;
 
 /// Milliseconds until a cursor that moved is kept: so much of what was delivered before a crash of the process may come again.
@@ -194,89 +194,89 @@ pub const READ_RETRY_MS: u64 = 1000;
 /// Milliseconds that what failed must work again before the log calls it mended.
 pub const TROUBLE_MS_MIN: u64 = 1000;
 
-/// Seconds without a request after which the store gives back the memory that it does not need.
+/// Seconds without a request after which the store returns unused memory to the system.
 pub const REST_S: u64 = 2;
 
-/// Requests waiting for the store: the broker has one turn under way at a time, and looks names up for the next.
+/// Requests that wait for the store: the broker has one turn in flight, and looks up names for the next.
 pub const STORE_REQUESTS_MAX: usize = 2;
 
-/// Pages of the write-ahead log after which SQLite copies it into the database file.
+/// Pages of the write-ahead log from which on the store checkpoints it.
 pub const CHECKPOINT_WAL_PAGES: u32 = 1000;
 
-/// Bytes of the write-ahead log that are written again at once, after a sync failed.
+/// Bytes of the write-ahead log that are rewritten at a time after a failed sync.
 pub const WAL_CHUNK_BYTES: usize = 64 * 1024;
 
-/// Bytes of the write-ahead log that stay allocated after a checkpoint.
+/// Bytes that the file of the write-ahead log keeps after a checkpoint.
 pub const WAL_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Messages that `holdline history` reads at a time, and holds in memory: while they are printed, it holds no lock.
+/// Messages that `holdline history` reads at a time and keeps in memory; it holds no lock while it prints them.
 pub const PRINTED_MESSAGES_MAX: usize = 500;
 
 /// Attempts to read a database that another process changes each time, without SQLite's locks.
 pub const READ_ATTEMPTS_MAX: usize = 3;
 
-/// Bytes of the database that `holdline doctor` holds in memory.
+/// Bytes of the database that `holdline doctor` caches.
 pub const EXAMINATION_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Names of those who wait for a message that a line for people shows.
+/// Names of waiting recipients that a line of `holdline history` shows.
 pub const PRINTED_NAMES_MAX: usize = 10;
 
-/// Messages that wait, counted for each recipient, after which nobody counts on: in a room of tens of thousands they are soon
-/// more than there is time for.
+/// Waiting messages, each counted once per recipient, at which counting stops: in a room with tens of thousands of members,
+/// counting all would take too long.
 pub const WAITING_COUNTED_MAX: u64 = 1_000_000;
 
-/// Faults of the file, and messages of one fault, that `holdline doctor` names one by one.
+/// Faults of the file, and rows with the same fault, that `holdline doctor` lists one by one.
 pub const FAULTS_NAMED_MAX: usize = 10;
 
-/// Milliseconds that the time of a message may be ahead of the clock: messages come while we look.
+/// Milliseconds that the time of a message may be ahead of the clock, as messages arrive during the check.
 pub const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
 
-/// Bytes of free disk below which `holdline doctor` warns.
+/// Bytes of free disk space below which `holdline doctor` warns.
 pub const FREE_DISK_BYTES_LOW: u64 = 64 * 1024 * 1024;
 
-/// Milliseconds that a step of the retention takes; a flood's steps may take longer, as its turns do.
+/// Milliseconds that a step of the retention takes; during a flood it may take longer, like the turns.
 pub const RETENTION_STEP_MS: u64 = 5;
 
-/// Messages that a step of the retention looks at, at least, for each message of the turn before it: a flood does not
-/// outrun it.
+/// Messages that a step of the retention scans at least for each message of the turn before, so that it keeps up with a flood.
 pub const RETENTION_MESSAGES_PER_MESSAGE: usize = 2;
 
-/// Rows that the retention reads and removes between two looks at the clock and at the size of the database: messages, and
-/// those of their recipients' inboxes. The last message may go over.
+/// Rows that the retention reads and removes before it checks the clock and the size of the database again: messages, and rows of
+/// their recipients' inboxes. The last message may exceed the limit.
 pub const RETENTION_CHUNK_ROWS: usize = 256;
 
-/// Milliseconds between two steps of the retention while no turn comes.
+/// Milliseconds between two steps of the retention while there are no turns.
 pub const RETENTION_PAUSE_MS: u64 = 10;
 
-/// Seconds at least until the retention looks whether a message has become too old.
+/// Shortest time in seconds until the retention checks again for messages that are too old.
 pub const RETENTION_LOOK_S_MIN: u64 = 1;
 
-/// Seconds at most until it looks again: the system's clock may have been set meanwhile.
+/// Longest time in seconds until the retention checks again, as the system's clock may have been set meanwhile.
 pub const RETENTION_LOOK_S_MAX: u64 = 3600;
 
-/// Milliseconds at least between two passes of the retention, each of which begins at the oldest message.
+/// Shortest time in milliseconds between two passes of the retention, each of which starts at the oldest message.
 pub const RETENTION_PASS_MS_MIN: u64 = 100;
 
-/// Microseconds between two passes for each message that the first stepped over, as it waited: to look at it again takes
-/// about a hundredth of that.
+/// Microseconds between two passes for each message that the first pass skipped because it waits for a recipient. Checking it again
+/// takes about a hundredth of that.
 pub const RETENTION_PASS_US_PER_WAITING: u64 = 100;
 
-/// Seconds until the retention tries again after it failed.
+/// Seconds until the retention tries again after a failure.
 pub const RETENTION_RETRY_S: u64 = 2;
 
-/// Seconds at least between two lines in the log about what the retention removed.
+/// Shortest time in seconds between two log lines about removed messages.
 pub const RETENTION_REPORT_S_MIN: u64 = 3600;
 
-/// Seconds for which all that is left waits, and is too much, before the log says so: what is on its way waits too.
+/// Seconds for which only waiting messages must be left, and exceed the size limit, before the log reports it: messages that are
+/// just being delivered count as waiting, too.
 pub const RETENTION_FULL_S_MIN: u64 = 1;
 
-/// Free pages that a step of the retention gives back to the file system.
+/// Free pages that a step of the retention returns to the file system.
 pub const RETENTION_GIVE_BACK_PAGES: u32 = 64;
 
-/// Free pages that the database keeps for what comes next, however small it is.
+/// Free pages that a small database keeps for new messages.
 pub const FREE_PAGES_MIN: u64 = 64;
 
-/// Free pages that it keeps, however large it is; up to there, one for eight that are in use.
+/// Free pages that a large database keeps for new messages; between the two limits, one for eight pages in use.
 pub const FREE_PAGES_MAX: u64 = 1024;
 
 /// Rooms that there may be, with members or without, unless the configuration says otherwise.
@@ -285,16 +285,16 @@ pub const ROOMS_DEFAULT: u64 = 10_000;
 /// Rooms that one peer may be in.
 pub const ROOMS_PER_PEER_MAX: usize = 1024;
 
-/// Messages in rooms that a login looks at one by one to say how many wait; what is over it is counted with one's own.
+/// Messages in rooms whose sender a login checks to count the waiting ones; beyond that, the peer's own messages are counted, too.
 pub const WAITING_LOOKED_AT_MESSAGES_MAX: usize = 10_000;
 
-/// Ids of programs' messages that are remembered, of all senders together.
+/// Message ids that are remembered, of all senders together.
 pub const SENT_IDS_MAX: usize = 1_000_000;
 
-/// Days for which an id of a program's message is remembered, as long as there are not too many; `protocol.md`, promise 5.
+/// Days for which a message id is remembered, unless there are too many; `protocol.md`, promise 5.
 pub const SENT_ID_DAYS_MAX: i64 = 30;
 
-/// Old ids that are forgotten for each new one, at most.
+/// Old message ids that are removed for each new one, at most.
 pub const SENT_IDS_FORGOTTEN_PER_ID: usize = 2;
 
 /// Messages that a client which acknowledges them was sent, and has not acknowledged, and that are known one by one; what is
@@ -304,16 +304,16 @@ pub const UNACKNOWLEDGED_MARKS_MAX: usize = 4096;
 /// Rows of the table `outbox` that one turn sends.
 pub const POSTS_MAX: usize = 256;
 
-/// Bytes of a column of such a row that are read: more is too long for a message anyway.
+/// Bytes of a column of the table `outbox` that are read; a longer text is too long for a message.
 pub const POST_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes of all rows that one turn sends; the last row may go over.
+/// Bytes of all rows of the table `outbox` that one turn sends; the last row may exceed them.
 pub const POSTS_BYTES_MAX: usize = 256 * 1024;
 
-/// Rows of the table `outbox_refused`; the oldest go.
+/// Rows of the table `outbox_refused`; older ones are removed.
 pub const REFUSED_POSTS_MAX: usize = 1000;
 
-/// Milliseconds between two looks at the table `outbox`, each after somebody has written to the database.
+/// Milliseconds between two reads of the table `outbox`, each after a process has written to the database.
 pub const OUTBOX_LOOK_MS: u64 = 250;
 
 /// Searches that one turn carries on.
@@ -526,16 +526,16 @@ pub const OBSERVED_TRIES_MAX: u32 = 3;
 /// Things that a plugin is told of together.
 pub const OBSERVED_MAX: usize = 64;
 
-/// Messages of an observer's own that are passed over when it is read what is next for it.
+/// Messages of an observer's own that one page skips.
 pub const OBSERVED_SKIPPED_MAX: usize = 1024;
 
 /// Observers for whom one turn reads.
 pub const TURN_OBSERVED_MAX: usize = 8;
 
-/// Events that are kept for plugins that have not seen them.
+/// Events that are stored for plugins that have not seen them.
 pub const EVENTS_MAX: usize = 100_000;
 
-/// Events that a turn forgets which nobody is to see any more, besides two for each that it adds.
+/// Events that one turn removes once all plugins have seen them, besides two for each event that it adds.
 pub const EVENTS_FORGOTTEN_MAX: usize = 256;
 
 const _: () = {
@@ -558,7 +558,7 @@ const _: () = {
     assert!(PAGE_BYTES_MAX + TEXT_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(HISTORY_MESSAGES_DEFAULT <= HISTORY_MESSAGES_MAX);
     assert!(LOOK_MS_MIN <= LOOK_MS_MAX);
-    // Room for the begin of a long word beside its hash.
+    // The start of a long word fits beside its hash.
     assert!(SEARCH_TOKEN_BYTES_MAX >= 32);
     assert!(SEARCH_REFUSED_MESSAGES_MIN <= SEARCH_SCAN_MESSAGES_MAX);
     // A client that acknowledges as seldom as we look still makes progress when it is closed.
@@ -568,7 +568,7 @@ const _: () = {
     assert!(PROCESS_RESTART_MS_MIN <= PROCESS_RESTART_MS_MAX);
     // What a process asks waits before what it is answered is too much.
     assert!(2 * PROCESS_UNWRITTEN_BYTES_MAX <= PROCESS_HEARD_BYTES_MAX);
-    // What a server writes before it can give anything back fits into what is not called low.
+    // The write-ahead log can grow to its full size before `holdline doctor` calls the free space low.
     assert!(WAL_FILE_BYTES_MAX < FREE_DISK_BYTES_LOW);
     // A message can be looked through for any word of a message.
     assert!(LINE_BYTES_MAX * LINE_BYTES_MAX <= SCRIPT_SEARCH_MAX);

@@ -1,4 +1,4 @@
-//! What observers are read of a real database: in which order, from where on, and who is away.
+//! Tests of observers' pages over a real database: their order, their start, and the names of offline recipients.
 
 use std::fs::File;
 
@@ -20,7 +20,7 @@ const ALL: EventFilter = EventFilter { logged: true, join: true, leave: true, de
 const MESSAGES: EventFilter = EventFilter { logged: true, join: false, leave: false, delivered: false };
 const EVENTS: EventFilter = EventFilter { logged: false, ..ALL };
 
-/// Peers 1 to 4, of whom the last observes.
+/// Names of peers 1 to 4; the last one is the observer.
 const NAMES: [&str; 4] = ["alice", "bob", "carol", "bot"];
 const BOT: PeerId = PeerId::new(4);
 const ROOM: RoomId = RoomId::new(1);
@@ -46,7 +46,7 @@ fn commit(log: &mut Log<'_>, entries: Vec<Entry>) {
     log.turn(TurnRequest { entries, reads: Vec::new() }).commit.unwrap();
 }
 
-/// What the bot is read next; some of the peers are here.
+/// Reads the bot's next page, while the peers in `here` are online.
 fn page_from(
     log: &mut Log<'_>,
     after: Option<ObserverCursor>,
@@ -69,7 +69,7 @@ fn peer(id: i64, name: &str, cursor: i64) -> Entry {
     Entry::Peer(PeerRecord { id, name, seen: true, cursor })
 }
 
-/// From one peer to others, or rooms where a number is negative.
+/// Returns a message from one peer to others; negative numbers are rooms.
 fn message(from: i64, to: &[i64], text: &str) -> Entry {
     Entry::Message {
         at: Timestamp::from_millis(1000),
@@ -96,7 +96,7 @@ fn seen(seq: i64, event: i64) -> ObserverCursor {
     ObserverCursor { seq: Seq::new(seq), event }
 }
 
-/// Things in short: `1 alice→bob: hi`, `+alice`, `-alice`, `alice has 1`.
+/// Formats a page in short: `1 alice→bob: hi`, `+alice`, `-alice`, `alice has 1`.
 fn short(page: &ObservedPage) -> Vec<String> {
     let short = |thing: &Observed| match thing {
         Observed::Logged { message, .. } => {
@@ -110,7 +110,7 @@ fn short(page: &ObservedPage) -> Vec<String> {
     page.items.iter().map(short).collect()
 }
 
-/// Who is away, of each message.
+/// Returns the names of the offline recipients of each message.
 fn away(page: &ObservedPage) -> Vec<Vec<&str>> {
     let away = |thing: &Observed| match thing {
         Observed::Logged { away, .. } => {
@@ -122,7 +122,7 @@ fn away(page: &ObservedPage) -> Vec<Vec<&str>> {
 }
 
 #[test]
-fn what_happens_comes_in_the_order_in_which_it_happened_but_for_ones_own() {
+fn page_merges_messages_and_events_in_order_without_the_observers_own() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     commit(&mut log, vec![message(1, &[2], "before"), event(EventKind::Join, 3), observe(ALL)]);
@@ -144,7 +144,7 @@ fn what_happens_comes_in_the_order_in_which_it_happened_but_for_ones_own() {
 }
 
 #[test]
-fn one_is_told_what_one_wants() {
+fn observer_gets_only_the_kinds_that_it_wants() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     let kinds = [EventKind::Join, EventKind::Leave, EventKind::Delivered(Seq::ZERO)];
@@ -169,10 +169,10 @@ fn one_is_told_what_one_wants() {
 }
 
 #[test]
-fn one_who_observes_again_goes_on_and_what_is_wanted_anew_begins_then() {
+fn registering_again_keeps_the_cursor_and_new_kinds_start_at_that_time() {
     let (_home, connection) = database();
     let mut log = log(&connection);
-    assert_eq!(page_from(&mut log, None, ALL, &[]), None, "it does not observe");
+    assert_eq!(page_from(&mut log, None, ALL, &[]), None, "the bot is not registered");
     commit(&mut log, vec![observe(EVENTS)]);
     commit(&mut log, vec![message(1, &[2], "one"), event(EventKind::Join, 1)]);
     commit(&mut log, vec![observe(EVENTS)]);
@@ -180,11 +180,15 @@ fn one_who_observes_again_goes_on_and_what_is_wanted_anew_begins_then() {
     commit(&mut log, vec![observe(ALL), message(1, &[2], "two")]);
     assert_eq!(short(&page(&mut log, ALL)), ["+alice", "2 alice→bob: two"]);
     commit(&mut log, vec![observe(MESSAGES), observe(ALL)]);
-    assert_eq!(short(&page(&mut log, ALL)), ["2 alice→bob: two"], "what was not wanted for a while is not missed");
+    assert_eq!(
+        short(&page(&mut log, ALL)),
+        ["2 alice→bob: two"],
+        "events from the time when events were not wanted are skipped"
+    );
 }
 
 #[test]
-fn what_was_seen_is_kept_and_never_moves_back() {
+fn cursor_is_stored_and_never_moves_back() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     commit(&mut log, vec![observe(ALL)]);
@@ -194,11 +198,11 @@ fn what_was_seen_is_kept_and_never_moves_back() {
     commit(&mut log, vec![saw(1, 2), saw(0, 0)]);
     assert_eq!(short(&page(&mut log, ALL)), ["3 alice→bob: hi", "+alice"]);
     let from_the_begin = page_from(&mut log, Some(ObserverCursor::START), MESSAGES, &[]).unwrap();
-    assert_eq!(from_the_begin.items.len(), 3, "it is read from where it is said");
+    assert_eq!(from_the_begin.items.len(), 3, "a page starts at the given cursor");
 }
 
 #[test]
-fn those_who_are_not_among_the_observers_are_forgotten() {
+fn observers_that_are_not_listed_are_removed() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     let bot = PeerName::parse("bot").unwrap();
@@ -215,7 +219,7 @@ fn those_who_are_not_among_the_observers_are_forgotten() {
 }
 
 #[test]
-fn a_page_is_bounded_in_things_and_in_bytes() {
+fn page_is_bounded_in_items_and_in_bytes() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     commit(&mut log, vec![observe(ALL)]);
@@ -239,7 +243,7 @@ fn a_page_is_bounded_in_things_and_in_bytes() {
 }
 
 #[test]
-fn ones_own_messages_are_passed_over_a_few_at_a_time() {
+fn page_skips_a_bounded_number_of_the_observers_own_messages() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     commit(&mut log, vec![observe(ALL)]);
@@ -260,7 +264,7 @@ fn ones_own_messages_are_passed_over_a_few_at_a_time() {
 }
 
 #[test]
-fn where_something_was_removed_it_goes_on_with_what_is_left() {
+fn page_skips_removed_messages_and_events() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     commit(&mut log, vec![observe(ALL)]);
@@ -273,12 +277,12 @@ fn where_something_was_removed_it_goes_on_with_what_is_left() {
 }
 
 #[test]
-fn away_is_who_was_sent_it_is_not_here_and_has_not_got_it() {
+fn away_names_recipients_who_are_offline_and_have_not_received_the_message() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     let room = Entry::Room { id: ROOM, name: Room::stored("#home") };
     let join = |peer| Entry::Join { room: ROOM, peer: PeerId::new(peer) };
-    // Carol joins behind the first.
+    // Carol joins the room after the first message.
     commit(&mut log, vec![observe(MESSAGES), room, join(1), join(2), message(1, &[-1], "one"), join(3)]);
     commit(&mut log, vec![message(1, &[2, -1, 3], "two"), message(2, &[1, 2], "three")]);
     let read = |log: &mut Log<'_>, here| page_from(log, None, MESSAGES, here).unwrap();
@@ -288,11 +292,15 @@ fn away_is_who_was_sent_it_is_not_here_and_has_not_got_it() {
     commit(&mut log, vec![peer(2, "bob", 1), peer(3, "carol", 2)]);
     assert_eq!(away(&read(&mut log, &[])), [vec![], vec!["bob"], vec!["alice"]]);
     commit(&mut log, vec![Entry::Leave { room: ROOM, peer: PeerId::new(2) }]);
-    assert_eq!(away(&read(&mut log, &[])), [vec![], vec!["bob"], vec!["alice"]], "it was addressed to him too");
+    assert_eq!(
+        away(&read(&mut log, &[])),
+        [vec![], vec!["bob"], vec!["alice"]],
+        "the message was also addressed to bob directly"
+    );
 }
 
 #[test]
-fn no_more_names_are_told_than_may_be_and_those_who_are_here_take_no_place() {
+fn away_names_are_bounded_and_online_members_do_not_count() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     let members = 10..10 + 2 * AWAY_NAMES_MAX as i64;
