@@ -1,9 +1,9 @@
-//! The clients for programs, behind `holdline send` and `holdline tail`: they speak JSON lines over TCP, connect again when a
-//! connection is lost, and repeat what had no answer. Owns what both have in common; never uses a module of the server.
+//! Clients for programs, behind `holdline send` and `holdline tail`. They speak JSON lines over TCP, reconnect when a connection
+//! is lost, and repeat what had no reply. Owns what both clients share; never uses a module of the server.
 
 mod account;
 mod connection;
-mod ended;
+mod error;
 mod input;
 #[cfg(test)]
 mod scripted;
@@ -11,9 +11,9 @@ mod send;
 mod tail;
 mod wire;
 
-pub use self::account::{Account, NoAddress, Password, ServerAddress};
-pub use self::ended::Refused;
-pub use self::input::{Input, Line};
-pub use self::send::{Addressing, GaveUp, IdPrefix, NoPrefix, SendError, SendJob, Summary, send};
-pub use self::tail::{Range, Sink, TailError, tail};
-pub use self::wire::{Message, Refusal};
+pub use self::account::{Account, BadAddress, Password, ServerAddress};
+pub use self::error::PermanentError;
+pub use self::input::{InputLine, LineSource};
+pub use self::send::{Addressing, BadIdPrefix, IdPrefix, SendError, SendJob, Summary, send};
+pub use self::tail::{MessageSink, TailError, TailRange, tail};
+pub use self::wire::{ErrorFrame, MessageFrame};

@@ -347,7 +347,7 @@ pub const CLIENT_READ_BYTES: usize = 16 * 1024;
 pub const TAIL_ACK_MESSAGES_MAX: usize = 256;
 
 /// Seconds that a server may take for an answer before a client takes its connection for dead.
-pub const CLIENT_ANSWER_S_MAX: u64 = 10;
+pub const SERVER_REPLY_S_MAX: u64 = 10;
 
 /// Seconds without a word after which `holdline tail` asks the server whether it is there.
 pub const TAIL_SILENCE_S_MAX: u64 = 30;
@@ -547,7 +547,7 @@ const _: () = {
     assert!(SEND_WINDOW_BYTES_MAX >= JSON_LINE_BYTES_MAX);
     assert!(CLIENT_RETRY_MS_MIN <= CLIENT_RETRY_MS_MAX);
     // A connection that died is made anew before the sender gives up.
-    assert!(2 * CLIENT_ANSWER_S_MAX < SEND_GIVE_UP_S_DEFAULT);
+    assert!(2 * SERVER_REPLY_S_MAX < SEND_GIVE_UP_S_DEFAULT);
     assert!(RETENTION_MESSAGES_PER_MESSAGE >= 2);
     assert!(RETENTION_LOOK_S_MIN <= RETENTION_LOOK_S_MAX);
     assert!(FREE_PAGES_MIN <= FREE_PAGES_MAX);

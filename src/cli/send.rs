@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bpaf::{OptionParser, Parser, construct, long, positional};
-use holdline::client::{self, Account, Addressing, IdPrefix, Input, Refusal, SendJob};
+use holdline::client::{self, Account, Addressing, ErrorFrame, IdPrefix, LineSource, SendJob};
 use holdline::limits::SEND_GIVE_UP_S_DEFAULT;
 use holdline::message::Destination;
 
@@ -82,16 +82,16 @@ pub(crate) fn run(args: SendArgs) -> Result<bool, SendCommandError> {
     let SendArgs { account, addressing, id, timeout, text } = args;
     let is_one_text = text.is_some();
     let input = match text {
-        Some(text) => Input::of_text(text),
-        None => Input::read(io::stdin()).map_err(SendCommandError::Input)?,
+        Some(text) => LineSource::of_text(text),
+        None => LineSource::read(io::stdin()).map_err(SendCommandError::Input)?,
     };
     let ids = id.unwrap_or_else(IdPrefix::random);
-    let job = SendJob { addressing, ids, patience: timeout, input };
-    let tell = |number, refusal: &Refusal| {
+    let job = SendJob { addressing, ids, give_up_after: timeout, input };
+    let tell = |number, error: &ErrorFrame| {
         if is_one_text {
-            eprintln!("holdline: not sent: {refusal}");
+            eprintln!("holdline: not sent: {error}");
         } else {
-            eprintln!("holdline: line {number}: {refusal}");
+            eprintln!("holdline: line {number}: {error}");
         }
     };
     let summary = smol::block_on(client::send(account, job, tell))?;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use bpaf::{OptionParser, Parser, construct, long};
-use holdline::client::{self, Account, Message, Range, Sink, TailError};
+use holdline::client::{self, Account, MessageFrame, MessageSink, TailError, TailRange};
 
 /// Whose messages are wanted, and how.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct TailArgs {
     /// Whose.
     account: Account,
     /// Which.
-    range: Range,
+    range: TailRange,
     /// Whether they are printed as they come.
     json: bool,
 }
@@ -35,7 +35,7 @@ pub(crate) fn options() -> OptionParser<TailArgs> {
         .help("Ends after N messages [default: never]")
         .parse(|count| count.parse().ok().filter(|count| *count > 0).ok_or("--count wants a whole number from 1"))
         .optional();
-    let range = construct!(after, count).map(|(after, count)| Range { after, count });
+    let range = construct!(after, count).map(|(after, count)| TailRange { after, count });
     construct!(account, range, json)
         .map(|(account, range, json)| TailArgs { account, range, json })
         .to_options()
@@ -68,8 +68,8 @@ struct Printer {
     json: bool,
 }
 
-impl Sink for Printer {
-    fn message(&mut self, message: &Message, line: &str) -> io::Result<()> {
+impl MessageSink for Printer {
+    fn message(&mut self, message: &MessageFrame, line: &str) -> io::Result<()> {
         if self.json { writeln!(self.out, "{line}") } else { writeln!(self.out, "{}", ForPeople(message)) }
     }
 
@@ -77,21 +77,21 @@ impl Sink for Printer {
         self.out.flush()
     }
 
-    fn lost(&mut self, why: &str) {
-        eprintln!("holdline: {why}; trying again");
+    fn disconnected(&mut self, reason: &str) {
+        eprintln!("holdline: {reason}; trying again");
     }
 
-    fn back(&mut self) {
+    fn reconnected(&mut self) {
         eprintln!("holdline: connected again");
     }
 }
 
 /// `from alice in #home: TEXT`, on one line whatever the text is, and safe for a terminal whoever the server is.
-struct ForPeople<'a>(&'a Message);
+struct ForPeople<'a>(&'a MessageFrame);
 
 impl fmt::Display for ForPeople<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Message { from, room, text, .. } = self.0;
+        let MessageFrame { from, room, text, .. } = self.0;
         write!(f, "from {}", on_one_line(from))?;
         if let Some(room) = room {
             write!(f, " in {}", on_one_line(room))?;
@@ -110,7 +110,7 @@ mod tests {
 
     fn check(room: Option<&str>, text: &str, expected: &str) {
         let room = room.map(str::to_owned);
-        let message = Message { seq: 1, from: "alice".to_owned(), room, text: text.to_owned() };
+        let message = MessageFrame { seq: 1, from: "alice".to_owned(), room, text: text.to_owned() };
         assert_eq!(ForPeople(&message).to_string(), expected);
     }
 

@@ -1,26 +1,27 @@
-//! Account of a client: the server's address, the name, and the password. Owns their forms; never connects.
+//! Account of a client: the name of the peer, its password, and the address of the server. Owns the form of an address; never
+//! connects.
 
 use std::fmt;
 
 use crate::message::{PeerName, quoted};
 
-/// Whose client it is, and where the server is.
+/// A peer and the server that it uses.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Where the server listens.
+    /// Address of the server.
     pub server: ServerAddress,
-    /// The name to log in by.
+    /// Name to log in with.
     pub name: PeerName,
-    /// The name's password, where it has one.
+    /// Password of the name, if it has one.
     pub password: Option<Password>,
 }
 
-/// A password, which is not shown by mistake.
+/// Password that never prints itself.
 #[derive(Clone)]
 pub struct Password(String);
 
 impl Password {
-    /// This password.
+    /// Wraps a password.
     pub fn new(password: String) -> Self {
         Password(password)
     }
@@ -36,13 +37,13 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Where a server listens, as `HOST:PORT`. The host is looked up each time a connection is made.
+/// Address of a server, as `HOST:PORT`. Each connection resolves the host again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerAddress(String);
 
 impl ServerAddress {
-    /// Checks its form: `127.0.0.1:7878`, `[::1]:7878` or `localhost:7878`.
-    pub fn parse(address: &str) -> Result<Self, NoAddress> {
+    /// Checks the form of an address: `127.0.0.1:7878`, `[::1]:7878` or `localhost:7878`.
+    pub fn parse(address: &str) -> Result<Self, BadAddress> {
         let is_address = || {
             let (host, port) = address.rsplit_once(':')?;
             let is_bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
@@ -51,7 +52,7 @@ impl ServerAddress {
         };
         match is_address() {
             Some(()) => Ok(ServerAddress(address.to_owned())),
-            None => Err(NoAddress(quoted(address))),
+            None => Err(BadAddress(quoted(address))),
         }
     }
 
@@ -66,17 +67,17 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-/// Says what an address is.
+/// Error about a text that is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no address; HOST:PORT is wanted, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878")]
-pub struct NoAddress(String);
+#[error("{0} is not an address; expected HOST:PORT, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878")]
+pub struct BadAddress(String);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_a_host_and_a_port() {
+    fn address_is_a_host_and_a_port() {
         for good in ["127.0.0.1:7878", "[::1]:7878", "localhost:1", "pi.local:65535"] {
             assert_eq!(ServerAddress::parse(good).map(|address| address.to_string()), Ok(good.to_owned()));
         }
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_not_shown() {
+    fn password_does_not_print_itself() {
         assert_eq!(format!("{:?}", Password::new("secret".to_owned())), "Password(…)");
     }
 }

@@ -1,16 +1,17 @@
-//! One connection to a server: connecting, logging in, lines in both directions. Owns the socket and its buffers; never knows
+//! One connection to a server: connecting, logging in, and lines in both directions. Owns the socket and its buffers; never knows
 //! what the lines are for.
 
 use std::io;
+use std::mem;
 use std::time::Instant;
 
 use smol::future;
-use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use smol::net::TcpStream;
 
 use super::account::{Account, ServerAddress};
-use super::ended::{ANSWER, Ended, Lost, Refused};
-use super::wire::{Answer, Refusal, Request};
+use super::error::{ConnectionError, ConnectionLost, PermanentError, REPLY};
+use super::wire::{ErrorFrame, RequestFrame, ServerFrame};
 use crate::limits::{CLIENT_LINE_BYTES_MAX, CLIENT_READ_BYTES};
 use crate::message::quoted;
 use crate::timeout::{Elapsed, timeout_at};
@@ -18,71 +19,65 @@ use crate::timeout::{Elapsed, timeout_at};
 /// A connection that is logged in.
 pub(super) struct Connection {
     server: ServerAddress,
-    /// The side that is read.
-    input: TcpStream,
-    /// The same socket's side that is written.
+    input: BufReader<TcpStream>,
+    /// The writing side of the same socket.
     output: TcpStream,
-    /// What was read and not yet handed out.
-    read: Vec<u8>,
-    /// Bytes of it that were handed out already.
-    taken: usize,
-    /// Bytes of it that hold no end of a line.
-    searched: usize,
-    /// What is to be written.
+    /// Beginning of the line that is being read.
+    line: Vec<u8>,
+    /// Requests that are not written yet.
     unwritten: Vec<u8>,
-    /// Bytes of it that are written already.
+    /// Bytes of `unwritten` that are written already.
     written: usize,
 }
 
-/// What happened on a connection.
-pub(super) enum Event {
+/// Event on a connection.
+pub(super) enum ConnectionEvent {
     /// The server sent this line.
     Line(String),
-    /// The system took all that was queued.
+    /// The system took all queued requests.
     Drained,
-    /// It became too late.
+    /// The deadline passed.
     TimedOut,
 }
 
 impl Connection {
-    /// Connects and logs in, and says how many messages wait. Nothing that comes counts as delivered until it is acknowledged.
-    pub(super) async fn open(account: &Account) -> Result<(Self, u64), Ended> {
-        let until = Instant::now() + ANSWER;
-        let mut connection = Connection::connect(&account.server, until).await?;
+    /// Connects and logs in. Returns the number of messages that wait for the peer, too. A message counts as delivered only when
+    /// the client acknowledges it.
+    pub(super) async fn open(account: &Account) -> Result<(Self, u64), ConnectionError> {
+        let deadline = Instant::now() + REPLY;
+        let mut connection = Connection::connect(&account.server, deadline).await?;
         let password = account.password.as_ref().map(|password| password.as_str());
-        connection.queue(&Request::Login { name: account.name.as_str(), password, acks: true }.encode());
+        connection.queue(&RequestFrame::Login { name: account.name.as_str(), password, acks: true }.encode());
         loop {
-            match connection.next(Some(until)).await? {
-                Event::Line(line) => match connection.understand(&line)? {
-                    Answer::Welcome { waiting } => return Ok((connection, waiting)),
-                    Answer::Error { refusal, .. } => return Err(refused_login(account, refusal)),
+            match connection.next(Some(deadline)).await? {
+                ConnectionEvent::Line(line) => match connection.parse(&line)? {
+                    ServerFrame::Welcome { waiting } => return Ok((connection, waiting)),
+                    ServerFrame::Error { error, .. } => return Err(login_error(account, error)),
                     _ => {}
                 },
-                Event::Drained => {}
-                Event::TimedOut => return Err(Lost::Silent(account.server.clone()).into()),
+                ConnectionEvent::Drained => {}
+                ConnectionEvent::TimedOut => return Err(connection.silent()),
             }
         }
     }
 
-    async fn connect(server: &ServerAddress, until: Instant) -> Result<Self, Lost> {
-        let connected = timeout_at(until, TcpStream::connect(server.as_str())).await;
+    async fn connect(server: &ServerAddress, deadline: Instant) -> Result<Self, ConnectionLost> {
+        let connected = timeout_at(deadline, TcpStream::connect(server.as_str())).await;
         let connected = connected.unwrap_or_else(|Elapsed| Err(io::ErrorKind::TimedOut.into()));
-        let input = connected.map_err(|error| Lost::Unreachable(server.clone(), error))?;
-        // A line goes out at once, whether or not the one before it is acknowledged.
-        input.set_nodelay(true).map_err(|error| Lost::Broken(server.clone(), error))?;
+        let output = connected.map_err(|error| ConnectionLost::Unreachable(server.clone(), error))?;
+        // A line leaves at once, whether or not the line before it is acknowledged.
+        output.set_nodelay(true).map_err(|error| ConnectionLost::Broken(server.clone(), error))?;
         Ok(Connection {
             server: server.clone(),
-            output: input.clone(),
-            input,
-            read: Vec::new(),
-            taken: 0,
-            searched: 0,
+            input: BufReader::with_capacity(CLIENT_READ_BYTES, output.clone()),
+            output,
+            line: Vec::new(),
             unwritten: Vec::new(),
             written: 0,
         })
     }
 
-    /// Adds a line to what is to be written; [`next`](Self::next) writes it.
+    /// Queues a line; [`next`](Self::next) writes it.
     pub(super) fn queue(&mut self, line: &str) {
         self.unwritten.extend_from_slice(line.as_bytes());
         self.unwritten.push(b'\n');
@@ -93,104 +88,114 @@ impl Connection {
         self.unwritten.is_empty()
     }
 
-    /// Reads and writes until something happened. It may be given up at any time, and nothing is lost.
-    pub(super) async fn next(&mut self, until: Option<Instant>) -> Result<Event, Ended> {
+    /// Reads and writes until there is an event. The future may be dropped at any time; no byte is lost.
+    pub(super) async fn next(&mut self, deadline: Option<Instant>) -> Result<ConnectionEvent, ConnectionError> {
         loop {
-            if let Some(line) = self.take_line()? {
-                return Ok(Event::Line(line));
-            }
-            let Ok(moved) = timeout_at(until, self.write_or_read()).await else { return Ok(Event::TimedOut) };
-            match moved.map_err(|error| Lost::Broken(self.server.clone(), error))? {
-                Moved::In(0) => return Err(Lost::Closed(self.server.clone()).into()),
-                Moved::In(_) => {}
-                Moved::Out(bytes) => {
+            let transfer = timeout_at(deadline, self.write_or_read()).await;
+            let Ok(transfer) = transfer else { return Ok(ConnectionEvent::TimedOut) };
+            match transfer.map_err(|error| self.broken(error))? {
+                Transfer::Read => return self.finish_line().map(ConnectionEvent::Line),
+                Transfer::Written(bytes) => {
                     self.written += bytes;
                     if self.written == self.unwritten.len() {
                         self.unwritten.clear();
                         self.written = 0;
-                        return Ok(Event::Drained);
+                        return Ok(ConnectionEvent::Drained);
                     }
                 }
             }
         }
     }
 
-    /// A line that has been read already.
-    pub(super) fn take_line(&mut self) -> Result<Option<String>, Ended> {
-        let unsearched = &self.read[self.searched..];
-        let Some(end) = memchr::memchr(b'\n', unsearched).map(|end| self.searched + end) else {
-            self.searched = self.read.len();
-            if self.read.len() - self.taken > CLIENT_LINE_BYTES_MAX {
-                return Err(self.stranger(&String::from_utf8_lossy(&self.read[self.taken..])).into());
-            }
-            self.read.drain(..self.taken);
-            self.searched -= self.taken;
-            self.taken = 0;
+    /// Returns the next line if it was read together with the one before. Never waits.
+    pub(super) async fn buffered_line(&mut self) -> Result<Option<String>, ConnectionError> {
+        if memchr::memchr(b'\n', self.input.buffer()).is_none() {
             return Ok(None);
-        };
-        let line = &self.read[self.taken..end];
-        let Ok(line) = str::from_utf8(line) else {
-            return Err(self.stranger(&String::from_utf8_lossy(line)).into());
-        };
-        let line = line.to_owned();
-        self.taken = end + 1;
-        self.searched = end + 1;
-        Ok(Some(line))
+        }
+        read_line(&mut self.input, &mut self.line).await.map_err(|error| self.broken(error))?;
+        self.finish_line().map(Some)
     }
 
-    /// What a line says.
-    pub(super) fn understand(&self, line: &str) -> Result<Answer, Refused> {
-        Answer::parse(line).ok_or_else(|| self.stranger(line))
+    /// Parses a line of the server.
+    pub(super) fn parse(&self, line: &str) -> Result<ServerFrame, PermanentError> {
+        ServerFrame::parse(line).ok_or_else(|| self.not_holdline(line))
     }
 
-    /// Takes an error that is about no single line for the end of the connection.
-    pub(super) fn refused(&self, refusal: Refusal) -> Ended {
-        if refusal.is_passing() {
-            Lost::Told(self.server.clone(), refusal).into()
+    /// Takes an error that concerns no single line for the end of the connection.
+    pub(super) fn failed(&self, error: ErrorFrame) -> ConnectionError {
+        if error.is_passing() {
+            ConnectionLost::Reported(self.server.clone(), error).into()
         } else {
-            Refused::Request(refusal).into()
+            PermanentError::Request(error).into()
         }
     }
 
-    /// The server has not answered in time.
-    pub(super) fn silent(&self) -> Ended {
-        Lost::Silent(self.server.clone()).into()
+    /// The server has not replied in time.
+    pub(super) fn silent(&self) -> ConnectionError {
+        ConnectionLost::Silent(self.server.clone()).into()
     }
 
-    /// Writing comes first: it ends, as what is queued is bounded, and a flood of messages may not.
-    async fn write_or_read(&mut self) -> io::Result<Moved> {
-        let Connection { input, output, read, unwritten, written, .. } = self;
+    /// Writes first: what is queued is bounded, and a flood of messages may not be.
+    async fn write_or_read(&mut self) -> io::Result<Transfer> {
+        let Connection { input, output, line, unwritten, written, .. } = self;
         let write = async {
             match &unwritten[*written..] {
                 [] => future::pending().await,
-                bytes => output.write(bytes).await.map(Moved::Out),
+                bytes => output.write(bytes).await.map(Transfer::Written),
             }
         };
         let read = async {
-            let mut chunk = [0; CLIENT_READ_BYTES];
-            let bytes = input.read(&mut chunk).await?;
-            read.extend_from_slice(&chunk[..bytes]);
-            Ok(Moved::In(bytes))
+            read_line(input, line).await?;
+            Ok(Transfer::Read)
         };
         future::or(write, read).await
     }
 
-    fn stranger(&self, said: &str) -> Refused {
-        Refused::Stranger { server: self.server.clone(), said: quoted(said) }
+    /// Takes the line that was read, without its end. Fails if the connection ended before the line did, or if no holdline server
+    /// sends such a line.
+    fn finish_line(&mut self) -> Result<String, ConnectionError> {
+        let mut line = mem::take(&mut self.line);
+        if line.pop_if(|last| *last == b'\n').is_none() {
+            let is_too_long = line.len() > CLIENT_LINE_BYTES_MAX;
+            return Err(if is_too_long {
+                self.not_holdline(&String::from_utf8_lossy(&line)).into()
+            } else {
+                ConnectionLost::Closed(self.server.clone()).into()
+            });
+        }
+        String::from_utf8(line).map_err(|error| self.not_holdline(&String::from_utf8_lossy(error.as_bytes())).into())
+    }
+
+    fn broken(&self, error: io::Error) -> ConnectionLost {
+        ConnectionLost::Broken(self.server.clone(), error)
+    }
+
+    fn not_holdline(&self, sent: &str) -> PermanentError {
+        PermanentError::NotHoldline { server: self.server.clone(), sent: quoted(sent) }
     }
 }
 
-/// Bytes that moved.
-enum Moved {
-    In(usize),
-    Out(usize),
+/// Progress in one direction of the connection.
+enum Transfer {
+    /// A line was read, or as much of it as a line may have, or the server closed the connection.
+    Read,
+    /// This many bytes were written.
+    Written(usize),
 }
 
-fn refused_login(account: &Account, refusal: Refusal) -> Ended {
+/// Reads the rest of a line into `line`, which has a newline at its end then. It ends without one where the connection ends, or
+/// where the line is too long. The future may be dropped at any time: what it has read is in `line`.
+async fn read_line(input: &mut BufReader<TcpStream>, line: &mut Vec<u8>) -> io::Result<()> {
+    let room = (CLIENT_LINE_BYTES_MAX + 1).saturating_sub(line.len());
+    input.take(room as u64).read_until(b'\n', line).await?;
+    Ok(())
+}
+
+fn login_error(account: &Account, error: ErrorFrame) -> ConnectionError {
     let server = account.server.clone();
-    if refusal.is_passing() {
-        Lost::Told(server, refusal).into()
+    if error.is_passing() {
+        ConnectionLost::Reported(server, error).into()
     } else {
-        Refused::Login { server, name: account.name.clone(), refusal }.into()
+        PermanentError::Login { server, name: account.name.clone(), error }.into()
     }
 }

@@ -1,6 +1,5 @@
-//! Sends lines and sees to it that each is accepted exactly once: many are on their way at once, and after a lost connection
-//! those without an answer go out again, in order, with the same ids. Owns when to connect, to repeat and to give up; never
-//! prints.
+//! Sends lines so that the server accepts each exactly once. Many are in flight at a time; after a lost connection, those without a
+//! reply are sent again, in order, with the same ids. Owns when to connect, to repeat and to give up; never prints.
 
 mod compose;
 mod window;
@@ -11,271 +10,281 @@ use std::time::{Duration, Instant};
 use smol::future;
 
 use super::account::Account;
-use super::connection::{Connection, Event};
-use super::ended::{ANSWER, Ended, Lost, RECONNECT, Refused};
-use super::input::{Input, Line};
-use super::wire::{Answer, Refusal};
+use super::connection::{Connection, ConnectionEvent};
+use super::error::{ConnectionError, ConnectionLost, PermanentError, RECONNECT, REPLY};
+use super::input::{InputLine, LineSource};
+use super::wire::{ErrorFrame, ServerFrame};
 use crate::timeout::{Elapsed, sleep, timeout_at};
 
 use self::window::Window;
 
-pub use self::compose::{Addressing, IdPrefix, NoPrefix};
+pub use self::compose::{Addressing, BadIdPrefix, IdPrefix};
 
-/// What is to be sent.
+/// Lines to send, and how.
 pub struct SendJob {
-    /// To whom.
+    /// Recipients of the lines.
     pub addressing: Addressing,
-    /// How the ids of the lines begin.
+    /// Beginning of the lines' ids.
     pub ids: IdPrefix,
-    /// How long no line may get an answer before it is given up.
-    pub patience: Duration,
-    /// The lines.
-    pub input: Input,
+    /// Time without a reply to any line after which the job is given up.
+    pub give_up_after: Duration,
+    /// Source of the lines.
+    pub input: LineSource,
 }
 
-/// What became of the lines.
+/// Counts of a job that was not given up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Lines that are accepted.
+    /// Accepted lines.
     pub accepted: u64,
-    /// Lines that are not; each was told.
+    /// Lines that failed. Each was reported.
     pub failed: u64,
 }
 
-/// Why not all was sent, besides what was told of single lines.
+/// Reason why a job was given up, and what is left of it. Errors of single lines are reported line by line instead.
 #[derive(Debug, thiserror::Error)]
-#[error("{why}; {open}")]
+#[error("{reason}; {remaining}")]
 pub struct SendError {
-    /// What ended it.
-    why: Why,
-    /// What was left.
-    open: Open,
+    reason: GiveUpReason,
+    remaining: Remaining,
 }
 
+/// Reason why a job was given up.
 #[derive(Debug, thiserror::Error)]
-enum Why {
+enum GiveUpReason {
     #[error(transparent)]
-    Refused(Box<Refused>),
-    #[error(transparent)]
-    GaveUp(GaveUp),
+    Permanent(Box<PermanentError>),
+    /// No line got a reply for too long.
+    #[error("gave up after {seconds} s: {cause}")]
+    Timeout {
+        /// Time without a reply.
+        seconds: u64,
+        /// End of the last connection.
+        cause: String,
+    },
 }
 
-/// No line got an answer for too long.
-#[derive(Debug, thiserror::Error)]
-#[error("given up after {seconds} s: {trouble}")]
-pub struct GaveUp {
-    /// For how long.
-    seconds: u64,
-    /// The last of what stood in the way.
-    trouble: String,
-}
-
-/// What is left when it is given up.
+/// Rest of a job that was given up.
 #[derive(Debug)]
-struct Open {
+struct Remaining {
     accepted: u64,
-    /// The first and the last line that have no answer.
+    /// Numbers of the first and the last line without a reply.
     lines: Option<(u64, u64)>,
-    /// Whether there may be lines that were not looked at.
-    is_more: bool,
+    /// Whether lines may follow that were not read.
+    has_more: bool,
     ids: IdPrefix,
 }
 
-impl fmt::Display for Open {
+impl fmt::Display for Remaining {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.accepted {
             1 => write!(f, "1 line was accepted")?,
             lines => write!(f, "{lines} lines were accepted")?,
         }
         match self.lines {
-            Some((first, last)) if first == last => write!(f, ", without an answer is line {first}")?,
-            Some((first, last)) => write!(f, ", without an answer are lines {first} to {last}")?,
+            Some((first, last)) if first == last => write!(f, ", line {first} got no reply")?,
+            Some((first, last)) => write!(f, ", lines {first} to {last} got no reply")?,
             None => {}
         }
-        if self.is_more {
-            f.write_str(", what follows was not sent")?;
+        if self.has_more {
+            f.write_str(", the rest of the input was not sent")?;
         }
-        write!(f, "; the same once more with --id={} sends nothing twice", self.ids)
+        write!(f, "; run it again with --id={} and the same input: no line is sent twice", self.ids)
     }
 }
 
-/// Sends all of it; `tell` hears of each line that was not accepted, by its number.
-pub async fn send(account: Account, job: SendJob, tell: impl FnMut(u64, &Refusal)) -> Result<Summary, SendError> {
-    let SendJob { addressing, ids, patience, input } = job;
-    let window = Window::new();
-    let progress = Instant::now();
-    let summary = Summary::default();
-    let mut sender =
-        Sender { account, addressing, ids, patience, input, is_ended: false, window, progress, summary, tell };
-    match sender.run().await {
-        Ok(()) => Ok(sender.summary),
-        Err(why) => Err(SendError { why, open: sender.open() }),
+/// Sends all lines of a job. Calls `report` with the number and the error of each line that the server does not accept.
+pub async fn send(account: Account, job: SendJob, report: impl FnMut(u64, &ErrorFrame)) -> Result<Summary, SendError> {
+    let SendJob { addressing, ids, give_up_after, input } = job;
+    let mut run = SendRun {
+        account,
+        addressing,
+        ids,
+        give_up_after,
+        input,
+        is_input_ended: false,
+        window: Window::new(),
+        last_progress: Instant::now(),
+        summary: Summary::default(),
+        report,
+    };
+    match run.run().await {
+        Ok(()) => Ok(run.summary),
+        Err(reason) => Err(SendError { reason, remaining: run.remaining() }),
     }
 }
 
-struct Sender<T> {
+/// State of a job.
+struct SendRun<R> {
     account: Account,
     addressing: Addressing,
     ids: IdPrefix,
-    patience: Duration,
-    input: Input,
-    /// Whether the input has no line more.
-    is_ended: bool,
+    give_up_after: Duration,
+    input: LineSource,
+    /// Whether the input has no further line.
+    is_input_ended: bool,
     window: Window,
-    /// When a line last got an answer, or the first of those in the window came.
-    progress: Instant,
+    /// Time of the last reply to a line, or of the first line of the window.
+    last_progress: Instant,
     summary: Summary,
-    tell: T,
+    report: R,
 }
 
-impl<T: FnMut(u64, &Refusal)> Sender<T> {
-    /// One connection after another, each made when there is something to say.
-    async fn run(&mut self) -> Result<(), Why> {
+impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
+    /// Uses one connection after another, and connects only when there is a line to send.
+    async fn run(&mut self) -> Result<(), GiveUpReason> {
         let mut backoff = RECONNECT;
-        while self.has_work().await {
-            let progress = self.progress;
-            let lost = match self.session().await {
+        while self.wait_for_line().await {
+            let last_progress = self.last_progress;
+            let lost = match self.use_connection().await {
                 Ok(()) => return Ok(()),
-                Err(Ended::Refused(refused)) => return Err(Why::Refused(refused.into())),
-                Err(Ended::Lost(lost)) => lost,
+                Err(ConnectionError::Permanent(error)) => return Err(GiveUpReason::Permanent(error.into())),
+                Err(ConnectionError::Lost(lost)) => lost,
             };
             self.window.rewind();
-            if self.progress > progress {
+            if self.last_progress > last_progress {
                 backoff.reset();
             }
             if !self.window.is_empty() {
-                self.rest(backoff.next_delay(), &lost).await?;
+                self.wait_to_reconnect(backoff.next_delay(), &lost).await?;
             }
         }
         Ok(())
     }
 
-    /// Waits until a line is to be sent; whether there is one.
-    async fn has_work(&mut self) -> bool {
-        while self.window.is_empty() && !self.is_ended {
+    /// Waits until a line is in the window. Returns `false` at the end of the input.
+    async fn wait_for_line(&mut self) -> bool {
+        while self.window.is_empty() && !self.is_input_ended {
             let line = self.input.0.recv().await.ok();
-            self.take(line);
+            self.add_line(line);
         }
         !self.window.is_empty()
     }
 
-    /// Uses a connection until all is accepted, or the connection ends.
-    async fn session(&mut self) -> Result<(), Ended> {
+    /// Sends lines over a new connection until all are accepted. Fails if the connection ends before.
+    async fn use_connection(&mut self) -> Result<(), ConnectionError> {
         let (mut connection, _) = match timeout_at(self.give_up_at(), Connection::open(&self.account)).await {
             Ok(opened) => opened?,
-            Err(Elapsed) => return Err(Lost::Silent(self.account.server.clone()).into()),
+            Err(Elapsed) => return Err(ConnectionLost::Silent(self.account.server.clone()).into()),
         };
-        let mut heard = Instant::now();
+        let mut last_read = Instant::now();
         loop {
             while let Some(request) = self.window.next_to_write() {
                 connection.queue(request);
             }
-            if self.window.is_empty() && self.is_ended {
+            if self.window.is_empty() && self.is_input_ended {
                 return Ok(());
             }
-            let until = (!self.window.is_empty()).then(|| self.give_up_at().min(heard + ANSWER));
-            let input = async { Happened::Line(self.next_line().await) };
-            let happened = future::or(async { Happened::Event(connection.next(until).await) }, input).await;
-            match happened {
-                Happened::Event(event) => match event? {
-                    Event::Line(line) => {
-                        heard = Instant::now();
-                        let answer = connection.understand(&line)?;
-                        self.hear(answer, &connection)?;
-                    }
-                    Event::Drained => {}
-                    Event::TimedOut => return Err(connection.silent()),
-                },
-                Happened::Line(line) => {
+            match self.next_event(&mut connection, last_read).await? {
+                SendEvent::Connection(ConnectionEvent::Line(line)) => {
+                    last_read = Instant::now();
+                    let frame = connection.parse(&line)?;
+                    self.handle_frame(frame, &connection)?;
+                }
+                SendEvent::Connection(ConnectionEvent::Drained) => {}
+                SendEvent::Connection(ConnectionEvent::TimedOut) => return Err(connection.silent()),
+                SendEvent::Input(line) => {
                     if self.window.is_empty() {
-                        heard = Instant::now();
+                        last_read = Instant::now();
                     }
-                    self.take(line);
+                    self.add_line(line);
                 }
             }
         }
     }
 
-    /// The next line of the input, once there is room for it; none at its end.
-    async fn next_line(&self) -> Option<Line> {
-        if self.is_ended || !self.window.has_room() { future::pending().await } else { self.input.0.recv().await.ok() }
+    /// Waits for the connection or the input. While replies are due, the connection has a deadline.
+    async fn next_event(&self, connection: &mut Connection, last_read: Instant) -> Result<SendEvent, ConnectionError> {
+        let deadline = (!self.window.is_empty()).then(|| self.give_up_at().min(last_read + REPLY));
+        let input = async { Ok(SendEvent::Input(self.next_line().await)) };
+        future::or(async { connection.next(deadline).await.map(SendEvent::Connection) }, input).await
     }
 
-    fn take(&mut self, line: Option<Line>) {
-        let Some(Line { number, text }) = line else {
-            self.is_ended = true;
+    /// Waits for the next line of the input while the window has room. Returns `None` at the end of the input.
+    async fn next_line(&self) -> Option<InputLine> {
+        if self.is_input_ended || !self.window.has_room() {
+            future::pending().await
+        } else {
+            self.input.0.recv().await.ok()
+        }
+    }
+
+    /// Adds a line of the input to the window; `None` is the end of the input.
+    fn add_line(&mut self, line: Option<InputLine>) {
+        let Some(InputLine { number, text }) = line else {
+            self.is_input_ended = true;
             return;
         };
         match text.and_then(|text| self.addressing.compose(&self.ids.id(number), &text)) {
             Ok(request) => {
                 if self.window.is_empty() {
-                    self.progress = Instant::now();
+                    self.last_progress = Instant::now();
                 }
                 self.window.push(number, request);
             }
-            Err(refusal) => self.fail(number, &refusal),
+            Err(error) => self.fail(number, &error),
         }
     }
 
-    fn hear(&mut self, answer: Answer, connection: &Connection) -> Result<(), Ended> {
-        match answer {
-            Answer::Accepted { id } => {
-                if self.answered(&id).is_some() {
+    fn handle_frame(&mut self, frame: ServerFrame, connection: &Connection) -> Result<(), ConnectionError> {
+        match frame {
+            ServerFrame::Accepted { id } => {
+                if self.finish_line(&id).is_some() {
                     self.summary.accepted += 1;
                 }
             }
-            Answer::Error { id: Some(id), refusal } if !refusal.is_passing() => {
-                if let Some(number) = self.answered(&id) {
-                    self.fail(number, &refusal);
+            ServerFrame::Error { id: Some(id), error } if !error.is_passing() => {
+                if let Some(number) = self.finish_line(&id) {
+                    self.fail(number, &error);
                 }
             }
-            Answer::Error { refusal, .. } => return Err(connection.refused(refusal)),
-            // What waits for the name is for whoever reads it: it is not acknowledged, and stays.
-            Answer::Message(_) | Answer::Welcome { .. } | Answer::Pong { .. } | Answer::Unknown => {}
+            ServerFrame::Error { error, .. } => return Err(connection.failed(error)),
+            // Messages to the name are for another client: they are not acknowledged, and stay in the log.
+            ServerFrame::Message(_) | ServerFrame::Welcome { .. } | ServerFrame::Pong { .. } | ServerFrame::Unknown => {
+            }
         }
         Ok(())
     }
 
-    /// The line of this id, which has its answer now.
-    fn answered(&mut self, id: &str) -> Option<u64> {
+    /// Removes the line with this id, which has its reply, and returns its number.
+    fn finish_line(&mut self, id: &str) -> Option<u64> {
         let number = self.ids.number(id).filter(|number| self.window.remove(*number))?;
-        self.progress = Instant::now();
+        self.last_progress = Instant::now();
         Some(number)
     }
 
-    fn fail(&mut self, number: u64, refusal: &Refusal) {
+    fn fail(&mut self, number: u64, error: &ErrorFrame) {
         self.summary.failed += 1;
-        (self.tell)(number, refusal);
+        (self.report)(number, error);
     }
 
-    /// Waits before the next connection, unless there is no time left for it.
-    async fn rest(&self, delay: Duration, lost: &Lost) -> Result<(), Why> {
+    /// Waits before the next connection. Fails if the job is given up before.
+    async fn wait_to_reconnect(&self, delay: Duration, lost: &ConnectionLost) -> Result<(), GiveUpReason> {
         if timeout_at(self.give_up_at(), sleep(delay)).await.is_ok() {
             return Ok(());
         }
-        Err(Why::GaveUp(GaveUp { seconds: self.patience.as_secs(), trouble: lost.to_string() }))
+        Err(GiveUpReason::Timeout { seconds: self.give_up_after.as_secs(), cause: lost.to_string() })
     }
 
     fn give_up_at(&self) -> Instant {
-        self.progress + self.patience
+        self.last_progress + self.give_up_after
     }
 
-    fn open(&self) -> Open {
-        Open {
+    fn remaining(&self) -> Remaining {
+        Remaining {
             accepted: self.summary.accepted,
             lines: self.window.span(),
-            is_more: !(self.is_ended || self.input.0.is_closed() && self.input.0.is_empty()),
+            has_more: !(self.is_input_ended || self.input.0.is_closed() && self.input.0.is_empty()),
             ids: self.ids.clone(),
         }
     }
 }
 
-/// What a session waits for.
-enum Happened {
-    /// Something on the connection.
-    Event(Result<Event, Ended>),
+/// Event that [`SendRun`] waits for.
+enum SendEvent {
+    Connection(ConnectionEvent),
     /// A line of the input, or its end.
-    Line(Option<Line>),
+    Input(Option<InputLine>),
 }
 
 #[cfg(test)]

@@ -1,110 +1,109 @@
-//! Hands out what arrives, each message once, and acknowledges it when it was taken. Owns when to connect again and what was
-//! handed out already; never knows how a message looks.
+//! Hands out the messages that arrive, each once, and acknowledges those that were taken. Owns when to reconnect and which
+//! messages were handed out already; never knows how a message is printed.
 
 use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
 use super::account::Account;
-use super::connection::{Connection, Event};
-use super::ended::{ANSWER, Ended, Lost, RECONNECT, Refused};
-use super::wire::{Answer, Message, Request};
+use super::connection::{Connection, ConnectionEvent};
+use super::error::{ConnectionError, ConnectionLost, PermanentError, RECONNECT, REPLY};
+use super::wire::{MessageFrame, RequestFrame, ServerFrame};
 use crate::backoff::Backoff;
 use crate::limits::{TAIL_ACK_MESSAGES_MAX, TAIL_SILENCE_S_MAX};
 use crate::timeout::sleep;
 
-/// After how long without a word the server is asked whether it is there.
+/// Time without a line from the server after which the client sends a ping.
 const SILENCE: Duration = Duration::from_secs(TAIL_SILENCE_S_MAX);
 
-/// The ping that asks whether the server is there.
-const ARE_YOU_THERE: &str = "there";
+/// Id of the ping that checks whether the server still replies.
+const LIVENESS_PING: &str = "alive";
 
-/// The ping behind the last acknowledgement.
-const IS_IT_KEPT: &str = "kept";
+/// Id of the ping after the last acknowledgement.
+const FINAL_PING: &str = "final";
 
-/// Which messages are wanted.
+/// Messages that the caller wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Range {
-    /// Those behind this place in the log; up to there all is known already.
+pub struct TailRange {
+    /// Sequence number of the last message that the caller has already. Only messages after it are handed out.
     pub after: i64,
-    /// This many; all that ever come, without it.
+    /// Number of messages; `None` is no limit.
     pub count: Option<u64>,
 }
 
-/// Where messages go.
-pub trait Sink {
-    /// Takes a message, which may stay in a buffer; `line` is how it came.
-    fn message(&mut self, message: &Message, line: &str) -> io::Result<()>;
+/// Receiver of messages.
+pub trait MessageSink {
+    /// Takes a message. It may stay in a buffer until [`flush`](Self::flush). `line` is the line that the server sent.
+    fn message(&mut self, message: &MessageFrame, line: &str) -> io::Result<()>;
 
-    /// Hands on all that is in the buffer. What was taken so is acknowledged, and does not come again.
+    /// Writes out the buffer. The messages taken so far are acknowledged afterwards, and do not come again.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Hears, once, that there is no connection and why.
-    fn lost(&mut self, why: &str);
+    /// Learns that the connection is lost, and why. Called once until there is a connection again.
+    fn disconnected(&mut self, reason: &str);
 
-    /// Hears that there is a connection again.
-    fn back(&mut self);
+    /// Learns that there is a connection again.
+    fn reconnected(&mut self);
 }
 
-/// Why it ends.
+/// Error that ends [`tail`].
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
-    /// The server does not want us.
+    /// Reconnecting does not help.
     #[error(transparent)]
-    Refused(#[from] Refused),
-    /// A message was not taken, and is not acknowledged.
-    #[error("the messages cannot be written")]
+    Permanent(#[from] PermanentError),
+    /// The sink did not take a message, which is not acknowledged then.
+    #[error("cannot write the messages")]
     Write(#[source] io::Error),
 }
 
-/// Hands out messages until there were as many as wanted, or the sink takes no more.
-pub async fn tail(account: Account, range: Range, sink: impl Sink) -> Result<(), TailError> {
-    let taken = range.after;
-    Tail { account, sink, taken, left: range.count, backoff: RECONNECT }.run().await
+/// Hands the messages of `range` to `sink`. Ends when all are handed out, or when the sink takes no more.
+pub async fn tail(account: Account, range: TailRange, sink: impl MessageSink) -> Result<(), TailError> {
+    Tail { account, sink, taken: range.after, remaining: range.count, backoff: RECONNECT }.run().await
 }
 
+/// State over all connections.
 struct Tail<S> {
     account: Account,
     sink: S,
-    /// The last message that the sink took, in this run or before it.
+    /// Last message that the sink took, in this run or before it.
     taken: i64,
-    /// How many are wanted more.
-    left: Option<u64>,
+    /// Number of messages that are still wanted.
+    remaining: Option<u64>,
     backoff: Backoff,
 }
 
-/// How a session ends before there were as many as wanted.
-enum Stopped {
-    Lost(Lost),
+/// End of a connection before all messages were handed out.
+enum TailStop {
+    Lost(ConnectionLost),
     Error(TailError),
 }
 
-impl From<Ended> for Stopped {
-    fn from(ended: Ended) -> Self {
-        match ended {
-            Ended::Lost(lost) => Stopped::Lost(lost),
-            Ended::Refused(refused) => Stopped::Error(refused.into()),
+impl From<ConnectionError> for TailStop {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::Lost(lost) => TailStop::Lost(lost),
+            ConnectionError::Permanent(error) => TailStop::Error(error.into()),
         }
     }
 }
 
-impl From<io::Error> for Stopped {
+impl From<io::Error> for TailStop {
     fn from(error: io::Error) -> Self {
-        Stopped::Error(TailError::Write(error))
+        TailStop::Error(TailError::Write(error))
     }
 }
 
-impl<S: Sink> Tail<S> {
+impl<S: MessageSink> Tail<S> {
     async fn run(mut self) -> Result<(), TailError> {
-        let mut is_lost = false;
+        let mut is_disconnected = false;
         loop {
-            match self.session(&mut is_lost).await {
+            match self.use_connection(&mut is_disconnected).await {
                 Ok(()) => return Ok(()),
-                Err(Stopped::Error(error)) => return Err(error),
-                Err(Stopped::Lost(lost)) => {
-                    if !is_lost {
-                        is_lost = true;
-                        self.sink.lost(&lost.to_string());
+                Err(TailStop::Error(error)) => return Err(error),
+                Err(TailStop::Lost(lost)) => {
+                    if !mem::replace(&mut is_disconnected, true) {
+                        self.sink.disconnected(&lost.to_string());
                     }
                     sleep(self.backoff.next_delay()).await;
                 }
@@ -112,106 +111,106 @@ impl<S: Sink> Tail<S> {
         }
     }
 
-    /// Uses a connection until all is done, or it ends.
-    async fn session(&mut self, is_lost: &mut bool) -> Result<(), Stopped> {
+    /// Uses a new connection until all messages are handed out. Fails if the connection ends before.
+    async fn use_connection(&mut self, is_disconnected: &mut bool) -> Result<(), TailStop> {
         let (connection, waiting) = Connection::open(&self.account).await?;
-        if mem::take(is_lost) {
-            self.sink.back();
+        if mem::take(is_disconnected) {
+            self.sink.reconnected();
         }
-        if self.is_done() && waiting == 0 {
+        if self.is_complete() && waiting == 0 {
             return Ok(());
         }
-        let mut session = Session { connection, due: None, is_asked: false };
+        let mut session = TailSession { connection, to_acknowledge: None, awaits_pong: false };
         loop {
-            session.acknowledge(self.is_done());
-            let patience = if session.is_asked { ANSWER } else { SILENCE };
-            match session.connection.next(Some(Instant::now() + patience)).await? {
-                Event::Line(line) => {
-                    if self.hear(line, &mut session)? {
+            session.acknowledge(self.is_complete());
+            let limit = if session.awaits_pong { REPLY } else { SILENCE };
+            match session.connection.next(Some(Instant::now() + limit)).await? {
+                ConnectionEvent::Line(line) => {
+                    if self.handle_lines(line, &mut session).await? {
                         return Ok(());
                     }
                 }
-                Event::Drained => {}
-                Event::TimedOut if session.is_asked => return Err(session.connection.silent().into()),
-                Event::TimedOut => session.ask(ARE_YOU_THERE),
+                ConnectionEvent::Drained => {}
+                ConnectionEvent::TimedOut if session.awaits_pong => return Err(session.connection.silent().into()),
+                ConnectionEvent::TimedOut => session.ping(LIVENESS_PING),
             }
         }
     }
 
-    /// Deals with a line and those that came with it: what they bring is written together, and then acknowledged. Whether the
-    /// last acknowledgement is kept, and all is done.
-    fn hear(&mut self, line: String, session: &mut Session) -> Result<bool, Stopped> {
-        session.is_asked = false;
-        let mut is_kept = false;
-        let mut reached = None;
+    /// Handles a line, and those that arrived with it: their messages are written together, and then acknowledged. Returns `true`
+    /// once the server has stored the last acknowledgement.
+    async fn handle_lines(&mut self, line: String, session: &mut TailSession) -> Result<bool, TailStop> {
+        session.awaits_pong = false;
+        let mut is_finished = false;
+        let mut acknowledged = None;
         let mut lines = 1;
         let mut next = Some(line);
         while let Some(line) = next {
-            match session.connection.understand(&line).map_err(Ended::Refused)? {
-                Answer::Message(message) => {
+            match session.connection.parse(&line).map_err(ConnectionError::Permanent)? {
+                ServerFrame::Message(message) => {
                     self.take(&message, &line)?;
-                    reached = Some(message.seq.min(self.taken));
+                    acknowledged = Some(message.seq.min(self.taken));
                 }
-                Answer::Pong { id } => {
+                ServerFrame::Pong { id } => {
                     self.backoff.reset();
-                    is_kept |= id.as_deref() == Some(IS_IT_KEPT);
+                    is_finished |= id.as_deref() == Some(FINAL_PING);
                 }
-                Answer::Error { refusal, .. } => return Err(session.connection.refused(refusal).into()),
-                Answer::Welcome { .. } | Answer::Accepted { .. } | Answer::Unknown => {}
+                ServerFrame::Error { error, .. } => return Err(session.connection.failed(error).into()),
+                ServerFrame::Welcome { .. } | ServerFrame::Accepted { .. } | ServerFrame::Unknown => {}
             }
-            next = if lines < TAIL_ACK_MESSAGES_MAX { session.connection.take_line()? } else { None };
+            next = if lines < TAIL_ACK_MESSAGES_MAX { session.connection.buffered_line().await? } else { None };
             lines += 1;
         }
-        if reached.is_some() {
+        if acknowledged.is_some() {
             self.sink.flush()?;
             self.backoff.reset();
-            session.due = reached;
+            session.to_acknowledge = acknowledged;
         }
-        Ok(is_kept)
+        Ok(is_finished)
     }
 
-    /// Hands on a message that was not before, and is still wanted.
-    fn take(&mut self, message: &Message, line: &str) -> io::Result<()> {
-        if message.seq <= self.taken || self.is_done() {
+    /// Hands a message to the sink, unless the sink has it already or wants no more.
+    fn take(&mut self, message: &MessageFrame, line: &str) -> io::Result<()> {
+        if message.seq <= self.taken || self.is_complete() {
             return Ok(());
         }
         self.sink.message(message, line)?;
         self.taken = message.seq;
-        self.left = self.left.map(|left| left - 1);
+        self.remaining = self.remaining.map(|remaining| remaining - 1);
         Ok(())
     }
 
-    fn is_done(&self) -> bool {
-        self.left == Some(0)
+    fn is_complete(&self) -> bool {
+        self.remaining == Some(0)
     }
 }
 
-/// One connection and what is still to be said on it.
-struct Session {
+/// One connection, and what must still be sent on it.
+struct TailSession {
     connection: Connection,
-    /// Up to here everything was taken, and that is not said yet.
-    due: Option<i64>,
-    /// Whether an answer is waited for.
-    is_asked: bool,
+    /// Last message that the sink took and that is not acknowledged yet.
+    to_acknowledge: Option<i64>,
+    /// Whether a ping has no reply yet.
+    awaits_pong: bool,
 }
 
-impl Session {
-    /// Says up to where all was taken. While the system has not taken what was said before, nothing is added: the next
-    /// acknowledgement is for all.
+impl TailSession {
+    /// Acknowledges what was taken. It waits until the system has taken the requests before: the next acknowledgement covers
+    /// everything.
     fn acknowledge(&mut self, is_last: bool) {
         if !self.connection.is_drained() {
             return;
         }
-        let Some(seq) = self.due.take() else { return };
-        self.connection.queue(&Request::Ack { seq }.encode());
+        let Some(seq) = self.to_acknowledge.take() else { return };
+        self.connection.queue(&RequestFrame::Ack { seq }.encode());
         if is_last {
-            self.ask(IS_IT_KEPT);
+            self.ping(FINAL_PING);
         }
     }
 
-    fn ask(&mut self, id: &str) {
-        self.connection.queue(&Request::Ping { id }.encode());
-        self.is_asked = true;
+    fn ping(&mut self, id: &str) {
+        self.connection.queue(&RequestFrame::Ping { id }.encode());
+        self.awaits_pong = true;
     }
 }
 

@@ -4,37 +4,37 @@ use std::net::TcpListener;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::client::scripted::{Peer, Scripted};
+use crate::client::scripted::{ScriptedConnection, ScriptedServer};
 use crate::message::Destination;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What became of a run: its end, and what was told of single lines.
-fn run(account: &Account, input: Input, patience: Duration) -> (Result<Summary, String>, Vec<String>) {
-    let mut told = Vec::new();
+/// Runs a job. Returns its end and the errors of single lines.
+fn run(account: &Account, input: LineSource, give_up_after: Duration) -> (Result<Summary, String>, Vec<String>) {
+    let mut errors = Vec::new();
     let addressing = Addressing::To(vec![Destination::parse("bob").unwrap()]);
-    let job = SendJob { addressing, ids: IdPrefix::parse("i").unwrap(), patience, input };
-    let tell = |number, refusal: &Refusal| told.push(format!("line {number}: {refusal}"));
-    let end = smol::block_on(send(account.clone(), job, tell));
-    (end.map_err(|error| error.to_string()), told)
+    let job = SendJob { addressing, ids: IdPrefix::parse("i").unwrap(), give_up_after, input };
+    let report = |number, error: &ErrorFrame| errors.push(format!("line {number}: {error}"));
+    let end = smol::block_on(send(account.clone(), job, report));
+    (end.map_err(|error| error.to_string()), errors)
 }
 
 fn check(script: impl FnOnce(&TcpListener) + Send + 'static, input: &'static str, expected: Expect) {
-    let server = Scripted::start(script);
-    let (end, told) = run(&server.account, lines(input), MINUTE);
+    let server = ScriptedServer::start(script);
+    let (end, errors) = run(&server.account, lines(input), MINUTE);
     server.join();
     let port = server_port_in(&end);
-    expected.assert_eq(&format!("{end:?} {told:?}").replace(&port, "PORT"));
+    expected.assert_eq(&format!("{end:?} {errors:?}").replace(&port, "PORT"));
 }
 
-/// The port differs from run to run.
+/// Port of the server, which differs from run to run.
 fn server_port_in(end: &Result<Summary, String>) -> String {
-    let said = end.as_ref().err().and_then(|error| error.split_once("127.0.0.1:"));
-    said.map_or_else(|| "no port".to_owned(), |(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect())
+    let error = end.as_ref().err().and_then(|error| error.split_once("127.0.0.1:"));
+    error.map_or_else(|| "no port".to_owned(), |(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect())
 }
 
-fn lines(input: &'static str) -> Input {
-    Input::read(Cursor::new(input)).unwrap()
+fn lines(input: &'static str) -> LineSource {
+    LineSource::read(Cursor::new(input)).unwrap()
 }
 
 fn sent(number: u64, text: &str) -> String {
@@ -50,9 +50,9 @@ fn error(number: u64, code: &str) -> String {
 }
 
 #[test]
-fn many_lines_are_on_their_way_at_once() {
+fn many_lines_are_in_flight() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.expect(&sent(1, "one"));
         alice.expect(&sent(3, "two"));
         alice.expect(&sent(4, "three"));
@@ -66,19 +66,19 @@ fn many_lines_are_on_their_way_at_once() {
 }
 
 #[test]
-fn what_had_no_answer_is_sent_again_with_the_same_ids() {
+fn lines_without_a_reply_are_sent_again_with_the_same_ids() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.expect(&sent(1, "one"));
         alice.expect(&sent(2, "two"));
         alice.expect(&sent(3, "three"));
         alice.say(&accepted(1));
         drop(alice);
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.expect(&sent(2, "two"));
         drop(alice);
-        drop(Peer::accept(listener));
-        let mut alice = Peer::welcome(listener);
+        drop(ScriptedConnection::accept(listener));
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.expect(&sent(2, "two"));
         alice.expect(&sent(3, "three"));
         alice.say(&accepted(2));
@@ -88,9 +88,9 @@ fn what_had_no_answer_is_sent_again_with_the_same_ids() {
 }
 
 #[test]
-fn a_line_that_fails_is_told_and_the_rest_is_sent() {
+fn line_that_fails_is_reported_and_the_rest_is_sent() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.expect(&sent(1, "one"));
         alice.expect(&sent(2, "two"));
         alice.expect(&sent(4, "four"));
@@ -103,23 +103,23 @@ fn a_line_that_fails_is_told_and_the_rest_is_sent() {
         script,
         long,
         expect![[
-            r#"Ok(Summary { accepted: 2, failed: 2 }) ["line 3: too_long: it is longer than 8192 bytes", "line 2: mailbox_full: of a test"]"#
+            r#"Ok(Summary { accepted: 2, failed: 2 }) ["line 3: too_long: the line is longer than 8192 bytes", "line 2: mailbox_full: of a test"]"#
         ]],
     );
 }
 
 #[test]
-fn an_error_that_passes_is_waited_out() {
+fn line_is_repeated_after_a_passing_error() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.expect(&sent(1, "one"));
         alice.say(&error(1, "storage_full"));
         assert_eq!(alice.next_line(), None);
-        let mut alice = Peer::accept(listener);
+        let mut alice = ScriptedConnection::accept(listener);
         alice.say("! too_many_connections: the server is full");
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.say(r#"{"type":"error","code":"shutting_down","message":"of a test"}"#);
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.expect(&sent(1, "one"));
         alice.say(&accepted(1));
     };
@@ -127,9 +127,9 @@ fn an_error_that_passes_is_waited_out() {
 }
 
 #[test]
-fn a_refused_login_ends_it() {
+fn refused_login_ends_the_run() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::accept(listener);
+        let mut alice = ScriptedConnection::accept(listener);
         alice.line();
         alice.say(r#"{"type":"error","code":"bad_password","message":"alice has one"}"#);
     };
@@ -137,15 +137,15 @@ fn a_refused_login_ends_it() {
         script,
         "one",
         expect![[
-            r#"Err("the server at 127.0.0.1:PORT does not let alice in: bad_password: alice has one; 0 lines were accepted, without an answer is line 1; the same once more with --id=i sends nothing twice") []"#
+            r#"Err("the server at 127.0.0.1:PORT refused the login of alice: bad_password: alice has one; 0 lines were accepted, line 1 got no reply; run it again with --id=i and the same input: no line is sent twice") []"#
         ]],
     );
 }
 
 #[test]
-fn what_is_no_holdline_is_not_asked_again() {
+fn another_program_at_the_address_ends_the_run() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::accept(listener);
+        let mut alice = ScriptedConnection::accept(listener);
         alice.line();
         alice.say("HTTP/1.1 400 Bad Request");
     };
@@ -153,31 +153,31 @@ fn what_is_no_holdline_is_not_asked_again() {
         script,
         "one",
         expect![[
-            r#"Err("127.0.0.1:PORT does not answer as a holdline server does; it sent \"HTTP/1.1 400 Bad Request\"; 0 lines were accepted, without an answer is line 1; the same once more with --id=i sends nothing twice") []"#
+            r#"Err("127.0.0.1:PORT is not a holdline server; it sent \"HTTP/1.1 400 Bad Request\"; 0 lines were accepted, line 1 got no reply; run it again with --id=i and the same input: no line is sent twice") []"#
         ]],
     );
 }
 
 #[test]
-fn it_is_given_up_when_no_line_gets_an_answer() {
+fn run_is_given_up_when_no_line_gets_a_reply() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.line();
         alice.say(&accepted(1));
         while alice.next_line().is_some() {}
     };
-    let server = Scripted::start(script);
-    let (end, told) = run(&server.account, lines("one\ntwo\nthree"), Duration::from_secs(1));
+    let server = ScriptedServer::start(script);
+    let (end, errors) = run(&server.account, lines("one\ntwo\nthree"), Duration::from_secs(1));
     server.join();
     let port = server_port_in(&end);
     expect![[
-        r#"Err("given up after 1 s: the server at 127.0.0.1:PORT does not answer; 1 line was accepted, without an answer are lines 2 to 3; the same once more with --id=i sends nothing twice") []"#
+        r#"Err("gave up after 1 s: the server at 127.0.0.1:PORT does not answer; 1 line was accepted, lines 2 to 3 got no reply; run it again with --id=i and the same input: no line is sent twice") []"#
     ]]
-    .assert_eq(&format!("{end:?} {told:?}").replace(&port, "PORT"));
+    .assert_eq(&format!("{end:?} {errors:?}").replace(&port, "PORT"));
 }
 
 #[test]
-fn a_server_that_never_comes_is_given_up() {
+fn run_is_given_up_when_no_server_starts() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -185,22 +185,22 @@ fn a_server_that_never_comes_is_given_up() {
     let name = crate::message::PeerName::parse("alice").unwrap();
     let account = Account { server, name, password: None };
     let (end, _) = run(&account, lines("one"), Duration::from_millis(300));
-    let said = end.unwrap_err();
-    assert!(said.starts_with("given up after 0 s: cannot connect to 127.0.0.1:"), "{said}");
+    let error = end.unwrap_err();
+    assert!(error.starts_with("gave up after 0 s: cannot connect to 127.0.0.1:"), "{error}");
 }
 
 #[test]
-fn a_slow_input_is_sent_line_by_line() {
+fn slow_input_is_sent_line_by_line() {
     let (input, mut sensor) = std::io::pipe().unwrap();
     let script = move |listener: &TcpListener| {
         sensor.write_all(b"one\n").unwrap();
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.expect(&sent(1, "one"));
         alice.say(&accepted(1));
-        // What is idle may be closed: it is opened again when there is something to say.
+        // An idle connection may be closed: the next line opens another.
         drop(alice);
         sensor.write_all(b"two\n").unwrap();
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.expect(&sent(2, "two"));
         alice.say(&accepted(2));
         sensor.write_all(b"three").unwrap();
@@ -208,25 +208,25 @@ fn a_slow_input_is_sent_line_by_line() {
         alice.expect(&sent(3, "three"));
         alice.say(&accepted(3));
     };
-    let server = Scripted::start(script);
-    let (end, told) = run(&server.account, Input::read(input).unwrap(), MINUTE);
+    let server = ScriptedServer::start(script);
+    let (end, errors) = run(&server.account, LineSource::read(input).unwrap(), MINUTE);
     server.join();
-    assert_eq!((end, told), (Ok(Summary { accepted: 3, failed: 0 }), vec![]));
+    assert_eq!((end, errors), (Ok(Summary { accepted: 3, failed: 0 }), vec![]));
 }
 
 #[test]
-fn nothing_to_send_needs_no_server() {
-    let server = Scripted::start(|_| {});
+fn empty_input_needs_no_server() {
+    let server = ScriptedServer::start(|_| {});
     let account = server.account.clone();
     server.join();
     assert_eq!(run(&account, lines(" \n\n"), MINUTE), (Ok(Summary::default()), vec![]));
 }
 
 #[test]
-fn a_flood_goes_through_a_window_while_messages_come() {
+fn flood_of_lines_passes_while_messages_arrive() {
     const LINES: u64 = 5000;
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         for number in 1..=LINES {
             alice.expect(&sent(number, "reading"));
             let text = "x".repeat(1000);
@@ -234,9 +234,9 @@ fn a_flood_goes_through_a_window_while_messages_come() {
             alice.say(&accepted(number));
         }
     };
-    let server = Scripted::start(script);
+    let server = ScriptedServer::start(script);
     let input = Cursor::new("reading\n".repeat(LINES as usize));
-    let (end, told) = run(&server.account, Input::read(input).unwrap(), MINUTE);
+    let (end, errors) = run(&server.account, LineSource::read(input).unwrap(), MINUTE);
     server.join();
-    assert_eq!((end, told), (Ok(Summary { accepted: LINES, failed: 0 }), vec![]));
+    assert_eq!((end, errors), (Ok(Summary { accepted: LINES, failed: 0 }), vec![]));
 }

@@ -1,19 +1,20 @@
-//! The lines that are not accepted yet, in order. Owns which of them went out on this connection; never knows what is in them.
+//! Lines without a reply, in order. Owns which of them were written on this connection; never reads what they say.
 
 use std::collections::VecDeque;
 
 use crate::limits::{SEND_WINDOW_BYTES_MAX, SEND_WINDOW_LINES_MAX};
 
-/// Lines on their way.
+/// Window of lines in flight.
 pub(super) struct Window {
-    lines: VecDeque<Outgoing>,
-    /// How many of them went out on this connection: the first ones.
+    lines: VecDeque<PendingLine>,
+    /// Number of lines that were written on this connection. They are the first ones.
     written: usize,
-    /// Bytes of all.
+    /// Bytes of all lines.
     bytes: usize,
 }
 
-struct Outgoing {
+/// Line that has no reply yet.
+struct PendingLine {
     number: u64,
     request: String,
 }
@@ -27,26 +28,26 @@ impl Window {
         self.lines.is_empty()
     }
 
-    /// Whether another line fits.
+    /// Whether another line fits into the window.
     pub(super) fn has_room(&self) -> bool {
         self.lines.len() < SEND_WINDOW_LINES_MAX && self.bytes < SEND_WINDOW_BYTES_MAX
     }
 
-    /// Adds a line behind all others.
+    /// Appends a line.
     pub(super) fn push(&mut self, number: u64, request: String) {
-        debug_assert!(self.lines.back().is_none_or(|last| last.number < number), "lines come in order");
+        debug_assert!(self.lines.back().is_none_or(|last| last.number < number), "line numbers grow");
         self.bytes += request.len();
-        self.lines.push_back(Outgoing { number, request });
+        self.lines.push_back(PendingLine { number, request });
     }
 
-    /// The first line that did not go out on this connection; it does now.
+    /// Returns the first line that was not written on this connection, and marks it as written.
     pub(super) fn next_to_write(&mut self) -> Option<&str> {
         let next = self.lines.get(self.written)?;
         self.written += 1;
         Some(&next.request)
     }
 
-    /// Removes a line that has its answer; whether it was there, and had gone out.
+    /// Removes a line that has its reply. Returns `false` if the line is not in the window or was not written.
     pub(super) fn remove(&mut self, number: u64) -> bool {
         let Ok(index) = self.lines.binary_search_by_key(&number, |line| line.number) else { return false };
         if index >= self.written {
@@ -58,12 +59,12 @@ impl Window {
         true
     }
 
-    /// Nothing went out on the next connection yet.
+    /// Marks all lines as not written, for the next connection.
     pub(super) fn rewind(&mut self) {
         self.written = 0;
     }
 
-    /// The numbers of the first and the last line.
+    /// Returns the numbers of the first and the last line.
     pub(super) fn span(&self) -> Option<(u64, u64)> {
         Some((self.lines.front()?.number, self.lines.back()?.number))
     }
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_answer_goes_out_again_in_order() {
+    fn lines_without_a_reply_are_written_again_in_order() {
         let mut window = window(&[1, 3, 4]);
         assert_eq!(write_all(&mut window), ["line 1", "line 3", "line 4"]);
         assert!(window.remove(3));
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_once_and_only_for_what_went_out() {
+    fn only_a_written_line_is_removed_and_only_once() {
         let mut window = window(&[1, 2]);
         assert!(!window.remove(1));
         write_all(&mut window);
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_has_a_bound_in_lines_and_in_bytes() {
+    fn window_is_bounded_in_lines_and_in_bytes() {
         let mut window = Window::new();
         for number in 0..SEND_WINDOW_LINES_MAX {
             assert!(window.has_room());

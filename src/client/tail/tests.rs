@@ -3,50 +3,50 @@ use std::net::TcpListener;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::client::scripted::{Peer, Scripted};
+use crate::client::scripted::{ScriptedConnection, ScriptedServer};
 
-const KEPT: &str = r#"{"type":"ping","id":"kept"}"#;
+const FINAL: &str = r#"{"type":"ping","id":"final"}"#;
 
-/// Writes down what it hears.
+/// Sink that records its calls.
 #[derive(Default)]
-struct Notes {
-    notes: Vec<String>,
-    /// After how many messages it takes no more.
+struct Recorder {
+    calls: Vec<String>,
+    /// Number of messages after which it takes no more.
     full_after: Option<usize>,
 }
 
-impl Sink for &mut Notes {
-    fn message(&mut self, message: &Message, _line: &str) -> io::Result<()> {
+impl MessageSink for &mut Recorder {
+    fn message(&mut self, message: &MessageFrame, _line: &str) -> io::Result<()> {
         if self.full_after == Some(0) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         self.full_after = self.full_after.map(|left| left - 1);
-        self.notes.push(message.seq.to_string());
+        self.calls.push(message.seq.to_string());
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.notes.push("flush".to_owned());
+        self.calls.push("flush".to_owned());
         Ok(())
     }
 
-    fn lost(&mut self, why: &str) {
-        self.notes.push(why.split_once("127.0.0.1").expect("it says where").0.trim().to_owned());
+    fn disconnected(&mut self, reason: &str) {
+        self.calls.push(reason.split_once("127.0.0.1").expect("the reason names the server").0.trim().to_owned());
     }
 
-    fn back(&mut self) {
-        self.notes.push("back".to_owned());
+    fn reconnected(&mut self) {
+        self.calls.push("reconnected".to_owned());
     }
 }
 
 fn check(script: impl FnOnce(&TcpListener) + Send + 'static, after: i64, count: u64, expected: Expect) {
-    let server = Scripted::start(script);
-    let mut notes = Notes::default();
-    let range = Range { after, count: Some(count) };
-    let end = smol::block_on(tail(server.account.clone(), range, &mut notes));
+    let server = ScriptedServer::start(script);
+    let mut recorder = Recorder::default();
+    let range = TailRange { after, count: Some(count) };
+    let end = smol::block_on(tail(server.account.clone(), range, &mut recorder));
     server.join();
     end.unwrap();
-    expected.assert_eq(&notes.notes.join(", "));
+    expected.assert_eq(&recorder.calls.join(", "));
 }
 
 fn messages(seqs: std::ops::RangeInclusive<i64>) -> String {
@@ -63,123 +63,123 @@ fn pong(id: &str) -> String {
 }
 
 #[test]
-fn what_was_taken_is_acknowledged_and_the_last_of_it_is_known_to_be_kept() {
+fn messages_are_acknowledged_and_a_ping_confirms_the_last() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.say(&messages(4..=4));
         alice.expect(&ack(4));
         alice.say(r#"{"type":"presence","name":"bob","here":false}"#);
         alice.say(&messages(7..=7));
         alice.expect(&ack(7));
-        alice.expect(KEPT);
+        alice.expect(FINAL);
         alice.say(&messages(8..=9));
         alice.expect(&ack(7));
-        alice.expect(KEPT);
-        alice.say(&pong("kept"));
+        alice.expect(FINAL);
+        alice.say(&pong("final"));
         assert_eq!(alice.next_line(), None);
     };
     check(script, 0, 2, expect!["4, flush, 7, flush, flush"]);
 }
 
 #[test]
-fn what_came_before_is_dropped_and_acknowledged_again() {
+fn message_that_comes_again_is_dropped_and_acknowledged_again() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.say(&messages(1..=1));
         alice.expect(&ack(1));
         drop(alice);
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.say(&messages(1..=1));
         alice.expect(&ack(1));
         alice.say(&messages(2..=2));
         alice.expect(&ack(2));
-        alice.expect(KEPT);
-        alice.say(&pong("kept"));
+        alice.expect(FINAL);
+        alice.say(&pong("final"));
     };
-    check(script, 0, 2, expect!["1, flush, the server at, back, flush, 2, flush"]);
+    check(script, 0, 2, expect!["1, flush, the server at, reconnected, flush, 2, flush"]);
 }
 
 #[test]
-fn what_was_known_before_the_run_is_dropped_and_acknowledged() {
+fn message_from_before_the_run_is_dropped_and_acknowledged() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.say(&messages(5..=5));
         alice.expect(&ack(5));
         alice.say(&messages(6..=6));
         alice.expect(&ack(6));
-        alice.expect(KEPT);
-        alice.say(&pong("kept"));
+        alice.expect(FINAL);
+        alice.say(&pong("final"));
     };
     check(script, 5, 1, expect!["flush, 6, flush"]);
 }
 
 #[test]
-fn an_acknowledgement_that_may_be_lost_is_repeated() {
+fn acknowledgement_is_repeated_if_the_message_waits_again() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.say(&messages(1..=1));
         alice.expect(&ack(1));
-        alice.expect(KEPT);
+        alice.expect(FINAL);
         drop(alice);
-        let mut alice = Peer::accept(listener);
+        let mut alice = ScriptedConnection::accept(listener);
         alice.line();
         alice.say(r#"{"type":"welcome","name":"alice","protocol":1,"waiting":1}"#);
         alice.say(&messages(1..=1));
         alice.expect(&ack(1));
-        alice.expect(KEPT);
-        alice.say(&pong("kept"));
+        alice.expect(FINAL);
+        alice.say(&pong("final"));
     };
-    check(script, 0, 1, expect!["1, flush, the server at, back, flush"]);
+    check(script, 0, 1, expect!["1, flush, the server at, reconnected, flush"]);
 }
 
 #[test]
-fn an_acknowledgement_that_was_kept_is_not_repeated() {
+fn acknowledgement_is_not_repeated_if_no_message_waits() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.say(&messages(1..=1));
         alice.expect(&ack(1));
-        alice.expect(KEPT);
+        alice.expect(FINAL);
         drop(alice);
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         assert_eq!(alice.next_line(), None);
     };
-    check(script, 0, 1, expect!["1, flush, the server at, back"]);
+    check(script, 0, 1, expect!["1, flush, the server at, reconnected"]);
 }
 
 #[test]
-fn a_message_that_was_not_taken_is_not_acknowledged() {
+fn message_that_the_sink_did_not_take_is_not_acknowledged() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.say(&messages(1..=1));
         alice.expect(&ack(1));
         alice.say(&messages(2..=2));
         assert_eq!(alice.next_line(), None);
     };
-    let server = Scripted::start(script);
-    let mut notes = Notes { full_after: Some(1), ..Notes::default() };
-    let end = smol::block_on(tail(server.account.clone(), Range::default(), &mut notes));
+    let server = ScriptedServer::start(script);
+    let mut recorder = Recorder { full_after: Some(1), ..Recorder::default() };
+    let end = smol::block_on(tail(server.account.clone(), TailRange::default(), &mut recorder));
     server.join();
     assert!(matches!(end, Err(TailError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe));
-    assert_eq!(notes.notes, ["1", "flush"]);
+    assert_eq!(recorder.calls, ["1", "flush"]);
 }
 
 #[test]
-fn a_refused_login_ends_it() {
+fn refused_login_ends_the_run() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::accept(listener);
+        let mut alice = ScriptedConnection::accept(listener);
         alice.line();
         alice.say(r#"{"type":"error","code":"bad_name","message":"of a test"}"#);
     };
-    let server = Scripted::start(script);
-    let end = smol::block_on(tail(server.account.clone(), Range::default(), &mut Notes::default()));
+    let server = ScriptedServer::start(script);
+    let end = smol::block_on(tail(server.account.clone(), TailRange::default(), &mut Recorder::default()));
     server.join();
-    assert!(matches!(end, Err(TailError::Refused(Refused::Login { .. }))));
+    assert!(matches!(end, Err(TailError::Permanent(PermanentError::Login { .. }))));
 }
 
 #[test]
-fn many_are_acknowledged_together() {
+fn many_messages_are_acknowledged_together() {
     let script = |listener: &TcpListener| {
-        let mut alice = Peer::welcome(listener);
+        let mut alice = ScriptedConnection::welcome(listener);
         alice.say(&messages(1..=3000));
         let mut acks = 0;
         loop {
@@ -189,13 +189,13 @@ fn many_are_acknowledged_together() {
             }
         }
         assert!(acks < 300, "{acks} acknowledgements");
-        alice.expect(KEPT);
-        alice.say(&pong("kept"));
+        alice.expect(FINAL);
+        alice.say(&pong("final"));
     };
-    let server = Scripted::start(script);
-    let mut notes = Notes::default();
-    smol::block_on(tail(server.account.clone(), Range { after: 0, count: Some(3000) }, &mut notes)).unwrap();
+    let server = ScriptedServer::start(script);
+    let mut recorder = Recorder::default();
+    smol::block_on(tail(server.account.clone(), TailRange { after: 0, count: Some(3000) }, &mut recorder)).unwrap();
     server.join();
-    let seqs: Vec<i64> = notes.notes.iter().filter_map(|note| note.parse().ok()).collect();
+    let seqs: Vec<i64> = recorder.calls.iter().filter_map(|call| call.parse().ok()).collect();
     assert_eq!(seqs, Vec::from_iter(1..=3000));
 }
