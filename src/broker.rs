@@ -97,7 +97,7 @@ enum OutboxTableState {
 #[derive(Debug)]
 struct FlushTimer {
     time: Instant,
-    /// Kept until it fires: setting a timer wakes the runtime, each time.
+    /// Timer, reused until it fires: setting one wakes the runtime, each time.
     timer: Timer,
 }
 

@@ -16,7 +16,7 @@ type ParseFrame = fn(&Fields<'_>, u64) -> Result<Request, FieldError>;
 
 /// Row of the table.
 #[derive(Debug)]
-pub(super) struct Command {
+pub(super) struct CommandRow {
     /// Form on plain lines, if there is one.
     pub(super) plain: Option<PlainCommand>,
     /// Form as a JSON line, if there is one.
@@ -46,32 +46,32 @@ pub(super) struct JsonCommand {
 }
 
 /// All commands, in the order of `/help`.
-pub(super) const COMMANDS: &[Command] = &[
-    Command { plain: None, json: json("send", frame::send) },
-    Command { plain: None, json: json("ack", frame::ack) },
-    Command {
+pub(super) const COMMANDS: &[CommandRow] = &[
+    CommandRow { plain: None, json: json("send", frame::send) },
+    CommandRow { plain: None, json: json("ack", frame::ack) },
+    CommandRow {
         plain: plain("/help", "", "list the commands", |name, arguments| line::alone(name, arguments, Request::Help)),
         json: None,
     },
-    Command {
+    CommandRow {
         plain: plain("/who", "", "who is online, and your rooms", |name, arguments| {
             line::alone(name, arguments, Request::Who)
         }),
         json: json("who", |_, _| Ok(Request::Who)),
     },
-    Command {
+    CommandRow {
         plain: plain("/join", "#ROOM", "get what is sent there, until you leave", |name, arguments| {
             Ok(Request::Join { room: line::room(name, arguments)? })
         }),
         json: json("join", |fields, _| Ok(Request::Join { room: frame::room(fields)? })),
     },
-    Command {
+    CommandRow {
         plain: plain("/leave", "#ROOM", "leave the room", |name, arguments| {
             Ok(Request::Leave { room: line::room(name, arguments)? })
         }),
         json: json("leave", |fields, _| Ok(Request::Leave { room: frame::room(fields)? })),
     },
-    Command {
+    CommandRow {
         plain: plain(
             "/history",
             "[NAME or #ROOM] [COUNT]",
@@ -80,22 +80,22 @@ pub(super) const COMMANDS: &[Command] = &[
         ),
         json: json("history", frame::history),
     },
-    Command {
+    CommandRow {
         plain: plain("/search", "WORDS", "your newest messages that contain all WORDS", line::search),
         json: json("search", frame::search),
     },
-    Command {
+    CommandRow {
         plain: plain("/ping", "[TOKEN]", "reply once everything you sent is stored", line::ping),
         json: json("ping", |_, _| Ok(Request::Ping { token: None })),
     },
-    Command {
+    CommandRow {
         plain: plain("/plugins", "", "list the plugins and their states", |name, arguments| {
             line::alone(name, arguments, Request::Plugins)
         }),
         json: json("plugins", |_, _| Ok(Request::Plugins)),
     },
-    Command { plain: None, json: json("command", frame::command) },
-    Command {
+    CommandRow { plain: None, json: json("command", frame::command) },
+    CommandRow {
         plain: plain("/quit", "", "write what is queued for you, then close", |name, arguments| {
             line::alone(name, arguments, Request::Quit)
         }),

@@ -9,14 +9,14 @@ use crate::protocol::{SessionEncoder, SharedForm};
 
 /// A message that is being delivered.
 #[derive(Debug)]
-pub(super) struct Outgoing<'a> {
+pub(super) struct OutgoingMessage<'a> {
     pub(super) message: Message,
     pub(super) recipients: &'a [Recipient],
     pub(super) peers: &'a IdMap<PeerId, Peer>,
     pub(super) rooms: &'a IdMap<RoomId, RoomState>,
 }
 
-impl Outgoing<'_> {
+impl OutgoingMessage<'_> {
     /// Returns the message as its sender's other sessions get it.
     pub(super) fn into_copy(mut self) -> Message {
         self.fill_destinations();
@@ -78,7 +78,7 @@ impl Encodings {
         &mut self,
         session: &mut SessionEncoder,
         room: Option<(RoomId, &Room)>,
-        outgoing: &mut Outgoing<'_>,
+        outgoing: &mut OutgoingMessage<'_>,
     ) -> &[u8] {
         let (id, name) = room.unzip();
         let form = if id.is_some() { session.forms.room } else { session.forms.direct };

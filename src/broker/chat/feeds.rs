@@ -3,7 +3,7 @@
 use foldhash::HashMap as IdMap;
 
 use super::delivery::{CommittedMessage, Delivery};
-use super::encoded::Outgoing;
+use super::encoded::OutgoingMessage;
 use super::rooms::RoomState;
 use super::state::{Chat, Feed, Peer, Session};
 use super::turn::TurnBuilder;
@@ -64,7 +64,7 @@ impl Chat {
         let Chat { peers, rooms, sessions, subscribers, .. } = self;
         let peer = &peers[&sender];
         let message = Message { seq, at, sender: peer.record.name.clone(), to: Vec::new(), room: None, text };
-        let mut outgoing = Outgoing { message, recipients: &recipients, peers, rooms };
+        let mut outgoing = OutgoingMessage { message, recipients: &recipients, peers, rooms };
         delivery.encodings.clear();
         for peer in recipients.iter().filter_map(|recipient| recipient.peer()) {
             feed_peer(&peers[&peer], sessions, None, &mut outgoing, delivery);
@@ -106,7 +106,7 @@ fn feed_peer(
     peer: &Peer,
     sessions: &mut IdMap<SessionId, Session>,
     room: Option<(RoomId, &Room)>,
-    outgoing: &mut Outgoing<'_>,
+    outgoing: &mut OutgoingMessage<'_>,
     delivery: &mut Delivery,
 ) {
     for id in &peer.sessions {
