@@ -320,7 +320,7 @@ impl Broker {
             self.reads.note(reads.as_ref().err());
         }
         if outcome.commit.is_ok() {
-            self.chat.apply_membership_changes(&mut turn, &outcome);
+            self.chat.apply_room_changes(&mut turn, &outcome);
         } else {
             self.defer_outbox_rows();
             self.chat.undo(&mut turn, &outcome.entries);

@@ -26,6 +26,9 @@ pub const LINE_BYTES_MAX: usize = 8192;
 /// Bytes of a Telnet subnegotiation that is skipped over; a longer one spoils its line.
 pub const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
 
+/// Bytes of a room's topic, as a client sends it.
+pub const TOPIC_BYTES_MAX: usize = 512;
+
 /// Bytes of a stored text: each control character of a line (one byte) may become U+FFFD (three).
 pub const TEXT_BYTES_MAX: usize = 3 * LINE_BYTES_MAX;
 

@@ -12,10 +12,11 @@ use support::{TestClient, TestServer, eventually, holdline};
 use tempfile::TempDir;
 
 /// Made by real servers of earlier versions, all with the same content; each with the version of its schema.
-const FROZEN: [(usize, &[u8]); 3] = [
+const FROZEN: [(usize, &[u8]); 4] = [
     (1, include_bytes!("frozen/schema-1.db")),
     (2, include_bytes!("frozen/schema-2.db")),
     (4, include_bytes!("frozen/schema-4.db")),
+    (5, include_bytes!("frozen/schema-5.db")),
 ];
 
 /// What was said in each.
@@ -158,6 +159,8 @@ fn rooms_and_the_table_outbox_work_in_it() {
         server.wait_until_delivered("bob");
         server.wait_until_delivered("dave");
         let mut alice = TestClient::login(&server, "alice");
+        alice.send("/topic #home who is home");
+        alice.expect_notice("the topic of #home: who is home");
         alice.send("#home: all here?");
         alice.ping();
         server.sqlite_write("insert into outbox values ('door', '#home, carol', 'somebody rings')");

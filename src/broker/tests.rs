@@ -312,6 +312,48 @@ fn id_of_a_failed_turn_is_free_and_each_request_with_it_is_refused() {
 }
 
 #[test]
+fn topic_of_a_failed_turn_is_not_shown() {
+    play(async |handle, store| {
+        let (event, outbox_receiver) = join(1);
+        handle.tell(event).await;
+        handle.tell(requests(1, vec![join_room()])).await;
+        let (turn, reply) = store.turn().await;
+        reply.send(committed(turn.entries)).unwrap();
+        while !next_output(&outbox_receiver).await.contains("* you are in #a now\n") {}
+        let room = || Room::stored("#a");
+        let topic = Text::clean("lunch");
+        let requested =
+            vec![Request::SetTopic { room: room(), topic: topic.clone() }, Request::ShowTopic { room: room() }];
+        handle.tell(requests(1, requested.clone())).await;
+        let (turn, reply) = store.turn().await;
+        assert_eq!(turn.entries, [Entry::Topic { room: RoomId::new(1), topic }]);
+        reply.send(failed(turn.entries)).unwrap();
+        let said = next_output(&outbox_receiver).await;
+        assert!(said.ends_with("; nothing was done\n* #a has no topic\n"), "{said}");
+        handle.tell(requests(1, requested)).await;
+        let (turn, reply) = store.turn().await;
+        reply.send(committed(turn.entries)).unwrap();
+        assert_eq!(next_output(&outbox_receiver).await, "* the topic of #a: lunch\n".repeat(2));
+    });
+}
+
+#[test]
+fn topic_of_a_room_that_was_not_created_is_refused() {
+    play(async |handle, store| {
+        let (event, outbox_receiver) = join(1);
+        handle.tell(event).await;
+        let (login, reply) = store.turn().await;
+        reply.send(committed(login.entries)).unwrap();
+        next_output(&outbox_receiver).await;
+        handle.tell(requests(1, vec![join_room(), Request::ShowTopic { room: Room::stored("#a") }])).await;
+        let (turn, reply) = store.turn().await;
+        reply.send(failed(turn.entries)).unwrap();
+        let said = next_output(&outbox_receiver).await;
+        assert!(said.ends_with("; nothing is shown\n"), "{said}");
+    });
+}
+
+#[test]
 fn two_joins_of_one_room_in_a_failed_turn_are_both_refused() {
     play(async |handle, store| {
         let (event, outbox_receiver) = join(1);

@@ -2,11 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
-use crate::message::{PeerId, Room, RoomId, Seq};
+use crate::message::{PeerId, Room, RoomId, Seq, Text};
 
 /// Prepared statements on the tables `room` and `member`.
 pub(crate) struct Members<'c> {
     put_room: Statement<'c>,
+    set_topic: Statement<'c>,
     put_member: Statement<'c>,
     remove_member: Statement<'c>,
     count: Statement<'c>,
@@ -27,24 +28,27 @@ pub struct Membership {
 }
 
 /// Stored data of a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundRoom {
     /// Number of the room.
     pub id: RoomId,
     /// Number of members.
     pub members: u64,
+    /// Topic, if one is set.
+    pub topic: Option<Text>,
 }
 
 impl<'c> Members<'c> {
     pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Members {
             put_room: connection.prepare("insert into room (id, name) values (?1, ?2)")?,
+            set_topic: connection.prepare("update room set topic = ?2 where id = ?1")?,
             put_member: connection.prepare("insert into member (room, peer, joined) values (?1, ?2, ?3)")?,
             remove_member: connection.prepare("delete from member where room = ?1 and peer = ?2")?,
             count: connection.prepare("update room set members = members + ?2 where id = ?1")?,
-            find_room: connection.prepare("select id, members from room where name = ?1")?,
+            find_room: connection.prepare("select id, members, topic from room where name = ?1")?,
             rooms_of: connection.prepare(
-                "select room.id, room.name, room.members, member.joined
+                "select room.id, room.name, room.members, member.joined, room.topic
                  from member join room on room.id = member.room where member.peer = ?1 order by room.id",
             )?,
             joined: connection.prepare("select room, joined from member where peer = ?1 order by room")?,
@@ -55,6 +59,13 @@ impl<'c> Members<'c> {
     pub(crate) fn put_room(&mut self, id: RoomId, name: &Room) -> rusqlite::Result<()> {
         let rows = self.put_room.execute(params![id.get(), name.as_str()])?;
         assert_eq!(rows, 1, "an insert adds one row");
+        Ok(())
+    }
+
+    /// Sets the topic of a room, or clears it.
+    pub(crate) fn set_topic(&mut self, room: RoomId, topic: Option<&Text>) -> rusqlite::Result<()> {
+        let rows = self.set_topic.execute(params![room.get(), topic.map(Text::as_str)])?;
+        assert_eq!(rows, 1, "a room with members has a row");
         Ok(())
     }
 
@@ -79,7 +90,8 @@ impl<'c> Members<'c> {
     /// Finds a room by its name.
     pub(crate) fn find_room(&mut self, name: &Room) -> rusqlite::Result<Option<FoundRoom>> {
         let found = self.find_room.query_row([name.as_str()], |row| {
-            Ok(FoundRoom { id: RoomId::new(row.get(0)?), members: row.get::<_, i64>(1)?.cast_unsigned() })
+            let (id, members) = (RoomId::new(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned());
+            Ok(FoundRoom { id, members, topic: row.get::<_, Option<String>>(2)?.map(Text::stored) })
         });
         found.optional()
     }
@@ -89,7 +101,8 @@ impl<'c> Members<'c> {
         let rooms = self.rooms_of.query_map([peer.get()], |row| {
             let (id, members) = (RoomId::new(row.get(0)?), row.get::<_, i64>(2)?.cast_unsigned());
             let name = Room::stored(row.get_ref(1)?.as_str()?);
-            Ok(Membership { room: FoundRoom { id, members }, name, joined: Seq::new(row.get(3)?) })
+            let topic = row.get::<_, Option<String>>(4)?.map(Text::stored);
+            Ok(Membership { room: FoundRoom { id, members, topic }, name, joined: Seq::new(row.get(3)?) })
         })?;
         rooms.collect()
     }

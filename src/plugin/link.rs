@@ -22,6 +22,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     wants_accepted: true,
     wants_copies: false,
     wants_membership: false,
+    wants_topics: false,
     wants_read_marks: false,
 };
 

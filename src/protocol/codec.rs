@@ -26,6 +26,8 @@ pub struct Capabilities {
     pub wants_copies: bool,
     /// Gets announcements about the rooms that it is in.
     pub wants_membership: bool,
+    /// Gets [`Reply::TopicSet`] when another session sets the topic of a room that it is in.
+    pub wants_topics: bool,
     /// Gets the positions up to which its name has read.
     pub wants_read_marks: bool,
 }

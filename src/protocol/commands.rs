@@ -72,6 +72,10 @@ pub(super) const COMMANDS: &[CommandRow] = &[
         json: json("leave", |fields, _| Ok(Request::Leave { room: frame::room(fields)? })),
     },
     CommandRow {
+        plain: plain("/topic", "#ROOM [TEXT]", "show the topic, or set it; - clears it", line::topic),
+        json: json("topic", frame::topic),
+    },
+    CommandRow {
         plain: plain(
             "/history",
             "[NAME or #ROOM] [COUNT]",

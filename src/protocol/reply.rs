@@ -36,11 +36,29 @@ pub enum Reply {
     Joined {
         /// Name of the room as it was mapped.
         room: Room,
+        /// Topic of the room, if it has one.
+        topic: Option<Text>,
     },
     /// Answers [`Request::Leave`](super::Request::Leave).
     Left {
         /// Name of the room as it was mapped.
         room: Room,
+    },
+    /// Answers [`Request::ShowTopic`](super::Request::ShowTopic) and [`Request::SetTopic`](super::Request::SetTopic).
+    Topic {
+        /// Name of the room as it was mapped.
+        room: Room,
+        /// Topic of the room, if it has one.
+        topic: Option<Text>,
+    },
+    /// Announces that a member has set the topic of a room.
+    TopicSet {
+        /// The room.
+        room: Room,
+        /// The member.
+        name: PeerName,
+        /// The new topic; `None` if it was cleared.
+        topic: Option<Text>,
     },
     /// Answers [`Request::Ping`](super::Request::Ping).
     Pong {
@@ -117,6 +135,8 @@ pub struct RoomHere {
     pub room: Room,
     /// Members that are online, in the order of their names.
     pub here: Vec<PeerName>,
+    /// Topic, if one is set.
+    pub topic: Option<Text>,
 }
 
 /// Plugin and its state.

@@ -58,6 +58,18 @@ pub enum Request {
         /// The room.
         room: Room,
     },
+    /// Shows the topic of a room.
+    ShowTopic {
+        /// The room.
+        room: Room,
+    },
+    /// Sets the topic of a room, or clears it.
+    SetTopic {
+        /// The room.
+        room: Room,
+        /// The new topic; `None` clears it.
+        topic: Option<Text>,
+    },
     /// Lists the peers that are online, and those in the rooms of the peer.
     Who,
     /// Lists the newest messages that the peer sent or received.
@@ -171,7 +183,8 @@ impl Request {
             Request::Send(_) => of(false, false, PluginPart::Filter),
             Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => of(false, false, PluginPart::None),
             Request::Who | Request::History(_) | Request::Search { .. } => of(true, true, PluginPart::None),
-            Request::Ping { .. } => of(true, false, PluginPart::None),
+            Request::SetTopic { .. } => of(false, false, PluginPart::None),
+            Request::ShowTopic { .. } | Request::Ping { .. } => of(true, false, PluginPart::None),
             Request::Help | Request::Plugins => of(true, true, PluginPart::Answer),
             Request::Command { .. } => of(false, true, PluginPart::Answer),
             Request::Quit => of(false, false, PluginPart::None),

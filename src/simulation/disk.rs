@@ -212,7 +212,7 @@ impl Disk {
                     self.sent_ids.put(*sender, id, self.newest, *at);
                 }
             }
-            Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => {
+            Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } | Entry::Topic { .. } => {
                 undo.rooms.get_or_insert_with(|| self.rooms.clone());
                 self.rooms.apply(entry, self.newest);
             }

@@ -103,6 +103,7 @@ impl<'c> Tables<'c> {
             Entry::Room { id, name } => self.members.put_room(*id, name),
             Entry::Join { room, peer } => self.members.join(*room, *peer, newest),
             Entry::Leave { room, peer } => self.members.leave(*room, *peer),
+            Entry::Topic { room, topic } => self.members.set_topic(*room, topic.as_ref()),
             Entry::Message { .. } => self.append_messages(std::slice::from_ref(entry), newest).map(drop),
             Entry::Posted(post) => self.posts.remove(post),
             Entry::Unposted { post, at, reason } => self.posts.refuse(post, *at, reason),

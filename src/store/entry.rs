@@ -30,6 +30,13 @@ pub enum Entry {
         /// Who.
         peer: PeerId,
     },
+    /// The topic of a room is set, or cleared.
+    Topic {
+        /// The room.
+        room: RoomId,
+        /// The new topic; `None` clears it.
+        topic: Option<Text>,
+    },
     /// A message, to be given the next `seq`.
     Message {
         /// When it was accepted.
@@ -92,6 +99,7 @@ impl Entry {
     pub fn is_durable(&self) -> bool {
         match self {
             Entry::Message { .. } | Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => true,
+            Entry::Topic { .. } => true,
             // What comes after that is not to be missed.
             Entry::Observe { .. } | Entry::Value { .. } => true,
             Entry::Peer(_) | Entry::Posted(_) | Entry::Unposted { .. } => false,

@@ -153,13 +153,24 @@ impl Dialogue<'_> {
             Request::Who => self.who(name),
             Request::Join { room } => {
                 self.rooms.insert(room.clone(), true);
-                self.expect_reply(&Reply::Joined { room });
+                self.expect_reply(&Reply::Joined { room: room.clone(), topic: None });
+                // It may have had a topic before.
+                self.skip_topic(&room);
             }
             Request::Leave { room } if self.is_in([&room]) => {
                 self.rooms.insert(room.clone(), false);
                 self.expect_reply(&Reply::Left { room });
             }
             Request::Leave { .. } => {}
+            Request::SetTopic { room, topic } if self.is_in([&room]) => {
+                self.expect_reply(&Reply::Topic { room, topic });
+            }
+            Request::ShowTopic { room } if self.is_in([&room]) => {
+                if !self.skip_topic(&room) {
+                    self.expect_reply(&Reply::Topic { room, topic: None });
+                }
+            }
+            Request::SetTopic { .. } | Request::ShowTopic { .. } => {}
             Request::History(HistoryRequest { with: Some(Destination::Room(room)), .. }) if !self.is_in([&room]) => {}
             Request::History(HistoryRequest { count, .. }) => self.past(count, "* no messages"),
             Request::Search { count, .. } => {
@@ -223,9 +234,19 @@ impl Dialogue<'_> {
 
     fn who(&mut self, name: &PeerName) {
         self.expect_reply(&Reply::Who { here: vec![name.clone()], rooms: vec![] });
-        while self.answers.front().is_some_and(|line| line.starts_with("* #")) {
+        while self.answers.front().is_some_and(|line| line.starts_with("* #") || line.starts_with("* the topic of #")) {
             self.answers.pop_front();
         }
+    }
+
+    /// Takes the answer that shows the topic of a room, if it is the next. Returns whether it was.
+    fn skip_topic(&mut self, room: &Room) -> bool {
+        self.skip_kept();
+        let is_topic = self.answers.front().is_some_and(|line| line.starts_with(&format!("* the topic of {room}: ")));
+        if is_topic {
+            self.answers.pop_front();
+        }
+        is_topic
     }
 
     fn past(&mut self, count: usize, none: &str) {

@@ -167,6 +167,15 @@ fn check_meaning(request: &Request, value: &Value) {
             assert_eq!(room().as_ref(), Ok(left));
             "leave"
         }
+        Request::ShowTopic { room: shown } => {
+            assert_eq!((room().as_ref(), value["text"].as_str()), (Ok(shown), None));
+            "topic"
+        }
+        Request::SetTopic { room: changed, topic } => {
+            assert_eq!(room().as_ref(), Ok(changed));
+            assert_eq!(Text::kept(text()), *topic);
+            "topic"
+        }
         Request::Who => "who",
         Request::History(HistoryRequest { with, before, count: most }) => {
             assert_eq!(value["with"].as_str().map(Destination::parse), with.clone().map(Ok));

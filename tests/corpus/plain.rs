@@ -248,8 +248,14 @@ fn check_request(line: &str, peer: &PeerName) {
             let mut words = line.split_whitespace().map(Destination::parse);
             assert!(with.is_none_or(|with| words.any(|word| word == Ok(with.clone()))), "{line:?}");
         }
-        Request::Join { room } | Request::Leave { room } => {
+        Request::Join { room } | Request::Leave { room } | Request::ShowTopic { room } => {
             assert_eq!(line.split_whitespace().nth(1).map(Room::parse), Some(Ok(room)), "{line:?}");
+        }
+        Request::SetTopic { room, topic } => {
+            let said = line.trim().strip_prefix("/topic").expect("it asked for that").trim_start();
+            let (name, text) = said.split_once(char::is_whitespace).expect("a room and a text");
+            assert_eq!(Room::parse(name), Ok(room), "{line:?}");
+            check_cleaned(if text.trim() == "-" { "" } else { text }, topic.as_ref());
         }
         Request::Search { words, .. } => {
             check_cleaned(line.trim().strip_prefix("/search").expect("it asked for that"), Some(&words));

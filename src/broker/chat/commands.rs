@@ -14,6 +14,7 @@ mod quit;
 pub(super) mod search;
 pub(super) mod send;
 mod set_value;
+mod topic;
 mod who;
 
 use super::completion::{Completion, Requester};
@@ -31,6 +32,7 @@ pub(super) fn lookup<'a>(submission: &'a Submission, session: SessionId, lookup:
             Request::Send(draft) => send::lookup(draft, submission.id.as_ref(), session, lookup),
             Request::Join { room } => join::lookup(room, lookup),
             Request::Leave { room } => leave::lookup(room, lookup),
+            Request::ShowTopic { room } | Request::SetTopic { room, .. } => topic::lookup(room, lookup),
             Request::History(range) => history::lookup(range, lookup),
             Request::Ack { .. } | Request::Who | Request::Search { .. } | Request::Ping { .. } => {}
             Request::Help | Request::Command { .. } | Request::Plugins | Request::Quit => {}
@@ -72,6 +74,8 @@ fn decide_client_request(
         Request::Ack { seq } => ack::decide(seq, requester, chat),
         Request::Join { room } => join::decide(room, requester, chat, turn),
         Request::Leave { room } => leave::decide(&room, requester, chat, turn),
+        Request::ShowTopic { room } => topic::decide_show(&room, requester, chat, turn),
+        Request::SetTopic { room, topic } => topic::decide_set(&room, topic, requester, chat, turn),
         Request::Who => who::decide(requester, chat, turn),
         Request::History(range) => history::decide(range, requester, chat, turn),
         Request::Search { words, count } => search::decide(words, count, requester, chat),
@@ -91,6 +95,10 @@ pub(super) fn complete(completion: Completion, chat: &mut Chat, delivery: &mut D
         Completion::Reply { requester, reply } => chat.reply(&requester, &reply, delivery),
         Completion::Join { requester, room } => join::complete(&requester, room, chat, delivery),
         Completion::Leave { requester, room } => leave::complete(&requester, room, chat, delivery),
+        Completion::ShowTopic { requester, room } => topic::complete_show(&requester, room, chat, delivery),
+        Completion::SetTopic { requester, room, topic } => {
+            topic::complete_set(&requester, room, topic, chat, delivery);
+        }
         Completion::History { requester, page } => history::complete(&requester, page.result(), chat, delivery),
         Completion::SetValue { requester, key } => set_value::complete(&requester, key, chat, delivery),
         Completion::ListValues { requester, values } => {

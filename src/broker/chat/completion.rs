@@ -2,7 +2,7 @@
 //! the commands own what each step does.
 
 use crate::broker::event::EndReason;
-use crate::message::{PeerId, PeerName, RequestId, RoomId, SessionId};
+use crate::message::{PeerId, PeerName, RequestId, RoomId, SessionId, Text};
 use crate::protocol::Reply;
 use crate::store::{PastPage, ReadReceiver};
 
@@ -30,6 +30,10 @@ pub(super) enum Completion {
     Join { requester: Requester, room: RoomId },
     /// Replies that the peer has left a room.
     Leave { requester: Requester, room: RoomId },
+    /// Replies with the topic of a room.
+    ShowTopic { requester: Requester, room: RoomId },
+    /// Replies that the topic of a room is set, and announces it to the members that are online.
+    SetTopic { requester: Requester, room: RoomId, topic: Option<Text> },
     /// Replies with the messages that were read.
     History { requester: Requester, page: ReadReceiver<PastPage> },
     /// Replies that a value is stored.

@@ -121,7 +121,8 @@ impl Chat {
     pub(super) fn add_room(&mut self, name: Room, found: FoundRoom) {
         self.room_ids.insert(name.clone(), found.id);
         // A room that is in memory already may hold uncommitted changes.
-        self.rooms.entry(found.id).or_insert(RoomState { name, members: found.members, here: IdSet::default() });
+        let FoundRoom { id, members, topic } = found;
+        self.rooms.entry(id).or_insert(RoomState { name, members, here: IdSet::default(), topic });
     }
 
     /// Returns the id of a peer that was looked up. Fails if the lookup failed; `outcome` says what that means for the request.

@@ -31,9 +31,9 @@ impl Chat {
         let rooms = self.peers[&peer].rooms.iter().filter(|(_, member)| member.is_in);
         let mut rooms: Vec<_> = rooms
             .map(|(id, _)| (id, &self.rooms[id]))
-            .map(|(id, RoomState { name, here, .. })| {
+            .map(|(id, RoomState { name, here, topic, .. })| {
                 let here = self.names_of(here.iter().filter(|peer| self.is_member(**peer, *id)));
-                protocol::RoomHere { room: name.clone(), here }
+                protocol::RoomHere { room: name.clone(), here, topic: topic.clone() }
             })
             .collect();
         rooms.sort_unstable_by(|one, other| one.room.cmp(&other.room));
@@ -47,10 +47,10 @@ impl Chat {
         turn.change_membership(MembershipChange { peer, room });
     }
 
-    /// Takes in the memberships that a turn committed: a new member gets the messages behind its joining in the log, a former member
-    /// gets nothing more. Must be called before the next turn is decided.
-    pub(in crate::broker) fn apply_membership_changes(&mut self, turn: &mut Turn, outcome: &TurnOutcome) {
-        if turn.membership_changes.is_empty() {
+    /// Takes in the memberships and topics that a turn committed: a new member gets the messages behind its joining in the log, a former
+    /// member gets nothing more. Must be called before the next turn is decided.
+    pub(in crate::broker) fn apply_room_changes(&mut self, turn: &mut Turn, outcome: &TurnOutcome) {
+        if !turn.is_awaited() {
             return;
         }
         let mut newest = outcome.before;
@@ -59,6 +59,9 @@ impl Chat {
                 Entry::Message { .. } => newest = newest.next(),
                 Entry::Join { room, peer } => self.member(*peer, *room).joined = Some(newest),
                 Entry::Leave { room, peer } => self.member(*peer, *room).joined = None,
+                Entry::Topic { room, topic } => {
+                    self.rooms.get_mut(room).expect("a room in flight is in memory").topic.clone_from(topic);
+                }
                 _ => {}
             }
         }

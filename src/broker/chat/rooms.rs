@@ -2,7 +2,7 @@
 
 use foldhash::HashSet as IdSet;
 
-use crate::message::{PeerId, Room, RoomId, Seq};
+use crate::message::{PeerId, Room, RoomId, Seq, Text};
 
 /// Room that a peer in memory is a member of, or that was named lately.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct RoomState {
     pub(super) members: u64,
     /// Members that are online, by what is committed or by what is decided.
     pub(super) here: IdSet<PeerId>,
+    /// Topic by what is committed, if one is set.
+    pub(super) topic: Option<Text>,
 }
 
 /// Membership of a peer in a room. The outcome of what is decided is not known until the next turn is decided; what was committed

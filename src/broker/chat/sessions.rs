@@ -44,6 +44,7 @@ impl Chat {
         let session = Session {
             peer: peer_id,
             outbox,
+            is_welcomed: false,
             feed: if waits { Feed::Replaying } else { Feed::Live },
             fed: cursor,
             counted: peer.delivered,
@@ -74,6 +75,7 @@ impl Chat {
         let name = self.peers[&session.peer].record.name.clone();
         session.reply(requester.id.as_ref(), &Reply::Welcome { name, waiting });
         session.outbox.flush();
+        session.is_welcomed = true;
         if session.encoder.capabilities.wants_announcements() {
             self.subscribers.insert(requester.session);
         }

@@ -99,6 +99,8 @@ pub(super) struct Session {
     /// Encodes what is put into the outbox; with the capabilities that the client declared.
     pub(super) encoder: SessionEncoder,
     pub(super) outbox: Outbox,
+    /// Whether the session was welcomed: nothing is announced to it before.
+    pub(super) is_welcomed: bool,
     pub(super) feed: Feed,
     /// Last message of the feed: every message for the peer up to here was put into the outbox, or had been delivered before.
     pub(super) fed: Seq,

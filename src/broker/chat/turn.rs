@@ -27,6 +27,8 @@ pub(in crate::broker) struct Turn {
     pub(super) permits: Vec<(SessionId, SemaphoreGuardArc)>,
     /// Changes of membership that the turn commits.
     pub(super) membership_changes: Vec<MembershipChange>,
+    /// Whether the turn commits a topic.
+    changes_topics: bool,
     /// Time at which the turn was decided: the time of its messages.
     pub(super) at: Timestamp,
 }
@@ -34,7 +36,7 @@ pub(in crate::broker) struct Turn {
 impl Turn {
     /// Whether no other turn may be decided before the outcome of this one is known.
     pub(in crate::broker) fn is_awaited(&self) -> bool {
-        !self.membership_changes.is_empty()
+        !self.membership_changes.is_empty() || self.changes_topics
     }
 }
 
@@ -79,6 +81,7 @@ impl TurnBuilder {
             pages: Vec::new(),
             permits: Vec::new(),
             membership_changes: Vec::new(),
+            changes_topics: false,
             at,
         };
         TurnBuilder { turn, request: TurnRequest::default(), messages: 0, commits_cursors: false }
@@ -181,6 +184,11 @@ impl TurnBuilder {
     /// Notes that the turn changes who is in a room.
     pub(super) fn change_membership(&mut self, change: MembershipChange) {
         self.turn.membership_changes.push(change);
+    }
+
+    /// Notes that the turn changes the topic of a room.
+    pub(super) fn change_topic(&mut self) {
+        self.turn.changes_topics = true;
     }
 
     /// Has cursors committed with this turn.

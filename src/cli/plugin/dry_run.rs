@@ -282,11 +282,15 @@ fn reply(request: Request, seq: Seq) -> Reply {
     let no_server = || Reply::Refused(Refusal::new(Code::Internal, "there is no server in a dry run"));
     match request {
         Request::Send(_) => Reply::Accepted { seq, at: Timestamp::now() },
-        Request::Join { room } => Reply::Joined { room },
+        Request::Join { room } => Reply::Joined { room, topic: None },
         Request::Leave { room } => Reply::Left { room },
-        Request::Ack { .. } | Request::Who | Request::History(_) | Request::Search { .. } | Request::Ping { .. } => {
-            no_server()
-        }
+        Request::SetTopic { room, topic } => Reply::Topic { room, topic },
+        Request::Ack { .. }
+        | Request::ShowTopic { .. }
+        | Request::Who
+        | Request::History(_)
+        | Request::Search { .. }
+        | Request::Ping { .. } => no_server(),
         Request::Help | Request::Command { .. } | Request::Plugins | Request::Quit => no_server(),
     }
 }

@@ -26,6 +26,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     wants_accepted: true,
     wants_copies: true,
     wants_membership: true,
+    wants_topics: true,
     wants_read_marks: true,
 };
 

@@ -3,8 +3,8 @@
 
 use std::io::Write;
 
-use crate::message::{Destination, Message, PeerName, RequestId, Seq, Timestamp};
-use crate::protocol::{Code, PastMessage, PluginState, Refusal, Reply, VERSION};
+use crate::message::{Destination, Message, PeerName, RequestId, Seq, Text, Timestamp};
+use crate::protocol::{Code, PastMessage, PluginState, Refusal, Reply, RoomHere, VERSION};
 
 /// What a welcome says of the server.
 const SERVER: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
@@ -18,19 +18,20 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
 pub fn encode_reply(id: Option<&RequestId>, reply: &Reply, out: &mut Vec<u8>) {
     let frame = |kind, out| Frame::begin(kind, id, out);
     match reply {
-        Reply::Welcome { name, waiting } => frame("welcome", out)
-            .string("name", name.as_str())
-            .string("server", SERVER)
-            .number("protocol", VERSION.into())
-            .number("waiting", waiting.cast_signed())
-            .end(),
+        Reply::Welcome { name, waiting } => frame("welcome", out).welcome(name, *waiting).end(),
         Reply::Accepted { seq, at } => frame("accepted", out).seq(*seq).at(*at).end(),
-        Reply::Joined { room } => frame("joined", out).string("room", room.as_str()).end(),
+        Reply::Joined { room, topic } => frame("joined", out).string("room", room.as_str()).topic(topic.as_ref()).end(),
+        Reply::Topic { room, topic } => frame("topic", out).string("room", room.as_str()).text(topic.as_ref()).end(),
+        Reply::TopicSet { room, name, topic } => {
+            let frame = Frame::begin("topic", None, out).string("room", room.as_str()).string("name", name.as_str());
+            frame.text(topic.as_ref()).end();
+        }
         Reply::Left { room } => frame("left", out).string("room", room.as_str()).end(),
         Reply::Pong { .. } => frame("pong", out).end(),
         Reply::Who { here, rooms } => frame("who", out)
             .strings("here", here.iter().map(PeerName::as_str))
             .strings("rooms", rooms.iter().map(|room| room.room.as_str()))
+            .topics(rooms)
             .end(),
         Reply::History { messages, more } => frame("history", out).past(messages).truth("more", *more).end(),
         Reply::Found { messages, more } => frame("search", out).past(messages).truth("more", *more).end(),
@@ -112,6 +113,37 @@ impl<'o> Frame<'o> {
             write_string(value, self.out);
         }
         self.out.push(b']');
+        self
+    }
+
+    fn welcome(self, name: &PeerName, waiting: u64) -> Self {
+        self.string("name", name.as_str())
+            .string("server", SERVER)
+            .number("protocol", VERSION.into())
+            .number("waiting", waiting.cast_signed())
+    }
+
+    /// The topic of a room, if it has one.
+    fn topic(self, topic: Option<&Text>) -> Self {
+        match topic {
+            Some(topic) => self.string("topic", topic.as_str()),
+            None => self,
+        }
+    }
+
+    /// The text of a topic; no topic is an empty text.
+    fn text(self, topic: Option<&Text>) -> Self {
+        self.string("text", topic.map_or("", Text::as_str))
+    }
+
+    /// The topics of rooms by their names, if there are any.
+    fn topics(mut self, rooms: &[RoomHere]) -> Self {
+        let topics = || rooms.iter().filter_map(|room| Some((room.room.as_str(), room.topic.as_ref()?.as_str())));
+        if topics().next().is_some() {
+            self.key("topics");
+            let frame = topics().fold(Frame::nested(self.out), |frame, (room, topic)| frame.string(room, topic));
+            frame.close();
+        }
         self
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::fields::{FieldError, Fields};
-use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX};
+use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, TOPIC_BYTES_MAX};
 use crate::message::{Destination, Room, Seq, Text};
 use crate::protocol::refusal::{Code, unknown_command};
 use crate::protocol::request::{Draft, HistoryRequest, Request};
@@ -27,6 +27,16 @@ pub(in crate::protocol) fn ack(fields: &Fields<'_>, _: u64) -> Result<Request, F
 /// Reads the key `room`.
 pub(in crate::protocol) fn room(fields: &Fields<'_>) -> Result<Room, FieldError> {
     Room::parse(&fields.room.string("room")?).map_err(|bad| FieldError::new(Code::BadName, bad))
+}
+
+/// Reads `topic`: without `text` it shows the topic, and an empty `text` clears it.
+pub(in crate::protocol) fn topic(fields: &Fields<'_>, _: u64) -> Result<Request, FieldError> {
+    let room = room(fields)?;
+    let Some(text) = fields.text.optional_string("text")? else { return Ok(Request::ShowTopic { room }) };
+    if text.len() > TOPIC_BYTES_MAX {
+        return Err(FieldError::new(Code::TooLong, format_args!("the topic is longer than {TOPIC_BYTES_MAX} bytes")));
+    }
+    Ok(Request::SetTopic { room, topic: Text::kept(&text) })
 }
 
 /// Reads `history`.

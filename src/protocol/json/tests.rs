@@ -205,9 +205,11 @@ fn replies_are_frames_or_nothing() {
     let replies = [
         Reply::Welcome { name: alice(), waiting: 3 },
         Reply::Accepted { seq: Seq::new(42), at },
-        Reply::Joined { room: kitchen() },
+        Reply::Joined { room: kitchen(), topic: None },
+        Reply::Joined { room: kitchen(), topic: Some(Text::stored("soup".to_owned())) },
+        Reply::Topic { room: kitchen(), topic: None },
         Reply::Left { room: kitchen() },
-        Reply::Who { here: vec![alice()], rooms: vec![RoomHere { room: kitchen(), here: vec![alice()] }] },
+        Reply::Who { here: vec![alice()], rooms: vec![RoomHere { room: kitchen(), here: vec![alice()], topic: None }] },
         Reply::History { messages: past(), more: true },
         Reply::Found { messages: vec![], more: false },
         Reply::Pong { token: None },
@@ -228,6 +230,8 @@ fn replies_are_frames_or_nothing() {
         {"type":"welcome","id":"i","name":"alice","server":"VERSION","protocol":1,"waiting":3}
         {"type":"accepted","id":"i","seq":42,"at":"2026-11-23T06:18:35.123Z"}
         {"type":"joined","id":"i","room":"#kitchen"}
+        {"type":"joined","id":"i","room":"#kitchen","topic":"soup"}
+        {"type":"topic","id":"i","room":"#kitchen","text":""}
         {"type":"left","id":"i","room":"#kitchen"}
         {"type":"who","id":"i","here":["alice"],"rooms":["#kitchen"]}
         {"type":"history","id":"i","messages":[{"seq":42,"at":"2026-11-23T06:18:35.123Z","from":"alice","to":["bob","#kitchen"],"text":"hi"}],"more":true}

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 
-use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
+use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, TOPIC_BYTES_MAX};
 use crate::message::{Destination, Room, Text, quoted};
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::request::{Draft, HistoryRequest, Request};
@@ -66,6 +66,20 @@ pub(in crate::protocol) fn room(command: &str, arguments: &str) -> Result<Room, 
         return Err(not_done(Code::BadRequest, format_args!("{arguments} after {command}, which takes one #ROOM")));
     }
     Room::parse(arguments).map_err(|bad| not_done(Code::BadName, bad))
+}
+
+/// Reads `#ROOM [TEXT]`, where `-` is no text.
+pub(in crate::protocol) fn topic(command: &str, arguments: &str) -> Result<Request, Refusal> {
+    let (name, text) = arguments.split_once(char::is_whitespace).unwrap_or((arguments, ""));
+    let (room, text) = (room(command, name)?, text.trim());
+    if text.len() > TOPIC_BYTES_MAX {
+        return Err(not_done(Code::TooLong, format_args!("the topic is longer than {TOPIC_BYTES_MAX} bytes")));
+    }
+    Ok(match text {
+        "" => Request::ShowTopic { room },
+        "-" => Request::SetTopic { room, topic: None },
+        text => Request::SetTopic { room, topic: Text::clean(text) },
+    })
 }
 
 /// Reads `WORDS`.

@@ -47,7 +47,7 @@ impl Decoder for PlainDecoder {
     }
 
     fn start_session(&mut self, _: &Login) -> SessionEncoder {
-        session(Capabilities::default())
+        session(Capabilities { wants_topics: true, ..Capabilities::default() })
     }
 
     fn decode(&mut self, line: &str, destinations_max: u64, requests: &mut Vec<Submission>) {

@@ -6,7 +6,7 @@ use std::fmt;
 use memchr::memchr;
 
 use crate::limits::HERE_LINE_BYTES_MAX;
-use crate::message::{Destination, Message, PeerName};
+use crate::message::{Destination, Message, PeerName, Room, Text};
 use crate::protocol::commands::plain_commands;
 use crate::protocol::{PastMessage, PluginState, Refusal, Reply, RoomHere};
 
@@ -40,7 +40,16 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
             notice(format_args!("nobody has used the name {peer} yet, kept for later"), out);
         }
         Reply::Alone { room } => notice(format_args!("nobody else is in {room}"), out),
-        Reply::Joined { room } => notice(format_args!("you are in {room} now"), out),
+        Reply::Joined { room, topic } => {
+            notice(format_args!("you are in {room} now"), out);
+            encode_topic(room, topic.as_ref(), out);
+        }
+        Reply::Topic { room, topic: None } => notice(format_args!("{room} has no topic"), out),
+        Reply::Topic { room, topic } => encode_topic(room, topic.as_ref(), out),
+        Reply::TopicSet { room, name, topic: Some(topic) } => {
+            notice(format_args!("{name} set the topic of {room}: {topic}"), out);
+        }
+        Reply::TopicSet { room, name, topic: None } => notice(format_args!("{name} cleared the topic of {room}"), out),
         Reply::Left { room } => notice(format_args!("you are no longer in {room}"), out),
         Reply::Pong { token: Some(token) } => notice(format_args!("pong {token}"), out),
         Reply::Pong { token: None } => notice(format_args!("pong"), out),
@@ -63,11 +72,18 @@ fn encode_who(here: &[PeerName], rooms: &[RoomHere], out: &mut Vec<u8>) {
         [] => notice(format_args!("nobody is here"), out),
         here => encode_names("here", here, out),
     }
-    for RoomHere { room, here } in rooms {
+    for RoomHere { room, here, topic } in rooms {
         match &here[..] {
             [] => notice(format_args!("{room}: nobody is here"), out),
             here => encode_names(room.as_str(), here, out),
         }
+        encode_topic(room, topic.as_ref(), out);
+    }
+}
+
+fn encode_topic(room: &Room, topic: Option<&Text>, out: &mut Vec<u8>) {
+    if let Some(topic) = topic {
+        notice(format_args!("the topic of {room}: {topic}"), out);
     }
 }
 

@@ -37,6 +37,8 @@ fn shown(parsed: Option<ParsedRequest>) -> String {
         }
         Request::Join { room } => format!("join {room}"),
         Request::Leave { room } => format!("leave {room}"),
+        Request::ShowTopic { room } => format!("topic of {room}"),
+        Request::SetTopic { room, topic } => format!("topic of {room} is {:?}", topic.as_ref().map(Text::as_str)),
         Request::Search { words, count } => format!("search {words} up to {count}"),
         Request::History(HistoryRequest { with, count, .. }) => {
             format!("history with {} up to {count}", with.as_ref().map_or("anyone", Destination::as_str))
@@ -163,6 +165,9 @@ fn commands_are_known_by_their_words() {
         expect![[r#"bad_request: "" after /search, which takes the words to look for; nothing was done"#]],
     );
     check("/join", expect![[r#"bad_request: "" after /join, which takes one #ROOM; nothing was done"#]]);
+    check("/topic #a", expect!["topic of #a"]);
+    check("/topic #A  two  words ", expect![[r##"topic of #a is Some("two  words")"##]]);
+    check("/topic #a -", expect!["topic of #a is None"]);
     check("/join #a #b", expect![[r##"bad_request: "#a #b" after /join, which takes one #ROOM; nothing was done"##]]);
     check(
         "/leave home",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::message::{PeerId, Room, RoomId, Seq};
+use crate::message::{PeerId, Room, RoomId, Seq, Text};
 use crate::store::{Entry, FoundRoom, Membership};
 
 /// All rooms.
@@ -14,6 +14,13 @@ struct Row {
     name: Room,
     /// Members, each with the newest message when it joined.
     members: BTreeMap<PeerId, Seq>,
+    topic: Option<Text>,
+}
+
+impl Row {
+    fn found(&self, id: RoomId) -> FoundRoom {
+        FoundRoom { id, members: self.members.len() as u64, topic: self.topic.clone() }
+    }
 }
 
 impl Rooms {
@@ -27,7 +34,7 @@ impl Rooms {
         match entry {
             Entry::Room { id, name } => {
                 assert!(self.find(name).is_none(), "{name} is created once");
-                let before = self.0.insert(*id, Row { name: name.clone(), members: BTreeMap::new() });
+                let before = self.0.insert(*id, Row { name: name.clone(), members: BTreeMap::new(), topic: None });
                 assert!(before.is_none(), "room {id} is created once");
             }
             Entry::Join { room, peer } => {
@@ -38,13 +45,14 @@ impl Rooms {
                 let before = self.row_mut(*room).members.remove(peer);
                 assert!(before.is_some(), "{peer} leaves {room}, and is not a member");
             }
+            Entry::Topic { room, topic } => self.row_mut(*room).topic.clone_from(topic),
             _ => unreachable!("the entry is for these tables"),
         }
     }
 
     pub(super) fn find(&self, name: &Room) -> Option<FoundRoom> {
         let (id, row) = self.0.iter().find(|(_, row)| row.name == *name)?;
-        Some(FoundRoom { id: *id, members: row.members.len() as u64 })
+        Some(row.found(*id))
     }
 
     pub(super) fn name(&self, id: RoomId) -> &Room {
@@ -54,8 +62,7 @@ impl Rooms {
     /// Rooms of which a peer is a member.
     pub(super) fn of(&self, peer: PeerId) -> Vec<Membership> {
         let membership = |(id, row): (&RoomId, &Row)| {
-            let room = FoundRoom { id: *id, members: row.members.len() as u64 };
-            Some(Membership { room, name: row.name.clone(), joined: *row.members.get(&peer)? })
+            Some(Membership { room: row.found(*id), name: row.name.clone(), joined: *row.members.get(&peer)? })
         };
         self.0.iter().filter_map(membership).collect()
     }

@@ -58,7 +58,7 @@ fn create(name: Room, chat: &mut Chat, turn: &mut TurnBuilder) -> Result<RoomId,
     }
     chat.last_room = chat.last_room.next();
     turn.write(Entry::Room { id: chat.last_room, name: name.clone() });
-    chat.add_room(name, FoundRoom { id: chat.last_room, members: 0 });
+    chat.add_room(name, FoundRoom { id: chat.last_room, members: 0, topic: None });
     Ok(chat.last_room)
 }
 
@@ -67,5 +67,6 @@ pub(super) fn complete(requester: &Requester, room: RoomId, chat: &mut Chat, del
 }
 
 fn joined(room: RoomId, chat: &Chat) -> Reply {
-    Reply::Joined { room: chat.rooms[&room].name.clone() }
+    let state = &chat.rooms[&room];
+    Reply::Joined { room: state.name.clone(), topic: state.topic.clone() }
 }

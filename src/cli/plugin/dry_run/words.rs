@@ -51,7 +51,11 @@ impl PlannedEffect {
             Request::Send(draft) => Some(PlannedEffect::send(&draft.to, &draft.text)),
             Request::Join { room } => Some(PlannedEffect::join(room)),
             Request::Leave { room } => Some(PlannedEffect::leave(room)),
-            Request::Who | Request::History(_) | Request::Search { .. } => {
+            Request::SetTopic { room, topic: Some(topic) } => {
+                Some(PlannedEffect(format!("set the topic of {room}: {topic}")))
+            }
+            Request::SetTopic { room, topic: None } => Some(PlannedEffect(format!("clear the topic of {room}"))),
+            Request::ShowTopic { .. } | Request::Who | Request::History(_) | Request::Search { .. } => {
                 Some(PlannedEffect("ask the server; there is none in a dry run".to_owned()))
             }
             Request::Ack { .. } | Request::Ping { .. } | Request::Help | Request::Command { .. } => None,

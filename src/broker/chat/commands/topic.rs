@@ -1,0 +1,81 @@
+//! `/topic`: shows or sets the topic of a room. A change is committed like a joining, and announced to the members that are online.
+
+use crate::broker::chat::completion::{Completion, Requester};
+use crate::broker::chat::delivery::Delivery;
+use crate::broker::chat::lookup::LookupBuilder;
+use crate::broker::chat::state::Chat;
+use crate::broker::chat::turn::TurnBuilder;
+use crate::message::{Room, RoomId, SessionId, Text};
+use crate::protocol::{Refusal, Reply};
+use crate::store::Entry;
+
+pub(super) fn lookup<'a>(room: &'a Room, lookup: &mut LookupBuilder<'a>) {
+    lookup.room(room);
+}
+
+pub(super) fn decide_show(
+    room: &Room,
+    requester: &Requester,
+    chat: &Chat,
+    turn: &mut TurnBuilder,
+) -> Result<(), Refusal> {
+    let room = chat.membership(requester.peer, room, "nothing is shown")?;
+    turn.complete(Completion::ShowTopic { requester: requester.clone(), room });
+    Ok(())
+}
+
+pub(super) fn decide_set(
+    room: &Room,
+    topic: Option<Text>,
+    requester: &Requester,
+    chat: &Chat,
+    turn: &mut TurnBuilder,
+) -> Result<(), Refusal> {
+    let room = chat.membership(requester.peer, room, "nothing was done")?;
+    turn.write(Entry::Topic { room, topic: topic.clone() });
+    turn.change_topic();
+    turn.complete(Completion::SetTopic { requester: requester.clone(), room, topic });
+    Ok(())
+}
+
+pub(super) fn complete_show(requester: &Requester, room: RoomId, chat: &mut Chat, delivery: &mut Delivery) {
+    match chat.rooms.get(&room) {
+        Some(state) => {
+            let reply = Reply::Topic { room: state.name.clone(), topic: state.topic.clone() };
+            chat.reply(requester, &reply, delivery);
+        }
+        // The room was created in this turn.
+        None => chat.refuse_uncommitted(requester, "nothing is shown", delivery),
+    }
+}
+
+pub(super) fn complete_set(
+    requester: &Requester,
+    room: RoomId,
+    topic: Option<Text>,
+    chat: &mut Chat,
+    delivery: &mut Delivery,
+) {
+    if delivery.commit.is_err() {
+        return chat.refuse_uncommitted(requester, "nothing was done", delivery);
+    }
+    let name = chat.rooms[&room].name.clone();
+    chat.reply(requester, &Reply::Topic { room: name.clone(), topic: topic.clone() }, delivery);
+    let set_by = chat.peers[&requester.peer].record.name.clone();
+    let announcement = Reply::TopicSet { room: name, name: set_by, topic };
+    for session in listeners(room, requester.session, chat) {
+        chat.announce_to(session, &announcement, delivery);
+    }
+}
+
+/// Returns the sessions of the members that are online, except the one that set the topic.
+fn listeners(room: RoomId, set_by: SessionId, chat: &Chat) -> Vec<SessionId> {
+    let is_member = |peer: &&_| chat.peers[*peer].rooms.get(&room).is_some_and(|member| member.joined.is_some());
+    let members = chat.rooms[&room].here.iter().filter(is_member);
+    let sessions = members.flat_map(|peer| chat.peers[peer].sessions.iter().copied());
+    let listens = |id: &SessionId| {
+        let session = &chat.sessions[id];
+        *id != set_by && session.is_welcomed && session.encoder.capabilities.wants_topics
+    };
+    sessions.filter(listens).collect()
+}
