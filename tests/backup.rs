@@ -19,7 +19,7 @@ use tempfile::TempDir;
 // What it makes
 
 #[test]
-fn a_server_starts_with_it_and_has_lost_nothing() {
+fn server_starts_from_a_backup_with_all_data() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -50,7 +50,7 @@ fn a_server_starts_with_it_and_has_lost_nothing() {
 }
 
 #[test]
-fn beside_a_flood_it_is_the_log_up_to_one_moment() {
+fn backup_during_a_flood_is_a_consistent_prefix_of_the_log() {
     let server = TestServer::with_config("[limits]\nmailbox_max = 0");
     let is_over = Arc::new(AtomicBool::new(false));
     let floods = Vec::from_iter(["alice", "bob"].map(|name| Flood::start(&server, name, &is_over)));
@@ -75,7 +75,7 @@ fn beside_a_flood_it_is_the_log_up_to_one_moment() {
 }
 
 #[test]
-fn it_is_private_and_leaves_nothing_else_behind() {
+fn backup_is_private_and_leaves_no_other_files() {
     let server = TestServer::start();
     a_few_messages(&server);
     let home = Home::new();
@@ -88,7 +88,7 @@ fn it_is_private_and_leaves_nothing_else_behind() {
 }
 
 #[test]
-fn it_may_lie_in_the_data_directory() {
+fn backup_may_be_written_into_the_data_directory() {
     let mut server = TestServer::start();
     a_few_messages(&server);
     backed_up(&server.data(), &server.data().join("copy.db"));
@@ -99,7 +99,7 @@ fn it_may_lie_in_the_data_directory() {
 }
 
 #[test]
-fn a_name_need_not_be_text_or_begin_with_a_letter() {
+fn file_name_may_be_any_bytes() {
     use std::os::unix::ffi::OsStrExt;
 
     let server = TestServer::start();
@@ -114,7 +114,7 @@ fn a_name_need_not_be_text_or_begin_with_a_letter() {
 }
 
 #[test]
-fn a_database_that_no_server_has_is_backed_up_and_stays_as_it_was() {
+fn backup_without_a_server_leaves_the_database_unchanged() {
     let mut server = TestServer::start();
     a_few_messages(&server);
     let home = Home::new();
@@ -135,7 +135,7 @@ fn a_database_that_no_server_has_is_backed_up_and_stays_as_it_was() {
 }
 
 #[test]
-fn doctor_finds_it_well() {
+fn doctor_finds_no_fault_in_a_backup() {
     let server = TestServer::start();
     a_few_messages(&server);
     let home = Home::new();
@@ -149,7 +149,7 @@ fn doctor_finds_it_well() {
 }
 
 #[test]
-fn a_server_that_starts_or_stops_meanwhile_changes_nothing_about_it() {
+fn server_may_start_or_stop_during_a_backup() {
     let mut server = TestServer::start();
     many_messages(&server);
     let (data, home) = (server.data(), Home::new());
@@ -187,7 +187,7 @@ fn a_server_that_starts_or_stops_meanwhile_changes_nothing_about_it() {
 // Half a backup
 
 #[test]
-fn one_that_was_killed_has_a_name_that_says_so_and_the_next_removes_it() {
+fn killed_backup_leaves_a_partial_file_that_the_next_one_removes() {
     let server = TestServer::start();
     many_messages(&server);
     let home = Home::new();
@@ -216,7 +216,7 @@ fn one_that_was_killed_has_a_name_that_says_so_and_the_next_removes_it() {
 }
 
 #[test]
-fn one_that_is_told_to_stop_leaves_nothing() {
+fn interrupted_backup_leaves_nothing() {
     let server = TestServer::start();
     many_messages(&server);
     let mut stopped = 0;
@@ -242,7 +242,7 @@ fn one_that_is_told_to_stop_leaves_nothing() {
 }
 
 #[test]
-fn a_disk_that_is_too_small_gets_nothing_of_it() {
+fn backup_on_a_full_disk_leaves_nothing() {
     let mount = tempfile::tempdir().unwrap();
     if is_skipped(shell_in_a_mount(mount.path(), "true").status().unwrap().success(), "a small disk") {
         return;
@@ -260,7 +260,7 @@ fn a_disk_that_is_too_small_gets_nothing_of_it() {
 }
 
 #[test]
-fn a_damaged_database_is_not_backed_up() {
+fn damaged_database_is_not_backed_up() {
     let mut server = TestServer::start();
     many_messages(&server);
     assert!(server.terminate().success());
@@ -277,7 +277,7 @@ fn a_damaged_database_is_not_backed_up() {
 // Refusals
 
 #[test]
-fn a_file_that_is_there_is_not_overwritten() {
+fn existing_file_is_not_overwritten() {
     let server = TestServer::start();
     a_few_messages(&server);
     let home = Home::new();
@@ -292,7 +292,7 @@ fn a_file_that_is_there_is_not_overwritten() {
 }
 
 #[test]
-fn what_can_be_no_backup_is_refused() {
+fn invalid_destination_is_refused() {
     let mut server = TestServer::start();
     a_few_messages(&server);
     let home = Home::new();
@@ -322,7 +322,7 @@ fn what_can_be_no_backup_is_refused() {
 }
 
 #[test]
-fn where_there_is_nothing_to_back_up_that_is_said() {
+fn missing_database_is_reported() {
     let home = Home::new();
     let data = home.file("data");
     let refused = |words| {

@@ -53,22 +53,22 @@ type Befalls = fn(&Lan<2>, &Host);
 // The next login
 
 #[test]
-fn what_went_into_a_pulled_cable_comes_with_the_next_login() {
+fn messages_sent_into_a_pulled_cable_arrive_at_the_next_login() {
     check_next_login(0, Lan::pull, Lan::plug);
 }
 
 #[test]
-fn what_went_into_a_pulled_cable_and_fills_the_buffers_comes_with_the_next_login() {
+fn messages_that_fill_the_buffers_of_a_pulled_cable_arrive_at_the_next_login() {
     check_next_login(LARGE, Lan::pull, Lan::plug);
 }
 
 #[test]
-fn what_was_lost_further_on_comes_with_the_next_login() {
+fn messages_lost_beyond_the_switch_arrive_at_the_next_login() {
     check_next_login(0, Lan::cut, Lan::mend);
 }
 
 #[test]
-fn what_the_server_s_own_pulled_cable_held_back_comes_with_the_next_login() {
+fn messages_held_back_by_the_servers_pulled_cable_arrive_at_the_next_login() {
     check_next_login(0, |lan, _| lan.pull(&lan.hosts[0]), |lan, _| lan.plug(&lan.hosts[0]));
 }
 
@@ -95,7 +95,7 @@ fn check_next_login(padding: usize, is_lost: Befalls, is_back: Befalls) {
 }
 
 #[test]
-fn what_went_into_a_pulled_cable_can_be_had_elsewhere_at_once() {
+fn messages_sent_into_a_pulled_cable_arrive_at_once_at_a_login_elsewhere() {
     let Some(lan) = Lan::<3>::new() else { return };
     let [home, garden, shed] = &lan.hosts;
     let server = HostServer::start(home, "");
@@ -119,7 +119,7 @@ fn what_went_into_a_pulled_cable_can_be_had_elsewhere_at_once() {
 }
 
 #[test]
-fn a_server_that_crashes_while_a_cable_is_out_has_everything_for_the_next_login() {
+fn server_that_crashes_while_a_cable_is_out_delivers_everything_at_the_next_login() {
     let Some(lan) = Lan::<2>::new() else { return };
     let [home, garden] = &lan.hosts;
     let mut server = HostServer::start(home, "");
@@ -140,17 +140,17 @@ fn a_server_that_crashes_while_a_cable_is_out_has_everything_for_the_next_login(
 // The same connection
 
 #[test]
-fn a_cable_that_was_out_for_a_while_delays_and_neither_loses_nor_doubles() {
+fn cable_that_was_out_for_a_while_delays_messages_without_loss_or_duplicates() {
     check_same_connection(0, Lan::pull, Lan::plug);
 }
 
 #[test]
-fn a_cable_that_was_out_until_the_buffers_were_full_neither_loses_nor_doubles() {
+fn cable_that_was_out_until_the_buffers_were_full_causes_no_loss_or_duplicates() {
     check_same_connection(LARGE, Lan::pull, Lan::plug);
 }
 
 #[test]
-fn acknowledgements_that_were_lost_for_a_while_double_nothing_on_the_same_connection() {
+fn lost_acknowledgements_cause_no_duplicates_on_the_same_connection() {
     check_same_connection(0, Lan::mute, Lan::unmute);
 }
 
@@ -181,7 +181,7 @@ fn check_same_connection(padding: usize, is_lost: Befalls, is_back: Befalls) {
 }
 
 #[test]
-fn messages_whose_acknowledgements_are_lost_may_come_twice_and_are_never_lost() {
+fn messages_with_lost_acknowledgements_may_be_repeated_and_are_never_lost() {
     let Some(lan) = Lan::<2>::new() else { return };
     let [home, garden] = &lan.hosts;
     let server = HostServer::start(home, "");
@@ -209,7 +209,7 @@ fn messages_whose_acknowledgements_are_lost_may_come_twice_and_are_never_lost() 
 // Several connections of one name
 
 #[test]
-fn who_is_here_elsewhere_too_reads_on_and_what_was_read_there_is_delivered() {
+fn peer_with_a_second_connection_reads_on_there_and_its_messages_count_as_delivered() {
     let Some(lan) = Lan::<3>::new() else { return };
     let [home, garden, shed] = &lan.hosts;
     let server = HostServer::start(home, "");
@@ -237,7 +237,7 @@ fn who_is_here_elsewhere_too_reads_on_and_what_was_read_there_is_delivered() {
 }
 
 #[test]
-fn whoever_is_cut_off_gets_the_same_in_the_same_order_as_who_is_here_elsewhere() {
+fn disconnected_peer_reads_the_same_order_as_a_connected_one() {
     let Some(lan) = Lan::<3>::new() else { return };
     let [home, garden, shed] = &lan.hosts;
     let server = HostServer::start(home, "");
@@ -260,7 +260,7 @@ fn whoever_is_cut_off_gets_the_same_in_the_same_order_as_who_is_here_elsewhere()
 }
 
 #[test]
-fn a_stuck_connection_elsewhere_takes_nothing_from_one_that_is_cut_off() {
+fn stuck_second_connection_takes_no_messages_from_a_disconnected_one() {
     let Some(lan) = Lan::<3>::new() else { return };
     let [home, garden, shed] = &lan.hosts;
     let server = HostServer::start(home, "");
@@ -289,7 +289,7 @@ fn a_stuck_connection_elsewhere_takes_nothing_from_one_that_is_cut_off() {
 // A bad line
 
 #[test]
-fn a_flood_over_a_bad_line_arrives_whole_and_in_order_both_ways() {
+fn flood_over_a_lossy_line_arrives_complete_and_in_order_in_both_directions() {
     let Some(line) = BadLine::new() else { return };
     let [home, garden] = &line.hosts;
     let server = HostServer::start(home, "");
@@ -315,7 +315,7 @@ fn a_flood_over_a_bad_line_arrives_whole_and_in_order_both_ways() {
 // Dead connections
 
 #[test]
-fn an_idle_connection_whose_cable_is_out_ends_in_time() {
+fn idle_connection_ends_in_time_after_its_cable_is_pulled() {
     let Some(lan) = Lan::<2>::new() else { return };
     let [home, garden] = &lan.hosts;
     let server = HostServer::start(home, DEAD_AFTER_4_S);
@@ -335,7 +335,7 @@ fn an_idle_connection_whose_cable_is_out_ends_in_time() {
 }
 
 #[test]
-fn a_connection_whose_cable_is_out_with_messages_on_their_way_ends_in_time() {
+fn connection_with_messages_in_flight_ends_in_time_after_its_cable_is_pulled() {
     let Some(lan) = Lan::<3>::new() else { return };
     let [home, garden, shed] = &lan.hosts;
     let server = HostServer::start(home, DEAD_AFTER_4_S);
@@ -362,7 +362,7 @@ fn a_connection_whose_cable_is_out_with_messages_on_their_way_ends_in_time() {
 }
 
 #[test]
-fn who_lives_and_says_nothing_or_reads_nothing_is_not_taken_for_dead() {
+fn live_client_that_neither_sends_nor_reads_is_not_disconnected() {
     let Some(lan) = Lan::<2>::new() else { return };
     let [home, garden] = &lan.hosts;
     let server = HostServer::start(home, DEAD_AFTER_4_S);
@@ -383,7 +383,7 @@ fn who_lives_and_says_nothing_or_reads_nothing_is_not_taken_for_dead() {
 
 #[test]
 #[ignore = "takes six minutes: what is above, with the default"]
-fn by_default_150_s_of_silence_are_death_and_not_reading_is_no_silence() {
+fn by_default_a_connection_ends_after_150_s_of_silence_but_not_for_not_reading() {
     let Some(lan) = Lan::<4>::new() else { return };
     let [home, garden, shed, attic] = &lan.hosts;
     let server = HostServer::start(home, "");

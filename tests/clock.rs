@@ -79,7 +79,7 @@ fn read_by_bob() -> Vec<String> {
 }
 
 #[test]
-fn what_is_live_comes_in_the_order_sent_whatever_the_clock_shows() {
+fn live_messages_arrive_in_the_order_sent_whatever_the_clock_shows() {
     let Some(clock) = Clock::at(JUMPS[0].0) else { return };
     let server = clock.server();
     let mut alice = TestClient::login(&server, "alice");
@@ -135,7 +135,7 @@ fn printed_history(server: &TestServer) -> Vec<String> {
 }
 
 #[test]
-fn a_crash_and_a_start_in_1970_change_nothing() {
+fn crash_and_restart_in_1970_change_nothing() {
     let Some(clock) = Clock::at(JUMPS[0].0) else { return };
     let mut server = clock.server();
     let mut alice = TestClient::login(&server, "alice");

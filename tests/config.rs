@@ -95,7 +95,7 @@ fn serves(place: &Place, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn it_serves_with_and_without_the_word() {
+fn server_starts_with_and_without_the_subcommand_serve() {
     let place = Place::new();
     for arguments in [&["--listen", "127.0.0.1:0"] as &[_], &["serve", "--listen=localhost:0", "--data=d"]] {
         let log = serves(&place, arguments);
@@ -107,7 +107,7 @@ fn it_serves_with_and_without_the_word() {
 }
 
 #[test]
-fn what_is_open_is_warned_of() {
+fn open_server_logs_a_warning() {
     let place = Place::new().with("holdline.toml", "listen = [\"127.0.0.1:0\", \"0.0.0.0:0\"]\nopen = true");
     let log = serves(&place, &[]);
     assert_eq!(log.matches(" WARN ").count(), 1, "{log}");
@@ -115,13 +115,13 @@ fn what_is_open_is_warned_of() {
 }
 
 #[test]
-fn a_list_of_no_plugins_is_fine() {
+fn empty_list_of_plugins_is_valid() {
     serves(&Place::new().with("plugins.toml", "# none\n"), &["--listen=127.0.0.1:0"]);
     serves(&Place::new().with("none.toml", "plugin = []"), &["--listen=127.0.0.1:0", "--plugins=none.toml"]);
 }
 
 #[test]
-fn a_file_that_spells_out_the_defaults_changes_nothing() {
+fn file_with_all_defaults_changes_nothing() {
     let defaults = r#"
         listen = ["127.0.0.1:0"]
         data = "holdline-data"
@@ -136,7 +136,7 @@ fn a_file_that_spells_out_the_defaults_changes_nothing() {
 }
 
 #[test]
-fn keys() {
+fn invalid_keys_are_refused() {
     check_file(
         "# a comment\n\nlisen = [\"127.0.0.1:7878\"]\n",
         expect![[r#"
@@ -182,7 +182,7 @@ fn keys() {
 }
 
 #[test]
-fn types() {
+fn invalid_types_are_refused() {
     check_file(
         "\ndata = 5",
         expect![[r#"
@@ -284,7 +284,7 @@ fn types() {
 }
 
 #[test]
-fn values() {
+fn invalid_values_are_refused() {
     check_file(
         "\n\n\ndurability = \"power\"",
         expect![[r#"
@@ -372,7 +372,7 @@ fn values() {
 }
 
 #[test]
-fn addresses() {
+fn invalid_addresses_are_refused() {
     check_file(
         "listen = []",
         expect![[r#"
@@ -433,14 +433,14 @@ fn addresses() {
 
 /// The reason is the system's, in its own words.
 #[test]
-fn an_unknown_host() {
+fn unknown_host_is_refused() {
     let log = outcome(&mut Place::new().holdline(&["--listen=no-such-host.invalid:7878"]));
     assert!(log.starts_with("holdline: --listen \"no-such-host.invalid:7878\" cannot be resolved ("), "{log}");
     assert!(log.ends_with("; name another host, or its address\nexit 2\n"), "{log}");
 }
 
 #[test]
-fn syntax() {
+fn invalid_syntax_is_refused() {
     check_file(
         "data = holdline-data",
         expect![[r#"
@@ -486,7 +486,7 @@ fn syntax() {
 }
 
 #[test]
-fn files() {
+fn unreadable_files_are_refused() {
     check_arguments(
         &["--config", "absent.toml"],
         expect![[r#"
@@ -539,7 +539,7 @@ fn files() {
 }
 
 #[test]
-fn the_list_of_plugins() {
+fn invalid_list_of_plugins_is_refused() {
     check_plugins(
         "[plugin]\nname = \"manners\"",
         expect![[r#"
@@ -599,7 +599,7 @@ fn the_list_of_plugins() {
 }
 
 #[test]
-fn what_a_plugin_must_have() {
+fn plugin_without_required_keys_is_refused() {
     check_plugins(
         "# mine\n\n[[plugin]]\n",
         expect![[r#"
@@ -638,7 +638,7 @@ fn what_a_plugin_must_have() {
 }
 
 #[test]
-fn keys_of_plugins() {
+fn invalid_keys_of_plugins_are_refused() {
     check_script(
         "hook = \"message\"",
         expect![[r#"
@@ -684,7 +684,7 @@ fn keys_of_plugins() {
 }
 
 #[test]
-fn types_of_keys_of_plugins() {
+fn invalid_types_of_plugin_keys_are_refused() {
     check_plugins(
         "[[plugin]]\nname = 5",
         expect![[r#"
@@ -821,7 +821,7 @@ fn types_of_keys_of_plugins() {
 }
 
 #[test]
-fn values_of_plugins() {
+fn invalid_values_of_plugins_are_refused() {
     check_plugins(
         "[[plugin]]\nname = \"bob smith\"",
         expect![[r#"
@@ -965,7 +965,7 @@ fn values_of_plugins() {
 }
 
 #[test]
-fn what_ticks() {
+fn invalid_ticks_are_refused() {
     check_program(
         "hooks = [\"tick\"]",
         expect![[r#"
@@ -983,7 +983,7 @@ fn what_ticks() {
 }
 
 #[test]
-fn commands() {
+fn invalid_commands_are_refused() {
     check_program(
         "hooks = [\"command\"]",
         expect![[r#"
@@ -1057,7 +1057,7 @@ fn commands() {
 }
 
 #[test]
-fn the_text_of_a_command_is_bounded() {
+fn help_text_of_a_command_is_bounded() {
     let lines = |text: &str| format!("hooks = [\"command\"]\n[plugin.commands]\nweather = \"{text}\"");
     check_program(
         &lines(&"é".repeat(201)),
@@ -1073,7 +1073,7 @@ fn the_text_of_a_command_is_bounded() {
 }
 
 #[test]
-fn what_two_plugins_cannot_both_have() {
+fn duplicates_among_plugins_are_refused() {
     let plugin = |name: &str, command: &str| {
         format!(
             "[[plugin]]\nname = \"{name}\"\nkind = \"luau\"\npath = \"manners.luau\"\nhooks = [\"command\"]\n\
@@ -1097,7 +1097,7 @@ fn what_two_plugins_cannot_both_have() {
 }
 
 #[test]
-fn too_many_plugins() {
+fn too_many_plugins_are_refused() {
     let plugin = |number: usize| format!("[[plugin]]\nname = \"p{number}\"\nkind = \"process\"\npath = \"door.sh\"\n");
     check_plugins(
         &(0..101).map(plugin).collect::<String>(),
@@ -1117,7 +1117,7 @@ fn too_many_plugins() {
 }
 
 #[test]
-fn files_of_plugins() {
+fn unusable_files_of_plugins_are_refused() {
     let plugin =
         |path: &str| format!("[[plugin]]\nname = \"a\"\nkind = \"luau\"\npath = \"{path}\"\nhooks = [\"message\"]");
     check_plugins(
@@ -1173,7 +1173,7 @@ fn files_of_plugins() {
 
 /// What is wrong with a script or a program is said by `holdline plugin check` too, where it is tested.
 #[test]
-fn a_plugin_that_does_not_load() {
+fn plugin_that_does_not_load_is_refused() {
     let place = Place::new().with("manners.luau", "function message(").with("door.sh", "");
     let plugin = "name = \"a\"\nkind = \"luau\"\npath = \"manners.luau\"\nhooks = [\"message\"]";
     let log = outcome(&mut place.with("plugins.toml", format!("[[plugin]]\n{plugin}")).holdline(&[]));
@@ -1181,7 +1181,7 @@ fn a_plugin_that_does_not_load() {
 }
 
 #[test]
-fn arguments() {
+fn invalid_arguments_are_refused() {
     check_arguments(
         &["--lisen", "127.0.0.1:7878"],
         expect![[r#"
@@ -1256,14 +1256,14 @@ fn arguments() {
 
 /// What is wrong with a name is said elsewhere.
 #[test]
-fn a_bad_name() {
+fn invalid_name_is_refused() {
     let log = outcome(&mut Place::new().holdline(&["history", "--with", "bob smith"]));
     assert!(log.starts_with("holdline: couldn't parse `bob smith`: --with wants a name: "), "{log}");
     assert!(log.ends_with("\nexit 2\n"), "{log}");
 }
 
 #[test]
-fn the_level_of_the_log() {
+fn invalid_log_level_is_refused() {
     let place = Place::new();
     let check = |level: &str, expected: Expect| {
         expected.assert_eq(&outcome(place.holdline(&["history"]).env("HOLDLINE_LOG", level)));
@@ -1289,7 +1289,7 @@ fn the_level_of_the_log() {
 }
 
 #[test]
-fn help_and_version() {
+fn help_and_version_are_printed() {
     check_arguments(
         &["--version"],
         expect![[r#"
@@ -1476,7 +1476,7 @@ fn help_and_version() {
 
 /// A reader that goes early, as `head` does, is no mistake.
 #[test]
-fn a_closed_pipe_is_no_error() {
+fn closed_pipe_is_not_an_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let output = Place::new().holdline(&["--help"]).stdout(writer).output().unwrap();
@@ -1485,7 +1485,7 @@ fn a_closed_pipe_is_no_error() {
 
 /// It is looked for where the server would put it: flag, then file, then default.
 #[test]
-fn a_history_without_a_database() {
+fn history_without_a_database_is_refused() {
     let place = Place::new().with("conf/chat.toml", "data = \"log\"");
     let check = |arguments: &[&str], directory: &str| {
         let log = outcome(&mut place.holdline(arguments));

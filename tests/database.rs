@@ -30,7 +30,7 @@ fn the_views_keep_their_columns() {
 }
 
 #[test]
-fn the_views_show_what_was_said_and_who_has_not_got_it() {
+fn views_show_messages_and_the_peers_that_have_not_received_them() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -65,7 +65,7 @@ fn the_views_show_what_was_said_and_who_has_not_got_it() {
 }
 
 #[test]
-fn the_views_show_rooms_as_addressed_and_those_who_wait_in_them_by_name() {
+fn views_show_rooms_as_addressed_and_waiting_members_by_name() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     for (name, rooms) in [("bob", &["#home", "#cellar"][..]), ("carol", &["#home"]), ("dave", &[])] {
@@ -126,7 +126,7 @@ fn the_views_show_rooms_as_addressed_and_those_who_wait_in_them_by_name() {
 }
 
 #[test]
-fn a_time_is_iso_8601_in_utc_with_milliseconds() {
+fn times_are_iso_8601_in_utc_with_milliseconds() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: hi");
@@ -142,7 +142,7 @@ fn a_time_is_iso_8601_in_utc_with_milliseconds() {
 }
 
 #[test]
-fn what_happened_besides_messages_is_shown_with_names_and_times() {
+fn events_are_shown_with_names_and_times() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: hi");
@@ -170,7 +170,7 @@ const FIRST_VERSION: &str = concat!(
 );
 
 #[test]
-fn a_database_of_the_first_version_is_brought_up_to_date() {
+fn database_of_the_first_version_is_migrated() {
     let mut server = TestServer::start();
     server.terminate();
     for file in ["holdline.db", "holdline.db-wal", "holdline.db-shm"] {
@@ -198,7 +198,7 @@ fn a_database_of_the_first_version_is_brought_up_to_date() {
 }
 
 #[test]
-fn after_a_crash_everything_is_found_that_the_index_lags_behind() {
+fn messages_that_the_index_lags_behind_are_found_after_a_crash() {
     let mut server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     for (name, line) in [("alice", "bob, carol: one"), ("dave", "carol: two"), ("alice", "dave, bob: three")] {
@@ -271,7 +271,7 @@ fn the_shell_reads_while_messages_flow() {
 }
 
 #[test]
-fn a_damaged_letter_holds_back_nothing() {
+fn damaged_text_holds_back_no_other_message() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     for text in ["one", "two", "three"] {
@@ -290,7 +290,7 @@ fn a_damaged_letter_holds_back_nothing() {
 }
 
 #[test]
-fn a_shell_that_keeps_reading_holds_up_nobody() {
+fn long_read_in_a_shell_delays_nobody() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: before");
@@ -314,7 +314,7 @@ fn a_shell_that_keeps_reading_holds_up_nobody() {
 }
 
 #[test]
-fn it_is_a_database_in_wal_mode() {
+fn database_is_in_wal_mode() {
     let server = TestServer::start();
     TestClient::login(&server, "alice").ping();
     assert_eq!(server.sqlite("pragma journal_mode"), "wal");
@@ -334,7 +334,7 @@ fn the_directory_and_its_files_are_private() {
 }
 
 #[test]
-fn an_empty_directory_that_was_open_is_made_private() {
+fn empty_directory_that_others_can_read_is_made_private() {
     let mut server = TestServer::start();
     assert!(server.terminate().success());
     fs::remove_dir_all(server.data()).unwrap();
@@ -359,7 +359,7 @@ fn check_private(directory: &Path) {
 // Refusals
 
 #[test]
-fn a_second_server_on_the_same_directory_is_refused_and_told_who_holds_it() {
+fn second_server_on_the_same_directory_is_refused_with_the_pid_of_the_first() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let line = refused_on(&server.data());
@@ -377,7 +377,7 @@ fn a_lock_ends_with_its_holder() {
 }
 
 #[test]
-fn a_newer_schema_is_refused_and_left_as_it_is() {
+fn newer_schema_is_refused_and_unchanged() {
     let mut server = TestServer::start();
     assert!(server.terminate().success());
     server.sqlite_write("pragma user_version = 999");
@@ -388,7 +388,7 @@ fn a_newer_schema_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+fn file_that_is_not_a_database_is_refused_and_unchanged() {
     let home = tempfile::tempdir().unwrap();
     let database = home.path().join("holdline.db");
     for content in [&b"These are my notes, and no database.\n"[..], &[0xa5; 8192]] {
@@ -399,7 +399,7 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_damaged_database_is_refused() {
+fn damaged_database_is_refused() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: hi");
@@ -412,7 +412,7 @@ fn a_damaged_database_is_refused() {
 }
 
 #[test]
-fn a_database_of_another_program_is_refused_and_left_as_it_is() {
+fn database_of_another_program_is_refused_and_unchanged() {
     let home = tempfile::tempdir().unwrap();
     let database = home.path().join("holdline.db");
     let sql = "create table recipe (title); insert into recipe values ('bread')";
@@ -423,7 +423,7 @@ fn a_database_of_another_program_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_refused() {
+fn directory_that_cannot_be_created_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("file");
     fs::write(&file, "in the way").unwrap();
@@ -433,7 +433,7 @@ fn a_directory_that_cannot_be_made_is_refused() {
 }
 
 #[test]
-fn a_directory_that_may_not_be_written_is_refused() {
+fn read_only_directory_is_refused() {
     let home = tempfile::tempdir().unwrap();
     fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
     if !rustix::process::geteuid().is_root() {
@@ -457,7 +457,7 @@ fn a_directory_that_may_not_be_written_is_refused() {
 }
 
 #[test]
-fn a_directory_that_holds_other_things_is_not_made_private() {
+fn directory_with_other_files_is_not_made_private() {
     let home = tempfile::tempdir().unwrap();
     fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
     fs::write(home.path().join("holiday.jpg"), "a beach").unwrap();

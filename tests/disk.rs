@@ -39,7 +39,7 @@ const SILENCE: Duration = Duration::from_millis(100);
 // The disk itself
 
 #[test]
-fn the_disk_keeps_what_was_synced_and_nothing_else() {
+fn faulty_disk_keeps_synced_bytes_and_nothing_else() {
     let Some(mut disk) = FaultyDisk::mount(0) else { return };
     disk.set_luck(0.0);
     let directory = disk.path("directory");
@@ -63,7 +63,7 @@ fn the_disk_keeps_what_was_synced_and_nothing_else() {
 }
 
 #[test]
-fn the_disk_forgets_what_it_could_not_sync() {
+fn faulty_disk_loses_bytes_that_it_failed_to_sync() {
     let Some(mut disk) = FaultyDisk::mount(0) else { return };
     disk.set_luck(0.0);
     let mut file = File::create(disk.path("file")).unwrap();
@@ -86,7 +86,7 @@ fn the_disk_forgets_what_it_could_not_sync() {
 // Power
 
 #[test]
-fn what_was_accepted_survives_power_cuts_again_and_again() {
+fn accepted_messages_survive_repeated_power_cuts() {
     for seed in 0..8 {
         let Some(mut chat) = Chat::start(seed, POWER_LOSS, "bob, dave") else { return };
         for _ in 0..6 {
@@ -99,7 +99,7 @@ fn what_was_accepted_survives_power_cuts_again_and_again() {
 }
 
 #[test]
-fn what_was_accepted_survives_power_cuts_while_the_log_is_copied_into_the_database() {
+fn accepted_messages_survive_power_cuts_during_checkpoints() {
     for seed in 0..2 {
         let Some(mut chat) = Chat::start(seed, POWER_LOSS, &format!("bob, dave, {}", crowd())) else { return };
         for _ in 0..2 {
@@ -119,7 +119,7 @@ fn what_was_accepted_survives_power_cuts_while_the_log_is_copied_into_the_databa
 }
 
 #[test]
-fn with_durability_crash_a_power_cut_takes_the_newest_messages_and_leaves_the_others_in_order() {
+fn with_durability_crash_a_power_cut_loses_only_the_newest_messages() {
     let mut lost = 0;
     for seed in 0..4 {
         let Some(mut chat) = Chat::start(seed, CRASH, "bob, dave") else { return };
@@ -134,7 +134,7 @@ fn with_durability_crash_a_power_cut_takes_the_newest_messages_and_leaves_the_ot
 }
 
 #[test]
-fn a_power_cut_at_any_moment_of_the_first_start_costs_nothing() {
+fn power_cut_at_any_moment_of_the_first_start_loses_nothing() {
     let Some(disk) = FaultyDisk::mount(0) else { return };
     drop(TestServer::with_data(&disk.path("data"), ""));
     for operations in 1..=disk.operations() {
@@ -155,7 +155,7 @@ fn a_power_cut_at_any_moment_of_the_first_start_costs_nothing() {
 }
 
 #[test]
-fn a_power_cut_at_any_moment_of_the_shutdown_costs_nothing() {
+fn power_cut_at_any_moment_of_the_shutdown_loses_nothing() {
     let Some(disk) = FaultyDisk::mount(0) else { return };
     let (mut server, started) = with_some_messages(&disk);
     assert_eq!(server.terminate().code(), Some(0), "{}", server.log());
@@ -182,7 +182,7 @@ fn with_some_messages(disk: &FaultyDisk) -> (TestServer, usize) {
 }
 
 #[test]
-fn a_data_directory_with_its_parents_survives_the_power_cut_after_it_was_made() {
+fn new_data_directory_and_its_parents_survive_a_power_cut() {
     let Some(mut disk) = FaultyDisk::mount(0) else { return };
     disk.set_luck(0.0);
     let mut server = TestServer::with_data(&disk.path("var/lib/holdline"), "");
@@ -197,7 +197,7 @@ fn a_data_directory_with_its_parents_survives_the_power_cut_after_it_was_made() 
 }
 
 #[test]
-fn neither_the_sender_nor_the_recipient_hears_of_a_message_before_it_is_synced() {
+fn message_is_neither_acknowledged_nor_delivered_before_it_is_synced() {
     let Some(disk) = FaultyDisk::mount(0) else { return };
     let server = TestServer::with_data(&disk.path("data"), "");
     let (mut alice, alice_hears) = login_and_listen(&server, "alice");
@@ -216,7 +216,7 @@ fn neither_the_sender_nor_the_recipient_hears_of_a_message_before_it_is_synced()
 }
 
 #[test]
-fn only_messages_are_synced_one_sync_a_turn() {
+fn only_messages_are_synced_once_per_turn() {
     let Some(disk) = FaultyDisk::mount(0) else { return };
     let server = TestServer::with_data(&disk.path("data"), "");
     let mut alice = TestClient::login(&server, "alice");
@@ -238,7 +238,7 @@ fn only_messages_are_synced_one_sync_a_turn() {
 // Full
 
 #[test]
-fn on_a_full_disk_senders_are_told_and_everyone_else_reads_on() {
+fn on_a_full_disk_senders_are_refused_and_readers_continue() {
     // Room for nothing, for a part of a page, and for a part of a commit.
     for room_bytes in [0, 1000, 6000] {
         let Some(disk) = FaultyDisk::mount(0) else { return };
@@ -274,7 +274,7 @@ fn on_a_full_disk_senders_are_told_and_everyone_else_reads_on() {
 }
 
 #[test]
-fn what_was_delivered_on_a_full_disk_comes_again_after_a_crash_and_nothing_is_missing() {
+fn messages_delivered_on_a_full_disk_are_repeated_after_a_crash_without_loss() {
     let Some(disk) = FaultyDisk::mount(0) else { return };
     let mut server = TestServer::with_data(&disk.path("data"), "");
     let mut alice = TestClient::login(&server, "alice");
@@ -295,7 +295,7 @@ fn what_was_delivered_on_a_full_disk_comes_again_after_a_crash_and_nothing_is_mi
 }
 
 #[test]
-fn a_disk_that_fills_up_in_a_flood_keeps_what_was_accepted_and_delivers_nothing_else() {
+fn disk_that_fills_up_in_a_flood_keeps_and_delivers_exactly_the_accepted_messages() {
     for seed in 0..5 {
         let Some(disk) = FaultyDisk::mount(seed) else { return };
         let server = TestServer::with_data(&disk.path("data"), POWER_LOSS);
@@ -320,7 +320,7 @@ fn a_disk_that_fills_up_in_a_flood_keeps_what_was_accepted_and_delivers_nothing_
 // Failing
 
 #[test]
-fn a_failing_disk_refuses_what_it_cannot_keep_and_keeps_again_by_itself() {
+fn failing_disk_refuses_messages_and_recovers_by_itself() {
     for operation in [Operation::Write, Operation::Sync] {
         for error in [Errno::EIO, Errno::EROFS, Errno::ENOSPC] {
             let Some(disk) = FaultyDisk::mount(0) else { return };
@@ -373,7 +373,7 @@ fn check_failing(mut disk: FaultyDisk, operation: Operation, error: Errno) {
 }
 
 #[test]
-fn what_is_accepted_after_a_failed_sync_survives_a_power_cut() {
+fn messages_accepted_after_a_failed_sync_survive_a_power_cut() {
     for seed in 0..6 {
         let Some(mut disk) = FaultyDisk::mount(seed) else { return };
         disk.set_luck([0.0, 0.5][seed as usize % 2]);
@@ -412,7 +412,7 @@ fn what_is_accepted_after_a_failed_sync_survives_a_power_cut() {
 }
 
 #[test]
-fn what_is_accepted_after_a_failed_sync_of_the_database_survives_a_power_cut() {
+fn messages_accepted_after_a_failed_sync_of_the_database_survive_a_power_cut() {
     let Some(mut disk) = FaultyDisk::mount(0) else { return };
     disk.set_luck(0.0);
     let mut server = TestServer::with_data(&disk.path("data"), POWER_LOSS);
@@ -447,7 +447,7 @@ fn what_is_accepted_after_a_failed_sync_of_the_database_survives_a_power_cut() {
 }
 
 #[test]
-fn a_stop_after_a_failed_sync_leaves_a_sound_database_to_a_power_cut() {
+fn shutdown_after_a_failed_sync_leaves_a_sound_database_after_a_power_cut() {
     let Some(mut disk) = FaultyDisk::mount(0) else { return };
     disk.set_luck(0.0);
     let mut server = TestServer::with_data(&disk.path("data"), POWER_LOSS);
@@ -477,7 +477,7 @@ fn a_stop_after_a_failed_sync_leaves_a_sound_database_to_a_power_cut() {
 }
 
 #[test]
-fn what_was_refused_as_it_could_not_be_synced_is_not_found_after_a_stop_or_a_crash() {
+fn messages_refused_for_a_failed_sync_are_absent_after_a_shutdown_or_a_crash() {
     for is_crash in [false, true] {
         let Some(disk) = FaultyDisk::mount(0) else { return };
         let mut server = TestServer::with_data(&disk.path("data"), "");
@@ -501,7 +501,7 @@ fn what_was_refused_as_it_could_not_be_synced_is_not_found_after_a_stop_or_a_cra
 }
 
 #[test]
-fn what_cannot_be_read_comes_by_itself_once_it_can() {
+fn unreadable_messages_arrive_by_themselves_once_the_disk_can_be_read() {
     let Some(disk) = FaultyDisk::mount(0) else { return };
     let server = TestServer::with_data(&disk.path("data"), "");
     let mut alice = TestClient::login(&server, "alice");
@@ -529,7 +529,7 @@ fn what_cannot_be_read_comes_by_itself_once_it_can() {
 }
 
 #[test]
-fn trouble_is_said_when_it_begins_and_when_it_is_over() {
+fn outages_are_logged_when_they_begin_and_end() {
     let Some(disk) = FaultyDisk::mount(0) else { return };
     let server = TestServer::with_data(&disk.path("data"), "");
     let mut alice = TestClient::login(&server, "alice");
@@ -558,7 +558,7 @@ fn trouble_is_said_when_it_begins_and_when_it_is_over() {
 // Starting
 
 #[test]
-fn a_start_on_a_full_or_failing_disk_is_refused_in_words() {
+fn start_on_a_full_or_failing_disk_is_refused_with_the_reason() {
     let io_error = "Input/output error|disk I/O error|disk image is malformed";
     let faults = [
         (Operation::Write, Errno::ENOSPC, "No space left on device"),

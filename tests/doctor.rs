@@ -23,7 +23,7 @@ const SOMEBODY_ELSE: u32 = 65534;
 // All is well
 
 #[test]
-fn a_database_beside_its_server_is_well() {
+fn database_of_a_running_server_has_no_fault() {
     let server = TestServer::start();
     a_few_messages(&server);
     let found = examine(&server.data());
@@ -35,7 +35,7 @@ fn a_database_beside_its_server_is_well() {
 }
 
 #[test]
-fn rooms_beside_their_server_are_well() {
+fn rooms_of_a_running_server_have_no_fault() {
     let mut server = TestServer::start();
     messages_in_rooms(&server);
     let counts = [
@@ -56,7 +56,7 @@ fn rooms_beside_their_server_are_well() {
 }
 
 #[test]
-fn nothing_is_changed_and_nothing_left_behind() {
+fn doctor_changes_nothing_and_leaves_no_files() {
     let data = at_rest();
     let before = snapshot(data.path());
     let found = examine(data.path());
@@ -66,7 +66,7 @@ fn nothing_is_changed_and_nothing_left_behind() {
 }
 
 #[test]
-fn what_a_killed_server_left_is_examined_and_stays() {
+fn files_of_a_killed_server_are_examined_and_kept() {
     let mut server = TestServer::start();
     a_few_messages(&server);
     server.kill();
@@ -86,7 +86,7 @@ fn what_a_killed_server_left_is_examined_and_stays() {
 }
 
 #[test]
-fn a_medium_that_cannot_be_written_is_examined() {
+fn read_only_medium_is_examined() {
     for was_killed in [false, true] {
         let data = if was_killed { after_a_crash() } else { at_rest() };
         let unprivileged = Unprivileged::new();
@@ -104,7 +104,7 @@ fn a_medium_that_cannot_be_written_is_examined() {
 }
 
 #[test]
-fn messages_that_flow_are_no_fault() {
+fn messages_in_flight_are_not_a_fault() {
     let server = TestServer::start();
     let flood = thread::spawn({
         let mut alice = TestClient::login(&server, "alice");
@@ -125,7 +125,7 @@ fn messages_that_flow_are_no_fault() {
 }
 
 #[test]
-fn a_server_that_starts_or_stops_meanwhile_is_not_in_the_way_and_not_held_up() {
+fn server_may_start_or_stop_during_the_examination() {
     let mut server = TestServer::start();
     a_few_messages(&server);
     let data = server.data();
@@ -148,7 +148,7 @@ fn a_server_that_starts_or_stops_meanwhile_is_not_in_the_way_and_not_held_up() {
 }
 
 #[test]
-fn another_program_that_has_the_database_open_is_named() {
+fn program_that_has_the_database_open_is_named() {
     let data = at_rest();
     let mut shell = Command::new("sqlite3");
     shell.arg(data.path().join("holdline.db")).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -395,17 +395,17 @@ const FAULTS_OF_PLUGINS: &[(&str, &str, &str, bool)] = &[
 ];
 
 #[test]
-fn each_fault_is_found_and_mended_by_what_is_shown() {
+fn each_fault_is_found_and_fixed_by_the_command_shown() {
     check_faults(FAULTS, at_rest);
 }
 
 #[test]
-fn each_fault_of_rooms_is_found_and_mended_by_what_is_shown() {
+fn each_fault_of_rooms_is_found_and_fixed_by_the_command_shown() {
     check_faults(FAULTS_OF_ROOMS, at_rest_with_rooms);
 }
 
 #[test]
-fn each_fault_of_what_plugins_leave_is_found_and_mended_by_what_is_shown() {
+fn each_fault_of_plugin_data_is_found_and_fixed_by_the_command_shown() {
     check_faults(FAULTS_OF_PLUGINS, at_rest);
 }
 
@@ -431,7 +431,7 @@ fn check_faults(faults: &[(&str, &str, &str, bool)], whole: fn() -> TempDir) {
 }
 
 #[test]
-fn what_was_missed_in_a_room_is_delivered_once_it_is_mended() {
+fn messages_missed_in_a_room_are_delivered_after_the_fix() {
     let mut server = TestServer::start();
     messages_in_rooms(&server);
     assert!(server.terminate().success());
@@ -447,7 +447,7 @@ fn what_was_missed_in_a_room_is_delivered_once_it_is_mended() {
 }
 
 #[test]
-fn what_retention_removes_of_rooms_is_no_fault() {
+fn room_messages_removed_by_retention_are_not_a_fault() {
     let data = at_rest_with_rooms();
     let database = data.path().join("holdline.db");
     // All have it but its sender.
@@ -462,7 +462,7 @@ fn what_retention_removes_of_rooms_is_no_fault() {
 }
 
 #[test]
-fn rows_of_the_table_outbox_that_wait_for_a_server_are_told() {
+fn rows_waiting_in_the_table_outbox_are_reported() {
     for (rows, words) in [
         ("('alice', 'bob', 'hi')", "note: 1 row of the table outbox waits; the next start of the server sends it"),
         ("('alice', 'bob', 'hi'), ('x', 'y', 'z')", "note: 2 rows of the table outbox wait"),
@@ -477,7 +477,7 @@ fn rows_of_the_table_outbox_that_wait_for_a_server_are_told() {
 }
 
 #[test]
-fn rows_that_could_not_be_sent_are_told_with_how_to_see_them() {
+fn refused_rows_are_reported_with_a_query_that_shows_them() {
     let server = TestServer::start();
     server.sqlite_write("insert into outbox values ('alice', '#nowhere', 'one'), (null, 'bob', 'two')");
     eventually("they are refused", || server.sqlite("select count(*) from outbox_refused") == "2");
@@ -495,7 +495,7 @@ fn rows_that_could_not_be_sent_are_told_with_how_to_see_them() {
 }
 
 #[test]
-fn a_message_that_would_never_be_delivered_is_delivered_once_it_is_mended() {
+fn undeliverable_message_is_delivered_after_the_fix() {
     let mut server = TestServer::start();
     a_few_messages(&server);
     assert!(server.terminate().success());
@@ -512,7 +512,7 @@ fn a_message_that_would_never_be_delivered_is_delivered_once_it_is_mended() {
 }
 
 #[test]
-fn what_retention_removes_is_no_fault() {
+fn messages_removed_by_retention_are_not_a_fault() {
     let data = at_rest();
     sqlite(&data.path().join("holdline.db"), "delete from message where seq in (1, 5)");
     examine(data.path()).is_well();
@@ -525,7 +525,7 @@ fn what_retention_removes_is_no_fault() {
 }
 
 #[test]
-fn oddities_are_told_and_are_no_fault() {
+fn oddities_are_reported_as_notes() {
     for (sql, words) in [
         ("update message set at = at + 86400000 where seq > 3", "note: 2 messages have a time in the future"),
         ("create index mine on message (at)", "note: the index \"mine\" does not belong to holdline"),
@@ -543,7 +543,7 @@ fn oddities_are_told_and_are_no_fault() {
 // What is wrong with it
 
 #[test]
-fn what_is_no_database_of_ours_is_said_to_be_none() {
+fn foreign_databases_are_reported_as_such() {
     let home = tempfile::tempdir().unwrap();
     for data in [home.path().to_owned(), home.path().join("missing")] {
         let found = examine(&data);
@@ -583,7 +583,7 @@ fn damaged_bytes_are_found() {
 }
 
 #[test]
-fn an_index_that_does_not_fit_its_table_is_made_anew() {
+fn index_that_does_not_match_its_table_is_rebuilt() {
     let data = at_rest();
     let database = data.path().join("holdline.db");
     let mut bytes = fs::read(&database).unwrap();
@@ -601,7 +601,7 @@ fn an_index_that_does_not_fit_its_table_is_made_anew() {
 }
 
 #[test]
-fn what_can_still_be_read_of_a_damaged_database_is_saved() {
+fn readable_part_of_a_damaged_database_is_saved() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -638,7 +638,7 @@ fn what_can_still_be_read_of_a_damaged_database_is_saved() {
 }
 
 #[test]
-fn a_directory_or_a_file_that_is_open_to_others_is_found() {
+fn directory_or_file_that_others_can_read_is_found() {
     for (name, mode) in [("", 0o755), ("holdline.db", 0o644), ("holdline.lock", 0o640)] {
         let data = at_rest();
         let path = if name.is_empty() { data.path().to_owned() } else { data.path().join(name) };
@@ -652,7 +652,7 @@ fn a_directory_or_a_file_that_is_open_to_others_is_found() {
 }
 
 #[test]
-fn a_directory_that_holds_no_database_is_not_told_to_be_closed() {
+fn directory_without_a_database_needs_no_permissions_fix() {
     let home = tempfile::tempdir().unwrap();
     fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
     let found = examine(home.path());
@@ -660,7 +660,7 @@ fn a_directory_that_holds_no_database_is_not_told_to_be_closed() {
 }
 
 #[test]
-fn a_file_of_another_user_is_found() {
+fn file_of_another_user_is_found() {
     if is_skipped(is_root(), "a file of another user") {
         return;
     }
@@ -675,7 +675,7 @@ fn a_file_of_another_user_is_found() {
 }
 
 #[test]
-fn who_may_not_read_it_is_told_who_may() {
+fn user_without_read_permission_is_told_which_user_has_it() {
     if is_skipped(is_root(), "a directory of another user") {
         return;
     }
@@ -687,7 +687,7 @@ fn who_may_not_read_it_is_told_who_may() {
 }
 
 #[test]
-fn a_disk_that_is_nearly_full_is_a_warning() {
+fn nearly_full_disk_is_a_warning() {
     let mount = tempfile::tempdir().unwrap();
     if is_skipped(shell_in_a_mount(mount.path(), "true").status().unwrap().success(), "a disk that is nearly full") {
         return;

@@ -84,7 +84,7 @@ impl Drop for Embedded {
 }
 
 #[test]
-fn a_type_of_the_program_is_a_plugin_with_the_same_hooks() {
+fn embedded_plugin_has_the_same_hooks() {
     let mut server = Embedded::start(&[Hook::Message, Hook::Mail, Hook::Command], |entry| {
         entry.commands = vec![("say".to_owned(), "TEXT: says it".to_owned())];
     });
@@ -106,7 +106,7 @@ fn a_type_of_the_program_is_a_plugin_with_the_same_hooks() {
 }
 
 #[test]
-fn one_that_hangs_is_passed_after_its_time() {
+fn embedded_plugin_that_hangs_is_skipped_after_its_timeout() {
     let server = Embedded::start(&[Hook::Message], |entry| entry.timeout = Duration::from_millis(100));
     let mut alice = server.login("alice");
     alice.send("alice: hang");

@@ -38,7 +38,7 @@ const MORE_ALLOWED: &str = "limits.connections_max = 1000";
 // Descriptors
 
 #[test]
-fn without_descriptors_those_who_are_here_chat_on_and_the_others_wait_for_their_turn() {
+fn without_free_descriptors_connected_clients_chat_on_and_new_ones_wait() {
     let server = TestServer::with_descriptors(MORE_ALLOWED, 40);
     let start = Instant::now();
     let mut alice = TestClient::login(&server, "alice");
@@ -64,7 +64,7 @@ fn without_descriptors_those_who_are_here_chat_on_and_the_others_wait_for_their_
 }
 
 #[test]
-fn without_descriptors_it_stops_in_good_order() {
+fn without_free_descriptors_the_server_shuts_down_cleanly() {
     let mut server = TestServer::with_descriptors(MORE_ALLOWED, 40);
     let mut alice = TestClient::login(&server, "alice");
     let _guests = more_guests_than_descriptors(&server);
@@ -112,7 +112,7 @@ fn assert_waits_double(waits_ms: &[u64], elapsed: Duration) {
 // The end of input
 
 #[test]
-fn a_client_that_ended_its_input_and_takes_nothing_is_given_up() {
+fn client_that_ended_its_input_and_reads_nothing_is_disconnected() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let stuck = half_closed_with_a_backlog(&server, &mut alice, "stuck");
@@ -136,7 +136,7 @@ fn a_client_that_ended_its_input_and_takes_nothing_is_given_up() {
 }
 
 #[test]
-fn a_client_that_ended_its_input_and_reads_slowly_gets_the_whole_backlog() {
+fn client_that_ended_its_input_and_reads_slowly_gets_the_whole_backlog() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut slow = half_closed_with_a_backlog(&server, &mut alice, "slow");
@@ -166,7 +166,7 @@ fn half_closed_with_a_backlog(server: &TestServer, alice: &mut TestClient, name:
 }
 
 #[test]
-fn what_follows_a_quit_is_not_sent_and_the_end_is_orderly() {
+fn lines_after_a_quit_are_not_sent_and_the_connection_closes_cleanly() {
     let server = TestServer::start();
     let mut carol = TestClient::login(&server, "carol");
     carol.send_bytes(&flood("alice", 0..2000, 1000));
@@ -184,7 +184,7 @@ fn what_follows_a_quit_is_not_sent_and_the_end_is_orderly() {
 }
 
 #[test]
-fn whatever_follows_a_quit_does_not_reset_the_connection() {
+fn bytes_after_a_quit_do_not_reset_the_connection() {
     let server = TestServer::start();
     let mut alice = connect(&server);
     let mut bytes = b"alice\nalice: before\n/quit\n".to_vec();
@@ -267,7 +267,7 @@ fn a_million_messages_change_neither_the_start_nor_the_memory() {
 }
 
 #[test]
-fn a_lost_index_is_made_anew_from_the_log() {
+fn lost_index_is_rebuilt_from_the_log() {
     let mut server = TestServer::start();
     server.terminate();
     server.sqlite_write(A_MILLION);
@@ -297,7 +297,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 // Floods and crowds
 
 #[test]
-fn eight_floods_at_once_arrive_whole_and_each_in_its_order() {
+fn eight_concurrent_floods_arrive_complete_and_each_in_order() {
     let server = TestServer::with_config("[limits]\nmailbox_max = 0\n");
     let count = 3000;
     let mut bob = TestClient::login(&server, "bob");
@@ -320,7 +320,7 @@ fn eight_floods_at_once_arrive_whole_and_each_in_its_order() {
 }
 
 #[test]
-fn a_crowd_that_comes_at_once_is_greeted() {
+fn crowd_that_connects_at_once_is_greeted() {
     raise_descriptor_limit();
     let server = TestServer::start();
     let count = 1000;
@@ -344,7 +344,7 @@ fn a_crowd_that_comes_at_once_is_greeted() {
 }
 
 #[test]
-fn a_connection_that_has_said_and_heard_much_costs_little_once_it_is_idle() {
+fn idle_connection_uses_little_memory_after_much_traffic() {
     raise_descriptor_limit();
     let server = TestServer::start();
     // What the server takes once, whoever is connected, it has by now.
@@ -367,7 +367,7 @@ fn a_connection_that_has_said_and_heard_much_costs_little_once_it_is_idle() {
 }
 
 #[test]
-fn a_flood_that_is_over_leaves_little_memory_behind() {
+fn server_uses_little_memory_after_a_flood() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     for round in 0..4 {

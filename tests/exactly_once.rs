@@ -18,7 +18,7 @@ fn texts(client: &mut JsonClient, count: usize) -> Vec<String> {
 // Ids
 
 #[test]
-fn a_send_with_the_same_id_is_accepted_again_and_not_sent_twice() {
+fn send_with_the_same_id_is_accepted_again_and_sent_once() {
     let mut server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     let send = json!({"type": "send", "id": "c1", "to": ["bob", "carol"], "text": "once"});
@@ -65,7 +65,7 @@ fn the_same_id_twice_in_one_write_is_one_message() {
 }
 
 #[test]
-fn an_id_is_the_senders_own() {
+fn ids_of_different_senders_are_independent() {
     let server = TestServer::start();
     for (name, seq) in [("alice", 1), ("bob", 2)] {
         assert_eq!(JsonClient::login(&server, name).say("x", &["carol"], "hi"), seq);
@@ -73,7 +73,7 @@ fn an_id_is_the_senders_own() {
 }
 
 #[test]
-fn the_same_id_with_anything_else_is_reused() {
+fn same_id_with_a_different_message_is_refused_as_reused() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     alice.say("x", &["bob"], "hi");
@@ -85,7 +85,7 @@ fn the_same_id_with_anything_else_is_reused() {
 }
 
 #[test]
-fn an_id_of_what_was_refused_is_free() {
+fn id_of_a_refused_message_can_be_used_again() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     alice.send(json!({"type": "send", "id": "x", "to": ["#home"], "text": "hi"}));
@@ -96,7 +96,7 @@ fn an_id_of_what_was_refused_is_free() {
 }
 
 #[test]
-fn what_was_accepted_is_accepted_again_though_it_could_not_be_sent_now() {
+fn accepted_message_is_accepted_again_even_if_it_could_not_be_sent_now() {
     let server = TestServer::with_config("limits.mailbox_max = 1");
     let mut alice = JsonClient::login(&server, "alice");
     alice.send(json!({"type": "join", "room": "#home"}));
@@ -114,7 +114,7 @@ fn what_was_accepted_is_accepted_again_though_it_could_not_be_sent_now() {
 // Acknowledgements
 
 #[test]
-fn only_what_was_acknowledged_is_delivered() {
+fn only_acknowledged_messages_count_as_delivered() {
     let mut server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     let seqs: Vec<i64> = (0..5).map(|number| alice.say(&number.to_string(), &["bob"], &number.to_string())).collect();
@@ -138,7 +138,7 @@ fn only_what_was_acknowledged_is_delivered() {
 }
 
 #[test]
-fn an_acknowledgement_never_counts_past_what_was_written() {
+fn acknowledgement_never_covers_messages_that_were_not_written() {
     let server = TestServer::start();
     let mut bob = JsonClient::login_with_acks(&server, "bob");
     bob.ack(1_000_000);
@@ -166,7 +166,7 @@ fn an_acknowledgement_never_counts_past_what_was_written() {
 }
 
 #[test]
-fn many_that_are_not_acknowledged_come_all_again() {
+fn many_unacknowledged_messages_are_all_repeated() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&support::flood("bob", 0..9000, 20));
@@ -187,7 +187,7 @@ fn many_that_are_not_acknowledged_come_all_again() {
 }
 
 #[test]
-fn a_plain_connection_of_the_same_name_that_took_it_is_enough() {
+fn message_received_by_a_plain_connection_of_the_same_name_counts_as_delivered() {
     let server = TestServer::start();
     let mut program = JsonClient::login_with_acks(&server, "bob");
     let mut person = TestClient::login(&server, "bob");
@@ -199,7 +199,7 @@ fn a_plain_connection_of_the_same_name_that_took_it_is_enough() {
 }
 
 #[test]
-fn one_who_reads_and_acknowledges_nothing_has_a_mailbox_that_is_full_in_the_end() {
+fn mailbox_of_a_client_that_never_acknowledges_fills_up() {
     let server = TestServer::with_config("limits.mailbox_max = 100");
     let mut bob = JsonClient::login_with_acks(&server, "bob");
     let mut alice = TestClient::login(&server, "alice");
@@ -243,7 +243,7 @@ fn send_some(server: &TestServer, accepted: &mut BTreeMap<usize, i64>, total: us
 }
 
 #[test]
-fn what_goes_in_comes_out_once_though_the_server_the_sender_and_the_receiver_die() {
+fn messages_arrive_exactly_once_despite_crashes_of_server_sender_and_receiver() {
     const TOTAL: usize = 2000;
     let mut server = TestServer::start();
     let mut accepted = BTreeMap::new();

@@ -76,7 +76,7 @@ fn a_few_messages() -> TestServer {
 }
 
 #[test]
-fn the_newest_come_oldest_first_with_whom_they_wait_for() {
+fn newest_messages_are_printed_oldest_first_with_waiting_recipients() {
     let server = a_few_messages();
     let expected =
         ["alice → bob: hello", "bob → alice, carol: dinner at 7  (waiting for carol)", "alice → alice: buy bread"];
@@ -86,7 +86,7 @@ fn the_newest_come_oldest_first_with_whom_they_wait_for() {
 }
 
 #[test]
-fn with_a_name_it_is_what_that_one_sent_or_was_sent() {
+fn history_of_a_name_shows_messages_sent_or_received_by_it() {
     let server = a_few_messages();
     assert_eq!(history(&server, &["--with=carol"]), ["bob → alice, carol: dinner at 7  (waiting for carol)"]);
     assert_eq!(
@@ -98,7 +98,7 @@ fn with_a_name_it_is_what_that_one_sent_or_was_sent() {
 }
 
 #[test]
-fn a_sender_keeps_its_history_over_restarts() {
+fn history_of_a_sender_survives_restarts() {
     let mut server = a_few_messages();
     server.restart();
     let mut bob = TestClient::login(&server, "bob");
@@ -137,7 +137,7 @@ fn messages_in_rooms() -> TestServer {
 }
 
 #[test]
-fn a_room_shows_what_was_sent_into_it() {
+fn history_of_a_room_shows_its_messages() {
     let mut server = messages_in_rooms();
     for _ in 0..2 {
         let expected = ["alice → #home: one", "bob → #home: three", "alice → bob, #home: four"];
@@ -151,7 +151,7 @@ fn a_room_shows_what_was_sent_into_it() {
 }
 
 #[test]
-fn a_name_shows_what_that_one_sent_and_could_read_in_its_rooms() {
+fn history_of_a_name_includes_room_messages_that_it_could_read() {
     let mut server = messages_in_rooms();
     for _ in 0..2 {
         assert_eq!(seqs(&server, &["--with=alice"]), [1, 2, 3, 4]);
@@ -167,7 +167,7 @@ fn a_name_shows_what_that_one_sent_and_could_read_in_its_rooms() {
 // Programs
 
 #[test]
-fn programs_get_an_object_a_line_with_the_text_as_it_is_kept() {
+fn json_output_is_one_object_per_line_with_the_text_as_stored() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     bob.send("/join #home");
@@ -222,7 +222,7 @@ fn programs_page_by_the_seq_of_the_oldest_that_they_have() {
 // What it leaves alone
 
 #[test]
-fn without_a_server_it_leaves_no_file_behind() {
+fn history_without_a_server_leaves_no_files() {
     let mut server = a_few_messages();
     assert!(server.terminate().success());
     let before = files(&server);
@@ -233,7 +233,7 @@ fn without_a_server_it_leaves_no_file_behind() {
 }
 
 #[test]
-fn after_a_crash_it_shows_all_and_leaves_what_there_is() {
+fn history_after_a_crash_is_complete_and_changes_no_files() {
     let mut server = a_few_messages();
     server.kill();
     let before = files(&server);
@@ -242,7 +242,7 @@ fn after_a_crash_it_shows_all_and_leaves_what_there_is() {
 }
 
 #[test]
-fn what_lost_its_index_is_shown_all_the_same() {
+fn messages_without_an_index_are_shown() {
     let mut server = messages_in_rooms();
     assert!(server.terminate().success());
     server.sqlite_write("delete from inbox; update indexed set seq = 0");
@@ -251,7 +251,7 @@ fn what_lost_its_index_is_shown_all_the_same() {
 }
 
 #[test]
-fn a_chain_that_removed_messages_broke_is_shown_as_far_as_it_is_there() {
+fn chain_broken_by_removed_messages_is_shown_as_far_as_it_exists() {
     let mut server = messages_in_rooms();
     assert!(server.terminate().success());
     server.sqlite_write("delete from message where seq = 4");
@@ -274,7 +274,7 @@ fn long_history() -> TestServer {
 }
 
 #[test]
-fn a_long_history_is_whole_and_costs_no_memory() {
+fn long_history_is_complete_and_uses_little_memory() {
     let server = long_history();
     let check = |flags: &[&str], first: usize| {
         let lines = history(&server, flags);
@@ -303,7 +303,7 @@ fn a_long_history_is_whole_and_costs_no_memory() {
 }
 
 #[test]
-fn a_reader_that_takes_its_time_holds_up_nobody_and_what_comes_meanwhile_is_not_among_it() {
+fn slow_reader_delays_nobody_and_sees_no_later_messages() {
     let mut server = long_history();
     let mut reading = command(&server, &["--last=100000"]).spawn().unwrap();
     let mut lines = BufReader::new(reading.stdout.take().unwrap()).lines();
@@ -324,7 +324,7 @@ fn a_reader_that_takes_its_time_holds_up_nobody_and_what_comes_meanwhile_is_not_
 }
 
 #[test]
-fn it_shows_whole_messages_in_order_while_messages_flow_and_servers_come_and_go() {
+fn history_shows_complete_messages_in_order_during_traffic_and_restarts() {
     let mut server = TestServer::start();
     let mut shown = 0;
     for round in 0..5 {

@@ -126,7 +126,7 @@ impl Drop for SetAtLast<'_> {
 // Crowds
 
 #[test]
-fn a_crowd_that_says_nothing_or_one_byte_at_a_time_costs_little() {
+fn crowd_that_sends_nothing_or_single_bytes_uses_little_memory() {
     Siege::start().withstand(24 * 1024, |besieged| {
         let server = besieged.server;
         let mut silent = Vec::from_iter((0..500).map(|_| connect(server)));
@@ -143,7 +143,7 @@ fn a_crowd_that_says_nothing_or_one_byte_at_a_time_costs_little() {
 }
 
 #[test]
-fn crowds_that_only_come_and_go_keep_nobody_waiting() {
+fn crowds_that_connect_and_disconnect_delay_nobody() {
     Siege::start().withstand(16 * 1024, |besieged| {
         thread::scope(|scope| {
             for leave in [reset, drop] {
@@ -163,22 +163,22 @@ fn come_and_go(besieged: &Besieged, leave: fn(TcpStream)) {
 // Bytes without end
 
 #[test]
-fn blank_lines_without_end_before_the_login_keep_nobody_waiting() {
+fn endless_blank_lines_before_the_login_delay_nobody() {
     check_flood(b"", b"\n");
 }
 
 #[test]
-fn bad_names_without_end_keep_nobody_waiting() {
+fn endless_bad_names_delay_nobody() {
     check_flood(b"", b"-\n");
 }
 
 #[test]
-fn blank_lines_without_end_keep_nobody_waiting() {
+fn endless_blank_lines_delay_nobody() {
     check_flood(b"alice\n", b"\n");
 }
 
 #[test]
-fn a_line_without_end_keeps_nobody_waiting() {
+fn endless_line_delays_nobody() {
     check_flood(b"alice\n", b"x");
 }
 
@@ -201,7 +201,7 @@ fn check_flood(first: &[u8], again: &[u8]) {
 }
 
 #[test]
-fn who_sends_without_end_does_not_hold_up_the_shutdown() {
+fn endless_sender_does_not_delay_the_shutdown() {
     let mut server = TestServer::with_config("[limits]\nmailbox_max = 0\n");
     let floods: [(&[u8], &[u8]); 3] = [(b"", b"\n"), (b"alice\n", b"bob: hi\n"), (b"carol\n", b"x")];
     let streams = floods.map(|_| connect(&server));
@@ -256,7 +256,7 @@ fn send_megabytes(client: &mut TestClient, megabytes: usize) {
 }
 
 #[test]
-fn noise_is_answered_in_clean_lines() {
+fn noise_is_answered_with_clean_lines() {
     let seed = fastrand::u64(0..1_000_000);
     println!("the noise is that of seed {seed}");
     Siege::start().withstand(4 * 1024, |&Besieged { server, .. }| {
@@ -298,7 +298,7 @@ fn check_answers_to_noise(stream: TcpStream, mut rng: Rng) {
 }
 
 #[test]
-fn nul_bytes_and_escape_sequences_reach_no_terminal_and_no_log() {
+fn nul_bytes_and_escape_sequences_reach_neither_terminals_nor_the_log() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     let mut alice = TestClient::connect(&server);
@@ -352,7 +352,7 @@ fn assert_printable(line: &str) {
 // Requests
 
 #[test]
-fn thousands_of_destinations_in_a_line_are_refused_and_nobody_is_made_up() {
+fn line_with_thousands_of_destinations_is_refused_and_creates_no_peers() {
     let server = Siege::start().withstand(4 * 1024, |&Besieged { server, .. }| {
         let mut alice = TestClient::login(server, "alice");
         let names = |count| Vec::from_iter((0..count).map(|number| format!("n{number}"))).join(",");
@@ -376,7 +376,7 @@ fn thousands_of_destinations_in_a_line_are_refused_and_nobody_is_made_up() {
 }
 
 #[test]
-fn endless_questions_whose_answers_nobody_reads_cost_an_outbox_each() {
+fn endless_requests_with_unread_replies_use_one_outbox_each() {
     let siege = Siege::start();
     let crowd = Vec::from_iter((0..200).map(|number| log_in(&siege.server, &format!("{}{number}", "x".repeat(28)))));
     siege.withstand(24 * 1024, |&Besieged { server, .. }| {
@@ -472,7 +472,7 @@ impl Broken {
 }
 
 #[test]
-fn a_byte_out_of_band_is_in_no_line_and_keeps_nobody_awake() {
+fn out_of_band_byte_is_ignored_and_causes_no_busy_loop() {
     Siege::start().withstand(1024, |&Besieged { server, .. }| {
         let mut alice = log_in(server, "alice");
         send(&alice, b"!", SendFlags::OOB).unwrap();

@@ -33,7 +33,7 @@ fn process(server: &TestServer, file: &str) -> PathBuf {
 }
 
 #[test]
-fn one_that_hangs_slows_whom_it_serves_and_is_set_aside() {
+fn plugin_that_hangs_slows_only_its_clients_and_is_quarantined() {
     let server = with_program("\"message\"", "timeout_ms = 100", "echo $$ > pid; exec sleep 1000");
     let program = process(&server, "pid");
     let mut alice = TestClient::login(&server, "alice");
@@ -47,7 +47,7 @@ fn one_that_hangs_slows_whom_it_serves_and_is_set_aside() {
 }
 
 #[test]
-fn who_is_not_served_by_one_that_hangs_waits_for_nothing() {
+fn clients_without_hooks_are_not_delayed_by_a_plugin_that_hangs() {
     let commands = "timeout_ms = 60000\n[plugin.commands]\nhang = \"never answers\"";
     let server = with_program("\"command\"", commands, "exec sleep 1000");
     let mut bob = TestClient::login(&server, "bob");
@@ -59,7 +59,7 @@ fn who_is_not_served_by_one_that_hangs_waits_for_nothing() {
 }
 
 #[test]
-fn one_that_floods_its_output_stops_nobody() {
+fn plugin_that_floods_its_output_delays_nobody() {
     for flood in [r#"yes '{"type":"who"}'"#, "yes garbage", "cat /dev/zero", "yes garbage >&2"] {
         let server = with_program("", "", &format!("exec {flood}"));
         let mut alice = TestClient::login(&server, "alice");
@@ -74,7 +74,7 @@ fn one_that_floods_its_output_stops_nobody() {
 }
 
 #[test]
-fn one_that_answers_garbage_is_passed() {
+fn plugin_with_invalid_answers_is_skipped() {
     let server = with_program("\"message\"", "timeout_ms = 200", r#"while read -r line; do echo '{"id":1}'; done"#);
     let mut alice = TestClient::login(&server, "alice");
     exchange(&mut alice, "hi");
@@ -91,7 +91,7 @@ fn one_that_answers_garbage_is_passed() {
 }
 
 #[test]
-fn an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next() {
+fn late_answer_is_not_taken_for_the_answer_to_the_next_call() {
     // It answers each call when the next one comes.
     let script = r#"
         last=
@@ -109,7 +109,7 @@ fn an_answer_that_comes_too_late_is_not_taken_for_that_of_the_next() {
 }
 
 #[test]
-fn one_that_dies_in_the_middle_of_a_line_is_started_again() {
+fn plugin_that_dies_in_the_middle_of_a_line_is_restarted() {
     let script = r#"[ -e again ] && exec jq --unbuffered -c '{id, text: "back"}'; touch again; read -r line; printf '{"id":"1","te'; exit 3"#;
     let server = with_program("\"message\"", "", script);
     let mut alice = TestClient::login(&server, "alice");
@@ -122,7 +122,7 @@ fn one_that_dies_in_the_middle_of_a_line_is_started_again() {
 }
 
 #[test]
-fn what_one_has_forked_goes_with_it() {
+fn child_processes_end_with_their_plugin() {
     let script = "sleep 1000 & echo $! > child; sleep 1000 & echo $$ > pid; read -r line; exit 1";
     let server = with_program("\"message\"", "", script);
     let child = process(&server, "child");
@@ -134,7 +134,7 @@ fn what_one_has_forked_goes_with_it() {
 }
 
 #[test]
-fn one_that_eats_memory_is_stopped_at_its_limit() {
+fn plugin_that_uses_too_much_memory_is_stopped_at_its_limit() {
     let script = "read -r line; x=x; while :; do x=$x$x; done";
     let server = with_program("\"message\"", "memory_max = \"64 MB\"", script);
     let mut alice = TestClient::login(&server, "alice");
@@ -144,7 +144,7 @@ fn one_that_eats_memory_is_stopped_at_its_limit() {
 }
 
 #[test]
-fn a_server_that_is_killed_leaves_no_program_behind() {
+fn killed_server_leaves_no_plugin_processes() {
     let script = "trap '' TERM HUP; exec <&-; echo $$ > pid; while :; do sleep 0.05; done";
     let mut server = with_program("", "", script);
     let program = process(&server, "pid");
@@ -153,7 +153,7 @@ fn a_server_that_is_killed_leaves_no_program_behind() {
 }
 
 #[test]
-fn a_server_that_stops_leaves_no_program_behind_even_one_that_ignores_it() {
+fn stopped_server_leaves_no_plugin_processes_even_if_they_ignore_signals() {
     let script = "trap '' TERM; echo $$ > pid; while :; do sleep 0.05; done";
     let mut server = with_program("", "", script);
     let program = process(&server, "pid");
@@ -162,7 +162,7 @@ fn a_server_that_stops_leaves_no_program_behind_even_one_that_ignores_it() {
 }
 
 #[test]
-fn a_script_that_eats_memory_or_never_ends_is_stopped_at_its_limits() {
+fn script_that_uses_too_much_memory_or_never_ends_is_stopped_at_its_limits() {
     let script = r#"
         function message(m)
             if m.text == "eat" then local t = {} while true do table.insert(t, string.rep("x", 100000) .. #t) end end

@@ -32,7 +32,7 @@ fn keys(frame: &str) -> Vec<String> {
 // Login
 
 #[test]
-fn a_login_is_welcomed_with_what_waits() {
+fn welcome_has_the_number_of_waiting_messages() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: one");
@@ -50,7 +50,7 @@ fn a_login_is_welcomed_with_what_waits() {
 }
 
 #[test]
-fn a_login_that_is_refused_may_be_tried_again() {
+fn refused_login_may_be_tried_again() {
     let server = TestServer::start();
     let mut client = JsonClient::connect(&server);
     for (line, code, id) in [
@@ -76,7 +76,7 @@ fn a_login_that_is_refused_may_be_tried_again() {
 }
 
 #[test]
-fn a_password_for_a_name_that_has_none_is_refused_and_the_third_closes() {
+fn password_for_a_name_without_one_is_refused_and_the_third_attempt_closes() {
     let server = TestServer::start();
     let mut client = JsonClient::connect(&server);
     for _ in 0..3 {
@@ -89,7 +89,7 @@ fn a_password_for_a_name_that_has_none_is_refused_and_the_third_closes() {
 // Messages
 
 #[test]
-fn a_message_has_all_its_fields_in_the_order_of_the_contract() {
+fn message_has_all_fields_in_the_order_of_the_contract() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     let mut bob = JsonClient::login(&server, "bob");
@@ -125,7 +125,7 @@ fn frames_are_written_as_in_the_contract() {
 }
 
 #[test]
-fn both_faces_talk_with_each_other() {
+fn plain_and_json_clients_talk_with_each_other() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -159,7 +159,7 @@ fn both_faces_talk_with_each_other() {
 }
 
 #[test]
-fn what_is_replayed_is_what_was_live() {
+fn replayed_frames_equal_live_frames() {
     let server = TestServer::start();
     let mut bob = JsonClient::login_with_acks(&server, "bob");
     let mut alice = JsonClient::login(&server, "alice");
@@ -180,7 +180,7 @@ fn what_is_replayed_is_what_was_live() {
 }
 
 #[test]
-fn what_is_wrong_with_a_send_is_said_and_nothing_is_sent() {
+fn invalid_send_is_refused_with_the_reason_and_sends_nothing() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     let mut alice = JsonClient::login(&server, "alice");
@@ -221,7 +221,7 @@ fn what_is_wrong_with_a_send_is_said_and_nothing_is_sent() {
 }
 
 #[test]
-fn hostile_lines_are_answered_with_their_id_and_the_connection_goes_on() {
+fn hostile_lines_are_answered_with_their_id_and_the_connection_continues() {
     let server = TestServer::start();
     let mut client = JsonClient::login(&server, "alice");
     let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
@@ -261,7 +261,7 @@ fn hostile_lines_are_answered_with_their_id_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_last_line_without_its_end_counts_and_the_backlog_is_written_before_it_closes() {
+fn last_line_without_a_newline_counts_and_the_backlog_is_written_before_the_close() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     alice.send_bytes(br#"{"type":"send","id":"1","to":["alice"],"text":"to myself"}"#);
@@ -276,7 +276,7 @@ fn a_last_line_without_its_end_counts_and_the_backlog_is_written_before_it_close
 // Sent, presence, who
 
 #[test]
-fn what_a_name_sends_is_told_to_its_other_programs() {
+fn message_is_copied_to_other_programs_of_its_sender() {
     let server = TestServer::start();
     let mut first = JsonClient::login(&server, "alice");
     let mut second = JsonClient::login(&server, "alice");
@@ -299,7 +299,7 @@ fn what_a_name_sends_is_told_to_its_other_programs() {
 }
 
 #[test]
-fn programs_are_told_who_comes_and_goes_once_for_each_name() {
+fn programs_receive_presence_once_for_each_name() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     alice.ping();
@@ -316,7 +316,7 @@ fn programs_are_told_who_comes_and_goes_once_for_each_name() {
 }
 
 #[test]
-fn who_says_who_is_here_and_ones_rooms() {
+fn who_lists_online_peers_and_own_rooms() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     let _bob = TestClient::login(&server, "bob");
@@ -349,7 +349,7 @@ fn page(client: &mut JsonClient, mut frame: Value) -> (Vec<String>, bool, Vec<i6
 }
 
 #[test]
-fn a_history_is_paged_from_the_newest_to_the_oldest_without_gap_or_double() {
+fn history_is_paged_from_newest_to_oldest_without_gaps_or_duplicates() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     let mut bob = JsonClient::login(&server, "bob");
@@ -388,7 +388,7 @@ fn a_history_is_paged_from_the_newest_to_the_oldest_without_gap_or_double() {
 }
 
 #[test]
-fn a_history_shows_nothing_that_one_was_no_part_of() {
+fn history_shows_only_own_conversations() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     let mut bob = JsonClient::login(&server, "bob");
@@ -420,7 +420,7 @@ fn a_history_shows_nothing_that_one_was_no_part_of() {
 }
 
 #[test]
-fn what_is_not_for_programs_is_not_written_to_them() {
+fn programs_receive_no_plain_notices() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     alice.say("1", &["nobody"], "kept");
@@ -431,7 +431,7 @@ fn what_is_not_for_programs_is_not_written_to_them() {
 }
 
 #[test]
-fn a_shutdown_is_told_as_an_error_with_its_code() {
+fn shutdown_is_announced_as_an_error_with_its_code() {
     let mut server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     alice.ping();

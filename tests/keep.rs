@@ -18,7 +18,7 @@ const MAILBOX_MESSAGES_DEFAULT: usize = 10_000;
 // Absence
 
 #[test]
-fn a_message_to_the_absent_is_kept_and_the_sender_told() {
+fn message_for_an_offline_peer_is_stored_and_the_sender_notified() {
     let server = TestServer::start();
     chat(
         &server,
@@ -42,7 +42,7 @@ fn a_message_to_the_absent_is_kept_and_the_sender_told() {
 }
 
 #[test]
-fn a_sender_is_told_in_one_notice_or_a_few() {
+fn notice_about_many_offline_recipients_takes_one_line_or_a_few() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("bob", 0..100, 0));
@@ -52,7 +52,7 @@ fn a_sender_is_told_in_one_notice_or_a_few() {
 }
 
 #[test]
-fn one_line_reaches_the_present_now_and_the_absent_later() {
+fn line_reaches_online_recipients_now_and_offline_ones_later() {
     let server = TestServer::start();
     chat(
         &server,
@@ -69,7 +69,7 @@ fn one_line_reaches_the_present_now_and_the_absent_later() {
 }
 
 #[test]
-fn a_replay_keeps_the_order_of_all_senders() {
+fn replay_keeps_the_order_of_all_senders() {
     let server = TestServer::start();
     let mut sent = Vec::new();
     let mut senders = ["alice", "carol", "dave"].map(|name| TestClient::login(&server, name));
@@ -84,7 +84,7 @@ fn a_replay_keeps_the_order_of_all_senders() {
 }
 
 #[test]
-fn a_replay_of_many_pages_comes_whole_and_in_order() {
+fn replay_of_many_pages_is_complete_and_in_order() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("bob", 0..4000, 100));
@@ -97,7 +97,7 @@ fn a_replay_of_many_pages_comes_whole_and_in_order() {
 }
 
 #[test]
-fn what_waits_comes_before_what_is_new() {
+fn waiting_messages_arrive_before_new_ones() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("bob", 0..2000, 50));
@@ -113,7 +113,7 @@ fn what_waits_comes_before_what_is_new() {
 }
 
 #[test]
-fn what_was_delivered_is_not_replayed() {
+fn delivered_messages_are_not_replayed() {
     let server = TestServer::start();
     for round in 0..5 {
         chat(
@@ -134,7 +134,7 @@ fn what_was_delivered_is_not_replayed() {
 }
 
 #[test]
-fn half_closing_at_once_still_brings_the_whole_backlog() {
+fn client_that_half_closes_at_once_gets_the_whole_backlog() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("bob", 0..2000, 1000));
@@ -151,7 +151,7 @@ fn half_closing_at_once_still_brings_the_whole_backlog() {
 // Restarts and crashes
 
 #[test]
-fn what_waits_outlives_a_restart() {
+fn waiting_messages_survive_a_restart() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: before one\nbob: before two");
@@ -166,7 +166,7 @@ fn what_waits_outlives_a_restart() {
 }
 
 #[test]
-fn what_was_delivered_stays_so_over_a_restart() {
+fn delivered_messages_are_not_replayed_after_a_restart() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -180,7 +180,7 @@ fn what_was_delivered_stays_so_over_a_restart() {
 }
 
 #[test]
-fn a_pong_outlives_a_crash() {
+fn messages_before_a_pong_survive_a_crash() {
     let mut server = TestServer::start();
     for round in 0..5 {
         let mut alice = TestClient::login(&server, "alice");
@@ -196,7 +196,7 @@ fn a_pong_outlives_a_crash() {
 }
 
 #[test]
-fn a_crash_in_the_middle_of_a_flood_loses_nothing_that_had_its_pong() {
+fn crash_in_the_middle_of_a_flood_loses_nothing_before_the_last_pong() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut lines = Vec::new();
@@ -218,7 +218,7 @@ fn a_crash_in_the_middle_of_a_flood_loses_nothing_that_had_its_pong() {
 }
 
 #[test]
-fn what_was_read_before_a_crash_is_on_disk() {
+fn messages_read_before_a_crash_are_on_disk() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -266,7 +266,7 @@ fn every_connection_of_a_name_gets_every_live_message() {
 }
 
 #[test]
-fn what_no_connection_took_is_replayed_and_a_slow_one_misses_nothing() {
+fn messages_received_by_no_connection_are_replayed_and_a_slow_connection_misses_nothing() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut phone = TestClient::login(&server, "bob");
@@ -284,7 +284,7 @@ fn what_no_connection_took_is_replayed_and_a_slow_one_misses_nothing() {
 }
 
 #[test]
-fn one_connection_that_took_it_is_enough() {
+fn message_received_by_one_connection_counts_as_delivered() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let phone = TestClient::login(&server, "bob");
@@ -303,7 +303,7 @@ fn one_connection_that_took_it_is_enough() {
 /// What the server has written may still lie in its own system, and is gone with the connection.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_a_broken_connection_did_not_take_is_replayed() {
+fn messages_that_a_broken_connection_did_not_receive_are_replayed() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let bob = TestClient::login(&server, "bob");
@@ -331,7 +331,7 @@ fn what_a_broken_connection_did_not_take_is_replayed() {
 // Leaving and coming back
 
 #[test]
-fn leaving_and_coming_back_during_a_flood_loses_nothing() {
+fn reconnecting_during_a_flood_loses_nothing() {
     let server = TestServer::start();
     let count = 4000;
     let mut alice = TestClient::login(&server, "alice");
@@ -360,7 +360,7 @@ fn leaving_and_coming_back_during_a_flood_loses_nothing() {
 }
 
 #[test]
-fn connections_that_come_and_go_at_once_leave_nothing_behind() {
+fn short_connections_leave_nothing_behind() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     for round in 0..30 {
@@ -384,7 +384,7 @@ fn connections_that_come_and_go_at_once_leave_nothing_behind() {
 // Floods
 
 #[test]
-fn joining_in_the_middle_of_a_flood_shows_no_gap_no_double_and_no_other_order() {
+fn login_in_the_middle_of_a_flood_reads_without_gap_duplicate_or_reordering() {
     let server = TestServer::start();
     let last = 6000;
     let mut alice = TestClient::login(&server, "alice");
@@ -454,7 +454,7 @@ fn many_senders_reach_one_peer_each_in_its_order() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_holds_up_nobody() {
+fn peer_that_does_not_read_delays_nobody() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut stuck = TestClient::login(&server, "stuck");
@@ -476,7 +476,7 @@ fn a_peer_that_does_not_read_holds_up_nobody() {
 }
 
 #[test]
-fn a_sender_that_does_not_read_its_answers_holds_up_nobody() {
+fn sender_that_does_not_read_its_replies_delays_nobody() {
     let server = TestServer::start();
     let mut stuck = TcpStream::connect(server.address()).unwrap();
     let stop = stuck.try_clone().unwrap();
@@ -502,7 +502,7 @@ fn a_sender_that_does_not_read_its_answers_holds_up_nobody() {
 // Mailboxes
 
 #[test]
-fn a_full_mailbox_refuses_the_whole_line_and_loses_nothing() {
+fn full_mailbox_refuses_the_whole_line_and_loses_nothing() {
     let mut server = TestServer::with_config("[limits]\nmailbox_max = 3\n");
     let mut alice = TestClient::login(&server, "alice");
     let mut carol = TestClient::login(&server, "carol");
@@ -537,7 +537,7 @@ fn a_full_mailbox_refuses_the_whole_line_and_loses_nothing() {
 }
 
 #[test]
-fn the_lines_of_one_read_fill_a_mailbox_to_its_last_place() {
+fn lines_of_one_read_fill_a_mailbox_exactly() {
     let server = TestServer::with_config("[limits]\nmailbox_max = 3\n");
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(b"bob: 1\nbob: 2\nbob, bob: 3\nbob: 4\nbob, carol: 5\ncarol: 6\n");
@@ -549,7 +549,7 @@ fn the_lines_of_one_read_fill_a_mailbox_to_its_last_place() {
 }
 
 #[test]
-fn one_who_is_here_and_keeps_up_is_refused_nothing() {
+fn messages_for_a_peer_that_keeps_up_are_never_refused() {
     let server = TestServer::with_config("[limits]\nmailbox_max = 3\n");
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -560,7 +560,7 @@ fn one_who_is_here_and_keeps_up_is_refused_nothing() {
 }
 
 #[test]
-fn a_mailbox_holds_ten_thousand_unless_told_otherwise() {
+fn mailbox_holds_ten_thousand_messages_by_default() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("bob", 0..MAILBOX_MESSAGES_DEFAULT, 0));
@@ -573,7 +573,7 @@ fn a_mailbox_holds_ten_thousand_unless_told_otherwise() {
 }
 
 #[test]
-fn a_mailbox_without_a_cap_takes_more() {
+fn mailbox_without_a_limit_holds_more() {
     let server = TestServer::with_config("[limits]\nmailbox_max = 0\n");
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("bob", 0..MAILBOX_MESSAGES_DEFAULT + 1, 0));

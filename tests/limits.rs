@@ -18,7 +18,7 @@ fn server_with(limits: &str) -> TestServer {
 // Connections
 
 #[test]
-fn a_full_server_says_so_and_has_room_again_when_somebody_leaves() {
+fn full_server_refuses_connections_until_one_ends() {
     let server = server_with("connections_max = 3");
     let mut pair = Pair::login(&server);
     let third = TestClient::connect(&server);
@@ -37,7 +37,7 @@ fn a_full_server_says_so_and_has_room_again_when_somebody_leaves() {
 }
 
 #[test]
-fn a_crowd_at_the_door_of_a_full_server_disturbs_nobody() {
+fn crowd_that_a_full_server_refuses_disturbs_nobody() {
     let server = server_with("connections_max = 2");
     let mut pair = Pair::login(&server);
     thread::scope(|scope| {
@@ -60,7 +60,7 @@ fn a_crowd_at_the_door_of_a_full_server_disturbs_nobody() {
 /// Each address of the loopback network is a host of its own, as far as the server knows.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_address_has_so_many_places_and_no_more() {
+fn connections_of_one_address_are_limited() {
     let server = server_with("connections_per_address_max = 2");
     let mut pair = Pair::login(&server);
     check_too_many(TestClient::connect(&server), "2 connections from 127.0.0.1 are open (connections_per_address_max)");
@@ -125,7 +125,7 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
 const NO_LOGINS: [&[u8]; 4] = [b"", b"x", b" \n\n", b"?\n"];
 
 #[test]
-fn who_does_not_log_in_in_time_is_told_and_closed() {
+fn client_that_does_not_log_in_in_time_is_told_and_disconnected() {
     let server = server_with("login_timeout_s = 2");
     let mut pair = Pair::login(&server);
     thread::scope(|scope| {
@@ -167,7 +167,7 @@ fn check_timed_out(server: &TestServer, bytes: &[u8]) {
 }
 
 #[test]
-fn without_a_timeout_one_may_take_any_time_to_log_in() {
+fn without_a_login_timeout_a_client_may_wait() {
     let server = server_with("login_timeout_s = 0");
     let mut slow = TestClient::connect(&server);
     slow.send_bytes(b"al");
@@ -179,7 +179,7 @@ fn without_a_timeout_one_may_take_any_time_to_log_in() {
 // Names
 
 #[test]
-fn a_line_to_too_many_names_is_refused_as_a_whole_and_the_connection_goes_on() {
+fn line_with_too_many_recipients_is_refused_and_the_connection_continues() {
     let server = server_with("destinations_max = 3");
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -196,7 +196,7 @@ fn a_line_to_too_many_names_is_refused_as_a_whole_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_line_may_go_to_256_names_unless_told_otherwise() {
+fn line_may_have_256_recipients_by_default() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send(&format!("{}: hi", names(257)));
@@ -207,7 +207,7 @@ fn a_line_may_go_to_256_names_unless_told_otherwise() {
 }
 
 #[test]
-fn without_a_limit_a_line_may_go_to_as_many_as_it_holds() {
+fn without_a_limit_a_line_may_have_any_number_of_recipients() {
     let server = server_with("destinations_max = 0");
     let mut alice = TestClient::login(&server, "alice");
     alice.send(&format!("{}: hi", names(1500)));
@@ -220,7 +220,7 @@ fn names(count: usize) -> String {
 }
 
 #[test]
-fn names_that_nobody_uses_are_limited_and_others_are_not() {
+fn unknown_names_are_limited_and_known_ones_are_not() {
     let mut server = server_with("unknown_names_max = 3");
     let mut alice = TestClient::login(&server, "alice");
     TestClient::login(&server, "known").quit();
@@ -253,7 +253,7 @@ fn names_that_nobody_uses_are_limited_and_others_are_not() {
 // Rates
 
 #[test]
-fn a_rate_slows_the_fast_down_and_refuses_nothing() {
+fn rate_limit_slows_fast_senders_and_refuses_nothing() {
     let (per_s, count) = (200, 500);
     let server = server_with(&format!("messages_per_s = {per_s}"));
     let mut bob = TestClient::login(&server, "bob");
@@ -269,7 +269,7 @@ fn a_rate_slows_the_fast_down_and_refuses_nothing() {
 }
 
 #[test]
-fn who_is_slowed_down_slows_nobody_else_down() {
+fn sender_that_is_slowed_down_delays_nobody_else() {
     let server = server_with("messages_per_s = 20");
     let mut carol = TestClient::login(&server, "carol");
     let fast = TcpStream::connect(server.address()).unwrap();

@@ -25,7 +25,7 @@ const STEPS: usize = 80;
 const TIME: Duration = Duration::from_secs(8);
 
 #[test]
-fn everybody_reads_what_the_model_says() {
+fn every_peer_reads_what_the_model_predicts() {
     if let Ok(seed) = std::env::var("HOLDLINE_SEED") {
         return run(u64::from_str_radix(seed.trim_start_matches("0x"), 16).expect("a seed in hexadecimal digits"));
     }

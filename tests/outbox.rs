@@ -35,7 +35,7 @@ fn numbers_sent(server: &TestServer) -> Vec<usize> {
 // What is sent
 
 #[test]
-fn a_row_is_sent_by_the_name_in_it_and_goes() {
+fn row_is_sent_in_the_name_of_its_sender_and_removed() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     server.sqlite_write("insert into outbox values ('Backup', ' bob , carol', 'done')");
@@ -71,7 +71,7 @@ fn a_row_is_sent_within_a_second() {
 }
 
 #[test]
-fn a_room_is_written_to_by_whoever_may_write_to_the_database() {
+fn row_may_be_sent_into_any_room() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -93,7 +93,7 @@ fn a_room_is_written_to_by_whoever_may_write_to_the_database() {
 }
 
 #[test]
-fn a_text_keeps_its_newlines_and_loses_what_a_terminal_would_obey() {
+fn text_keeps_newlines_and_loses_control_characters() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     server.sqlite_write("insert into outbox values ('alice', 'bob', 'one' || char(10) || 'two' || char(27) || '[2J')");
@@ -102,7 +102,7 @@ fn a_text_keeps_its_newlines_and_loses_what_a_terminal_would_obey() {
 }
 
 #[test]
-fn numbers_are_sent_as_they_look() {
+fn numbers_are_sent_as_text() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     server.sqlite_write("insert into outbox values ('sensor', 'bob', 21.5), ('sensor', 'bob', 7)");
@@ -137,7 +137,7 @@ fn large_rows_are_sent_as_well() {
 }
 
 #[test]
-fn rows_of_a_time_without_a_server_are_sent_at_its_start() {
+fn rows_written_without_a_server_are_sent_at_its_start() {
     let mut server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     bob.send("/join #home");
@@ -170,7 +170,7 @@ fn rows_are_sent_while_others_chat() {
 // What a crash may not change
 
 #[test]
-fn a_server_that_is_killed_among_many_rows_has_sent_each_once() {
+fn server_killed_among_many_rows_sends_each_once() {
     const INSERTED: usize = 8000;
     let mut server = TestServer::start();
     let number = |server: &TestServer, sql: &str| server.sqlite(sql).parse::<usize>().unwrap();
@@ -197,7 +197,7 @@ fn a_server_that_is_killed_among_many_rows_has_sent_each_once() {
 // What is refused
 
 #[test]
-fn what_cannot_be_sent_is_kept_with_the_reason() {
+fn refused_rows_are_stored_with_the_reason() {
     let server = TestServer::start();
     let text = "x".repeat(8193);
     for (row, reason) in [
@@ -233,7 +233,7 @@ fn what_cannot_be_sent_is_kept_with_the_reason() {
 }
 
 #[test]
-fn a_row_that_cannot_be_sent_holds_back_no_other() {
+fn refused_row_holds_back_no_other() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     server.sqlite_write(
@@ -246,7 +246,7 @@ fn a_row_that_cannot_be_sent_holds_back_no_other() {
 }
 
 #[test]
-fn a_room_that_everybody_has_left_is_refused() {
+fn row_for_an_empty_room_is_refused() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     for command in ["/join #home", "/leave #home"] {
@@ -271,7 +271,7 @@ fn a_full_mailbox_refuses_rows_too() {
 }
 
 #[test]
-fn of_what_was_refused_the_newest_thousand_rows_are_kept() {
+fn newest_thousand_refused_rows_are_stored() {
     let server = TestServer::start();
     insert_numbers(&server, "#nowhere", 1, 1200);
     wait_until_dealt_with(&server);
@@ -284,7 +284,7 @@ fn of_what_was_refused_the_newest_thousand_rows_are_kept() {
 // Triggers
 
 #[test]
-fn a_trigger_can_answer() {
+fn trigger_can_reply() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     server.sqlite_write(
@@ -304,7 +304,7 @@ fn a_trigger_can_answer() {
 }
 
 #[test]
-fn a_trigger_that_answers_itself_goes_on_as_long_as_it_says_and_stops_nobody() {
+fn trigger_that_replies_to_itself_delays_nobody() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     server.sqlite_write(
@@ -326,7 +326,7 @@ fn a_trigger_that_answers_itself_goes_on_as_long_as_it_says_and_stops_nobody() {
 // Rest
 
 #[test]
-fn a_server_to_which_nobody_writes_does_not_wake() {
+fn idle_server_does_not_poll_the_outbox() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     server.sqlite_write("insert into outbox values ('alice', 'bob', 'hi'), ('alice', '#nowhere', 'hi')");

@@ -26,7 +26,7 @@ fn names_of_any_script_log_in() {
 }
 
 #[test]
-fn a_bad_name_is_answered_and_may_be_tried_again() {
+fn bad_name_is_refused_and_may_be_tried_again() {
     let server = TestServer::start();
     let too_long = "x".repeat(33);
     let bad = [
@@ -55,7 +55,7 @@ fn a_bad_name_is_answered_and_may_be_tried_again() {
 }
 
 #[test]
-fn a_message_is_no_login() {
+fn message_before_the_login_is_refused() {
     chat(
         &TestServer::start(),
         "
@@ -68,7 +68,7 @@ fn a_message_is_no_login() {
 }
 
 #[test]
-fn names_are_mapped_where_they_are_said() {
+fn names_are_normalized_everywhere() {
     chat(
         &TestServer::start(),
         "
@@ -85,7 +85,7 @@ fn names_are_mapped_where_they_are_said() {
 }
 
 #[test]
-fn the_length_of_a_name_is_counted_after_mapping() {
+fn length_of_a_name_is_counted_after_normalization() {
     let server = TestServer::start();
     let mut client = TestClient::login(&server, &"e\u{301}".repeat(32));
     client.send(&format!("{}: hi", "É".repeat(32)));
@@ -108,7 +108,7 @@ fn blanks_around_a_name_are_trimmed_at_login() {
 // Login
 
 #[test]
-fn a_password_for_a_name_that_has_none_is_refused() {
+fn password_for_a_name_without_one_is_refused() {
     chat(
         &TestServer::start(),
         "
@@ -126,7 +126,7 @@ fn a_password_for_a_name_that_has_none_is_refused() {
 }
 
 #[test]
-fn the_third_refused_password_closes() {
+fn third_refused_password_closes_the_connection() {
     let server = TestServer::start();
     let mut client = TestClient::connect(&server);
     for _ in 0..3 {
@@ -138,7 +138,7 @@ fn the_third_refused_password_closes() {
 }
 
 #[test]
-fn who_is_not_logged_in_is_not_here() {
+fn client_that_is_not_logged_in_is_not_online() {
     let server = TestServer::start();
     let _silent = TestClient::connect(&server);
     let mut refused = TestClient::connect(&server);
@@ -149,7 +149,7 @@ fn who_is_not_logged_in_is_not_here() {
 }
 
 #[test]
-fn a_first_line_that_cannot_be_read_may_be_tried_again() {
+fn invalid_first_line_may_be_tried_again() {
     let server = TestServer::start();
     let mut client = TestClient::connect(&server);
     client.send_bytes(b"al\xc3\x28ice\n");
@@ -163,7 +163,7 @@ fn a_first_line_that_cannot_be_read_may_be_tried_again() {
 // What a client sends first
 
 #[test]
-fn what_is_not_spoken_yet_is_taken_for_no_login_and_closes() {
+fn unsupported_protocol_is_refused_and_closed() {
     let server = TestServer::start();
     let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
     let requests =
@@ -181,7 +181,7 @@ fn what_is_not_spoken_yet_is_taken_for_no_login_and_closes() {
 }
 
 #[test]
-fn a_method_in_pieces_is_one_too() {
+fn http_method_in_pieces_is_detected() {
     let server = TestServer::start();
     let mut client = TestClient::connect(&server);
     for byte in b"GET " {
@@ -192,7 +192,7 @@ fn a_method_in_pieces_is_one_too() {
 }
 
 #[test]
-fn a_name_may_begin_as_a_method_does() {
+fn name_may_begin_like_an_http_method() {
     let server = TestServer::start();
     for name in ["GET", "Putin", "POSTMAN", "G", "TRACE-1"] {
         let mut client = TestClient::login(&server, name);
@@ -226,7 +226,7 @@ fn the_first_colon_ends_the_list_and_blanks_around_are_trimmed() {
 }
 
 #[test]
-fn a_destination_named_twice_gets_it_once() {
+fn recipient_named_twice_gets_the_message_once() {
     chat(
         &TestServer::start(),
         "
@@ -254,7 +254,7 @@ fn sending_to_oneself_works() {
 }
 
 #[test]
-fn a_name_that_nobody_has_used_may_be_written_to_and_the_sender_is_told() {
+fn unknown_name_may_be_written_to_and_the_sender_is_notified() {
     chat(
         &TestServer::start(),
         "
@@ -268,7 +268,7 @@ fn a_name_that_nobody_has_used_may_be_written_to_and_the_sender_is_told() {
 }
 
 #[test]
-fn nobody_is_told_that_a_peer_is_here() {
+fn plain_clients_get_no_presence() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -279,7 +279,7 @@ fn nobody_is_told_that_a_peer_is_here() {
 }
 
 #[test]
-fn a_line_with_a_mistake_is_sent_to_nobody() {
+fn line_with_a_mistake_is_sent_to_nobody() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -310,7 +310,7 @@ fn a_line_with_a_mistake_is_sent_to_nobody() {
 }
 
 #[test]
-fn an_error_is_answered_in_its_place_and_ends_nothing() {
+fn error_is_answered_in_order_and_the_connection_continues() {
     chat(
         &TestServer::start(),
         "
@@ -329,7 +329,7 @@ fn an_error_is_answered_in_its_place_and_ends_nothing() {
 }
 
 #[test]
-fn answers_come_in_the_order_of_the_lines() {
+fn replies_come_in_the_order_of_the_lines() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(b"/ping a\nnonsense\n/ping b\n/nonsense\nbob:\n/ping c\n");
@@ -343,7 +343,7 @@ fn answers_come_in_the_order_of_the_lines() {
 // Control characters
 
 #[test]
-fn control_characters_are_replaced_and_a_tab_passes() {
+fn control_characters_are_replaced_except_tabs() {
     chat(
         &TestServer::start(),
         "
@@ -364,7 +364,7 @@ fn control_characters_are_replaced_and_a_tab_passes() {
 }
 
 #[test]
-fn a_carriage_return_is_an_end_only_before_a_newline() {
+fn carriage_return_ends_a_line_only_before_a_newline() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice\r");
     alice.send_bytes(b"alice: over\rwritten\r\n");
@@ -372,7 +372,7 @@ fn a_carriage_return_is_an_end_only_before_a_newline() {
 }
 
 #[test]
-fn what_is_logged_is_clean_already() {
+fn stored_text_has_no_control_characters() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob:  \u{1b}]0;title\u{7} ");
@@ -383,7 +383,7 @@ fn what_is_logged_is_clean_already() {
 // Lines
 
 #[test]
-fn a_line_may_be_as_long_as_it_may_be() {
+fn line_of_the_maximum_length_is_sent() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let longest = "x".repeat(LINE_BYTES_MAX - "alice: ".len());
@@ -398,7 +398,7 @@ fn a_line_may_be_as_long_as_it_may_be() {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_not_sent_and_the_next_one_is() {
+fn too_long_line_is_refused_and_the_next_one_is_sent() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -415,7 +415,7 @@ fn a_line_that_is_too_long_is_not_sent_and_the_next_one_is() {
 }
 
 #[test]
-fn a_line_that_is_too_long_needs_no_end_to_be_refused() {
+fn too_long_line_is_refused_before_its_end() {
     let server = TestServer::start();
     let mut client = TestClient::connect(&server);
     client.send_bytes(format!("alice\nalice: {}", "x".repeat(100_000)).as_bytes());
@@ -453,7 +453,7 @@ fn blank_lines_do_nothing() {
 }
 
 #[test]
-fn a_last_line_without_its_newline_counts() {
+fn last_line_without_a_newline_counts() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     let mut alice = TestClient::login(&server, "alice");
@@ -465,7 +465,7 @@ fn a_last_line_without_its_newline_counts() {
 }
 
 #[test]
-fn a_login_without_its_newline_counts() {
+fn login_without_a_newline_counts() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: hi");
@@ -477,7 +477,7 @@ fn a_login_without_its_newline_counts() {
 }
 
 #[test]
-fn an_unfinished_line_is_dropped_by_a_reset() {
+fn unfinished_line_is_dropped_on_a_reset() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     let mut alice = TestClient::login(&server, "alice");
@@ -542,7 +542,7 @@ fn check_cut_session(name: &str, lines: &[String]) {
 // Telnet
 
 #[test]
-fn telnets_negotiation_is_skipped_over() {
+fn telnet_negotiation_is_skipped() {
     let server = TestServer::start();
     let mut client = TestClient::connect(&server);
     client.send_bytes(b"\xff\xfd\x03\xff\xfb\x18\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0alice\r\n");
@@ -566,7 +566,7 @@ fn telnets_negotiation_is_skipped_over() {
 }
 
 #[test]
-fn a_line_of_negotiation_alone_is_empty() {
+fn line_with_only_telnet_negotiation_is_empty() {
     let server = TestServer::start();
     let mut client = TestClient::connect(&server);
     client.send_bytes(b"\xff\xfb\x01\r\n\xff\xf1\n");
@@ -576,7 +576,7 @@ fn a_line_of_negotiation_alone_is_empty() {
 }
 
 #[test]
-fn a_subnegotiation_has_a_limit() {
+fn telnet_subnegotiation_is_bounded() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let around = |bytes: usize| [&b"alice: a\xff\xfa"[..], &vec![b'x'; bytes], b"\xff\xf0b\n"].concat();
@@ -605,7 +605,7 @@ fn help_lists_the_commands() {
 }
 
 #[test]
-fn who_is_here_is_told_by_name_and_once() {
+fn who_lists_each_online_name_once() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "Alice");
     let phone = TestClient::login(&server, "bob");
@@ -624,7 +624,7 @@ fn who_is_here_is_told_by_name_and_once() {
 }
 
 #[test]
-fn a_ping_is_answered_with_its_token() {
+fn pong_repeats_the_token() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     for (line, answer) in [
@@ -640,7 +640,7 @@ fn a_ping_is_answered_with_its_token() {
 }
 
 #[test]
-fn a_pong_means_on_disk() {
+fn pong_comes_after_the_commit() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     for count in 1..=20 {
@@ -651,7 +651,7 @@ fn a_pong_means_on_disk() {
 }
 
 #[test]
-fn a_command_that_nobody_knows_is_an_error() {
+fn unknown_command_is_refused() {
     chat(
         &TestServer::start(),
         "
@@ -679,7 +679,7 @@ fn quit_writes_what_is_queued_and_closes() {
 }
 
 #[test]
-fn a_half_close_is_answered_to_the_end() {
+fn half_closed_client_gets_all_replies() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: waiting");
@@ -699,7 +699,7 @@ fn a_half_close_is_answered_to_the_end() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_ends_quietly() {
+fn silent_connection_ends_without_output() {
     let server = TestServer::start();
     let client = TestClient::connect(&server);
     client.shutdown_write();
@@ -733,7 +733,7 @@ fn history_is_shown_oldest_first_in_every_form() {
 }
 
 #[test]
-fn a_history_says_when() {
+fn history_shows_times() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: hi");
@@ -748,7 +748,7 @@ fn a_history_says_when() {
 }
 
 #[test]
-fn a_single_number_is_the_count_even_where_it_is_a_name() {
+fn single_number_is_a_count_even_if_it_is_a_name() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("7: to seven\nbob: one\nbob: two");
@@ -759,7 +759,7 @@ fn a_single_number_is_the_count_even_where_it_is_a_name() {
 }
 
 #[test]
-fn history_without_a_count_is_the_newest_of_it() {
+fn history_without_a_count_shows_the_newest_messages() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     for number in 0..300 {
@@ -774,7 +774,7 @@ fn history_without_a_count_is_the_newest_of_it() {
 }
 
 #[test]
-fn history_refuses_what_it_does_not_understand() {
+fn history_refuses_invalid_arguments() {
     chat(
         &TestServer::start(),
         "
@@ -788,7 +788,7 @@ fn history_refuses_what_it_does_not_understand() {
 }
 
 #[test]
-fn nobody_sees_what_one_was_not_part_of() {
+fn history_shows_only_own_conversations() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -806,7 +806,7 @@ fn nobody_sees_what_one_was_not_part_of() {
 }
 
 #[test]
-fn history_outlives_a_restart() {
+fn history_survives_a_restart() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: before");

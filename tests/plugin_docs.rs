@@ -45,7 +45,7 @@ fn examples() -> Vec<(&'static str, &'static str, Option<&'static str>)> {
 }
 
 #[test]
-fn each_example_runs_and_says_what_is_written_there() {
+fn each_example_of_the_documentation_runs_as_written() {
     let examples = examples();
     assert_eq!(examples.len(), 4);
     for (entry, plugin, chat) in examples {
@@ -81,7 +81,7 @@ fn play(server: &TestServer, chat: &str) {
 }
 
 #[test]
-fn each_script_loads_and_the_one_that_counts_counts() {
+fn each_script_of_the_documentation_loads() {
     let scripts = blocks().into_iter().filter(|(language, _)| *language == "luau").map(|(_, text)| text);
     let (mut list, mut files) = (String::new(), Vec::new());
     for (nth, script) in scripts.enumerate() {
@@ -110,7 +110,7 @@ fn each_script_loads_and_the_one_that_counts_counts() {
 }
 
 #[test]
-fn what_a_mistake_is_answered_with_is_what_is_written_there() {
+fn error_texts_match_the_documentation() {
     let (_, shown) = blocks().into_iter().find(|(_, text)| text.contains("stay as they were")).expect("it is shown");
     let (entry, script, _) = examples()[0];
     let server = TestServer::with_files(&[("plugins.toml", entry), ("echo.luau", script)]);
@@ -124,7 +124,7 @@ fn what_a_mistake_is_answered_with_is_what_is_written_there() {
 }
 
 #[test]
-fn each_hook_and_each_limit_is_written_there() {
+fn each_hook_and_each_limit_is_documented() {
     for hook in Hook::ALL.iter().map(|hook| hook.as_str()) {
         assert!(DOCUMENTATION.contains(&format!("`{hook}`")), "{hook}");
     }

@@ -21,7 +21,7 @@ fn entry(name: &str, hooks: &str, more: &str) -> String {
 // Messages before they are logged
 
 #[test]
-fn a_message_may_pass_be_replaced_dropped_or_rejected() {
+fn message_may_pass_or_be_replaced_dropped_or_rejected() {
     let script = r#"
         function message(m)
             if m.text == "heck" then return { reject = "mind your language" } end
@@ -57,7 +57,7 @@ fn a_message_may_pass_be_replaced_dropped_or_rejected() {
 }
 
 #[test]
-fn plugins_are_asked_in_the_order_of_the_file_and_each_sees_what_the_last_one_made_of_it() {
+fn plugins_are_called_in_order_and_each_sees_the_result_of_the_one_before() {
     let plugins = entry("one", "message", "") + &entry("two", "message", "") + &entry("three", "message", "");
     let adds = |what: &str| format!("function message(m) return {{ text = m.text .. {what:?} }} end");
     let rejects = r#"function message(m) if m.text:find("no1") then return { reject = "no" } end return { text = m.text .. "2" } end"#;
@@ -77,7 +77,7 @@ fn plugins_are_asked_in_the_order_of_the_file_and_each_sees_what_the_last_one_ma
 }
 
 #[test]
-fn a_program_is_told_what_became_of_each_message() {
+fn programs_get_the_outcome_of_each_message() {
     let script = r#"
         function message(m)
             if m.text == "heck" then return { reject = "mind your language" } end
@@ -100,7 +100,7 @@ fn a_program_is_told_what_became_of_each_message() {
 }
 
 #[test]
-fn what_was_accepted_with_an_id_is_accepted_again_though_a_plugin_would_refuse_it_now() {
+fn accepted_message_with_an_id_is_accepted_again_even_if_a_plugin_would_refuse_it() {
     let server = with_script("message", "", "function message(m) end");
     let send = json!({"type": "send", "id": "1", "to": ["bob"], "text": "hi"});
     let mut alice = JsonClient::login(&server, "alice");
@@ -113,7 +113,7 @@ fn what_was_accepted_with_an_id_is_accepted_again_though_a_plugin_would_refuse_i
 }
 
 #[test]
-fn order_holds_though_a_plugin_looks_at_each_message() {
+fn messages_stay_in_order_behind_a_plugin() {
     let server = with_script("message", "", "function message(m) return { text = m.text .. '.' } end");
     let mut alice = TestClient::login(&server, "alice");
     let lines: String = (0..5000).map(|nth| format!("alice: {nth}\n")).collect();
@@ -126,7 +126,7 @@ fn order_holds_though_a_plugin_looks_at_each_message() {
 // Who comes
 
 #[test]
-fn a_connection_may_be_refused_before_anybody_has_logged_in() {
+fn plugin_may_refuse_a_connection_before_the_login() {
     let script =
         r#"function connect(c) return { reject = c.address .. " " .. c.protocol .. " " .. tostring(c.tls) } end"#;
     let server = with_script("connect", "", script);
@@ -140,7 +140,7 @@ fn a_connection_may_be_refused_before_anybody_has_logged_in() {
 }
 
 #[test]
-fn a_login_may_be_allowed_refused_or_left_to_the_accounts() {
+fn plugin_may_allow_or_refuse_a_login_or_leave_it_to_the_accounts() {
     let script = r#"
         function login(l)
             if l.password == "open" then return { allow = true } end
@@ -170,7 +170,7 @@ fn a_login_may_be_allowed_refused_or_left_to_the_accounts() {
 }
 
 #[test]
-fn nobody_else_logs_in_by_the_name_of_a_plugin() {
+fn name_of_a_plugin_cannot_log_in() {
     let server = with_script("message", "", "function message(m) end");
     chat(
         &server,
@@ -186,7 +186,7 @@ fn nobody_else_logs_in_by_the_name_of_a_plugin() {
 // Commands
 
 #[test]
-fn a_command_of_a_plugin_is_answered_and_shown_in_help() {
+fn command_of_a_plugin_is_answered_and_listed_in_help() {
     let script = r#"
         function command(c)
             if c.arguments == "nowhere" then return { reject = "there is no such place" } end
@@ -229,7 +229,7 @@ fn a_command_of_a_plugin_is_answered_and_shown_in_help() {
 // What a plugin does
 
 #[test]
-fn a_plugin_is_a_peer_that_lives_inside() {
+fn plugin_is_a_peer() {
     let script = r##"
         function mail(m)
             chat.send(m.from, "you said " .. m.text .. (m.room and (" in " .. m.room) or ""))
@@ -257,7 +257,7 @@ fn a_plugin_is_a_peer_that_lives_inside() {
 }
 
 #[test]
-fn what_came_while_a_server_was_down_is_mail_all_the_same() {
+fn messages_for_a_plugin_that_waited_over_a_restart_are_mail() {
     let mut server = with_script("mail", "", "function mail(m) end");
     let mut alice = TestClient::login(&server, "alice");
     alice.send("p: one");
@@ -277,7 +277,7 @@ fn what_came_while_a_server_was_down_is_mail_all_the_same() {
 }
 
 #[test]
-fn plugins_never_see_their_own_messages_and_see_each_others() {
+fn plugins_see_each_others_messages_but_not_their_own() {
     let plugins = entry("one", "message mail", "") + &entry("two", "message", "");
     let one = r#"
         function mail(m) chat.send(m.from, "got it") end
@@ -295,7 +295,7 @@ fn plugins_never_see_their_own_messages_and_see_each_others() {
 }
 
 #[test]
-fn a_plugin_keeps_values_over_restarts() {
+fn values_of_a_plugin_survive_restarts() {
     let script = r#"
         function command(c)
             local times = (store.get("times") or 0) + 1
@@ -319,7 +319,7 @@ fn a_plugin_keeps_values_over_restarts() {
 }
 
 #[test]
-fn a_plugin_reads_the_history_of_what_it_was_part_of() {
+fn plugin_reads_its_own_history() {
     let script = r#"
         function mail(m) end
         function command(c)
@@ -340,7 +340,7 @@ fn a_plugin_reads_the_history_of_what_it_was_part_of() {
 // Failures
 
 #[test]
-fn a_plugin_that_fails_is_passed_or_nothing_passes_as_it_is_configured() {
+fn failing_plugin_is_skipped_or_blocks_as_configured() {
     let fails = r#"function message(m) error("oh no") end"#;
     let server = with_script("message", "", fails);
     let mut alice = TestClient::login(&server, "alice");
@@ -356,7 +356,7 @@ fn a_plugin_that_fails_is_passed_or_nothing_passes_as_it_is_configured() {
 }
 
 #[test]
-fn a_plugin_that_fails_too_often_is_set_aside_until_a_reload() {
+fn plugin_that_fails_too_often_is_quarantined_until_a_reload() {
     let server = with_script("message", "", r#"function message(m) error("oh no") end"#);
     let mut alice = TestClient::login(&server, "alice");
     for nth in 0..12 {
@@ -379,7 +379,7 @@ fn a_plugin_that_fails_too_often_is_set_aside_until_a_reload() {
 }
 
 #[test]
-fn a_script_that_runs_too_long_slows_its_sender_alone() {
+fn script_that_runs_too_long_delays_only_the_sender() {
     let script = r#"function message(m) if m.text == "hang" then while true do end end end"#;
     let server = with_script("message", "timeout_ms = 300", script);
     let mut alice = TestClient::login(&server, "alice");
@@ -396,7 +396,7 @@ fn a_script_that_runs_too_long_slows_its_sender_alone() {
 // Reloads
 
 #[test]
-fn a_reload_keeps_connections_and_messages() {
+fn reload_keeps_connections_and_messages() {
     let server = with_script("message", "", "function message(m) return { text = m.text .. 'a' } end");
     let mut alice = TestClient::login(&server, "alice");
     alice.send("alice: 1");
@@ -416,7 +416,7 @@ fn a_reload_keeps_connections_and_messages() {
 }
 
 #[test]
-fn a_reload_that_fails_leaves_the_plugins_as_they_were_and_says_why() {
+fn failed_reload_keeps_the_plugins_and_logs_the_reason() {
     let server = with_script("message", "", "function message(m) return { text = m.text .. '!' } end");
     server.write_file("p.luau", "function message(m) return {");
     let said = server.reload();
@@ -432,7 +432,7 @@ fn a_reload_that_fails_leaves_the_plugins_as_they_were_and_says_why() {
 }
 
 #[test]
-fn plugins_are_told_of_their_start_their_reload_and_their_stop() {
+fn plugins_are_notified_of_start_reload_and_stop() {
     let says = |what: &str| {
         format!(
             "function start(s) chat.send('alice', '{what} starts ' .. s.settings.word) end
@@ -458,7 +458,7 @@ fn plugins_are_told_of_their_start_their_reload_and_their_stop() {
 }
 
 #[test]
-fn a_tick_comes_again_and_again() {
+fn ticks_repeat() {
     let script = "local n = 0 function tick(t) n += 1 chat.send('alice', 'tick ' .. n) end";
     let server = with_script("tick", "tick_s = 1", script);
     let mut alice = TestClient::login(&server, "alice");
@@ -469,7 +469,7 @@ fn a_tick_comes_again_and_again() {
 // What happened
 
 #[test]
-fn a_plugin_is_told_of_each_message_on_disk_and_who_is_away() {
+fn plugin_is_notified_of_each_stored_message_and_of_offline_recipients() {
     let script = r#"
         function logged(m)
             table.sort(m.away)
@@ -498,7 +498,7 @@ fn a_plugin_is_told_of_each_message_on_disk_and_who_is_away() {
 }
 
 #[test]
-fn a_plugin_is_told_who_comes_and_goes_and_who_got_what() {
+fn plugin_is_notified_of_joins_leaves_and_deliveries() {
     let script = r#"
         function join(j) chat.send("watch", j.name .. " came " .. tostring(j.here)) end
         function leave(l) chat.send("watch", l.name .. " went " .. tostring(l.here)) end
@@ -519,7 +519,7 @@ fn a_plugin_is_told_who_comes_and_goes_and_who_got_what() {
 }
 
 #[test]
-fn nobody_is_told_that_a_plugin_comes_or_goes() {
+fn plugins_cause_no_presence() {
     let list = entry("p", "join leave delivered", "") + &entry("other", "mail", "");
     let script = r#"
         function join(j) chat.send("watch", j.name .. " came") end
@@ -540,7 +540,7 @@ fn nobody_is_told_that_a_plugin_comes_or_goes() {
 }
 
 #[test]
-fn what_a_plugin_does_about_each_message_is_done_once_though_the_server_is_killed_again_and_again() {
+fn effects_of_a_plugin_happen_once_for_each_message_despite_repeated_crashes() {
     const MESSAGES: usize = 300;
     let script = r#"function logged(m) if m.from == "alice" then chat.send("sink", "saw " .. m.text) end end"#;
     let mut server = with_script("logged", "", script);
@@ -566,7 +566,7 @@ fn what_a_plugin_does_about_each_message_is_done_once_though_the_server_is_kille
 }
 
 #[test]
-fn what_a_plugin_fails_at_is_told_again_and_given_up_in_the_end() {
+fn failed_notification_is_repeated_and_finally_skipped() {
     let script = r#"
         local times = 0
         function logged(m)
@@ -588,7 +588,7 @@ fn what_a_plugin_fails_at_is_told_again_and_given_up_in_the_end() {
 }
 
 #[test]
-fn a_message_of_which_a_plugin_does_nothing_yet_waits_for_it_over_a_restart() {
+fn notification_that_a_plugin_has_not_processed_survives_a_restart() {
     let mut server = with_script("logged", "", "function logged(m) while true do end end");
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: one");

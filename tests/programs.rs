@@ -18,7 +18,7 @@ const MANY: u64 = 5000;
 const PART: u64 = 1000;
 
 #[test]
-fn a_text_is_sent_and_nothing_is_said() {
+fn send_prints_nothing_on_success() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     send(&server, &["--to=bob", "dinner at 7"], "").expect_success();
@@ -41,7 +41,7 @@ fn every_line_of_the_input_is_sent() {
 }
 
 #[test]
-fn a_room_hears_what_is_sent_to_it() {
+fn send_reaches_a_room() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("/join #home");
@@ -55,7 +55,7 @@ fn a_room_hears_what_is_sent_to_it() {
 }
 
 #[test]
-fn a_line_that_fails_is_told_and_the_others_are_sent() {
+fn failed_line_is_reported_and_the_others_are_sent() {
     let server = TestServer::start();
     let long = "x".repeat(8193);
     let input = format!("bob: one\nbob\n{long}\n#nowhere: two\na b: three\nbob:\nbob: four\n");
@@ -70,7 +70,7 @@ fn a_line_that_fails_is_told_and_the_others_are_sent() {
 }
 
 #[test]
-fn a_text_that_fails_is_told() {
+fn failed_text_is_reported() {
     let server = TestServer::start();
     let run = send(&server, &["--to=#nowhere", "hi"], "");
     assert_eq!(run.code, 1);
@@ -78,7 +78,7 @@ fn a_text_that_fails_is_told() {
 }
 
 #[test]
-fn mistakes_on_the_command_line_are_told_before_anything_is_sent() {
+fn mistakes_on_the_command_line_are_reported_before_anything_is_sent() {
     let server = TestServer::start();
     let mistakes: &[&[&str]] = &[
         &["--to=a b", "hi"],
@@ -102,7 +102,7 @@ fn mistakes_on_the_command_line_are_told_before_anything_is_sent() {
 }
 
 #[test]
-fn the_name_is_that_of_the_environment() {
+fn name_comes_from_the_environment() {
     let server = TestServer::start();
     let address = format!("--server={}", server.address());
     for (variable, name) in [("USER", "Alice"), ("LOGNAME", "cron")] {
@@ -117,7 +117,7 @@ fn the_name_is_that_of_the_environment() {
 }
 
 #[test]
-fn sending_takes_nothing_of_what_waits_for_the_sender() {
+fn send_does_not_receive_messages_of_the_sender() {
     let server = TestServer::start();
     send(&server, &["--to=alice", "for alice herself"], "").expect_success();
     send(&server, &["--to=bob"], &"line\n".repeat(100)).expect_success();
@@ -126,7 +126,7 @@ fn sending_takes_nothing_of_what_waits_for_the_sender() {
 }
 
 #[test]
-fn a_server_that_is_not_there_yet_is_waited_for() {
+fn send_waits_for_a_server_that_has_not_started() {
     let mut server = TestServer::start();
     server.terminate();
     let run = start_send(&server, &["--to=bob"], "one\ntwo\n");
@@ -138,7 +138,7 @@ fn a_server_that_is_not_there_yet_is_waited_for() {
 }
 
 #[test]
-fn a_server_that_does_not_come_is_given_up() {
+fn send_gives_up_if_no_server_starts() {
     let mut server = TestServer::start();
     server.terminate();
     let run = send(&server, &["--to=bob", "--timeout=1", "--id=batch"], "one\ntwo\n");
@@ -151,7 +151,7 @@ fn a_server_that_does_not_come_is_given_up() {
 }
 
 #[test]
-fn a_slow_sensor_is_heard_at_once() {
+fn slow_input_is_sent_line_by_line() {
     let server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     let (run, mut input) = Run::open(&mut command(&server, "send", &["--as=sensor", "--to=bob"]));
@@ -164,7 +164,7 @@ fn a_slow_sensor_is_heard_at_once() {
 }
 
 #[test]
-fn every_line_arrives_once_and_in_order_though_the_server_is_killed() {
+fn every_line_arrives_once_and_in_order_despite_crashes_of_the_server() {
     let mut server = TestServer::start();
     let mut tail = Tail::start(&server, &["--as=bob", &format!("--count={MANY}")]);
     let (run, mut input) = Run::open(&mut command(&server, "send", &["--as=alice", "--to=bob"]));
@@ -183,7 +183,7 @@ fn every_line_arrives_once_and_in_order_though_the_server_is_killed() {
 }
 
 #[test]
-fn every_line_is_sent_once_though_the_sender_is_killed() {
+fn every_line_is_sent_once_despite_crashes_of_the_sender() {
     let server = TestServer::start();
     let arguments = ["--as=alice", "--to=bob", "--id=batch-7"];
     let (mut run, mut input) = Run::open(&mut command(&server, "send", &arguments));
@@ -202,7 +202,7 @@ fn every_line_is_sent_once_though_the_sender_is_killed() {
 }
 
 #[test]
-fn every_message_is_printed_once_though_the_reader_is_killed() {
+fn every_message_is_printed_once_despite_crashes_of_the_reader() {
     let server = TestServer::start();
     let mut printed: Vec<Value> = Vec::new();
     for (_, lines) in parts() {
@@ -222,7 +222,7 @@ fn every_message_is_printed_once_though_the_reader_is_killed() {
 }
 
 #[test]
-fn messages_are_printed_as_they_came() {
+fn messages_are_printed_in_order() {
     let server = TestServer::start();
     for name in ["alice", "bob"] {
         let mut client = TestClient::login(&server, name);
@@ -243,7 +243,7 @@ fn messages_are_printed_as_they_came() {
 }
 
 #[test]
-fn what_was_printed_does_not_come_again_and_the_rest_waits() {
+fn printed_messages_are_not_repeated_and_the_others_wait() {
     let server = TestServer::start();
     send(&server, &["--to=bob"], "one\ntwo\nthree\n").expect_success();
     assert_eq!(Tail::start(&server, &["--as=bob", "--count=1"]).finish(), ["from alice: one"]);
@@ -253,7 +253,7 @@ fn what_was_printed_does_not_come_again_and_the_rest_waits() {
 }
 
 #[test]
-fn a_closed_output_ends_it_and_what_it_did_not_take_waits() {
+fn tail_ends_with_its_output_and_unprinted_messages_wait() {
     let server = TestServer::start();
     send(&server, &["--to=bob", "one"], "").expect_success();
     let mut tail = command(&server, "tail", &["--as=bob"]).stdout(Stdio::piped()).spawn().expect("it can be started");
@@ -269,7 +269,7 @@ fn a_closed_output_ends_it_and_what_it_did_not_take_waits() {
 }
 
 #[test]
-fn what_arrives_while_it_waits_is_printed() {
+fn messages_that_arrive_later_are_printed() {
     let server = TestServer::start();
     let mut tail = Tail::start(&server, &["--as=bob", "--count=2"]);
     let mut alice = TestClient::login(&server, "alice");

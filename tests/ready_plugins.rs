@@ -46,7 +46,7 @@ fn are_installed(programs: &[&'static str]) -> bool {
 // plugins.toml
 
 #[test]
-fn the_list_as_it_is_says_nothing_to_who_does_not_ask() {
+fn shipped_list_is_silent_by_default() {
     let server = serve(LIST);
     chat(
         &server,
@@ -64,7 +64,7 @@ fn the_list_as_it_is_says_nothing_to_who_does_not_ask() {
 }
 
 #[test]
-fn every_entry_of_the_list_runs_once_its_lines_lose_their_marks() {
+fn every_entry_of_the_list_runs_once_uncommented() {
     if !are_installed(&["jq", "curl", "python3", "mosquitto_sub"]) {
         return;
     }
@@ -110,7 +110,7 @@ fn remind(client: &mut TestClient, line: &str) -> String {
 }
 
 #[test]
-fn a_reminder_comes_exactly_once_however_often_the_server_is_killed() {
+fn reminder_arrives_exactly_once_despite_repeated_crashes() {
     let mut server = serve(&reminding(1, ""));
     let mut alice = TestClient::login(&server, "alice");
     for after_s in 1..=6 {
@@ -133,7 +133,7 @@ fn a_reminder_comes_exactly_once_however_often_the_server_is_killed() {
 }
 
 #[test]
-fn what_is_told_twice_is_remembered_once() {
+fn repeated_request_creates_one_reminder() {
     let mut server = serve(&reminding(60, ""));
     let mut alice = TestClient::login(&server, "alice");
     let answer = remind(&mut alice, "1h tea");
@@ -149,7 +149,7 @@ fn what_is_told_twice_is_remembered_once() {
 }
 
 #[test]
-fn what_was_due_while_the_server_was_down_comes_late_and_says_so() {
+fn reminder_due_while_the_server_was_down_arrives_late_and_says_so() {
     let mut server = serve(&reminding(1, ""));
     let mut alice = TestClient::login(&server, "alice");
     remind(&mut alice, "1h tea");
@@ -162,7 +162,7 @@ fn what_was_due_while_the_server_was_down_comes_late_and_says_so() {
 }
 
 #[test]
-fn reminders_are_listed_and_taken_back_by_whose_they_are() {
+fn reminders_are_listed_and_cancelled_by_their_owner() {
     let server = serve(&reminding(60, "per_person = 3\ndays_max = 100000"));
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -190,7 +190,7 @@ fn reminders_are_listed_and_taken_back_by_whose_they_are() {
 }
 
 #[test]
-fn what_cannot_be_read_is_answered_with_how_to_write_it() {
+fn invalid_request_is_answered_with_the_right_form() {
     let server = serve(&reminding(60, ""));
     let mut alice = TestClient::login(&server, "alice");
     let unreadable = [
@@ -228,7 +228,7 @@ fn what_cannot_be_read_is_answered_with_how_to_write_it() {
 }
 
 #[test]
-fn a_time_of_day_is_that_of_the_clock_on_the_wall() {
+fn time_of_day_is_local_time() {
     let files = reminding(60, "days_max = 100000");
     // Central European time, without a database of zones.
     let zone = [("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")];
@@ -279,7 +279,7 @@ const GREETER: &str = r#"
 "#;
 
 #[test]
-fn a_greeter_greets_the_new_and_the_long_lost_once() {
+fn greeter_greets_new_and_long_absent_peers_once() {
     let remind = reminding(60, "");
     let list = format!("{GREETER}\n{remind}");
     let mut server = serve(&list);
@@ -393,7 +393,7 @@ fn manners_masks_words_and_leaves_the_rest_as_it_is() {
 }
 
 #[test]
-fn manners_without_words_is_no_plugin() {
+fn manners_without_words_does_not_load() {
     let mut command = support::holdline();
     let home = tempfile::tempdir().expect("a temporary directory");
     for (path, text) in FILES {
@@ -490,7 +490,7 @@ fn pushing(phones: &Phones, settings: &str) -> String {
 }
 
 #[test]
-fn a_push_goes_to_those_who_are_away_and_have_a_topic() {
+fn push_goes_to_offline_peers_with_a_topic() {
     if !are_installed(&["jq", "curl"]) {
         return;
     }
@@ -525,7 +525,7 @@ fn a_push_goes_to_those_who_are_away_and_have_a_topic() {
 }
 
 #[test]
-fn a_push_hides_the_text_and_is_quiet_for_a_while() {
+fn push_hides_the_text_and_is_rate_limited() {
     if !are_installed(&["jq", "curl"]) {
         return;
     }
@@ -540,7 +540,7 @@ fn a_push_hides_the_text_and_is_quiet_for_a_while() {
 }
 
 #[test]
-fn a_push_that_fails_comes_again_and_what_is_refused_holds_up_nobody() {
+fn failed_push_is_repeated_and_a_refused_one_delays_nobody() {
     if !are_installed(&["jq", "curl"]) {
         return;
     }
@@ -572,7 +572,7 @@ fn a_push_that_fails_comes_again_and_what_is_refused_holds_up_nobody() {
 }
 
 #[test]
-fn a_push_that_failed_is_not_kept_quiet_about() {
+fn failed_push_does_not_count_for_the_rate_limit() {
     if !are_installed(&["jq", "curl"]) {
         return;
     }
@@ -698,7 +698,7 @@ fn wait_until_tried(server: &TestServer, times: usize) {
 }
 
 #[test]
-fn a_room_and_a_broker_are_bridged_both_ways_over_restarts_of_both() {
+fn mqtt_bridge_works_in_both_directions_across_restarts() {
     if !are_installed(&["python3", "mosquitto", "mosquitto_sub", "mosquitto_pub"]) {
         return;
     }
@@ -776,7 +776,7 @@ fn sensing(settings: &str) -> String {
 }
 
 #[test]
-fn a_sensor_says_when_a_limit_is_crossed_and_when_it_is_back() {
+fn sensor_reports_when_a_limit_is_crossed_and_when_it_is_back() {
     if !are_installed(&["jq"]) {
         return;
     }
@@ -837,7 +837,7 @@ fn a_sensor_watches_what_must_not_fall_too() {
 }
 
 #[test]
-fn what_a_sensor_has_not_been_able_to_say_is_said_after_its_death_and_once() {
+fn sensor_report_that_could_not_be_sent_is_sent_once_after_a_restart() {
     if !are_installed(&["jq"]) {
         return;
     }

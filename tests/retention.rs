@@ -71,7 +71,7 @@ fn delivered_flood(server: &TestServer, messages: usize, padding: usize) {
 // What is removed
 
 #[test]
-fn what_is_too_old_is_removed_while_nothing_happens() {
+fn old_messages_are_removed_while_the_server_is_idle() {
     let server = with_retention("max_age = \"1s\"");
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -84,7 +84,7 @@ fn what_is_too_old_is_removed_while_nothing_happens() {
 }
 
 #[test]
-fn what_waits_is_kept_until_it_is_delivered_and_removed_then() {
+fn waiting_messages_are_removed_only_after_their_delivery() {
     let server = with_retention("max_age = \"1s\"");
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -108,7 +108,7 @@ fn what_waits_is_kept_until_it_is_delivered_and_removed_then() {
 }
 
 #[test]
-fn what_was_sent_in_a_room_is_kept_until_each_of_its_members_has_it() {
+fn room_messages_are_removed_only_after_delivery_to_each_member() {
     let server = with_retention("max_age = \"1s\"");
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -141,7 +141,7 @@ fn what_was_sent_in_a_room_is_kept_until_each_of_its_members_has_it() {
 }
 
 #[test]
-fn a_number_is_not_given_again_though_nobody_was_to_have_its_message() {
+fn sequence_numbers_of_removed_messages_are_not_reused() {
     let mut server = with_retention("max_age = \"1s\"");
     let mut alice = TestClient::login(&server, "alice");
     alice.send("/join #empty");
@@ -157,7 +157,7 @@ fn a_number_is_not_given_again_though_nobody_was_to_have_its_message() {
 }
 
 #[test]
-fn under_a_flood_the_database_stays_as_large_as_it_may_be() {
+fn database_stays_within_its_size_limit_under_a_flood() {
     let (messages, max_size) = (30_000, 1_000_000);
     let server = with_retention("max_size = \"1 MB\"");
     let mut alice = TestClient::login(&server, "alice");
@@ -195,7 +195,7 @@ fn without_retention_everything_is_kept() {
 // What is never removed
 
 #[test]
-fn messages_that_all_wait_are_accepted_over_the_cap_and_kept() {
+fn waiting_messages_are_stored_beyond_the_size_limit() {
     let server = with_retention("max_size = \"200 kB\"");
     let mut alice = TestClient::login(&server, "alice");
     for start in (0..3000).step_by(500) {
@@ -215,7 +215,7 @@ fn messages_that_all_wait_are_accepted_over_the_cap_and_kept() {
 }
 
 #[test]
-fn what_waits_is_replayed_whole_while_what_is_between_goes() {
+fn waiting_messages_are_replayed_completely_while_others_are_removed() {
     let mut server = TestServer::start();
     delivered_flood(&server, 20_000, 100);
     restart_with_all_too_old(&mut server);
@@ -229,7 +229,7 @@ fn what_waits_is_replayed_whole_while_what_is_between_goes() {
 // What goes on
 
 #[test]
-fn a_log_that_was_emptied_goes_on_with_the_next_number() {
+fn emptied_log_continues_with_the_next_sequence_number() {
     let mut server = with_retention("max_age = \"1s\"");
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("alice", 0..10, 0));
@@ -243,7 +243,7 @@ fn a_log_that_was_emptied_goes_on_with_the_next_number() {
 }
 
 #[test]
-fn a_history_shows_all_that_is_left() {
+fn history_shows_all_remaining_messages() {
     let server = with_retention("max_age = \"1s\"");
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -281,7 +281,7 @@ fn a_history_shows_all_that_is_left() {
 }
 
 #[test]
-fn the_file_gets_smaller_and_the_log_says_what_went() {
+fn file_shrinks_and_the_log_reports_removed_messages() {
     let mut server = TestServer::start();
     delivered_flood(&server, 4_000, 1000);
     restart_with_all_too_old(&mut server);
@@ -301,7 +301,7 @@ fn the_file_gets_smaller_and_the_log_says_what_went() {
 }
 
 #[test]
-fn killed_at_any_time_it_goes_on_where_it_was() {
+fn retention_continues_after_a_crash_at_any_time() {
     let mut server = TestServer::start();
     delivered_flood(&server, 10_000, 300);
     restart_with_all_too_old(&mut server);
@@ -319,7 +319,7 @@ fn killed_at_any_time_it_goes_on_where_it_was() {
 }
 
 #[test]
-fn another_writer_puts_it_off_and_is_mentioned_once() {
+fn concurrent_writer_delays_retention_and_is_logged_once() {
     let server = with_retention("max_age = \"1s\"");
     let mut alice = TestClient::login(&server, "alice");
     alice.send("alice: goes");
@@ -340,7 +340,7 @@ fn another_writer_puts_it_off_and_is_mentioned_once() {
 }
 
 #[test]
-fn while_nothing_is_due_nothing_wakes() {
+fn retention_does_not_wake_while_nothing_is_due() {
     let configurations = ["", "[retention]\nmax_age = \"90 days\"\nmax_size = \"1 MB\""];
     let servers = configurations.map(|toml| {
         let server = TestServer::with_config(toml);

@@ -14,7 +14,7 @@ fn number_in_room(line: &str, sender: &str, room: &str) -> usize {
 // Who gets it
 
 #[test]
-fn whoever_is_in_a_room_reads_what_the_others_send_there() {
+fn members_read_messages_of_other_members() {
     let server = TestServer::start();
     chat(
         &server,
@@ -37,7 +37,7 @@ fn whoever_is_in_a_room_reads_what_the_others_send_there() {
 }
 
 #[test]
-fn one_who_joins_gets_what_comes_after_that_and_one_who_leaves_no_more() {
+fn new_member_gets_later_messages_and_a_former_member_none() {
     let server = TestServer::start();
     chat(
         &server,
@@ -62,7 +62,7 @@ fn one_who_joins_gets_what_comes_after_that_and_one_who_leaves_no_more() {
 }
 
 #[test]
-fn a_member_who_is_away_reads_what_it_missed_in_all_its_rooms_in_order_and_once() {
+fn offline_member_reads_missed_messages_of_all_rooms_in_order_and_once() {
     let mut server = TestServer::start();
     chat(
         &server,
@@ -93,7 +93,7 @@ fn a_member_who_is_away_reads_what_it_missed_in_all_its_rooms_in_order_and_once(
 }
 
 #[test]
-fn one_who_is_reached_directly_and_through_rooms_gets_it_once_and_directly() {
+fn recipient_addressed_directly_and_through_rooms_gets_one_direct_message() {
     let server = TestServer::start();
     chat(
         &server,
@@ -118,7 +118,7 @@ fn one_who_is_reached_directly_and_through_rooms_gets_it_once_and_directly() {
 }
 
 #[test]
-fn the_same_holds_for_what_is_replayed() {
+fn replay_addresses_recipients_like_live_delivery() {
     let server = TestServer::start();
     chat(
         &server,
@@ -148,7 +148,7 @@ fn the_same_holds_for_what_is_replayed() {
 }
 
 #[test]
-fn each_connection_of_a_member_gets_every_message_but_the_senders_gets_none() {
+fn each_connection_of_a_member_gets_every_message_except_the_senders_own() {
     let server = TestServer::start();
     let mut alice = [TestClient::login(&server, "alice"), TestClient::login(&server, "alice")];
     let mut bob = [TestClient::login(&server, "bob"), TestClient::login(&server, "bob")];
@@ -165,7 +165,7 @@ fn each_connection_of_a_member_gets_every_message_but_the_senders_gets_none() {
 // Who may not
 
 #[test]
-fn a_room_that_one_is_not_in_is_refused_in_words_and_nobody_gets_anything() {
+fn message_to_a_room_without_membership_is_refused_and_sent_to_nobody() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -212,7 +212,7 @@ fn joining_twice_changes_nothing() {
 }
 
 #[test]
-fn there_are_no_more_rooms_than_may_be() {
+fn number_of_rooms_is_limited() {
     let server = TestServer::with_config("limits.rooms_max = 2");
     let mut alice = TestClient::login(&server, "alice");
     for room in ["#a", "#b", "#c"] {
@@ -227,7 +227,7 @@ fn there_are_no_more_rooms_than_may_be() {
 // Over restarts and crashes
 
 #[test]
-fn membership_lasts_over_a_crash_and_so_does_leaving() {
+fn joining_and_leaving_survive_a_crash() {
     let mut server = TestServer::start();
     let mut bob = TestClient::login(&server, "bob");
     bob.send("/join #a");
@@ -251,7 +251,7 @@ fn membership_lasts_over_a_crash_and_so_does_leaving() {
 }
 
 #[test]
-fn a_flood_into_a_room_reaches_the_present_and_the_absent_whole_and_in_order() {
+fn flood_into_a_room_reaches_online_and_offline_members_complete_and_in_order() {
     let server = TestServer::start();
     let mut absent = TestClient::login(&server, "absent");
     absent.send("/join #a");
@@ -283,7 +283,7 @@ fn a_flood_into_a_room_reaches_the_present_and_the_absent_whole_and_in_order() {
 // What is shown
 
 #[test]
-fn who_shows_ones_rooms_and_who_of_them_is_here() {
+fn who_lists_own_rooms_with_their_online_members() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -332,7 +332,7 @@ fn the_views_show_rooms_by_name_and_members_one_by_one() {
 }
 
 #[test]
-fn a_history_holds_ones_own_rooms_since_one_joined() {
+fn history_includes_own_rooms_since_joining() {
     let server = TestServer::start();
     chat(
         &server,
@@ -364,7 +364,7 @@ fn a_history_holds_ones_own_rooms_since_one_joined() {
 }
 
 #[test]
-fn a_full_mailbox_does_not_count_what_waits_in_rooms() {
+fn mailbox_limit_does_not_count_room_messages() {
     let server = TestServer::with_config("limits.mailbox_max = 3");
     let mut bob = TestClient::login(&server, "bob");
     bob.send("/join #a");

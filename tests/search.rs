@@ -31,7 +31,7 @@ fn search_json(client: &mut JsonClient, mut frame: Value) -> (Vec<String>, bool)
 }
 
 #[test]
-fn all_words_are_found_in_ones_own_messages_newest_first() {
+fn search_finds_own_messages_with_all_words_newest_first() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -66,7 +66,7 @@ fn all_words_are_found_in_ones_own_messages_newest_first() {
 }
 
 #[test]
-fn words_of_any_script_are_found_whatever_their_case() {
+fn words_of_any_script_are_found_in_any_case() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     for (id, text) in [
@@ -106,7 +106,7 @@ fn words_of_any_script_are_found_whatever_their_case() {
 }
 
 #[test]
-fn a_limit_says_whether_there_is_more() {
+fn limited_result_says_whether_there_is_more() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     for number in 0..5 {
@@ -120,7 +120,7 @@ fn a_limit_says_whether_there_is_more() {
 }
 
 #[test]
-fn what_was_said_before_one_joined_or_in_other_rooms_is_not_found() {
+fn messages_before_joining_and_of_other_rooms_are_not_found() {
     let server = TestServer::start();
     let mut alice = JsonClient::login(&server, "alice");
     let mut bob = JsonClient::login(&server, "bob");
@@ -142,7 +142,7 @@ fn what_was_said_before_one_joined_or_in_other_rooms_is_not_found() {
 }
 
 #[test]
-fn the_index_catches_up_in_steps_while_others_chat_on_and_over_crashes() {
+fn index_catches_up_in_steps_during_traffic_and_across_crashes() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     for _ in 0..3 {
@@ -168,7 +168,7 @@ fn the_index_catches_up_in_steps_while_others_chat_on_and_over_crashes() {
 }
 
 #[test]
-fn one_who_searches_and_leaves_disturbs_nobody() {
+fn client_that_leaves_during_a_search_disturbs_nobody() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("alice", 0..20_000, 30));
@@ -204,7 +204,7 @@ fn shell(server: &TestServer, arguments: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn whoever_owns_the_file_finds_what_all_have_said_indexed_or_not() {
+fn owner_of_the_file_finds_all_messages_indexed_or_not() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");

@@ -6,7 +6,7 @@ mod support;
 use support::{TestClient, TestServer, chat};
 
 #[test]
-fn the_seeds_session_is_what_it_was() {
+fn session_of_the_first_version_still_works() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -25,7 +25,7 @@ fn the_seeds_session_is_what_it_was() {
 
 /// A client of the seed does not wait for greetings: it writes, and ends its input when it has nothing more to say.
 #[test]
-fn every_byte_of_a_message_is_the_seeds() {
+fn messages_are_byte_for_byte_those_of_the_first_version() {
     let server = TestServer::start();
     let mut bob = TestClient::connect(&server);
     bob.send_bytes(b"bob\nalice, bob: hi!");
@@ -39,7 +39,7 @@ fn every_byte_of_a_message_is_the_seeds() {
 }
 
 #[test]
-fn the_seeds_session_reads_as_a_chat() {
+fn session_of_the_first_version_reads_as_a_chat() {
     let server = TestServer::start();
     chat(
         &server,

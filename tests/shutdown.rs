@@ -17,7 +17,7 @@ use support::{
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
 #[test]
-fn sigterm_and_sigint_end_it_with_exit_code_0() {
+fn sigterm_and_sigint_end_the_server_with_exit_code_0() {
     let mut server = TestServer::start();
     for signal in [Signal::TERM, Signal::INT] {
         let mut alice = TestClient::login(&server, "alice");
@@ -32,13 +32,13 @@ fn sigterm_and_sigint_end_it_with_exit_code_0() {
 }
 
 #[test]
-fn without_any_client_it_ends_at_once() {
+fn server_without_clients_ends_at_once() {
     let mut server = TestServer::start();
     assert_eq!(server.terminate().code(), Some(0));
 }
 
 #[test]
-fn what_was_read_is_committed() {
+fn lines_that_were_read_are_committed() {
     let mut server = TestServer::with_config("[limits]\nmailbox_max = 0\n");
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -65,7 +65,7 @@ fn what_was_read_is_committed() {
 }
 
 #[test]
-fn what_the_clients_take_is_delivered() {
+fn clients_that_read_get_all_messages() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let bob = TestClient::login(&server, "bob");
@@ -98,7 +98,7 @@ fn a_client_that_falls_behind_gets_the_rest_while_it_reads() {
 }
 
 #[test]
-fn what_a_client_does_not_take_is_kept_and_holds_up_nothing() {
+fn messages_of_a_client_that_does_not_read_are_stored_and_delay_nothing() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let stuck = TestClient::login(&server, "stuck");
@@ -119,7 +119,7 @@ fn what_a_client_does_not_take_is_kept_and_holds_up_nothing() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once_and_loses_nothing() {
+fn second_signal_ends_the_server_at_once_without_loss() {
     let mut server = TestServer::start();
     let mut sent = 0;
     // A busy machine may stall us for any time; it hardly does so three times in a row.
@@ -147,7 +147,7 @@ fn a_second_signal_ends_it_at_once_and_loses_nothing() {
 }
 
 #[test]
-fn nothing_is_left_beside_the_database() {
+fn no_files_are_left_beside_the_database() {
     let mut server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("bob", 0..500, 100));
@@ -165,7 +165,7 @@ fn nothing_is_left_beside_the_database() {
 /// On Linux all of 127.0.0.0/8 is the machine itself: an address of our own, whose port nobody else can have.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_signal_right_after_the_first_accepted_connection_ends_it_cleanly() {
+fn signal_right_after_the_first_connection_ends_the_server_cleanly() {
     for round in 0..10 {
         let [_, .., high, low] = std::process::id().to_be_bytes();
         let address: SocketAddr = format!("127.{}.{high}.{low}:7878", 100 + round).parse().unwrap();

@@ -23,7 +23,7 @@ const ROUND: usize = 30_000;
 const GROWTH_KIB: u64 = 4 * 1024;
 
 #[test]
-fn a_flood_at_one_who_does_not_read_costs_little_memory_and_nobody_elses_time() {
+fn flood_for_a_client_that_does_not_read_uses_little_memory_and_delays_nobody() {
     let server = TestServer::with_config("[limits]\nmailbox_max = 0\n");
     let mut stuck = TestClient::login(&server, "stuck");
     let mut alice = TestClient::login(&server, "alice");

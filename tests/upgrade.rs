@@ -84,7 +84,7 @@ fn assert_well(data: &Path) {
 }
 
 #[test]
-fn what_waits_is_delivered_at_the_login_in_order_and_once() {
+fn waiting_messages_are_delivered_in_order_and_once_after_an_upgrade() {
     for Upgraded { mut server, version, .. } in upgraded() {
         let mut bob = TestClient::login(&server, "bob");
         for message in ["from müller: Grüße", "from carol: seen", "from alice: last"] {
@@ -109,7 +109,7 @@ fn what_waits_is_delivered_at_the_login_in_order_and_once() {
 }
 
 #[test]
-fn what_was_said_is_all_there() {
+fn all_messages_exist_after_an_upgrade() {
     for Upgraded { server, version, .. } in upgraded() {
         let history = "select seq, sender, recipients, text, waiting_for from history order by seq";
         assert_eq!(server.sqlite(history), SAID, "version {version}");
@@ -133,7 +133,7 @@ fn what_was_said_is_all_there() {
 }
 
 #[test]
-fn what_is_said_next_goes_on_where_it_was() {
+fn new_messages_continue_the_sequence_after_an_upgrade() {
     for Upgraded { server, version, .. } in upgraded() {
         let mut alice = TestClient::login(&server, "alice");
         alice.send("bob: and now");
@@ -149,7 +149,7 @@ fn what_is_said_next_goes_on_where_it_was() {
 }
 
 #[test]
-fn rooms_and_the_table_outbox_work_in_it() {
+fn rooms_and_the_table_outbox_work_after_an_upgrade() {
     for Upgraded { mut server, version, .. } in upgraded() {
         for name in ["alice", "bob", "dave"] {
             let mut client = TestClient::login(&server, name);
@@ -182,7 +182,7 @@ fn rooms_and_the_table_outbox_work_in_it() {
 }
 
 #[test]
-fn it_is_of_the_newest_version_then_and_well_and_so_is_a_backup() {
+fn upgraded_database_and_its_backup_have_the_newest_version_and_no_fault() {
     let newest = newest_version();
     for Upgraded { mut server, version, .. } in upgraded() {
         assert_eq!(server.sqlite("pragma user_version"), newest, "of version {version}");
@@ -202,7 +202,7 @@ fn it_is_of_the_newest_version_then_and_well_and_so_is_a_backup() {
 }
 
 #[test]
-fn what_is_as_it_was_made_is_only_examined_in_part_and_stays_as_it_is() {
+fn database_of_an_old_version_is_examined_in_part_and_unchanged() {
     for (version, frozen) in FROZEN {
         let home = directory_with(frozen);
         let found = printed("doctor", home.path(), &[]);

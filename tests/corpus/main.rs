@@ -16,28 +16,28 @@ use std::path::Path;
 use support::TestServer;
 
 #[test]
-fn bytes_become_the_same_lines_wherever_they_are_cut() {
+fn plain_lines_do_not_depend_on_how_the_bytes_are_split() {
     each("plain", plain::check);
 }
 
 #[test]
-fn bytes_become_the_same_json_lines_wherever_they_are_cut() {
+fn json_lines_do_not_depend_on_how_the_bytes_are_split() {
     each("json", json::check);
 }
 
 #[test]
-fn a_text_is_refused_in_words_or_is_a_name() {
+fn text_is_a_valid_name_or_refused_with_the_reason() {
     each("name", name::check);
 }
 
 #[test]
-fn a_file_is_refused_in_one_line_or_means_what_it_says() {
+fn configuration_is_valid_or_refused_in_one_line() {
     each("config", config::check);
 }
 
 /// The lines of `plain` and of `json` are whole conversations too.
 #[test]
-fn a_client_is_answered_line_by_line_whatever_it_sends() {
+fn any_input_of_a_client_is_answered_line_by_line() {
     let server = TestServer::start();
     for target in ["connection", "plain", "json"] {
         each(target, |input| connection::check(server.address(), input));

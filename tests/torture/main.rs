@@ -45,7 +45,7 @@ const LIFE_MS_MAX: u64 = 120;
 const CUT_OFF_MS_MAX: u64 = 25;
 
 #[test]
-fn whatever_was_ponged_outlives_every_crash_once_and_in_order() {
+fn messages_before_a_pong_survive_every_crash_once_and_in_order() {
     let torture = Torture::from_environment();
     let evidence = torture.run();
     println!("{}", evidence.summary());
