@@ -27,7 +27,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use self::entry::{Entry, PeerRecord, Post, SendId};
+pub use self::entry::{DecodeError, Entry, PeerRecord, Post, SendId};
 #[cfg(test)]
 pub(crate) use self::events::EventLimits;
 use self::log::Log;

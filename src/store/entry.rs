@@ -1,5 +1,8 @@
 //! What changes the state of the chat, as values. Owns the entries; never how they become rows.
 
+mod encoding;
+
+pub use self::encoding::DecodeError;
 use super::observed::{EventFilter, ObserverCursor, PeerEvent};
 use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
