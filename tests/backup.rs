@@ -1,5 +1,5 @@
-//! `holdline backup`: beside a server that writes, of one that was stopped or killed, and where it cannot be made. Owns that
-//! command and that a server starts with what it makes; never how the database is laid out.
+//! `holdline backup`: of the database of a running server, of one that was stopped or killed, and where a backup is
+//! impossible. Owns the command, and that a server starts with a backup; never the layout of the database.
 
 mod support;
 

@@ -1,8 +1,9 @@
-//! Hosts of their own and cables between them that are pulled, cut, deaf on one side or bad: nothing is lost on the way,
-//! nothing is out of its order. Owns what the network may do to a chat; what the server does by itself is in `keep.rs`.
+//! Faults of the network between hosts: cables that are pulled or cut, that pass packets in one direction only, or that
+//! lose packets. No message is lost or out of order. Owns what the network may do to a chat; faults of the server are in
+//! `keep.rs`.
 //!
-//! The hosts are network namespaces, the people on them OpenBSD's `nc`. Where namespaces are not permitted the tests are
-//! skipped, in words; where `CI` is set they are required.
+//! The hosts are network namespaces, their users run OpenBSD's `nc`. Where namespaces are not permitted the tests are
+//! skipped with a message; if `CI` is set they are required.
 
 #![cfg(target_os = "linux")]
 

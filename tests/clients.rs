@@ -1,5 +1,6 @@
-//! The real clients: OpenBSD's and the traditional `nc`, `ncat`, `socat` and `telnet`. Each logs in, reads what waited for
-//! it, sends and receives. Where `CI` is set each must be installed; elsewhere a missing one is skipped, in words.
+//! Real clients: OpenBSD's and the traditional `nc`, `ncat`, `socat` and `telnet`. Each logs in, reads its waiting
+//! messages, sends and receives. If `CI` is set each must be installed; otherwise a missing one is skipped with a
+//! message.
 
 mod support;
 

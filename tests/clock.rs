@@ -1,5 +1,6 @@
-//! A clock that jumps, as on devices without a battery: the order is that of `seq`, whatever the time is. Owns the clock, by
-//! way of libfaketime. Where `CI` is set it must be installed; elsewhere its absence is said, and skips these tests.
+//! A clock that jumps, as on devices without a battery: messages are in the order of `seq`, whatever the time is. Owns
+//! the clock, by way of libfaketime. If `CI` is set it must be installed; otherwise the tests are skipped with a
+//! message.
 
 #![cfg(target_os = "linux")]
 

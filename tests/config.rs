@@ -1,5 +1,5 @@
-//! The binary from outside: what it makes of flags, files and the environment, and in which words it refuses a mistake.
-//! Owns the words, as snapshots; never looks inside.
+//! Configuration of the binary: flags, files and the environment, and the errors for mistakes in them. Owns the texts,
+//! as snapshots; never looks inside.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

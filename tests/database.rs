@@ -1,5 +1,5 @@
-//! The database as people see it with the `sqlite3` shell, and the directory it lies in: its views, its permissions, its
-//! lock, and what is refused at the start. Owns what is on disk; never what is said on a wire.
+//! The database as operators see it with the `sqlite3` shell, and its directory: views, permissions, the lock, and what
+//! is refused at the start. Owns what is on disk; never what is sent to clients.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! What becomes of messages on a disk that loses power, is full or fails. The server's own binary runs on a disk of the test's
-//! own. Owns what the medium may do; what a crash of the server alone does is the matter of `keep.rs`.
+//! Messages on a disk that loses power, is full or fails. The server's binary runs on a disk that the test controls.
+//! Owns what the medium may do; crashes of the server alone are in `keep.rs`.
 #![cfg(target_os = "linux")]
 
 mod faulty_disk;

@@ -1,5 +1,5 @@
-//! `holdline doctor`, on data directories that were broken on purpose, and beside servers that run: what it says, and that what
-//! it tells to do mends them. Owns that command; never what a server makes of a broken database.
+//! `holdline doctor` on data directories that were damaged on purpose, and beside running servers: its findings, and
+//! that its commands fix them. Owns the command; never how a server handles a damaged database.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! holdline as part of another program: its plugins are types of that program, with the same hooks. Owns what an embedding
-//! program can do; never what the hooks mean.
+//! holdline as part of another program, with plugins that are types of that program. Owns what an embedding program can
+//! do; never the meaning of the hooks.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! What a server meets in long years: no descriptors left, clients that end their input and read slowly or not at all, a
-//! long history, floods, crowds. Owns endurance; the rules it endures by are the matter of `plain.rs` and `keep.rs`.
+//! Situations of a long life: no free descriptors, clients that end their input and read slowly or not at all, a long
+//! history, floods, crowds. Owns endurance; the rules of messages are in `plain.rs` and `keep.rs`.
 
 mod support;
 

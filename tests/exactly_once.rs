@@ -1,5 +1,5 @@
-//! Exactly once for those who want it: ids of sends and acknowledgements of receivers, over reconnects, restarts and crashes. Owns
-//! these two rules; the rest of JSON lines is in `json.rs`.
+//! Exactly-once delivery: ids of sends and acknowledgements of receivers, across reconnects, restarts and crashes. Owns
+//! these two rules; other JSON lines are in `json.rs`.
 
 mod support;
 

@@ -1,5 +1,4 @@
-//! `holdline history`, beside a running server and without one: what a person or a program at a shell reads. Owns that command;
-//! never the server's own `/history`.
+//! `holdline history`, beside a running server and without one. Owns the command; never the server's `/history`.
 
 mod support;
 

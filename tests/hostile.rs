@@ -1,6 +1,6 @@
-//! Clients that mean no good, or whose software is broken: crowds that say nothing, lines without an end, noise, floods of
-//! questions without a look at the answers, connections that break at every stage. Owns what the others notice of it, which
-//! is nothing, and what is left of it, which is nothing either.
+//! Hostile or broken clients: crowds that send nothing, lines without an end, noise, floods of requests whose replies
+//! are never read, connections that break at every stage. Owns the proof that others notice nothing, and that nothing is
+//! left behind.
 
 #![cfg(target_os = "linux")]
 

@@ -1,5 +1,5 @@
-//! Programs that misbehave as plugins: each is got over, and the chat goes on. Owns what becomes of the chat; what is told of each
-//! is the log's.
+//! Plugins that misbehave: the chat continues around each of them. Owns the effect on the chat; never the texts in the
+//! log.
 
 mod support;
 

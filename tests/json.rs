@@ -1,5 +1,5 @@
-//! JSON lines, from outside: every frame of the contract, what is wrong with a line and that the connection goes on, and both faces
-//! of the port against each other. Owns what a program reads; what is kept over crashes is in `exactly_once.rs`.
+//! JSON lines: every frame of the contract, errors of a line after which the connection continues, and chats between
+//! JSON and plain clients. Owns what a program reads; persistence across crashes is in `exactly_once.rs`.
 
 mod support;
 

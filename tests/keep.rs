@@ -1,5 +1,5 @@
-//! Nothing that was accepted is lost, and nothing is out of its order: absence, replay, restarts, crashes, several
-//! connections of one name, floods, readers that do not read. Owns what becomes of messages; never how lines are read.
+//! Delivery: accepted messages are neither lost nor reordered by absence, replay, restarts, crashes, several connections
+//! of one name, floods, or readers that do not read. Owns what becomes of messages; never how lines are parsed.
 
 mod support;
 

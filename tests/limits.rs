@@ -1,6 +1,6 @@
-//! The limits of `[limits]`, from outside: each says its own name when it refuses, closes only whom it must, disturbs nobody
-//! who is here, and frees the place when somebody leaves. Owns those; `mailbox_max` is the matter of `keep.rs`, and what
-//! dead connections cost that of `cable.rs`.
+//! The limits of `[limits]`: each names itself when it refuses, closes only the connection concerned, disturbs no
+//! connected client, and frees its place when a connection ends. Owns these limits; `mailbox_max` is in `keep.rs`, dead
+//! connections are in `cable.rs`.
 
 mod support;
 

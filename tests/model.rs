@@ -1,8 +1,8 @@
-//! Random visits of people and programs, checked step by step against a model that is a few lines long: who reads what, in which
-//! form and when again, what histories and searches show, what an id does, over restarts and crashes. Owns the model; what happens at
-//! the same time is the simulation's.
+//! Random visits of plain and JSON clients, checked step by step against a small model: which messages each reads, in
+//! which form and when again, what histories and searches show, and what an id does, across restarts and crashes. Owns
+//! the model; concurrency is checked by the simulation.
 //!
-//! One that fails names its seed: `HOLDLINE_SEED=0x… cargo test --test model` runs it alone.
+//! A failing run prints its seed: `HOLDLINE_SEED=0x… cargo test --test model` runs it alone.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! The table `outbox`: what is written into it with the `sqlite3` shell is sent. Owns that, and what becomes of what cannot be
-//! sent; never another way to send.
+//! The table `outbox`: rows that are inserted with the `sqlite3` shell are sent. Owns which rows are sent, and what
+//! becomes of the others; never another way to send.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Plain lines: every row and rule of the protocol that concerns a server without rooms, accounts and search, over real
-//! sockets. Owns what is said on the wire; what is kept, and for how long, stands in `keep.rs`.
+//! Plain lines: every rule of the protocol that does not concern rooms, accounts and search, over real sockets. Owns
+//! what is sent to clients; persistence is in `keep.rs`.
 
 mod support;
 

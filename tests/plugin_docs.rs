@@ -1,5 +1,5 @@
-//! docs/plugins.md, tried out: its plugins run as they stand there and say what it says, and its numbers are those of this
-//! version. Owns what an example is; never what plugins do besides.
+//! Examples of docs/plugins.md: they run as written, and the numbers there are those of this version. Owns what counts
+//! as an example; never tests other behaviour of plugins.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Plugins, from outside: what each hook may do, in which order they are asked, and what becomes of those that fail. Owns the
-//! behaviour that both kinds have; never how a kind is run.
+//! Plugins: what each hook may do, in which order plugins are called, and what becomes of those that fail. Owns the
+//! behaviour that both kinds have in common; never how a kind runs.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! `holdline send` and `holdline tail` as scripts use them: exit codes, words, and every line exactly once while the server or
-//! one of them is killed. Owns what programs see; what goes over the wire is tested elsewhere.
+//! `holdline send` and `holdline tail` as scripts use them: exit codes, messages, and every line exactly once while the
+//! server or the command is killed. Owns what scripts see; never what is sent over the network.
 
 mod support;
 

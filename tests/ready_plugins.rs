@@ -1,5 +1,5 @@
-//! The plugins in `plugins/`, each as people use it: through a real server, with what it reaches for at its other end. Owns their
-//! behaviour; never that of plugins as such.
+//! The plugins in `plugins/`, each through a real server and with the service that it talks to. Owns their behaviour;
+//! never that of plugins in general.
 
 mod support;
 

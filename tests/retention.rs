@@ -1,5 +1,5 @@
-//! `[retention]` from outside: what is removed when, what is never removed, and that all else goes on meanwhile. Owns
-//! messages that go; that they come first is the matter of `keep.rs`.
+//! `[retention]`: what is removed when, what is never removed, and that the server continues meanwhile. Owns the removal
+//! of messages; their delivery before that is in `keep.rs`.
 
 mod support;
 

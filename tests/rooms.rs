@@ -1,5 +1,5 @@
-//! Rooms, on plain lines: who gets what, from when on and until when, and what is told to those who may not. Owns what becomes of
-//! messages in rooms; never how many they are.
+//! Rooms on plain lines: which members get which messages, and what others are told. Owns what becomes of messages in
+//! rooms; never the number of rooms and members.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Searching, from outside and over both faces: all words, any script, one's own messages only, newest first. Owns what is found;
-//! how fast is the benchmark's.
+//! Search in both protocols: all words, any script, own messages only, newest first. Owns which messages are found;
+//! speed is measured by the benchmarks.
 
 mod support;
 

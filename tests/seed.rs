@@ -1,5 +1,5 @@
-//! The session of the async-std tutorial's chat, byte for byte: a client written for it works unchanged. Owns that promise
-//! alone; everything else has a file of its own.
+//! The session of the async-std tutorial's chat, byte for byte: a client written for it works unchanged. Owns that
+//! promise alone.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! The end: signals, what is still dealt with and delivered, what is left on disk. Owns the server's last seconds; a crash
-//! is the matter of `keep.rs`.
+//! Shutdown: signals, what is still processed and delivered, and what is left on disk. Owns the last seconds of the
+//! server; crashes are in `keep.rs`.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! A client that is connected and does not read, in the middle of a flood. Owns what that costs: memory, and other
-//! people's time. What becomes of its messages is the matter of `keep.rs`, and checked here in the large.
+//! A client that is connected and does not read during a flood. Owns the cost in memory and in other clients' time;
+//! delivery of its messages is in `keep.rs`, and checked here with a large number.
 
 #![cfg(target_os = "linux")]
 

@@ -1,5 +1,5 @@
-//! Databases that earlier versions made, under this one: what waited in them is delivered, what was said in them is there, and
-//! what is new works in them. Owns the step from one version to the next; what is refused is the matter of `database.rs`.
+//! Databases of earlier versions: their waiting messages are delivered, their history exists, and new features work in
+//! them. Owns the step from one version to the next; what is refused is in `database.rs`.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Any bytes as `holdline.toml`, as `plugins.toml` and as `--listen`: they are refused in one line that says where, or mean
-//! what they say. Owns these properties; never which bytes are tried.
+//! Any bytes as `holdline.toml`, as `plugins.toml` and as `--listen`: they are refused in one line that names the place,
+//! or mean what they say. Owns these properties; never which bytes are tried.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,6 @@
-//! Any bytes from one client, from its first to its last, at a server that nobody else uses: it is answered line by line as
-//! the protocol says, gets what it sends to itself, and the connection ends. Owns the dialogue that is expected; never the
-//! server, nor which bytes are tried.
+//! Any bytes from one client at a server without other clients: each line is answered as the protocol says, the client
+//! gets what it sends to itself, and the connection ends. Owns the expected dialogue; never the server, nor which bytes
+//! are tried.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};

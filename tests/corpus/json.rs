@@ -1,6 +1,6 @@
-//! Any bytes as JSON lines: cut into reads at any place they are the same lines, every line means what any reader of JSON
-//! finds in it, or is refused in words and by its id, and what is written back is whole lines of JSON. Owns these properties;
-//! never which lines are tried.
+//! Any bytes as JSON lines: the lines do not depend on how the bytes are split into reads; every line means what any
+//! JSON parser finds in it, or is refused with its id; output is whole lines of JSON. Owns these properties; never which
+//! lines are tried.
 
 use holdline::limits::{
     DESTINATIONS_DEFAULT, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, JSON_LINE_BYTES_MAX, LINE_BYTES_MAX,

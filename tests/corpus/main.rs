@@ -1,4 +1,4 @@
-//! The properties that the fuzzer in `tests/fuzz` tries to break, held against the inputs in `inputs`: seeds, and what the
+//! Properties that the fuzzer in `tests/fuzz` tries to break, checked on the inputs in `inputs`: seeds, and what the
 //! fuzzer found. Owns no property and no input: each has a file of its own.
 
 mod config;

@@ -1,5 +1,5 @@
-//! Any text as a name: it is refused in words, or mapped to one that is its own mapping and keeps every rule. Owns these
-//! properties; never which texts are tried.
+//! Any text as a name: it is refused with the reason, or normalized to a name that keeps every rule and normalizes to
+//! itself. Owns these properties; never which texts are tried.
 
 use holdline::limits::NAME_CHARS_MAX;
 use holdline::message::{BadName, Destination, PeerName, Room};

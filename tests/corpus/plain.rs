@@ -1,5 +1,5 @@
-//! Any bytes as plain lines: cut into reads at any place they are the same lines, every line is understood or refused in
-//! words, and what is written back is whole lines. Owns these properties; never which lines are tried.
+//! Any bytes as plain lines: the lines do not depend on how the bytes are split into reads; every line is parsed or
+//! refused with the reason; output is whole lines. Owns these properties; never which lines are tried.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};

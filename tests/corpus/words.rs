@@ -1,5 +1,5 @@
-//! What every refusal must be, whatever it refuses: one line, safe for a terminal, and about the value that was wrong. Owns
-//! the rules for words; never which words.
+//! Rules for every refusal: one line, safe for a terminal, and with the value that was wrong. Owns the rules; never the
+//! texts.
 
 use holdline::limits::QUOTED_CHARS_MAX;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};

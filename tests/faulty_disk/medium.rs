@@ -1,5 +1,5 @@
-//! What a disk holds: files and directories as programs see them, what of them is on the medium, and what is still on its
-//! way there. Owns what a sync keeps and what a power cut leaves; never who asks, and never which faults there are.
+//! Content of a disk: files and directories as programs see them, what of them is on the medium, and what is still on
+//! its way there. Owns what a sync keeps and what a power cut leaves; never which faults there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 

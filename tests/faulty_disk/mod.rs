@@ -1,14 +1,14 @@
-//! A disk of the test's own, which loses power, is full or fails when the test says so. It is a real file system, in
-//! memory: the server, SQLite and the kernel's page cache use it as they use any other. Owns the mount, and what the test
-//! may do to it; never looks at what is written.
+//! A disk that loses power, is full or fails when the test says so. It is a real file system in memory: the server,
+//! SQLite and the kernel's page cache use it like any other. Owns the mount, and what the test may do to it; never looks
+//! at what is written.
 //!
-//! What it takes: `/dev/fuse`, and the right to mount (root, or `fusermount3`). What it leaves out: renaming, links, times.
+//! Requires `/dev/fuse`, and the right to mount (root, or `fusermount3`). Leaves out renaming, links and times.
 //!
-//! How it fails is as hard as disks may. What a program wrote is on the medium once its file was synced, and a name once
-//! its directory was. When the power is cut, each sector that was not synced has reached the medium or not, or holds
-//! something older, whatever came before or after it. A sync that failed may have written some pages and forgets the others:
-//! the next sync knows nothing of them, as it is on Linux. What it does not do is to lie about a sync, or to lose what
-//! was synced.
+//! It fails as hard as disks may. What a program wrote is on the medium once its file was synced, and a name once its
+//! directory was. When the power is cut, each sector that was not synced has reached the medium or not, or holds
+//! something older, whatever came before or after it. A sync that failed may have written some pages and forgets the
+//! others: the next sync knows nothing of them, as on Linux. It never lies about a sync, and never loses what was
+//! synced.
 
 mod medium;
 mod mounted;

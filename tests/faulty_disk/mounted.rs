@@ -1,5 +1,5 @@
-//! The disk as the kernel speaks with it: each request of FUSE is one operation on the medium. Owns the translation; never
-//! decides what fails.
+//! The kernel's side of the disk: each FUSE request is one operation on the medium. Owns the translation; never decides
+//! what fails.
 
 use std::ffi::OsStr;
 use std::sync::{Arc, MutexGuard};

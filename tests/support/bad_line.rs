@@ -1,5 +1,5 @@
-//! A bad line between two hosts: it loses packets, and holds the others up by different times, so that they overtake each
-//! other. Owns the packets on their way; never looks into one.
+//! A bad line between two hosts: it loses packets, and delays the others by different times, so that they overtake each
+//! other. Owns the packets in flight; never looks into one.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,39 +17,39 @@ use tempfile::TempDir;
 use super::eventually;
 use super::hosts::{Host, unless_skipped};
 
-/// Packets of a hundred that are lost.
+/// Lost packets, of a hundred.
 const LOST_PERCENT: u64 = 5;
 
-/// How long a packet is on its way at least.
+/// Minimum delay of a packet.
 const DELAY_US_MIN: u64 = 1_000;
 
-/// How long at most: longer than it takes the next one to follow.
+/// Maximum delay: longer than the next packet takes to follow.
 const DELAY_US_MAX: u64 = 6_000;
 
-/// How long a host may take to take a packet; one that it does not take is lost.
+/// Time in which a host must take a packet; otherwise it is lost.
 const TAKING: Duration = Duration::from_millis(1);
 
-/// How long to wait for a packet before looking whether the line is still wanted.
+/// Time to wait for a packet before checking whether the line still exists.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// Bytes of a packet, and some more.
+/// Bytes of the largest packet, with a margin.
 const PACKET_BYTES_MAX: usize = 2048;
 
 /// Two hosts and the line between them.
 pub(crate) struct BadLine {
     /// The hosts.
     pub(crate) hosts: [Host; 2],
-    /// The network interfaces at the ends of the line.
+    /// Network interfaces at the ends of the line.
     interfaces: Vec<Interface>,
-    /// One for each direction.
+    /// Threads that carry packets, one for each direction.
     carriers: Vec<JoinHandle<Carried>>,
     /// False when the line is taken down.
     is_wanted: Arc<AtomicBool>,
-    /// Holds the sockets at which packets are handed over.
+    /// Directory of the sockets through which packets pass.
     sockets: TempDir,
 }
 
-/// What became of the packets of one direction.
+/// Packets of one direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Carried {
     /// Packets that arrived.
@@ -60,32 +60,32 @@ pub(crate) struct Carried {
     pub(crate) overtaken: usize,
 }
 
-/// A network interface whose packets come and go through a socket: `socat`; killed when it is dropped.
+/// Network interface whose packets pass through a socket: `socat`; killed when it is dropped.
 struct Interface(Child);
 
-/// Carries packets in one direction.
+/// Carrier of packets in one direction.
 struct Carrier {
-    /// Where packets come in.
+    /// Socket at which packets arrive.
     from: Arc<UnixDatagram>,
-    /// What they leave from, since the other end takes none from elsewhere.
+    /// Socket from which they leave: the other end accepts no other.
     to: Arc<UnixDatagram>,
-    /// The other end.
+    /// Address of the other end.
     end: PathBuf,
-    /// Packets by when they are due, and by which came first.
+    /// Packets in flight, by due time and order of arrival.
     on_the_way: BinaryHeap<Reverse<(Instant, usize, Vec<u8>)>>,
-    /// Packets that came in.
+    /// Packets received so far.
     came: usize,
-    /// The number of the newest packet that arrived.
+    /// Number of the newest packet that was passed on.
     newest: usize,
     carried: Carried,
     random: Random,
 }
 
-/// Numbers that look random enough for a line; Knuth's MMIX.
+/// Pseudo-random numbers for the line; Knuth's MMIX.
 struct Random(u64);
 
 impl BadLine {
-    /// Lays it. None where that is not permitted, which is said then.
+    /// Lays the line. `None` with a message where that is not permitted.
     #[track_caller]
     pub(crate) fn new() -> Option<Self> {
         unless_skipped(Self::lay())
@@ -95,7 +95,7 @@ impl BadLine {
         let hosts = Host::pair()?;
         let sockets = tempfile::tempdir().expect("a temporary directory");
         let is_wanted = Arc::new(AtomicBool::new(true));
-        // The carriers first: an interface that finds none ends.
+        // Carriers first: an interface that finds none ends.
         let carriers = start_carriers(sockets.path(), &is_wanted).expect("sockets in a directory of our own");
         let mut line = BadLine { hosts, interfaces: Vec::new(), carriers, is_wanted, sockets };
         for number in 0..2 {
@@ -105,10 +105,10 @@ impl BadLine {
         Ok(line)
     }
 
-    /// Takes it down. Says what became of the packets in each direction, from the first host's first.
+    /// Takes the line down. Returns the packets of each direction, the first host's first.
     pub(crate) fn take_down(mut self) -> Vec<Carried> {
         self.is_wanted.store(false, Ordering::Relaxed);
-        self.carriers.drain(..).map(|carrier| carrier.join().expect("a carrier carries on")).collect()
+        self.carriers.drain(..).map(|carrier| carrier.join().expect("a carrier does not panic")).collect()
     }
 }
 
@@ -150,7 +150,7 @@ impl Interface {
         socat.arg(format!("UNIX-SENDTO:{},bind={}", carrier_path(directory, number).display(), path.display()));
         let spawned = socat.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut interface = Interface(spawned.map_err(|error| format!("nsenter cannot be run: {error}"))?);
-        // The socket is made when the interface is up.
+        // The socket exists once the interface is up.
         eventually("a network interface is up, or refused", || path.exists() || interface.has_ended());
         if interface.has_ended() { Err(interface.complaint()) } else { Ok(interface) }
     }
@@ -178,7 +178,7 @@ impl Carrier {
         Carrier { from, to, end, on_the_way, came: 0, newest: 0, carried, random: Random(0) }
     }
 
-    /// Carries packets as long as the line is wanted.
+    /// Carries packets until the line is taken down.
     fn carry(mut self, is_wanted: &AtomicBool) -> Carried {
         let mut packet = [0; PACKET_BYTES_MAX];
         while is_wanted.load(Ordering::Relaxed) {

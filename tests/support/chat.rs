@@ -1,24 +1,24 @@
-//! Chats written down as transcripts. Owns how a transcript is read and played; never what a server says.
+//! Chats written as transcripts. Owns how a transcript is parsed and played; never what a server says.
 
 use super::client::TestClient;
 use super::lines::{is_notice, messages};
 use super::server::TestServer;
 
-/// Plays a chat. Each line of the transcript is a connection, an operator and the rest:
+/// Plays a chat. Each line of the transcript names a connection and an action:
 ///
-/// - `alice > LINE` sends a line and waits until it is dealt with; the first lines log in, `/quit` leaves.
+/// - `alice > LINE` sends a line and waits until it is processed; the first lines log in, `/quit` leaves.
 /// - `alice < LINE` reads exactly this line; only notices may come before it.
-/// - `alice * WORDS` reads a notice that holds the words.
+/// - `alice * WORDS` reads a notice that contains the words.
 /// - `alice ! CODE` reads an error with this code.
 ///
-/// At the end nobody may have anything but notices left to read.
+/// At the end no connection may have unread lines other than notices.
 #[track_caller]
 pub(crate) fn chat(server: &TestServer, transcript: &str) {
     let mut chat = Chat { server, speakers: Vec::new() };
     for line in transcript.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
-        let (label, rest) = line.split_once(' ').unwrap_or_else(|| panic!("no part of a chat: `{line}`"));
+        let (label, rest) = line.split_once(' ').unwrap_or_else(|| panic!("not a line of a chat: `{line}`"));
         let rest = rest.trim_start();
-        let operator = rest.chars().next().unwrap_or_else(|| panic!("no operator: `{line}`"));
+        let operator = rest.chars().next().unwrap_or_else(|| panic!("no action in `{line}`"));
         let rest = &rest[operator.len_utf8()..];
         chat.step(label, operator, rest.strip_prefix(' ').unwrap_or(rest));
     }
@@ -32,7 +32,7 @@ struct Chat<'s> {
 
 struct Speaker {
     client: TestClient,
-    /// Once it is logged in.
+    /// Name after the login.
     name: Option<String>,
 }
 
@@ -45,11 +45,11 @@ impl Chat<'_> {
             '<' => self.speaker(label).client.expect(rest),
             '*' => drop(self.speaker(label).client.expect_notice(rest)),
             '!' => drop(self.speaker(label).client.expect_error(rest)),
-            other => panic!("{label}: no operator of a chat: `{other}`"),
+            other => panic!("{label}: unknown action `{other}`"),
         }
     }
 
-    /// The connection of this label; opened when it is first named.
+    /// Returns the connection of this label; opens it when it is first named.
     #[track_caller]
     fn speaker(&mut self, label: &str) -> &mut Speaker {
         let known = self.speakers.iter().position(|speaker| speaker.client.label == label);
@@ -62,11 +62,11 @@ impl Chat<'_> {
         &mut self.speakers[index]
     }
 
-    /// Leaves; everybody else sees it before the chat goes on.
+    /// Disconnects; the chat continues when all others see it.
     #[track_caller]
     fn quit(&mut self, label: &str) {
         let index = self.speakers.iter().position(|speaker| speaker.client.label == label);
-        let Speaker { mut client, name } = self.speakers.remove(index.expect("only who is here can leave"));
+        let Speaker { mut client, name } = self.speakers.remove(index.expect("only an online client can leave"));
         client.send("/quit");
         let left = client.expect_closed();
         assert!(messages(&left).is_empty(), "{label} left without reading {left:?}");

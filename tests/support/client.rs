@@ -1,4 +1,4 @@
-//! A client that speaks plain lines. Owns a blocking socket and what was read from it; never waits without a limit.
+//! Client of plain lines. Owns a blocking socket and the lines read from it; never waits without a limit.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -9,33 +9,33 @@ use std::time::Duration;
 use super::lines::{flood_number, is_notice, past_message};
 use super::server::TestServer;
 
-/// How long a client waits for a line, or for the server to take one.
+/// Time limit for reading a line, and for the server to take one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A plain client that waits for lines and says what it missed.
+/// Plain client whose failures say which line is missing.
 pub(crate) struct TestClient {
-    /// Whom to name when something is missed.
+    /// Name in failure messages.
     pub(crate) label: String,
     stream: TcpStream,
     input: BufReader<TcpStream>,
-    /// Lines that were read already, while something else was waited for.
+    /// Lines that were read while the client waited for something else.
     pending: VecDeque<String>,
 }
 
 impl TestClient {
-    /// Connects, and says nothing.
+    /// Connects, and sends nothing.
     #[track_caller]
     pub(crate) fn connect(server: &TestServer) -> Self {
         Self::connect_to(server.address())
     }
 
-    /// Connects to an address, and says nothing.
+    /// Connects to an address, and sends nothing.
     #[track_caller]
     pub(crate) fn connect_to(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).expect("the server listens"))
     }
 
-    /// Takes over a connection that was made already.
+    /// Takes over an open connection.
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
@@ -58,7 +58,7 @@ impl TestClient {
         self.label = name.to_owned();
         self.send(name);
         let greeting = self.expect_line();
-        assert!(greeting.starts_with("* "), "{name} was to be greeted, and read `{greeting}`");
+        assert!(greeting.starts_with("* "), "{name} expected a greeting, and read `{greeting}`");
     }
 
     /// Sends a line.
@@ -67,7 +67,7 @@ impl TestClient {
         self.send_bytes(format!("{line}\n").as_bytes());
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes.
     #[track_caller]
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         if let Err(error) = self.try_send_bytes(bytes) {
@@ -75,12 +75,12 @@ impl TestClient {
         }
     }
 
-    /// Sends bytes as they are, as far as the server takes them.
+    /// Sends bytes, as far as the server takes them.
     pub(crate) fn try_send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    /// The next line, without its end; none when the server has closed the connection.
+    /// Reads a line, without its newline. `None` if the server has closed the connection.
     #[track_caller]
     pub(crate) fn next_line(&mut self) -> Option<String> {
         if let Some(line) = self.pending.pop_front() {
@@ -100,13 +100,13 @@ impl TestClient {
         }
     }
 
-    /// The next line, of whatever kind.
+    /// Reads a line of any kind.
     #[track_caller]
     pub(crate) fn expect_line(&mut self) -> String {
         self.next_line().unwrap_or_else(|| panic!("the connection of {} was closed", self.label))
     }
 
-    /// The next line that is no notice.
+    /// Reads a line that is not a notice.
     #[track_caller]
     pub(crate) fn next_message(&mut self) -> String {
         loop {
@@ -124,7 +124,7 @@ impl TestClient {
         assert_eq!(next, line, "{} read another line", self.label);
     }
 
-    /// Waits for a notice that holds this; only other notices may come before it.
+    /// Waits for a notice that contains this text; only other notices may come before it.
     #[track_caller]
     pub(crate) fn expect_notice(&mut self, containing: &str) -> String {
         loop {
@@ -144,7 +144,7 @@ impl TestClient {
         line
     }
 
-    /// Waits until everything sent so far has been dealt with; gives all lines that came before the answer.
+    /// Waits until everything sent so far is processed. Returns the lines that came before the pong.
     #[track_caller]
     pub(crate) fn ping(&mut self) -> Vec<String> {
         static PINGS: AtomicU64 = AtomicU64::new(0);
@@ -161,7 +161,7 @@ impl TestClient {
         }
     }
 
-    /// Waits as [`ping`](Self::ping) does; the lines that came stay to be read, behind what was read before.
+    /// Waits as [`ping`](Self::ping) does, and leaves the lines unread, behind those that were read before.
     #[track_caller]
     pub(crate) fn sync(&mut self) {
         let before = std::mem::take(&mut self.pending);
@@ -170,7 +170,7 @@ impl TestClient {
         self.pending.extend(read);
     }
 
-    /// Reads one line more from the wire; it stays to be read, behind what was read before.
+    /// Reads one line from the socket, and leaves it unread, behind those that were read before.
     #[track_caller]
     pub(crate) fn read_ahead(&mut self) -> String {
         let before = std::mem::take(&mut self.pending);
@@ -180,15 +180,15 @@ impl TestClient {
         line
     }
 
-    /// Waits as [`ping`](Self::ping) does; nothing but notices may have come.
+    /// Waits as [`ping`](Self::ping) does, and checks that only notices came.
     #[track_caller]
     pub(crate) fn expect_nothing(&mut self) {
         let lines = self.ping();
         let said: Vec<_> = lines.iter().filter(|line| !is_notice(line)).collect();
-        assert!(said.is_empty(), "{} was to read nothing, and read {said:?}", self.label);
+        assert!(said.is_empty(), "{} expected nothing, and read {said:?}", self.label);
     }
 
-    /// Reads until the server has closed the connection; gives what came before.
+    /// Reads until the server has closed the connection. Returns the lines.
     #[track_caller]
     pub(crate) fn expect_closed(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -198,7 +198,7 @@ impl TestClient {
         lines
     }
 
-    /// Whatever the server wrote until it closed the connection.
+    /// Reads the remaining bytes until the server has closed the connection.
     #[track_caller]
     pub(crate) fn read_to_end(mut self) -> Vec<u8> {
         let mut bytes: Vec<u8> = self.pending.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect();
@@ -226,13 +226,13 @@ impl TestClient {
         rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("a linger time of zero");
     }
 
-    /// Whether the answer to `/who` holds this name.
+    /// Whether the reply to `/who` contains this name.
     #[track_caller]
     pub(crate) fn who_is_here(&mut self, name: &str) -> bool {
         self.who().iter().any(|here| here == name)
     }
 
-    /// The words of the answer to `/who`, the names among them.
+    /// Words of the reply to `/who`, including the names.
     #[track_caller]
     pub(crate) fn who(&mut self) -> Vec<String> {
         self.send("/who");
@@ -242,14 +242,14 @@ impl TestClient {
         words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
     }
 
-    /// The lines of an answer to `/history`, each without its `* TIME `.
+    /// Lines of the reply to `/history`, each without its `* TIME `.
     #[track_caller]
     pub(crate) fn history(&mut self, arguments: &str) -> Vec<String> {
         self.send(&format!("/history {arguments}"));
         self.ping().iter().filter_map(|line| past_message(line)).map(str::to_owned).collect()
     }
 
-    /// Reads messages of a [`flood`] until number `last`; gives the numbers as they came.
+    /// Reads messages of a [`flood`] until number `last`. Returns the numbers in the order read.
     #[track_caller]
     pub(crate) fn read_flood(&mut self, sender: &str, last: usize) -> Vec<usize> {
         let mut numbers = Vec::new();

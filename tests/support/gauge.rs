@@ -1,4 +1,4 @@
-//! What a server's process takes of the system: memory and descriptors, as /proc tells. Owns the reading; never a bound.
+//! Resources of a server's process: memory and descriptors, from /proc. Owns the measurement; never a limit.
 
 use std::fs;
 use std::thread;
@@ -7,20 +7,20 @@ use std::time::Duration;
 use super::eventually;
 use super::server::TestServer;
 
-/// How long a server that rests takes nothing: much less than it would take if it ran all the time.
+/// Time in which an idle server uses almost no processor time.
 const SPELL: Duration = Duration::from_millis(100);
 
-/// The server's resident memory, in KiB.
+/// Resident memory of the server, in KiB.
 pub(crate) fn resident_kib(server: &TestServer) -> u64 {
     memory_kib(server, "VmRSS:")
 }
 
-/// The most resident memory that the server has had since it started, or since [`forget_peak`], in KiB.
+/// Peak of the server's resident memory since its start or [`forget_peak`], in KiB.
 pub(crate) fn peak_kib(server: &TestServer) -> u64 {
     memory_kib(server, "VmHWM:")
 }
 
-/// Lets the peak begin anew, from what is resident now; proc(5), `clear_refs`.
+/// Resets the peak to the memory that is resident now; proc(5), `clear_refs`.
 pub(crate) fn forget_peak(server: &TestServer) {
     fs::write(format!("/proc/{}/clear_refs", server.pid()), "5").expect("the server is ours");
 }
@@ -28,25 +28,25 @@ pub(crate) fn forget_peak(server: &TestServer) {
 fn memory_kib(server: &TestServer, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the server runs, on Linux");
     let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a process has memory");
-    line.trim().strip_suffix(" kB").and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("no size: {line}"))
+    line.trim().strip_suffix(" kB").and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("not a size: {line}"))
 }
 
-/// How many descriptors the server has open.
+/// Number of open descriptors of the server.
 pub(crate) fn descriptors(server: &TestServer) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("the server runs, on Linux").count()
 }
 
-/// Waits until the server rests: a spell in which it takes next to no time of a processor.
+/// Waits until the server is idle: it uses almost no processor time for a while.
 #[track_caller]
 pub(crate) fn wait_until_at_rest(server: &TestServer) {
-    eventually("the server rests", || {
+    eventually("the server is idle", || {
         let before = processor_ticks(server);
         thread::sleep(SPELL);
         processor_ticks(server) <= before + 1
     });
 }
 
-/// What it took of the processors, in hundredths of a second; proc(5), `stat`.
+/// Processor time used so far, in hundredths of a second; proc(5), `stat`.
 fn processor_ticks(server: &TestServer) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("the server runs, on Linux");
     let (_, fields) = stat.rsplit_once(')').expect("the name of the program");
@@ -54,7 +54,7 @@ fn processor_ticks(server: &TestServer) -> u64 {
     fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
 }
 
-/// Waits until the server has no more descriptors open than these.
+/// Waits until the server has at most this many descriptors open.
 #[track_caller]
 pub(crate) fn wait_for_descriptors(server: &TestServer, at_most: usize) {
     eventually(&format!("at most {at_most} descriptors are open"), || descriptors(server) <= at_most);

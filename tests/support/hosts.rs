@@ -1,7 +1,7 @@
-//! Several hosts on one machine: network namespaces, with cables to a switch between them. Owns the namespaces and what may
-//! go wrong with the cables; never the network of the machine itself.
+//! Several hosts on one machine: network namespaces, with cables to a switch between them. Owns the namespaces and the
+//! faults of the cables; never changes the network of the machine itself.
 //!
-//! A namespace has no name that could be left over: it is there as long as a process is in it.
+//! A namespace has no name that could be left over: it exists as long as a process is in it.
 
 use std::io::Read;
 use std::net::Ipv4Addr;
@@ -11,10 +11,10 @@ use rustix::process::geteuid;
 
 use super::eventually;
 
-/// A host of its own, as far as the network is concerned.
+/// Host with a network of its own.
 pub(crate) struct Host {
     namespace: Namespace,
-    /// Its place among the hosts of its network, from 0.
+    /// Index among the hosts of its network.
     number: u8,
 }
 
@@ -22,18 +22,18 @@ pub(crate) struct Host {
 pub(crate) struct Lan<const N: usize> {
     /// The hosts.
     pub(crate) hosts: [Host; N],
-    /// Has the other ends of their cables.
+    /// Namespace with the other ends of their cables.
     switch: Namespace,
 }
 
-/// A network of its own.
+/// Network namespace.
 struct Namespace {
-    /// Lives as long as its standard input is open.
+    /// Process that holds the namespace; it lives as long as its standard input is open.
     holder: Child,
 }
 
 impl<const N: usize> Lan<N> {
-    /// Plugs everything in. None where that is not permitted, which is said then.
+    /// Plugs everything in. `None` with a message where that is not permitted.
     #[track_caller]
     pub(crate) fn new() -> Option<Self> {
         unless_skipped(Self::build())
@@ -55,21 +55,21 @@ impl<const N: usize> Lan<N> {
         Ok(lan)
     }
 
-    /// Pulls the cable of a host. The host sees that its cable is out, and the others see nothing.
+    /// Pulls the cable of a host. The host sees that its cable is out; the others see nothing.
     pub(crate) fn pull(&self, host: &Host) {
         self.set(host, "down");
     }
 
-    /// Plugs it in again.
+    /// Plugs the cable in again.
     pub(crate) fn plug(&self, host: &Host) {
         self.set(host, "up");
         self.wait_until_connected(host);
-        // Where it asked for addresses in vain it would ask again once a second only.
+        // A host that failed to resolve an address would retry only once a second.
         let flushed = host.namespace.ip("neighbor flush dev cable");
         flushed.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Lets nothing through in either direction. Nobody sees anything: what is broken lies further on.
+    /// Lets nothing through in either direction, without a sign at either end: the fault is beyond the cable.
     pub(crate) fn cut(&self, host: &Host) {
         self.mute(host);
         self.set(host, "type bridge_slave flood off mcast_flood off bcast_flood off");
@@ -81,18 +81,18 @@ impl<const N: usize> Lan<N> {
         self.unmute(host);
     }
 
-    /// Lets through what goes to a host, and nothing that comes from it: a locked port takes only what comes from addresses
-    /// that were learned, and it forgets them all.
+    /// Lets packets to a host through, and drops packets from it: a locked port accepts only known addresses, and it
+    /// forgets them all.
     pub(crate) fn mute(&self, host: &Host) {
         self.set(host, "type bridge_slave locked on learning off fdb_flush");
     }
 
-    /// Lets through again what comes from a host.
+    /// Lets packets from a host through again.
     pub(crate) fn unmute(&self, host: &Host) {
         self.set(host, "type bridge_slave locked off learning on");
     }
 
-    /// Both ends of a cable notice that it is in with a little delay, and what is sent before is lost.
+    /// Waits until both ends notice that the cable is in; packets sent before are lost.
     fn wait_until_connected(&self, host: &Host) {
         let is_up = |namespace: &Namespace, end: &str| {
             let state = namespace.ip(&format!("-brief link show dev {end}"));
@@ -108,14 +108,14 @@ impl<const N: usize> Lan<N> {
 }
 
 impl Host {
-    /// Two hosts that no cable leads to.
+    /// Returns two hosts without cables.
     pub(super) fn pair() -> Result<[Host; 2], String> {
         let first = Namespace::new()?;
         let second = Namespace::beside(&first)?;
         Ok([Host::new(first, 0)?, Host::new(second, 1)?])
     }
 
-    /// A host that no cable leads to yet.
+    /// Creates a host without a cable.
     fn new(namespace: Namespace, number: u8) -> Result<Self, String> {
         namespace.ip("link set dev lo up")?;
         namespace.run("nc.openbsd", "-h")?;
@@ -126,41 +126,41 @@ impl Host {
         let (port, holder) = (self.port(), self.namespace.holder.id());
         switch.ip(&format!("link add name {port} type veth peer name cable netns {holder}"))?;
         switch.ip(&format!("link set dev {port} master switch up"))?;
-        // As it is anyway: systems that are too old to lock a port say so here.
+        // The port is unlocked anyway: systems that are too old to lock a port fail here.
         switch.ip(&format!("link set dev {port} type bridge_slave locked off"))?;
         self.namespace.ip(&format!("address add {}/24 dev cable", self.address()))?;
         self.namespace.ip("link set dev cable up")?;
         Ok(())
     }
 
-    /// What its cable leads to at the switch.
+    /// Port of the switch to which its cable leads.
     fn port(&self) -> String {
         format!("port{}", self.number)
     }
 
-    /// Its address: one of those that are set aside for examples; RFC 5737.
+    /// Its address: one of those reserved for examples; RFC 5737.
     pub(crate) fn address(&self) -> Ipv4Addr {
         Ipv4Addr::new(192, 0, 2, self.number + 1)
     }
 
-    /// A command that will run on it, as a process with the number that it is spawned with.
+    /// Returns a command that runs on the host, in the process that is spawned.
     pub(crate) fn command(&self, program: &str) -> Command {
         self.namespace.command(program)
     }
 }
 
 impl Namespace {
-    /// The first one of a network.
+    /// Creates the first namespace of a network.
     fn new() -> Result<Self, String> {
         let mut unshare = Command::new("unshare");
         if !geteuid().is_root() {
-            // Whoever may do nothing here may do everything in a user namespace, where the system lets one have it.
+            // A user without privileges has them in a user namespace, where the system permits one.
             unshare.args(["--user", "--map-root-user"]);
         }
         Self::held_by(unshare)
     }
 
-    /// Another one, under the same rights.
+    /// Creates another namespace with the same privileges.
     fn beside(other: &Namespace) -> Result<Self, String> {
         Self::held_by(other.command("unshare"))
     }
@@ -190,7 +190,7 @@ impl Namespace {
         if !geteuid().is_root() {
             command.args(["--user", "--preserve-credentials"]);
         }
-        // `ip` lies where only root looks, on some systems.
+        // On some systems only root has `ip` in its path.
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{path}:/usr/sbin:/sbin")).arg("--").arg(program);
         command
@@ -200,7 +200,7 @@ impl Namespace {
         self.run("ip", arguments)
     }
 
-    /// Runs a program in it, and gives what it wrote.
+    /// Runs a program in the namespace. Returns its output.
     fn run(&self, program: &str, arguments: &str) -> Result<String, String> {
         let run = self.command(program).args(arguments.split(' ')).output();
         let Output { status, stdout, stderr } = run.map_err(|error| format!("nsenter cannot be run: {error}"))?;
@@ -218,16 +218,16 @@ impl Drop for Namespace {
     }
 }
 
-/// What was built, if it was. Where `CI` is set it must be; elsewhere the test is skipped, in words.
+/// Returns what was built. If `CI` is set it must succeed; otherwise the test is skipped with a message.
 #[track_caller]
 pub(super) fn unless_skipped<T>(built: Result<T, String>) -> Option<T> {
     match built {
         Ok(built) => Some(built),
         Err(error) if std::env::var_os("CI").is_some() => {
-            panic!("no hosts of their own, and CI is to try them: {error}");
+            panic!("network namespaces are required in CI: {error}");
         }
         Err(error) => {
-            eprintln!("skipped: no hosts of their own are to be had here: {error}");
+            eprintln!("skipped: network namespaces are not available here: {error}");
             None
         }
     }

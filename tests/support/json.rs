@@ -1,4 +1,4 @@
-//! A client that speaks JSON lines. Owns a blocking socket and what was read from it; never waits without a limit.
+//! Client of JSON lines. Owns a blocking socket and the frames read from it; never waits without a limit.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -10,27 +10,27 @@ use serde_json::{Value, json};
 
 use super::server::TestServer;
 
-/// How long a client waits for a line, or for the server to take one.
+/// Time limit for reading a line, and for the server to take one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A JSON client that waits for frames and says what it missed.
+/// JSON client whose failures say which frame is missing.
 pub(crate) struct JsonClient {
-    /// Whom to name when something is missed.
+    /// Name in failure messages.
     label: String,
     stream: TcpStream,
     input: BufReader<TcpStream>,
-    /// Frames that were read already, while something else was waited for.
+    /// Frames that were read while the client waited for something else.
     pending: VecDeque<Value>,
 }
 
 impl JsonClient {
-    /// Connects, and says nothing.
+    /// Connects, and sends nothing.
     #[track_caller]
     pub(crate) fn connect(server: &TestServer) -> Self {
         Self::connect_to(server.address())
     }
 
-    /// Connects to an address, and says nothing.
+    /// Connects to an address, and sends nothing.
     #[track_caller]
     pub(crate) fn connect_to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
@@ -49,7 +49,7 @@ impl JsonClient {
         client
     }
 
-    /// The same, and says itself what it has got.
+    /// Logs in likewise, and acknowledges explicitly.
     #[track_caller]
     pub(crate) fn login_with_acks(server: &TestServer, name: &str) -> Self {
         let mut client = Self::connect(server);
@@ -57,7 +57,7 @@ impl JsonClient {
         client
     }
 
-    /// Logs in. Gives the welcome.
+    /// Logs in. Returns the welcome.
     #[track_caller]
     pub(crate) fn log_in(&mut self, name: &str, acks: bool) -> Value {
         self.label = name.to_owned();
@@ -73,13 +73,13 @@ impl JsonClient {
         self.send_line(&frame.to_string());
     }
 
-    /// Sends a line as it is.
+    /// Sends a line.
     #[track_caller]
     pub(crate) fn send_line(&mut self, line: &str) {
         self.send_bytes(format!("{line}\n").as_bytes());
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes.
     #[track_caller]
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         if let Err(error) = self.stream.write_all(bytes) {
@@ -87,7 +87,7 @@ impl JsonClient {
         }
     }
 
-    /// Sends a message; gives its `seq` once it is accepted.
+    /// Sends a message. Returns its `seq` once it is accepted.
     #[track_caller]
     pub(crate) fn say(&mut self, id: &str, to: &[&str], text: &str) -> i64 {
         self.send(json!({"type": "send", "id": id, "to": to, "text": text}));
@@ -96,7 +96,7 @@ impl JsonClient {
         accepted["seq"].as_i64().unwrap_or_else(|| panic!("{accepted}"))
     }
 
-    /// The next frame of whatever kind; none when the server has closed the connection.
+    /// Reads a frame of any kind. `None` if the server has closed the connection.
     #[track_caller]
     pub(crate) fn try_next_frame(&mut self) -> Option<Value> {
         if let Some(frame) = self.pending.pop_front() {
@@ -113,7 +113,7 @@ impl JsonClient {
         Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{} read `{line}`: {error}", self.label)))
     }
 
-    /// The next frame of whatever kind.
+    /// Reads a frame of any kind.
     #[track_caller]
     pub(crate) fn next_frame(&mut self) -> Value {
         self.try_next_frame().unwrap_or_else(|| panic!("the connection of {} was closed", self.label))
@@ -131,7 +131,7 @@ impl JsonClient {
         }
     }
 
-    /// Waits for a frame of this type, whatever comes before it; none when the server has closed the connection.
+    /// Waits for a frame of this type, whatever comes before it. `None` if the server has closed the connection.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, kind: &str) -> Option<Value> {
         loop {
@@ -142,7 +142,7 @@ impl JsonClient {
         }
     }
 
-    /// Waits for the answer of this type; messages that come before it stay to be read.
+    /// Waits for a reply of this type; messages that come before it stay unread.
     #[track_caller]
     pub(crate) fn answer(&mut self, kind: &str) -> Value {
         let mut messages = Vec::new();
@@ -160,7 +160,7 @@ impl JsonClient {
         }
     }
 
-    /// Sends a request, and waits for what is answered to its id.
+    /// Sends a request, and waits for the reply with its id.
     #[track_caller]
     pub(crate) fn ask(&mut self, frame: Value) -> Value {
         let id = frame["id"].clone();
@@ -173,7 +173,7 @@ impl JsonClient {
         }
     }
 
-    /// Waits for an error with this code. Gives its words.
+    /// Waits for an error with this code. Returns its text.
     #[track_caller]
     pub(crate) fn expect_error(&mut self, code: &str) -> Value {
         let error = self.expect("error");
@@ -181,7 +181,7 @@ impl JsonClient {
         error
     }
 
-    /// Waits for a message with this text. Gives its `seq`.
+    /// Waits for a message with this text. Returns its `seq`.
     #[track_caller]
     pub(crate) fn expect_message(&mut self, text: &str) -> i64 {
         let message = self.expect("message");
@@ -189,13 +189,13 @@ impl JsonClient {
         message["seq"].as_i64().unwrap_or_else(|| panic!("{message}"))
     }
 
-    /// Says that all messages up to this one have been taken.
+    /// Acknowledges all messages up to this one.
     #[track_caller]
     pub(crate) fn ack(&mut self, seq: i64) {
         self.send(json!({"type": "ack", "seq": seq}));
     }
 
-    /// Waits until everything sent so far has been dealt with; gives all frames that came before the answer, without presence.
+    /// Waits until everything sent so far is processed. Returns the frames that came before the pong, without presence.
     #[track_caller]
     pub(crate) fn ping(&mut self) -> Vec<Value> {
         static PINGS: AtomicU64 = AtomicU64::new(0);
@@ -213,14 +213,14 @@ impl JsonClient {
         }
     }
 
-    /// Waits as [`ping`](Self::ping) does; nothing but presence may have come.
+    /// Waits as [`ping`](Self::ping) does, and checks that only presence came.
     #[track_caller]
     pub(crate) fn expect_nothing(&mut self) {
         let frames = self.ping();
-        assert!(frames.is_empty(), "{} was to read nothing, and read {frames:?}", self.label);
+        assert!(frames.is_empty(), "{} expected nothing, and read {frames:?}", self.label);
     }
 
-    /// Reads until the server has closed the connection; gives what came before.
+    /// Reads until the server has closed the connection. Returns the frames.
     #[track_caller]
     pub(crate) fn expect_closed(&mut self) -> Vec<Value> {
         let mut frames = Vec::new();

@@ -1,4 +1,4 @@
-//! What the black-box tests share: a server of their own, clients that wait in words, chats written as transcripts, and
+//! Helpers of the black-box tests: servers, clients whose failures are readable, chats written as transcripts, and
 //! floods of numbered messages. Owns deadlines; never looks inside the server.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
@@ -32,13 +32,13 @@ pub(crate) use self::pair::Pair;
 pub(crate) use self::process::{Output, Program, installed, wait_for_exit};
 pub(crate) use self::server::{TestServer, holdline, refusal};
 
-/// How long anything may take at most. It only ends tests that fail: none waits for it to pass.
+/// Time limit for everything. Only failing tests reach it; no test waits for it to pass.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long to sleep before looking again at something that cannot be waited for.
+/// Time between two polls of a condition that cannot be waited for.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Looks again and again until it is so.
+/// Polls until the condition is true.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();

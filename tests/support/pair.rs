@@ -1,4 +1,4 @@
-//! Two who chat while somebody else makes trouble. Owns their exchange and how long it takes; never makes any trouble.
+//! Two clients that chat during a disturbance. Owns their exchange and how long it takes; never causes the disturbance.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use super::client::TestClient;
 use super::server::TestServer;
 
-/// How many times longer an exchange may take in trouble: what a stall is far above, and a busy machine far below.
+/// Factor by which an exchange may take longer during a disturbance: a stall is far above, a busy machine far below.
 const SLOWER: u32 = 20;
 
-/// An exchange in calm counts as this long at least, so that a fast machine sets no narrow bound.
+/// Minimum for the undisturbed time of an exchange, so that a fast machine sets no narrow limit.
 const CALM: Duration = Duration::from_millis(10);
 
-/// The time between two exchanges: they are to measure the trouble, and not to be some.
+/// Time between two exchanges: they should measure the disturbance, and not be one.
 const BREATH: Duration = Duration::from_millis(5);
 
-/// Two who know how long it takes to ask and to be answered when all is calm.
+/// Two clients that know how long an undisturbed exchange takes.
 pub(crate) struct Pair {
     asking: TestClient,
     answering: TestClient,
@@ -23,7 +23,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Logs both in, and lets them chat for a while.
+    /// Logs both in, and measures undisturbed exchanges.
     #[track_caller]
     pub(crate) fn login(server: &TestServer) -> Self {
         let (asking, answering) = (TestClient::login(server, "carol"), TestClient::login(server, "dave"));
@@ -43,14 +43,14 @@ impl Pair {
         start.elapsed()
     }
 
-    /// Exchanges as often as this; fails if that takes much longer than in calm.
+    /// Exchanges this many times; fails if that takes much longer than undisturbed.
     #[track_caller]
     pub(crate) fn chat(&mut self, exchanges: usize) {
         self.chat_until(|count| count >= exchanges);
     }
 
-    /// Exchanges until something is over, which is asked after each exchange, with how many they were; fails if they take
-    /// much longer than in calm.
+    /// Exchanges until `is_over` is true, which gets the number of exchanges; fails if they take much longer than
+    /// undisturbed.
     #[track_caller]
     pub(crate) fn chat_until(&mut self, mut is_over: impl FnMut(usize) -> bool) {
         let mut times = vec![self.exchange()];

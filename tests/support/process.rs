@@ -1,4 +1,4 @@
-//! Processes with a deadline: programs that are spoken to over pipes, and what they write. Owns processes; never a socket.
+//! Processes with a deadline: programs that are used over pipes, and their output. Owns processes; never a socket.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use super::{DEADLINE, POLL};
 
-/// A program that speaks over its standard input and output.
+/// Program used over its standard input and output.
 pub(crate) struct Program {
     name: String,
     process: Child,
     output: Arc<Output>,
-    /// Bytes of its output that were read already: whole lines.
+    /// Bytes of the output that were read: whole lines.
     read: usize,
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts a program.
     #[track_caller]
     pub(crate) fn start(command: &mut Command) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
@@ -40,7 +40,7 @@ impl Program {
         self.process.stdin = None;
     }
 
-    /// Waits until it has written a line for which this is so; lines before it are skipped.
+    /// Waits for a line of the output for which `is_it` is true; skips the lines before it.
     #[track_caller]
     pub(crate) fn expect(&mut self, what: &str, is_it: impl Fn(&str) -> bool) {
         let start = self.read;
@@ -54,13 +54,13 @@ impl Program {
         self.read = end + 1;
     }
 
-    /// Waits until it has written exactly this line; lines before it are skipped.
+    /// Waits for exactly this line; skips the lines before it.
     #[track_caller]
     pub(crate) fn expect_line(&mut self, expected: &str) {
         self.expect(&format!("`{expected}`"), |line| line == expected);
     }
 
-    /// Waits until it has ended; gives all that it wrote.
+    /// Waits until the program has ended. Returns all of its output.
     #[track_caller]
     pub(crate) fn wait(mut self) -> String {
         self.end_input();
@@ -80,13 +80,13 @@ impl Drop for Program {
     }
 }
 
-/// The program, if it is installed. Where `CI` is set it must be.
+/// Returns the program if it is installed. If `CI` is set it must be.
 pub(crate) fn installed(program: &'static str) -> Option<&'static str> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if std::env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
         return Some(program);
     }
-    assert!(std::env::var_os("CI").is_none(), "{program} is not installed, and CI is to try everything");
+    assert!(std::env::var_os("CI").is_none(), "{program} is not installed, and CI requires it");
     eprintln!("skipped: {program} is not installed");
     None
 }
@@ -107,7 +107,7 @@ pub(crate) fn wait_for_exit(process: &mut Child) -> ExitStatus {
     }
 }
 
-/// What a process writes to a pipe, as far as it came.
+/// Output of a process through a pipe, as far as it was read.
 pub(crate) struct Output {
     state: Mutex<OutputState>,
     grown: Condvar,
@@ -128,12 +128,12 @@ impl Output {
         output
     }
 
-    /// What came so far.
+    /// Output so far.
     pub(crate) fn text(&self) -> String {
         self.state.lock().unwrap().text.clone()
     }
 
-    /// What came until it is enough, has ended, or lasts too long.
+    /// Waits until the output is enough or has ended, or the deadline has passed. Returns the output.
     pub(crate) fn wait_until(&self, is_enough: impl Fn(&str) -> bool) -> String {
         let state = self.state.lock().unwrap();
         let waits = |state: &mut OutputState| !state.ended && !is_enough(&state.text);

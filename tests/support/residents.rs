@@ -1,4 +1,4 @@
-//! Who lives on a host of its own: the server, and people with OpenBSD's `nc`. Owns their processes; never the network.
+//! Programs on a host: the server, and users with OpenBSD's `nc`. Owns their processes; never the network.
 
 use std::fs;
 use std::io::Write;
@@ -17,37 +17,38 @@ use super::lines::{flood, flood_number, is_notice, messages};
 use super::process::{Output, wait_for_exit};
 use super::server::sqlite3;
 
-/// Where the server listens, on whichever host it lives.
+/// Port of the server on every host.
 const PORT: u16 = 7878;
 
-/// Messages that are sent together, and accepted before there are more.
+/// Messages that are sent together; the next ones follow when these are accepted.
 const SENT_AT_ONCE: usize = 10;
 
-/// Characters that are shown of what was read instead of something else.
+/// Characters of unexpected output that a failure shows.
 const SHOWN_CHARS_MAX: usize = 2000;
 
-/// A holdline on a host, with a data directory of its own; killed when it is dropped.
+/// Server on a host, with a data directory of its own; killed when it is dropped.
 pub(crate) struct HostServer<'h> {
     host: &'h Host,
     process: Child,
     log: Arc<Output>,
-    /// Holds the configuration and the data directory.
+    /// Directory of the configuration and the data.
     home: TempDir,
 }
 
-/// A person with `nc` on a host, who is logged in; killed when it is dropped.
+/// User with `nc` on a host, logged in; killed when it is dropped.
 pub(crate) struct Nc {
     name: String,
     process: Child,
     output: Arc<Output>,
-    /// Bytes of the output that were read already: whole lines.
+    /// Bytes of the output that were read: whole lines.
     read: usize,
-    /// Barriers that were asked for.
+    /// Pings sent so far.
     pings: usize,
 }
 
 impl<'h> HostServer<'h> {
-    /// Starts it with this in `holdline.toml`. It does not sync: the power stays on, and the tests are about the network.
+    /// Starts a server with this in `holdline.toml`. It does not sync: the power stays on, and the tests are about the
+    /// network.
     #[track_caller]
     pub(crate) fn start(host: &'h Host, toml: &str) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
@@ -57,14 +58,14 @@ impl<'h> HostServer<'h> {
         HostServer { host, process, log, home }
     }
 
-    /// Ends it with SIGKILL, and starts it again on the same data.
+    /// Kills the server with SIGKILL, and starts it again on the same data.
     #[track_caller]
     pub(crate) fn crash_and_start_again(&mut self) {
         self.kill();
         (self.process, self.log) = spawn_server(self.host, &self.home);
     }
 
-    /// How many messages wait for this peer.
+    /// Number of messages that wait for this peer.
     #[track_caller]
     pub(crate) fn waiting(&self, name: &str) -> usize {
         let sql = format!("select count(*) from waiting where recipient = '{name}'");
@@ -72,7 +73,7 @@ impl<'h> HostServer<'h> {
         count.parse().expect("a count is a number")
     }
 
-    /// Waits until what this peer got counts as delivered.
+    /// Waits until all messages for this peer are delivered.
     #[track_caller]
     pub(crate) fn wait_until_delivered(&self, name: &str) {
         eventually(&format!("nothing waits for {name}"), || self.waiting(name) == 0);
@@ -120,14 +121,14 @@ impl Nc {
         nc
     }
 
-    /// Types something.
+    /// Types a text.
     #[track_caller]
     pub(crate) fn write(&mut self, text: &str) {
         let stdin = self.process.stdin.as_mut().expect("stdin is a pipe");
         stdin.write_all(text.as_bytes()).unwrap_or_else(|error| panic!("nc of {} takes no input: {error}", self.name));
     }
 
-    /// Sends numbered messages, each followed by this many bytes more: a few at a time, and the next ones when these are
+    /// Sends numbered messages, each followed by this many bytes: a few at a time, the next ones when these are
     /// accepted.
     #[track_caller]
     pub(crate) fn send(&mut self, to: &str, numbers: Range<usize>, padding: usize) {
@@ -138,13 +139,13 @@ impl Nc {
         }
     }
 
-    /// Types numbered messages, each followed by this many bytes more, and does not wait.
+    /// Types numbered messages, each followed by this many bytes, and does not wait.
     #[track_caller]
     pub(crate) fn flood(&mut self, to: &str, numbers: Range<usize>, padding: usize) {
         self.write(str::from_utf8(&flood(to, numbers, padding)).expect("a flood is text"));
     }
 
-    /// Waits until everything typed so far has been dealt with; gives the lines that came before the answer.
+    /// Waits until everything typed so far is processed. Returns the lines that came before the pong.
     #[track_caller]
     pub(crate) fn ping(&mut self) -> Vec<String> {
         self.pings += 1;
@@ -155,7 +156,7 @@ impl Nc {
         lines
     }
 
-    /// Waits for a line for which this is so; gives it and those before it that were not read yet.
+    /// Waits for a line for which `is_it` is true. Returns it and the unread lines before it.
     #[track_caller]
     pub(crate) fn read_until(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> Vec<String> {
         let start = self.read;
@@ -174,7 +175,7 @@ impl Nc {
         text[start..end].lines().map(str::to_owned).collect()
     }
 
-    /// Waits for numbered messages, exactly these, in their order; only notices may come between them.
+    /// Waits for exactly these numbered messages, in order; only notices may come between them.
     #[track_caller]
     pub(crate) fn expect_flood(&mut self, sender: &str, numbers: Range<usize>) {
         let last = numbers.end - 1;
@@ -186,15 +187,15 @@ impl Nc {
         }
     }
 
-    /// Waits until everything typed so far has been dealt with; nothing but notices may have come.
+    /// Waits until everything typed so far is processed, and checks that only notices came.
     #[track_caller]
     pub(crate) fn expect_nothing(&mut self) {
         let lines = self.ping();
         let said = messages(&lines);
-        assert!(said.is_empty(), "{} was to read nothing, and read {}", self.name, shortened(&said.join("\n")));
+        assert!(said.is_empty(), "{} expected nothing, and read {}", self.name, shortened(&said.join("\n")));
     }
 
-    /// Whether the answer to `/who` holds this name.
+    /// Whether the reply to `/who` contains this name.
     #[track_caller]
     pub(crate) fn who_is_here(&mut self, name: &str) -> bool {
         self.write("/who\n");
@@ -202,23 +203,23 @@ impl Nc {
         self.ping().iter().any(|line| line.split(|c| !is_part(c)).any(|word| word == name))
     }
 
-    /// Stops it: it reads no more, while its system goes on.
+    /// Stops the process: it reads no more, while its system continues.
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Lets the process continue.
     pub(crate) fn go_on(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends by itself.
     #[track_caller]
     pub(crate) fn expect_end(mut self) {
         wait_for_exit(&mut self.process);
     }
 
-    /// Ends it with SIGKILL. Gives the whole lines that it wrote and that were not read yet.
+    /// Kills the process with SIGKILL. Returns the whole lines of its output that were not read yet.
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.end();
         let text = self.output.wait_until(|_| false);
@@ -242,7 +243,7 @@ impl Drop for Nc {
     }
 }
 
-/// The beginning of a text, for a message to a person.
+/// Beginning of a text, for a failure message.
 fn shortened(text: &str) -> &str {
     let end = text.char_indices().nth(SHOWN_CHARS_MAX).map_or(text.len(), |(end, _)| end);
     &text[..end]

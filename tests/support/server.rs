@@ -1,4 +1,4 @@
-//! A server of a test's own. Owns its process, its directories and its end; never looks inside it but through SQLite.
+//! Server of a test. Owns its process, its directories and its end; never looks inside it except through SQLite.
 
 use std::fs;
 use std::io::Read;
@@ -16,55 +16,55 @@ use super::client::TestClient;
 use super::process::{Output, wait_for_exit};
 use super::{DEADLINE, eventually};
 
-/// Lets the system choose a port that is free.
+/// Address with a free port that the system chooses.
 const ANY_PORT: &str = "127.0.0.1:0";
 
-/// A holdline with a data directory of its own; killed when it is dropped.
+/// Server with a data directory of its own; killed when it is dropped.
 pub(crate) struct TestServer {
     process: Child,
     address: SocketAddr,
     log: Arc<Output>,
-    /// Holds the working directory and, unless it is elsewhere, the data directory.
+    /// Working directory, with the data directory in it unless that is elsewhere.
     home: TempDir,
     data: PathBuf,
-    /// How many descriptors it may have at most; none: as many as the tests.
+    /// Maximum number of descriptors. `None`: that of the tests.
     descriptors: Option<u32>,
-    /// Variables that it has in its environment besides those of the tests.
+    /// Environment variables besides those of the tests.
     environment: Vec<(String, String)>,
 }
 
 impl TestServer {
-    /// Starts without a configuration.
+    /// Starts a server without a configuration.
     pub(crate) fn start() -> Self {
         Self::with_config("")
     }
 
-    /// Starts with this as `holdline.toml`.
+    /// Starts a server with this as `holdline.toml`.
     pub(crate) fn with_config(toml: &str) -> Self {
         Self::with(&[("holdline.toml", toml)], None, None, &[])
     }
 
-    /// Starts with these files in its working directory.
+    /// Starts a server with these files in its working directory.
     pub(crate) fn with_files(files: &[(&str, &str)]) -> Self {
         Self::with(files, None, None, &[])
     }
 
-    /// Starts with these files in its working directory, and these variables in its environment.
+    /// Starts a server with these files in its working directory, and these environment variables.
     pub(crate) fn with_files_and_environment(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         Self::with(files, None, None, variables)
     }
 
-    /// Starts with this as `holdline.toml`, and with its data elsewhere.
+    /// Starts a server with this as `holdline.toml`, and with its data elsewhere.
     pub(crate) fn with_data(data: &Path, toml: &str) -> Self {
         Self::with(&[("holdline.toml", toml)], Some(data), None, &[])
     }
 
-    /// Starts with these lines as its `holdline.toml` and this many descriptors at most, its own files among them.
+    /// Starts a server with this as `holdline.toml`, and at most this many descriptors, its own files included.
     pub(crate) fn with_descriptors(toml: &str, descriptors: u32) -> Self {
         Self::with(&[("holdline.toml", toml)], None, Some(descriptors), &[])
     }
 
-    /// Starts with these variables in its environment.
+    /// Starts a server with these environment variables.
     pub(crate) fn with_environment(variables: &[(&str, &str)]) -> Self {
         Self::with(&[], None, None, variables)
     }
@@ -83,17 +83,17 @@ impl TestServer {
         TestServer { process, address, log, home, data, descriptors, environment }
     }
 
-    /// A file in its working directory.
+    /// Path of a file in the working directory.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.home.path().join("empty").join(path)
     }
 
-    /// Writes a file into its working directory; one that begins as a script does can be run.
+    /// Writes a file into the working directory; a file that begins as a script does is executable.
     pub(crate) fn write_file(&self, path: &str, text: &str) {
         write_file(&self.path(""), path, text);
     }
 
-    /// Has it load its plugins anew. Says what it says to that.
+    /// Reloads the plugins. Returns what the server logs about it.
     #[track_caller]
     pub(crate) fn reload(&self) -> String {
         let said =
@@ -104,68 +104,68 @@ impl TestServer {
         said(&self.log()).remove(before)
     }
 
-    /// Waits until its log holds this.
+    /// Waits until the log contains this.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, what: &str) {
         eventually(&format!("the log holds `{what}`"), || self.log().contains(what));
     }
 
-    /// Where it listens; another port after each start, unless it was started in place.
+    /// Address at which the server listens: another port after each start, unless it was started in place.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The server's process.
+    /// Process id of the server.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// Its data directory.
+    /// Data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.data.clone()
     }
 
-    /// Its database.
+    /// Path of the database.
     pub(crate) fn database(&self) -> PathBuf {
         self.data().join("holdline.db")
     }
 
-    /// What it wrote to stderr since it was last started.
+    /// Output on stderr since the last start.
     pub(crate) fn log(&self) -> String {
         self.log.text()
     }
 
-    /// Sends a signal and does not wait.
+    /// Sends a signal, and does not wait.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).expect("the server runs");
     }
 
-    /// Waits until it has ended.
+    /// Waits until the server has ended.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
         wait_for_exit(&mut self.process)
     }
 
-    /// Ends it with SIGTERM.
+    /// Stops the server with SIGTERM.
     #[track_caller]
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait()
     }
 
-    /// Ends it with SIGKILL, as a crash would.
+    /// Kills the server with SIGKILL, as a crash would.
     pub(crate) fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 
-    /// Starts it again on the same data, after it has ended.
+    /// Starts the server again on the same data, after it has ended.
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
         self.start_again_at(ANY_PORT);
     }
 
-    /// Starts it again on the same data and at the same address, after it has ended.
+    /// Starts the server again on the same data and at the same address, after it has ended.
     #[track_caller]
     pub(crate) fn start_again_in_place(&mut self) {
         self.start_again_at(&self.address.to_string());
@@ -179,7 +179,7 @@ impl TestServer {
             spawn(listen, self.home.path(), &self.data, self.descriptors, &self.environment);
     }
 
-    /// Ends it with SIGTERM and starts it again.
+    /// Stops the server with SIGTERM and starts it again.
     #[track_caller]
     pub(crate) fn restart(&mut self) {
         let status = self.terminate();
@@ -187,7 +187,7 @@ impl TestServer {
         self.start_again();
     }
 
-    /// Asks the database with the `sqlite3` shell, which cannot change it.
+    /// Queries the database with the `sqlite3` shell, read-only.
     #[track_caller]
     pub(crate) fn sqlite(&self, sql: &str) -> String {
         sqlite3(&["-readonly"], &self.database(), sql)
@@ -199,18 +199,18 @@ impl TestServer {
         sqlite3(&[], &self.database(), sql)
     }
 
-    /// Waits until nothing waits for this peer: what it got counts as delivered.
+    /// Waits until all messages for this peer are delivered.
     #[track_caller]
     pub(crate) fn wait_until_delivered(&self, name: &str) {
         let waiting = format!("select count(*) from waiting where recipient = '{name}'");
         eventually(&format!("nothing waits for {name}"), || self.sqlite(&waiting) == "0");
     }
 
-    /// Waits until nobody of this name is here.
+    /// Waits until this peer is offline.
     #[track_caller]
     pub(crate) fn wait_until_gone(&self, name: &str) {
         let mut onlooker = TestClient::login(self, "onlooker");
-        eventually(&format!("{name} is gone"), || !onlooker.who_is_here(name));
+        eventually(&format!("{name} is offline"), || !onlooker.who_is_here(name));
         onlooker.quit();
     }
 }
@@ -227,7 +227,7 @@ impl Drop for TestServer {
 fn write_file(directory: &Path, path: &str, text: &str) {
     let path = directory.join(path);
     fs::create_dir_all(path.parent().expect("a file is in a directory")).expect("a directory");
-    // In place at once: who reads it meanwhile finds it whole.
+    // Renamed into place, so that a concurrent reader finds the whole file.
     let new = path.with_extension("new");
     fs::write(&new, text).expect("a file");
     if text.starts_with("#!") {
@@ -236,12 +236,12 @@ fn write_file(directory: &Path, path: &str, text: &str) {
     fs::rename(&new, &path).expect("a file in place");
 }
 
-/// The server's program, with nothing else said yet.
+/// Returns the server's program without arguments.
 pub(crate) fn holdline() -> Command {
     only_stderr(Command::new(env!("CARGO_BIN_EXE_holdline")))
 }
 
-/// The same, with a hard limit of descriptors, which it cannot raise.
+/// Returns the server's program with a hard limit of descriptors, which it cannot raise.
 fn holdline_with(descriptors: u32) -> Command {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_holdline"));
@@ -273,7 +273,7 @@ fn spawn(
     (process, log, address)
 }
 
-/// Runs a command that is to be refused at its start, and gives its one line on stderr.
+/// Runs a command that must be refused at its start. Returns its one line on stderr.
 #[track_caller]
 pub(crate) fn refusal(command: &mut Command) -> String {
     let mut process = command.spawn().expect("the command can be started");
@@ -298,7 +298,7 @@ pub(super) fn sqlite3(options: &[&str], database: &Path, sql: &str) -> String {
     rows.strip_suffix('\n').unwrap_or(&rows).to_owned()
 }
 
-/// The address in the line that says where the server listens; none if it ends without one.
+/// Waits for the line with the address at which the server listens. `None` if the output ends without one.
 fn wait_for_address(log: &Output) -> Option<SocketAddr> {
     address_in(&log.wait_until(|text| address_in(text).is_some()))
 }

@@ -1,5 +1,5 @@
-//! Connections to a server that may die at any time, and where to find the one that lives. Owns sockets; a connection that
-//! ends is no failure here, and one that stands still is.
+//! Connections to a server that may die at any time, and the address of the current one. Owns sockets; a connection that
+//! ends is not a failure here, one that stands still is.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

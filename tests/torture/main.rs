@@ -1,8 +1,8 @@
-//! The torture test: a server that is killed again and again, while senders write and receivers come and go. Owns the
-//! faults, and who meets them; what must hold afterwards stands in `oracle.rs`.
+//! The torture test: a server that is killed again and again, while senders write and receivers connect and disconnect.
+//! Owns the faults, and whom they meet; what must hold afterwards is in `oracle.rs`.
 //!
-//! What everybody does, and when the server dies, follows from a seed, which a failure prints. The system's own timing does
-//! not follow from it: a replay is the same plan, and hardly ever the same run, so give it more kills:
+//! The actions of all clients, and when the server dies, follow from a seed, which a failure prints. Timing does not
+//! follow from it: a replay is the same plan, and hardly ever the same run, so give it more kills:
 //!
 //! ```text
 //! HOLDLINE_TORTURE_SEED=7 HOLDLINE_TORTURE_KILLS=1000 cargo test --test torture -- --nocapture

@@ -1,4 +1,4 @@
-//! What must hold after the torture: the promises, held against what the senders sent, what the receivers read, and what the
+//! Checks after the torture: the promises, compared with what the senders sent, what the receivers read, and what the
 //! database holds. Owns the verdict; takes no part in the run.
 
 use std::collections::HashMap;

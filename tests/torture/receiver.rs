@@ -1,4 +1,5 @@
-//! A receiver that comes and goes, and notes what it read in each visit. Owns its habits; never judges what came.
+//! A receiver that connects and disconnects, and records what it read in each visit. Owns its habits; never judges what
+//! it read.
 
 use std::net::SocketAddr;
 use std::thread;

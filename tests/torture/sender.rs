@@ -1,5 +1,5 @@
-//! A sender that numbers its messages, and sends again what had no pong. Owns what is sent; the number of its attempt in each
-//! message tells what was sent again from what came twice.
+//! A sender that numbers its messages, and repeats those without a pong. Owns what is sent; the number of the attempt in
+//! each message tells repetitions by the sender from repetitions by the server.
 
 use std::io::{self, ErrorKind};
 
