@@ -1,5 +1,5 @@
-//! The configuration: defaults, `holdline.toml` and the flags of the command line become one [`Config`], validated once.
-//! Owns the defaults and which values are possible; is never read from anywhere deep: who needs a value is handed it.
+//! The configuration: defaults, `holdline.toml` and the flags of the command line become one [`Config`], which is checked once.
+//! Owns the defaults and the valid values. Code that needs a value receives it as an argument; nothing else reads the configuration.
 
 mod error;
 mod file;
@@ -18,22 +18,22 @@ pub use self::plugins::{Hook, OnFailure, PluginConfig, PluginKind};
 use self::settings::{NO_SUCH_FILE, Setting, Settings};
 pub use self::values::{Durability, Flags, Limits, Retention};
 
-/// How to run a server. [`Config::default`] is what `holdline` does without flags and files.
+/// Configuration of a server. [`Config::default`] is what `holdline` uses without flags and files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where to listen, each address once.
+    /// Addresses to listen on, without duplicates.
     pub listen: Vec<SocketAddr>,
-    /// The directory of the database.
+    /// Directory of the database.
     pub data: PathBuf,
-    /// The file that names the plugins, for [`load_plugins`]; the default one may be absent.
+    /// File that lists the plugins, for [`load_plugins`]. A file of the default name may be absent.
     pub plugins: PathBuf,
-    /// What an accepted message survives.
+    /// Failures that an accepted message survives.
     pub durability: Durability,
-    /// Whether others than this machine may reach the server.
+    /// Whether other machines may reach the server.
     pub open: bool,
-    /// What others may take up.
+    /// Limits of what clients may use.
     pub limits: Limits,
-    /// What is removed of the log.
+    /// Messages that are removed from the log.
     pub retention: Retention,
 }
 
@@ -52,13 +52,13 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads `holdline.toml`, or the file that `--config` names, lets the flags win over it, and checks all of it, the
-    /// file that names the plugins too.
+    /// Reads `holdline.toml`, or the file of `--config`, and checks everything, including the file that lists the plugins. Flags win
+    /// over the file.
     pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
         let default = Config::default();
         let settings = Settings::load(flags)?;
         let open = settings.open.unwrap_or(default.open);
-        settings.plugins.as_ref().map_or(Ok(()), check_is_there)?;
+        settings.plugins.as_ref().map_or(Ok(()), check_exists)?;
         let plugins = settings.plugins.map_or(default.plugins, |plugins| plugins.value);
         load_plugins(&plugins)?;
         Ok(Config {
@@ -75,25 +75,25 @@ impl Config {
         })
     }
 
-    /// The addresses that others than this machine can reach.
+    /// Returns the addresses that other machines can reach.
     pub fn exposed(&self) -> impl Iterator<Item = SocketAddr> {
         self.listen.iter().copied().filter(is_exposed)
     }
 }
 
-/// The directory of the database by the same rule as [`Config::load`], for those who only read it: no host is resolved
-/// and no plugin is looked at.
+/// Returns the directory of the database, by the same rule as [`Config::load`]. Resolves no host and reads no plugin, so that
+/// commands that only read the database do not depend on them.
 pub fn data_directory(flags: &Flags) -> Result<PathBuf, ConfigError> {
     Ok(Settings::load(flags)?.data.map_or(Config::default().data, |data| data.value))
 }
 
-/// The file that names the plugins by the same rule as [`Config::load`], whether or not it is there.
+/// Returns the path of the file that lists the plugins, by the same rule as [`Config::load`], whether or not the file exists.
 pub fn plugins_file(flags: &Flags) -> Result<PathBuf, ConfigError> {
     Ok(Settings::load(flags)?.plugins.map_or(Config::default().plugins, |plugins| plugins.value))
 }
 
-/// Reads the file that names the plugins, at the start as whenever they are read again: the entries, in its order, each of which
-/// is possible as far as it can be told without running it. There are none where a file of the default name is absent.
+/// Reads the file that lists the plugins, at the start and at each reload. Returns its entries in order, checked as far as that is
+/// possible without running a plugin. Without a file of the default name there are no plugins.
 pub fn load_plugins(path: &Path) -> Result<Vec<PluginConfig>, ConfigError> {
     match File::read(path)? {
         Some(file) => plugins::read(&file),
@@ -102,11 +102,11 @@ pub fn load_plugins(path: &Path) -> Result<Vec<PluginConfig>, ConfigError> {
     }
 }
 
-/// What [`load_plugins`] would say without the place where the file is named.
-fn check_is_there(named: &Setting<PathBuf>) -> Result<(), ConfigError> {
+/// Checks what [`load_plugins`] would find, with an error that says where the file is named.
+fn check_exists(named: &Setting<PathBuf>) -> Result<(), ConfigError> {
     let may_be_absent = named.value.file_name() == Config::default().plugins.file_name();
     let is_absent = matches!(named.value.try_exists(), Ok(false));
-    if is_absent && !may_be_absent { Err(named.impossible(NO_SUCH_FILE)) } else { Ok(()) }
+    if is_absent && !may_be_absent { Err(named.invalid(NO_SUCH_FILE)) } else { Ok(()) }
 }
 
 fn resolve(entries: &[Setting<String>], open: bool) -> Result<Vec<SocketAddr>, ConfigError> {
@@ -114,10 +114,10 @@ fn resolve(entries: &[Setting<String>], open: bool) -> Result<Vec<SocketAddr>, C
     for entry in entries {
         for address in resolve_entry(entry)? {
             if is_exposed(&address) && !open {
-                let said = entry.value == address.to_string();
+                let is_literal = entry.value == address.to_string();
                 return Err(ConfigError::Exposed {
                     setting: entry.origin.clone(),
-                    address: (!said).then_some(address),
+                    address: (!is_literal).then_some(address),
                 });
             }
             if !listen.contains(&address) {
@@ -134,15 +134,15 @@ fn resolve_entry(entry: &Setting<String>) -> Result<Vec<SocketAddr>, ConfigError
     }
     let (host, port) = entry.value.rsplit_once(':').unwrap_or((&entry.value, ""));
     if host.is_empty() || host.contains([':', '[', ']']) || port.parse::<u16>().is_err() {
-        return Err(entry.impossible(
-            "is no address; HOST:PORT is wanted, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to \
+        return Err(entry.invalid(
+            "is not an address; expected HOST:PORT, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to \
              65535",
         ));
     }
     match entry.value.to_socket_addrs() {
         Ok(addresses) if addresses.len() > 0 => Ok(addresses.collect()),
-        Ok(_) => Err(entry.impossible("has no address; name another host, or its address")),
-        Err(error) => Err(entry.impossible(format!("cannot be resolved ({error}); name another host, or its address"))),
+        Ok(_) => Err(entry.invalid("has no address; use another host, or an IP address")),
+        Err(error) => Err(entry.invalid(format!("cannot be resolved ({error}); use another host, or an IP address"))),
     }
 }
 

@@ -140,44 +140,44 @@ fn invalid_keys_are_refused() {
     check_file(
         "# a comment\n\nlisen = [\"127.0.0.1:7878\"]\n",
         expect![[r#"
-            holdline: holdline.toml:3: unknown key `lisen`; the keys are listen, data, plugins, durability, open, limits, retention
+            holdline: holdline.toml:3: unknown key `lisen`; known keys: listen, data, plugins, durability, open, limits, retention
             exit 2
         "#]],
     );
     check_file(
         "[limits]\nmailbox = 5",
         expect![[r#"
-            holdline: holdline.toml:2: unknown key `limits.mailbox`; the keys of [limits] are connections_max, connections_per_address_max, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max, rooms_max
+            holdline: holdline.toml:2: unknown key `limits.mailbox`; known keys: connections_max, connections_per_address_max, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max, rooms_max
             exit 2
         "#]],
     );
     check_file(
         "[limits]\nopen = true",
         expect![[r#"
-            holdline: holdline.toml:2: unknown key `limits.open`; `open` belongs above the first [table]; the keys of [limits] are connections_max, connections_per_address_max, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max, rooms_max
+            holdline: holdline.toml:2: unknown key `limits.open`; `open` belongs above the first [table]; known keys: connections_max, connections_per_address_max, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max, rooms_max
             exit 2
         "#]],
     );
     check_file(
         "mailbox_max = 5",
         expect![[r#"
-            holdline: holdline.toml:1: unknown key `mailbox_max`; `mailbox_max` belongs below [limits]; the keys are listen, data, plugins, durability, open, limits, retention
+            holdline: holdline.toml:1: unknown key `mailbox_max`; `mailbox_max` belongs in the table `limits`; known keys: listen, data, plugins, durability, open, limits, retention
             exit 2
         "#]],
     );
     check_file(
         "data = \"a\"\n\ndata = \"b\"",
         expect![[r#"
-        holdline: holdline.toml:3: `data` is there twice; keep one of them
-        exit 2
-    "#]],
+            holdline: holdline.toml:3: `data` is set twice; remove one of them
+            exit 2
+        "#]],
     );
     check_file(
         "[limits]\n[limits]",
         expect![[r#"
-        holdline: holdline.toml:2: `limits` is there twice; keep one of them
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: `limits` is set twice; remove one of them
+            exit 2
+        "#]],
     );
 }
 
@@ -186,100 +186,100 @@ fn invalid_types_are_refused() {
     check_file(
         "\ndata = 5",
         expect![[r#"
-        holdline: holdline.toml:2: data = 5 is an integer; a string is wanted, such as "holdline-data"
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: data = 5 is not valid; expected a directory, such as "holdline-data"
+            exit 2
+        "#]],
     );
     check_file(
         "data = [\n  \"a\",\n]",
         expect![[r#"
-        holdline: holdline.toml:1: data = [ … is an array; a string is wanted, such as "holdline-data"
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: data = [ … is not valid; expected a directory, such as "holdline-data"
+            exit 2
+        "#]],
     );
     check_file(
         "[data]\npath = \"a\"",
         expect![[r#"
-        holdline: holdline.toml:1: data is a table; a string is wanted, such as "holdline-data"
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: data is a table; expected a directory, such as "holdline-data"
+            exit 2
+        "#]],
     );
     check_file(
         "plugins = true",
         expect![[r#"
-        holdline: holdline.toml:1: plugins = true is a boolean; a string is wanted, such as "plugins.toml"
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: plugins = true is not valid; expected a file, such as "plugins.toml"
+            exit 2
+        "#]],
     );
     check_file(
         "durability = 5",
         expect![[r#"
-        holdline: holdline.toml:1: durability = 5 is an integer; use "power-loss" or "crash"
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: durability = 5 is not valid; use "power-loss" or "crash"
+            exit 2
+        "#]],
     );
     check_file(
         "durability.crash = {}",
         expect![[r#"
-        holdline: holdline.toml:1: durability is a table; use "power-loss" or "crash"
-        exit 2
-    "#]],
+            2026-12-01T11:42:39.900Z INFO listening on 127.0.0.1:7878, data in holdline-data
+            serves
+        "#]],
     );
     check_file(
         "open = \"yes\"",
         expect![[r#"
-        holdline: holdline.toml:1: open = "yes" is a string; use true or false
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: open = "yes" is not valid; use true or false
+            exit 2
+        "#]],
     );
     check_file(
         "open = 1.5",
         expect![[r#"
-        holdline: holdline.toml:1: open = 1.5 is a float; use true or false
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: open = 1.5 is not valid; use true or false
+            exit 2
+        "#]],
     );
     check_file(
         "limits = 5",
         expect![[r#"
-        holdline: holdline.toml:1: limits = 5 is an integer; a table is wanted: [limits] on a line of its own, its keys below
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: limits = 5 is not valid; expected a table: [limits] on its own line, with its keys below
+            exit 2
+        "#]],
     );
     check_file(
         "[[limits]]\nmailbox_max = 5",
         expect![[r#"
-        holdline: holdline.toml:1: limits = [[limits]] is an array; a table is wanted: [limits] on a line of its own, its keys below
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: limits = [[limits]] is not valid; expected a table: [limits] on its own line, with its keys below
+            exit 2
+        "#]],
     );
     check_file(
         "[limits]\nmailbox_max = \"many\"",
         expect![[r#"
-            holdline: holdline.toml:2: limits.mailbox_max = "many" is a string; a number of messages is wanted, such as 10000, or 0 for no cap
+            holdline: holdline.toml:2: limits.mailbox_max = "many" is not valid; expected a number of messages, such as 10000, or 0 for no limit
             exit 2
         "#]],
     );
     check_file(
         "[limits.mailbox_max]",
         expect![[r#"
-            holdline: holdline.toml:1: limits.mailbox_max is a table; a number of messages is wanted, such as 10000, or 0 for no cap
+            holdline: holdline.toml:1: limits.mailbox_max is a table; expected a number of messages, such as 10000, or 0 for no limit
             exit 2
         "#]],
     );
     check_file(
         "listen = \"127.0.0.1:7878\"",
         expect![[r#"
-        holdline: holdline.toml:1: listen = "127.0.0.1:7878" is a string; a list of HOST:PORT is wanted, such as ["127.0.0.1:7878"]
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: listen = "127.0.0.1:7878" is not valid; expected a list of HOST:PORT, such as ["127.0.0.1:7878"]
+            exit 2
+        "#]],
     );
     check_file(
         "listen = [\n  \"127.0.0.1:7878\",\n  7878,\n]",
         expect![[r#"
-        holdline: holdline.toml:3: 7878 in listen is an integer; a list of HOST:PORT is wanted, such as ["127.0.0.1:7878"]
-        exit 2
-    "#]],
+            holdline: holdline.toml:3: 7878 in listen is not valid; expected a list of HOST:PORT, such as ["127.0.0.1:7878"]
+            exit 2
+        "#]],
     );
 }
 
@@ -288,84 +288,84 @@ fn invalid_values_are_refused() {
     check_file(
         "\n\n\ndurability = \"power\"",
         expect![[r#"
-        holdline: holdline.toml:4: durability = "power" is not possible; use "power-loss" or "crash"
-        exit 2
-    "#]],
+            holdline: holdline.toml:4: durability = "power" is not valid; use "power-loss" or "crash"
+            exit 2
+        "#]],
     );
     check_file(
         "[limits]\nmailbox_max = -1",
         expect![[r#"
-            holdline: holdline.toml:2: limits.mailbox_max = -1 is not possible; a number of messages is wanted, such as 10000, or 0 for no cap
+            holdline: holdline.toml:2: limits.mailbox_max = -1 is not valid; expected a number of messages, such as 10000, or 0 for no limit
             exit 2
         "#]],
     );
     check_file(
         "[retention]\nmax_age = \"long\"",
         expect![[r#"
-        holdline: holdline.toml:2: retention.max_age = "long" is not possible; a time is wanted, such as "90 days", "12h" or "1 year"; leave it out to keep everything
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: retention.max_age = "long" is not valid; expected a time, such as "90 days", "12h" or "1 year"; leave it out to keep everything
+            exit 2
+        "#]],
     );
     check_file(
         "[retention]\nmax_age = \"0s\"",
         expect![[r#"
-        holdline: holdline.toml:2: retention.max_age = "0s" is not possible; a time is wanted, such as "90 days", "12h" or "1 year"; leave it out to keep everything
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: retention.max_age = "0s" is not valid; expected a time, such as "90 days", "12h" or "1 year"; leave it out to keep everything
+            exit 2
+        "#]],
     );
     check_file(
         "[retention]\nmax_age = 90",
         expect![[r#"
-        holdline: holdline.toml:2: retention.max_age = 90 is an integer; a time is wanted, such as "90 days", "12h" or "1 year"; leave it out to keep everything
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: retention.max_age = 90 is not valid; expected a time, such as "90 days", "12h" or "1 year"; leave it out to keep everything
+            exit 2
+        "#]],
     );
     check_file(
         "[retention]\nmax_size = \"large\"",
         expect![[r#"
-        holdline: holdline.toml:2: retention.max_size = "large" is not possible; a size is wanted, such as "500 MB" or "2 GiB"; leave it out to keep everything
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: retention.max_size = "large" is not valid; expected a size, such as "500 MB" or "2 GiB"; leave it out to keep everything
+            exit 2
+        "#]],
     );
     check_file(
         "[retention]\nmax_size = \"0 MB\"",
         expect![[r#"
-        holdline: holdline.toml:2: retention.max_size = "0 MB" is not possible; a size is wanted, such as "500 MB" or "2 GiB"; leave it out to keep everything
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: retention.max_size = "0 MB" is not valid; expected a size, such as "500 MB" or "2 GiB"; leave it out to keep everything
+            exit 2
+        "#]],
     );
     check_file(
         "[retention]\nmax_size = true",
         expect![[r#"
-        holdline: holdline.toml:2: retention.max_size = true is a boolean; a size is wanted, such as "500 MB" or "2 GiB"; leave it out to keep everything
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: retention.max_size = true is not valid; expected a size, such as "500 MB" or "2 GiB"; leave it out to keep everything
+            exit 2
+        "#]],
     );
     check_file(
         "limits = { mailbox_max = 99999999999999999999 }",
         expect![[r#"
-            holdline: holdline.toml:1: limits.mailbox_max = 99999999999999999999 is not possible; a number of messages is wanted, such as 10000, or 0 for no cap
+            holdline: holdline.toml:1: limits.mailbox_max = 99999999999999999999 is not valid; expected a number of messages, such as 10000, or 0 for no limit
             exit 2
         "#]],
     );
     check_file(
         "data = \"\"",
         expect![[r#"
-        holdline: holdline.toml:1: data = "" is no path; leave it out for the default, or name one
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: data = "" is not a path; write one, or leave it out for the default
+            exit 2
+        "#]],
     );
     check_file(
         "plugins = \"a\\u0000b\"",
         expect![[r#"
-        holdline: holdline.toml:1: plugins = "a\u0000b" is no path; leave it out for the default, or name one
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: plugins = "a\u0000b" is not a path; write one, or leave it out for the default
+            exit 2
+        "#]],
     );
     check_file(
         "plugins = \"absent.toml\"",
         expect![[r#"
-            holdline: holdline.toml:1: plugins = "absent.toml" names a file that does not exist; mend the path, or leave it out for the default
+            holdline: holdline.toml:1: plugins = "absent.toml" does not exist; correct the path, or leave it out for the default
             exit 2
         "#]],
     );
@@ -376,58 +376,58 @@ fn invalid_addresses_are_refused() {
     check_file(
         "listen = []",
         expect![[r#"
-        holdline: holdline.toml:1: listen = [] names no address; leave it out for the default, or name one
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: listen = [] lists no address; add one, or leave it out for the default
+            exit 2
+        "#]],
     );
     check_file(
         "listen = [\n  \"127.0.0.1:7878\",\n  \"localhost\",\n]",
         expect![[r#"
-        holdline: holdline.toml:3: "localhost" in listen is no address; HOST:PORT is wanted, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to 65535
-        exit 2
-    "#]],
+            holdline: holdline.toml:3: "localhost" in listen is not an address; expected HOST:PORT, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to 65535
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--listen", "::1:7878"],
         expect![[r#"
-        holdline: --listen "::1:7878" is no address; HOST:PORT is wanted, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to 65535
-        exit 2
-    "#]],
+            holdline: --listen "::1:7878" is not an address; expected HOST:PORT, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to 65535
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--listen", ":7878"],
         expect![[r#"
-        holdline: --listen ":7878" is no address; HOST:PORT is wanted, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to 65535
-        exit 2
-    "#]],
+            holdline: --listen ":7878" is not an address; expected HOST:PORT, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to 65535
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--listen", "localhost:78780"],
         expect![[r#"
-        holdline: --listen "localhost:78780" is no address; HOST:PORT is wanted, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to 65535
-        exit 2
-    "#]],
+            holdline: --listen "localhost:78780" is not an address; expected HOST:PORT, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to 65535
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--listen", ""],
         expect![[r#"
-        holdline: --listen "" is no address; HOST:PORT is wanted, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to 65535
-        exit 2
-    "#]],
+            holdline: --listen "" is not an address; expected HOST:PORT, such as 127.0.0.1:7878, [::1]:7878 or localhost:7878, with a port up to 65535
+            exit 2
+        "#]],
     );
     check_file(
         "listen = [\"127.0.0.1:7878\", \"0.0.0.0:7878\"]",
         expect![[r#"
-        holdline: holdline.toml:1: "0.0.0.0:7878" in listen can be reached from other machines, and nobody proves who they are yet: anyone who reaches the port can log in as anyone; if that is what you want, say so with --open or with open = true in the configuration file, otherwise listen on 127.0.0.1
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: "0.0.0.0:7878" in listen can be reached from other machines, and there are no passwords: anyone who reaches the port can log in as anyone; to allow that, use --open, or open = true in the configuration file; otherwise listen on 127.0.0.1
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--listen", "127.0.0.1:7878", "--listen", "[::]:7878"],
         expect![[r#"
-        holdline: --listen "[::]:7878" can be reached from other machines, and nobody proves who they are yet: anyone who reaches the port can log in as anyone; if that is what you want, say so with --open or with open = true in the configuration file, otherwise listen on 127.0.0.1
-        exit 2
-    "#]],
+            holdline: --listen "[::]:7878" can be reached from other machines, and there are no passwords: anyone who reaches the port can log in as anyone; to allow that, use --open, or open = true in the configuration file; otherwise listen on 127.0.0.1
+            exit 2
+        "#]],
     );
 }
 
@@ -436,7 +436,7 @@ fn invalid_addresses_are_refused() {
 fn unknown_host_is_refused() {
     let log = outcome(&mut Place::new().holdline(&["--listen=no-such-host.invalid:7878"]));
     assert!(log.starts_with("holdline: --listen \"no-such-host.invalid:7878\" cannot be resolved ("), "{log}");
-    assert!(log.ends_with("; name another host, or its address\nexit 2\n"), "{log}");
+    assert!(log.ends_with("; use another host, or an IP address\nexit 2\n"), "{log}");
 }
 
 #[test]
@@ -444,37 +444,37 @@ fn invalid_syntax_is_refused() {
     check_file(
         "data = holdline-data",
         expect![[r#"
-        holdline: holdline.toml:1: `data = holdline-data` is not TOML: string values must be quoted, expected literal string; KEY = VALUE is wanted, a string in double quotes
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: `data = holdline-data` is not TOML: string values must be quoted, expected literal string; expected KEY = VALUE, with strings in double quotes
+            exit 2
+        "#]],
     );
     check_file(
         "open = True",
         expect![[r#"
-        holdline: holdline.toml:1: `open = True` is not TOML: invalid boolean, expected `true`; KEY = VALUE is wanted, a string in double quotes
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: `open = True` is not TOML: invalid boolean, expected `true`; expected KEY = VALUE, with strings in double quotes
+            exit 2
+        "#]],
     );
     check_file(
         "open = false\ndata = \"log\n",
         expect![[r#"
-        holdline: holdline.toml:2: `data = "log` is not TOML: invalid basic string, expected `"`; KEY = VALUE is wanted, a string in double quotes
-        exit 2
-    "#]],
+            holdline: holdline.toml:2: `data = "log` is not TOML: invalid basic string, expected `"`; expected KEY = VALUE, with strings in double quotes
+            exit 2
+        "#]],
     );
     check_file(
         "[limits\n",
         expect![[r#"
-        holdline: holdline.toml:1: `[limits` is not TOML: unclosed table, expected `]`; KEY = VALUE is wanted, a string in double quotes
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: `[limits` is not TOML: unclosed table, expected `]`; expected KEY = VALUE, with strings in double quotes
+            exit 2
+        "#]],
     );
     check_file(
         "data\n",
         expect![[r#"
-        holdline: holdline.toml:1: `data` is not TOML: key with no value, expected `=`; KEY = VALUE is wanted, a string in double quotes
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: `data` is not TOML: key with no value, expected `=`; expected KEY = VALUE, with strings in double quotes
+            exit 2
+        "#]],
     );
     check_file(
         b"data = \"log\"\n# caf\xe9\n",
@@ -490,51 +490,51 @@ fn unreadable_files_are_refused() {
     check_arguments(
         &["--config", "absent.toml"],
         expect![[r#"
-            holdline: --config "absent.toml" names a file that does not exist; mend the path, or leave it out for the default
+            holdline: --config "absent.toml" does not exist; correct the path, or leave it out for the default
             exit 2
         "#]],
     );
     check_arguments(
         &["--config", ""],
         expect![[r#"
-        holdline: --config "" is no path; leave it out for the default, or name one
-        exit 2
-    "#]],
+            holdline: --config "" is not a path; write one, or leave it out for the default
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--config", "."],
         expect![[r#"
-        holdline: . cannot be read: Is a directory (os error 21)
-        exit 2
-    "#]],
+            holdline: cannot read .: Is a directory (os error 21)
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--plugins", "absent.toml"],
         expect![[r#"
-            holdline: --plugins "absent.toml" names a file that does not exist; mend the path, or leave it out for the default
+            holdline: --plugins "absent.toml" does not exist; correct the path, or leave it out for the default
             exit 2
         "#]],
     );
     check_arguments(
         &["--data", ""],
         expect![[r#"
-        holdline: --data "" is no path; leave it out for the default, or name one
-        exit 2
-    "#]],
+            holdline: --data "" is not a path; write one, or leave it out for the default
+            exit 2
+        "#]],
     );
     Place::new().with("conf/chat.toml", "\nopen = 1").check(
         &["--config=conf/chat.toml"],
         expect![[r#"
-        holdline: conf/chat.toml:2: open = 1 is an integer; use true or false
-        exit 2
-    "#]],
+            holdline: conf/chat.toml:2: open = 1 is not valid; use true or false
+            exit 2
+        "#]],
     );
     Place::new().with("holdline.toml", "data = 1").check(
         &["history"],
         expect![[r#"
-        holdline: holdline.toml:1: data = 1 is an integer; a string is wanted, such as "holdline-data"
-        exit 2
-    "#]],
+            holdline: holdline.toml:1: data = 1 is not valid; expected a directory, such as "holdline-data"
+            exit 2
+        "#]],
     );
 }
 
@@ -543,58 +543,58 @@ fn invalid_list_of_plugins_is_refused() {
     check_plugins(
         "[plugin]\nname = \"manners\"",
         expect![[r#"
-        holdline: plugins.toml:1: plugin is a table; [[plugin]] is wanted, on a line of its own, with the keys of a plugin below
-        exit 2
-    "#]],
+            holdline: plugins.toml:1: plugin is a table; expected [[plugin]] on its own line, with the keys of a plugin below
+            exit 2
+        "#]],
     );
     check_plugins(
         "[[plugins]]\nname = \"manners\"",
         expect![[r#"
-        holdline: plugins.toml:1: unknown key `plugins`; the only key is plugin
-        exit 2
-    "#]],
+            holdline: plugins.toml:1: unknown key `plugins`; known keys: plugin
+            exit 2
+        "#]],
     );
     check_plugins(
         "name = \"manners\"",
         expect![[r#"
-        holdline: plugins.toml:1: unknown key `name`; `name` belongs below [[plugin]]; the only key is plugin
-        exit 2
-    "#]],
+            holdline: plugins.toml:1: unknown key `name`; `name` belongs in the table `plugin`; known keys: plugin
+            exit 2
+        "#]],
     );
     check_plugins(
         "plugin = \"manners\"",
         expect![[r#"
-        holdline: plugins.toml:1: plugin = "manners" is a string; [[plugin]] is wanted, on a line of its own, with the keys of a plugin below
-        exit 2
-    "#]],
+            holdline: plugins.toml:1: plugin = "manners" is not valid; expected [[plugin]] on its own line, with the keys of a plugin below
+            exit 2
+        "#]],
     );
     check_plugins(
         "plugin = [1]",
         expect![[r#"
-        holdline: plugins.toml:1: 1 in plugin is an integer; [[plugin]] is wanted, on a line of its own, with the keys of a plugin below
-        exit 2
-    "#]],
+            holdline: plugins.toml:1: 1 in plugin is not valid; expected [[plugin]] on its own line, with the keys of a plugin below
+            exit 2
+        "#]],
     );
     check_plugins(
         "[[plugin]\n",
         expect![[r#"
-        holdline: plugins.toml:1: `[[plugin]` is not TOML: unclosed array table, expected `]`; KEY = VALUE is wanted, a string in double quotes
-        exit 2
-    "#]],
+            holdline: plugins.toml:1: `[[plugin]` is not TOML: unclosed array table, expected `]`; expected KEY = VALUE, with strings in double quotes
+            exit 2
+        "#]],
     );
     check_plugins(
         "[[plugin]]\n\n[[plugin]]\nnam = \"manners\"",
         expect![[r#"
-        holdline: plugins.toml:4: unknown key `plugin.nam`; the keys of [[plugin]] are name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
-        exit 2
-    "#]],
+            holdline: plugins.toml:4: unknown key `plugin.nam`; known keys: name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+            exit 2
+        "#]],
     );
     check_plugins(
         "plugin = [{ nam = \"manners\" }]",
         expect![[r#"
-        holdline: plugins.toml:1: unknown key `plugin.nam`; the keys of [[plugin]] are name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
-        exit 2
-    "#]],
+            holdline: plugins.toml:1: unknown key `plugin.nam`; known keys: name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+            exit 2
+        "#]],
     );
 }
 
@@ -603,9 +603,9 @@ fn plugin_without_required_keys_is_refused() {
     check_plugins(
         "# mine\n\n[[plugin]]\n",
         expect![[r#"
-        holdline: plugins.toml:3: this [[plugin]] has no name; a name is wanted, such as "manners"
-        exit 2
-    "#]],
+            holdline: plugins.toml:3: this [[plugin]] has no name; expected a name, such as "manners"
+            exit 2
+        "#]],
     );
     check_plugins(
         "[[plugin]]\nname = \"manners\"",
@@ -617,21 +617,21 @@ fn plugin_without_required_keys_is_refused() {
     check_plugins(
         "[[plugin]]\nname = \"manners\"\nkind = \"luau\"",
         expect![[r#"
-        holdline: plugins.toml:1: this [[plugin]] has no path; a file is wanted, such as "plugins/manners.luau"
-        exit 2
-    "#]],
+            holdline: plugins.toml:1: this [[plugin]] has no path; expected a file, such as "plugins/manners.luau"
+            exit 2
+        "#]],
     );
     check_plugins(
         "[[plugin]]\nname = \"manners\"\nkind = \"luau\"\npath = \"manners.luau\"",
         expect![[r#"
-        holdline: plugins.toml:1: a script without hooks is never run; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
-        exit 2
-    "#]],
+            holdline: plugins.toml:1: a script without hooks is never called; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+            exit 2
+        "#]],
     );
     check_plugins(
         "[[plugin]]\nname = \"manners\"\nkind = \"luau\"\npath = \"manners.luau\"\nhooks = []",
         expect![[r#"
-            holdline: plugins.toml:5: a script without hooks is never run; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+            holdline: plugins.toml:5: a script without hooks is never called; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
             exit 2
         "#]],
     );
@@ -642,44 +642,44 @@ fn invalid_keys_of_plugins_are_refused() {
     check_script(
         "hook = \"message\"",
         expect![[r#"
-        holdline: plugins.toml:6: unknown key `plugin.hook`; the keys of [[plugin]] are name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: unknown key `plugin.hook`; known keys: name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+            exit 2
+        "#]],
     );
     check_script(
         "user = \"nobody\"",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.user = "nobody" is for kind = "process" alone; remove it
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.user = "nobody" works only with kind = "process"; remove it
+            exit 2
+        "#]],
     );
     check_script(
         "arguments = [\"--quiet\"]",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.arguments = ["--quiet"] is for kind = "process" alone; remove it
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.arguments = ["--quiet"] works only with kind = "process"; remove it
+            exit 2
+        "#]],
     );
     check_script(
         "cpu_s_max = 5",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.cpu_s_max = 5 is for kind = "process" alone; remove it
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.cpu_s_max = 5 works only with kind = "process"; remove it
+            exit 2
+        "#]],
     );
     check_script(
         "[plugin.setings]\nwords = []",
         expect![[r#"
-        holdline: plugins.toml:6: unknown key `plugin.setings`; the keys of [[plugin]] are name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: unknown key `plugin.setings`; known keys: name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+            exit 2
+        "#]],
     );
     check_script(
         "mailbox_max = 5",
         expect![[r#"
-        holdline: plugins.toml:6: unknown key `plugin.mailbox_max`; the keys of [[plugin]] are name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: unknown key `plugin.mailbox_max`; known keys: name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+            exit 2
+        "#]],
     );
 }
 
@@ -688,51 +688,51 @@ fn invalid_types_of_plugin_keys_are_refused() {
     check_plugins(
         "[[plugin]]\nname = 5",
         expect![[r#"
-        holdline: plugins.toml:2: plugin.name = 5 is an integer; a name is wanted, such as "manners"
-        exit 2
-    "#]],
+            holdline: plugins.toml:2: plugin.name = 5 is not valid; expected a name, such as "manners"
+            exit 2
+        "#]],
     );
     check_plugins(
         "[[plugin]]\nname = \"a\"\nkind = true",
         expect![[r#"
-        holdline: plugins.toml:3: plugin.kind = true is a boolean; use "luau" or "process"
-        exit 2
-    "#]],
+            holdline: plugins.toml:3: plugin.kind = true is not valid; use "luau" or "process"
+            exit 2
+        "#]],
     );
     check_program(
         "path = \"again\"",
         expect![[r#"
-        holdline: plugins.toml:5: `path` is there twice; keep one of them
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: `path` is set twice; remove one of them
+            exit 2
+        "#]],
     );
     check_program(
         "arguments = \"--quiet\"",
         expect![[r#"
-        holdline: plugins.toml:5: plugin.arguments = "--quiet" is a string; a list of strings is wanted, such as ["--quiet"]
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: plugin.arguments = "--quiet" is not valid; expected a list of strings, such as ["--quiet"]
+            exit 2
+        "#]],
     );
     check_program(
         "arguments = [\"--level\", 5]",
         expect![[r#"
-        holdline: plugins.toml:5: 5 in plugin.arguments is an integer; a list of strings is wanted, such as ["--quiet"]
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: 5 in plugin.arguments is not valid; expected a list of strings, such as ["--quiet"]
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = \"message\"",
         expect![[r#"
-        holdline: plugins.toml:5: plugin.hooks = "message" is a string; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: plugin.hooks = "message" is not valid; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = [\"message\", 5]",
         expect![[r#"
-        holdline: plugins.toml:5: 5 in plugin.hooks is an integer; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: 5 in plugin.hooks is not valid; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = { message = true }",
@@ -744,79 +744,79 @@ fn invalid_types_of_plugin_keys_are_refused() {
     check_script(
         "timeout_ms = \"fast\"",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.timeout_ms = "fast" is a string; a number of milliseconds from 1 to 60000 is wanted, such as 200
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.timeout_ms = "fast" is not valid; expected a number of milliseconds from 1 to 60000, such as 200
+            exit 2
+        "#]],
     );
     check_script(
         "on_failure = false",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.on_failure = false is a boolean; use "pass" or "reject"
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.on_failure = false is not valid; use "pass" or "reject"
+            exit 2
+        "#]],
     );
     check_script(
         "tick_s = 1.5",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.tick_s = 1.5 is a float; a number of seconds from 1 to 604800 is wanted, such as 60
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.tick_s = 1.5 is not valid; expected a number of seconds from 1 to 604800, such as 60
+            exit 2
+        "#]],
     );
     check_program(
         "user = 1000",
         expect![[r#"
-        holdline: plugins.toml:5: plugin.user = 1000 is an integer; a user of the system is wanted, such as "nobody"
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: plugin.user = 1000 is not valid; expected a user of the system, such as "nobody"
+            exit 2
+        "#]],
     );
     check_script(
         "memory_max = 64",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.memory_max = 64 is an integer; a size is wanted, such as "64 MB"
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.memory_max = 64 is not valid; expected a size, such as "64 MB"
+            exit 2
+        "#]],
     );
     check_program(
         "cpu_s_max = \"5 s\"",
         expect![[r#"
-        holdline: plugins.toml:5: plugin.cpu_s_max = "5 s" is a string; a number of seconds from 1 is wanted, such as 600
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: plugin.cpu_s_max = "5 s" is not valid; expected a number of seconds from 1, such as 600
+            exit 2
+        "#]],
     );
     check_script(
         "settings = [\"heck\"]",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.settings = ["heck"] is an array; a table is wanted: [plugin.settings] on a line of its own, its keys below
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.settings = ["heck"] is not valid; expected a table: [plugin.settings] on its own line, with its keys below
+            exit 2
+        "#]],
     );
     check_script(
         "commands = \"weather\"",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.commands = "weather" is a string; a table is wanted: [plugin.commands] on a line of its own, below it a line for each command, such as weather = "PLACE: the weather there"
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.commands = "weather" is not valid; expected a table: [plugin.commands] on its own line, with a line for each command below, such as weather = "PLACE: the weather there"
+            exit 2
+        "#]],
     );
     check_script(
         "[plugin.commands]\nweather = 5",
         expect![[r#"
-        holdline: plugins.toml:7: plugin.commands.weather = 5 is an integer; a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there"
-        exit 2
-    "#]],
+            holdline: plugins.toml:7: plugin.commands.weather = 5 is not valid; expected a line of 1 to 200 characters for /help, such as "PLACE: the weather there"
+            exit 2
+        "#]],
     );
     check_script(
         "[plugin.commands.weather]\nhelp = \"the weather\"",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.commands.weather is a table; a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there"
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.commands.weather is a table; expected a line of 1 to 200 characters for /help, such as "PLACE: the weather there"
+            exit 2
+        "#]],
     );
     check_script(
         "[[plugin.commands]]\nweather = \"the weather\"",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.commands = [[plugin.commands]] is an array; a table is wanted: [plugin.commands] on a line of its own, below it a line for each command, such as weather = "PLACE: the weather there"
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.commands = [[plugin.commands]] is not valid; expected a table: [plugin.commands] on its own line, with a line for each command below, such as weather = "PLACE: the weather there"
+            exit 2
+        "#]],
     );
 }
 
@@ -825,142 +825,142 @@ fn invalid_values_of_plugins_are_refused() {
     check_plugins(
         "[[plugin]]\nname = \"bob smith\"",
         expect![[r#"
-        holdline: plugins.toml:2: plugin.name wants a name: "bob smith" holds a blank; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit
-        exit 2
-    "#]],
+            holdline: plugins.toml:2: plugin.name is not valid: "bob smith" holds a blank; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit
+            exit 2
+        "#]],
     );
     check_plugins(
         "[[plugin]]\nname = \"\"",
         expect![[r#"
-        holdline: plugins.toml:2: plugin.name wants a name: a name is missing; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit
-        exit 2
-    "#]],
+            holdline: plugins.toml:2: plugin.name is not valid: a name is missing; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit
+            exit 2
+        "#]],
     );
     check_plugins(
         "[[plugin]]\nname = \"a\"\nkind = \"lua\"",
         expect![[r#"
-        holdline: plugins.toml:3: plugin.kind = "lua" is not possible; use "luau" or "process"
-        exit 2
-    "#]],
+            holdline: plugins.toml:3: plugin.kind = "lua" is not valid; use "luau" or "process"
+            exit 2
+        "#]],
     );
     check_plugins(
         "[[plugin]]\nname = \"a\"\nkind = \"embedded\"",
         expect![[r#"
-        holdline: plugins.toml:3: plugin.kind = "embedded" is not possible; use "luau" or "process"
-        exit 2
-    "#]],
+            holdline: plugins.toml:3: plugin.kind = "embedded" is not valid; use "luau" or "process"
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = [\n  \"message\",\n  \"massage\",\n]",
         expect![[r#"
-            holdline: plugins.toml:7: "massage" in plugin.hooks is no hook; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
+            holdline: plugins.toml:7: "massage" in plugin.hooks is not a hook; the hooks are connect, login, message, command, mail, logged, join, leave, delivered, tick, start, stop, reload
             exit 2
         "#]],
     );
     check_script(
         "timeout_ms = 0",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.timeout_ms = 0 is not possible; a number of milliseconds from 1 to 60000 is wanted, such as 200
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.timeout_ms = 0 is not valid; expected a number of milliseconds from 1 to 60000, such as 200
+            exit 2
+        "#]],
     );
     check_script(
         "timeout_ms = 60001",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.timeout_ms = 60001 is not possible; a number of milliseconds from 1 to 60000 is wanted, such as 200
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.timeout_ms = 60001 is not valid; expected a number of milliseconds from 1 to 60000, such as 200
+            exit 2
+        "#]],
     );
     check_script(
         "timeout_ms = -1",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.timeout_ms = -1 is not possible; a number of milliseconds from 1 to 60000 is wanted, such as 200
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.timeout_ms = -1 is not valid; expected a number of milliseconds from 1 to 60000, such as 200
+            exit 2
+        "#]],
     );
     check_script(
         "on_failure = \"drop\"",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.on_failure = "drop" is not possible; use "pass" or "reject"
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.on_failure = "drop" is not valid; use "pass" or "reject"
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = [\"tick\"]\ntick_s = 0",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.tick_s = 0 is not possible; a number of seconds from 1 to 604800 is wanted, such as 60
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.tick_s = 0 is not valid; expected a number of seconds from 1 to 604800, such as 60
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = [\"tick\"]\ntick_s = 604801",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.tick_s = 604801 is not possible; a number of seconds from 1 to 604800 is wanted, such as 60
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.tick_s = 604801 is not valid; expected a number of seconds from 1 to 604800, such as 60
+            exit 2
+        "#]],
     );
     check_program(
         "arguments = [\"a\\u0000b\"]",
         expect![[r#"
-            holdline: plugins.toml:5: "a\u0000b" in plugin.arguments holds U+0000, which no program can be given
+            holdline: plugins.toml:5: "a\u0000b" in plugin.arguments contains U+0000, which an argument cannot contain; remove it
             exit 2
         "#]],
     );
     check_program(
         "user = \"\"",
         expect![[r#"
-        holdline: plugins.toml:5: plugin.user = "" is not possible; a user of the system is wanted, such as "nobody"
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: plugin.user = "" is not valid; expected a user of the system, such as "nobody"
+            exit 2
+        "#]],
     );
     check_program(
         "user = \"a\\u0000b\"",
         expect![[r#"
-        holdline: plugins.toml:5: plugin.user = "a\u0000b" is not possible; a user of the system is wanted, such as "nobody"
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: plugin.user = "a\u0000b" is not valid; expected a user of the system, such as "nobody"
+            exit 2
+        "#]],
     );
     check_script(
         "memory_max = \"large\"",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.memory_max = "large" is not possible; a size is wanted, such as "64 MB"
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.memory_max = "large" is not valid; expected a size, such as "64 MB"
+            exit 2
+        "#]],
     );
     check_script(
         "memory_max = \"0 MB\"",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.memory_max = "0 MB" is not possible; a size is wanted, such as "64 MB"
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.memory_max = "0 MB" is not valid; expected a size, such as "64 MB"
+            exit 2
+        "#]],
     );
     check_program(
         "cpu_s_max = 0",
         expect![[r#"
-        holdline: plugins.toml:5: plugin.cpu_s_max = 0 is not possible; a number of seconds from 1 is wanted, such as 600
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: plugin.cpu_s_max = 0 is not valid; expected a number of seconds from 1, such as 600
+            exit 2
+        "#]],
     );
     check_script(
         "settings.most = 9223372036854775808",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.settings.most = 9223372036854775808 is not possible; a number of 64 bits is wanted, or a string
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.settings.most = 9223372036854775808 is not valid; expected a string, or a number that fits 64 bits
+            exit 2
+        "#]],
     );
     check_script(
         "[plugin.settings.deep]\nmost = [1, 9223372036854775808]",
         expect![[r#"
-        holdline: plugins.toml:7: plugin.settings.deep.most = [1, 9223372036854775808] is not possible; a number of 64 bits is wanted, or a string
-        exit 2
-    "#]],
+            holdline: plugins.toml:7: 9223372036854775808 in plugin.settings.deep.most is not valid; expected a string, or a number that fits 64 bits
+            exit 2
+        "#]],
     );
     check_script(
         "\n[plugin.settings]\nmost = inf",
         expect![[r#"
-        holdline: plugins.toml:7: plugin.settings holds nan or inf, which cannot be handed to a plugin; write it as a string
-        exit 2
-    "#]],
+            holdline: plugins.toml:7: plugin.settings contains nan or inf, which JSON cannot express; write it as a string
+            exit 2
+        "#]],
     );
 }
 
@@ -969,16 +969,16 @@ fn invalid_ticks_are_refused() {
     check_program(
         "hooks = [\"tick\"]",
         expect![[r#"
-        holdline: plugins.toml:5: "tick" among the hooks wants plugin.tick_s too; a number of seconds from 1 to 604800 is wanted, such as 60
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: the hook "tick" needs plugin.tick_s; expected a number of seconds from 1 to 604800, such as 60
+            exit 2
+        "#]],
     );
     check_script(
         "tick_s = 60",
         expect![[r#"
-        holdline: plugins.toml:6: plugin.tick_s is of no use without "tick" among the hooks; add it, or remove tick_s
-        exit 2
-    "#]],
+            holdline: plugins.toml:6: plugin.tick_s has no effect without the hook "tick"; add the hook, or remove tick_s
+            exit 2
+        "#]],
     );
 }
 
@@ -987,70 +987,70 @@ fn invalid_commands_are_refused() {
     check_program(
         "hooks = [\"command\"]",
         expect![[r#"
-        holdline: plugins.toml:5: "command" among the hooks wants plugin.commands too; a table is wanted: [plugin.commands] on a line of its own, below it a line for each command, such as weather = "PLACE: the weather there"
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: the hook "command" needs plugin.commands; expected a table: [plugin.commands] on its own line, with a line for each command below, such as weather = "PLACE: the weather there"
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = [\"command\"]\n[plugin.commands]",
         expect![[r#"
-        holdline: plugins.toml:5: "command" among the hooks wants plugin.commands too; a table is wanted: [plugin.commands] on a line of its own, below it a line for each command, such as weather = "PLACE: the weather there"
-        exit 2
-    "#]],
+            holdline: plugins.toml:5: the hook "command" needs plugin.commands; expected a table: [plugin.commands] on its own line, with a line for each command below, such as weather = "PLACE: the weather there"
+            exit 2
+        "#]],
     );
     check_script(
         "\n[plugin.commands]\nweather = \"PLACE: the weather there\"",
         expect![[r#"
-        holdline: plugins.toml:7: plugin.commands is of no use without "command" among the hooks; add it, or remove commands
-        exit 2
-    "#]],
+            holdline: plugins.toml:7: plugin.commands has no effect without the hook "command"; add the hook, or remove commands
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = [\"command\"]\n[plugin.commands]\nWeather = \"PLACE: the weather there\"",
         expect![[r#"
-        holdline: plugins.toml:7: "Weather" is no name of a command, which is 1 to 32 of a-z, 0-9 and "-", and starts with a letter
-        exit 2
-    "#]],
+            holdline: plugins.toml:7: "Weather" is not a command name; use 1 to 32 of a-z, 0-9 and "-", starting with a letter
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = [\"command\"]\n[plugin.commands]\n\"/weather\" = \"PLACE: the weather there\"",
         expect![[r#"
-            holdline: plugins.toml:7: "/weather" is no name of a command, which is 1 to 32 of a-z, 0-9 and "-", and starts with a letter
+            holdline: plugins.toml:7: "/weather" is not a command name; use 1 to 32 of a-z, 0-9 and "-", starting with a letter
             exit 2
         "#]],
     );
     check_program(
         "hooks = [\"command\"]\n[plugin.commands]\n2day = \"the day\"",
         expect![[r#"
-        holdline: plugins.toml:7: "2day" is no name of a command, which is 1 to 32 of a-z, 0-9 and "-", and starts with a letter
-        exit 2
-    "#]],
+            holdline: plugins.toml:7: "2day" is not a command name; use 1 to 32 of a-z, 0-9 and "-", starting with a letter
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = [\"command\"]\n[plugin.commands]\nthe-weather-of-the-day-after-tomorrow = \"the weather\"",
         expect![[r#"
-            holdline: plugins.toml:7: "the-weather-of-the-day-after-tomorrow" is no name of a command, which is 1 to 32 of a-z, 0-9 and "-", and starts with a letter
+            holdline: plugins.toml:7: "the-weather-of-the-day-after-tomorrow" is not a command name; use 1 to 32 of a-z, 0-9 and "-", starting with a letter
             exit 2
         "#]],
     );
     check_program(
         "hooks = [\"command\"]\n[plugin.commands]\nweather = \"\"",
         expect![[r#"
-        holdline: plugins.toml:7: plugin.commands.weather = "" is not possible; a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there"
-        exit 2
-    "#]],
+            holdline: plugins.toml:7: plugin.commands.weather = "" is not valid; expected a line of 1 to 200 characters for /help, such as "PLACE: the weather there"
+            exit 2
+        "#]],
     );
     check_program(
         "hooks = [\"command\"]\n[plugin.commands]\nweather = \"\"\"PLACE:\nthe weather there\"\"\"",
         expect![[r#"
-            holdline: plugins.toml:7: plugin.commands.weather = """PLACE: … is not possible; a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there"
+            holdline: plugins.toml:7: plugin.commands.weather = """PLACE: … is not valid; expected a line of 1 to 200 characters for /help, such as "PLACE: the weather there"
             exit 2
         "#]],
     );
     check_program(
         "hooks = [\"command\"]\n[plugin.commands]\nweather = \"the weather\"\nwho = \"who knows?\"",
         expect![[r#"
-            holdline: plugins.toml:8: "who" is a command of holdline itself; give this one another name
+            holdline: plugins.toml:8: "who" is a command of holdline itself; use another name
             exit 2
         "#]],
     );
@@ -1062,9 +1062,9 @@ fn help_text_of_a_command_is_bounded() {
     check_program(
         &lines(&"é".repeat(201)),
         expect![[r#"
-        holdline: plugins.toml:7: plugin.commands.weather = "ééééééééééééééééééééééééééééééééééééééé… is not possible; a line of 1 to 200 characters for /help is wanted, such as "PLACE: the weather there"
-        exit 2
-    "#]],
+            holdline: plugins.toml:7: plugin.commands.weather = "ééééééééééééééééééééééééééééééééééééééé… is not valid; expected a line of 1 to 200 characters for /help, such as "PLACE: the weather there"
+            exit 2
+        "#]],
     );
     let script = format!("name = \"sky\"\nkind = \"luau\"\npath = \"sky.luau\"\n{}", lines(&"é".repeat(200)));
     let place = Place::new().with("sky.luau", "function command() end");
@@ -1083,16 +1083,16 @@ fn duplicates_among_plugins_are_refused() {
     check_plugins(
         &(plugin("manners", "weather") + &plugin("Manners", "moon")),
         expect![[r#"
-        holdline: plugins.toml:8: plugin.name = "Manners" is the name of the plugin in line 2 too; give one of them another
-        exit 2
-    "#]],
+            holdline: plugins.toml:8: plugin.name = "Manners" is also the name of the plugin in line 2; rename one of them
+            exit 2
+        "#]],
     );
     check_plugins(
         &(plugin("manners", "weather") + &plugin("sky", "weather")),
         expect![[r#"
-        holdline: plugins.toml:12: "weather" is a command of the plugin in line 6 too; give one of them another name
-        exit 2
-    "#]],
+            holdline: plugins.toml:12: "weather" is also a command of the plugin in line 6; rename one of them
+            exit 2
+        "#]],
     );
 }
 
@@ -1102,15 +1102,15 @@ fn too_many_plugins_are_refused() {
     check_plugins(
         &(0..101).map(plugin).collect::<String>(),
         expect![[r#"
-        holdline: plugins.toml:401: this is one plugin more than 100; remove some
-        exit 2
-    "#]],
+            holdline: plugins.toml:401: there are more than 100 plugins; remove some
+            exit 2
+        "#]],
     );
     let command = |number: usize| format!("c{number} = \"what it does\"\n");
     check_program(
         &format!("hooks = [\"command\"]\n[plugin.commands]\n{}", (0..101).map(command).collect::<String>()),
         expect![[r#"
-            holdline: plugins.toml:107: this is one command more than 100, those of all plugins together; remove some
+            holdline: plugins.toml:107: the plugins have more than 100 commands together; remove some
             exit 2
         "#]],
     );
@@ -1123,35 +1123,35 @@ fn unusable_files_of_plugins_are_refused() {
     check_plugins(
         &plugin("plugins/manners.luau"),
         expect![[r#"
-            holdline: plugins.toml:4: plugin.path = "plugins/manners.luau" names a file that does not exist, ./plugins/manners.luau; a path is relative to the directory of this file
+            holdline: plugins.toml:4: plugin.path = "plugins/manners.luau" names ./plugins/manners.luau, which does not exist; a path is relative to the directory of this file
             exit 2
         "#]],
     );
     check_plugins(
         &plugin(""),
         expect![[r#"
-            holdline: plugins.toml:4: plugin.path = "" names no file, ./; a path is relative to the directory of this file
+            holdline: plugins.toml:4: plugin.path = "" names ./, which is not a file; a path is relative to the directory of this file
             exit 2
         "#]],
     );
     check_plugins(
         &plugin("."),
         expect![[r#"
-            holdline: plugins.toml:4: plugin.path = "." names no file, ./.; a path is relative to the directory of this file
+            holdline: plugins.toml:4: plugin.path = "." names ./., which is not a file; a path is relative to the directory of this file
             exit 2
         "#]],
     );
     check_plugins(
         &plugin("manners.luau/a"),
         expect![[r#"
-            holdline: plugins.toml:4: plugin.path = "manners.luau/a" names a file that cannot be looked at (Not a directory (os error 20)), ./manners.luau/a; a path is relative to the directory of this file
+            holdline: plugins.toml:4: plugin.path = "manners.luau/a" names ./manners.luau/a, which cannot be read (Not a directory (os error 20)); a path is relative to the directory of this file
             exit 2
         "#]],
     );
     check_plugins(
         &plugin("a\\u0000b"),
         expect![[r#"
-            holdline: plugins.toml:4: plugin.path = "a\u0000b" names a file that cannot be looked at (file name contained an unexpected NUL byte), ./a�b; a path is relative to the directory of this file
+            holdline: plugins.toml:4: plugin.path = "a\u0000b" names ./a�b, which cannot be read (file name contained an unexpected NUL byte); a path is relative to the directory of this file
             exit 2
         "#]],
     );
@@ -1159,15 +1159,15 @@ fn unusable_files_of_plugins_are_refused() {
         .with("manners.luau", "")
         .with("conf/chat.toml", plugin("manners.luau"))
         .check(&["--plugins=conf/chat.toml"], expect![[r#"
-            holdline: conf/chat.toml:4: plugin.path = "manners.luau" names a file that does not exist, conf/manners.luau; a path is relative to the directory of this file
+            holdline: conf/chat.toml:4: plugin.path = "manners.luau" names conf/manners.luau, which does not exist; a path is relative to the directory of this file
             exit 2
         "#]]);
     Place::new().with("plugins.toml/a", "").check(
         &[],
         expect![[r#"
-        holdline: plugins.toml cannot be read: Is a directory (os error 21)
-        exit 2
-    "#]],
+            holdline: cannot read plugins.toml: Is a directory (os error 21)
+            exit 2
+        "#]],
     );
 }
 
@@ -1271,14 +1271,14 @@ fn invalid_log_level_is_refused() {
     check(
         "loud",
         expect![[r#"
-        holdline: HOLDLINE_LOG = "loud" is not possible; use error, warn, info, debug or trace
+        holdline: HOLDLINE_LOG = "loud" is not valid; use error, warn, info, debug or trace
         exit 2
     "#]],
     );
     check(
         "off",
         expect![[r#"
-        holdline: HOLDLINE_LOG = "off" is not possible; use error, warn, info, debug or trace
+        holdline: HOLDLINE_LOG = "off" is not valid; use error, warn, info, debug or trace
         exit 2
     "#]],
     );
@@ -1365,91 +1365,91 @@ fn help_and_version_are_printed() {
     check_arguments(
         &["plugin", "--help"],
         expect![[r#"
-        Checks plugins, begins one, or tries one
+            Checks, creates and tests plugins
 
-        Usage: holdline plugin COMMAND ...
+            Usage: holdline plugin COMMAND ...
 
-        Available options:
-            -h, --help  Prints help information
+            Available options:
+                -h, --help  Prints help information
 
-        Available commands:
-            check       Loads all plugins, and says what is wrong with them
-            new         Writes a start that works
-            test        Runs a plugin over the log, and does nothing
+            Available commands:
+                check       Loads all plugins and reports mistakes
+                new         Creates a working plugin to start from
+                test        Runs a plugin over the log, without carrying out anything
 
-        Example:
-            holdline plugin new notes --kind=luau
-        exit 0
-    "#]],
+            Example:
+                holdline plugin new notes --kind=luau
+            exit 0
+        "#]],
     );
     check_arguments(
         &["plugin", "check", "--help"],
         expect![[r#"
-        Reads the plugins and loads each, as the server does when it starts
+            Reads plugins.toml and loads every plugin, as the server does when it starts
 
-        Usage: holdline plugin check [--config=FILE] [--plugins=FILE]
+            Usage: holdline plugin check [--config=FILE] [--plugins=FILE]
 
-        Exits with 0 if all are fine, and with 2 if one is not.
+            Exits with 0 if all plugins are fine, and with 2 if one is not.
 
-        Available options:
-                --config=FILE   Configuration to read [default: holdline.toml, if it is there]
-                --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
-            -h, --help          Prints help information
+            Available options:
+                    --config=FILE   Configuration to read [default: holdline.toml, if it is there]
+                    --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
+                -h, --help          Prints help information
 
-        Example:
-            holdline plugin check && kill -HUP $(pidof holdline)
-        exit 0
-    "#]],
+            Example:
+                holdline plugin check && kill -HUP $(pidof holdline)
+            exit 0
+        "#]],
     );
     check_arguments(
         &["plugin", "new", "--help"],
         expect![[r#"
-        Writes a plugin that does something already, and adds it to plugins.toml
+            Creates a working plugin and adds it to plugins.toml
 
-        Usage: holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
+            Usage: holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
 
-        Nothing that is there is changed: a file is made in plugins/, and lines are added at the end of
-        plugins.toml.
+            It creates a file in plugins/ and appends an entry to plugins.toml. Existing files and entries stay
+            unchanged.
 
-        Available positional items:
-            NAME                What it is called, and as whom it speaks
+            Available positional items:
+                NAME                Name of the plugin, also in the chat
 
-        Available options:
-                --config=FILE   Configuration to read [default: holdline.toml, if it is there]
-                --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
-                --kind=KIND     Its language: luau (inside holdline), sh (wants jq), or python
-            -h, --help          Prints help information
+            Available options:
+                    --config=FILE   Configuration to read [default: holdline.toml, if it is there]
+                    --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
+                    --kind=KIND     Language: luau (runs inside holdline), sh (needs jq), or python
+                -h, --help          Prints help information
 
-        Example:
-            holdline plugin new notes --kind=luau
-        exit 0
-    "#]],
+            Example:
+                holdline plugin new notes --kind=luau
+            exit 0
+        "#]],
     );
     check_arguments(
         &["plugin", "test", "--help"],
         expect![[r#"
-        Runs a plugin over the newest messages of the log, and prints what it would have done; nothing is
-        done
+            Runs a plugin over the newest messages of the log and prints what it would have done; carries out
+            nothing
 
-        Usage: holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME
+            Usage: holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME
 
-        It tries the hooks message, logged, and mail for what was written to NAME; a server may be running.
-        Exits with 1 if a call failed.
+            It calls the hooks message, logged, and (for messages to NAME) mail. A server may be running. Exits
+            with 1 if a call failed.
 
-        Available positional items:
-            NAME                The plugin, as plugins.toml calls it
+            Available positional items:
+                NAME                Name of the plugin in plugins.toml
 
-        Available options:
-                --data=DIR      Directory of the database [default: holdline-data]
-                --config=FILE   Configuration to read [default: holdline.toml, if it is there]
-                --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
-                --last=N        Over how many of the newest messages [default: 100]
-            -h, --help          Prints help information
+            Available options:
+                    --data=DIR      Directory of the database [default: holdline-data]
+                    --config=FILE   Configuration to read [default: holdline.toml, if it is there]
+                    --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
+                    --last=N        Number of newest messages [default: 100]
+                -h, --help          Prints help information
 
-        Example:
-            holdline plugin test manners --last=20 --data=/var/lib/holdline
-        exit 0
-    "#]],
+            Example:
+                holdline plugin test manners --last=20 --data=/var/lib/holdline
+            exit 0
+        "#]],
     );
     check_arguments(
         &["history", "--help"],

@@ -149,14 +149,14 @@ fn invalid_list_is_refused_as_the_server_refuses_it() {
     Place::new().with("plugins.toml", "[[plugin]]\n").check(
         &["check"],
         expect![[r#"
-        holdline: plugins.toml:1: this [[plugin]] has no name; a name is wanted, such as "manners"
-        exit 2
-    "#]],
+            holdline: plugins.toml:1: this [[plugin]] has no name; expected a name, such as "manners"
+            exit 2
+        "#]],
     );
     Place::new().check(
         &["check", "--plugins=absent.toml"],
         expect![[r#"
-            holdline: absent.toml cannot be read: No such file or directory (os error 2)
+            holdline: cannot read absent.toml: No such file or directory (os error 2)
             exit 2
         "#]],
     );
@@ -322,16 +322,16 @@ fn new_overwrites_nothing() {
 fn failed_new_leaves_nothing() {
     let mistake = Place::new().with("plugins.toml", "plugin = 5");
     mistake.check(&["new", "notes", "--kind=luau"], expect![[r#"
-        holdline: plugins.toml:1: plugin = 5 is an integer; [[plugin]] is wanted, on a line of its own, with the keys of a plugin below
+        holdline: plugins.toml:1: plugin = 5 is not valid; expected [[plugin]] on its own line, with the keys of a plugin below
         exit 2
     "#]]);
     let closed = Place::new().with("plugins.toml", "plugin = []");
     closed.check(
         &["new", "notes", "--kind=luau"],
         expect![[r#"
-        holdline: plugins.toml:3: `plugin` is there twice; keep one of them; nothing was added
-        exit 2
-    "#]],
+            holdline: plugins.toml:3: `plugin` is set twice; remove one of them; nothing was added
+            exit 2
+        "#]],
     );
     assert_eq!((&*mistake.read("plugins.toml"), &*closed.read("plugins.toml")), ("plugin = 5", "plugin = []"));
     for place in [mistake, closed] {

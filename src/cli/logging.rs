@@ -22,7 +22,7 @@ pub(crate) fn start() -> Result<(), UsageError> {
 fn level() -> Result<Level, UsageError> {
     let Some(value) = env::var_os(LEVEL_VARIABLE).filter(|value| !value.is_empty()) else { return Ok(Level::Info) };
     value.to_str().and_then(|value| value.parse().ok()).ok_or_else(|| {
-        UsageError(format!("{LEVEL_VARIABLE} = {value:?} is not possible; use error, warn, info, debug or trace"))
+        UsageError(format!("{LEVEL_VARIABLE} = {value:?} is not valid; use error, warn, info, debug or trace"))
     })
 }
 

@@ -1,50 +1,49 @@
-//! Mistakes in the configuration. Owns how each is reported.
+//! Errors of the configuration. Owns how each is reported; never finds one.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// A mistake in a file or in a flag, in words that say where it is and what would be right.
+/// Mistake in a file or in a flag. The message says where it is, and how to correct it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file is there and cannot be read.
-    #[error("{} cannot be read", path.display())]
+    /// The file exists and cannot be read.
+    #[error("cannot read {}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A line of the file is not TOML, or holds a key or a value that there is not.
+    /// A line of the file is not TOML, or has an unknown key, or a value of the wrong type.
     #[error("{}:{line}: {problem}", path.display())]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong, and what would be right.
+        /// Description of the mistake, and how to correct it.
         problem: String,
     },
-    /// The value has the right type and cannot be used.
+    /// A value has the right type and is not valid.
     #[error("{setting} {problem}")]
-    Impossible {
-        /// Where it stands and what it is: `holdline.toml:2: data = ""` or `--data ""`.
+    Invalid {
+        /// Place and value: `holdline.toml:2: data = ""` or `--data ""`.
         setting: String,
-        /// What is wrong, and what would be right.
+        /// Description of the mistake, and how to correct it.
         problem: String,
     },
-    /// An address that others can reach, without `open`.
+    /// Other machines can reach an address, and `open` is not set.
     #[error(
-        "{setting} can be reached from other machines{}, and nobody proves who they are yet: anyone who reaches the port \
-         can log in as anyone; if that is what you want, say so with --open or with open = true in the configuration \
-         file, otherwise listen on 127.0.0.1",
+        "{setting} can be reached from other machines{}, and there are no passwords: anyone who reaches the port can log in \
+         as anyone; to allow that, use --open, or open = true in the configuration file; otherwise listen on 127.0.0.1",
         .address.map(|address| format!(" (as {address})")).unwrap_or_default()
     )]
     Exposed {
-        /// Where it stands and what it is.
+        /// Place and value of the address.
         setting: String,
-        /// What it means, where it does not say it itself.
+        /// Resolved address, if the setting is a host name.
         address: Option<SocketAddr>,
     },
 }

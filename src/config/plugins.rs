@@ -1,4 +1,4 @@
-//! What `plugins.toml` says of a plugin: which it is, what it is asked, what it may take. Owns what that can be; never starts a
+//! Entries of `plugins.toml`: the kind of a plugin, its hooks, and the resources that it may use. Owns their types; never starts a
 //! plugin.
 
 mod entry;
@@ -16,35 +16,35 @@ pub(super) use self::entry::read;
 #[cfg(test)]
 pub(super) use self::entry::{PLUGINS_KEYS, PluginKeys, PluginsKeys};
 
-/// A moment at which a plugin is asked or told something.
+/// Event that a plugin is called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, EnumString, VariantArray)]
 #[strum(serialize_all = "lowercase")]
 pub enum Hook {
-    /// Somebody has connected, and not logged in yet.
+    /// A client connected, and has not logged in yet.
     Connect,
-    /// Somebody wants to log in.
+    /// A client requests to log in.
     Login,
-    /// A message is about to be logged.
+    /// A message is about to be accepted.
     Message,
-    /// Somebody typed one of the plugin's commands.
+    /// A peer used a command of the plugin.
     Command,
-    /// A message to the plugin's own name, or in one of its rooms.
+    /// A message arrived for the plugin's name, or in one of its rooms.
     Mail,
-    /// A message is on disk.
+    /// A message is stored on disk.
     Logged,
-    /// The first connection of a peer came.
+    /// A peer came online: its first session began.
     Join,
-    /// The last connection of a peer went.
+    /// A peer went offline: its last session ended.
     Leave,
-    /// A peer has got its messages up to one of them.
+    /// Messages were delivered to a peer.
     Delivered,
-    /// So many seconds are over.
+    /// The interval of the plugin (`tick_s`) is over.
     Tick,
-    /// The plugin begins.
+    /// The plugin starts.
     Start,
-    /// The plugin ends.
+    /// The plugin stops.
     Stop,
-    /// The plugins were read again, and this one goes on.
+    /// The file of plugins was read again, and this plugin keeps running.
     Reload,
 }
 
@@ -57,27 +57,27 @@ impl Hook {
         self.into()
     }
 
-    /// Whether somebody waits for the answer, so that there is a deadline to it.
+    /// Whether a client waits for the reply, so that the call has a deadline.
     pub const fn decides(self) -> bool {
         matches!(self, Hook::Connect | Hook::Login | Hook::Message | Hook::Command)
     }
 
-    /// Whether it tells of something that the database keeps for the plugin until it has dealt with it.
+    /// Whether the database stores the event until the plugin has processed it.
     pub const fn observes(self) -> bool {
         matches!(self, Hook::Mail | Hook::Logged | Hook::Join | Hook::Leave | Hook::Delivered)
     }
 }
 
-/// How a plugin is run.
+/// Kind of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum PluginKind {
-    /// A script inside the server.
+    /// Script that runs in the server.
     Luau,
-    /// A program of its own, with JSON lines on its standard input and output.
+    /// Program that reads and writes JSON lines on its standard input and output.
     Process,
-    /// Part of the program that the server is embedded in.
+    /// Part of the program that embeds the server.
     #[serde(skip)]
     Embedded,
 }
@@ -89,52 +89,52 @@ impl PluginKind {
     }
 }
 
-/// What becomes of that about which a plugin was asked and gave no answer.
+/// Outcome of a call that gets no valid reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// As if there were no such plugin.
+    /// The request continues, as if the plugin did not exist.
     #[default]
     Pass,
-    /// It is refused.
+    /// The request is refused.
     Reject,
 }
 
-/// One `[[plugin]]` of `plugins.toml`.
+/// Entry of `plugins.toml`: one `[[plugin]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginConfig {
-    /// What it is called, and as whom it speaks.
+    /// Name of the plugin, and of the peer that it sends as.
     pub name: PeerName,
-    /// How it is run.
+    /// Kind of the plugin.
     pub kind: PluginKind,
-    /// The script, or the program; absolute.
+    /// Absolute path of the script or the program.
     pub path: PathBuf,
-    /// The directory of `plugins.toml`, absolute: a program runs in it.
+    /// Absolute path of the directory of `plugins.toml`, which a program runs in.
     pub directory: PathBuf,
-    /// What a program is given on its command line.
+    /// Command-line arguments of a program.
     pub arguments: Vec<String>,
-    /// What it is asked and told, each once.
+    /// Hooks of the plugin, without duplicates.
     pub hooks: Vec<Hook>,
-    /// How long one answer may take.
+    /// Longest time for one reply.
     pub timeout: Duration,
-    /// What becomes of that about which it gave no answer.
+    /// Outcome of a call without a valid reply.
     pub on_failure: OnFailure,
-    /// How often [`Hook::Tick`] comes; set where it is among the hooks.
+    /// Interval of [`Hook::Tick`]. Set if, and only if, the plugin has that hook.
     pub tick: Option<Duration>,
-    /// Its commands, without their `/`, and what `/help` says of each: `PLACE: the weather there`.
+    /// Commands, without their `/`, each with its line in `/help`: `PLACE: the weather there`.
     pub commands: Vec<(String, String)>,
-    /// Handed to it as they are: a JSON object.
+    /// Settings that the plugin receives unchanged: a JSON object.
     pub settings: serde_json::Value,
-    /// As whom of the system a program runs.
+    /// User of the system that a program runs as.
     pub user: Option<String>,
-    /// How much memory it may take, in bytes.
+    /// Bytes of memory that the plugin may use.
     pub memory_bytes_max: Option<u64>,
-    /// How many seconds of processor time a program may take in its life.
+    /// Seconds of processor time that a program may use until it is restarted.
     pub cpu_s_max: Option<u64>,
 }
 
 impl PluginConfig {
-    /// The entry of a plugin that is part of the program that the server is embedded in.
+    /// Returns the entry of a plugin that is part of the program that embeds the server.
     pub fn embedded(name: PeerName, hooks: &[Hook]) -> Self {
         PluginConfig {
             name,
@@ -154,7 +154,7 @@ impl PluginConfig {
         }
     }
 
-    /// Whether it is asked or told at this moment.
+    /// Whether the plugin has this hook.
     pub fn hooks_into(&self, hook: Hook) -> bool {
         self.hooks.contains(&hook)
     }

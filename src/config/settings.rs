@@ -1,5 +1,5 @@
-//! What the flags and `holdline.toml` say together, each value with the place where it is said. Owns the keys and which of
-//! both wins; never a default.
+//! Settings of the flags and of `holdline.toml`, each with the place where it is written. Owns the keys of the file, and that flags
+//! win; never a default.
 
 use std::path::{Path, PathBuf};
 
@@ -8,44 +8,43 @@ use toml::Spanned;
 
 use super::error::ConfigError;
 use super::file::{File, Key};
-use super::values::{DURABILITY_MEND, Durability, Flags, Limits, Retention};
+use super::values::{Durability, Flags, Limits, Retention};
 
-/// The file that is read from the current directory when `--config` names no other.
+/// File that is read from the current directory, unless `--config` names another.
 pub(super) const CONFIG_FILE: &str = "holdline.toml";
 
-/// The problem with a path, given by the user, at which nothing is.
-pub(super) const NO_SUCH_FILE: &str =
-    "names a file that does not exist; mend the path, or leave it out for the default";
+/// Problem with a path of the user where no file is.
+pub(super) const NO_SUCH_FILE: &str = "does not exist; correct the path, or leave it out for the default";
 
-/// What flags and file say together; nothing where neither says anything.
+/// Settings of the flags and the file; `None` where neither has one.
 #[derive(Default)]
 pub(super) struct Settings {
-    /// Never an empty list.
+    /// Addresses to listen on; never an empty list.
     pub(super) listen: Option<Vec<Setting<String>>>,
-    /// Relative to the current directory.
+    /// Directory of the database, relative to the current directory.
     pub(super) data: Option<Setting<PathBuf>>,
-    /// Relative to the current directory.
+    /// File that lists the plugins, relative to the current directory.
     pub(super) plugins: Option<Setting<PathBuf>>,
-    /// What an accepted message survives.
+    /// Failures that an accepted message survives.
     pub(super) durability: Option<Durability>,
-    /// Whether others than this machine may reach the server.
+    /// Whether other machines may reach the server.
     pub(super) open: Option<bool>,
-    /// The default where nothing is said.
+    /// Limits, with defaults where the file has none.
     pub(super) limits: Limits,
-    /// The default where nothing is said.
+    /// Retention, with defaults where the file has none.
     pub(super) retention: Retention,
 }
 
-/// A value, and the words with which a refusal of it begins.
+/// A value and the place where it is written.
 pub(super) struct Setting<T> {
-    /// As it was given.
+    /// Value as the user wrote it.
     pub(super) value: T,
-    /// `holdline.toml:2: data = "log"`, or `--data "log"`.
+    /// Place and value, as errors begin: `holdline.toml:2: data = "log"`, or `--data "log"`.
     pub(super) origin: String,
 }
 
 impl Settings {
-    /// Reads the file and lets the flags win over it.
+    /// Reads the file and the flags, which win.
     pub(super) fn load(flags: &Flags) -> Result<Settings, ConfigError> {
         let mut settings = match Settings::file(flags)? {
             Some(file) => Settings::of_file(&file)?,
@@ -70,7 +69,7 @@ impl Settings {
     fn file(flags: &Flags) -> Result<Option<File>, ConfigError> {
         let Some(path) = &flags.config else { return File::read(Path::new(CONFIG_FILE)) };
         let setting = Setting::of_path_flag("--config", path)?;
-        File::read(path)?.map_or_else(|| Err(setting.impossible(NO_SUCH_FILE)), |file| Ok(Some(file)))
+        File::read(path)?.map_or_else(|| Err(setting.invalid(NO_SUCH_FILE)), |file| Ok(Some(file)))
     }
 
     fn of_file(file: &File) -> Result<Settings, ConfigError> {
@@ -91,7 +90,7 @@ impl Setting<String> {
     fn of_listen_key(file: &File, entries: Spanned<Vec<Spanned<String>>>) -> Result<Vec<Self>, ConfigError> {
         if entries.get_ref().is_empty() {
             let setting = Setting { origin: file.origin("listen", entries.span()), value: () };
-            return Err(setting.impossible("names no address; leave it out for the default, or name one"));
+            return Err(setting.invalid("lists no address; add one, or leave it out for the default"));
         }
         let entry = |entry: Spanned<String>| Setting {
             origin: file.element_origin("listen", entry.span()),
@@ -106,7 +105,7 @@ impl Setting<PathBuf> {
         Setting { value: path.to_owned(), origin: format!("{flag} {path:?}") }.checked()
     }
 
-    /// What a file names is relative to the file: it then means the same wherever the server is started.
+    /// A path of a file is relative to the file, so that it means the same wherever the server is started.
     fn of_path_key(file: &File, key: &str, path: Spanned<PathBuf>) -> Result<Self, ConfigError> {
         let origin = file.origin(key, path.span());
         let Setting { value, origin } = Setting { value: path.into_inner(), origin }.checked()?;
@@ -116,20 +115,20 @@ impl Setting<PathBuf> {
     fn checked(self) -> Result<Self, ConfigError> {
         let bytes = self.value.as_os_str().as_encoded_bytes();
         if bytes.is_empty() || bytes.contains(&0) {
-            return Err(self.impossible("is no path; leave it out for the default, or name one"));
+            return Err(self.invalid("is not a path; write one, or leave it out for the default"));
         }
         Ok(self)
     }
 }
 
 impl<T> Setting<T> {
-    /// Refuses the value.
-    pub(super) fn impossible(&self, problem: impl Into<String>) -> ConfigError {
-        ConfigError::Impossible { setting: self.origin.clone(), problem: problem.into() }
+    /// Returns an error about the value.
+    pub(super) fn invalid(&self, problem: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid { setting: self.origin.clone(), problem: problem.into() }
     }
 }
 
-/// `holdline.toml` as it is written.
+/// Keys of `holdline.toml`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConfigKeys {
@@ -142,72 +141,33 @@ pub(super) struct ConfigKeys {
     retention: Retention,
 }
 
-/// What refusals say about the keys of [`ConfigKeys`].
+/// Advice about the keys of [`ConfigKeys`].
 pub(super) const CONFIG_KEYS: &[Key] = &[
-    Key { path: "listen", kind: "array", fix: r#"a list of HOST:PORT is wanted, such as ["127.0.0.1:7878"]"# },
-    Key { path: "data", kind: "string", fix: r#"a string is wanted, such as "holdline-data""# },
-    Key { path: "plugins", kind: "string", fix: r#"a string is wanted, such as "plugins.toml""# },
-    Key { path: "durability", kind: "string", fix: DURABILITY_MEND },
-    Key { path: "open", kind: "boolean", fix: "use true or false" },
-    Key { path: "limits", kind: "table", fix: "a table is wanted: [limits] on a line of its own, its keys below" },
-    Key {
-        path: "limits.connections_max",
-        kind: "integer",
-        fix: "a number of connections is wanted, such as 500, or 0 for as many as the system allows",
-    },
-    Key {
-        path: "limits.connections_per_address_max",
-        kind: "integer",
-        fix: "a number of connections is wanted, such as 20, or 0 for no cap",
-    },
-    Key {
-        path: "limits.login_timeout_s",
-        kind: "integer",
-        fix: "a number of seconds is wanted, such as 30, or 0 for no timeout",
-    },
-    Key {
-        path: "limits.dead_after_s",
-        kind: "integer",
-        fix: "a number of seconds is wanted, such as 150, or 0 for what the system does by itself",
-    },
-    Key {
-        path: "limits.messages_per_s",
-        kind: "integer",
-        fix: "a number of lines a second is wanted, such as 50, or 0 for no limit",
-    },
-    Key {
-        path: "limits.destinations_max",
-        kind: "integer",
-        fix: "a number of names is wanted, such as 256, or 0 for no cap",
-    },
-    Key {
-        path: "limits.mailbox_max",
-        kind: "integer",
-        fix: "a number of messages is wanted, such as 10000, or 0 for no cap",
-    },
-    Key {
-        path: "limits.unknown_names_max",
-        kind: "integer",
-        fix: "a number of names is wanted, such as 10000, or 0 for no cap",
-    },
-    Key {
-        path: "limits.rooms_max",
-        kind: "integer",
-        fix: "a number of rooms is wanted, such as 10000, or 0 for no cap",
-    },
-    Key {
-        path: "retention",
-        kind: "table",
-        fix: "a table is wanted: [retention] on a line of its own, its keys below",
-    },
-    Key {
-        path: "retention.max_age",
-        kind: "string",
-        fix: r#"a time is wanted, such as "90 days", "12h" or "1 year"; leave it out to keep everything"#,
-    },
-    Key {
-        path: "retention.max_size",
-        kind: "string",
-        fix: r#"a size is wanted, such as "500 MB" or "2 GiB"; leave it out to keep everything"#,
-    },
+    Key::new("listen", r#"expected a list of HOST:PORT, such as ["127.0.0.1:7878"]"#),
+    Key::new("data", r#"expected a directory, such as "holdline-data""#),
+    Key::new("plugins", r#"expected a file, such as "plugins.toml""#),
+    Key::new("durability", r#"use "power-loss" or "crash""#),
+    Key::new("open", "use true or false"),
+    Key::new("limits", "expected a table: [limits] on its own line, with its keys below"),
+    Key::new(
+        "limits.connections_max",
+        "expected a number of connections, such as 500, or 0 for as many as the system allows",
+    ),
+    Key::new("limits.connections_per_address_max", "expected a number of connections, such as 20, or 0 for no limit"),
+    Key::new("limits.login_timeout_s", "expected a number of seconds, such as 30, or 0 for no timeout"),
+    Key::new(
+        "limits.dead_after_s",
+        "expected a number of seconds, such as 150, or 0 for what the system does by itself",
+    ),
+    Key::new("limits.messages_per_s", "expected a number of lines a second, such as 50, or 0 for no limit"),
+    Key::new("limits.destinations_max", "expected a number of names, such as 256, or 0 for no limit"),
+    Key::new("limits.mailbox_max", "expected a number of messages, such as 10000, or 0 for no limit"),
+    Key::new("limits.unknown_names_max", "expected a number of names, such as 10000, or 0 for no limit"),
+    Key::new("limits.rooms_max", "expected a number of rooms, such as 10000, or 0 for no limit"),
+    Key::new("retention", "expected a table: [retention] on its own line, with its keys below"),
+    Key::new(
+        "retention.max_age",
+        r#"expected a time, such as "90 days", "12h" or "1 year"; leave it out to keep everything"#,
+    ),
+    Key::new("retention.max_size", r#"expected a size, such as "500 MB" or "2 GiB"; leave it out to keep everything"#),
 ];

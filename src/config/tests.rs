@@ -1,4 +1,4 @@
-//! What a configuration means. How a mistake in it is refused is `tests/config.rs`.
+//! Tests of valid configurations. `tests/config.rs` has the mistakes and their reports.
 
 use std::fs;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::*;
 use crate::limits::{COMMAND_HELP_CHARS_MAX, PLUGIN_TICK_S_MAX, PLUGIN_TIMEOUT_MS_DEFAULT, PLUGIN_TIMEOUT_MS_MAX};
 use crate::message::PeerName;
 
-/// Loads a configuration file with these lines, with what `change` does to the flags.
+/// Loads a configuration file with these lines. `change` sets flags.
 fn load(toml: &str, change: impl FnOnce(&mut Flags)) -> (TempDir, Result<Config, ConfigError>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("chat.toml");
@@ -28,14 +28,14 @@ fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// It also reads the `plugins.toml` of this repository, as whoever runs it from here does.
+/// Reads the `plugins.toml` of this repository, too, as `cargo run` does.
 #[test]
-fn an_empty_file_is_the_default() {
+fn empty_file_is_the_default() {
     assert_eq!(load("", |_| ()).1.unwrap(), Config::default());
 }
 
 #[test]
-fn the_documentation_shows_the_defaults() {
+fn documentation_shows_the_defaults() {
     let documentation = include_str!("../../docs/configuration.md");
     let (_, example) = documentation.split_once("```toml\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
@@ -56,7 +56,7 @@ fn the_documentation_shows_the_defaults() {
 }
 
 #[test]
-fn each_key_is_read() {
+fn every_key_is_read() {
     let (directory, config) = load(
         r#"
         listen = ["127.0.0.1:1", "0.0.0.0:2"]
@@ -118,7 +118,7 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
-fn an_absolute_path_stays() {
+fn absolute_path_stays_as_it_is() {
     let (directory, config) = load("", |flags| {
         let file = flags.config.as_ref().unwrap();
         fs::write(file, format!("data = {:?}", file.with_file_name("log"))).unwrap();
@@ -127,7 +127,7 @@ fn an_absolute_path_stays() {
 }
 
 #[test]
-fn the_data_directory_needs_nothing_else_to_be_possible() {
+fn data_directory_does_not_depend_on_other_settings() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(CONFIG_FILE);
     fs::write(&path, "data = \"log\"\nplugins = \"absent\"\nlisten = [\"no port\"]").unwrap();
@@ -137,20 +137,20 @@ fn the_data_directory_needs_nothing_else_to_be_possible() {
 }
 
 #[test]
-fn an_address_stands_once() {
+fn duplicate_addresses_are_removed() {
     let listen = r#"listen = ["127.0.0.1:1", "[::1]:1", "127.0.0.1:1"]"#;
     assert_eq!(load(listen, |_| ()).1.unwrap().listen, addresses(&["127.0.0.1:1", "[::1]:1"]));
 }
 
 #[test]
-fn a_host_is_resolved() {
+fn host_name_is_resolved() {
     let listen = load(r#"listen = ["localhost:1"]"#, |_| ()).1.unwrap().listen;
     assert!(listen.iter().all(|address| address.ip().is_loopback() && address.port() == 1), "{listen:?}");
     assert!(!listen.is_empty());
 }
 
 #[test]
-fn what_others_can_reach_wants_open() {
+fn address_that_others_can_reach_needs_open() {
     for listen in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[::ffff:192.0.2.1]:1", "[fe80::1]:1"] {
         let toml = format!("listen = [\"127.0.0.1:1\", {listen:?}]");
         assert!(matches!(load(&toml, |_| ()).1, Err(ConfigError::Exposed { .. })), "{listen}");
@@ -160,16 +160,16 @@ fn what_others_can_reach_wants_open() {
 }
 
 #[test]
-fn what_only_this_machine_reaches_is_never_exposed() {
+fn loopback_addresses_are_not_exposed() {
     let toml = r#"listen = ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"]"#;
     let config = load(toml, |_| ()).1.unwrap();
     assert_eq!(config.listen.len(), 4);
     assert_eq!(config.exposed().count(), 0);
 }
 
-/// Refusals list the keys, and serde decides which there are.
+/// Errors list the keys of our tables; serde knows the keys of the types.
 #[test]
-fn refusals_know_the_keys_that_serde_knows() {
+fn tables_of_keys_are_complete() {
     check_keys::<ConfigKeys>(CONFIG_KEYS, "");
     check_keys::<Limits>(CONFIG_KEYS, "limits.");
     check_keys::<Retention>(CONFIG_KEYS, "retention.");
@@ -177,9 +177,9 @@ fn refusals_know_the_keys_that_serde_knows() {
     check_keys::<PluginKeys>(PLUGINS_KEYS, "plugin.");
 }
 
-/// Refusals spell out limits and names that are decided elsewhere.
+/// The advice repeats limits and names that are defined elsewhere.
 #[test]
-fn refusals_of_plugins_know_what_is_possible() {
+fn advice_about_plugins_is_up_to_date() {
     let fix = |path: &str| PLUGINS_KEYS.iter().find(|key| key.path == path).unwrap().fix;
     let hooks: Vec<_> = Hook::ALL.iter().map(|hook| hook.as_str()).collect();
     assert_eq!(fix("plugin.hooks"), format!("the hooks are {}", hooks.join(", ")));
@@ -189,12 +189,12 @@ fn refusals_of_plugins_know_what_is_possible() {
         ("plugin.commands.*", COMMAND_HELP_CHARS_MAX as u64),
     ];
     for (key, max) in numbers {
-        assert!(fix(key).contains(&format!("1 to {max} ")), "{key}");
+        assert!(fix(key).contains(&format!("1 to {max}")), "{key}");
     }
 }
 
 #[test]
-fn the_documentation_names_each_key_of_a_plugin() {
+fn documentation_names_every_key_of_a_plugin() {
     for documentation in [include_str!("../../docs/configuration.md"), include_str!("../../docs/plugins.md")] {
         let keys = PLUGINS_KEYS.iter().filter_map(|key| key.path.strip_prefix("plugin."));
         for key in keys.filter(|key| !key.contains('.')) {
@@ -203,7 +203,7 @@ fn the_documentation_names_each_key_of_a_plugin() {
     }
 }
 
-/// A directory with this `plugins.toml`, and with files that it may name.
+/// Loads a `plugins.toml` from a directory with two files that it may name.
 fn plugins(toml: &str) -> (TempDir, Result<Vec<PluginConfig>, ConfigError>) {
     let directory = tempfile::tempdir().unwrap();
     for name in ["manners.luau", "sky.py"] {
@@ -216,7 +216,7 @@ fn plugins(toml: &str) -> (TempDir, Result<Vec<PluginConfig>, ConfigError>) {
 }
 
 #[test]
-fn a_plugin_that_says_nothing_else_has_the_defaults() {
+fn plugin_without_optional_keys_has_the_defaults() {
     let toml = r#"
         [[plugin]]
         name = "Manners"
@@ -245,7 +245,7 @@ fn a_plugin_that_says_nothing_else_has_the_defaults() {
 }
 
 #[test]
-fn the_documentation_shows_plugins_that_are_possible() {
+fn plugins_of_the_documentation_are_valid() {
     let documentation = include_str!("../../docs/configuration.md");
     let (_, example) = documentation.split_once("```toml\n[[plugin]]").unwrap();
     let (example, _) = example.split_once("```").unwrap();
@@ -260,7 +260,7 @@ fn the_documentation_shows_plugins_that_are_possible() {
 }
 
 #[test]
-fn each_key_of_a_plugin_is_read_and_their_order_is_that_of_the_file() {
+fn every_key_of_a_plugin_is_read_and_plugins_keep_their_order() {
     let toml = r#"
         [[plugin]]
         name = "sky"
@@ -320,7 +320,7 @@ fn each_key_of_a_plugin_is_read_and_their_order_is_that_of_the_file() {
 }
 
 #[test]
-fn a_program_may_hook_nothing() {
+fn program_needs_no_hooks() {
     let (_directory, plugins) = plugins("[[plugin]]\nname = \"sky\"\nkind = \"process\"\npath = \"sky.py\"");
     assert_eq!(plugins.unwrap()[0].hooks, []);
 }
@@ -329,12 +329,12 @@ fn a_program_may_hook_nothing() {
 fn only_a_file_of_the_default_name_may_be_absent() {
     let directory = tempfile::tempdir().unwrap();
     assert_eq!(load_plugins(&directory.path().join("plugins.toml")).unwrap(), []);
-    let refusal = load_plugins(&directory.path().join("mine.toml")).unwrap_err();
-    assert!(matches!(refusal, ConfigError::Unreadable { .. }), "{refusal}");
+    let error = load_plugins(&directory.path().join("mine.toml")).unwrap_err();
+    assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
 }
 
 #[test]
-fn the_file_of_plugins_is_found_by_the_same_rule() {
+fn path_of_the_plugins_file_does_not_depend_on_other_settings() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join(CONFIG_FILE);
     fs::write(&config, "plugins = \"absent.toml\"\nlisten = [\"no port\"]").unwrap();
@@ -345,7 +345,7 @@ fn the_file_of_plugins_is_found_by_the_same_rule() {
 }
 
 fn check_keys<T: serde::de::DeserializeOwned>(keys: &[Key], prefix: &str) {
-    let Err(error) = toml::from_str::<T>("there-is-no-such-key = 1") else { panic!("an unknown key was taken") };
+    let Err(error) = toml::from_str::<T>("there-is-no-such-key = 1") else { panic!("an unknown key is an error") };
     let serde: Vec<_> = error.message().split('`').skip(3).step_by(2).collect();
     let ours = keys.iter().filter_map(|key| key.path.strip_prefix(prefix)).filter(|name| !name.contains('.'));
     assert_eq!(ours.collect::<Vec<_>>(), serde);

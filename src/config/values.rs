@@ -1,4 +1,5 @@
-//! Values of the configuration that other modules take, and the flags of the command line. Owns their defaults and forms; reads no file.
+//! Values of the configuration that other modules use, and the flags of the command line. Owns their defaults and forms; never
+//! reads a file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,39 +13,24 @@ use crate::limits::{
     UNKNOWN_NAMES_DEFAULT,
 };
 
-/// What an accepted message survives.
+/// Failures that an accepted message survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(rename_all = "kebab-case")]
 pub enum Durability {
-    /// The loss of power: each commit is synced to the medium.
+    /// A power cut: each commit is synced to the medium.
     #[default]
     PowerLoss,
-    /// The end of the process, however it ends; not the loss of power.
+    /// A crash of the process, but not a power cut.
     Crash,
 }
 
-impl TryFrom<String> for Durability {
-    type Error = &'static str;
-
-    fn try_from(word: String) -> Result<Self, Self::Error> {
-        match word.as_str() {
-            "power-loss" => Ok(Durability::PowerLoss),
-            "crash" => Ok(Durability::Crash),
-            _ => Err(DURABILITY_MEND),
-        }
-    }
-}
-
-/// What would be right for `durability`.
-pub(super) const DURABILITY_MEND: &str = r#"use "power-loss" or "crash""#;
-
-/// What others may take up: `[limits]` of the file. 0 is no limit, wherever it is said nothing else.
+/// Limits of what clients may use: `[limits]` of the file. 0 is no limit, unless the field says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections at a time; 0: as many as the descriptors of the process allow.
+    /// Open connections. 0 is as many as the process may have descriptors for.
     pub connections_max: u64,
-    /// Connections at a time from one address.
+    /// Open connections from one address.
     pub connections_per_address_max: u64,
     /// Seconds that a connection may take to log in.
     pub login_timeout_s: u64,
@@ -54,9 +40,9 @@ pub struct Limits {
     pub messages_per_s: u64,
     /// Destinations of one line.
     pub destinations_max: u64,
-    /// Messages that may wait for one peer who is away or does not keep up.
+    /// Messages that may wait for one peer that is offline or does not keep up.
     pub mailbox_max: u64,
-    /// Names that nobody ever logged in by, and for which messages wait.
+    /// Names that never logged in, and that messages wait for.
     pub unknown_names_max: u64,
     /// Rooms, with members or without.
     pub rooms_max: u64,
@@ -79,45 +65,46 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// A limit as a number that everything is compared with.
+    /// Returns a limit to compare with: the largest number if the limit is 0, which is no limit.
     pub(crate) fn or_none(limit: u64) -> u64 {
         if limit == 0 { u64::MAX } else { limit }
     }
 }
 
-/// What is removed of the log, of what waits for nobody any more: `[retention]` of the file. By default, nothing.
+/// Messages that are removed from the log once they wait for nobody: `[retention]` of the file. By default, none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
-    /// Messages older than this; more than zero.
+    /// Age after which a message is removed; never zero.
     #[serde(deserialize_with = "age")]
     pub max_age: Option<Duration>,
-    /// The oldest messages, as long as the database takes more than so many bytes; more than zero.
+    /// Size of the database, in bytes, above which the oldest messages are removed; never zero.
     #[serde(deserialize_with = "size", rename = "max_size")]
     pub max_size_bytes: Option<u64>,
 }
 
 fn age<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
     let age = humantime::parse_duration(&String::deserialize(value)?).map_err(D::Error::custom)?;
-    if age.is_zero() { Err(D::Error::custom("no time at all")) } else { Ok(Some(age)) }
+    if age.is_zero() { Err(D::Error::custom("the age is zero")) } else { Ok(Some(age)) }
 }
 
+/// Reads a size such as `"64 MB"`, in bytes. Fails if it is zero.
 pub(super) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     let size: ByteSize = String::deserialize(value)?.parse().map_err(D::Error::custom)?;
-    if size.as_u64() == 0 { Err(D::Error::custom("no size at all")) } else { Ok(Some(size.as_u64())) }
+    if size.as_u64() == 0 { Err(D::Error::custom("the size is zero")) } else { Ok(Some(size.as_u64())) }
 }
 
-/// What the command line says about the configuration; it wins over the file.
+/// Flags of the command line about the configuration. They win over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// `--listen`, as often as it was given; any replaces the list of the file.
+    /// `--listen`, once for each address. Any of them replaces the list of the file.
     pub listen: Vec<String>,
-    /// `--data`
+    /// `--data`.
     pub data: Option<PathBuf>,
-    /// `--config`: read instead of `holdline.toml`, and must exist.
+    /// `--config`: the file to read instead of `holdline.toml`. It must exist.
     pub config: Option<PathBuf>,
-    /// `--plugins`: must exist.
+    /// `--plugins`: a file that must exist.
     pub plugins: Option<PathBuf>,
-    /// `--open`
+    /// `--open`.
     pub open: bool,
 }

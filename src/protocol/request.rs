@@ -1,7 +1,7 @@
 //! Requests as types: a login, the requests of a client that is logged in, and those that only plugins can make. Owns what can be
 //! asked; never how it is written, nor what becomes of it.
 
-use crate::limits::NAME_CHARS_MAX;
+use crate::limits::COMMAND_CHARS_MAX;
 use crate::message::{Destination, PeerName, RequestId, Room, Seq, Text};
 
 use super::refusal::{Refusal, Rejected};
@@ -195,7 +195,7 @@ impl Request {
 /// Whether a plugin may have a command of this name: 1 to 32 small letters, digits and `-`, of which the first is a letter.
 pub fn is_command_name(name: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_lowercase();
-    name.len() <= NAME_CHARS_MAX
+    name.len() <= COMMAND_CHARS_MAX
         && name.bytes().next().is_some_and(is_letter)
         && name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit() || byte == b'-')
 }

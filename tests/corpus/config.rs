@@ -273,7 +273,7 @@ fn check_listen(place: &Place, entry: &str) {
                 check_shown(&refusal.to_string());
                 assert!(!open && !address.ip().is_loopback(), "{refusal}");
             }
-            (Err(refusal @ ConfigError::Impossible { .. }), None) => check_shown(&refusal.to_string()),
+            (Err(refusal @ ConfigError::Invalid { .. }), None) => check_shown(&refusal.to_string()),
             (config, _) => panic!("{entry:?}: {config:?}"),
         }
     }
