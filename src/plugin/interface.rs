@@ -3,12 +3,13 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use smol::{Timer, future};
+use smol::future;
 
 use super::answer::Answer;
 use super::call::Call;
 use super::failure::Failure;
 use super::host::Host;
+use crate::timeout::Elapsed;
 
 /// Boxed future, as the methods of [`Plugin`] return it.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -30,14 +31,8 @@ pub trait Plugin: Send + Sync + 'static {
         Box::pin(async move {
             let mut answers = Vec::with_capacity(calls.len());
             for call in calls {
-                let timed_out = async {
-                    match timeout {
-                        Some(timeout) => Timer::after(timeout).await,
-                        None => future::pending().await,
-                    };
-                    Err(Failure::new("no answer in time (timeout_ms)"))
-                };
-                answers.push(future::or(self.call(call), timed_out).await);
+                let answer = crate::timeout::timeout(timeout, self.call(call)).await;
+                answers.push(answer.unwrap_or_else(|Elapsed| Err(Failure::new("no answer in time (timeout_ms)"))));
             }
             answers
         })
