@@ -16,8 +16,8 @@ use async_channel::{Receiver, Sender};
 use smol::{Timer, future};
 
 use self::chat::{Chat, Turn, TurnBuilder};
-pub(crate) use self::event::{EndReason, Event, Joining, Observation};
-pub(crate) use self::outbox::{Chunk, Delivered, Mark, OutboxReceiver, outbox};
+pub(crate) use self::event::{EndReason, Event, Joining, Observation, SessionOutput};
+pub(crate) use self::outbox::{Chunk, Delivered, Mark, OutboxReceiver, SessionValue, ValueBatch, outbox};
 use self::post::ReadPost;
 use self::turn_queue::TurnQueue;
 use crate::config::Limits;

@@ -25,7 +25,7 @@ use self::reader::Reader;
 use self::requests::{ReaderEnd, RequestReader};
 pub(crate) use self::shared::Shared;
 use self::writer::{Progress, Writer};
-use crate::broker::{self, Event, Joining, OutboxReceiver};
+use crate::broker::{self, Event, Joining, OutboxReceiver, SessionOutput};
 use crate::limits::{CLOSING_STALL_S_MAX, LINGER_S_MAX};
 use crate::message::{PeerName, SessionId};
 use crate::plugin::MessageSender;
@@ -73,8 +73,7 @@ async fn reject(reader: &mut Reader<'_, impl Transport>, last_words: &[u8]) {
 async fn run_session<T: Transport>(reader: &mut Reader<'_, T>, session: SessionId, login: Box<Login>, shared: &Shared) {
     let Shared { broker, limits, .. } = shared;
     let transport = reader.transport();
-    let (name, joining, receiver) = start_session(reader, *login);
-    let wants_accepted = joining.encoder.capabilities.wants_accepted;
+    let (name, wants_accepted, joining, receiver) = start_session(reader, *login);
     broker.tell(Event::Join { session, name: name.clone(), joining }).await;
     let progress = Progress::default();
     let mut writer = Writer::new(transport, session, broker, receiver, &progress);
@@ -94,12 +93,14 @@ async fn run_session<T: Transport>(reader: &mut Reader<'_, T>, session: SessionI
     close(reader, linger_s).await;
 }
 
-/// Makes what the broker needs of a session, and the end of its outbox that is written to the client.
-fn start_session(reader: &mut Reader<'_, impl Transport>, login: Login) -> (PeerName, Joining, OutboxReceiver) {
+/// Makes what the broker needs of a session, and the end of its outbox that is written to the client. Also returns whether the client gets
+/// a reply to each message that it sends.
+fn start_session(reader: &mut Reader<'_, impl Transport>, login: Login) -> (PeerName, bool, Joining, OutboxReceiver) {
     let (sender, receiver) = broker::outbox();
     let encoder = reader.start_session(&login);
+    let wants_accepted = encoder.capabilities.wants_accepted;
     let Login { id, name, .. } = login;
-    (name, Joining { id, encoder, is_plugin: false, outbox: sender }, receiver)
+    (name, wants_accepted, Joining { id, output: SessionOutput::Lines { encoder, outbox: sender } }, receiver)
 }
 
 /// Reads and writes side by side, until the client's requests end and everything queued for it is written.

@@ -409,8 +409,11 @@ pub const PLUGIN_RETRY_MS_MIN: u64 = 100;
 /// Milliseconds at most until then.
 pub const PLUGIN_RETRY_MS_MAX: u64 = 1000;
 
-/// Messages to a plugin that wait for it in memory: as many as fit an outbox, as none takes less than 64 bytes of it.
-pub const MAILS_WAITING_MAX: usize = OUTBOX_BYTES_MAX / 64;
+/// Bytes that a message or reply to a plugin takes of its outbox, at least.
+pub const SESSION_VALUE_BYTES_MIN: usize = 64;
+
+/// Messages to a plugin that wait for it in memory: as many as fit into an outbox.
+pub const MAILS_WAITING_MAX: usize = OUTBOX_BYTES_MAX / SESSION_VALUE_BYTES_MIN;
 
 /// Messages of one connection that a plugin is asked about together at first; as it answers, ever more, up to the next.
 pub const SCREENED_MIN: usize = 16;

@@ -404,6 +404,14 @@ pub struct Message {
     pub text: Text,
 }
 
+impl Message {
+    /// Returns about the memory that the strings of the message take.
+    pub(crate) fn string_bytes(&self) -> usize {
+        let to = self.to.iter().map(|to| size_of::<Destination>() + to.as_str().len());
+        self.sender.as_str().len() + self.text.len() + to.sum::<usize>()
+    }
+}
+
 /// A value from outside as an error repeats it, in quotes.
 pub(crate) fn quoted(value: &str) -> String {
     format!("\"{}\"", repeated(value))

@@ -20,6 +20,7 @@ mod observers;
 mod posts;
 mod rooms;
 mod searches;
+mod session_outbox;
 mod sessions;
 mod state;
 mod turn;

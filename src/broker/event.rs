@@ -2,9 +2,9 @@
 
 use smol::lock::SemaphoreGuardArc;
 
-use super::outbox::{Delivered, OutboxSender};
+use super::outbox::{Delivered, OutboxSender, ValueBatch};
 use crate::message::{PeerName, RequestId, SessionId};
-use crate::protocol::{SessionEncoder, Submission};
+use crate::protocol::{Capabilities, SessionEncoder, Submission};
 use crate::store::{EventFilter, Observed, ObserverCursor};
 
 /// Event for the broker. The order of the inbox is the order of the chat.
@@ -93,12 +93,27 @@ pub(crate) struct Observation {
 pub(crate) struct Joining {
     /// Id of the login: the welcome carries it.
     pub(crate) id: Option<RequestId>,
-    /// Encoder of all that is written to the session, with the capabilities that the client declared.
-    pub(crate) encoder: SessionEncoder,
-    /// Whether the session is a plugin's: the plugin is online, and its presence is not announced.
-    pub(crate) is_plugin: bool,
-    /// Takes what is written to the session; dropped by the broker once nothing more comes.
-    pub(crate) outbox: OutboxSender,
+    /// Output of the session.
+    pub(crate) output: SessionOutput,
+}
+
+/// Form of a session's output, and the way to its receiver, which the broker drops once nothing more comes.
+#[derive(Debug)]
+pub(crate) enum SessionOutput {
+    /// Lines for a client.
+    Lines {
+        /// Encoder of the lines, with the capabilities that the client declared.
+        encoder: SessionEncoder,
+        /// Way to the connection's writer.
+        outbox: OutboxSender,
+    },
+    /// Values for a plugin: the plugin is online, and its presence is not announced.
+    Values {
+        /// Capabilities of the plugin.
+        capabilities: Capabilities,
+        /// Way to the plugin.
+        outbox: OutboxSender<ValueBatch>,
+    },
 }
 
 /// Reason why no more requests come from a client.

@@ -1,5 +1,5 @@
-//! Outbox of one client: bytes on their way from the broker to the connection's writer, with marks that say where messages end in them.
-//! Owns the bounds of the outbox; never decides what goes into it.
+//! Outbox of one session: output on its way from the broker to the connection's writer, or to a plugin. Lines carry marks that say where
+//! messages end in them. Owns the bounds of the outbox; never decides what goes into it.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -7,8 +7,9 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use smol::future;
 
-use crate::limits::{MARK_BYTES_MAX, OUTBOX_BYTES_MAX, PAGE_BYTES_MAX};
-use crate::message::Seq;
+use crate::limits::{MARK_BYTES_MAX, OUTBOX_BYTES_MAX, PAGE_BYTES_MAX, SESSION_VALUE_BYTES_MIN};
+use crate::message::{Message, RequestId, Seq};
+use crate::protocol::Reply;
 
 /// Messages that a client has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +38,44 @@ pub(crate) struct Mark {
     pub(crate) delivered: Delivered,
 }
 
-/// Makes both ends of an outbox: the broker's, and the writer's. Dropping either closes the outbox.
-pub(crate) fn outbox() -> (OutboxSender, OutboxReceiver) {
+/// Output that an outbox can carry.
+pub(crate) trait Output: Default {
+    /// Whether there is nothing in it.
+    fn is_empty(&self) -> bool;
+
+    /// Appends later output.
+    fn append(&mut self, next: Self);
+}
+
+/// Message or reply for a plugin, which reads values in place of lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SessionValue {
+    /// A message to the plugin, or in one of its rooms.
+    Message(Message),
+    /// A reply, or an announcement.
+    Reply {
+        /// Id of the request; `None` for an announcement.
+        id: Option<RequestId>,
+        /// The reply.
+        reply: Reply,
+    },
+}
+
+/// Values for a plugin, each with the bytes that it counts for in the outbox.
+pub(crate) type ValueBatch = Vec<(SessionValue, usize)>;
+
+/// Makes both ends of an outbox: the broker's, and the receiver's. Dropping either closes the outbox.
+pub(crate) fn outbox<O: Output>() -> (OutboxSender<O>, OutboxReceiver<O>) {
     let shared = Arc::new(Mutex::new(OutboxState::default()));
     (OutboxSender { shared: shared.clone() }, OutboxReceiver { shared })
 }
 
 /// State that both ends share. An empty outbox, which is the most common, holds no memory.
 #[derive(Debug, Default)]
-struct OutboxState {
-    /// Bytes that the broker has handed over and the writer has not taken yet.
-    waiting: Chunk,
-    /// Writer that waits for bytes.
+struct OutboxState<O> {
+    /// Output that the broker has handed over and the receiver has not taken yet.
+    waiting: O,
+    /// Receiver that waits for output.
     writer: Option<Waker>,
     /// Whether one of the ends was dropped.
     is_closed: bool,
@@ -56,32 +83,32 @@ struct OutboxState {
 
 /// Broker's end.
 #[derive(Debug)]
-pub(crate) struct OutboxSender {
-    shared: Arc<Mutex<OutboxState>>,
+pub(crate) struct OutboxSender<O: Output = Chunk> {
+    shared: Arc<Mutex<OutboxState<O>>>,
 }
 
-/// Writer's end.
+/// Receiver's end.
 #[derive(Debug)]
-pub(crate) struct OutboxReceiver {
-    shared: Arc<Mutex<OutboxState>>,
+pub(crate) struct OutboxReceiver<O: Output = Chunk> {
+    shared: Arc<Mutex<OutboxState<O>>>,
 }
 
-/// Broker's side of the outbox of one session. The output of a turn is collected in one chunk, which is handed over when it is flushed.
+/// Broker's side of the outbox of one session. The output of a turn is collected, and handed over when it is flushed.
 #[derive(Debug)]
-pub(in crate::broker) struct Outbox {
-    /// Way to the writer; `None` once nothing more comes, which tells the writer to finish.
-    sender: Option<OutboxSender>,
+pub(in crate::broker) struct Outbox<O: Output = Chunk> {
+    /// Way to the receiver; `None` once nothing more comes, which tells the receiver to finish.
+    sender: Option<OutboxSender<O>>,
     /// Output of the turn that is being delivered.
-    collected: Chunk,
+    collected: O,
     /// Number of bytes that were appended since the session began.
     appended_bytes: u64,
-    /// Number of bytes that the writer has not reported as written, those in `collected` included.
+    /// Number of bytes that the receiver has not reported as written, those in `collected` included.
     unwritten_bytes: usize,
 }
 
-impl Outbox {
-    pub(in crate::broker) fn new(sender: OutboxSender) -> Self {
-        Outbox { sender: Some(sender), collected: Chunk::default(), appended_bytes: 0, unwritten_bytes: 0 }
+impl<O: Output> Outbox<O> {
+    pub(in crate::broker) fn new(sender: OutboxSender<O>) -> Self {
+        Outbox { sender: Some(sender), collected: O::default(), appended_bytes: 0, unwritten_bytes: 0 }
     }
 
     /// Whether nothing more can be written.
@@ -99,16 +126,9 @@ impl Outbox {
         self.has_room(PAGE_BYTES_MAX)
     }
 
-    /// Appends the bytes that `encode` writes. If they are a message, it is delivered once they are.
-    pub(in crate::broker) fn append(&mut self, message: Option<Delivered>, encode: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.collected.bytes.len();
-        encode(&mut self.collected.bytes);
-        let bytes = self.collected.bytes.len() - before;
+    fn count(&mut self, bytes: usize) {
         self.unwritten_bytes += bytes;
         self.appended_bytes += bytes as u64;
-        if let Some(delivered) = message {
-            self.collected.add_mark(Mark { end: self.collected.bytes.len(), delivered });
-        }
     }
 
     /// Returns the number of bytes that were appended since the session began.
@@ -116,49 +136,70 @@ impl Outbox {
         self.appended_bytes
     }
 
-    /// Returns the number of appended bytes that the writer has reported as written.
+    /// Returns the number of appended bytes that the receiver has reported as written.
     pub(in crate::broker) fn written_bytes(&self) -> u64 {
         self.appended_bytes - self.unwritten_bytes as u64
     }
 
-    /// Hands the collected bytes to the writer.
+    /// Hands the collected output to the receiver.
     pub(in crate::broker) fn flush(&mut self) {
-        let chunk = std::mem::take(&mut self.collected);
+        let output = std::mem::take(&mut self.collected);
         if let Some(sender) = &self.sender
-            && !chunk.bytes.is_empty()
-            && !sender.put(chunk)
+            && !output.is_empty()
+            && !sender.put(output)
         {
             // The connection has failed and will leave; the messages that it did not get stay in the log.
             self.close();
         }
     }
 
-    /// Takes the writer's report that it has written this many bytes.
+    /// Takes the receiver's report that it has written this many bytes.
     pub(in crate::broker) fn written(&mut self, bytes: usize) {
         let left = self.unwritten_bytes.checked_sub(bytes);
         self.unwritten_bytes = left.expect("a writer reports each byte once, after it was handed over");
     }
 
-    /// Closes the outbox: the writer finishes with the bytes that it has.
+    /// Closes the outbox: the receiver finishes with the output that it has.
     pub(in crate::broker) fn close(&mut self) {
         self.sender = None;
     }
 }
 
-impl OutboxSender {
-    /// Appends a chunk to the waiting bytes. Returns false if the writer is gone.
-    fn put(&self, chunk: Chunk) -> bool {
+impl Outbox {
+    /// Appends the bytes that `encode` writes. If they are a message, it is delivered once they are.
+    pub(in crate::broker) fn append(&mut self, message: Option<Delivered>, encode: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.collected.bytes.len();
+        encode(&mut self.collected.bytes);
+        self.count(self.collected.bytes.len() - before);
+        if let Some(delivered) = message {
+            self.collected.add_mark(Mark { end: self.collected.bytes.len(), delivered });
+        }
+    }
+}
+
+impl Outbox<ValueBatch> {
+    /// Appends a value.
+    pub(in crate::broker) fn push(&mut self, value: SessionValue) {
+        let bytes = value.bytes();
+        self.count(bytes);
+        self.collected.push((value, bytes));
+    }
+}
+
+impl<O: Output> OutboxSender<O> {
+    /// Appends output to what waits. Returns false if the receiver is gone.
+    fn put(&self, output: O) -> bool {
         let mut shared = self.shared.lock();
         if shared.is_closed {
             return false;
         }
-        shared.waiting.append(chunk);
+        shared.waiting.append(output);
         wake(shared);
         true
     }
 }
 
-impl Drop for OutboxSender {
+impl<O: Output> Drop for OutboxSender<O> {
     fn drop(&mut self) {
         let mut shared = self.shared.lock();
         shared.is_closed = true;
@@ -166,16 +207,16 @@ impl Drop for OutboxSender {
     }
 }
 
-impl OutboxReceiver {
-    /// Takes all waiting bytes, as soon as there are some. `None`: the outbox is closed and empty.
-    pub(crate) async fn take(&self) -> Option<Chunk> {
+impl<O: Output> OutboxReceiver<O> {
+    /// Takes all waiting output, as soon as there is some. `None`: the outbox is closed and empty.
+    pub(crate) async fn take(&self) -> Option<O> {
         future::poll_fn(|context| self.poll_take(context)).await
     }
 
-    /// Takes all waiting bytes, without waiting.
-    pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<Option<Chunk>> {
+    /// Takes all waiting output, without waiting.
+    pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<Option<O>> {
         let mut shared = self.shared.lock();
-        if !shared.waiting.bytes.is_empty() {
+        if !shared.waiting.is_empty() {
             return Poll::Ready(Some(std::mem::take(&mut shared.waiting)));
         }
         if shared.is_closed {
@@ -186,14 +227,17 @@ impl OutboxReceiver {
     }
 }
 
-impl Drop for OutboxReceiver {
+impl<O: Output> Drop for OutboxReceiver<O> {
     fn drop(&mut self) {
         *self.shared.lock() = OutboxState { is_closed: true, ..OutboxState::default() };
     }
 }
 
-impl Chunk {
-    /// Appends another chunk.
+impl Output for Chunk {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     fn append(&mut self, mut next: Chunk) {
         let before = self.bytes.len();
         if before == 0 {
@@ -205,7 +249,9 @@ impl Chunk {
             self.add_mark(Mark { end: before + end, delivered });
         }
     }
+}
 
+impl Chunk {
     /// Adds a mark. Small messages share one, so that a client that does not read costs few marks; in exchange, it is known a little less
     /// exactly what a broken connection has taken.
     fn add_mark(&mut self, mark: Mark) {
@@ -220,8 +266,30 @@ impl Chunk {
     }
 }
 
-/// Wakes the writer. Unlocks before, because the writer locks next.
-fn wake(mut shared: MutexGuard<'_, OutboxState>) {
+impl Output for ValueBatch {
+    fn is_empty(&self) -> bool {
+        Vec::is_empty(self)
+    }
+
+    fn append(&mut self, mut next: Self) {
+        Vec::append(self, &mut next);
+    }
+}
+
+impl SessionValue {
+    /// Returns the bytes that the value counts for in the outbox: about its memory, and never less than
+    /// [`SESSION_VALUE_BYTES_MIN`].
+    pub(in crate::broker) fn bytes(&self) -> usize {
+        let bytes = match self {
+            SessionValue::Message(message) => message.string_bytes(),
+            SessionValue::Reply { reply, .. } => reply.string_bytes(),
+        };
+        SESSION_VALUE_BYTES_MIN + bytes
+    }
+}
+
+/// Wakes the receiver. Unlocks before, because the receiver locks next.
+fn wake<O>(mut shared: MutexGuard<'_, OutboxState<O>>) {
     let writer = shared.writer.take();
     drop(shared);
     if let Some(writer) = writer {

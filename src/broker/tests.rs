@@ -57,7 +57,7 @@ fn join(sender: u64) -> (Event, OutboxReceiver) {
     let (outbox_sender, outbox_receiver) = outbox();
     let session = SessionId::new(sender);
     let encoder = plain::session(Capabilities::default());
-    let joining = Joining { id: None, encoder, is_plugin: false, outbox: outbox_sender };
+    let joining = Joining { id: None, output: SessionOutput::Lines { encoder, outbox: outbox_sender } };
     (Event::Join { session, name: name(sender), joining }, outbox_receiver)
 }
 

@@ -17,7 +17,7 @@ use crate::limits::{
     VALUES_BYTES_MAX, VALUES_MAX,
 };
 use crate::message::{PeerName, RequestId, printable};
-use crate::protocol::{Code, Draft, ParsedRequest, PluginRequest, Refusal, Request, Submission, Work};
+use crate::protocol::{Code, Draft, ParsedRequest, PluginRequest, Refusal, Reply, Request, Submission, Work};
 
 /// Access of a plugin to the chat. All clones share one state.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ impl Host {
     }
 
     /// Returns a host without a server, and a receiver of the requests that the plugin submits. The caller answers them by
-    /// [`Plugin::hear`](super::Plugin::hear).
+    /// [`Plugin::receive_reply`](super::Plugin::receive_reply).
     pub fn with_recorder(name: PeerName) -> (Self, Receiver<Vec<ParsedRequest>>) {
         let (recorder, recorded) = async_channel::bounded(1);
         (Host::of(name, None, Some(recorder)), recorded)
@@ -94,9 +94,9 @@ impl Host {
         &self.inner.name
     }
 
-    /// Sends a request that changes nothing ([`Request::Who`], [`Request::History`], [`Request::Search`]), and returns the frame of
-    /// the protocol that answers it.
-    pub async fn ask(&self, request: Request) -> Result<Value, Refusal> {
+    /// Sends a request that changes nothing ([`Request::Who`], [`Request::History`], [`Request::Search`]), and returns the
+    /// reply.
+    pub async fn ask(&self, request: Request) -> Result<Reply, Refusal> {
         self.link()?.ask(request).await
     }
 
@@ -147,7 +147,7 @@ impl Host {
         self.inner.next_later.recv().await.expect("the host holds the sender")
     }
 
-    /// Submits requests as the plugin, in order. [`Plugin::hear`](super::Plugin::hear) receives the replies.
+    /// Submits requests as the plugin, in order. [`Plugin::receive_reply`](super::Plugin::receive_reply) receives the replies.
     pub async fn submit(&self, requests: Vec<ParsedRequest>) {
         match (self.link(), &self.inner.recorder) {
             (Ok(link), _) => link.submit(requests.into_iter().map(Submission::from).collect()).await,
@@ -216,13 +216,12 @@ impl Host {
 
     /// Reads the stored values of the plugin into the cache.
     pub(super) async fn load_values(&self) -> Result<(), Refusal> {
-        let frame = self.link()?.ask(PluginRequest::ListValues).await?;
+        let Reply::Values { values: stored } = self.link()?.ask(PluginRequest::ListValues).await? else {
+            return Err(Refusal::new(Code::Internal, "the reply has no values"));
+        };
         let mut values = self.values();
-        for (key, value) in frame["values"].as_object().into_iter().flatten() {
-            let json = value.to_string();
-            values.bytes += key.len() + json.len();
-            values.json.insert(key.clone(), json);
-        }
+        values.bytes += stored.iter().map(|(key, json)| key.len() + json.len()).sum::<usize>();
+        values.json.extend(stored);
         values.is_loaded = true;
         Ok(())
     }

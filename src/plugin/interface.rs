@@ -9,6 +9,8 @@ use super::answer::Answer;
 use super::call::Call;
 use super::failure::Failure;
 use super::host::Host;
+use crate::message::RequestId;
+use crate::protocol::Reply;
 use crate::timeout::Elapsed;
 
 /// Boxed future, as the methods of [`Plugin`] return it.
@@ -38,9 +40,9 @@ pub trait Plugin: Send + Sync + 'static {
         })
     }
 
-    /// Receives the reply to a request of [`Host::submit`]: one line of the protocol, without its newline.
-    fn hear(&self, line: &str) {
-        let _ = line;
+    /// Receives the reply to a request of [`Host::submit`], or an announcement, which has no id.
+    fn receive_reply(&self, id: Option<&RequestId>, reply: &Reply) {
+        let _ = (id, reply);
     }
 
     /// Stops the plugin. Everything that it has started is cleaned up when the future resolves.

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use serde_json::Value;
 use smol::lock::Semaphore;
 
 use super::filter::{MessageSender, SubmissionFilter};
-use crate::broker::{self, Event, Handle, Joining, OutboxReceiver};
+use crate::broker::{self, Event, Handle, Joining, OutboxReceiver, SessionOutput, ValueBatch};
 use crate::message::{PeerName, RequestId, SessionId, Timestamp};
-use crate::protocol::{Capabilities, Code, Refusal, Submission, Work, json};
+use crate::protocol::{Capabilities, Code, Refusal, Reply, Submission, Work};
 
 /// Capabilities of a plugin's session. Presence is not among them: a plugin observes it with its hooks.
 const CAPABILITIES: Capabilities = Capabilities {
@@ -40,7 +39,7 @@ pub(super) struct Link {
     /// Permit for requests that change nothing. They do not wait for messages that are being filtered.
     reads: Arc<Semaphore>,
     /// Receivers of the replies that are awaited, by the id of the request.
-    awaited: Mutex<HashMap<RequestId, oneshot::Sender<Value>>>,
+    awaited: Mutex<HashMap<RequestId, oneshot::Sender<Reply>>>,
     /// Beginning of all ids, different in each run of the server.
     id_prefix: String,
     last_id: AtomicU64,
@@ -62,12 +61,12 @@ impl Link {
     }
 
     /// Logs in. The receiver gets everything that is sent to the plugin.
-    pub(super) async fn join(&self) -> OutboxReceiver {
+    pub(super) async fn join(&self) -> OutboxReceiver<ValueBatch> {
         let (sender, receiver) = broker::outbox();
         let session = SessionId::unused();
         *self.session.lock() = session;
-        let encoder = json::session(CAPABILITIES);
-        let joining = Joining { id: None, encoder, is_plugin: true, outbox: sender };
+        let output = SessionOutput::Values { capabilities: CAPABILITIES, outbox: sender };
+        let joining = Joining { id: None, output };
         self.tell(Event::Join { session, name: self.name.clone(), joining }).await;
         receiver
     }
@@ -92,7 +91,7 @@ impl Link {
     }
 
     /// Sends a request that changes nothing, and waits for its reply.
-    pub(super) async fn ask(&self, request: impl Into<Work>) -> Result<Value, Refusal> {
+    pub(super) async fn ask(&self, request: impl Into<Work>) -> Result<Reply, Refusal> {
         let id = self.next_id();
         let reply = self.await_reply(id.clone());
         let permit = self.reads.acquire_arc().await;
@@ -101,7 +100,7 @@ impl Link {
     }
 
     /// Sends requests that change something, as one batch, and returns their replies in order. Each request must have an id.
-    pub(super) async fn change(&self, requests: Vec<Submission>) -> Vec<Result<Value, Refusal>> {
+    pub(super) async fn change(&self, requests: Vec<Submission>) -> Vec<Result<Reply, Refusal>> {
         let ids = requests.iter().map(|request| request.id.clone().expect("each request has an id"));
         let awaited: Vec<_> = ids.map(|id| self.await_reply(id)).collect();
         self.submit(requests).await;
@@ -123,17 +122,14 @@ impl Link {
         self.hand_over(requests, permit).await;
     }
 
-    /// Passes a reply to the caller that awaits it. Returns false if nobody does.
-    pub(super) fn receive_reply(&self, id: &str, frame: &mut Value) -> bool {
-        let awaited = RequestId::parse(id).and_then(|id| self.awaited.lock().remove(&id));
-        match awaited {
-            // The caller may have stopped waiting.
-            Some(awaited) => awaited.send(frame.take()).is_ok(),
-            None => false,
-        }
+    /// Passes a reply to the caller that awaits it. Returns the reply if nobody does.
+    pub(super) fn receive_reply(&self, id: &RequestId, reply: Reply) -> Result<(), Reply> {
+        let Some(awaited) = self.awaited.lock().remove(id) else { return Err(reply) };
+        // The caller may have stopped waiting.
+        awaited.send(reply).map_err(oneshot::SendError::into_inner)
     }
 
-    fn await_reply(&self, id: RequestId) -> oneshot::AsyncReceiver<Value> {
+    fn await_reply(&self, id: RequestId) -> oneshot::AsyncReceiver<Reply> {
         let (sender, reply) = oneshot::async_channel();
         self.awaited.lock().insert(id, sender);
         reply
@@ -158,12 +154,11 @@ impl Link {
     }
 }
 
-/// Turns a reply into a result: the frame `error` is a refusal.
-fn read(reply: Result<Value, oneshot::RecvError>) -> Result<Value, Refusal> {
-    let frame = reply.map_err(|_| Refusal::new(Code::ShuttingDown, "the plugin's session has ended"))?;
-    if frame["type"] != "error" {
-        return Ok(frame);
+/// Turns a reply into a result.
+fn read(reply: Result<Reply, oneshot::RecvError>) -> Result<Reply, Refusal> {
+    match reply {
+        Ok(Reply::Refused(refusal)) => Err(refusal),
+        Ok(reply) => Ok(reply),
+        Err(_) => Err(Refusal::new(Code::ShuttingDown, "the plugin's session has ended")),
     }
-    let code = frame["code"].as_str().and_then(|code| code.parse().ok()).unwrap_or(Code::Internal);
-    Err(Refusal::new(code, frame["message"].as_str().unwrap_or_default()))
 }

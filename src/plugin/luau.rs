@@ -3,6 +3,7 @@
 
 mod api;
 mod deadline;
+mod reply;
 mod source;
 mod value;
 mod vm;

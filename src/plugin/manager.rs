@@ -6,8 +6,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
-use serde::Deserialize;
-use serde_json::Value;
 use smol::{Executor, Task, future};
 
 use super::chain::{PluginSet, Plugins};
@@ -16,11 +14,11 @@ use super::link::Link;
 use super::load::LoadedPlugin;
 use super::running::{Notification, RetryState, RunningPlugin};
 use super::{Call, Host, MailCall, observe};
-use crate::broker::{Event, Handle, OutboxReceiver};
+use crate::broker::{Event, Handle, OutboxReceiver, SessionValue, ValueBatch};
 use crate::config::{Hook, PluginConfig, PluginKind};
 use crate::limits::{MAILS_WAITING_MAX, OBSERVED_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_START_MS_MAX, PLUGIN_STOP_MS_MAX};
-use crate::message::{Destination, PeerName, Room, Seq, Text, Timestamp};
-use crate::protocol::{ClientRequest, Request};
+use crate::message::{Message, RequestId, Timestamp};
+use crate::protocol::{ClientRequest, Reply, Request};
 use crate::timeout::{sleep, timeout};
 
 const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
@@ -220,44 +218,48 @@ async fn read_session(plugin: Arc<RunningPlugin>, mails: Sender<ReceivedMail>) {
     let Ok(link) = plugin.host.link() else { return };
     loop {
         let receiver = link.join().await;
-        read_frames(&plugin, link, &receiver, &mails).await;
+        read_values(&plugin, link, &receiver, &mails).await;
         // The login failed because the store cannot be read, or the server shuts down.
         sleep(RETRY).await;
     }
 }
 
-async fn read_frames(plugin: &RunningPlugin, link: &Link, receiver: &OutboxReceiver, mails: &Sender<ReceivedMail>) {
-    while let Some(chunk) = receiver.take().await {
-        let mut bytes = 0;
-        for line in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
-            match read_frame(plugin, link, line) {
-                Some(mail) => {
+async fn read_values(
+    plugin: &RunningPlugin,
+    link: &Link,
+    receiver: &OutboxReceiver<ValueBatch>,
+    mails: &Sender<ReceivedMail>,
+) {
+    while let Some(values) = receiver.take().await {
+        let mut handled_bytes = 0;
+        for (value, bytes) in values {
+            match value {
+                SessionValue::Message(message) => {
                     // The queue has room for everything that fits into an outbox.
-                    let _ = mails.send(ReceivedMail { mail, bytes: line.len() }).await;
+                    let _ = mails.send(ReceivedMail { mail: message.into(), bytes }).await;
                 }
-                None => bytes += line.len(),
+                SessionValue::Reply { id, reply } => {
+                    pass_on(id, reply, plugin, link);
+                    handled_bytes += bytes;
+                }
             }
         }
-        link.report_handled(bytes).await;
+        link.report_handled(handled_bytes).await;
     }
 }
 
-/// Parses one frame, and passes a reply on to the requester. Returns the message if the frame is one.
-fn read_frame(plugin: &RunningPlugin, link: &Link, line: &[u8]) -> Option<MailCall> {
-    let line = str::from_utf8(line).expect("frames are UTF-8").trim_end();
-    let mut frame: Value = serde_json::from_str(line).expect("frames are JSON");
-    let kind = frame["type"].as_str().unwrap_or_default();
-    if kind == "message" {
-        return Some(MailFrame::deserialize(frame).expect("a message has its fields").into());
+/// Passes a reply on to the caller that awaits it, or else to the plugin.
+fn pass_on(id: Option<RequestId>, reply: Reply, plugin: &RunningPlugin, link: &Link) {
+    if matches!(reply, Reply::Welcome { .. }) {
+        return;
     }
-    if matches!(kind, "welcome" | "presence" | "sent") {
-        return None;
+    let reply = match &id {
+        Some(id) => link.receive_reply(id, reply),
+        None => Err(reply),
+    };
+    if let Err(reply) = reply {
+        plugin.plugin().receive_reply(id.as_ref(), &reply);
     }
-    let id = frame["id"].as_str().map(str::to_owned);
-    if !id.is_some_and(|id| link.receive_reply(&id, &mut frame)) {
-        plugin.plugin().hear(line);
-    }
-    None
 }
 
 /// Notifies a plugin of the messages to it, and acknowledges those that it has handled.
@@ -313,32 +315,8 @@ async fn tick(plugin: &RunningPlugin) {
     }
 }
 
-/// The frame `message` of the protocol.
-#[derive(Deserialize)]
-struct MailFrame {
-    seq: i64,
-    at: String,
-    from: String,
-    to: Vec<String>,
-    room: Option<String>,
-    text: String,
-}
-
-impl From<MailFrame> for MailCall {
-    fn from(frame: MailFrame) -> Self {
-        let MailFrame { seq, at, from, to, room, text } = frame;
-        let destination = |name: &String| match name.starts_with('#') {
-            true => Destination::Room(Room::stored(name)),
-            false => Destination::Peer(PeerName::stored(name)),
-        };
-        MailCall {
-            r#type: "message",
-            seq: Seq::new(seq),
-            at: Timestamp::parse(&at).expect("a frame has its time"),
-            from: PeerName::stored(&from),
-            to: to.iter().map(destination).collect(),
-            room: room.as_deref().map(Room::stored),
-            text: Text::stored(text),
-        }
+impl From<Message> for MailCall {
+    fn from(Message { seq, at, sender, to, room, text }: Message) -> Self {
+        MailCall { r#type: "message", seq, at, from: sender, to, room, text }
     }
 }

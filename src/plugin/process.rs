@@ -29,7 +29,8 @@ use crate::config::{Hook, PluginConfig};
 use crate::limits::{
     PROCESS_RESTART_MS_MAX, PROCESS_RESTART_MS_MIN, PROCESS_SILENCE_S_MAX, PROCESS_STEADY_S_MIN, PROCESS_STOP_MS_MAX,
 };
-use crate::message::PeerName;
+use crate::message::{PeerName, RequestId};
+use crate::protocol::Reply;
 use crate::timeout::timeout;
 
 pub use self::program::ProcessError;
@@ -375,8 +376,8 @@ impl Plugin for Process {
         Box::pin(self.answer_all(calls, timeout))
     }
 
-    fn hear(&self, line: &str) {
-        self.exchange.push_line(line);
+    fn receive_reply(&self, id: Option<&RequestId>, reply: &Reply) {
+        self.exchange.push_reply(id, reply);
     }
 
     fn stop(&self) -> Pending<'_, ()> {

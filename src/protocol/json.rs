@@ -13,7 +13,6 @@ use super::request::{ClientRequest, Login, ParsedRequest, Request};
 use crate::limits::REQUEST_ID_BYTES_MAX;
 use crate::message::{PeerName, RequestId, quoted};
 
-pub(crate) use self::codec::session;
 pub use self::codec::{DETECTOR, FRAMING, decoder};
 pub use self::encode::{encode_message, encode_reply};
 

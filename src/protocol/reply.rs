@@ -128,6 +128,41 @@ pub enum Reply {
     ShuttingDown,
 }
 
+impl Reply {
+    /// Returns about the memory that the strings of the reply take. Short replies count as 0.
+    pub(crate) fn string_bytes(&self) -> usize {
+        match self {
+            Reply::History { messages, .. } | Reply::Found { messages, .. } => {
+                messages.iter().map(|past| size_of::<PastMessage>() + past.message.string_bytes()).sum()
+            }
+            Reply::Who { here, rooms } => {
+                let rooms = rooms.iter().map(|room| (room.room.as_str(), room.topic.as_ref().map_or("", Text::as_str)));
+                list_bytes(here.iter().map(PeerName::as_str))
+                    + list_bytes(rooms.flat_map(|(room, topic)| [room, topic]))
+            }
+            Reply::Values { values: pairs } | Reply::Help { commands: pairs } => {
+                list_bytes(pairs.iter().flat_map(|(first, second)| [first.as_str(), second.as_str()]))
+            }
+            Reply::Plugins { plugins } => list_bytes(plugins.iter().map(|plugin| plugin.state.as_str())),
+            Reply::Sent(message) => message.string_bytes(),
+            Reply::Answer { text } => text.len(),
+            Reply::Encoded(bytes) => bytes.len(),
+            Reply::Refused(refusal) => refusal.message.len(),
+            Reply::Joined { topic, .. } | Reply::Topic { topic, .. } | Reply::TopicSet { topic, .. } => {
+                topic.as_ref().map_or(0, |topic| topic.len())
+            }
+            Reply::Welcome { .. } | Reply::Accepted { .. } | Reply::Kept { .. } | Reply::Alone { .. } => 0,
+            Reply::Left { .. } | Reply::Pong { .. } | Reply::Set { .. } | Reply::Presence { .. } => 0,
+            Reply::ShuttingDown => 0,
+        }
+    }
+}
+
+/// Size of strings in a list.
+fn list_bytes<'s>(strings: impl Iterator<Item = &'s str>) -> usize {
+    strings.map(|string| size_of::<String>() + string.len()).sum()
+}
+
 /// Room, as one of its members sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomHere {

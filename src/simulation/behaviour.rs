@@ -6,7 +6,7 @@ use super::client_model::{ClientModel, ModelRequest};
 use super::oracle::{Fate, SentLine, Target, request_id, text};
 use super::swarm::{Swarm, one_of};
 use super::world::World;
-use crate::broker::{EndReason, Event, Joining, outbox};
+use crate::broker::{EndReason, Event, Joining, SessionOutput, outbox};
 use crate::limits::{BATCH_REQUESTS_MAX, HISTORY_MESSAGES_MAX, READ_BYTES_MAX};
 use crate::message::{Destination, Seq, SessionId, Text};
 use crate::protocol::{Capabilities, Code, Draft, HistoryRequest, Refusal, Request, Submission, Work, plain};
@@ -26,7 +26,7 @@ impl World {
         self.clients.push(Client::new(session, receiver));
         let name = self.oracle.peers[peer].name.clone();
         let encoder = plain::session(Capabilities { acknowledges: acks, ..Capabilities::default() });
-        let joining = Joining { id: None, encoder, is_plugin: false, outbox: sender };
+        let joining = Joining { id: None, output: SessionOutput::Lines { encoder, outbox: sender } };
         let join = Event::Join { session, name, joining };
         self.send_event(self.clients.len() - 1, join, Vec::new());
         true

@@ -122,7 +122,7 @@ impl Chat {
     /// Announces to the subscribers of presence that a peer came online or went offline.
     pub(super) fn announce_presence(&mut self, name: PeerName, here: bool, delivery: &mut Delivery) {
         let presence = Reply::Presence { name, here };
-        let wants = |id: &SessionId| self.sessions[id].encoder.capabilities.wants_presence;
+        let wants = |id: &SessionId| self.sessions[id].outbox.capabilities().wants_presence;
         for session in self.subscribers.iter().copied().filter(wants).collect::<Vec<_>>() {
             self.announce_to(session, &presence, delivery);
         }

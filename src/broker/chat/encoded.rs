@@ -28,6 +28,13 @@ impl OutgoingMessage<'_> {
         message
     }
 
+    /// Returns the message as a session gets it through this room.
+    pub(super) fn message_through(&mut self, room: Option<&Room>) -> Message {
+        self.fill_destinations();
+        self.message.room = room.cloned();
+        self.message.clone()
+    }
+
     /// Looks up the names of the recipients, if that was not done yet: few sessions may show them.
     fn fill_destinations(&mut self) {
         if self.message.to.is_empty() {

@@ -3,11 +3,12 @@
 use foldhash::HashMap as IdMap;
 
 use super::delivery::{CommittedMessage, Delivery};
-use super::encoded::OutgoingMessage;
+use super::encoded::{Encodings, OutgoingMessage};
 use super::rooms::RoomState;
+use super::session_outbox::SessionOutbox;
 use super::state::{Chat, Feed, Peer, Session};
 use super::turn::TurnBuilder;
-use crate::broker::outbox::Delivered;
+use crate::broker::outbox::{Delivered, SessionValue};
 use crate::limits::TURN_PAGES_MAX;
 use crate::message::{Message, Room, RoomId, Seq, SessionId};
 use crate::protocol::Reply;
@@ -20,7 +21,7 @@ impl Chat {
             && let Some(id) = self.page_queue.pop_front()
         {
             let Some(session) = self.sessions.get(&id) else { continue };
-            let is_addressed = session.encoder.capabilities.shows_recipients;
+            let is_addressed = session.outbox.capabilities().shows_recipients;
             let query = PageQuery { peer: session.peer, after: session.fed, is_addressed };
             let page = turn.read(Read::Page, query);
             turn.feed_page(id, page);
@@ -41,7 +42,7 @@ impl Chat {
         for Fed { message, is_direct } in messages {
             assert!(message.seq > session.fed, "a feed goes forward: {} after {}", message.seq, session.fed);
             count_removed(session, peer, message.seq);
-            session.feed(message.seq, is_direct, |encoder, out| encoder.encode_message(&message, out));
+            session.feed(message, is_direct);
         }
         if complete {
             count_removed(session, peer, self.newest.next());
@@ -80,7 +81,7 @@ impl Chat {
             }
         }
         let wants_copy = |id: &SessionId| {
-            Some(*id) != sent_by && subscribers.contains(id) && sessions[id].encoder.capabilities.wants_copies
+            Some(*id) != sent_by && subscribers.contains(id) && sessions[id].outbox.capabilities().wants_copies
         };
         let copied: Vec<SessionId> = peer.sessions.iter().copied().filter(wants_copy).collect();
         (!copied.is_empty()).then(|| (copied, Reply::Sent(outgoing.into_copy())))
@@ -113,17 +114,41 @@ fn feed_peer(
         let session = sessions.get_mut(id).expect("the sessions of a peer are in memory");
         let seq = outgoing.message.seq;
         if session.feed == Feed::Live && seq > session.fed {
-            let bytes = delivery.encodings.get(&mut session.encoder, room, outgoing);
-            feed_live(session, seq, room.is_none(), bytes);
+            feed_live(session, room, outgoing, &mut delivery.encodings);
             delivery.add(*id, session);
         }
     }
 }
 
 /// Puts a message into the outbox of a live session. If the outbox is full, the session replays from the log once there is room.
-fn feed_live(session: &mut Session, seq: Seq, is_direct: bool, bytes: &[u8]) {
-    if session.outbox.has_room(bytes.len()) {
-        session.feed(seq, is_direct, |_, out| out.extend_from_slice(bytes));
+fn feed_live(
+    session: &mut Session,
+    room: Option<(RoomId, &Room)>,
+    outgoing: &mut OutgoingMessage<'_>,
+    encodings: &mut Encodings,
+) {
+    let delivered = Delivered { seq: outgoing.message.seq, messages: u64::from(room.is_none()) };
+    let mark = session.mark(delivered);
+    let is_fed = match &mut session.outbox {
+        SessionOutbox::Lines { encoder, outbox } => {
+            let bytes = encodings.get(encoder, room, outgoing);
+            let has_room = outbox.has_room(bytes.len());
+            if has_room {
+                outbox.append(mark, |out| out.extend_from_slice(bytes));
+            }
+            has_room
+        }
+        SessionOutbox::Values { outbox, .. } => {
+            let value = SessionValue::Message(outgoing.message_through(room.map(|(_, name)| name)));
+            let has_room = outbox.has_room(value.bytes());
+            if has_room {
+                outbox.push(value);
+            }
+            has_room
+        }
+    };
+    if is_fed {
+        session.note_fed(delivered);
     } else {
         session.feed = Feed::Replaying;
     }

@@ -2,25 +2,30 @@
 
 use super::acks::Acks;
 use super::completion::{Completion, Requester};
+use super::session_outbox::SessionOutbox;
 use super::state::{Chat, Feed, Session};
 use super::turn::{Greeting, TurnBuilder};
 use crate::broker::event::Joining;
-use crate::broker::outbox::{Delivered, Outbox, OutboxSender};
-use crate::message::{PeerName, RequestId, SessionId};
-use crate::protocol::{Reply, SessionEncoder};
+use crate::broker::outbox::Delivered;
+use crate::message::{PeerName, SessionId};
+use crate::protocol::Reply;
 use crate::store::{EventKind, Read, WaitingQuery};
 
 impl Chat {
     /// Logs a session in. The disk is read only to count what waits in rooms; otherwise the welcome is sent at once.
     pub(super) fn log_in(&mut self, session: SessionId, name: &PeerName, joining: Joining, turn: &mut TurnBuilder) {
-        let Joining { id, encoder, is_plugin, outbox } = joining;
+        let Joining { id, output } = joining;
+        let mut outbox = SessionOutbox::new(output);
         let peer = match self.find_peer(name, "not logged in") {
             Ok(peer) => peer,
-            Err(refusal) => return refuse_login(id.as_ref(), Reply::Refused(refusal), encoder, outbox),
+            Err(refusal) => {
+                outbox.reply(id.as_ref(), &Reply::Refused(refusal));
+                return outbox.flush();
+            }
         };
         self.use_name(peer);
         let requester = Requester { session, id, peer };
-        self.open_session(&requester, encoder, is_plugin, Outbox::new(outbox));
+        self.open_session(&requester, outbox);
         let state = &self.peers[&peer];
         if state.rooms.is_empty() {
             self.welcome(&requester, state.waiting());
@@ -36,21 +41,20 @@ impl Chat {
         log::debug!("session {session} joined as {name}");
     }
 
-    fn open_session(&mut self, requester: &Requester, encoder: SessionEncoder, is_plugin: bool, outbox: Outbox) {
+    fn open_session(&mut self, requester: &Requester, outbox: SessionOutbox) {
         let Requester { session: id, peer: peer_id, .. } = *requester;
         let peer = self.peers.get_mut(&peer_id).expect("a peer that was looked up is in memory");
-        peer.is_plugin = is_plugin;
+        peer.is_plugin = outbox.is_plugin();
         let (waits, cursor) = (peer.waiting() > 0 || !peer.rooms.is_empty(), peer.record.cursor);
         let session = Session {
             peer: peer_id,
-            outbox,
             is_welcomed: false,
             feed: if waits { Feed::Replaying } else { Feed::Live },
             fed: cursor,
             counted: peer.delivered,
             delivered: peer.delivered,
-            acks: encoder.capabilities.acknowledges.then(|| Box::new(Acks::new(cursor))),
-            encoder,
+            acks: outbox.capabilities().acknowledges.then(|| Box::new(Acks::new(cursor))),
+            outbox,
             ends_at: None,
             permit: None,
             is_searching: false,
@@ -76,7 +80,7 @@ impl Chat {
         session.reply(requester.id.as_ref(), &Reply::Welcome { name, waiting });
         session.outbox.flush();
         session.is_welcomed = true;
-        if session.encoder.capabilities.wants_announcements() {
+        if session.outbox.capabilities().wants_announcements() {
             self.subscribers.insert(requester.session);
         }
     }
@@ -110,10 +114,4 @@ impl Chat {
         }
         log::debug!("session {id} left");
     }
-}
-
-fn refuse_login(id: Option<&RequestId>, refusal: Reply, mut encoder: SessionEncoder, outbox: OutboxSender) {
-    let mut outbox = Outbox::new(outbox);
-    outbox.append(None, |out| encoder.encoder.encode_reply(id, &refusal, out));
-    outbox.flush();
 }

@@ -10,11 +10,12 @@ use super::acks::Acks;
 use super::observers::Observers;
 use super::rooms::{Member, RoomState};
 use super::searches::Searches;
-use crate::broker::outbox::{Delivered, Outbox};
+use super::session_outbox::SessionOutbox;
+use crate::broker::outbox::Delivered;
 use crate::config::Limits;
 use crate::limits::ABSENT_PEERS_MAX;
-use crate::message::{PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
-use crate::protocol::{Encoder, Reply, SessionEncoder};
+use crate::message::{Message, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
+use crate::protocol::Reply;
 use crate::store::{Found, FoundId, PeerRecord};
 
 /// State of the chat.
@@ -96,9 +97,7 @@ impl Peer {
 pub(super) struct Session {
     /// Peer that the client speaks for.
     pub(super) peer: PeerId,
-    /// Encodes what is put into the outbox; with the capabilities that the client declared.
-    pub(super) encoder: SessionEncoder,
-    pub(super) outbox: Outbox,
+    pub(super) outbox: SessionOutbox,
     /// Whether the session was welcomed: nothing is announced to it before.
     pub(super) is_welcomed: bool,
     pub(super) feed: Feed,
@@ -145,23 +144,28 @@ pub(super) enum KnownId {
 impl Session {
     /// Puts a reply into the outbox.
     pub(super) fn reply(&mut self, id: Option<&RequestId>, reply: &Reply) {
-        self.outbox.append(None, |out| self.encoder.encoder.encode_reply(id, reply, out));
+        self.outbox.reply(id, reply);
     }
 
-    /// Puts a message for the session's peer into the outbox.
-    pub(super) fn feed(&mut self, seq: Seq, is_direct: bool, encode: impl FnOnce(&mut dyn Encoder, &mut Vec<u8>)) {
-        let message = Delivered { seq, messages: u64::from(is_direct) };
-        let encode = |out: &mut Vec<u8>| encode(&mut *self.encoder.encoder, out);
-        match &mut self.acks {
-            // The client acknowledges explicitly; an acknowledgement of its TCP does not count.
-            Some(acks) => {
-                self.outbox.append(None, encode);
-                acks.feed(self.outbox.appended_bytes(), message);
-            }
-            None => self.outbox.append(Some(message), encode),
+    /// Puts a message of a page into the outbox.
+    pub(super) fn feed(&mut self, message: Message, is_direct: bool) {
+        let delivered = Delivered { seq: message.seq, messages: u64::from(is_direct) };
+        self.outbox.feed(self.mark(delivered), message);
+        self.note_fed(delivered);
+    }
+
+    /// Returns the mark of a message. A client that acknowledges explicitly needs none: an acknowledgement of its TCP does not count.
+    pub(super) fn mark(&self, delivered: Delivered) -> Option<Delivered> {
+        self.acks.is_none().then_some(delivered)
+    }
+
+    /// Notes that a message was put into the outbox.
+    pub(super) fn note_fed(&mut self, delivered: Delivered) {
+        if let Some(acks) = &mut self.acks {
+            acks.feed(self.outbox.appended_bytes(), delivered);
         }
-        self.fed = seq;
-        self.counted += message.messages;
+        self.fed = delivered.seq;
+        self.counted += delivered.messages;
     }
 }
 

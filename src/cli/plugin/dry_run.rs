@@ -17,7 +17,7 @@ use holdline::config::{Flags, Hook, OnFailure, PluginConfig};
 use holdline::limits::{AWAY_NAMES_MAX, DRY_RUN_MESSAGES_DEFAULT, DRY_RUN_MESSAGES_MAX, PLUGIN_START_MS_MAX};
 use holdline::message::{Destination, PeerName, Seq, Text, Timestamp};
 use holdline::plugin::{self, Answer, Call, Failure, Host, LoadError, LoggedCall, MailCall, MessageCall, Plugin};
-use holdline::protocol::{ClientRequest, Code, ParsedRequest, Refusal, Rejected, Reply, Request, json};
+use holdline::protocol::{ClientRequest, Code, ParsedRequest, Refusal, Rejected, Reply, Request};
 use smol::future;
 
 use self::words::{Millis, PlannedEffect, on_one_line, verdict_words};
@@ -270,9 +270,7 @@ async fn reply_to_all<T>(
                 Ok(ClientRequest { id, request }) => (id, reply(request, seq)),
                 Err(Rejected { id, refusal }) => (id, Reply::Refused(refusal)),
             };
-            let mut line = Vec::new();
-            json::encode_reply(id.as_ref(), &reply, &mut line);
-            plugin.hear(String::from_utf8_lossy(&line).trim_end());
+            plugin.receive_reply(id.as_ref(), &reply);
         }
     }
     future::pending().await

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::deadline::Deadline;
+use super::reply::reply_to_lua;
 use super::value::{kind, to_json};
 use crate::limits::{
     DESTINATIONS_DEFAULT, EFFECTS_BYTES_MAX, EFFECTS_MAX, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX,
@@ -233,7 +234,7 @@ impl ScriptApi {
     fn request(&self, lua: &Lua, function: &str, request: Request) -> Result<Value, ApiError> {
         let host = self.host_of_call(function)?;
         match block_until(self.deadline.end(), host.ask(request)) {
-            Ok(Ok(frame)) => Ok(to_lua(lua, &frame)?),
+            Ok(Ok(reply)) => Ok(reply_to_lua(lua, &reply)?),
             Ok(Err(refusal)) => Err(at(function, refusal.message)),
             // The VM stops the script at its next check.
             Err(Elapsed) => Err(at(function, "no reply in time")),

@@ -12,8 +12,10 @@ use smol::Timer;
 
 use crate::config::Hook;
 use crate::limits::{PROCESS_CALLS_MAX, PROCESS_HEARD_BYTES_MAX, PROCESS_UNWRITTEN_BYTES_MAX};
+use crate::message::RequestId;
 use crate::plugin::answer::RawAnswer;
 use crate::plugin::{Answer, Call, Failure};
+use crate::protocol::{Reply, json};
 
 /// Answer to a call in flight.
 pub(super) struct PendingAnswer {
@@ -172,8 +174,14 @@ impl Exchange {
         }
     }
 
-    /// Queues a line that is not a call. Drops it if the program does not read, which [`Exchange::until_overfull`] reports.
-    pub(super) fn push_line(&self, line: &str) {
+    /// Queues a reply to a request of the program, or an announcement. Drops it if the program does not read, which
+    /// [`Exchange::until_overfull`] reports.
+    pub(super) fn push_reply(&self, id: Option<&RequestId>, reply: &Reply) {
+        self.push(|out| json::encode_reply(id, reply, out));
+    }
+
+    /// Queues a line that `encode` appends, with its newline.
+    pub(super) fn push(&self, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         if !matches!(state.input, InputState::Open) || state.is_overfull {
             return;
@@ -183,8 +191,7 @@ impl Exchange {
             self.overfull.notify(1);
             return;
         }
-        state.unwritten.extend_from_slice(line.as_bytes());
-        state.unwritten.push(b'\n');
+        encode(&mut state.unwritten);
         self.lines_added.notify(1);
     }
 
@@ -397,7 +404,7 @@ mod tests {
             assert!(future::poll_once(exchange.until_drained()).await.is_none());
             let mut overfull = Box::pin(exchange.until_overfull());
             while future::poll_once(&mut overfull).await.is_none() {
-                exchange.push_line(&long);
+                exchange.push(|out| out.extend_from_slice(long.as_bytes()));
             }
             let lines = exchange.take_lines().await;
             assert!(

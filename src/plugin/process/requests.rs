@@ -141,12 +141,12 @@ fn as_str(id: &Option<RequestId>) -> Option<&str> {
 }
 
 fn reply(exchange: &Exchange, reply: &ValueReply<'_>) {
-    let line = serde_json::to_string(reply).expect("a value is JSON");
-    exchange.push_line(&line);
+    exchange.push(|out| {
+        serde_json::to_writer(&mut *out, reply).expect("a value is JSON");
+        out.push(b'\n');
+    });
 }
 
 fn refuse(exchange: &Exchange, id: Option<&RequestId>, what: String) {
-    let mut line = Vec::new();
-    json::encode_reply(id, &Reply::Refused(refusal(Code::Internal, what)), &mut line);
-    exchange.push_line(String::from_utf8_lossy(&line).trim_end());
+    exchange.push_reply(id, &Reply::Refused(refusal(Code::Internal, what)));
 }

@@ -13,9 +13,9 @@ use crate::config::{OnFailure, PluginKind};
 use crate::limits::{
     PROCESS_CALLS_MAX, PROCESS_ERROR_LINES_PER_S_MAX, PROCESS_HEARD_BYTES_MAX, PROCESS_LINES_AT_ONCE_MAX,
 };
-use crate::message::{Destination, Text, Timestamp};
+use crate::message::{Destination, RequestId, Room, Text, Timestamp};
 use crate::plugin::{MessageCall, Verdict};
-use crate::protocol::{ParsedRequest, Request};
+use crate::protocol::{ParsedRequest, Reply, Request};
 
 /// Time limit of a test.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -186,6 +186,11 @@ fn words(answer: Result<Answer, Failure>) -> String {
     }
 }
 
+/// Sends the program a line with this text.
+fn push(process: &Process, text: &str) {
+    process.receive_reply(None, &Reply::Answer { text: Text::stored(text.to_owned()) });
+}
+
 async fn ask(process: &Process, text: &str) -> String {
     words(process.call(message(text)).await)
 }
@@ -341,7 +346,8 @@ fn requests_are_submitted_and_replies_are_written() {
         assert!(matches!(&joining.request, Request::Join { room } if room.as_str() == "#home"));
         assert!(matches!(&sending.request, Request::Send(draft) if draft.text.as_str() == "hi"));
         assert_eq!(sending.id.as_ref().map(|id| id.as_str()), Some("s"));
-        process.hear(r##"{"type":"joined","id":"j","room":"#home"}"##);
+        let (id, room) = (RequestId::parse("j"), Room::parse("#home").unwrap());
+        process.receive_reply(id.as_ref(), &Reply::Joined { room, topic: None });
         until(|| recorder.logged() == [r##"{"type":"joined","id":"j","room":"#home"}"##]).await;
     });
 }
@@ -431,7 +437,7 @@ fn program_that_does_not_read_blocks_nobody_beyond_the_timeout() {
         let mut queued = 0;
         while recorder.failures().is_empty() {
             for _ in 0..100 {
-                process.hear(&long);
+                push(process, &long);
                 queued += long.len();
             }
             future::yield_now().await;
@@ -449,7 +455,7 @@ fn program_that_does_not_read_is_restarted() {
     let mut script = Script::new("say $$; exec sleep 1000");
     script.timeouts.silence = Duration::from_millis(100);
     script.run(async |process, recorder| {
-        process.hear(&"x".repeat(200_000));
+        push(process, &"x".repeat(200_000));
         until(|| !recorder.failures().is_empty()).await;
         let words = "the program did not read its standard input for 0.1 s; restarting in 1 ms";
         assert_eq!(recorder.failures()[0], words);
@@ -511,7 +517,7 @@ fn calls_fail_at_once_while_the_program_is_down() {
         assert_eq!(recorder.failures(), ["the program was ended by SIGSEGV; restarting in 60000 ms"]);
         let failure = "! the program was ended by SIGSEGV; not restarted yet";
         assert_eq!(ask(process, "x").await, failure);
-        process.hear("dropped");
+        push(process, "dropped");
     });
 }
 
@@ -576,7 +582,7 @@ fn process_that_left_the_group_does_not_delay_the_restart() {
     script.run(async |process, recorder| {
         until(|| !recorder.logged().is_empty()).await;
         let pid = recorder.logged()[0].clone();
-        process.hear("go");
+        push(process, "go");
         until(|| !recorder.failures().is_empty()).await;
         assert!(is_alive(&pid), "a process outside the group is not killed");
         let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
@@ -603,7 +609,7 @@ fn program_that_closes_its_input_may_still_write() {
     let go = script.directory.path().join("go");
     script.run(async |process, recorder| {
         until(|| recorder.seen().submitted.len() == 1).await;
-        process.hear("dropped");
+        push(process, "dropped");
         let closed = "! the program has closed its standard input";
         until(|| {
             let answer = smol::block_on(future::poll_once(ask(process, "x")));

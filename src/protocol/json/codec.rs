@@ -42,7 +42,7 @@ pub fn decoder() -> Box<dyn Decoder> {
 }
 
 /// Makes the encoder of a session with these capabilities.
-pub(crate) fn session(capabilities: Capabilities) -> SessionEncoder {
+fn session(capabilities: Capabilities) -> SessionEncoder {
     SessionEncoder { encoder: Box::new(JsonEncoder), forms: SharedForms::shared(FORM), capabilities }
 }
 

@@ -154,7 +154,7 @@ fn deliver(requester: Option<&Requester>, notes: &[SenderNote], chat: &mut Chat,
 /// Tells a program that its message is accepted, or a person what it may want to know of its message: once in a turn.
 fn acknowledge(requester: &Requester, seq: Seq, notes: &[SenderNote], chat: &mut Chat, delivery: &mut Delivery) {
     let session = requester.session;
-    if chat.sessions.get(&session).is_some_and(|session| session.encoder.capabilities.wants_accepted) {
+    if chat.sessions.get(&session).is_some_and(|session| session.outbox.capabilities().wants_accepted) {
         return chat.reply(requester, &Reply::Accepted { seq, at: delivery.at }, delivery);
     }
     for note in notes {

@@ -75,7 +75,7 @@ fn listeners(room: RoomId, set_by: SessionId, chat: &Chat) -> Vec<SessionId> {
     let sessions = members.flat_map(|peer| chat.peers[peer].sessions.iter().copied());
     let listens = |id: &SessionId| {
         let session = &chat.sessions[id];
-        *id != set_by && session.is_welcomed && session.encoder.capabilities.wants_topics
+        *id != set_by && session.is_welcomed && session.outbox.capabilities().wants_topics
     };
     sessions.filter(listens).collect()
 }
