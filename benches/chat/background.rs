@@ -1,5 +1,5 @@
-//! Background: pairs who exchange 1,000 messages a second while somebody else is measured.
-//! Owns their thread, and the proof that every message arrived; never measures anything.
+//! Background traffic: pairs that exchange 1,000 messages a second while other clients are measured. Owns their thread,
+//! and the proof that every message arrived; never measures.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use anyhow::{Result, ensure};
 use crate::client::{Client, STALL};
 use crate::pair::Pair;
 
-/// Those who send, one after the other.
+/// Senders, which take turns.
 const PAIRS: usize = 10;
 
 /// Time between two messages.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Pairs who go on until they are stopped.
+/// Pairs that exchange messages until they are stopped.
 pub(crate) struct Background {
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<Result<()>>,
 }
 
 impl Background {
-    /// Logs them in and lets them begin.
+    /// Logs the pairs in and starts them.
     pub(crate) fn start(address: SocketAddr) -> Result<Background> {
         let mut pairs = Pair::login_all(address, PAIRS, 0)?;
         let is_over = Arc::new(AtomicBool::new(false));
@@ -37,7 +37,7 @@ impl Background {
         Ok(Background { is_over, thread })
     }
 
-    /// Waits until all that was sent has arrived, and nothing else.
+    /// Waits until everything sent has arrived, and checks that nothing else did.
     pub(crate) fn stop(self) -> Result<()> {
         self.is_over.store(true, Ordering::Relaxed);
         self.thread.join().expect("it does not panic")
@@ -45,7 +45,7 @@ impl Background {
 }
 
 fn chat(pairs: &mut [Pair], is_over: &AtomicBool) -> Result<()> {
-    // Held: as long as they are, the sockets do not block.
+    // Held, because the sockets are non-blocking as long as these exist.
     let _sockets: Vec<_> = pairs.iter().map(Pair::sockets).collect::<Result<_>>()?;
     let mut due = Instant::now();
     for pair in (0..PAIRS).cycle() {

@@ -1,5 +1,5 @@
-//! Coming back: what was kept for many peers while they were away, and how long they wait for it when all of them log in at once.
-//! Owns who wrote to whom; never measures the writing.
+//! Backlog: messages stored for many peers while they were offline, and the time until they have read them after all log
+//! in at once. Owns who writes to whom; never measures the writing.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::reader::Reader;
 use crate::scenario::{Bar, Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Server};
 
-/// From the first connection to the last message read. The relay keeps nothing for those who are away.
+/// From the first connection to the last message read. The relay stores nothing for offline peers.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "backlog",
     title: "100 peers back to 500 messages each",
@@ -25,10 +25,10 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     on_request: false,
 };
 
-/// Those who are away.
+/// Offline peers.
 const PEERS: usize = 100;
 
-/// Those who write to them, each to as many: the messages for one peer lie among those for others.
+/// Senders, each to the same number of peers: the messages for one peer lie among those for others.
 const SENDERS: usize = 10;
 
 /// Messages for each peer.
@@ -40,7 +40,7 @@ fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
     let (cpu, started) = (server.cpu()?, Instant::now());
     let mut readers = come_back(server.address())?;
     let elapsed = started.elapsed();
-    // Nobody gets one message more than it should, and the server's work behind the last delivery counts as well.
+    // No reader gets one message too many, and the server's work after the last delivery counts as well.
     Client::barrier(readers.iter_mut().map(Reader::client), "done")?;
     let cpu = server.cpu()? - cpu;
     let peak_bytes = server.peak_bytes()?;
@@ -53,7 +53,7 @@ fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
     }))
 }
 
-/// Sends every message; all are kept when this returns.
+/// Sends every message; all are stored when it returns.
 fn keep_all(address: SocketAddr) -> Result<()> {
     let mut senders = Client::login_all(address, (0..SENDERS).map(sender))?;
     for (number, client) in senders.iter_mut().enumerate() {
@@ -62,7 +62,7 @@ fn keep_all(address: SocketAddr) -> Result<()> {
     Client::barrier(&mut senders, "kept")
 }
 
-/// What one sender writes: to each of its peers in turn.
+/// Lines of one sender: to each of its peers in turn.
 fn lines_of(number: usize) -> Vec<u8> {
     let peers = (number..PEERS).step_by(SENDERS);
     let mut lines: Vec<_> = peers.map(|place| Numbered::new(&format!("{}: ", peer(place)), "", "\n")).collect();
@@ -76,7 +76,7 @@ fn lines_of(number: usize) -> Vec<u8> {
     all
 }
 
-/// Logs all peers in at once, and reads what waited for them.
+/// Logs all peers in at once, and reads their waiting messages.
 fn come_back(address: SocketAddr) -> Result<Vec<Reader>> {
     let clients = Client::start_all(address, (0..PEERS).map(peer))?.into_iter().enumerate();
     let mut readers: Vec<_> = clients.map(|(place, client)| reader(place, client)).collect();

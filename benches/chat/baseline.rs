@@ -1,5 +1,5 @@
-//! The floor: SQLite alone, in this process, with the rows of the throughput scenarios in large transactions.
-//! Owns a database of its own with the server's schema and settings; never uses the server's code.
+//! Baseline: SQLite alone, in this process, with the rows of the throughput scenarios in large transactions. Owns a
+//! database with the server's schema and settings; never uses the server's code.
 
 use std::fs;
 use std::ops::Range;
@@ -19,7 +19,7 @@ use crate::server::Home;
 /// Messages of one transaction, as many as a turn of the server has at most.
 const BATCH_MESSAGES: i64 = 4096;
 
-/// Messages by which the index of the log lags behind it, until they are written, sorted by recipient.
+/// Messages by which the index lags behind the log before they are written, sorted by recipient.
 const INDEX_MESSAGES: usize = 16 * 1024;
 
 /// Messages in a row of the index.
@@ -28,10 +28,10 @@ const INDEX_ROW_MESSAGES: usize = 400;
 /// Rows of one statement.
 const STATEMENT_ROWS: i64 = 64;
 
-/// What the index is to hold: recipient and message.
+/// Recipient and message, for the index.
 type Addressed = (i64, i64);
 
-/// Writes what `pairs` writes: no server that keeps its messages in SQLite can be faster than this by much.
+/// Writes what `pairs` writes: a server that stores its messages in SQLite cannot be much faster.
 pub(crate) fn run(options: &Options) -> Result<Figures> {
     let home = Home::new()?;
     let connection = open(&home.path().join("baseline.db"))?;
@@ -61,7 +61,7 @@ fn open(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// The server's own, in their order.
+/// Migrations of the server, in order.
 fn migrations() -> Result<Vec<String>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let files = fs::read_dir(&directory).with_context(|| directory.display().to_string())?;

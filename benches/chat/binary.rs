@@ -1,5 +1,4 @@
-//! Size: the stripped binary that everything else is measured with, the one that is shipped.
-//! Owns nothing but the question; never starts it.
+//! Size of the stripped binary, the one that is measured and shipped. Never starts it.
 
 use std::fs;
 
@@ -9,7 +8,7 @@ use crate::options::Options;
 use crate::scenario::{Bar, Figures, Measure, Run, Scenario};
 use crate::server::Contestant;
 
-/// What the server takes on the disk before it has any data.
+/// Disk space of the server before it has any data.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "binary",
     title: "The server's binary",

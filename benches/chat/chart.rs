@@ -1,5 +1,5 @@
-//! The chart of the bars, as SVG: what has to be much in one panel, what has to be little in the other.
-//! Owns where everything stands and how it looks, in light and in dark; never decides whether a bar is met.
+//! Chart of the bars, as SVG: measures that should be high in one panel, measures that should be low in the other. Owns
+//! the layout and the look, in light and in dark; never decides whether a bar is met.
 
 use std::fmt::Write;
 
@@ -8,25 +8,25 @@ use crate::sample::rounded;
 use crate::scenario::Bar;
 use crate::server::Contestant;
 
-/// What the page and its parts take, in pixels.
+/// Sizes of the page and its parts, in pixels.
 const WIDTH: usize = 880;
 const MARGIN: usize = 16;
 const ROW_HEIGHT: usize = 25;
 const PANEL_HEAD: usize = 54;
 const LEGEND_HEIGHT: usize = 19;
 
-/// Where the bars begin, and what they take at most.
+/// Left end of the bars, and their maximum length.
 const BARS_LEFT: usize = 316;
 const BARS_WIDTH: f64 = 260.0;
 const BAR_HEIGHT: usize = 13;
 
-/// Where the words behind the bars begin.
+/// Left end of the words behind the bars.
 const WORDS_LEFT: usize = BARS_LEFT + BARS_WIDTH as usize + 14;
 
-/// How much of what is allowed still fits into the second panel.
+/// Share of the allowed value that still fits into the second panel.
 const SHARE_MAX: f64 = 1.4;
 
-/// Colours that can be told apart by those who see few, on white and on black.
+/// Colours that colour-blind readers can tell apart, on white and on black.
 const STYLE: &str = "\
 text{font:13px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#1f2933}\
 .head{font-size:15px;font-weight:600}.note{font-size:12px;fill:#5f6b76}\
@@ -34,19 +34,19 @@ text{font:13px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#1f2933}\
 @media(prefers-color-scheme:dark){text{fill:#dde4ea}.note{fill:#9aa6b2}\
 .track{fill:#2a3138}.met{fill:#4aa3df}.missed{fill:#e8994a}.bar{fill:#dde4ea}}";
 
-/// Rows that have their direction and their scale in common.
+/// Rows with the same direction and scale.
 struct Panel<'a> {
-    /// What it shows.
+    /// Heading.
     head: &'static str,
-    /// Which direction is the good one.
+    /// Note that says which direction is better.
     note: &'static str,
-    /// A row each.
+    /// Verdicts, one a row.
     verdicts: Vec<&'a Verdict>,
-    /// What the whole width is.
+    /// Value of the whole width.
     full: f64,
 }
 
-/// The chart of these, which were measured in so many rounds.
+/// Draws the chart of verdicts that were measured in this many rounds.
 pub(crate) fn draw(verdicts: &[Verdict], rounds: usize) -> String {
     let (more, less): (Vec<_>, Vec<_>) = verdicts.iter().partition(|verdict| matches!(verdict.bar, Bar::AtLeast(..)));
     let most = more.iter().map(|verdict| length(verdict).max(bar_at(verdict))).fold(0.0, f64::max);
@@ -85,7 +85,7 @@ fn legend(rounds: usize) -> [String; 2] {
 }
 
 impl Panel<'_> {
-    /// Says where it ends.
+    /// Draws the panel. Returns its lower end.
     fn draw(&self, top: usize, out: &mut String) -> usize {
         text(MARGIN, top + 26, "head", self.head, out);
         text(BARS_LEFT, top + 26, "note", self.note, out);
@@ -107,7 +107,7 @@ impl Panel<'_> {
     }
 }
 
-/// In the scale of its panel: a ratio, or a share of what is allowed.
+/// Length in the scale of its panel: a ratio, or a share of the allowed value.
 fn length(verdict: &Verdict) -> f64 {
     match verdict.bar {
         Bar::AtLeast(..) => verdict.held,

@@ -1,5 +1,5 @@
-//! A client as every scenario needs it: connected, logged in, and knowing that everything before has been dealt with.
-//! Owns login, barrier and the reading of lines, the same for each contestant; never decides what is sent or expected.
+//! Client for every scenario: connects, logs in, and knows when the server has processed everything before. Owns login,
+//! barrier and reading lines, the same for each contestant; never decides what is sent or expected.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,10 +17,10 @@ pub(crate) const STALL: Duration = Duration::from_secs(10);
 /// Connections that are opened before the first of them is read: fewer than any server's backlog.
 const LOGINS_AT_ONCE: usize = 100;
 
-/// Bytes that a client's buffer has before its first line; thousands of idle clients are cheap for the benchmark too.
+/// Bytes of a client's buffer before its first line: thousands of idle clients are cheap for the benchmark, too.
 const BUFFER_BYTES_MIN: usize = 512;
 
-/// Bytes that a client's buffer grows to.
+/// Bytes to which a client's buffer grows.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
 /// One logged-in connection.
@@ -28,12 +28,12 @@ pub(crate) struct Client {
     name: String,
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// The part of the buffer that was read and not yet handed out.
+    /// Part of the buffer that was read and not returned yet.
     unread: Range<usize>,
 }
 
 impl Client {
-    /// Logs in one client for each name; all of them are in when this returns.
+    /// Logs in one client for each name. Returns when all are logged in.
     pub(crate) fn login_all(address: SocketAddr, names: impl IntoIterator<Item = String>) -> Result<Vec<Client>> {
         let mut names = names.into_iter().peekable();
         let mut clients = Vec::new();
@@ -52,8 +52,8 @@ impl Client {
         names.into_iter().map(|name| Client::start(address, name)).collect()
     }
 
-    /// Waits until it is connected, says who it is, and waits until holdline has greeted it. The socket is for further
-    /// waiting; what else arrived with the greeting is there to be had before the first wait.
+    /// Waits until it is connected, logs in, and waits for holdline's greeting. Returns the socket for further waiting;
+    /// lines that arrived with the greeting can be read before the first wait.
     pub(crate) async fn log_in(&mut self) -> Result<Async<TcpStream>> {
         let socket = self.socket()?;
         socket.writable().await?;
@@ -72,8 +72,8 @@ impl Client {
         }
     }
 
-    /// Returns when each client has had `word` from itself, and with it all that was under way to it; any other message
-    /// is a failure.
+    /// Returns when each client has received `word` from itself, and with it everything in flight to it. Fails on any
+    /// other message.
     pub(crate) fn barrier<'a>(clients: impl IntoIterator<Item = &'a mut Client>, word: &str) -> Result<()> {
         let mut clients: Vec<_> = clients.into_iter().collect();
         for client in &mut clients {
@@ -88,17 +88,17 @@ impl Client {
         Ok(())
     }
 
-    /// Who it is.
+    /// Name of the client.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its socket, to wait for. From then on reading and writing do not wait by themselves.
+    /// Socket to wait for. From then on reads and writes do not block.
     pub(crate) fn socket(&self) -> Result<Async<TcpStream>> {
         Ok(Async::new(self.stream.try_clone()?)?)
     }
 
-    /// Writes what the socket takes now, and says how much that was.
+    /// Writes as much as the socket takes. Returns the number of bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         match self.stream.write(bytes) {
             Ok(written) => Ok(written),
@@ -107,12 +107,12 @@ impl Client {
         }
     }
 
-    /// Writes all of it; not on a socket that does not wait by itself.
+    /// Writes everything; only for a blocking socket.
     pub(crate) fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).with_context(|| format!("{} cannot write", self.name))
     }
 
-    /// Reads once; false where there is nothing to read.
+    /// Reads once. Returns false if there is nothing to read.
     pub(crate) fn read(&mut self) -> Result<bool> {
         self.make_room();
         match self.stream.read(&mut self.buffer[self.unread.end..]) {
@@ -124,7 +124,7 @@ impl Client {
         Ok(true)
     }
 
-    /// The next message among what was read. Notices are skipped, a refusal is a failure.
+    /// Next message in the buffer. Skips notices; fails on a refusal.
     pub(crate) fn next_message(&mut self) -> Result<Option<&[u8]>> {
         while let Some(line) = self.next_line_range() {
             match &self.buffer[line.clone()] {
@@ -136,12 +136,12 @@ impl Client {
         Ok(None)
     }
 
-    /// The next line among what was read, whatever it is.
+    /// Next line of any kind in the buffer.
     pub(crate) fn next_line(&mut self) -> Option<&[u8]> {
         self.next_line_range().map(|line| &self.buffer[line])
     }
 
-    /// Waits for the next message, which must be this one; not on a socket that does not wait by itself.
+    /// Waits for the next message, which must be this one; only for a blocking socket.
     pub(crate) fn expect(&mut self, expected: &[u8]) -> Result<()> {
         loop {
             if let Some(line) = self.next_message()? {
@@ -153,7 +153,7 @@ impl Client {
         }
     }
 
-    /// Fails if the server refused something or sent a message to one that is to get none.
+    /// Fails if the server refused something, or sent a message to a client that should get none.
     pub(crate) fn expect_no_message(&mut self) -> Result<()> {
         self.stream.set_nonblocking(true)?;
         while self.read()? {
@@ -163,7 +163,7 @@ impl Client {
         Ok(())
     }
 
-    /// Connects and says who it is; what it is told is there to be read.
+    /// Connects and sends the login; the greeting remains unread.
     pub(crate) fn connect(address: SocketAddr, name: String) -> Result<Client> {
         let stream = TcpStream::connect(address).with_context(|| format!("{name} cannot connect"))?;
         stream.set_read_timeout(Some(STALL))?;

@@ -1,5 +1,5 @@
-//! A crowd: thousands of clients who all connect in the same moment.
-//! Owns when each of them is in; never retries for one that was refused.
+//! Crowd: thousands of clients that connect in the same moment. Owns when each of them is logged in; never retries for
+//! one that was refused.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::scenario::{Bar, Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Server};
 
-/// 5,000 clients. The relay is not in it: it greets nobody, so nobody knows when he is in.
+/// 5,000 clients. The relay is not measured: it does not greet, so its clients cannot tell when they are logged in.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "crowd",
     title: "5,000 clients connect at once",
@@ -22,11 +22,11 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     on_request: false,
 };
 
-/// Clients, none of whom waits for another.
+/// Clients, none of which waits for another.
 const CLIENTS: usize = 5000;
 
 fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
-    // Each has its socket, and another handle of it to wait with.
+    // Each client has its socket, and another handle of it to wait with.
     if let Err(reason) = allow_connections(2 * CLIENTS) {
         eprintln!("crowd: skipped: {reason}");
         return Ok(None);

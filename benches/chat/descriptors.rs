@@ -1,12 +1,12 @@
-//! How many files this process and the servers may have open. Owns the limit; never opens any.
+//! Limit of open files of this process and the servers. Owns the limit; never opens any.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that a process has besides its connections.
+/// Descriptors of a process besides its connections.
 const OTHER_FILES: u64 = 100;
 
-/// Allows so many connections to this process and to the servers that it starts from now on, or says why it cannot. They inherit
-/// the limit, so that it is the same for each.
+/// Allows this many connections to this process and to the servers that it starts from now on, or says why it cannot.
+/// They inherit the limit, so that it is the same for each.
 pub(crate) fn allow_connections(connections: usize) -> Result<(), String> {
     let files = connections as u64 + OTHER_FILES;
     let limit = getrlimit(Resource::Nofile);

@@ -1,5 +1,5 @@
-//! Many clients on one thread, each woken as soon as its socket has something for it.
-//! Owns the waiting for all of them, and for how long nothing may move; never reads or writes itself.
+//! Executor of many clients on one thread, each woken as soon as its socket is ready. Owns the waiting, and the time
+//! without progress that is a failure; never reads or writes itself.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use smol::{LocalExecutor, Timer};
 
 use crate::client::STALL;
 
-/// Runs what each client does until all are done; fails with the first of them, or where no message arrives any more.
+/// Runs all clients until they are done. Fails with the first of them, or if no message arrives any more.
 pub(crate) fn run_all<'a, C>(clients: impl IntoIterator<Item = C>, arrived: &Cell<u64>) -> Result<()>
 where
     C: Future<Output = Result<()>> + 'a,

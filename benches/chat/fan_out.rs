@@ -1,5 +1,5 @@
-//! Fan-out: one sender whose every message goes to 200 readers, all named in its line.
-//! Owns who writes when; the proof that each reader got every message once and in order is in `reader.rs`.
+//! Fan-out: one sender whose every message goes to 200 readers, all named in its line. Owns who writes when; `reader.rs`
+//! has the proof that each reader got every message once and in order.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::reader::Reader;
 use crate::scenario::{Bar, Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Server};
 
-/// Deliveries, as many as may be.
+/// Maximum number of deliveries.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "fan-out",
     title: "One sender to 200 readers",
@@ -35,7 +35,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     on_request: false,
 };
 
-/// Who is to get each message.
+/// Readers of each message.
 const READERS: u32 = 200;
 
 /// Messages of a run.
@@ -44,14 +44,13 @@ const MESSAGES: u32 = 5000;
 /// Messages that the sender may be ahead of the readers.
 const WINDOW_MESSAGES: u32 = 1000;
 
-/// Time after which a sender that is far enough ahead looks again.
+/// Time after which a sender that is far enough ahead checks again.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How each text begins.
+/// Beginning of each text.
 const TEXT: &str = "to all ";
 
-/// Sends so many messages to so many readers, by way of a server that runs, and lets it run on: deliveries per second, and what
-/// they cost.
+/// Sends messages to readers through a running server, and leaves it running: deliveries per second, and their cost.
 pub(crate) fn measure(server: &Server, readers: u32, messages: u32) -> Result<Figures> {
     let clients = Client::login_all(server.address(), (0..readers).map(|reader| format!("r{reader:03}")))?;
     let names: Vec<_> = clients.iter().map(|client| client.name().to_owned()).collect();
@@ -59,7 +58,7 @@ pub(crate) fn measure(server: &Server, readers: u32, messages: u32) -> Result<Fi
     measure_to(&names.join(", "), "from s: ", clients, sender, server, messages)
 }
 
-/// The same by way of a room, in which all of them are.
+/// Sends likewise into a room of which all readers are members.
 pub(crate) fn measure_in_room(server: &Server, room: &str, readers: u32, messages: u32) -> Result<Figures> {
     let mut clients = Client::login_all(server.address(), (0..readers).map(|reader| format!("r{reader:03}")))?;
     let mut sender = Client::login_all(server.address(), ["s".to_string()])?.remove(0);
@@ -84,7 +83,7 @@ fn measure_to(
     let meter = Meter::start(server)?;
     flood(&mut sender, lines, &mut readers, messages)?;
     let reading = meter.stop()?;
-    // Nobody gets one message more than it should, and the server's work behind the last delivery counts as well.
+    // No reader gets one message too many, and the server's work after the last delivery counts as well.
     Client::barrier(readers.iter_mut().map(Reader::client).chain([&mut sender]), "done")?;
     reading.of_messages(readers.len() as f64 * f64::from(messages))
 }

@@ -1,5 +1,5 @@
-//! Growth: how the cost of a message grows with connections, history, recipients and size.
-//! Owns the loads and a small table for each; never holds one against a bar.
+//! Growth: how the cost of a message grows with connections, history, recipients and size. Owns the loads, and a table
+//! for each; never compares one with a bar.
 
 use anyhow::{Context, Result};
 
@@ -13,7 +13,7 @@ use crate::server::{Contestant, Server};
 use crate::table::{Align, Table};
 use crate::{fan_out, pairs, past};
 
-/// Runs where it is asked for: it takes minutes.
+/// Runs on request: it takes minutes.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "growth",
     title: "How cost grows",
@@ -23,7 +23,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     on_request: true,
 };
 
-/// What the cost grows with, a table for each.
+/// Quantities with which the cost grows, a table for each.
 const AXES: &[Axis] = &[
     Axis { headings: ["connections", PER_S, COST], points: |_| vec![10, 100, 1000, 5000], measure: with_connections },
     Axis {
@@ -42,29 +42,29 @@ const AXES: &[Axis] = &[
     Axis { headings: ["bytes of a text", PER_S, COST], points: |_| vec![16, 64, 512, 4096], measure: with_text_bytes },
 ];
 
-/// The throughput of all but the recipients.
+/// Throughput of all but the recipients.
 const PER_S: &str = "messages/s";
 
-/// The cost of all but the recipients.
+/// Cost of all but the recipients.
 const COST: &str = "CPU µs/message";
 
-/// Bytes of all texts of a run at most, so that large ones do not take all the disk and all the time.
+/// Maximum bytes of all texts of a run, so that large ones do not take all the disk and all the time.
 const TEXTS_BYTES_MAX: u64 = 256 << 20;
 
-/// One thing that grows.
+/// Quantity that grows.
 struct Axis {
-    /// What it is, throughput and cost.
+    /// Headings: the quantity, throughput and cost.
     headings: [&'static str; 3],
-    /// How much of it there is.
+    /// Values of the quantity.
     points: fn(&Options) -> Vec<u64>,
-    /// Runs it once; nothing where this machine does not let it run, which it has then said.
+    /// Runs it once. `None` with a message if this machine does not let it run.
     measure: fn(u64, &Options) -> Result<Option<Figures>>,
 }
 
-/// What was measured along an axis.
+/// Figures along an axis.
 struct Curve {
     axis: &'static Axis,
-    /// With what each round has measured there.
+    /// Values, each with the figures of every round.
     points: Vec<(u64, Vec<Figures>)>,
 }
 
@@ -112,7 +112,7 @@ fn median(rounds: &[Figures], number: fn(&Figures) -> Option<f64>) -> String {
     sample.median().map_or_else(|| "-".to_string(), rounded)
 }
 
-/// At most 50 pairs flood, all others are idle.
+/// At most 50 pairs send; all others are idle.
 fn with_connections(connections: u64, options: &Options) -> Result<Option<Figures>> {
     if let Err(reason) = allow_connections(connections as usize) {
         eprintln!("growth, {connections} connections: skipped: {reason}");
@@ -151,7 +151,7 @@ fn with_text_bytes(text_bytes: u64, options: &Options) -> Result<Option<Figures>
     Ok(Some(figures))
 }
 
-/// Of a run, or deliveries.
+/// Messages of a run, or deliveries.
 fn messages(options: &Options) -> u64 {
     PAIRS as u64 * u64::from(options.messages)
 }

@@ -1,5 +1,5 @@
-//! A long history: what it costs a server to start with one, to log somebody in, and to take more.
-//! Owns the comparison with an empty one; how the history is made is in `past.rs`.
+//! Long history: the cost of starting a server with one, of a login, and of more messages. Owns the comparison with an
+//! empty history; `past.rs` creates the long one.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -57,7 +57,7 @@ fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
     Ok(Some(Figures { values: values.into(), ..flood }))
 }
 
-/// From the start of the process until it listens.
+/// Time from the start of the process until it listens.
 fn starts(
     mut home: Home,
     contestant: Contestant,
@@ -74,24 +74,24 @@ fn starts(
     Ok((home, times.into_iter().collect()))
 }
 
-/// The database is on the disk only, as it is after a boot.
+/// Drops the cached pages of the database, as after a boot.
 fn forget_pages(home: &Home) -> Result<()> {
     let database = File::open(home.data().join("holdline.db"))?;
     Ok(fadvise(&database, 0, None, Advice::DontNeed)?)
 }
 
-/// From the connection to the greeting, of peers for whom nothing waits.
+/// Time from the connection to the greeting, of peers for which nothing waits.
 fn logins(address: SocketAddr) -> Result<Sample> {
     past::others().take(LOGINS).map(|name| login(address, name)).collect()
 }
 
-/// From the connection to the greeting of one.
+/// Time from the connection to the greeting of one peer.
 pub(crate) fn login(address: SocketAddr, name: String) -> Result<Duration> {
     let started = Instant::now();
     let mut clients = Client::start_all(address, [name])?;
     smol::block_on(clients[0].log_in())?;
     let elapsed = started.elapsed();
-    // Nothing waited for it.
+    // Nothing waited for the peer.
     Client::barrier(&mut clients, "here")?;
     Ok(elapsed)
 }

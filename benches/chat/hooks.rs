@@ -1,5 +1,5 @@
-//! Plugins: what a `message` hook that passes costs each message, and what a plugin that hangs costs those whom it does not serve.
-//! Owns the plugins that are measured; the load is that of `pairs.rs`.
+//! Plugins: the cost of a `message` hook that passes everything, and the cost of a hanging plugin for clients that it
+//! does not serve. Owns the plugins that are measured; the load is that of `pairs.rs`.
 
 use std::fs;
 use std::thread;
@@ -14,7 +14,7 @@ use crate::sample::Sample;
 use crate::scenario::{Bar, Figures, Measure, Round, Run, Scenario};
 use crate::server::{Contestant, Home, Server};
 
-/// A script and a program that let everything pass, against no plugin at all.
+/// Script and program that pass everything, compared with no plugin.
 pub(crate) const COST: Scenario = Scenario {
     name: "hooks",
     title: "50 pairs at full speed, and a plugin that passes",
@@ -27,7 +27,7 @@ pub(crate) const COST: Scenario = Scenario {
     on_request: false,
 };
 
-/// A command that never ends, and messages that no plugin looks at.
+/// Command that never ends, and messages that no plugin handles.
 pub(crate) const HANG: Scenario = Scenario {
     name: "hooks-hang",
     title: "Beside a plugin that hangs",

@@ -1,5 +1,4 @@
-//! Memory: what an idle connection costs the server.
-//! Owns the thousands of clients; never lets them do anything but be there.
+//! Idle connections: what one costs the server in memory. Owns the thousands of clients; never lets them send anything.
 
 use anyhow::Result;
 
@@ -9,7 +8,7 @@ use crate::options::Options;
 use crate::scenario::{Bar, Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Server};
 
-/// 10,000 logged-in connections that say nothing.
+/// 10,000 logged-in connections that send nothing.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "idle",
     title: "Memory of an idle connection, of 10,000",

@@ -1,5 +1,5 @@
-//! Rest: what the server takes when there was something to do, and there is no more.
-//! Owns the minute before, and counts; never disturbs the server while it counts.
+//! Idle server: its memory and its wake-ups after traffic has ended. Owns the traffic before, and the counting; never
+//! disturbs the server while it counts.
 
 use std::thread;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::pairs;
 use crate::scenario::{Bar, Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Server};
 
-/// A server that was used, and where some are still logged in.
+/// Server that was used, with some clients still logged in.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "rest",
     title: "At rest, 20 silent clients",
@@ -27,16 +27,17 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     on_request: false,
 };
 
-/// Clients who stay and say nothing.
+/// Clients that stay and send nothing.
 const IDLE_CLIENTS: usize = 20;
 
-/// Pairs who chat and go.
+/// Pairs that chat and leave.
 const PAIRS: usize = 25;
 
-/// Messages of each of them.
+/// Messages of each pair.
 const MESSAGES: u32 = 1000;
 
-/// Time after which nothing is left to be done: more than the longest pause between two looks at what clients have taken.
+/// Time after which the server has nothing left to do: more than the longest pause between two polls of acknowledged
+/// bytes.
 const SETTLING: Duration = Duration::from_secs(3);
 
 /// Time for which the server is watched.
@@ -52,7 +53,7 @@ fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
 
     let (switches, cpu) = (server.context_switches()?, server.cpu()?);
     thread::sleep(WATCH);
-    // Threads that end take their counts with them: that, too, is something done.
+    // Ending threads take their counts with them, and ending is activity, too.
     let switches = server.context_switches()?.abs_diff(switches);
     let cpu = server.cpu()? - cpu;
     let memory = server.resident_bytes()?;

@@ -1,5 +1,5 @@
-//! Latency: one message at a time, from the sender's write to the receiver's read, beside what one sync of the disk takes.
-//! Owns how the contestants take turns; how one message is timed is in `probe.rs`.
+//! Latency: one message at a time, from the sender's write to the receiver's read, compared with one sync of the disk.
+//! Owns how the contestants take turns; `probe.rs` times one message.
 
 use std::time::Duration;
 
@@ -14,8 +14,7 @@ use crate::sample::Sample;
 use crate::scenario::{Bar, Figures, Measure, Round, Run, Scenario};
 use crate::server::{Contestant, Home, Server};
 
-/// Nobody else says anything. A disk is not equally fast all the time, so that it and the servers take turns every few
-/// milliseconds.
+/// No other traffic. A disk is not equally fast all the time, so it and the servers take turns every few milliseconds.
 pub(crate) const ALONE: Scenario = Scenario {
     name: "latency",
     title: "One message at a time",
@@ -36,7 +35,7 @@ pub(crate) const ALONE: Scenario = Scenario {
     on_request: false,
 };
 
-/// Others send 1,000 messages a second meanwhile.
+/// Other clients send 1,000 messages a second meanwhile.
 pub(crate) const BUSY: Scenario = Scenario {
     name: "latency-busy",
     title: "One message at a time, among 1,000 a second",
@@ -49,10 +48,10 @@ pub(crate) const BUSY: Scenario = Scenario {
 /// Messages of a run.
 const MESSAGES: usize = 3000;
 
-/// Messages until it is another's turn.
+/// Messages of one turn.
 const TURN_MESSAGES: usize = 30;
 
-/// Messages before those that are timed: enough for the write-ahead log to have its full size, as it has ever after.
+/// Messages before those that are timed: enough for the write-ahead log to reach its full size.
 const WARM_UP_MESSAGES: u32 = 200_000;
 
 fn run_alone(options: &Options) -> Result<Option<Round>> {
@@ -75,7 +74,7 @@ fn run_alone(options: &Options) -> Result<Option<Round>> {
 }
 
 fn take_turn(times: &mut Vec<Duration>, mut one: impl FnMut() -> Result<Duration>) -> Result<()> {
-    // Not counted: it finds the processor's caches full of what the others had in theirs.
+    // Not counted: the processor's caches are full of the other contestants' data.
     one()?;
     for _ in 0..TURN_MESSAGES {
         times.push(one()?);
@@ -92,10 +91,10 @@ fn run_busy(contestant: Contestant, options: &Options) -> Result<Option<Figures>
     Ok(Some(figures(times)?))
 }
 
-/// A server that is as warm as it gets.
+/// Server after its warm-up.
 fn start(contestant: Contestant, options: &Options) -> Result<(Server, Probe)> {
     let server = Server::start(contestant, options)?;
-    // With names that nobody uses afterwards: what its reader has not acknowledged yet would be sent to it again.
+    // With names that are not used afterwards: messages that its reader has not acknowledged would be sent to it again.
     fan_out::measure(&server, 1, WARM_UP_MESSAGES)?;
     let probe = Probe::login(server.address(), "probe")?;
     Ok((server, probe))

@@ -1,5 +1,5 @@
-//! The lines that a sender writes and a receiver is to read: each with a number in it, so that no two are the same.
-//! Owns their form and how they become writes; never reads what arrives.
+//! Lines that a sender writes and a receiver must read: each with a number in it, so that no two are the same. Owns
+//! their form and how they become writes; never reads.
 
 use anyhow::Result;
 
@@ -11,33 +11,33 @@ pub(crate) const TEXT_BYTES: usize = 64;
 /// Digits of a message's number in its text.
 const NUMBER_DIGITS: usize = 10;
 
-/// Bytes that a sender has ready for one write.
+/// Bytes that a sender prepares for one write.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// The lines of one sender, made a block at a time before they are written.
+/// Lines of one sender, generated a block at a time.
 pub(crate) struct Lines {
     next: Numbered,
     block: Vec<u8>,
-    /// Bytes of the block that are written.
+    /// Written bytes of the block.
     written: usize,
-    /// Lines made so far, those of the block among them.
+    /// Lines generated so far, including those of the block.
     made: u32,
 }
 
-/// A line with a number in it that counts up in place.
+/// Line with a number in it that counts up in place.
 pub(crate) struct Numbered {
     line: Vec<u8>,
-    /// Where the number ends.
+    /// End of the number.
     number_end: usize,
 }
 
 impl Lines {
-    /// Those that begin with this one.
+    /// Creates the lines that begin with this one.
     pub(crate) fn new(first: Numbered) -> Lines {
         Lines { next: first, block: Vec::new(), written: 0, made: 0 }
     }
 
-    /// Writes until the socket takes no more, or `made_max` lines are made; true where the lines ended first.
+    /// Writes until the socket takes no more, or `made_max` lines are generated. Returns true if the lines ended first.
     pub(crate) fn write_to(&mut self, sender: &mut Client, made_max: u32) -> Result<bool> {
         loop {
             let ready = self.ready(made_max);
@@ -52,7 +52,7 @@ impl Lines {
         }
     }
 
-    /// What is to be written next, as long as no more than `made_max` lines are made.
+    /// Bytes to write next, while no more than `made_max` lines are generated.
     fn ready(&mut self, made_max: u32) -> &[u8] {
         if self.written == self.block.len() {
             self.make_block(made_max);
@@ -72,13 +72,12 @@ impl Lines {
 }
 
 impl Numbered {
-    /// Between `before` and `end` a text of [`TEXT_BYTES`] that starts with `start`, goes on with the number 0 and is
-    /// filled up.
+    /// Creates a line with a text of [`TEXT_BYTES`] between `before` and `end`: `start`, the number 0, and padding.
     pub(crate) fn new(before: &str, start: &str, end: &str) -> Numbered {
         Numbered::sized(before, start, TEXT_BYTES, end)
     }
 
-    /// The same with a text of another size, which has room for what it starts with and for the number.
+    /// Creates such a line with a text of another size, which has room for `start` and the number.
     pub(crate) fn sized(before: &str, start: &str, text_bytes: usize, end: &str) -> Numbered {
         let mut text = format!("{start}{:0NUMBER_DIGITS$} ", 0);
         let number_end = before.len() + start.len() + NUMBER_DIGITS;
@@ -86,12 +85,12 @@ impl Numbered {
         Numbered { line: format!("{before}{text}{end}").into_bytes(), number_end }
     }
 
-    /// The line as it is now, its end only where it was given one.
+    /// Current line, with its end if it was given one.
     pub(crate) fn line(&self) -> &[u8] {
         &self.line
     }
 
-    /// Makes it the next one.
+    /// Advances to the next line.
     pub(crate) fn count_up(&mut self) {
         for digit in self.line[..self.number_end].iter_mut().rev() {
             if *digit < b'9' {

@@ -1,8 +1,8 @@
-//! The benchmark: holdline and a relay that keeps nothing, under the same load, in alternating rounds.
-//! Owns the list of scenarios and the order of the rounds; never measures anything itself.
+//! Benchmark: holdline and a relay that stores nothing, under the same load, in alternating rounds. Owns the list of
+//! scenarios and the order of the rounds; never measures.
 //!
-//! `cargo bench`, or `cargo bench -- --help`. A server that loses, doubles or reorders a message ends it with exit code 1.
-//! For a new row of the table write a file like `idle.rs` and add its scenario to [`SCENARIOS`].
+//! `cargo bench`, or `cargo bench -- --help`. A server that loses, duplicates or reorders a message ends it with exit
+//! code 1. For a new row of the table write a file like `idle.rs` and add its scenario to [`SCENARIOS`].
 
 mod background;
 mod backlog;
@@ -141,7 +141,7 @@ fn run_round(scenario: &Scenario, number: usize, options: &Options) -> Result<Op
     }
 }
 
-/// Every other round goes the other way, so that nobody always runs on the machine that the other one left behind.
+/// Every other round is reversed, so that no contestant always runs on the machine that the same other one left behind.
 fn run_each(
     scenario: &Scenario,
     run: fn(Contestant, &Options) -> Result<Option<Figures>>,
@@ -162,7 +162,7 @@ fn run_each(
     Ok(Some(round))
 }
 
-/// So that whoever waits sees how it goes.
+/// Progress for the person who waits.
 fn say(scenario: &Scenario, number: usize, round: &Round) {
     for (contestant, figures) in round {
         assert_eq!(figures.values.len(), scenario.measures.len(), "{}: a value for each measure", scenario.name);

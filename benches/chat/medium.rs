@@ -1,5 +1,5 @@
-//! The medium alone: what SQLite writes for one message, and the sync behind it, without SQLite.
-//! Owns a file that looks like a write-ahead log that has been around once; never reads it.
+//! Medium alone: the bytes that SQLite writes for one message, and the sync after them, without SQLite. Owns a file like
+//! a write-ahead log that has been written once; never reads it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Bytes of a page in the log, with what stands before it.
+/// Bytes of a page in the log, with its header.
 const FRAME_BYTES: usize = 24 + 4096;
 
-/// Frames of one commit: a page of messages. How far their readers have come is not kept with each.
+/// Frames of one commit: a page of messages. Cursors are not committed with each message.
 const FRAMES_OF_COMMIT: usize = 1;
 
 /// Commits until the log is written from its beginning again: 16 MiB.
 const COMMITS: u64 = 2000;
 
-/// A file that is overwritten from its beginning to its end, and again.
+/// File that is overwritten from beginning to end, repeatedly.
 pub(crate) struct Medium {
     file: File,
     frame: [u8; FRAME_BYTES],
@@ -26,7 +26,7 @@ pub(crate) struct Medium {
 }
 
 impl Medium {
-    /// Makes it, on the disk that is measured.
+    /// Creates the file, on the disk that is measured.
     pub(crate) fn open(directory: &Path) -> Result<Medium> {
         let file = File::create_new(directory.join("medium"))?;
         let mut medium = Medium { file, frame: [0; FRAME_BYTES], written: 0 };
@@ -46,7 +46,7 @@ impl Medium {
     }
 
     fn write(&mut self) -> Result<()> {
-        // Different each time: what is the same as before might not have to be written.
+        // Different each time: unchanged bytes might not have to be written.
         self.frame[..8].copy_from_slice(&self.written.to_le_bytes());
         let place = (self.written % COMMITS) as usize * FRAMES_OF_COMMIT;
         for frame in place..place + FRAMES_OF_COMMIT {

@@ -1,5 +1,5 @@
-//! What a load costs: the time, the server's CPU time and memory, and those of the clients who share the machine.
-//! Owns when each of them is read; never makes the load.
+//! Cost of a load: time, CPU time and memory of the server, and CPU time of the clients on the same machine. Owns when
+//! each of them is read; never generates the load.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::proc::own_cpu;
 use crate::scenario::Figures;
 use crate::server::Server;
 
-/// Running, since the load began.
+/// Meter that runs since the load began.
 pub(crate) struct Meter<'a> {
     server: &'a Server,
     /// CPU time that the server had used before.
@@ -19,7 +19,7 @@ pub(crate) struct Meter<'a> {
     started: Instant,
 }
 
-/// Stopped, when the last message had arrived.
+/// Meter that was stopped when the last message had arrived.
 pub(crate) struct Reading<'a> {
     server: &'a Server,
     /// CPU time that the server had used before.
@@ -30,12 +30,12 @@ pub(crate) struct Reading<'a> {
 }
 
 impl<'a> Meter<'a> {
-    /// Begins now.
+    /// Starts a meter.
     pub(crate) fn start(server: &'a Server) -> Result<Self> {
         Ok(Meter { server, server_cpu: server.cpu()?, load_cpu: own_cpu()?, started: Instant::now() })
     }
 
-    /// Ends the time, and what the clients cost; the server may still have work to do.
+    /// Stops the time and the clients' CPU time; the server may still have work to do.
     pub(crate) fn stop(self) -> Result<Reading<'a>> {
         let elapsed = self.started.elapsed();
         let load_cpu = own_cpu()?.saturating_sub(self.load_cpu);
@@ -44,7 +44,7 @@ impl<'a> Meter<'a> {
 }
 
 impl Reading<'_> {
-    /// The figures of so many messages, once the server is done with them: messages a second, and what each has cost.
+    /// Returns the figures of this many messages once the server is done: messages per second, and the cost of each.
     pub(crate) fn of_messages(self, messages: f64) -> Result<Figures> {
         let per_message = |cpu: Duration| Some(cpu.as_secs_f64() * 1e6 / messages);
         Ok(Figures {

@@ -1,40 +1,40 @@
-//! The arguments of the benchmark. Owns their names, defaults and words; never acts on them.
+//! Arguments of the benchmark. Owns their names, defaults and help; never acts on them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bpaf::{OptionParser, Parser, construct, long};
 
-/// The first argument with which this program is the relay.
+/// First argument with which this program is the relay.
 pub(crate) const RELAY_COMMAND: &str = "relay";
 
-/// What this process is to be.
+/// Role of this process.
 pub(crate) enum Task {
-    /// The baseline, listening there.
+    /// Run the relay at this address.
     Relay(SocketAddr),
-    /// The benchmark.
+    /// Run the benchmark.
     Measure(Options),
 }
 
-/// What the arguments after `--` choose.
+/// Options after `--`.
 pub(crate) struct Options {
-    /// How often each contestant runs each scenario.
+    /// Times that each contestant runs each scenario.
     pub(crate) rounds: usize,
     /// Messages that each sender of `pairs` sends.
     pub(crate) messages: u32,
     /// Messages in the log of `history`.
     pub(crate) history_messages: i64,
-    /// The scenarios to run; none: all that are not on request only.
+    /// Scenarios to run. Empty: all that are not on request only.
     pub(crate) only: Vec<String>,
     /// The holdline binary to measure.
     pub(crate) server: PathBuf,
-    /// Where the chart is written.
+    /// File of the chart.
     pub(crate) chart: Option<PathBuf>,
     /// Whether `cargo bench` started this: `cargo test --all-targets` does too, and must not wait for a measurement.
     pub(crate) bench: bool,
 }
 
-/// What the arguments of this process say; those that are wrong end it.
+/// Parses the arguments of this process; mistakes end it.
 pub(crate) fn task() -> Task {
     parser().run()
 }

@@ -1,5 +1,5 @@
-//! One sender and its receiver, and the messages between them.
-//! Owns both clients and how far the sender may be ahead; never waits for a socket.
+//! Sender and receiver, and the messages between them. Owns both clients and how far the sender may be ahead; never
+//! waits for a socket.
 
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
@@ -15,16 +15,16 @@ use crate::reader::Reader;
 pub(crate) const PAIRS: usize = 50;
 
 /// Messages that a sender may be ahead of its receiver: fewer than holdline lets wait for one peer, and more than any
-/// server routes for one pair while the sender is not looking.
+/// server routes for one pair while the sender is not polling.
 const WINDOW_MESSAGES: u32 = 4000;
 
-/// Bytes of texts that it may be ahead, so that those of large messages are not more than a server hands over at once.
+/// Bytes of texts that it may be ahead, so that large messages do not exceed what a server hands over at once.
 const WINDOW_BYTES: u32 = WINDOW_MESSAGES * TEXT_BYTES as u32;
 
-/// What the pairs of a run exchange.
+/// Load of the pairs of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
-    /// Senders, and as many receivers.
+    /// Number of pairs.
     pub(crate) pairs: usize,
     /// Messages that each sender sends.
     pub(crate) messages: u32,
@@ -32,7 +32,7 @@ pub(crate) struct Load {
     pub(crate) text_bytes: usize,
 }
 
-/// A sender, its receiver, and how far they are.
+/// Sender and receiver, with their progress.
 pub(crate) struct Pair {
     sender: Client,
     receiver: Reader,
@@ -42,12 +42,12 @@ pub(crate) struct Pair {
 }
 
 impl Load {
-    /// Texts of the usual size.
+    /// Load with texts of the usual size.
     pub(crate) fn new(pairs: usize, messages: u32) -> Load {
         Load { pairs, messages, text_bytes: TEXT_BYTES }
     }
 
-    /// The messages of all pairs.
+    /// Messages of all pairs.
     pub(crate) fn messages_of_all(&self) -> f64 {
         self.pairs as f64 * f64::from(self.messages)
     }
@@ -58,19 +58,19 @@ impl Load {
 }
 
 impl Pair {
-    /// So many pairs, logged in, each for so many messages.
+    /// Logs in this many pairs, each for this many messages.
     pub(crate) fn login_all(address: SocketAddr, pairs: usize, messages: u32) -> Result<Vec<Pair>> {
         Pair::login_load(address, Load::new(pairs, messages))
     }
 
-    /// The same for any load.
+    /// Logs in the pairs of any load.
     pub(crate) fn login_load(address: SocketAddr, load: Load) -> Result<Vec<Pair>> {
         let senders = Client::login_all(address, (0..load.pairs).map(|pair| format!("s{pair:02}")))?;
         let receivers = Client::login_all(address, (0..load.pairs).map(|pair| format!("r{pair:02}")))?;
         Ok(senders.into_iter().zip(receivers).map(|(sender, receiver)| Pair::new(sender, receiver, load)).collect())
     }
 
-    /// The sender's socket and the receiver's, to wait for. From then on neither blocks by itself.
+    /// Sockets of the sender and the receiver, to wait for. From then on neither blocks.
     pub(crate) fn sockets(&self) -> Result<(Async<TcpStream>, Async<TcpStream>)> {
         Ok((self.sender.socket()?, self.receiver.socket()?))
     }
@@ -80,7 +80,7 @@ impl Pair {
         [&mut self.sender, self.receiver.client()]
     }
 
-    /// More messages to send.
+    /// Adds messages to send.
     pub(crate) fn add(&mut self, messages: u32) {
         self.receiver.add(messages);
     }
@@ -90,24 +90,24 @@ impl Pair {
         self.receiver.is_done()
     }
 
-    /// Writes until the socket takes no more; true where the window or the load ended first.
+    /// Writes until the socket takes no more. Returns true if the window or the load ended first.
     pub(crate) fn send(&mut self) -> Result<bool> {
         let made_max = self.receiver.messages().min(self.receiver.received() + self.window_messages);
         self.lines.write_to(&mut self.sender, made_max)
     }
 
-    /// Reads and verifies until nothing is there, and says how many messages that were.
+    /// Reads and verifies until nothing is there. Returns the number of messages.
     pub(crate) fn receive(&mut self) -> Result<u64> {
         self.receiver.receive()
     }
 
-    /// Fails with the words of the server if it refused a message.
+    /// Fails with the server's text if it refused a message.
     pub(crate) fn expect_no_refusal(&mut self) -> Result<()> {
         self.sender.expect_no_message()
     }
 
     fn new(sender: Client, receiver: Client, load: Load) -> Pair {
-        // A small text has room for the number alone.
+        // A small text has room for the number only.
         let text = match load.text_bytes < TEXT_BYTES {
             true => String::new(),
             false => format!("{} to {} ", sender.name(), receiver.name()),

@@ -1,9 +1,9 @@
-//! Throughput: pairs of a sender that writes as fast as it may and a receiver that reads all of it.
-//! Owns how the clients wait for their sockets; what they send and expect is in `pair.rs`.
+//! Throughput: pairs of a sender that writes at full speed and a receiver that reads everything. Owns how the clients
+//! wait for their sockets; `pair.rs` has what they send and expect.
 //!
 //! The load runs on the cores of the server, so it is one thread, and light. How its clients wait changes what a server
-//! can do: one that is woken for every line takes CPU time from the server and acknowledges at once, so that the server's
-//! kernel never gathers small writes. Both ways of waiting occur, so both are measured.
+//! can do: a client that is woken for every line takes CPU time from the server and acknowledges at once, so that the
+//! server's kernel never coalesces small writes. Both ways of waiting occur, so both are measured.
 
 use std::cell::Cell;
 use std::thread;
@@ -20,7 +20,7 @@ use crate::pair::{Load, PAIRS, Pair};
 use crate::scenario::{Bar, Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Server};
 
-/// Clients that are woken whenever their socket has something, as those on the same machine are.
+/// Clients that are woken whenever their socket is ready, like clients on the same machine.
 pub(crate) const WOKEN: Scenario = Scenario {
     name: "pairs",
     title: "50 pairs at full speed",
@@ -41,8 +41,8 @@ pub(crate) const WOKEN: Scenario = Scenario {
     on_request: false,
 };
 
-/// Clients that look at their sockets once in a while: they cost next to nothing, and acknowledge as late as those behind
-/// a network do.
+/// Clients that poll their sockets once in a while: they cost next to nothing, and acknowledge as late as clients behind
+/// a network.
 pub(crate) const SWEPT: Scenario = Scenario {
     name: "pairs-swept",
     title: "50 pairs who look once a millisecond",
@@ -52,15 +52,16 @@ pub(crate) const SWEPT: Scenario = Scenario {
     on_request: false,
 };
 
-/// Time between two sweeps over all sockets.
+/// Time between two polls of all sockets.
 const SWEEP: Duration = Duration::from_millis(1);
 
-/// What both scenarios exchange.
+/// Load of both scenarios.
 pub(crate) fn load(options: &Options) -> Load {
     Load::new(PAIRS, options.messages)
 }
 
-/// Floods a server that runs, its clients woken, and lets it run on: messages per second, and what they cost.
+/// Sends through a running server at full speed with woken clients, and leaves it running: messages per second, and
+/// their cost.
 pub(crate) fn measure(server: &Server, load: Load) -> Result<Figures> {
     measure_flood(server, load, flood_woken)
 }
@@ -77,12 +78,12 @@ fn measure_flood(server: &Server, load: Load, flood: fn(&mut [Pair]) -> Result<(
     let meter = Meter::start(server)?;
     flood(&mut pairs).or_else(|error| explain(error, &mut pairs))?;
     let reading = meter.stop()?;
-    // Nobody gets one message more than it should, and the server's work behind the last delivery counts as well.
+    // No receiver gets one message too many, and the server's work after the last delivery counts as well.
     Client::barrier(pairs.iter_mut().flat_map(Pair::clients), "done")?;
     reading.of_messages(load.messages_of_all())
 }
 
-/// Lets all pairs exchange their messages, as fast as they may.
+/// Lets all pairs exchange their messages at full speed.
 pub(crate) fn flood_woken(pairs: &mut [Pair]) -> Result<()> {
     let arrived = Cell::new(0);
     run_all(pairs.iter_mut().map(|pair| flood_pair(pair, &arrived)), &arrived)
@@ -104,7 +105,7 @@ async fn flood_pair(pair: &mut Pair, arrived: &Cell<u64>) -> Result<()> {
 }
 
 fn flood_swept(pairs: &mut [Pair]) -> Result<()> {
-    // Held: as long as they are, the sockets do not block.
+    // Held, because the sockets are non-blocking as long as these exist.
     let sockets: Vec<_> = pairs.iter().map(Pair::sockets).collect::<Result<_>>()?;
     let mut moved = Instant::now();
     while !pairs.iter().all(Pair::is_done) {
@@ -125,7 +126,7 @@ fn flood_swept(pairs: &mut [Pair]) -> Result<()> {
     Ok(())
 }
 
-/// Adds how far the first unfinished pair is, and the words of the server if it refused a message.
+/// Adds the progress of the first unfinished pair, and the server's text if it refused a message.
 fn explain(error: anyhow::Error, pairs: &mut [Pair]) -> Result<()> {
     let unfinished = pairs.iter().filter(|pair| !pair.is_done()).count();
     let first =

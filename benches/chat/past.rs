@@ -1,5 +1,5 @@
-//! Homes with a past: a log of millions of messages, written into the database directly, as sending them would take too long.
-//! Owns these homes between the rounds, and what is in them; never starts a server on one to measure it.
+//! Homes with a long history: a log of millions of messages, written into the database directly, because sending them
+//! would take too long. Owns these homes between the rounds, and their content; never measures.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,19 +18,19 @@ use crate::server::{Contestant, Home, Server};
 /// Messages in a row of an inbox, as the server writes them.
 const INBOX_ROW_MESSAGES: usize = 400;
 
-/// Those who write, and as many whom they write to. `pairs` finds its own among them.
+/// Senders, and as many recipients. `pairs` uses some of them.
 const PAIRS: i64 = 500;
 
-/// Bytes on the disk that a message takes, those that are sent later in each round included.
+/// Bytes on the disk per message, including those sent later in each round.
 const MESSAGE_BYTES: i64 = 250;
 
 /// Messages of one transaction.
 const BATCH_MESSAGES: i64 = 100_000;
 
-/// By how many messages they were made with.
+/// Homes, by their number of messages.
 static KEPT: Mutex<BTreeMap<i64, Home>> = Mutex::new(BTreeMap::new());
 
-/// While it lives, homes may be kept for the next round.
+/// Guard: while it exists, homes may be stored for the next round.
 pub(crate) struct Keeper;
 
 impl Drop for Keeper {
@@ -39,8 +39,8 @@ impl Drop for Keeper {
     }
 }
 
-/// A home with so many messages, all of them delivered: the one that was kept, or a new one. Nothing where the disk is too small,
-/// which it has then said.
+/// Returns a home with this many messages, all of them delivered: a stored one, or a new one. `None` with a message if
+/// the disk is too small.
 pub(crate) fn take(messages: i64, options: &Options) -> Result<Option<Home>> {
     if let Some(home) = kept().remove(&messages) {
         return Ok(Some(home));
@@ -54,12 +54,12 @@ pub(crate) fn take(messages: i64, options: &Options) -> Result<Option<Home>> {
     Ok(Some(make(home, messages, options)?))
 }
 
-/// Keeps a home for the next round.
+/// Stores a home for the next round.
 pub(crate) fn keep(messages: i64, home: Home) {
     kept().insert(messages, home);
 }
 
-/// The peers that there are besides those of `pairs`; nothing waits for any of them.
+/// Peers besides those of `pairs`; nothing waits for any of them.
 pub(crate) fn others() -> impl Iterator<Item = String> {
     (crate::pair::PAIRS as i64..PAIRS).map(receiver)
 }
@@ -74,7 +74,7 @@ fn free_bytes(path: &Path) -> Result<i64> {
 }
 
 fn make(home: Home, messages: i64, options: &Options) -> Result<Home> {
-    // The server makes the schema: it is its own.
+    // The server creates the schema.
     let home = Server::start_in(home, Contestant::Holdline, options)?.stop()?.home;
     if messages == 0 {
         return Ok(home);
@@ -97,7 +97,7 @@ fn fill(path: &Path, messages: i64) -> Result<()> {
     insert_inbox(&connection, messages)?;
     insert_peers(&connection, messages)?;
     note_indexed(&connection, messages)?;
-    // As the server has it.
+    // As the server sets it.
     connection.pragma_update(None, "journal_mode", "wal")?;
     Ok(())
 }
@@ -139,7 +139,7 @@ fn insert_peers(connection: &Connection, messages: i64) -> Result<()> {
     })
 }
 
-/// Servers whose index may lag behind keep a note of how far it goes.
+/// Servers whose index may lag behind record how far it goes.
 fn note_indexed(connection: &Connection, messages: i64) -> Result<()> {
     if connection.table_exists(None, "indexed")? {
         connection.execute("update indexed set seq = ?1", [messages])?;
@@ -162,7 +162,7 @@ fn in_batches(
     Ok(connection.execute_batch("commit")?)
 }
 
-/// Of a pair's sender and its receiver.
+/// Ids of a pair's sender and receiver.
 fn ids(pair: i64) -> (i64, i64) {
     (1 + pair, 1 + PAIRS + pair)
 }

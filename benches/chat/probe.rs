@@ -1,5 +1,5 @@
-//! A sender and its receiver who exchange one message at a time, to see how long one takes.
-//! Owns both clients, and the proof that each message arrived unchanged; never sends a second before the first is read.
+//! Sender and receiver that exchange one message at a time, to time each. Owns both clients, and the proof that each
+//! message arrived unchanged; never sends a second before the first is read.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,18 +9,18 @@ use anyhow::{Result, ensure};
 use crate::client::Client;
 use crate::lines::Numbered;
 
-/// A sender and a receiver.
+/// Sender and receiver.
 pub(crate) struct Probe {
     sender: Client,
     receiver: Client,
-    /// What is written next.
+    /// Line that is written next.
     line: Numbered,
-    /// What is read then.
+    /// Line that is read then.
     expected: Numbered,
 }
 
 impl Probe {
-    /// Logs in both, by names that begin with this one.
+    /// Logs both in, by names that begin with this one.
     pub(crate) fn login(address: SocketAddr, name: &str) -> Result<Probe> {
         let clients = Client::login_all(address, [format!("{name}-s"), format!("{name}-r")])?;
         let [sender, receiver] = clients.try_into().ok().expect("one for each name");
@@ -29,7 +29,7 @@ impl Probe {
         Ok(Probe { sender, receiver, line, expected })
     }
 
-    /// Sends a message and waits for it: the time from its write to the end of its read.
+    /// Sends a message and waits for it. Returns the time from its write to the end of its read.
     pub(crate) fn send_one(&mut self) -> Result<Duration> {
         let started = Instant::now();
         let written = self.sender.write(self.line.line())?;
@@ -41,7 +41,7 @@ impl Probe {
         Ok(elapsed)
     }
 
-    /// Fails if a message more than those arrived, or one was refused.
+    /// Fails if another message arrived, or one was refused.
     pub(crate) fn finish(mut self) -> Result<()> {
         Client::barrier([&mut self.sender, &mut self.receiver], "done")
     }

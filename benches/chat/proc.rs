@@ -1,5 +1,5 @@
-//! What Linux' `/proc` says of a process: CPU time, memory, bytes written, context switches.
-//! Owns reading these files; never knows whose process it is.
+//! Data of a process in Linux's `/proc`: CPU time, memory, bytes written, context switches. Owns reading these files;
+//! never knows whose process it is.
 
 use std::fs;
 use std::time::Duration;
@@ -17,30 +17,31 @@ pub(crate) fn own_cpu() -> Result<Duration> {
 /// CPU time that a process has used so far, user and system; to a hundredth of a second.
 pub(crate) fn cpu(process: &str) -> Result<Duration> {
     let stat = read(process, "stat")?;
-    // The second field is the program's name in parentheses, which may hold blanks; utime and stime are the 14th and 15th.
+    // The second field is the program's name in parentheses, which may contain blanks; utime and stime are the 14th and
+    // 15th.
     let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(11).take(2));
     let ticks: Option<f64> = fields.and_then(|fields| fields.map(|field| field.parse::<f64>().ok()).sum());
     Ok(Duration::from_secs_f64(ticks.with_context(|| format!("no CPU time in {stat:?}"))? / TICKS_PER_SECOND))
 }
 
-/// One of the sizes in `status`, in bytes.
+/// A size in `status`, in bytes.
 pub(crate) fn status_bytes(process: &str, name: &str) -> Result<u64> {
     Ok(field(&read(process, "status")?, name)? * 1024)
 }
 
-/// Bytes that a process has caused to be written to the medium; those of a file that is gone again as well.
+/// Bytes that a process has caused to be written to the medium, including those of deleted files.
 pub(crate) fn written_bytes(process: &str) -> Result<u64> {
     field(&read(process, "io")?, "write_bytes:")
 }
 
-/// Forgets the most memory that a process has had resident: what it has now is the most from now on.
+/// Resets the peak of a process's resident memory to the current value.
 pub(crate) fn forget_peak(process: &str) -> Result<()> {
     let path = format!("/proc/{process}/clear_refs");
     // See proc(5).
     fs::write(&path, "5").context(path)
 }
 
-/// How often all threads of a process were taken off a core, because they waited or because others had their turn.
+/// Times that threads of a process were taken off a core, because they waited or because others had their turn.
 pub(crate) fn context_switches(process: &str) -> Result<u64> {
     let tasks = format!("/proc/{process}/task");
     let tasks = fs::read_dir(&tasks).context(tasks)?;

@@ -1,5 +1,5 @@
-//! A client that reads the messages of one sender, and the proof that each arrived once, in order and unchanged.
-//! Owns how far it is; never writes.
+//! Client that reads the messages of one sender, and the proof that each arrived once, in order and unchanged. Owns its
+//! progress; never writes.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,19 +11,19 @@ use smol::Async;
 use crate::client::Client;
 use crate::lines::Numbered;
 
-/// A client, and what it is to get.
+/// Client, and the messages that it must get.
 pub(crate) struct Reader {
     client: Client,
-    /// The next message to arrive.
+    /// Next message to arrive.
     expected: Numbered,
     /// Messages that arrived.
     received: u32,
-    /// Messages that are to arrive.
+    /// Messages that must arrive.
     messages: u32,
 }
 
 impl Reader {
-    /// A client that is to get so many messages, of which this is the first.
+    /// Creates a reader of this many messages, of which this is the first.
     pub(crate) fn new(client: Client, first: Numbered, messages: u32) -> Reader {
         Reader { client, expected: first, received: 0, messages }
     }
@@ -33,17 +33,17 @@ impl Reader {
         &mut self.client
     }
 
-    /// Its socket, to wait for.
+    /// Socket to wait for.
     pub(crate) fn socket(&self) -> Result<Async<TcpStream>> {
         self.client.socket()
     }
 
-    /// More messages that are to arrive.
+    /// Adds messages that must arrive.
     pub(crate) fn add(&mut self, messages: u32) {
         self.messages += messages;
     }
 
-    /// Messages that are to arrive, those that did among them.
+    /// Messages that must arrive, including those that did.
     pub(crate) fn messages(&self) -> u32 {
         self.messages
     }
@@ -58,7 +58,7 @@ impl Reader {
         self.received == self.messages
     }
 
-    /// Reads and verifies until nothing is there, and says how many messages that were.
+    /// Reads and verifies until nothing is there. Returns the number of messages.
     pub(crate) fn receive(&mut self) -> Result<u64> {
         let before = self.received;
         self.verify()?;
@@ -79,7 +79,7 @@ impl Reader {
         }
     }
 
-    /// The same for a client that has yet to log in.
+    /// Logs the client in first, then reads likewise.
     pub(crate) async fn log_in_and_receive_all(&mut self, arrived: &Cell<u64>) -> Result<()> {
         let socket = self.client.log_in().await?;
         self.receive_all(&socket, arrived).await

@@ -1,5 +1,5 @@
-//! The baseline: a chat of the shape of the async-std tutorial's a-chat, on smol. It keeps nothing.
-//! Owns its connections and its peers; never shares a line of code with the server that is measured against it.
+//! Relay: a chat of the shape of the async-std tutorial's a-chat, on smol. It stores nothing. Owns its connections and
+//! its peers; shares no code with the server that is compared with it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,27 +11,27 @@ use smol::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use smol::net::{TcpListener, TcpStream};
 use smol::stream::StreamExt;
 
-/// What the broker is told.
+/// Event for the broker.
 enum Event {
-    /// Somebody logged in.
+    /// A client logged in.
     Join {
-        /// The first line.
+        /// First line of the client.
         name: String,
-        /// Where the lines for this peer are written.
+        /// Queue of lines for this peer.
         stream: TcpStream,
     },
-    /// Somebody wrote a line.
+    /// A client wrote a line.
     Message {
-        /// Who wrote it.
+        /// Sender.
         from: String,
-        /// Who is to get it.
+        /// Recipients.
         to: Vec<String>,
-        /// What they get.
+        /// Text for the recipients.
         text: String,
     },
-    /// Somebody's connection ended.
+    /// A connection ended.
     Leave {
-        /// Who it was.
+        /// Name of its peer.
         name: String,
     },
 }
@@ -52,7 +52,7 @@ async fn accept_loop(listen: SocketAddr) -> Result<()> {
     }
 }
 
-/// One client's life as a reader. Whatever ends it, nobody else notices.
+/// Reads one client until it ends; no other client notices.
 async fn connection_loop(events: Sender<Event>, stream: TcpStream) {
     let mut lines = BufReader::new(stream.clone()).lines();
     let Some(Ok(name)) = lines.next().await else { return };
@@ -65,7 +65,7 @@ async fn connection_loop(events: Sender<Event>, stream: TcpStream) {
     send(&events, Event::Leave { name });
 }
 
-/// Owns the peers, alone.
+/// Owns the peers.
 async fn broker_loop(inbox: Receiver<Event>) {
     let mut peers: HashMap<String, Sender<String>> = HashMap::new();
     while let Ok(event) = inbox.recv().await {
@@ -91,7 +91,7 @@ fn relay(peers: &HashMap<String, Sender<String>>, from: &str, to: &[String], tex
     }
 }
 
-/// Each line by itself, as the tutorial has it.
+/// Writes each line by itself, as in the tutorial.
 async fn writer_loop(lines: Receiver<String>, mut stream: TcpStream) {
     while let Ok(line) = lines.recv().await {
         if stream.write_all(line.as_bytes()).await.is_err() {
@@ -100,7 +100,7 @@ async fn writer_loop(lines: Receiver<String>, mut stream: TcpStream) {
     }
 }
 
-/// A queue without a bound, as the tutorial has it.
+/// An unbounded queue, as in the tutorial.
 #[allow(
     clippy::disallowed_methods,
     reason = "the baseline is meant to be like the original, whose queues have no bound"
@@ -109,7 +109,7 @@ fn queue<T>() -> (Sender<T>, Receiver<T>) {
     async_channel::unbounded()
 }
 
-/// A queue without a bound refuses only when nobody listens any more: then nobody misses it.
+/// An unbounded queue refuses only after its reader has ended: then the line is not missed.
 fn send<T>(queue: &Sender<T>, item: T) {
     let _ = queue.try_send(item);
 }

@@ -1,5 +1,5 @@
-//! The tables at the end: medians and spread over all rounds, and each bar with what was measured against it.
-//! Owns which columns there are; never runs anything.
+//! Tables at the end: medians and spread over all rounds, and each bar with the values measured. Owns the columns; never
+//! runs anything.
 
 use std::fmt;
 
@@ -20,19 +20,19 @@ struct Result {
     rounds: Vec<Round>,
 }
 
-/// A bar, and what was measured against it.
+/// Bar, with the values measured against it.
 pub(crate) struct Verdict {
-    /// Where it was measured.
+    /// Scenario of the measure.
     pub(crate) scenario: &'static Scenario,
-    /// What was measured.
+    /// Measure.
     pub(crate) measure: &'static Measure,
-    /// Whose value it is.
+    /// Contestant with the value.
     pub(crate) who: Contestant,
-    /// What it has to reach.
+    /// Bar to reach.
     pub(crate) bar: Bar,
-    /// The median of all rounds: a ratio, or a value where the bar is one.
+    /// Median of all rounds: a ratio, or a value if the bar is absolute.
     pub(crate) held: f64,
-    /// Of all rounds.
+    /// Values of all rounds.
     held_each: Sample,
 }
 
@@ -45,7 +45,7 @@ impl Report {
         }
     }
 
-    /// Every bar of what was run.
+    /// Verdict of every bar that was measured.
     pub(crate) fn verdicts(&self) -> Vec<Verdict> {
         self.results.iter().flat_map(Result::verdicts).collect()
     }
@@ -91,7 +91,7 @@ impl Result {
 
     fn row(&self, place: usize, measure: &Measure, contestant: Contestant) -> [String; 8] {
         let values = self.each(contestant, |figures| figures.values.get(place).copied());
-        // They are of the whole run: the first of its measures has them.
+        // These figures are for the whole run: the first of its measures has them.
         let of_run = |number: fn(&Figures) -> Option<f64>| match place {
             0 => self.each(contestant, number),
             _ => Sample::default(),
@@ -108,7 +108,7 @@ impl Result {
         ]
     }
 
-    /// One number of each round that has it.
+    /// Number of each round that has it.
     fn each(&self, contestant: Contestant, number: impl Fn(&Figures) -> Option<f64>) -> Sample {
         self.rounds.iter().filter_map(|round| number(round.get(&contestant)?)).collect()
     }

@@ -1,5 +1,5 @@
-//! Rooms: a fan-out to 200 readers in one, among few members and among tens of thousands, and the login of a peer in 500 rooms.
-//! Owns these loads; who writes when in a fan-out is in `fan_out.rs`.
+//! Rooms: a fan-out to 200 readers in one, among few members and among tens of thousands, and the login of a peer in 500
+//! rooms. Owns these loads; `fan_out.rs` has who writes when.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::scenario::{Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Home, Server};
 use crate::{fan_out, history};
 
-/// What rooms cost; there is nobody to hold it against.
+/// Cost of rooms, without a bar to reach.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "rooms",
     title: "Rooms",
@@ -30,16 +30,16 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     on_request: false,
 };
 
-/// Who is here and reads.
+/// Online readers.
 const READERS: u32 = 200;
 
-/// Members of the large room, those who read among them.
+/// Members of the large room, including the readers.
 const MEMBERS: i64 = 30_000;
 
 /// Messages of a fan-out.
 const MESSAGES: u32 = 5000;
 
-/// Rooms that one peer is in.
+/// Rooms of one peer.
 const ROOMS: i64 = 500;
 
 /// Messages that wait in each of them.
@@ -67,7 +67,7 @@ fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
     Ok(Some(Figures { values: values.into(), ..small }))
 }
 
-/// In a room of so many members besides the readers.
+/// Fan-out in a room with this many members besides the readers.
 fn fan_out_among(contestant: Contestant, options: &Options, members: i64) -> Result<Figures> {
     let home = home_with(contestant, options, |connection| {
         insert_peers(connection, members)?;
@@ -79,13 +79,13 @@ fn fan_out_among(contestant: Contestant, options: &Options, members: i64) -> Res
     Ok(figures)
 }
 
-/// From the connection to the greeting.
+/// Time from the connection to the greeting.
 fn logins(address: SocketAddr, name: impl Fn(usize) -> String) -> Result<f64> {
     let times: Sample = (0..LOGINS).map(|nth| history::login(address, name(nth))).collect::<Result<_>>()?;
     Ok(times.median().context("nothing was measured")? / 1e3)
 }
 
-/// From the connection of one for whom something waits in each of its rooms to the last of it.
+/// Time from the connection of a peer with messages waiting in each of its rooms to the last of them.
 fn replay(address: SocketAddr) -> Result<f64> {
     let mut sender = Client::login_all(address, ["m2".to_owned()])?.remove(0);
     let mut last = String::new();
@@ -110,9 +110,9 @@ fn replay(address: SocketAddr) -> Result<f64> {
     }
 }
 
-/// A home whose database holds what `fill` inserts.
+/// Returns a home whose database holds what `fill` inserts.
 fn home_with(contestant: Contestant, options: &Options, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<Home> {
-    // The server makes the schema: it is its own.
+    // The server creates the schema.
     let home = Server::start_in(Home::new()?, contestant, options)?.stop()?.home;
     let connection = Connection::open(home.data().join("holdline.db"))?;
     connection.execute_batch("begin")?;

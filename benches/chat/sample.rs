@@ -1,5 +1,5 @@
-//! Numbers that were measured, in ascending order, and what they say together.
-//! Owns the arithmetic over them and how many digits a number is worth; never knows what they are of.
+//! Measured numbers in ascending order, and their statistics. Owns the arithmetic, and how many digits a number is
+//! worth; never knows what was measured.
 
 use std::iter::FromIterator;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use std::time::Duration;
 pub(crate) struct Sample(Vec<f64>);
 
 impl Sample {
-    /// The one in the middle, or the mean of both that are; nothing where there are none.
+    /// Median, or the mean of the middle two. `None` if there are no numbers.
     pub(crate) fn median(&self) -> Option<f64> {
         let (low, high) = (self.0.get(self.0.len().checked_sub(1)? / 2)?, self.0.get(self.0.len() / 2)?);
         Some((low + high) / 2.0)
     }
 
-    /// The smallest that `share` of them are not above.
+    /// Smallest number that `share` of them are not above.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         let rank = (share * self.0.len() as f64).ceil() as usize;
         self.0.get(rank.max(1) - 1).copied()
     }
 
-    /// The smallest and the largest, where there are two.
+    /// Smallest and largest number, if there are two.
     pub(crate) fn range(&self) -> Option<(f64, f64)> {
         match self.0[..] {
             [lowest, .., highest] => Some((lowest, highest)),
@@ -45,7 +45,7 @@ impl FromIterator<Duration> for Sample {
     }
 }
 
-/// A number with three digits that count, or more where it is large.
+/// Formats a number with three significant digits, or more if it is large.
 pub(crate) fn rounded(number: f64) -> String {
     match number.abs() {
         size if size >= 100.0 => format!("{number:.0}"),

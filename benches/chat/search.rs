@@ -1,5 +1,5 @@
-//! Searching a long log: how long the index takes to catch up with it, how the chat fares meanwhile, and what a search takes then.
-//! Owns the log that is searched; never what is found in it.
+//! Search in a long log: the time until the index has caught up, the latency of chat meanwhile, and the time of a search
+//! afterwards. Owns the log that is searched; never checks what is found.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::sample::Sample;
 use crate::scenario::{Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Home, Server};
 
-/// What searching costs; there is nobody to hold it against.
+/// Cost of searching, without a bar to reach.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "search",
     title: "Searching a million messages",
@@ -33,10 +33,10 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 /// Messages of the log.
 const MESSAGES: i64 = 1_000_000;
 
-/// Every so many of them is of one who has few, and holds a rare word.
+/// Interval of the messages of a peer with few of them; each contains a rare word.
 const RARE_EVERY: i64 = 50_000;
 
-/// Words that the others are made of.
+/// Words of the other messages.
 const WORDS: [&str; 16] = [
     "boiler", "dinner", "bread", "garden", "school", "late", "early", "water", "light", "door", "train", "rain",
     "music", "letter", "window", "coffee",
@@ -58,7 +58,7 @@ fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
     Ok(Some(Figures::new([index, meanwhile, rare, common, of_others])))
 }
 
-/// The first search makes the index: says how long it takes, and how long messages of others take meanwhile.
+/// Lets the first search build the index. Returns the time it takes, and the latency of other messages meanwhile.
 fn catch_up(address: SocketAddr) -> Result<(f64, f64)> {
     let mut clients = Client::login_all(address, ["p1".to_owned(), "other".to_owned()])?;
     let mut other = clients.remove(1);
@@ -88,7 +88,7 @@ fn searches(address: SocketAddr, name: &str, word: &str) -> Result<f64> {
     Ok(times.median().context("nothing was measured")? / 1e3)
 }
 
-/// From the question to the last line of the answer.
+/// Time from the request to the last line of the reply.
 fn search(asker: &mut Client, word: &str) -> Result<Duration> {
     let started = Instant::now();
     asker.write_all(format!("/search {word}\n/ping done\n").as_bytes())?;
@@ -101,7 +101,7 @@ fn search(asker: &mut Client, word: &str) -> Result<Duration> {
             }
             found += usize::from(line.ends_with(word.as_bytes()));
         }
-        // It may take as long as it takes.
+        // It may take any time.
         let _ = asker.read();
     }
 }

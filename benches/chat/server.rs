@@ -1,5 +1,5 @@
-//! The servers under test, each a process of its own, so that both are measured alike.
-//! Owns their homes, starting and stopping them; never speaks to a server.
+//! Servers under test, each a process of its own, so that all are measured alike. Owns their homes, starting and
+//! stopping them; never sends a line to one.
 
 use std::fmt;
 use std::fs;
@@ -18,27 +18,27 @@ use tempfile::TempDir;
 use crate::options::{Options, RELAY_COMMAND};
 use crate::proc;
 
-/// Time that a server may take to listen, and to stop.
+/// Time limit for a server to listen, and to stop.
 const SERVER_WAIT: Duration = Duration::from_secs(30);
 
-/// Who is measured.
+/// Contestant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Contestant {
-    /// The baseline that keeps nothing.
+    /// The relay, which stores nothing.
     Relay,
     /// The server, which syncs every message to the medium.
     Holdline,
-    /// The server without a history, where it is held against one that has one.
+    /// The server without a history, for comparison with one that has a history.
     HoldlineEmpty,
-    /// The server where an accepted message survives the process, not the power.
+    /// The server with durability `crash`: an accepted message survives the process, not a power cut.
     HoldlineCrash,
-    /// The same, with a script that looks at each message.
+    /// The same, with a script that handles each message.
     HoldlineLuau,
-    /// The same, with a program that looks at each message.
+    /// The same, with a program that handles each message.
     HoldlineProcess,
-    /// No server at all, but what holdline keeps its messages in.
+    /// SQLite without a server.
     Sqlite,
-    /// No server at all, but one write and one sync.
+    /// One write and one sync, without a server.
     Fdatasync,
 }
 
@@ -57,12 +57,12 @@ impl fmt::Display for Contestant {
     }
 }
 
-/// Where a server lives: its working directory, its configuration and its data, gone when this is dropped.
+/// Home of a server: its working directory, configuration and data, removed when this is dropped.
 pub(crate) struct Home {
     directory: TempDir,
 }
 
-/// A running server; dropped, it is killed.
+/// Running server; killed when it is dropped.
 pub(crate) struct Server {
     contestant: Contestant,
     process: Process,
@@ -71,21 +71,21 @@ pub(crate) struct Server {
     home: Home,
 }
 
-/// Killed when it is dropped.
+/// Process that is killed when it is dropped.
 struct Process(Child);
 
-/// A server that ended in good order.
+/// Server that was shut down.
 pub(crate) struct Stopped {
-    /// Where it lived, and another may.
+    /// Its home, for another server.
     pub(crate) home: Home,
-    /// Bytes that it caused to be written to the medium, its last checkpoint included.
+    /// Bytes that it caused to be written to the medium, including its last checkpoint.
     pub(crate) written_bytes: u64,
 }
 
 impl Home {
-    /// An empty one, on the disk that is measured.
+    /// Creates an empty home, on the disk that is measured.
     pub(crate) fn new() -> Result<Self> {
-        // What those before left to be written is written first, so that nobody pays for another.
+        // Pending writes of earlier contestants are written first, so that no other pays for them.
         rustix::fs::sync();
         Ok(Home { directory: TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))? })
     }
@@ -96,12 +96,12 @@ impl Home {
         Ok(file?.write_all(lines.as_bytes())?)
     }
 
-    /// The working directory.
+    /// Working directory.
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Where holdline keeps its data; it makes it.
+    /// Creates the data directory of holdline. Returns its path.
     pub(crate) fn data(&self) -> PathBuf {
         self.path().join("data")
     }
@@ -117,7 +117,7 @@ impl Server {
         Server::start_in(home, contestant, options)
     }
 
-    /// Starts a server where there may be data and a configuration already, and waits until it listens.
+    /// Starts a server in a home that may have data and a configuration, and waits until it listens.
     pub(crate) fn start_in(home: Home, contestant: Contestant, options: &Options) -> Result<Self> {
         let mut command = command(contestant, options, &home)?;
         command.current_dir(home.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -133,12 +133,12 @@ impl Server {
         Ok(Server { contestant, process, address, startup: started.elapsed(), home })
     }
 
-    /// Where it listens.
+    /// Address at which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From its start until it said that it listens.
+    /// Time from its start until it reported that it listens.
     pub(crate) fn startup(&self) -> Duration {
         self.startup
     }
@@ -148,17 +148,17 @@ impl Server {
         proc::cpu(&self.process.id())
     }
 
-    /// Bytes that it has resident.
+    /// Resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         proc::status_bytes(&self.process.id(), "VmRSS:")
     }
 
-    /// The most bytes that it has had resident.
+    /// Peak of its resident memory in bytes.
     pub(crate) fn peak_bytes(&self) -> Result<u64> {
         proc::status_bytes(&self.process.id(), "VmHWM:")
     }
 
-    /// Makes what it has resident now the most that it has had.
+    /// Resets the peak to the current resident memory.
     pub(crate) fn forget_peak(&self) -> Result<()> {
         proc::forget_peak(&self.process.id())
     }
@@ -168,20 +168,20 @@ impl Server {
         proc::written_bytes(&self.process.id())
     }
 
-    /// How often any of its threads has been given a core, and was taken off it again.
+    /// Times that its threads were given a core and taken off it again.
     pub(crate) fn context_switches(&self) -> Result<u64> {
         proc::context_switches(&self.process.id())
     }
 
-    /// Ends it as an administrator would.
+    /// Shuts it down as an administrator would.
     pub(crate) fn stop(self) -> Result<Stopped> {
         let Server { contestant, mut process, home, .. } = self;
         kill_process(Pid::from_child(&process.0), Signal::TERM)?;
         process.wait_for_end()?;
-        // Until its end is taken note of, what the system counted of it is still there.
+        // The system keeps the counts of an ended process until it is waited for.
         let written_bytes = proc::written_bytes(&process.id())?;
         let status = process.0.wait()?;
-        // The relay knows no signal: it is ended by it.
+        // The relay handles no signal, and dies by it.
         ensure!(contestant == Contestant::Relay || status.success(), "ended with {status} after SIGTERM");
         Ok(Stopped { home, written_bytes })
     }
@@ -205,7 +205,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // After its end there is nothing to kill, and nothing to be done about a failure.
+        // An ended process cannot be killed, and a failure cannot be handled.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -216,7 +216,7 @@ fn command(contestant: Contestant, options: &Options, home: &Home) -> Result<Com
         Contestant::Relay => {
             let mut command = Command::new(std::env::current_exe()?);
             command.args([RELAY_COMMAND, "--listen", "127.0.0.1:0"]);
-            // As the tutorial's runtime has it: a thread for each core. smol starts one unless it is told.
+            // As the tutorial's runtime does: a thread for each core. smol starts one by default.
             command.env("SMOL_THREADS", thread::available_parallelism()?.to_string());
             Ok(command)
         }
@@ -234,7 +234,7 @@ fn command(contestant: Contestant, options: &Options, home: &Home) -> Result<Com
     }
 }
 
-/// Finds the address in what a server says; its warnings and errors are for the one who runs the benchmark.
+/// Finds the address in the output of a server; passes its warnings and errors on to the person who runs the benchmark.
 fn pass_on(contestant: Contestant, stderr: ChildStderr, found: SyncSender<SocketAddr>) {
     let mut found = Some(found);
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {

@@ -1,5 +1,5 @@
-//! One who is connected and does not read, while a flood comes for it: what that costs the server's memory, and other
-//! people's time. Owns the flood and those who talk beside it; in the end the slow reader reads all of it.
+//! Client that is connected and does not read while a flood arrives for it: the cost in memory of the server, and in
+//! time of others. Owns the flood and the clients that talk meanwhile; at the end the slow reader reads everything.
 
 use std::cell::Cell;
 use std::thread;
@@ -17,7 +17,7 @@ use crate::sample::Sample;
 use crate::scenario::{Bar, Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Home, Server};
 
-/// The relay holds in memory what is not read.
+/// The relay holds unread messages in memory.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "slow-reader",
     title: "A slow reader",
@@ -45,14 +45,14 @@ const TEXT_BYTES: usize = 200;
 /// Messages that are exchanged before the flood.
 const CALM_MESSAGES: usize = 500;
 
-/// Messages that the sender sends to itself before memory is measured: what a server takes once, whoever writes to
-/// whomever, it has then.
+/// Messages that the sender sends to itself before memory is measured, so that the server has allocated what it needs
+/// once.
 const FIRST_MESSAGES: u32 = 1000;
 
-/// Who writes.
+/// Name of the sender.
 const SENDER: &str = "flood";
 
-/// Who does not read.
+/// Name of the client that does not read.
 const STUCK: &str = "stuck";
 
 fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
@@ -102,7 +102,7 @@ fn talk_beside(probe: &mut Probe, flood: impl FnOnce() -> Result<()> + Send) -> 
     })
 }
 
-/// Everything is dealt with when this returns.
+/// Sends the flood. Returns when everything is processed.
 fn flood(sender: &mut Client) -> Result<()> {
     write_all(sender, STUCK, MESSAGES)?;
     Client::barrier([sender], "done")

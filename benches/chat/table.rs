@@ -1,31 +1,31 @@
-//! A table in Markdown whose columns are as wide as their widest cell, to be read as it is and to be copied into a page.
+//! Table in Markdown whose columns are as wide as their widest cell, to be read as it is and to be copied into a page.
 //! Owns the layout; never knows what is in its cells.
 
 use std::fmt;
 
-/// Which side the cells of a column keep to.
+/// Alignment of the cells of a column.
 #[derive(Clone, Copy)]
 pub(crate) enum Align {
-    /// Words.
+    /// For words.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
 /// Rows under headings.
 pub(crate) struct Table<const COLUMNS: usize> {
     alignments: [Align; COLUMNS],
-    /// The headings first.
+    /// Rows; the headings are the first.
     rows: Vec<[String; COLUMNS]>,
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
-    /// With these headings, and no row yet.
+    /// Creates a table with these headings and no row.
     pub(crate) fn new(columns: [(&str, Align); COLUMNS]) -> Self {
         Table { alignments: columns.map(|(_, align)| align), rows: vec![columns.map(|(name, _)| name.to_string())] }
     }
 
-    /// One more row.
+    /// Adds a row.
     pub(crate) fn add(&mut self, row: [String; COLUMNS]) {
         self.rows.push(row);
     }

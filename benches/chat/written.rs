@@ -1,5 +1,5 @@
-//! Wear: bytes that the server has the system write to the medium, for messages alone and in bulk.
-//! Owns the loads; what is written is counted by the system, the last checkpoint included.
+//! Wear: bytes that the server causes to be written to the medium, for single messages and for many at once. Owns the
+//! loads; the system counts the bytes, including the last checkpoint.
 
 use std::cell::Cell;
 
@@ -15,7 +15,7 @@ use crate::reader::Reader;
 use crate::scenario::{Figures, Measure, Run, Scenario};
 use crate::server::{Contestant, Server};
 
-/// Whole pages of 4096 bytes, as the system writes no less.
+/// Whole pages of 4096 bytes, the smallest unit of the system.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "written",
     title: "Bytes written to the medium",
@@ -29,10 +29,10 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     on_request: false,
 };
 
-/// Messages that are sent one at a time, and share what the last checkpoint writes.
+/// Messages that are sent one at a time, and share the last checkpoint.
 const MESSAGES: u32 = 2000;
 
-/// Who is away.
+/// Name of the offline peer.
 const ABSENT: &str = "absent";
 
 fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
@@ -41,7 +41,7 @@ fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
     Ok(Some(Figures::new(values)))
 }
 
-/// Bytes per message, of as many as the load says they were.
+/// Bytes per message, for the number of messages that the load returns.
 fn written(contestant: Contestant, options: &Options, load: fn(&Server, &Options) -> Result<f64>) -> Result<f64> {
     let server = Server::start(contestant, options)?;
     let before = server.written_bytes()?;
@@ -50,7 +50,7 @@ fn written(contestant: Contestant, options: &Options, load: fn(&Server, &Options
     Ok(written as f64 / messages)
 }
 
-/// One at a time, each of them delivered before the next is sent.
+/// Sends one message at a time, each delivered before the next is sent.
 fn talk(server: &Server, _: &Options) -> Result<f64> {
     let mut probe = Probe::login(server.address(), "talk")?;
     for _ in 0..MESSAGES {
@@ -60,7 +60,7 @@ fn talk(server: &Server, _: &Options) -> Result<f64> {
     Ok(f64::from(MESSAGES))
 }
 
-/// One at a time, each of them kept before the next is sent; in the end they are read.
+/// Sends one message at a time, each stored before the next is sent; reads them at the end.
 fn keep(server: &Server, _: &Options) -> Result<f64> {
     let clients = Client::login_all(server.address(), ["sender".to_string()])?;
     let [mut sender] = clients.try_into().ok().expect("one for each name");
@@ -73,14 +73,14 @@ fn keep(server: &Server, _: &Options) -> Result<f64> {
     Ok(f64::from(MESSAGES))
 }
 
-/// As fast as they may.
+/// Sends at full speed.
 fn flood(server: &Server, options: &Options) -> Result<f64> {
     let load = pairs::load(options);
     pairs::measure(server, load)?;
     Ok(load.messages_of_all())
 }
 
-/// Returns when the server has said that everything before is kept.
+/// Returns when the server has reported that everything before is stored.
 fn keep_one(sender: &mut Client, line: &[u8]) -> Result<()> {
     sender.write_all(line)?;
     sender.write_all(b"/ping kept\n")?;

@@ -1,8 +1,9 @@
-//! The loads, a function each, the same in every run. Owns the clients and what they expect; never counts.
+//! Loads, a function each, the same in every run. Owns the clients and what they expect; never counts.
 //!
-//! A count repeats as far as what the server meets does. So a load goes step by step: the server has come to rest before
-//! the next begins. And where a step is small, a reader gets so few messages that its system acknowledges each at once, as
-//! Linux does at first: whether a later one is found acknowledged at the first look or the second would be chance.
+//! A count is repeatable only if what the server meets is. So a load goes step by step: the server is idle before the
+//! next step begins. And where a step is small, a reader gets so few messages that its system acknowledges each at once,
+//! as Linux does at first: otherwise it would be chance whether the server finds a later one acknowledged at its first
+//! poll or its second.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,25 +15,25 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::server::Server;
 
-/// A load, and the lengths in which it runs.
+/// Load, and the lengths in which it runs.
 pub(crate) struct Scenario {
-    /// As `--only`, the tables and the kept counts call it.
+    /// Name for `--only`, the tables and the saved counts.
     pub(crate) name: &'static str,
-    /// What the instructions are divided by.
+    /// Unit by which the instructions are divided.
     pub(crate) unit: &'static str,
     /// Steps of the short run.
     pub(crate) steps_short: usize,
-    /// Steps of the long run. The write-ahead log is not copied in either: that would count in one of them only.
+    /// Steps of the long run. The write-ahead log is checkpointed in neither: that would count in one of them only.
     pub(crate) steps_long: usize,
     /// Messages, or deliveries, of a step.
     pub(crate) messages_per_step: usize,
-    /// Asks the server for what is not counted, for so many steps.
+    /// Prepares this many steps; not counted.
     pub(crate) prepare: Option<Load>,
-    /// Asks it for what is.
+    /// Runs this many steps; counted.
     pub(crate) run: Load,
 }
 
-/// So many steps of a load.
+/// Function that runs steps of a load.
 type Load = fn(&Server, usize) -> Result<()>;
 
 /// Every scenario, in the order in which they run.
@@ -67,7 +68,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         prepare: None,
         run: fan_out,
     },
-    // Many at a time to one who is away.
+    // Many at a time to an offline peer.
     Scenario {
         name: "kept",
         unit: "message",
@@ -77,7 +78,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         prepare: None,
         run: keep,
     },
-    // What was kept, at the login of the one it was kept for.
+    // Stored messages, at the login of their recipient.
     Scenario {
         name: "replay",
         unit: "message",
@@ -98,10 +99,10 @@ const READERS: usize = 50;
 /// Messages to a new connection that Linux acknowledges at once: TCP_MAX_QUICKACKS is 16, and the greeting was one.
 const ACKNOWLEDGED_AT_ONCE: usize = 14;
 
-/// What each message says: 64 bytes.
+/// Text of each message: 64 bytes.
 const TEXT: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Time between the arrival of a message and the reading of it: one that is just being read is acknowledged later.
+/// Time between the arrival of a message and its reading: one that is just being read is acknowledged later.
 const READING_DELAY: Duration = Duration::from_millis(1);
 
 /// Time without a line after which one counts as lost: the server is slow under valgrind.
@@ -175,7 +176,7 @@ fn log_in_all(server: &Server, names: &[String]) -> Result<Vec<Reader>> {
     names.iter().map(|name| Reader::log_in(server, name)).collect()
 }
 
-/// One who only writes.
+/// Client that only writes.
 fn log_in(server: &Server, name: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(server.address())?;
     stream.set_nodelay(true)?;
@@ -184,7 +185,7 @@ fn log_in(server: &Server, name: &str) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// One who reads, in a thread of its own.
+/// Client that reads, in a thread of its own.
 struct Reader {
     stream: TcpStream,
     lines: Receiver<String>,
@@ -227,7 +228,7 @@ impl Drop for Reader {
     }
 }
 
-/// Passes on what is read until the connection ends, or nobody is interested.
+/// Passes on what is read until the connection ends, or the receiver is dropped.
 fn read_lines(mut stream: TcpStream, lines: SyncSender<String>) {
     let mut unread = Vec::new();
     let mut buffer = vec![0; 256 * 1024];
@@ -243,7 +244,7 @@ fn read_lines(mut stream: TcpStream, lines: SyncSender<String>) {
 }
 
 fn read_late(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<usize> {
-    // It waits until there is something, and takes nothing: so nothing is acknowledged by it.
+    // Waits until there is something, and reads nothing, so that nothing is acknowledged by it.
     stream.peek(&mut [0])?;
     thread::sleep(READING_DELAY);
     match stream.read(buffer)? {

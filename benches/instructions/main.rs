@@ -1,9 +1,9 @@
-//! Instructions of the server for each message, counted by valgrind and held against those that the repository keeps.
-//! Owns the arguments, the rounds and the comparison; never counts anything itself.
+//! Instructions of the server for each message, counted by valgrind and compared with the counts saved in the
+//! repository. Owns the arguments, the rounds and the comparison; never counts.
 //!
-//! `cargo bench --profile profiling --bench instructions`, and with `-- --save` to keep what it counts. It starts the server
-//! as it is, speaks to it over sockets, and takes the difference between a short run and a long one: what a start and an end
-//! cost is in both. For a new row write a function in `load.rs` and add it to `SCENARIOS` there.
+//! `cargo bench --profile profiling --bench instructions`, and with `-- --save` to save the counts. It starts the server
+//! as it is, talks to it over sockets, and takes the difference between a short run and a long one: the cost of a start
+//! and an end is in both. For a new row write a function in `load.rs` and add it to `SCENARIOS` there.
 
 mod load;
 mod profile;
@@ -23,13 +23,13 @@ use crate::saved_counts::{SavedCounts, Verdict};
 use crate::server::Server;
 use crate::stages::Shares;
 
-/// What the arguments after `--` choose.
+/// Options after `--`.
 struct Options {
-    /// How often each length of each scenario runs.
+    /// Times that each length of each scenario runs.
     rounds: usize,
     /// The one scenario to run.
     only: Option<String>,
-    /// Whether the counts are kept, instead of compared with those that are.
+    /// Whether the counts are saved instead of compared.
     save: bool,
     /// The holdline binary to count.
     server: PathBuf,
@@ -37,12 +37,12 @@ struct Options {
     bench: bool,
 }
 
-/// What all rounds of a scenario counted.
+/// Counts of all rounds of a scenario.
 struct Counted {
     scenario: &'static Scenario,
     /// Instructions for each message.
     instructions: f64,
-    /// How far the rounds were apart, in percent of it.
+    /// Spread of the rounds, in percent of it.
     spread_percent: f64,
     shares: Shares,
 }
@@ -85,7 +85,7 @@ fn chosen(options: &Options) -> Result<Vec<&'static Scenario>> {
     Ok(scenarios)
 }
 
-/// Of each length the middle round counts: chance adds the look of a thread, or saves a turn where reports meet in one.
+/// The median round of each length counts: chance adds a poll of a thread, or saves a turn when reports meet in one.
 fn count(scenario: &'static Scenario, options: &Options) -> Result<Counted> {
     let (mut short, mut long) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {

@@ -1,5 +1,5 @@
-//! What valgrind has counted: the instructions of each function, and of each call from one function to another.
-//! Owns the form of callgrind's file; never knows what a function is for.
+//! Counts of valgrind: the instructions of each function, and of each call from one function to another. Owns the form
+//! of callgrind's file; never knows the purpose of a function.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,22 +7,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// The instructions of a process, or of a part of its life. Functions are called by the paths of their modules.
+/// Instructions of a process, or of a part of its life. Functions are named by the paths of their modules.
 #[derive(Default)]
 pub(crate) struct Profile {
-    /// Of each function, without those that it called.
+    /// Instructions of each function, without those that it called.
     pub(crate) own: HashMap<String, i64>,
-    /// Of each call, from and to: with all that was called in it.
+    /// Instructions of each call, from and to, including everything that was called in it.
     pub(crate) calls: HashMap<(String, String), i64>,
-    /// The file in which each function stands, as far as that is known.
+    /// File of each function, as far as it is known.
     pub(crate) files: HashMap<String, String>,
 }
 
-/// Waiting for a lock spins as long as another thread holds it. That is chance, and no work.
+/// Waiting for a lock spins as long as another thread holds it. That is chance, and not work.
 const SPINNING: &str = "lock_contended";
 
 impl Profile {
-    /// Reads a file of callgrind's; its format: <https://valgrind.org/docs/manual/cl-format.html>
+    /// Reads a file of callgrind; its format: <https://valgrind.org/docs/manual/cl-format.html>
     pub(crate) fn read(path: &Path) -> Result<Profile> {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let profile = parse(&text).context("callgrind's file cannot be read")?;
@@ -33,12 +33,12 @@ impl Profile {
         Ok(profile)
     }
 
-    /// All that was counted.
+    /// Sum of all instructions.
     pub(crate) fn instructions(&self) -> i64 {
         self.own.values().sum()
     }
 
-    /// What it has more than another.
+    /// Instructions beyond those of another profile.
     pub(crate) fn minus(mut self, other: &Profile) -> Profile {
         for (function, instructions) in &other.own {
             *self.own.entry(function.clone()).or_default() -= instructions;
@@ -77,7 +77,7 @@ fn parse(text: &str) -> Option<Profile> {
     Some(profile)
 }
 
-/// A function that calls itself has a number behind its name, for each depth.
+/// A function that calls itself has a number after its name, for each depth.
 fn without_depth(name: &str) -> String {
     name.split_once('\'').map_or(name, |(name, _)| name).to_string()
 }

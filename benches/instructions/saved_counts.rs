@@ -1,4 +1,4 @@
-//! The counts that the repository keeps, one a scenario. Owns the file and the verdict on a new count; never counts.
+//! Counts saved in the repository, one for each scenario. Owns the file and the verdict on a new count; never counts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,34 +7,34 @@ use std::io::ErrorKind;
 
 use anyhow::{Context, Result};
 
-/// Where they are.
+/// Path of the file.
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/counts.toml");
 
-/// What stands above them.
+/// Comment at its beginning.
 const HEADING: &str = "\
 # Instructions of the server for each message, as `cargo bench --profile profiling --bench instructions -- --save` counts them.
 # Another compiler, C library or processor counts others: compare what the same machine has counted.
 ";
 
-/// Percent by which a count may be higher than the one that is kept: a multiple of what chance adds.
+/// Percent by which a count may exceed the saved one: a multiple of the noise.
 const HIGHER_PERCENT_MAX: f64 = 3.0;
 
-/// The kept counts, by scenario.
+/// Saved counts, by scenario.
 pub(crate) struct SavedCounts {
     counts: BTreeMap<String, u64>,
 }
 
-/// What a count is beside the one that is kept.
+/// Comparison of a count with the saved one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Not much higher, or the first.
     Fine,
-    /// Higher than chance makes it.
+    /// Higher than noise explains.
     TooMany,
 }
 
 impl SavedCounts {
-    /// Reads them; there are none before the first are saved.
+    /// Reads the file; there are no counts before the first are saved.
     pub(crate) fn load() -> Result<SavedCounts> {
         let text = match fs::read_to_string(PATH) {
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
@@ -43,12 +43,12 @@ impl SavedCounts {
         Ok(SavedCounts { counts: toml::from_str(&text).context(PATH)? })
     }
 
-    /// Takes over a count.
+    /// Stores a count.
     pub(crate) fn put(&mut self, scenario: &str, instructions: f64) {
         self.counts.insert(scenario.to_string(), instructions.round() as u64);
     }
 
-    /// Writes them.
+    /// Writes the file.
     pub(crate) fn save(&self) -> Result<()> {
         let mut text = HEADING.to_string();
         for (scenario, count) in &self.counts {
@@ -57,7 +57,7 @@ impl SavedCounts {
         fs::write(PATH, text).context(PATH)
     }
 
-    /// What a count is beside the one that is kept, and in words.
+    /// Compares a count with the saved one. Returns the verdict, and its text.
     pub(crate) fn compare(&self, scenario: &str, instructions: f64) -> (Verdict, String) {
         let Some(&saved) = self.counts.get(scenario) else {
             return (Verdict::Fine, "none is kept".to_string());

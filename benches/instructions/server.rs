@@ -1,5 +1,5 @@
-//! The server, as it is or under valgrind, and whether it has come to rest. Owns the process, its directory and the file
-//! with its counts; never speaks to it.
+//! Server, as it is or under valgrind, and whether it is idle. Owns the process, its directory and the file with its
+//! counts; never sends a line to it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -13,17 +13,17 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// Time that it may take to start, to come to rest and to stop.
+/// Time limit for its start, for becoming idle, and for its end.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// Time between two looks at its threads.
+/// Time between two polls of its threads.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Looks that find every thread asleep, after which it is at rest: longer than the pause before it asks again what a client
-/// has acknowledged.
+/// Polls that must find every thread asleep before it counts as idle: longer than the pause between its own polls of
+/// acknowledged bytes.
 const RESTING_LOOKS: usize = 8;
 
-/// A server and its data, gone when it is dropped.
+/// Server and its data, removed when this is dropped.
 pub(crate) struct Server {
     program: PathBuf,
     home: TempDir,
@@ -31,7 +31,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// One that is not running, in an empty directory. Anything may wait for anyone.
+    /// Creates a server in an empty directory, not running.
     pub(crate) fn new(program: &Path) -> Result<Server> {
         let home = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
         fs::write(home.path().join("holdline.toml"), "[limits]\nmailbox_max = 0\n")?;
@@ -52,17 +52,17 @@ impl Server {
         self.spawn(valgrind)
     }
 
-    /// Where valgrind writes what it has counted, when the server has stopped.
+    /// File into which valgrind writes its counts when the server has stopped.
     pub(crate) fn counts(&self) -> PathBuf {
         self.home.path().join("callgrind.out")
     }
 
-    /// Where it listens.
+    /// Address at which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.as_ref().expect("it was started").1
     }
 
-    /// Returns when it waits for something to happen: all that was asked is done, and reported.
+    /// Returns when it waits for events: all requests are processed, and reported.
     pub(crate) fn settle(&self) -> Result<()> {
         let (process, _) = self.running.as_ref().expect("it was started");
         let started = Instant::now();
@@ -75,7 +75,7 @@ impl Server {
         Ok(())
     }
 
-    /// Ends it as an administrator would.
+    /// Shuts it down as an administrator would.
     pub(crate) fn stop(&mut self) -> Result<()> {
         let (mut process, _) = self.running.take().expect("it was started");
         kill_process(Pid::from_child(&process), Signal::TERM)?;
@@ -86,14 +86,14 @@ impl Server {
 
     fn spawn(&mut self, mut command: Command) -> Result<()> {
         command.args(["--listen", "127.0.0.1:0", "--data", "data"]).current_dir(self.home.path());
-        // The same environment wherever it is counted: its size moves what is on the stack.
+        // The same environment everywhere: its size moves what is on the stack.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().map_err(|error| not_started(&command, error))?;
         let stderr = process.stderr.take().expect("stderr is piped");
         let mut said = BufReader::new(stderr).lines().map_while(Result::ok);
         let address = said.find_map(|line| listening_address(&line));
-        // What it says later is read too, so that it never waits for us.
+        // Later output is read too, so that the server never waits for this process.
         thread::spawn(move || said.for_each(drop));
         let Some(address) = address else {
             let status = process.wait()?;
@@ -107,7 +107,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some((process, _)) = &mut self.running {
-            // There is nothing to be done about a failure.
+            // A failure cannot be handled here.
             let _ = process.kill();
             let _ = process.wait();
         }

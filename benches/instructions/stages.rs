@@ -1,13 +1,13 @@
-//! How the instructions are shared among the stages of a message's way. Owns which function belongs to which stage, and
-//! the table; never reads a file.
+//! Shares of the stages of a message's path in the instructions. Owns which function belongs to which stage, and the
+//! table; never reads a file.
 //!
-//! What serves many, such as `malloc` or a copy, belongs to those that call it: to each as much as it cost there.
+//! A function that serves many, such as `malloc` or a copy, belongs to its callers, in proportion to its cost there.
 
 use std::collections::HashMap;
 
 use crate::profile::Profile;
 
-/// The stages, in the order of the path, and what their functions are called. The first that fits is a function's.
+/// Stages, in the order of the path, with the names of their functions. The first match is a function's stage.
 const STAGES: &[(&str, &[&str])] = &[
     (
         "read and parse",
@@ -36,7 +36,7 @@ const STAGES: &[(&str, &[&str])] = &[
     ("else of holdline", &["holdline::"]),
 ];
 
-/// What runs the tasks, moves what they tell each other, and waits for sockets.
+/// Functions that run tasks, pass messages between them, and wait for sockets.
 const RUNTIME: &[&str] = &[
     "async_channel::",
     "async_executor::",
@@ -53,7 +53,7 @@ const RUNTIME: &[&str] = &[
     "std::thread::park",
 ];
 
-/// SQLite's own, by the beginning or a part of the name: it is one file.
+/// SQLite's functions, by the beginning or a part of the name: it is one file.
 const SQLITE_STAGES: &[(&str, &[&str])] = &[
     ("SQLite: parse", &["RunParser", "sqlite3Prepare", "sqlite3Pragma", "sqlite3Parser", "yy", "Token", "Schema"]),
     (
@@ -77,13 +77,13 @@ const SQLITE_STAGES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// All else of SQLite.
+/// All other functions of SQLite.
 const SQLITE_REST: &str = "SQLite: statements, values";
 
-/// What none of them called.
+/// Functions that none of the stages called.
 const REST: &str = "else";
 
-/// How often what functions cost is passed on to their callers: more than any chain of them is long.
+/// Times that the cost of functions is passed on to their callers: more than any chain of them is long.
 const PASSES: usize = 64;
 
 /// Instructions for each message, by stage.
@@ -92,7 +92,7 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Shares out what was counted for so many messages.
+    /// Distributes the counts of this many messages.
     pub(crate) fn of(profile: &Profile, messages: f64) -> Shares {
         let belongings = belongings(profile);
         let mut stages = HashMap::new();
@@ -126,7 +126,7 @@ fn all_stages() -> impl Iterator<Item = &'static str> {
     named(STAGES).chain(named(SQLITE_STAGES)).chain([SQLITE_REST, REST])
 }
 
-/// To which stages each function belongs, and with what part of its instructions.
+/// Stages to which each function belongs, with the share of its instructions.
 fn belongings(profile: &Profile) -> HashMap<&str, HashMap<&'static str, f64>> {
     let mut belongings: HashMap<&str, HashMap<&'static str, f64>> = profile
         .own
@@ -148,7 +148,7 @@ fn belongings(profile: &Profile) -> HashMap<&str, HashMap<&'static str, f64>> {
     belongings
 }
 
-/// What belongs to some callers, to each as much as it cost there.
+/// Shares of several callers, in proportion to the cost in each.
 fn shared(
     callers: &[(&str, f64)],
     belongings: &HashMap<&str, HashMap<&'static str, f64>>,
@@ -167,9 +167,9 @@ fn whole(stage: &'static str) -> HashMap<&'static str, f64> {
     HashMap::from([(stage, 1.0)])
 }
 
-/// `None`: it serves many.
+/// Stage of a function. `None` if it serves many.
 fn stage_of(profile: &Profile, function: &str) -> Option<&'static str> {
-    // SQLite's memory is its callers'.
+    // SQLite's memory belongs to its callers.
     let serves_many =
         |name: &str| name.contains("Malloc") || name.contains("Mem") && name.contains("Grow") || name == "sqlite3_free";
     if profile.files.get(function).is_some_and(|file| file.ends_with("sqlite3.c")) {
