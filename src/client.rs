@@ -9,11 +9,10 @@ mod input;
 mod scripted;
 mod send;
 mod tail;
-mod wire;
 
 pub use self::account::{Account, BadAddress, Password, ServerAddress};
 pub use self::error::PermanentError;
 pub use self::input::{InputLine, LineSource};
 pub use self::send::{Addressing, BadIdPrefix, IdPrefix, SendError, SendJob, Summary, send};
 pub use self::tail::{MessageSink, TailError, TailRange, tail};
-pub use self::wire::{ErrorFrame, MessageFrame};
+pub use crate::wire::{ErrorFrame, MessageFrame};

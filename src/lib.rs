@@ -38,3 +38,4 @@ mod simulation;
 pub mod store;
 mod timeout;
 mod transport;
+pub mod wire;

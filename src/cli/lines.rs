@@ -9,6 +9,7 @@ use bpaf::{Parser, construct, long};
 use holdline::archive::{LogLine, ReadError, Selection};
 use holdline::limits::{HISTORY_MESSAGES_DEFAULT, PRINTED_NAMES_MAX};
 use holdline::message::{Destination, Seq};
+use holdline::wire::MessageFrame;
 use serde::Serialize;
 
 /// For whom lines are printed.
@@ -123,18 +124,23 @@ impl fmt::Display for ForPeople<'_> {
 
 #[derive(Serialize)]
 struct ForPrograms<'a> {
-    seq: i64,
-    at: &'a str,
-    from: &'a str,
-    to: &'a [String],
-    text: &'a str,
+    #[serde(flatten)]
+    message: MessageFrame<'a>,
     waiting_for: &'a [String],
 }
 
 impl<'a> ForPrograms<'a> {
     fn of(line: &'a LogLine) -> Self {
         let LogLine { seq, at, sender, recipients, text, waiting_for } = line;
-        ForPrograms { seq: seq.get(), at, from: sender, to: recipients, text, waiting_for }
+        let message = MessageFrame {
+            seq: seq.get(),
+            at: at.into(),
+            from: sender.into(),
+            to: recipients.iter().map(Into::into).collect(),
+            room: None,
+            text: text.into(),
+        };
+        ForPrograms { message, waiting_for }
     }
 }
 

@@ -69,7 +69,7 @@ struct Printer {
 }
 
 impl MessageSink for Printer {
-    fn message(&mut self, message: &MessageFrame, line: &str) -> io::Result<()> {
+    fn message(&mut self, message: &MessageFrame<'_>, line: &str) -> io::Result<()> {
         if self.json { writeln!(self.out, "{line}") } else { writeln!(self.out, "{}", ForPeople(message)) }
     }
 
@@ -87,7 +87,7 @@ impl MessageSink for Printer {
 }
 
 /// `from alice in #home: TEXT`, on one line whatever the text is, and safe for a terminal whoever the server is.
-struct ForPeople<'a>(&'a MessageFrame);
+struct ForPeople<'a>(&'a MessageFrame<'a>);
 
 impl fmt::Display for ForPeople<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,8 +109,9 @@ mod tests {
     use super::*;
 
     fn check(room: Option<&str>, text: &str, expected: &str) {
-        let room = room.map(str::to_owned);
-        let message = MessageFrame { seq: 1, from: "alice".to_owned(), room, text: text.to_owned() };
+        let room = room.map(Into::into);
+        let (at, from, text) = ("2026-11-23T06:18:35.123Z".into(), "alice".into(), text.into());
+        let message = MessageFrame { seq: 1, at, from, to: Vec::new(), room, text };
         assert_eq!(ForPeople(&message).to_string(), expected);
     }
 

@@ -11,10 +11,10 @@ use smol::net::TcpStream;
 
 use super::account::{Account, ServerAddress};
 use super::error::{ConnectionError, ConnectionLost, PermanentError, REPLY};
-use super::wire::{ErrorFrame, RequestFrame, ServerFrame};
 use crate::limits::{CLIENT_LINE_BYTES_MAX, CLIENT_READ_BYTES};
 use crate::message::quoted;
 use crate::timeout::{Elapsed, timeout_at};
+use crate::wire::{ErrorFrame, RequestFrame, ServerFrame};
 
 /// A connection that is logged in.
 pub(super) struct Connection {
@@ -51,7 +51,7 @@ impl Connection {
         loop {
             match connection.next(Some(deadline)).await? {
                 ConnectionEvent::Line(line) => match connection.parse(&line)? {
-                    ServerFrame::Welcome { waiting } => return Ok((connection, waiting)),
+                    ServerFrame::Welcome { waiting, .. } => return Ok((connection, waiting)),
                     ServerFrame::Error { error, .. } => return Err(login_error(account, error)),
                     _ => {}
                 },
@@ -117,7 +117,7 @@ impl Connection {
     }
 
     /// Parses a line of the server.
-    pub(super) fn parse(&self, line: &str) -> Result<ServerFrame, PermanentError> {
+    pub(super) fn parse<'l>(&self, line: &'l str) -> Result<ServerFrame<'l>, PermanentError> {
         ServerFrame::parse(line).ok_or_else(|| self.not_holdline(line))
     }
 

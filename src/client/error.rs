@@ -4,10 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use super::account::ServerAddress;
-use super::wire::ErrorFrame;
 use crate::backoff::Backoff;
 use crate::limits::{CLIENT_RETRY_MS_MAX, CLIENT_RETRY_MS_MIN, SERVER_REPLY_S_MAX};
 use crate::message::PeerName;
+use crate::wire::ErrorFrame;
 
 /// Longest wait for a reply of the server.
 pub(super) const REPLY: Duration = Duration::from_secs(SERVER_REPLY_S_MAX);

@@ -6,8 +6,8 @@ use std::thread;
 
 use async_channel::{Receiver, Sender};
 
-use super::wire::ErrorFrame;
 use crate::limits::{CLIENT_INPUT_LINES_MAX, LINE_BYTES_MAX};
+use crate::wire::ErrorFrame;
 
 /// Source of the lines to send; it leaves out blank lines.
 pub struct LineSource(pub(super) Receiver<InputLine>);

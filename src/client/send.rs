@@ -13,8 +13,8 @@ use super::account::Account;
 use super::connection::{Connection, ConnectionEvent};
 use super::error::{ConnectionError, ConnectionLost, PermanentError, RECONNECT, REPLY};
 use super::input::{InputLine, LineSource};
-use super::wire::{ErrorFrame, ServerFrame};
 use crate::timeout::{Elapsed, sleep, timeout_at};
+use crate::wire::{ErrorFrame, ServerFrame};
 
 use self::window::Window;
 
@@ -226,12 +226,11 @@ impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
         }
     }
 
-    fn handle_frame(&mut self, frame: ServerFrame, connection: &Connection) -> Result<(), ConnectionError> {
+    fn handle_frame(&mut self, frame: ServerFrame<'_>, connection: &Connection) -> Result<(), ConnectionError> {
         match frame {
-            ServerFrame::Accepted { id } => {
-                if self.finish_line(&id).is_some() {
-                    self.summary.accepted += 1;
-                }
+            ServerFrame::Accepted { id, .. } => {
+                let finished = id.and_then(|id| self.finish_line(&id));
+                self.summary.accepted += u64::from(finished.is_some());
             }
             ServerFrame::Error { id: Some(id), error } if !error.is_passing() => {
                 if let Some(number) = self.finish_line(&id) {
@@ -240,8 +239,7 @@ impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
             }
             ServerFrame::Error { error, .. } => return Err(connection.failed(error)),
             // Messages to the name are for another client: they are not acknowledged, and stay in the log.
-            ServerFrame::Message(_) | ServerFrame::Welcome { .. } | ServerFrame::Pong { .. } | ServerFrame::Unknown => {
-            }
+            _ => {}
         }
         Ok(())
     }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::account::Account;
 use super::connection::{Connection, ConnectionEvent};
 use super::error::{ConnectionError, ConnectionLost, PermanentError, RECONNECT, REPLY};
-use super::wire::{MessageFrame, RequestFrame, ServerFrame};
 use crate::backoff::Backoff;
 use crate::limits::{TAIL_ACK_MESSAGES_MAX, TAIL_SILENCE_S_MAX};
 use crate::timeout::sleep;
+use crate::wire::{MessageFrame, RequestFrame, ServerFrame};
 
 /// Time without a line from the server after which the client sends a ping.
 const SILENCE: Duration = Duration::from_secs(TAIL_SILENCE_S_MAX);
@@ -34,7 +34,7 @@ pub struct TailRange {
 /// Receiver of messages.
 pub trait MessageSink {
     /// Takes a message. It may stay in a buffer until [`flush`](Self::flush). `line` is the line that the server sent.
-    fn message(&mut self, message: &MessageFrame, line: &str) -> io::Result<()>;
+    fn message(&mut self, message: &MessageFrame<'_>, line: &str) -> io::Result<()>;
 
     /// Writes out the buffer. The messages taken so far are acknowledged afterwards, and do not come again.
     fn flush(&mut self) -> io::Result<()>;
@@ -156,7 +156,8 @@ impl<S: MessageSink> Tail<S> {
                     is_finished |= id.as_deref() == Some(FINAL_PING);
                 }
                 ServerFrame::Error { error, .. } => return Err(session.connection.failed(error).into()),
-                ServerFrame::Welcome { .. } | ServerFrame::Accepted { .. } | ServerFrame::Unknown => {}
+                // Announcements, and replies to requests that this client does not make.
+                _ => {}
             }
             next = if lines < TAIL_ACK_MESSAGES_MAX { session.connection.buffered_line().await? } else { None };
             lines += 1;
@@ -170,7 +171,7 @@ impl<S: MessageSink> Tail<S> {
     }
 
     /// Hands a message to the sink, unless the sink has it already or wants no more.
-    fn take(&mut self, message: &MessageFrame, line: &str) -> io::Result<()> {
+    fn take(&mut self, message: &MessageFrame<'_>, line: &str) -> io::Result<()> {
         if message.seq <= self.taken || self.is_complete() {
             return Ok(());
         }

@@ -14,7 +14,7 @@ use crate::limits::REQUEST_ID_BYTES_MAX;
 use crate::message::{PeerName, RequestId, quoted};
 
 pub use self::codec::{DETECTOR, FRAMING, decoder};
-pub use self::encode::{encode_message, encode_reply};
+pub use self::encode::{encode_message, encode_reply, reply_frame};
 
 /// Reads a frame of one who is not logged in; `None` for a line of blanks.
 pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {

@@ -24,6 +24,8 @@ const LAYERS: &[&str] = &[
     "protocol",
     // Flags and files, checked once; a plugin may not take the name of a command.
     "config",
+    // JSON frames as types, for the server and for its clients.
+    "wire",
     // The tables. Who is online is not known here, nor above.
     "database",
     // The thread that writes them while a server runs.

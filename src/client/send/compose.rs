@@ -4,9 +4,9 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-use super::super::wire::{ErrorFrame, RequestFrame};
 use crate::limits::{ID_PREFIX_BYTES_MAX, JSON_LINE_BYTES_MAX};
 use crate::message::Destination;
+use crate::wire::{ErrorFrame, RequestFrame};
 
 /// Recipients of the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]

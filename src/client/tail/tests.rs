@@ -16,7 +16,7 @@ struct Recorder {
 }
 
 impl MessageSink for &mut Recorder {
-    fn message(&mut self, message: &MessageFrame, _line: &str) -> io::Result<()> {
+    fn message(&mut self, message: &MessageFrame<'_>, _line: &str) -> io::Result<()> {
         if self.full_after == Some(0) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }

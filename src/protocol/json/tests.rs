@@ -8,6 +8,7 @@ use super::*;
 use crate::limits::{DESTINATIONS_DEFAULT, LINE_BYTES_MAX};
 use crate::message::{Destination, Message, Room, Seq, Text, Timestamp};
 use crate::protocol::{PastMessage, Reply, RoomHere};
+use crate::wire::ServerFrame;
 
 fn check(line: &str, expected: Expect) {
     expected.assert_eq(&shown(parse(line, DESTINATIONS_DEFAULT)));
@@ -178,10 +179,14 @@ fn message(text: &str, room: Option<&str>) -> Message {
     }
 }
 
+/// The message as it is written key by key, and by the type of the frame: both are the same.
 fn delivered(message: &Message) -> String {
     let mut out = Vec::new();
     encode_message(message, &mut out);
-    String::from_utf8(out).unwrap()
+    let line = String::from_utf8(out).unwrap();
+    let frame = ServerFrame::Message(message.into());
+    assert_eq!(line.trim_end(), serde_json::to_string(&frame).unwrap());
+    line
 }
 
 #[test]
@@ -221,6 +226,11 @@ fn replies_are_frames_or_nothing() {
         Reply::Alone { room: kitchen() },
         Reply::Help { commands: Vec::new() },
     ];
+    let accepted = Reply::Accepted { seq: Seq::new(42), at };
+    let (mut out, id) = (Vec::new(), RequestId::parse("i"));
+    encode_reply(id.as_ref(), &accepted, &mut out);
+    let frame = reply_frame(id.as_ref(), &accepted).unwrap();
+    assert_eq!(String::from_utf8(out).unwrap().trim_end(), serde_json::to_string(&frame).unwrap());
     let mut out = Vec::new();
     for reply in &replies {
         encode_reply(RequestId::parse("i").as_ref(), reply, &mut out);
