@@ -21,7 +21,7 @@ pub(crate) use self::outbox::{Chunk, Delivered, Mark, OutboxReceiver, SessionVal
 use self::post::ReadPost;
 use self::turn_queue::TurnQueue;
 use crate::config::Limits;
-use crate::limits::{INBOX_EVENTS_MAX, KEEP_MS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
+use crate::limits::{CURSOR_FLUSH_MS_MAX, INBOX_EVENTS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::Timestamp;
 use crate::outage_log::OutageLog;
 use crate::store::{Commit, Post, Store, TurnOutcome};
@@ -33,7 +33,7 @@ pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
     let broker = Broker {
         inbox,
         pending: TurnQueue::default(),
-        flush_within: Duration::from_millis(KEEP_MS_MAX),
+        flush_within: Duration::from_millis(CURSOR_FLUSH_MS_MAX),
         flush_timer: None,
         outbox_table: OutboxTableState::Unknown,
         limits: *limits,

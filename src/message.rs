@@ -13,7 +13,7 @@ use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use serde::{Serialize, Serializer};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
-use crate::limits::{NAME_CHARS_MAX, QUOTED_CHARS_MAX, REQUEST_ID_BYTES_MAX, UNMAPPED_CHARS_MAX};
+use crate::limits::{NAME_CHARS_MAX, QUOTED_CHARS_MAX, REQUEST_ID_BYTES_MAX, UNMAPPED_NAME_CHARS_MAX};
 
 /// The last millisecond of the year 9999, the last that is written with a year of four digits.
 const SHOWN_MILLIS_MAX: i64 = 253_402_300_799_999;
@@ -459,7 +459,7 @@ fn map_name(name: &str) -> Result<Cow<'_, str>, BadName> {
     if name.is_empty() {
         return Err(BadName::missing());
     }
-    if name.chars().nth(UNMAPPED_CHARS_MAX).is_some() {
+    if name.chars().nth(UNMAPPED_NAME_CHARS_MAX).is_some() {
         return Err(BadName::too_long(name));
     }
     let refused = |error| BadName::refused(name, error);

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use crate::limits::TROUBLE_MS_MIN;
+use crate::limits::OUTAGE_OVER_MS_MIN;
 
 /// Something that may fail for a while.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl OutageLog {
                 }
                 self.failed = Some(Instant::now());
             }
-            (None, Some(failed)) if failed.elapsed() >= Duration::from_millis(TROUBLE_MS_MIN) => {
+            (None, Some(failed)) if failed.elapsed() >= Duration::from_millis(OUTAGE_OVER_MS_MIN) => {
                 log::info!("{}", self.ends);
                 self.failed = None;
             }

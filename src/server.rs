@@ -21,8 +21,8 @@ use crate::broker::{self, Broker, Event, Handle};
 use crate::config::{self, Config, ConfigError, Limits, PluginConfig};
 use crate::connection::{self, HTTP, Shared, TLS};
 use crate::limits::{
-    ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, LISTEN_BACKLOG_CONNECTIONS, OUTBOX_LOOK_MS, SHUTDOWN_S_MAX,
-    TURNED_AWAY_CONNECTIONS_MAX,
+    ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, LISTEN_BACKLOG_CONNECTIONS, OUTBOX_POLL_MS, REJECTED_CONNECTIONS_MAX,
+    SHUTDOWN_S_MAX,
 };
 use crate::message::SessionId;
 use crate::plugin::{self, LoadError, LoadedPlugin, PluginManager, Plugins, ReloadPlan};
@@ -159,7 +159,7 @@ impl Server {
         let plugins = Arc::new(Plugins::default());
         let shared =
             Arc::new(Shared { broker: handle, plugins: plugins.clone(), protocols: PROTOCOLS, stop: stopped, limits });
-        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_CONNECTIONS_MAX));
+        let turned_away = Arc::new(Semaphore::new(REJECTED_CONNECTIONS_MAX));
         let ended = async {
             let mut broker = executor.spawn(broker.run());
             let watching = executor.spawn(watch_outbox(watch, shared.broker.clone()));
@@ -291,7 +291,7 @@ impl Acceptor {
 /// Whoever writes to the database may have written into its table `outbox`.
 async fn watch_outbox(mut watch: DatabaseWatch, broker: Handle) {
     loop {
-        watch.touched(OUTBOX_LOOK_MS).await;
+        watch.touched(OUTBOX_POLL_MS).await;
         broker.tell(Event::OutboxTouched).await;
     }
 }

@@ -48,7 +48,7 @@ use crate::database::index::{self, UnindexedTail};
 pub use crate::database::members::{FoundRoom, Membership};
 use crate::database::schema;
 pub use crate::database::schema::SchemaError;
-use crate::limits::{REST_S, STORE_REQUESTS_MAX};
+use crate::limits::{STORE_IDLE_S, STORE_REQUESTS_MAX};
 use crate::memory;
 use crate::message::{PeerId, RoomId, Seq};
 
@@ -224,7 +224,7 @@ fn serve(database: OpenDatabase, requests: &Receiver<StoreRequest>) {
             Err(RecvTimeoutError::Disconnected) => break,
         }
         log.wal().checkpoint_if_long();
-        rests_at = Some(Instant::now() + Duration::from_secs(REST_S));
+        rests_at = Some(Instant::now() + Duration::from_secs(STORE_IDLE_S));
     }
     sweep.close();
     let is_wal_synced = log.close();

@@ -156,7 +156,7 @@ fn each_hook_and_each_limit_is_documented() {
             kib(PROCESS_ERROR_LINE_BYTES_MAX)
         ),
         format!("| names in `away` | {AWAY_NAMES_MAX} |"),
-        format!("| attempts of an observing call | {OBSERVED_TRIES_MAX} |"),
+        format!("| attempts of an observing call | {OBSERVATION_ATTEMPTS_MAX} |"),
         format!("| failures until a plugin is quarantined | {PLUGIN_FAILURES_MAX} within {PLUGIN_FAILURES_S} s |"),
         format!("(`join`, `leave`, `delivered`) | {}; the oldest are removed.", grouped(EVENTS_MAX)),
         format!("if it is done within {} s", PLUGIN_START_MS_MAX / 1000),

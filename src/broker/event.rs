@@ -81,7 +81,7 @@ pub(crate) enum Event {
 /// Next messages and events for an observer.
 #[derive(Debug)]
 pub(crate) struct Observation {
-    /// Messages and events in their order: at least one, at most [`OBSERVED_MAX`](crate::limits::OBSERVED_MAX). They are read
+    /// Messages and events in their order: at least one, at most [`OBSERVATIONS_MAX`](crate::limits::OBSERVATIONS_MAX). They are read
     /// again until [`Event::ObserverAdvanced`] covers them.
     pub(crate) items: Vec<Observed>,
     /// Cursor of the observer once it has processed all of them.

@@ -7,7 +7,7 @@ use smol::future;
 use smol::lock::Semaphore;
 
 use super::*;
-use crate::limits::{ABSENT_PEERS_MAX, BATCH_REQUESTS_MAX, DESTINATIONS_DEFAULT};
+use crate::limits::{BATCH_REQUESTS_MAX, DESTINATIONS_DEFAULT, OFFLINE_PEERS_CACHED_MAX};
 use crate::message::{Destination, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId, Text};
 use crate::protocol::{Capabilities, Draft, PluginRequest, Request, Submission, Work, plain};
 use crate::store::{
@@ -613,7 +613,7 @@ fn observer_without_a_session_stays_in_memory_when_many_names_are_used() {
         reply.send(committed(turn.entries)).unwrap();
         next_output(&outbox_receiver).await;
         let names: Vec<Destination> =
-            (0..2 * ABSENT_PEERS_MAX).map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();
+            (0..2 * OFFLINE_PEERS_CACHED_MAX).map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();
         for (seq, to) in (0..).zip(names.chunks(DESTINATIONS_DEFAULT as usize)) {
             let send = Request::Send(Draft { to: to.to_vec(), text: Text::clean("hi").unwrap() });
             handle.tell(requests(2, vec![send])).await;

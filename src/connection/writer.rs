@@ -9,7 +9,7 @@ use smol::future;
 
 use crate::backoff::Backoff;
 use crate::broker::{Chunk, Delivered, Event, Handle, Mark, OutboxReceiver};
-use crate::limits::{LOOK_MS_MAX, LOOK_MS_MIN};
+use crate::limits::{ACK_POLL_MS_MAX, ACK_POLL_MS_MIN};
 use crate::message::SessionId;
 use crate::timeout::{Elapsed, timeout};
 use crate::transport::{self, Transport};
@@ -69,7 +69,7 @@ enum WriterStep {
 }
 
 /// Delays between two polls of what is acknowledged: they double while nothing is.
-const POLL: Backoff = Backoff::new(Duration::from_millis(LOOK_MS_MIN), Duration::from_millis(LOOK_MS_MAX));
+const POLL: Backoff = Backoff::new(Duration::from_millis(ACK_POLL_MS_MIN), Duration::from_millis(ACK_POLL_MS_MAX));
 
 impl<'a, T: Transport> Writer<'a, T> {
     /// Makes a writer that reports to the broker about this session.

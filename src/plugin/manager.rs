@@ -16,7 +16,7 @@ use super::running::{Notification, RetryState, RunningPlugin};
 use super::{Call, Host, MailCall, observe};
 use crate::broker::{Event, Handle, OutboxReceiver, SessionValue, ValueBatch};
 use crate::config::{Hook, PluginConfig, PluginKind};
-use crate::limits::{MAILS_WAITING_MAX, OBSERVED_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_START_MS_MAX, PLUGIN_STOP_MS_MAX};
+use crate::limits::{OBSERVATIONS_MAX, PLUGIN_MAILS_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_START_MS_MAX, PLUGIN_STOP_MS_MAX};
 use crate::message::{Message, RequestId, Timestamp};
 use crate::protocol::{ClientRequest, Reply, Request};
 use crate::timeout::{sleep, timeout};
@@ -146,7 +146,7 @@ impl PluginManager {
 
 impl PluginTasks {
     fn spawn(plugin: Arc<RunningPlugin>, executor: &Executor<'static>) -> Self {
-        let (received, mails) = async_channel::bounded(MAILS_WAITING_MAX);
+        let (received, mails) = async_channel::bounded(PLUGIN_MAILS_MAX);
         let session = vec![executor.spawn(run(plugin.clone())), executor.spawn(read_session(plugin.clone(), received))];
         PluginTasks { plugin, session, notifier: None, mails }
     }
@@ -272,7 +272,7 @@ async fn notify_mails(plugin: &RunningPlugin, mails: Receiver<ReceivedMail>) {
         if waiting.is_empty() {
             waiting.extend(mails.recv().await.ok());
         }
-        while waiting.len() < OBSERVED_MAX
+        while waiting.len() < OBSERVATIONS_MAX
             && let Ok(received) = mails.try_recv()
         {
             waiting.push_back(received);

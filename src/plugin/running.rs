@@ -7,7 +7,9 @@ use super::load::LoadedPlugin;
 use super::{Answer, Call, Effect, Failure, Host, Plugin, Verdict};
 use crate::backoff::Backoff;
 use crate::config::{Hook, OnFailure, PluginConfig};
-use crate::limits::{OBSERVED_TRIES_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_RETRY_MS_MIN, SCREENED_MAX, SCREENED_MIN};
+use crate::limits::{
+    FILTER_MESSAGES_MAX, FILTER_MESSAGES_MIN, OBSERVATION_ATTEMPTS_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_RETRY_MS_MIN,
+};
 use crate::protocol::PluginState;
 use crate::timeout::sleep;
 
@@ -47,11 +49,11 @@ impl RunningPlugin {
     /// answers and shrink to one call when it fails.
     pub(super) async fn decide(&self, mut calls: Vec<Call>) -> Vec<Verdict> {
         let mut verdicts = Vec::with_capacity(calls.len());
-        let mut at_once = SCREENED_MIN;
+        let mut at_once = FILTER_MESSAGES_MIN;
         while !calls.is_empty() {
             let others = calls.split_off(calls.len().min(at_once));
             let answers = self.call_all(std::mem::replace(&mut calls, others)).await;
-            at_once = if answers.iter().all(Result::is_ok) { SCREENED_MAX.min(2 * at_once) } else { 1 };
+            at_once = if answers.iter().all(Result::is_ok) { FILTER_MESSAGES_MAX.min(2 * at_once) } else { 1 };
             verdicts.extend(answers.into_iter().map(|answer| self.verdict(answer)));
         }
         verdicts
@@ -164,7 +166,7 @@ impl RetryState {
     /// Counts a failure. Returns true if the notification must not be repeated again.
     fn gives_up(&mut self, failure: &Failure) -> bool {
         self.tries += u32::from(failure.is_tried());
-        self.tries >= OBSERVED_TRIES_MAX
+        self.tries >= OBSERVATION_ATTEMPTS_MAX
     }
 
     async fn pause(&mut self) {

@@ -5,7 +5,7 @@ use super::client_model::ModelRequest;
 use super::oracle::{Fate, Target};
 use super::world::World;
 use crate::broker::EndReason;
-use crate::limits::{ABSENT_PEERS_MAX, DESTINATIONS_DEFAULT};
+use crate::limits::{DESTINATIONS_DEFAULT, OFFLINE_PEERS_CACHED_MAX};
 use crate::protocol::Work;
 
 impl World {
@@ -29,7 +29,10 @@ impl World {
         let before = self.looked_up;
         self.name_everyone();
         let remembered = self.oracle.peers.len() - (self.looked_up - before);
-        assert!(remembered <= ABSENT_PEERS_MAX + DESTINATIONS_DEFAULT as usize, "{remembered} peers are remembered");
+        assert!(
+            remembered <= OFFLINE_PEERS_CACHED_MAX + DESTINATIONS_DEFAULT as usize,
+            "{remembered} peers are remembered"
+        );
     }
 
     fn name_everyone(&mut self) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::config::Durability;
-use crate::limits::{ABSENT_PEERS_MAX, TEXT_BYTES_MAX};
+use crate::limits::{OFFLINE_PEERS_CACHED_MAX, TEXT_BYTES_MAX};
 use crate::store::{EventFilter, StoreLimits};
 
 /// Kind of step that the scheduler may take next.
@@ -173,7 +173,7 @@ impl Swarm {
 
     /// Choices for a client that names more peers than a broker remembers.
     pub(super) fn of_many_names() -> Self {
-        let (rare_peers, durability) = (2 * ABSENT_PEERS_MAX, Durability::Crash);
+        let (rare_peers, durability) = (2 * OFFLINE_PEERS_CACHED_MAX, Durability::Crash);
         let limits = Swarm { mailbox_max: 0, unknown_names_max: 0, acks: 0, ..Swarm::new(0) };
         Swarm { peers: 1, rare_peers, durability, socket_bytes: u64::MAX, ..limits }
     }

@@ -3,7 +3,7 @@
 
 use super::oracle::Oracle;
 use super::world::World;
-use crate::limits::{POSTS_MAX, TURN_OBSERVED_MAX, TURN_PAGES_MAX, TURN_REQUESTS_MAX};
+use crate::limits::{POSTS_MAX, TURN_OBSERVERS_MAX, TURN_PAGES_MAX, TURN_REQUESTS_MAX};
 use crate::store::{Entry, Read, StoreRequest, TurnOutcome, TurnRequest};
 
 impl World {
@@ -25,7 +25,7 @@ impl World {
         let Some(StoreRequest::Turn(request, _)) = &self.broker.request else { return };
         let is_observed = |read: &&Read| matches!(read, Read::Observed(..));
         let observed = request.reads.iter().filter(is_observed).count();
-        assert!(observed <= TURN_OBSERVED_MAX, "a turn reads for {observed} observers");
+        assert!(observed <= TURN_OBSERVERS_MAX, "a turn reads for {observed} observers");
         let is_page = |read: &&Read| matches!(read, Read::Page(..));
         let pages = request.reads.iter().filter(is_page).count();
         assert!(pages <= TURN_PAGES_MAX, "a turn asks for {pages} pages");

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Row, Statement, params};
 
 use super::{EventFilter, EventKind, Observed, PeerEvent};
-use crate::limits::{EVENTS_FORGOTTEN_MAX, EVENTS_MAX, OBSERVED_MAX};
+use crate::limits::{EVENTS_FORGOTTEN_MAX, EVENTS_MAX, OBSERVATIONS_MAX};
 use crate::message::{PeerId, PeerName, Seq, Timestamp};
 
 /// Limits of the table `event`; the defaults are those of the server, tests lower them.
@@ -112,7 +112,7 @@ impl<'c> Events<'c> {
         filter: EventFilter,
     ) -> rusqlite::Result<Vec<StoredEvent>> {
         let EventFilter { logged: _, join, leave, delivered } = filter;
-        let next = params![event, observer.get(), join, leave, delivered, OBSERVED_MAX as i64];
+        let next = params![event, observer.get(), join, leave, delivered, OBSERVATIONS_MAX as i64];
         self.after.query_map(next, stored_event)?.collect()
     }
 

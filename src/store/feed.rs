@@ -2,7 +2,7 @@
 
 use super::{Fed, Page, PageQuery, WaitingQuery};
 use crate::database::inboxes::{InboxMessage, Inboxes, Sources};
-use crate::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_LOOKED_AT_MESSAGES_MAX};
+use crate::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_SCAN_MESSAGES_MAX};
 use crate::message::{PeerId, Recipient};
 
 /// Reads the next messages for a peer after the one in the query, with their recipients if the query asks for these.
@@ -36,7 +36,7 @@ pub(super) fn waiting(query: WaitingQuery, sources: &mut Sources<'_, '_>) -> rus
     let mut inboxes = Inboxes::after(peer, after, sources)?;
     let (mut waiting, mut scanned) = (0, 0);
     while let Some(next) = inboxes.next(sources.index)? {
-        let is_own = !next.rooms.is_empty() && scanned < WAITING_LOOKED_AT_MESSAGES_MAX && {
+        let is_own = !next.rooms.is_empty() && scanned < WAITING_SCAN_MESSAGES_MAX && {
             scanned += 1;
             sources.messages.sender(next.seq)? == Some(peer)
         };

@@ -8,7 +8,7 @@ use super::events::{Events, StoredEvent};
 use super::{EventFilter, Observed, ObservedPage, ObserverCursor};
 use crate::database::inboxes::Sources;
 use crate::database::messages::{Messages, StoredMessage};
-use crate::limits::{OBSERVED_MAX, PAGE_BYTES_MAX};
+use crate::limits::{OBSERVATIONS_MAX, PAGE_BYTES_MAX};
 use crate::message::{Destination, PeerId, PeerName, Seq};
 
 /// Prepared statements on the table `observer`.
@@ -103,7 +103,7 @@ impl<'c> ObserverTable<'c> {
     ) -> rusqlite::Result<ObservedPage> {
         let ObserverQuery { peer, wants, online } = observer;
         let events = if wants.events() { events.after(after.event, peer, wants)? } else { Vec::new() };
-        let may_be_more = events.len() == OBSERVED_MAX;
+        let may_be_more = events.len() == OBSERVATIONS_MAX;
         let mut events = events.into_iter().peekable();
         let mut next = next_message(wants, after.seq, sources.messages)?;
         let mut page = PageBuilder::after(after, self.skipped_max);
@@ -152,7 +152,7 @@ impl PageBuilder {
     }
 
     fn is_full(&self) -> bool {
-        self.page.items.len() >= OBSERVED_MAX || self.bytes_left == 0 || self.skips_left == 0
+        self.page.items.len() >= OBSERVATIONS_MAX || self.bytes_left == 0 || self.skips_left == 0
     }
 
     fn add_event(&mut self, event: StoredEvent) {

@@ -8,7 +8,7 @@ use crate::database::inboxes::{Inboxes, Sources};
 use crate::database::index::Index;
 use crate::database::messages::StoredMessage;
 use crate::database::visibility::{Route, Viewer};
-use crate::limits::{HISTORY_BYTES_MAX, HISTORY_LOOK_MESSAGES, HISTORY_SCAN_MESSAGES_MAX};
+use crate::limits::{HISTORY_BYTES_MAX, HISTORY_CHUNK_MESSAGES, HISTORY_SCAN_MESSAGES_MAX};
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 use crate::protocol::PastMessage;
 
@@ -201,7 +201,7 @@ fn exchanged(
     let (mut seqs, mut before) = (Vec::new(), before);
     let mut left = HISTORY_SCAN_MESSAGES_MAX;
     while left > 0 && seqs.len() <= count {
-        let scanned = index.last_before(to.into(), before, left.min(HISTORY_LOOK_MESSAGES))?;
+        let scanned = index.last_before(to.into(), before, left.min(HISTORY_CHUNK_MESSAGES))?;
         let Some(last) = scanned.last() else { break };
         (before, left) = (*last, left - scanned.len());
         for seq in scanned {

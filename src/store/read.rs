@@ -123,7 +123,7 @@ pub struct SearchQuery {
     pub count: usize,
 }
 
-/// Query for at most [`OBSERVED_MAX`](crate::limits::OBSERVED_MAX) messages and events.
+/// Query for at most [`OBSERVATIONS_MAX`](crate::limits::OBSERVATIONS_MAX) messages and events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedQuery {
     /// Peer that observes.

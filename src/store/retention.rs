@@ -20,7 +20,7 @@ use super::TurnOutcome;
 use super::log::{Log, Synchronous};
 use crate::config::Retention;
 use crate::limits::{
-    FREE_PAGES_MAX, FREE_PAGES_MIN, RETENTION_LOOK_S_MAX, RETENTION_LOOK_S_MIN, RETENTION_MESSAGES_PER_MESSAGE,
+    FREE_PAGES_MAX, FREE_PAGES_MIN, RETENTION_CHECK_S_MAX, RETENTION_CHECK_S_MIN, RETENTION_MESSAGES_PER_MESSAGE,
     RETENTION_PASS_MS_MIN, RETENTION_PASS_US_PER_WAITING, RETENTION_PAUSE_MS, RETENTION_RETRY_S, RETENTION_STEP_MS,
 };
 use crate::message::{Seq, Timestamp};
@@ -379,7 +379,7 @@ fn reason(retention: Retention, message: &OldMessage, over_bytes: u64, clock: Ti
 /// How long to wait until a message that was accepted at this time is too old.
 fn look_in(max_age: Duration, at: Timestamp, clock: Timestamp) -> Duration {
     let left_ms = at.millis().saturating_add(millis(max_age)).saturating_sub(clock.millis());
-    let (min, max) = (Duration::from_secs(RETENTION_LOOK_S_MIN), Duration::from_secs(RETENTION_LOOK_S_MAX));
+    let (min, max) = (Duration::from_secs(RETENTION_CHECK_S_MIN), Duration::from_secs(RETENTION_CHECK_S_MAX));
     Duration::from_millis(left_ms.max(0).cast_unsigned()).clamp(min, max)
 }
 

@@ -7,7 +7,7 @@ use super::observers::{Observer, PageState};
 use super::state::Chat;
 use super::turn::{ObserverRead, TurnBuilder};
 use crate::broker::event::Observation;
-use crate::limits::TURN_OBSERVED_MAX;
+use crate::limits::TURN_OBSERVERS_MAX;
 use crate::message::{PeerId, PeerName, Timestamp};
 use crate::store::{Entry, EventFilter, EventKind, Observed, ObservedPage, ObservedQuery, ObserverCursor, Read};
 
@@ -64,7 +64,7 @@ impl Chat {
 
     /// Reads pages for the observers that are queued, as many as a turn may.
     pub(super) fn read_for_observers(&mut self, turn: &mut TurnBuilder) {
-        while turn.observer_reads() < TURN_OBSERVED_MAX
+        while turn.observer_reads() < TURN_OBSERVERS_MAX
             && let Some(peer) = self.observers.page_queue.pop_front()
         {
             let here = self.online_ids();

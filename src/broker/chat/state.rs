@@ -13,7 +13,7 @@ use super::searches::Searches;
 use super::session_outbox::SessionOutbox;
 use crate::broker::outbox::Delivered;
 use crate::config::Limits;
-use crate::limits::ABSENT_PEERS_MAX;
+use crate::limits::OFFLINE_PEERS_CACHED_MAX;
 use crate::message::{Message, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::Reply;
 use crate::store::{Found, FoundId, PeerRecord};
@@ -282,7 +282,7 @@ impl Chat {
 
     /// Whether so many offline peers are in memory that some must be removed from it.
     pub(in crate::broker) fn has_too_many_peers(&self) -> bool {
-        self.peers.len() > self.sessions.len() + ABSENT_PEERS_MAX
+        self.peers.len() > self.sessions.len() + OFFLINE_PEERS_CACHED_MAX
     }
 
     /// Removes offline peers from memory; they are looked up again when they are named. Requires that no turn is in flight, as it

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
 
-use crate::limits::SENDERS_REMEMBERED_MAX;
+use crate::limits::SENDERS_CACHED_MAX;
 use crate::message::{PeerId, Recipient, Seq};
 
 /// Messages that the tables do not contain yet, arranged like the tables.
@@ -73,7 +73,7 @@ impl UnindexedTail {
         self.indexed = indexed;
         self.inboxes.clear();
         self.rows = 0;
-        if self.sent.len() > SENDERS_REMEMBERED_MAX {
+        if self.sent.len() > SENDERS_CACHED_MAX {
             self.sent.retain(|_, seq| *seq > indexed);
         }
     }

@@ -13,7 +13,8 @@ use super::deadline::Deadline;
 use super::value::kind;
 use super::{ScriptError, ScriptSource};
 use crate::limits::{
-    SCRIPT_DATE_BYTES_MAX, SCRIPT_ERROR_CHARS_MAX, SCRIPT_LOAD_MS, SCRIPT_MOVE_MAX, SCRIPT_SEARCH_MAX,
+    SCRIPT_DATE_BYTES_MAX, SCRIPT_ERROR_CHARS_MAX, SCRIPT_LOAD_MS_MAX, SCRIPT_MOVED_ELEMENTS_MAX,
+    SCRIPT_SEARCH_STEPS_MAX,
 };
 use crate::message::printable;
 use crate::plugin::answer::RawAnswer;
@@ -200,8 +201,8 @@ fn install_globals(lua: &Lua, api: &Arc<ScriptApi>) -> mlua::Result<Function> {
         }
     }
     let limits = lua.create_table()?;
-    limits.raw_set("search", SCRIPT_SEARCH_MAX)?;
-    limits.raw_set("move", SCRIPT_MOVE_MAX)?;
+    limits.raw_set("search", SCRIPT_SEARCH_STEPS_MAX)?;
+    limits.raw_set("move", SCRIPT_MOVED_ELEMENTS_MAX)?;
     limits.raw_set("date", SCRIPT_DATE_BYTES_MAX)?;
     let prelude = lua.load(include_str!("prelude.luau")).set_name("=holdline");
     prelude.set_compiler(Compiler::new().set_debug_level(0)).call((api.functions(lua)?, limits))
@@ -225,7 +226,7 @@ impl ScriptLimits {
 
     /// Returns the time for the top level, which holds up nobody and may prepare data for the calls.
     fn load_time(&self) -> Duration {
-        self.timeout.max(Duration::from_millis(SCRIPT_LOAD_MS))
+        self.timeout.max(Duration::from_millis(SCRIPT_LOAD_MS_MAX))
     }
 
     fn too_long(&self, what: &str, timeout: Duration) -> String {

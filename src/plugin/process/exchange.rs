@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smol::Timer;
 
 use crate::config::Hook;
-use crate::limits::{PROCESS_CALLS_MAX, PROCESS_HEARD_BYTES_MAX, PROCESS_UNWRITTEN_BYTES_MAX};
+use crate::limits::{PROCESS_CALLS_MAX, PROCESS_UNREAD_BYTES_MAX, PROCESS_UNWRITTEN_BYTES_MAX};
 use crate::message::RequestId;
 use crate::plugin::answer::RawAnswer;
 use crate::plugin::{Answer, Call, Failure};
@@ -186,7 +186,7 @@ impl Exchange {
         if !matches!(state.input, InputState::Open) || state.is_overfull {
             return;
         }
-        if state.unwritten.len() >= PROCESS_HEARD_BYTES_MAX {
+        if state.unwritten.len() >= PROCESS_UNREAD_BYTES_MAX {
             state.is_overfull = true;
             self.overfull.notify(1);
             return;
@@ -408,7 +408,7 @@ mod tests {
             }
             let lines = exchange.take_lines().await;
             assert!(
-                (PROCESS_HEARD_BYTES_MAX..PROCESS_HEARD_BYTES_MAX + 20_100).contains(&lines.len()),
+                (PROCESS_UNREAD_BYTES_MAX..PROCESS_UNREAD_BYTES_MAX + 20_100).contains(&lines.len()),
                 "{}",
                 lines.len()
             );

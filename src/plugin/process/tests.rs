@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::{OnFailure, PluginKind};
 use crate::limits::{
-    PROCESS_CALLS_MAX, PROCESS_ERROR_LINES_PER_S_MAX, PROCESS_HEARD_BYTES_MAX, PROCESS_LINES_AT_ONCE_MAX,
+    PROCESS_CALLS_MAX, PROCESS_ERROR_LINES_PER_S_MAX, PROCESS_LINES_AT_ONCE_MAX, PROCESS_UNREAD_BYTES_MAX,
 };
 use crate::message::{Destination, RequestId, Room, Text, Timestamp};
 use crate::plugin::{MessageCall, Verdict};
@@ -442,7 +442,7 @@ fn program_that_does_not_read_blocks_nobody_beyond_the_timeout() {
             }
             future::yield_now().await;
         }
-        assert!(queued >= PROCESS_HEARD_BYTES_MAX, "{queued}");
+        assert!(queued >= PROCESS_UNREAD_BYTES_MAX, "{queued}");
         assert_eq!(recorder.failures(), ["the program does not read its replies; restarting in 1 ms"]);
         until(|| recorder.logged().len() == 2).await;
         assert!(!exists(&recorder.logged()[0]));

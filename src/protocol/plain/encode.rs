@@ -5,7 +5,7 @@ use std::fmt;
 
 use memchr::memchr;
 
-use crate::limits::HERE_LINE_BYTES_MAX;
+use crate::limits::WHO_LINE_BYTES_MAX;
 use crate::message::{Destination, Message, PeerName, Room, Text};
 use crate::protocol::commands::plain_commands;
 use crate::protocol::{PastMessage, PluginState, Refusal, Reply, RoomHere};
@@ -91,7 +91,7 @@ fn encode_topic(room: &Room, topic: Option<&Text>, out: &mut Vec<u8>) {
 fn encode_names(place: &str, names: &[PeerName], out: &mut Vec<u8>) {
     let mut start = out.len();
     for (nth, name) in names.iter().enumerate() {
-        let is_full = out.len() - start + ", \n".len() + name.as_str().len() > HERE_LINE_BYTES_MAX;
+        let is_full = out.len() - start + ", \n".len() + name.as_str().len() > WHO_LINE_BYTES_MAX;
         if nth > 0 && !is_full {
             out.extend_from_slice(b", ");
         } else {

@@ -1,7 +1,7 @@
 //! Items that an observer is told. Owns which items those are, and their order; never changes any.
 
 use super::{Disk, MessageRow};
-use crate::limits::{AWAY_NAMES_MAX, OBSERVED_MAX, PAGE_BYTES_MAX};
+use crate::limits::{AWAY_NAMES_MAX, OBSERVATIONS_MAX, PAGE_BYTES_MAX};
 use crate::message::{Message, PeerId, PeerName, Recipient, Seq};
 use crate::store::{EventFilter, EventKind, Observed, ObservedPage, ObservedQuery, ObserverCursor, PeerEvent};
 
@@ -18,7 +18,7 @@ impl Disk {
         let mut page = ObservedPage { items: Vec::new(), after, seen: after, complete: false };
         let (mut bytes, mut skipped) = (0, 0);
         for (seq, event, thing) in self.all_after(observer, after, wants, here) {
-            if page.items.len() == OBSERVED_MAX
+            if page.items.len() == OBSERVATIONS_MAX
                 || bytes >= PAGE_BYTES_MAX
                 || skipped == self.limits.observed_skipped_max
             {
@@ -38,10 +38,10 @@ impl Disk {
         }
         let events = page.items.iter().filter(|thing| !matches!(thing, Observed::Logged { .. })).count();
         // The store has read as many as it takes, and reads more the next time.
-        page.complete = page.items.len() < OBSERVED_MAX
+        page.complete = page.items.len() < OBSERVATIONS_MAX
             && bytes < PAGE_BYTES_MAX
             && skipped < self.limits.observed_skipped_max
-            && events < OBSERVED_MAX;
+            && events < OBSERVATIONS_MAX;
         if page.complete {
             page.seen = newest;
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::answers::Answers;
 use super::{Disk, MessageRow};
 use crate::limits::{
-    HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_LOOKED_AT_MESSAGES_MAX,
+    HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_SCAN_MESSAGES_MAX,
 };
 use crate::message::{Destination, Message, PeerId, Recipient, Room, RoomId, Seq};
 use crate::protocol::PastMessage;
@@ -77,7 +77,7 @@ impl Disk {
     fn waiting(&self, WaitingQuery { peer, after }: WaitingQuery) -> u64 {
         let mut looked_at = 0;
         let mut is_others = |(seq, rooms): &(Seq, Vec<RoomId>)| {
-            let is_looked_at = !rooms.is_empty() && looked_at < WAITING_LOOKED_AT_MESSAGES_MAX;
+            let is_looked_at = !rooms.is_empty() && looked_at < WAITING_SCAN_MESSAGES_MAX;
             looked_at += usize::from(is_looked_at);
             !(is_looked_at && self.messages[seq].sender == peer)
         };

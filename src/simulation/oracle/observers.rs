@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::broker::Observation;
-use crate::limits::OBSERVED_MAX;
+use crate::limits::OBSERVATIONS_MAX;
 use crate::message::{PeerId, PeerName, Seq};
 use crate::simulation::disk::Disk;
 use crate::store::{Entry, EventFilter, EventKind, Observed, ObserverCursor, PeerEvent};
@@ -207,7 +207,7 @@ impl Observers {
         disk: &Disk,
     ) {
         let observer = &self.all[place];
-        assert!((1..=OBSERVED_MAX).contains(&items.len()), "{} items are told at once", items.len());
+        assert!((1..=OBSERVATIONS_MAX).contains(&items.len()), "{} items are told at once", items.len());
         let id = disk.peer(&name(observer.peer)).expect("an observer is stored as a peer").id;
         let mut next = self.occurrences.iter().filter(|occurrence| observer.is_next(id, occurrence));
         let told: Vec<OccurrenceKind> = items.iter().map(what).collect();

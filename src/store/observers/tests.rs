@@ -223,15 +223,18 @@ fn page_is_bounded_in_items_and_in_bytes() {
     let (_home, connection) = database();
     let mut log = log(&connection);
     commit(&mut log, vec![observe(ALL)]);
-    commit(&mut log, (0..OBSERVED_MAX + 1).flat_map(|_| [message(1, &[2], "hi"), event(EventKind::Join, 1)]).collect());
+    commit(
+        &mut log,
+        (0..OBSERVATIONS_MAX + 1).flat_map(|_| [message(1, &[2], "hi"), event(EventKind::Join, 1)]).collect(),
+    );
     let first = page(&mut log, ALL);
-    assert_eq!((first.items.len(), first.complete), (OBSERVED_MAX, false));
-    assert_eq!(first.seen, seen(OBSERVED_MAX as i64 / 2, OBSERVED_MAX as i64 / 2));
+    assert_eq!((first.items.len(), first.complete), (OBSERVATIONS_MAX, false));
+    assert_eq!(first.seen, seen(OBSERVATIONS_MAX as i64 / 2, OBSERVATIONS_MAX as i64 / 2));
     let (mut after, mut items) = (first.seen, first.items.len());
     while let Some(next) = page_from(&mut log, Some(after), ALL, &[]).filter(|page| !page.items.is_empty()) {
         (after, items) = (next.seen, items + next.items.len());
     }
-    assert_eq!(items, 2 * (OBSERVED_MAX + 1));
+    assert_eq!(items, 2 * (OBSERVATIONS_MAX + 1));
 
     let (_home, connection) = database();
     let mut log = self::log(&connection);

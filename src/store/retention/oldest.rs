@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, param
 
 use crate::database::array;
 use crate::database::visibility::MEMBER_POSITION;
-use crate::limits::{RETENTION_CHUNK_ROWS, RETENTION_GIVE_BACK_PAGES};
+use crate::limits::{RETENTION_CHUNK_ROWS, RETENTION_RETURNED_PAGES};
 use crate::message::{PeerId, Recipient, RoomId, Seq, Timestamp};
 use crate::store::log::begin_unless_busy;
 
@@ -108,7 +108,7 @@ impl<'c> Oldest<'c> {
             shorten_row: connection
                 .prepare("update inbox set last = ?3, seqs = ?4 where recipient = ?1 and last = ?2")?,
             is_kept: connection.prepare("select 1 from message where seq = ?1")?,
-            give_back: connection.prepare(&format!("pragma incremental_vacuum({RETENTION_GIVE_BACK_PAGES})"))?,
+            give_back: connection.prepare(&format!("pragma incremental_vacuum({RETENTION_RETURNED_PAGES})"))?,
         })
     }
 

@@ -237,7 +237,7 @@ fn a_clock_that_goes_back_keeps_what_is_there() {
     world.pass(20_000);
     assert_eq!(world.kept(), [1]);
     world.now.clock = Timestamp::from_millis(10_000);
-    world.pass(1000 * RETENTION_LOOK_S_MAX);
+    world.pass(1000 * RETENTION_CHECK_S_MAX);
     assert_eq!(world.kept(), [0; 0], "the clock was set, and is looked at within the hour");
 }
 
@@ -766,7 +766,7 @@ proptest! {
         }
         // Two hours: whatever is due is looked at, and the size as well.
         let clock = world.now.clock;
-        world.pass(2 * 1000 * RETENTION_LOOK_S_MAX);
+        world.pass(2 * 1000 * RETENTION_CHECK_S_MAX);
         let now = world.now.clock.millis();
         let kept: BTreeSet<i64> = world.kept().into_iter().collect();
         let is_old = |sent: &Sent| max_age_ms.is_some_and(|max_age| now - sent.at >= max_age as i64);

@@ -202,7 +202,7 @@ fn a_long_list_is_broken_into_lines() {
     assert!(
         listed
             .lines()
-            .all(|line| (400..=HERE_LINE_BYTES_MAX).contains(&(line.len() + 1)) || listed.trim_end().ends_with(line))
+            .all(|line| (400..=WHO_LINE_BYTES_MAX).contains(&(line.len() + 1)) || listed.trim_end().ends_with(line))
     );
     let read: Vec<_> =
         listed.lines().flat_map(|line| line.strip_prefix("* here: ").expect("a notice").split(", ")).collect();
