@@ -129,7 +129,7 @@ impl Client {
         while let Some(line) = self.next_line_range() {
             match &self.buffer[line.clone()] {
                 [b'*', b' ', ..] => {}
-                [b'!', b' ', ..] => bail!("{} was told: {}", self.name, self.buffer[line].escape_ascii()),
+                [b'!', b' ', ..] => bail!("{} was refused: {}", self.name, self.buffer[line].escape_ascii()),
                 _ => return Ok(Some(&self.buffer[line])),
             }
         }

@@ -150,5 +150,5 @@ fn options() -> OptionParser<Options> {
     construct!(options, test)
         .map(|(options, _)| options)
         .to_options()
-        .descr("Counts the instructions of the server for each message, and compares them with those that are kept.")
+        .descr("Counts the instructions of the server for each message, and compares them with the saved counts.")
 }

@@ -60,7 +60,7 @@ impl SavedCounts {
     /// Compares a count with the saved one. Returns the verdict, and its text.
     pub(crate) fn compare(&self, scenario: &str, instructions: f64) -> (Verdict, String) {
         let Some(&saved) = self.counts.get(scenario) else {
-            return (Verdict::Fine, "none is kept".to_string());
+            return (Verdict::Fine, "none is saved".to_string());
         };
         let percent = 100.0 * (instructions / saved as f64 - 1.0);
         let words = format!("kept: {saved}, {percent:+.1} %");
