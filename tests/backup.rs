@@ -343,7 +343,7 @@ fn missing_database_is_reported() {
 
 // What the tests stand on
 
-/// A directory for backups.
+/// Directory for backups.
 struct Home(TempDir);
 
 impl Home {
@@ -359,7 +359,7 @@ impl Home {
         self.directory().join(name)
     }
 
-    /// What is in it, in order.
+    /// File names in it, in order.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.directory()).unwrap();
         let mut names = Vec::from_iter(entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()));
@@ -368,10 +368,10 @@ impl Home {
     }
 }
 
-/// Somebody who sends numbered messages as fast as they are accepted.
+/// Sender of numbered messages, as fast as they are accepted.
 struct Flood {
     name: String,
-    /// How many are on disk for certain.
+    /// Number of messages that are certainly on disk.
     ponged: Arc<AtomicUsize>,
     thread: thread::JoinHandle<()>,
 }
@@ -396,7 +396,7 @@ impl Flood {
         self.ponged.load(Ordering::Relaxed)
     }
 
-    /// The numbers of its messages in a backup, in the order of `seq`.
+    /// Numbers of its messages in a backup, in the order of `seq`.
     fn numbers_in(&self, file: &Path) -> Vec<usize> {
         let sql = format!("select text from history where sender = '{}' order by seq", self.name);
         let number = |text: &str| text.split(' ').next().unwrap().parse().unwrap();
@@ -414,7 +414,7 @@ fn backup(data: &Path, file: &Path) -> Command {
     command
 }
 
-/// Makes a backup; gives the one line that says so.
+/// Creates a backup. Returns its one line of output.
 #[track_caller]
 fn backed_up(data: &Path, file: &Path) -> String {
     let output = backup(data, file).stdout(Stdio::piped()).output().unwrap();
@@ -441,7 +441,7 @@ fn a_few_messages(server: &TestServer) {
     alice.quit();
 }
 
-/// Some megabytes.
+/// Sends some megabytes.
 fn many_messages(server: &TestServer) {
     let mut alice = TestClient::login(server, "alice");
     for nth in 0..4 {
@@ -451,7 +451,7 @@ fn many_messages(server: &TestServer) {
     alice.quit();
 }
 
-/// Names and content.
+/// File names and content.
 fn snapshot(data: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let files = fs::read_dir(data).unwrap().map(|file| file.unwrap().path());
     let mut files = Vec::from_iter(files.map(|path| (path.clone(), fs::read(path).unwrap())));
@@ -467,7 +467,7 @@ fn sqlite(database: &Path, sql: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// A shell with a disk of one megabyte as its working directory; what it is given as arguments is `$1` and so on.
+/// A shell whose working directory is a disk of one megabyte; its arguments are `$1` and so on.
 fn shell_in_a_mount(mount: &Path, script: &str) -> Command {
     let script = format!("mount -t tmpfs -o size=1m,mode=700 none \"$0\" && cd \"$0\" && {script}");
     let mut command = Command::new("unshare");
@@ -475,7 +475,7 @@ fn shell_in_a_mount(mount: &Path, script: &str) -> Command {
     command
 }
 
-/// Says which test does not run where it is not permitted. The gate permits all.
+/// Says which test is skipped where it is not permitted. The gate permits all.
 fn is_skipped(is_permitted: bool, what: &str) -> bool {
     assert!(is_permitted || std::env::var_os("CI").is_none(), "{what}: not permitted here");
     if !is_permitted {

@@ -9,16 +9,16 @@ use std::process::{Command, Stdio};
 use expect_test::{Expect, expect};
 use tempfile::TempDir;
 
-/// A directory in which `holdline` is started.
+/// Directory in which `holdline` is started.
 struct Place(TempDir);
 
 impl Place {
-    /// An empty one.
+    /// Creates an empty directory.
     fn new() -> Place {
         Place(tempfile::tempdir().unwrap())
     }
 
-    /// With this file in it, its directory included.
+    /// Adds this file, and its directory.
     fn with(self, name: &str, text: impl AsRef<[u8]>) -> Place {
         let path = self.0.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -36,7 +36,7 @@ impl Place {
         command
     }
 
-    /// Checks what is written, and how it ends.
+    /// Checks the output and how the command ends.
     fn check(&self, arguments: &[&str], expected: Expect) {
         expected.assert_eq(&outcome(&mut self.holdline(arguments)));
     }
@@ -70,13 +70,13 @@ fn check_plugins(text: &str, expected: Expect) {
     place.with("plugins.toml", text).check(&["--listen=127.0.0.1:0"], expected);
 }
 
-/// Checks how a script of five lines and these below them is refused.
+/// Checks how a script of five lines followed by these is refused.
 fn check_script(lines: &str, expected: Expect) {
     let script = "[[plugin]]\nname = \"manners\"\nkind = \"luau\"\npath = \"manners.luau\"\nhooks = [\"message\"]\n";
     check_plugins(&format!("{script}{lines}"), expected);
 }
 
-/// Checks how a program of four lines and these below them is refused.
+/// Checks how a program of four lines followed by these is refused.
 fn check_program(lines: &str, expected: Expect) {
     let program = "[[plugin]]\nname = \"door\"\nkind = \"process\"\npath = \"door.sh\"\n";
     check_plugins(&format!("{program}{lines}"), expected);
@@ -87,7 +87,7 @@ fn check_arguments(arguments: &[&str], expected: Expect) {
     Place::new().check(arguments, expected);
 }
 
-/// Checks that these arguments, in this place, start a server, and returns what it logs until it serves.
+/// Checks that these arguments start a server in this directory. Returns what it logs until it serves.
 fn serves(place: &Place, arguments: &[&str]) -> String {
     let log = outcome(&mut place.holdline(arguments));
     assert!(log.ends_with("serves\n"), "{log}");
@@ -431,7 +431,7 @@ fn invalid_addresses_are_refused() {
     );
 }
 
-/// The reason is the system's, in its own words.
+/// The reason is in the words of the system.
 #[test]
 fn unknown_host_is_refused() {
     let log = outcome(&mut Place::new().holdline(&["--listen=no-such-host.invalid:7878"]));
@@ -1171,7 +1171,7 @@ fn unusable_files_of_plugins_are_refused() {
     );
 }
 
-/// What is wrong with a script or a program is said by `holdline plugin check` too, where it is tested.
+/// `holdline plugin check` reports the mistakes in a script or a program too; its own tests cover them.
 #[test]
 fn plugin_that_does_not_load_is_refused() {
     let place = Place::new().with("manners.luau", "function message(").with("door.sh", "");
@@ -1254,7 +1254,7 @@ fn invalid_arguments_are_refused() {
     );
 }
 
-/// What is wrong with a name is said elsewhere.
+/// Other tests cover the mistakes in names.
 #[test]
 fn invalid_name_is_refused() {
     let log = outcome(&mut Place::new().holdline(&["history", "--with", "bob smith"]));
@@ -1474,7 +1474,7 @@ fn help_and_version_are_printed() {
     );
 }
 
-/// A reader that goes early, as `head` does, is no mistake.
+/// A reader that ends early, as `head` does, is not a mistake.
 #[test]
 fn closed_pipe_is_not_an_error() {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -1483,7 +1483,7 @@ fn closed_pipe_is_not_an_error() {
     assert_eq!((String::from_utf8(output.stderr).unwrap(), output.status.code()), (String::new(), Some(0)));
 }
 
-/// It is looked for where the server would put it: flag, then file, then default.
+/// The database is expected where the server would put it: flag, then file, then default.
 #[test]
 fn history_without_a_database_is_refused() {
     let place = Place::new().with("conf/chat.toml", "data = \"log\"");

@@ -18,22 +18,22 @@ use support::{
     TestClient, TestServer, assert_contiguous, eventually, flood, flood_number, holdline, messages, wait_for_exit,
 };
 
-/// The default, with as many messages waiting as a test likes.
+/// The default durability, without a limit for waiting messages.
 const POWER_LOSS: &str = "[limits]\nmailbox_max = 0\n";
 
-/// A commit survives the server's end, and not the power's.
+/// A commit survives the end of the process, and not a power cut.
 const CRASH: &str = "durability = \"crash\"\n[limits]\nmailbox_max = 0\n";
 
-/// Who sends in a [`Chat`].
+/// Senders in a [`Chat`].
 const SENDERS: [&str; 2] = ["alice", "carol"];
 
-/// When the write-ahead log is copied into the database.
+/// Pages of the write-ahead log at which it is checkpointed.
 const CHECKPOINT_WAL_PAGES: u64 = 1000;
 
-/// A page in the write-ahead log, with what SQLite writes before it.
+/// Bytes of a page in the write-ahead log, with its header.
 const WAL_FRAME_BYTES: u64 = 24 + 4096;
 
-/// How long nothing must come that must not come.
+/// Time to wait for lines that must not come.
 const SILENCE: Duration = Duration::from_millis(100);
 
 // The disk itself
@@ -107,7 +107,7 @@ fn accepted_messages_survive_power_cuts_during_checkpoints() {
             chat.cut_while_they_talk(|disk| disk.cut_at_file("holdline.db", pages));
             chat.expect_kept();
         }
-        // And soon after it, when the write-ahead log begins anew.
+        // And soon after the write-ahead log has restarted.
         let operations = chat.random.usize(1..100);
         chat.cut_while_they_talk(|disk| {
             disk.wait_for_sync_of("holdline.db");
@@ -172,7 +172,7 @@ fn power_cut_at_any_moment_of_the_shutdown_loses_nothing() {
     }
 }
 
-/// A server with ten messages that wait for bob, and how many operations that took.
+/// A server with ten messages that wait for bob, and the number of operations that took.
 fn with_some_messages(disk: &FaultyDisk) -> (TestServer, usize) {
     let server = TestServer::with_data(&disk.path("data"), "");
     let mut alice = TestClient::login(&server, "alice");
@@ -337,7 +337,7 @@ fn check_failing(mut disk: FaultyDisk, operation: Operation, error: Errno) {
     bob.expect("from alice: before");
     server.wait_until_delivered("bob");
 
-    // Until it is mended.
+    // Until the disk is repaired.
     disk.fail(operation, error);
     for _ in 0..3 {
         alice.send("bob, carol: never");
@@ -352,7 +352,7 @@ fn check_failing(mut disk: FaultyDisk, operation: Operation, error: Errno) {
     bob.expect("from alice: between");
     server.wait_until_delivered("bob");
 
-    // And once.
+    // Once only.
     disk.fail_times(operation, error, 1);
     alice.send("bob, carol: never");
     expect_refused(&alice.ping(), 1);
@@ -381,7 +381,8 @@ fn messages_accepted_after_a_failed_sync_survive_a_power_cut() {
         for round in 0..3 {
             let mut alice = TestClient::login(&server, "alice");
             let mut bob = TestClient::login(&server, "bob");
-            // That bob has got it is written behind it and not synced: a failed sync loses it, and what follows stands on it.
+            // Bob's cursor is written after the message and not synced: a failed sync loses it, and later pages depend
+            // on it.
             alice.send(&format!("bob: {round} before"));
             bob.expect(&format!("from alice: {round} before"));
             server.wait_until_delivered("bob");
@@ -389,7 +390,7 @@ fn messages_accepted_after_a_failed_sync_survive_a_power_cut() {
             alice.send("bob: never");
             expect_refused(&alice.ping(), 1);
             if round == 2 {
-                // The next server knows nothing of it.
+                // The next server does not know of the failure.
                 server.kill();
                 server.start_again();
                 alice = TestClient::login(&server, "alice");
@@ -426,7 +427,7 @@ fn messages_accepted_after_a_failed_sync_of_the_database_survive_a_power_cut() {
         alice.expect_nothing();
         sent += 1;
     }
-    // Guests are written and not synced, until it is their turn that the log is copied.
+    // Guests are written and not synced, until the log is checkpointed in their turn.
     disk.fail_times(Operation::Sync, Errno::EIO, 1);
     for guest in 0.. {
         TestClient::login(&server, &format!("guest{guest}")).quit();
@@ -434,7 +435,7 @@ fn messages_accepted_after_a_failed_sync_of_the_database_survive_a_power_cut() {
             break;
         }
     }
-    // This one is copied into the database with them. What of it is in the log comes behind them.
+    // This message is checkpointed with them. Its pages in the log come after theirs.
     alice.send_bytes(&flood(&to, sent..sent + 1, 0));
     alice.expect_nothing();
     disk.cut();
@@ -461,7 +462,7 @@ fn shutdown_after_a_failed_sync_leaves_a_sound_database_after_a_power_cut() {
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: kept");
     alice.expect_nothing();
-    // These make others move to new pages, bob among them, and none of that is synced.
+    // These move other rows to new pages, bob's among them, and none of that is synced.
     guests(&server, "two");
     disk.fail_times(Operation::Sync, Errno::EIO, 1);
     alice.send("bob: never");
@@ -508,7 +509,7 @@ fn unreadable_messages_arrive_by_themselves_once_the_disk_can_be_read() {
     // More than SQLite keeps in memory.
     let count = 1000;
     alice.send_bytes(&flood("bob", 0..count, 8000));
-    // What it takes to keep a message and a cursor is still known after that.
+    // Everything that the server needs to store a message and a cursor is still in memory after that.
     alice.send("alice: before");
     alice.expect("from alice: before");
     server.wait_until_delivered("alice");
@@ -522,7 +523,7 @@ fn unreadable_messages_arrive_by_themselves_once_the_disk_can_be_read() {
     alice.send("alice: who reads nothing chats on");
     alice.expect("from alice: who reads nothing chats on");
     expect_silence(&bob_hears);
-    // Nobody says anything any more.
+    // Nothing is sent any more.
     disk.mend();
     assert_eq!(bob.read_flood("alice", count - 1), Vec::from_iter(0..count));
     assert_eq!(said(&server, "the log cannot be read").len(), 1, "{}", server.log());
@@ -573,7 +574,7 @@ fn start_on_a_full_or_failing_disk_is_refused_with_the_reason() {
             if !is_first {
                 assert_eq!(TestServer::with_data(&disk.path("data"), "").terminate().code(), Some(0));
             } else if operation == Operation::Read {
-                // Nothing is there that could be read.
+                // Nothing can be read yet.
                 continue;
             }
             disk.fail(operation, error);
@@ -585,7 +586,7 @@ fn start_on_a_full_or_failing_disk_is_refused_with_the_reason() {
     }
 }
 
-/// Starts a server on this disk, which must refuse with code 1 and name its directory; gives what it said.
+/// Starts a server on this disk, which must refuse with code 1 and name its directory. Returns its output.
 #[track_caller]
 fn refused_on(disk: &FaultyDisk) -> String {
     let data = disk.path("data");
@@ -598,32 +599,33 @@ fn refused_on(disk: &FaultyDisk) -> String {
     said
 }
 
-/// The lines of the server's log that hold these words.
+/// Lines of the server's log that contain these words.
 fn said(server: &TestServer, words: &str) -> Vec<String> {
     server.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
 }
 
 // What a chat is made of
 
-/// Two who send numbered messages to bob and to dave, over many power cuts. Bob reads all the time, dave only at the end.
+/// Two senders of numbered messages to bob and to dave, across many power cuts. Bob reads all the time, dave only at the
+/// end.
 struct Chat {
-    /// Ends before its disk.
+    /// Dropped before its disk.
     server: TestServer,
     disk: FaultyDisk,
     random: Rng,
-    /// Whom everything is sent to.
+    /// Recipients of every message.
     to: String,
-    /// The messages that survived all power cuts so far.
+    /// Messages that survived all power cuts so far.
     log: Vec<Numbered>,
-    /// How many of each sender were answered before the last power cut, counted from the first.
+    /// Number of each sender's messages that were acknowledged before the last power cut.
     answered: [usize; SENDERS.len()],
-    /// What bob has read in the last round.
+    /// Messages that bob has read in the last round.
     read: Vec<Numbered>,
-    /// How much of the log bob has read, whenever.
+    /// Length of the log that bob has read in any round.
     read_up_to: usize,
 }
 
-/// A message: its sender, and which of that one's messages it is.
+/// Message: its sender, and its number among that sender's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Numbered {
     sender: &'static str,
@@ -639,7 +641,7 @@ impl Chat {
         Some(Chat { server, disk, random, to, log, answered: [0; SENDERS.len()], read, read_up_to: 0 })
     }
 
-    /// Everyone logs in, and the senders send until the power is cut; then it is back, with some luck.
+    /// Logs everyone in, and lets the senders send until the power is cut; then restores it, with some luck.
     fn cut_while_they_talk(&mut self, cut: impl FnOnce(&FaultyDisk)) {
         let bob = TestClient::login(&self.server, "bob");
         let bob = thread::spawn(|| bob.read_to_end());
@@ -663,12 +665,12 @@ impl Chat {
         thread::spawn(move || send_until_gone(client, &to, from, lines))
     }
 
-    /// How many messages of this sender are in the log.
+    /// Number of this sender's messages in the log.
     fn kept(&self, sender: &str) -> usize {
         self.log.iter().filter(|message| message.sender == sender).count()
     }
 
-    /// The log: whole, and each sender's messages in order, from the first on.
+    /// Reads the log, and checks that it is complete and that each sender's messages are in order from the first on.
     #[track_caller]
     fn read_log(&self) -> Vec<Numbered> {
         assert_eq!(self.server.sqlite("pragma integrity_check"), "ok");
@@ -684,7 +686,7 @@ impl Chat {
         log
     }
 
-    /// The log holds everything that was answered, and everything that bob has read, in the order in which he read it.
+    /// Checks that the log holds every acknowledged message, and every message that bob has read, in the order read.
     #[track_caller]
     fn expect_kept(&mut self) {
         assert_eq!(self.lost(), 0, "messages that were answered are lost; answered: {:?}", self.answered);
@@ -700,12 +702,12 @@ impl Chat {
         }
     }
 
-    /// How many messages that were answered are not in the log.
+    /// Number of acknowledged messages that are not in the log.
     fn lost(&self) -> usize {
         SENDERS.iter().zip(self.answered).map(|(sender, answered)| answered.saturating_sub(self.kept(sender))).sum()
     }
 
-    /// Whoever logs in gets all of it.
+    /// Checks that a peer that logs in gets everything.
     #[track_caller]
     fn end(self) {
         let mut dave = TestClient::login(&self.server, "dave");
@@ -716,23 +718,24 @@ impl Chat {
     }
 }
 
-/// The message in a line that bob reads, if it is one.
+/// Message in a line that bob reads, if it is one.
 fn numbered(line: &str) -> Option<Numbered> {
     SENDERS.into_iter().find_map(|sender| Some(Numbered { sender, number: flood_number(line, sender)? }))
 }
 
-/// The lines among these bytes; the last one may not have come whole.
+/// Lines among these bytes; the last one may be incomplete.
 fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
     let text = str::from_utf8(bytes).expect("lines are UTF-8");
     text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'))
 }
 
-/// Two hundred who never come: a message to them is few bytes, and soon two hundred pages of the write-ahead log.
+/// Two hundred peers that never log in: a message to them is a few bytes, and soon two hundred pages of the write-ahead
+/// log.
 fn crowd() -> String {
     Vec::from_iter((0..200).map(|number| format!("absent{number}"))).join(", ")
 }
 
-/// Sends so many numbered messages before each ping; says up to which number they were answered.
+/// Sends this many numbered messages before each ping. Returns the number up to which they were acknowledged.
 fn send_until_gone(mut client: TestClient, to: &str, from: usize, lines: usize) -> usize {
     let mut answered = from;
     loop {
@@ -745,7 +748,7 @@ fn send_until_gone(mut client: TestClient, to: &str, from: usize, lines: usize) 
     }
 }
 
-/// Whether this answer comes, and no error before it.
+/// Whether this reply comes, and no error before it.
 fn is_answered(client: &mut TestClient, answer: &str) -> bool {
     while let Some(line) = client.next_line() {
         if line == answer || line.starts_with("! ") {
@@ -755,12 +758,12 @@ fn is_answered(client: &mut TestClient, answer: &str) -> bool {
     false
 }
 
-/// The number of a text of a [`flood`].
+/// Number of a text of a [`flood`].
 fn number_of(text: &str) -> usize {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// A client, and its socket once more, to see whether anything has come.
+/// Logs in, and returns the client with another handle of its socket, to see whether anything has come.
 fn login_and_listen(server: &TestServer, name: &str) -> (TestClient, TcpStream) {
     let stream = TcpStream::connect(server.address()).expect("the server listens");
     let mut client = TestClient::over(stream.try_clone().expect("a second handle"));
@@ -769,7 +772,7 @@ fn login_and_listen(server: &TestServer, name: &str) -> (TestClient, TcpStream) 
     (client, stream)
 }
 
-/// Nothing has come, and nothing comes for a while.
+/// Checks that nothing has come, and that nothing comes for a while.
 #[track_caller]
 fn expect_silence(socket: &TcpStream) {
     let patience = socket.read_timeout().unwrap();
@@ -782,7 +785,7 @@ fn expect_silence(socket: &TcpStream) {
     socket.set_read_timeout(patience).unwrap();
 }
 
-/// So many lines were refused, as the storage cannot be written; nothing else came but notices.
+/// Checks that this many lines were refused because the storage cannot be written, and that only notices came besides.
 #[track_caller]
 fn expect_refused(lines: &[String], count: usize) {
     let refused = messages(lines);

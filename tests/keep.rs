@@ -12,7 +12,7 @@ use support::{
     is_notice, messages,
 };
 
-/// The configuration's default for messages that may wait for one peer.
+/// Default number of messages that may wait for one peer.
 const MAILBOX_MESSAGES_DEFAULT: usize = 10_000;
 
 // Absence
@@ -300,14 +300,14 @@ fn message_received_by_one_connection_counts_as_delivered() {
     drop(phone);
 }
 
-/// What the server has written may still lie in its own system, and is gone with the connection.
+/// Lines that the server has written may still be in its own system, and are lost with the connection.
 #[cfg(target_os = "linux")]
 #[test]
 fn messages_that_a_broken_connection_did_not_receive_are_replayed() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let bob = TestClient::login(&server, "bob");
-    // A client that never reads takes what its system holds for it, 64 KiB or some more; the server's system takes the rest.
+    // The system of a client that never reads holds 64 KiB or a little more for it; the server's system holds the rest.
     let (count, taken_at_most) = (2500, 1500);
     alice.send_bytes(&flood("bob", 0..count, 1000));
     alice.ping();
@@ -339,7 +339,7 @@ fn reconnecting_during_a_flood_loses_nothing() {
         alice.send_bytes(&flood("bob", 0..count, 100));
         alice.ping();
     });
-    // One past the newest message that bob has read.
+    // Number after the newest message that bob has read.
     let mut next = 0;
     loop {
         let is_last_visit = sender.is_finished();
@@ -348,7 +348,7 @@ fn reconnecting_during_a_flood_loses_nothing() {
         bob.shutdown_write();
         let read = numbers(&bob.expect_closed());
         assert_contiguous(&read);
-        // What a connection took in its last moment may come twice, nothing may be missing.
+        // Lines that a connection received in its last moment may be repeated; nothing may be missing.
         assert!(read.first().is_none_or(|first| *first <= next), "{next} was due, and {read:?} came");
         next = next.max(read.last().map_or(0, |last| last + 1));
         if is_last_visit {
@@ -365,7 +365,7 @@ fn short_connections_leave_nothing_behind() {
     let mut alice = TestClient::login(&server, "alice");
     for round in 0..30 {
         let mut old = TestClient::login(&server, "bob");
-        // The old connection goes while the new one comes, by every way to go.
+        // The old connection ends while the new one begins, in every way to end.
         let mut new = TestClient::connect(&server);
         match round % 3 {
             0 => old.send("/quit"),
@@ -400,7 +400,7 @@ fn login_in_the_middle_of_a_flood_reads_without_gap_duplicate_or_reordering() {
         let mut other = TestClient::login(&server, "bob");
         thread::spawn(move || other.read_flood("alice", last))
     });
-    // Only when all have joined: whoever joins may find everything before it delivered.
+    // Only when all have joined: a connection that joins may find everything before it delivered.
     sender.join().unwrap().send(&format!("bob: {last} "));
     read.extend(first.read_flood("alice", last));
     assert_eq!(read, Vec::from_iter(0..=last));
@@ -480,7 +480,7 @@ fn sender_that_does_not_read_its_replies_delays_nobody() {
     let server = TestServer::start();
     let mut stuck = TcpStream::connect(server.address()).unwrap();
     let stop = stuck.try_clone().unwrap();
-    // Every line is answered, and no answer is read: at some point the server takes no more of them.
+    // Every line is answered, and no reply is read: at some point the server reads no more lines.
     let sender = thread::spawn(move || {
         let mut written = stuck.write_all(b"stuck\n");
         while written.is_ok() {
@@ -553,7 +553,7 @@ fn messages_for_a_peer_that_keeps_up_are_never_refused() {
     let server = TestServer::with_config("[limits]\nmailbox_max = 3\n");
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
-    // Many more than three are on their way before bob's system can have acknowledged one.
+    // Many more than three are in flight before bob's system can have acknowledged one.
     alice.send_bytes(&flood("bob", 0..200, 0));
     alice.expect_nothing();
     assert_eq!(bob.read_flood("alice", 199), Vec::from_iter(0..200));
@@ -581,7 +581,7 @@ fn mailbox_without_a_limit_holds_more() {
     assert_eq!(server.sqlite("select count(*) from waiting"), (MAILBOX_MESSAGES_DEFAULT + 1).to_string());
 }
 
-/// The numbers of a flood from alice among what a client has read.
+/// Numbers of a flood from alice among the lines that a client has read.
 fn numbers(lines: &[String]) -> Vec<usize> {
     lines.iter().filter_map(|line| flood_number(line, "alice")).collect()
 }

@@ -45,7 +45,7 @@ fn crowd_that_a_full_server_refuses_disturbs_nobody() {
             for _ in 0..10 {
                 let crowd = Vec::from_iter((0..100).map(|_| TestClient::connect(&server)));
                 for turned_away in crowd {
-                    // In a flood, not everybody is told.
+                    // In a flood, not every client gets the refusal.
                     let words = String::from_utf8(turned_away.read_to_end()).unwrap();
                     assert!(words.is_empty() || words.starts_with("! too_many_connections: "), "{words}");
                 }
@@ -82,17 +82,17 @@ fn connections_of_one_address_are_limited() {
     }
 }
 
-/// Checks that it is told this, and closed.
+/// Checks that the connection gets this refusal, and is closed.
 #[track_caller]
 fn check_too_many(mut turned_away: TestClient, why: &str) {
-    // Whatever it says is not looked at.
+    // The server reads none of its lines.
     turned_away.try_send_bytes(b"mallory\n").unwrap();
     let error = turned_away.expect_error("too_many_connections");
     assert!(error.contains(why), "{error}");
     assert!(turned_away.expect_closed().is_empty(), "that was not all");
 }
 
-/// The server notices in its own time that somebody has left.
+/// Logs in once the server has noticed that another connection has ended.
 #[track_caller]
 fn login_once_there_is_room(server: &TestServer, name: &str) -> TestClient {
     let mut came_in = None;
@@ -118,10 +118,10 @@ fn connect_from(address: Ipv4Addr, server: &TestServer) -> TcpStream {
 
 // Logging in
 
-/// The limit that the next tests set.
+/// Login timeout of the next tests.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What one may send for ever without logging in.
+/// Input that a client may send forever without logging in.
 const NO_LOGINS: [&[u8]; 4] = [b"", b"x", b" \n\n", b"?\n"];
 
 #[test]
@@ -133,13 +133,13 @@ fn client_that_does_not_log_in_in_time_is_told_and_disconnected() {
             let server = &server;
             scope.spawn(move || check_timed_out(server, bytes));
         }
-        // Who is here may be silent as long as they like.
+        // A logged-in client may be silent for any time.
         thread::sleep(LOGIN_TIMEOUT * 3 / 2);
         pair.exchange();
     });
 }
 
-/// Sends this again and again until the server closes the connection.
+/// Sends these bytes repeatedly until the server closes the connection.
 #[track_caller]
 fn check_timed_out(server: &TestServer, bytes: &[u8]) {
     let start = Instant::now();
@@ -147,7 +147,7 @@ fn check_timed_out(server: &TestServer, bytes: &[u8]) {
     stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
     let mut said = Vec::new();
     loop {
-        // At the end it is closed already.
+        // At the end the connection is closed already.
         let _ = stream.write_all(bytes);
         match stream.read_to_end(&mut said) {
             Ok(_) => break,
@@ -232,13 +232,13 @@ fn unknown_names_are_limited_and_known_ones_are_not() {
         let error = alice.expect_error("mailbox_full");
         assert!(error.contains("unknown_names_max is 3") && error.contains("n4"), "{error}");
     }
-    // Those who wait already may get more, and those who have been here count for nothing.
+    // Names with waiting messages may get more, and names that have logged in do not count.
     alice.send("n1, n2, n3, known, alice: more");
     alice.expect("from alice: more");
     alice.expect_nothing();
     assert_eq!(server.sqlite("select count(*) from waiting where recipient = 'n4'"), "0");
 
-    // It is as true after a restart, and until one of them comes.
+    // The same holds after a restart, until one of them logs in.
     alice.quit();
     server.restart();
     let mut alice = TestClient::login(&server, "alice");
@@ -261,7 +261,7 @@ fn rate_limit_slows_fast_senders_and_refuses_nothing() {
     let start = Instant::now();
     alice.send_bytes(&flood("bob", 0..count, 10));
     assert_eq!(bob.read_flood("alice", count - 1), Vec::from_iter(0..count));
-    // A second's worth goes at once.
+    // A second's worth of lines is processed at once.
     let at_least = Duration::from_secs(1) * (count as u32 - per_s) / per_s;
     assert!(start.elapsed() >= at_least, "{count} messages in {:?}, at {per_s} a second", start.elapsed());
     alice.expect_nothing();
@@ -276,7 +276,7 @@ fn sender_that_is_slowed_down_delays_nobody_else() {
     thread::scope(|scope| {
         scope.spawn(|| send_without_end(&fast, "fast"));
         eventually("the flood is under way", || server.sqlite("select count(*) > 20 from history") == "1");
-        // It has lines for hours.
+        // Lines for hours wait.
         for number in 0..10 {
             carol.send(&format!("carol: {number}"));
             carol.expect(&format!("from carol: {number}"));
@@ -287,7 +287,7 @@ fn sender_that_is_slowed_down_delays_nobody_else() {
 
 // Fairness
 
-/// How often two ask and answer during the floods.
+/// Exchanges of the pair during the floods.
 const EXCHANGES: usize = 15;
 
 #[test]
@@ -300,12 +300,12 @@ fn fifty_floods_do_not_starve_another_sender() {
     check_fairness(50);
 }
 
-/// Lines that each of two may wait for, when many send without end: some turns of them, as the one under way, the one that is
-/// decided already, and its own come before it is read. A round of fifty floods in which each has what one connection may have
-/// in the server's hands is 51,200.
+/// Maximum number of lines before a line of the pair, while many clients flood: those of some turns, namely the one in
+/// flight, the one that is already decided, and its own before it is read. A round of fifty floods, each with the
+/// largest batch of one connection, is 51,200.
 const GAP_MAX: usize = 40_000;
 
-/// Two chat while others send without end. What counts is not the time, but how many lines went before theirs.
+/// Lets two clients chat while others flood. The number of lines before theirs counts, not the time.
 #[track_caller]
 fn check_fairness(floods: usize) {
     let server = TestServer::with_config("durability = \"crash\"\n[limits]\nmailbox_max = 0\n");
@@ -339,7 +339,7 @@ fn send_without_end(mut stream: &TcpStream, name: &str) {
     }
 }
 
-/// How many lines there are between two lines of the pair in the log.
+/// Median number of lines between two lines of the pair in the log.
 fn median_gap(server: &TestServer) -> usize {
     let seqs = "select seq from history where sender in ('carol', 'dave') order by seq desc limit ";
     let seqs = server.sqlite(&format!("{seqs}{}", 2 * EXCHANGES));

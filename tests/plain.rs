@@ -5,10 +5,10 @@ mod support;
 
 use support::{TestClient, TestServer, chat, eventually, is_notice, messages};
 
-/// What the protocol allows for a line, its end not counted.
+/// Maximum length of a line in the protocol, without its newline.
 const LINE_BYTES_MAX: usize = 8192;
 
-/// What the protocol allows for a Telnet subnegotiation.
+/// Maximum length of a Telnet subnegotiation in the protocol.
 const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
 
 // Names
@@ -509,7 +509,7 @@ fn lines_may_be_cut_anywhere() {
         let bytes = session(&name);
         let mut client = TestClient::connect(&server);
         client.send_bytes(&bytes[..cut]);
-        // By the time it answers another client, the server has seen the first part by itself.
+        // When it answers another client, the server has read the first part.
         other.ping();
         client.send_bytes(&bytes[cut..]);
         client.shutdown_write();
@@ -528,7 +528,7 @@ fn lines_may_come_byte_by_byte() {
     check_cut_session("bytes", &client.expect_closed());
 }
 
-/// What a session reads that sends itself a message, makes a mistake and asks for a pong.
+/// Lines that a session reads that sends itself a message, makes a mistake and pings.
 #[track_caller]
 fn check_cut_session(name: &str, lines: &[String]) {
     assert!(is_notice(&lines[0]) && lines[0].contains(name), "{lines:?}");
@@ -552,7 +552,7 @@ fn telnet_negotiation_is_skipped() {
         b"alice: a\xff\xf1b\n",
         b"alice: a\xff\xffb\n",
         b"al\xff\xfe\x22ice\xff\xf9: ab\n",
-        // The option may be any byte: a newline, the byte 255, the beginning of an UTF-8 sequence.
+        // The option may be any byte: a newline, the byte 255, the beginning of a UTF-8 sequence.
         b"alice: a\xff\xfd\nb\n",
         b"alice: a\xff\xfc\xffb\n",
         b"alice: a\xff\xfb\xc3b\n",

@@ -6,7 +6,7 @@ mod support;
 use serde_json::json;
 use support::{JsonClient, TestClient, TestServer, chat, eventually};
 
-/// A server with one script, `p.luau`, that is called `p`.
+/// Starts a server with one script, `p.luau`, named `p`.
 fn with_script(hooks: &str, more: &str, script: &str) -> TestServer {
     TestServer::with_files(&[("plugins.toml", &entry("p", hooks, more)), ("p.luau", script)])
 }
@@ -384,7 +384,7 @@ fn script_that_runs_too_long_delays_only_the_sender() {
     let server = with_script("message", "timeout_ms = 300", script);
     let mut alice = TestClient::login(&server, "alice");
     alice.send("alice: hang");
-    // Who is not in the plugin's hands is answered meanwhile.
+    // A client that does not use the plugin is answered meanwhile.
     let mut bob = TestClient::login(&server, "bob");
     bob.send("/who");
     bob.expect_notice("here: alice, bob, p");
@@ -552,7 +552,7 @@ fn effects_of_a_plugin_happen_once_for_each_message_despite_repeated_crashes() {
         }
         alice.ping();
         sent += MESSAGES / 6;
-        // Somewhere in the middle of what it does about them.
+        // Somewhere in the middle of its effects.
         server.kill();
         server.start_again();
     }

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 /// The list of this repository.
 const LIST: &str = include_str!("../plugins.toml");
 
-/// All of them.
+/// All files of the plugins.
 const FILES: [(&str, &str); 6] = [
     ("plugins/greeter.luau", include_str!("../plugins/greeter.luau")),
     ("plugins/manners.luau", include_str!("../plugins/manners.luau")),
@@ -29,7 +29,7 @@ const FILES: [(&str, &str); 6] = [
     ("plugins/sensor.sh", include_str!("../plugins/sensor.sh")),
 ];
 
-/// A server with this list.
+/// Starts a server with this list.
 fn serve(list: &str) -> TestServer {
     TestServer::with_files(&with_files(list))
 }
@@ -38,7 +38,7 @@ fn with_files(list: &str) -> Vec<(&str, &str)> {
     [&[("plugins.toml", list)], &FILES[..]].concat()
 }
 
-/// Whether all of these are installed.
+/// Whether all of these programs are installed.
 fn are_installed(programs: &[&'static str]) -> bool {
     programs.iter().all(|program| installed(program).is_some())
 }
@@ -68,7 +68,7 @@ fn every_entry_of_the_list_runs_once_uncommented() {
     if !are_installed(&["jq", "curl", "python3", "mosquitto_sub"]) {
         return;
     }
-    // A comment has a blank behind its mark.
+    // A comment has a blank after its mark.
     let is_switched_off = |line: &str| line.starts_with('#') && line[1..].starts_with(|next: char| next != ' ');
     let lines = LIST.lines().map(|line| if is_switched_off(line) { &line[1..] } else { line });
     let server = serve(&lines.map(|line| format!("{line}\n")).collect::<String>());
@@ -101,7 +101,7 @@ fn reminding(tick_s: u32, settings: &str) -> String {
     )
 }
 
-/// What somebody reads as an answer to what they write to `remind`, without the time in it.
+/// Writes to `remind`, and returns its reply without the time in it.
 #[track_caller]
 fn remind(client: &mut TestClient, line: &str) -> String {
     client.send(&format!("remind: {line}"));
@@ -139,7 +139,7 @@ fn repeated_request_creates_one_reminder() {
     let answer = remind(&mut alice, "1h tea");
     server.wait_until_delivered("remind");
     server.terminate();
-    // As if the power had gone before its cursor was kept.
+    // As if the power had failed before its cursor was committed.
     server.sqlite_write("update peer set cursor = 0 where name = 'remind'");
     server.start_again();
     let mut alice = TestClient::login(&server, "alice");
@@ -230,7 +230,7 @@ fn invalid_request_is_answered_with_the_right_form() {
 #[test]
 fn time_of_day_is_local_time() {
     let files = reminding(60, "days_max = 100000");
-    // Central European time, without a database of zones.
+    // Central European time, without a time zone database.
     let zone = [("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")];
     let server = TestServer::with_files_and_environment(&with_files(&files), &zone);
     let mut alice = TestClient::login(&server, "alice");
@@ -252,7 +252,7 @@ fn time_of_day_is_local_time() {
         assert_eq!(answer, format!("number {number}, at {shown}: x"));
         assert_eq!(due(number), utc, "{written}");
     }
-    // Today or tomorrow, and always ahead.
+    // Today or tomorrow, and always in the future.
     for (number, time) in (4..).zip(["00:00", "6:07", "12:00", "23:59"]) {
         let answer = remind(&mut alice, &format!("at {time} x"));
         let padded = format!("{time:0>5}");
@@ -297,7 +297,7 @@ fn greeter_greets_new_and_long_absent_peers_once() {
     TestClient::login(&server, "alice").quit();
     server.restart();
     TestClient::login(&server, "alice").quit();
-    // Carol comes after alice, and so does what she is told.
+    // Carol logs in after alice, and reads her greeting after hers.
     TestClient::login(&server, "carol").expect("from greeter: welcome, carol");
     assert_eq!(greeted(&server), format!("{all}\ncarol|welcome, carol"));
 
@@ -314,7 +314,7 @@ fn greeter_greets_new_and_long_absent_peers_once() {
     assert_eq!(greeted(&server).lines().last(), Some("dave|welcome, dave"));
     assert_eq!(greeted(&server).lines().count(), 5);
     alice.expect_nothing();
-    // Who stays is not away.
+    // A peer that stays is not absent.
     let was_seen = seen(&server);
     eventually("who is here is seen again", || {
         let now: Value = serde_json::from_str(&seen(&server)).expect("JSON");
@@ -410,12 +410,12 @@ fn manners_without_words_does_not_load() {
 
 // push
 
-/// What takes pushes as ntfy does.
+/// Server that receives pushes as ntfy does.
 struct Phones {
     url: String,
-    /// How it answers.
+    /// Status of its responses.
     status: Arc<AtomicU16>,
-    /// What it was sent: the line of `Authorization`, and the body.
+    /// Requests: the line of `Authorization`, and the body.
     taken: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
@@ -427,7 +427,7 @@ impl Phones {
         let (status, taken) = (Arc::clone(&phones.status), Arc::clone(&phones.taken));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                // Who is killed in the middle of it has said nothing.
+                // A client that is killed during a request sends an incomplete one.
                 let Some(request) = read_request(&stream.expect("a connection"), status.load(Ordering::SeqCst)) else {
                     continue;
                 };
@@ -437,7 +437,7 @@ impl Phones {
         phones
     }
 
-    /// The `topic: title: message` of what came so far.
+    /// Requests so far, each as `topic: title: message`.
     fn taken(&self) -> Vec<String> {
         let taken = self.taken.lock().expect("nobody panics with it");
         let field = |body: &Value, key: &str| body[key].as_str().unwrap_or("?").to_owned();
@@ -553,7 +553,7 @@ fn failed_push_is_repeated_and_a_refused_one_delays_nobody() {
     alice.expect("from alice: nobody waits");
     eventually("it is tried again", || phones.taken().len() >= 2);
     eventually("the call has failed, and came again", || server.log().contains("could not be reached for 3 s"));
-    // What is not done yet is not forgotten, either.
+    // Unfinished pushes survive as well.
     server.kill();
     phones.status.store(200, Ordering::SeqCst);
     let before = phones.taken().len();
@@ -589,7 +589,7 @@ fn failed_push_does_not_count_for_the_rate_limit() {
 
 // mqtt
 
-/// A mosquitto of a test's own, on a socket of its own.
+/// A mosquitto for one test, on a socket of its own.
 struct Broker {
     home: TempDir,
     running: Option<(Child, Arc<Output>)>,
@@ -621,7 +621,7 @@ impl Broker {
         self.wait_for_log(" running");
     }
 
-    /// Asks it to end, so that it keeps what it knows.
+    /// Ends it with SIGTERM, so that it saves its state.
     #[track_caller]
     fn stop(&mut self) {
         let (mut process, _) = self.running.take().expect("it runs");
@@ -643,7 +643,7 @@ impl Broker {
         assert!(status.success());
     }
 
-    /// Subscribes, or goes on with it; gives so many messages, as `TOPIC PAYLOAD`.
+    /// Subscribes, or continues a subscription. Returns this many messages, as `TOPIC PAYLOAD`.
     fn read(&self, count: usize) -> String {
         let mut command = client("mosquitto_sub", &self.socket());
         command.args(["-q", "1", "-c", "-i", "test", "-v", "-t", "home/+/set"]);
@@ -691,7 +691,7 @@ fn bridging(broker: &Broker) -> String {
     )
 }
 
-/// Waits until the lamp could not be reached so many times.
+/// Waits until the lamp could not be reached this many times.
 #[track_caller]
 fn wait_until_tried(server: &TestServer, times: usize) {
     eventually("it is tried", || server.log().matches("home/lamp/set is not published yet").count() >= times);
@@ -707,7 +707,7 @@ fn mqtt_bridge_works_in_both_directions_across_restarts() {
     broker.read(0);
     broker.stop();
 
-    // The broker is away at the start.
+    // The broker is not running at the start.
     let mut server = serve(&bridging(&broker));
     let mut alice = TestClient::login(&server, "alice");
     alice.send("/join #home");
@@ -720,12 +720,12 @@ fn mqtt_bridge_works_in_both_directions_across_restarts() {
     assert_eq!(broker.read(1), "home/lamp/set on\n");
     broker.wait_for_log("Received SUBSCRIBE from holdline-home");
     broker.publish("home/door", "open");
-    // And no echo of what was published from here.
+    // No echo of what was published from here.
     alice.expect("from home in #home: home/door: open");
     broker.publish("home/door", "two\nlines");
     alice.expect("from home in #home: home/door: two lines");
 
-    // It goes in the middle, and comes back.
+    // The broker stops in the middle, and comes back.
     broker.stop();
     alice.send("#home: lamp: off");
     wait_until_tried(&server, 2);
@@ -734,7 +734,7 @@ fn mqtt_bridge_works_in_both_directions_across_restarts() {
     broker.publish("home/door", "shut");
     alice.expect("from home in #home: home/door: shut");
 
-    // So do both.
+    // Both stop.
     broker.stop();
     alice.send("#home: lamp: green");
     wait_until_tried(&server, 3);
@@ -747,7 +747,7 @@ fn mqtt_bridge_works_in_both_directions_across_restarts() {
     server.start_again();
     let mut alice = TestClient::login(&server, "alice");
     loop {
-        // What was read before the crash may come again, as may what was published.
+        // Messages read before the crash may be repeated, and so may published ones.
         let line = alice.next_message();
         if line == "from home in #home: home/door: kept by the broker" {
             break;
@@ -780,7 +780,7 @@ fn sensor_reports_when_a_limit_is_crossed_and_when_it_is_back() {
     if !are_installed(&["jq"]) {
         return;
     }
-    // Each look leaves a trace.
+    // Each reading leaves a trace.
     let settings = r#"
         command = "echo look >> looks; cat number"
         divide = 1000
@@ -792,7 +792,7 @@ fn sensor_reports_when_a_limit_is_crossed_and_when_it_is_back() {
     let list = sensing(settings);
     let mut server = TestServer::with_files(&[&with_files(&list)[..], &[("number", "40000\n")]].concat());
     let looks = |server: &TestServer| std::fs::read_to_string(server.path("looks")).unwrap_or_default().lines().count();
-    // Two: one may have begun before.
+    // Two readings: one may have begun before.
     let look = |server: &TestServer| {
         let before = looks(server);
         eventually("it has looked", || looks(server) >= before + 2);

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 
-/// The root directory; the number that FUSE gives it.
+/// Root directory; FUSE gives it this number.
 pub(super) const ROOT: u64 = 1;
 
-/// What a disk writes whole or not at all.
+/// Unit that a disk writes completely or not at all.
 const SECTOR_BYTES: usize = 512;
 
-/// What the system keeps in memory, and hands to the disk, as one.
+/// Sectors of a page, the unit that the system caches and writes.
 const PAGE_SECTORS: usize = 8;
 
 type Sector = [u8; SECTOR_BYTES];
@@ -23,56 +23,56 @@ pub(super) struct Medium {
     last: u64,
 }
 
-/// A file or a directory.
+/// File or directory.
 #[derive(Debug)]
 pub(super) struct Node {
-    /// Its permissions; on the medium at once, as nothing depends on them.
+    /// Permissions; on the medium at once, as nothing depends on them.
     pub(super) mode: u16,
-    /// What is in it.
+    /// Content.
     pub(super) content: Content,
 }
 
-/// What is in a file or a directory.
+/// Content of a file or a directory.
 #[derive(Debug)]
 pub(super) enum Content {
     File(File),
     Directory(Directory),
 }
 
-/// A file's bytes.
+/// Bytes of a file.
 #[derive(Debug)]
 pub(super) struct File {
-    /// As programs see them.
+    /// Bytes as programs see them.
     bytes: Vec<u8>,
-    /// As they are on the medium.
+    /// Bytes as they are on the medium.
     durable: Vec<u8>,
-    /// What has changed since they were synced, in order; never empty. A file system shortens a file whole or not at all, so
-    /// what was written after that needs it.
+    /// Changes since the last sync, in order; never empty. A file system truncates a file completely or not at all, and
+    /// later writes depend on it.
     changes: Vec<Changes>,
 }
 
-/// What has changed of a file from one time that it was shortened to the next.
+/// Changes of a file between two truncations.
 #[derive(Debug, Default)]
 struct Changes {
-    /// The length that it was given first, if it was shortened.
+    /// Length to which it was truncated first, if it was.
     shortened_to: Option<usize>,
-    /// The sectors that have changed, each with all that it held since, the oldest first.
+    /// Changed sectors, each with everything that it held since, the oldest first.
     sectors: BTreeMap<usize, Vec<Sector>>,
-    /// The greater lengths that the file had since, the oldest first.
+    /// Greater lengths that the file had since, the oldest first.
     lengths: Vec<usize>,
 }
 
-/// A directory's names.
+/// Names in a directory.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    /// As programs see them.
+    /// Names as programs see them.
     names: BTreeMap<String, u64>,
-    /// As they are on the medium.
+    /// Names as they are on the medium.
     durable: BTreeMap<String, u64>,
 }
 
 impl Medium {
-    /// A medium with nothing on it but an empty root directory.
+    /// Creates a medium with nothing but an empty root directory.
     pub(super) fn new() -> Self {
         let root = Node { mode: 0o755, content: Content::Directory(Directory::default()) };
         Medium { nodes: BTreeMap::from([(ROOT, root)]), last: ROOT }
@@ -82,7 +82,7 @@ impl Medium {
         self.nodes.get_mut(&number)
     }
 
-    /// The file of this number.
+    /// File of this number.
     pub(super) fn file(&mut self, number: u64) -> Option<&mut File> {
         match &mut self.nodes.get_mut(&number)?.content {
             Content::File(file) => Some(file),
@@ -90,7 +90,7 @@ impl Medium {
         }
     }
 
-    /// The directory of this number.
+    /// Directory of this number.
     pub(super) fn directory(&mut self, number: u64) -> Option<&mut Directory> {
         match &mut self.nodes.get_mut(&number)?.content {
             Content::Directory(directory) => Some(directory),
@@ -98,7 +98,7 @@ impl Medium {
         }
     }
 
-    /// Makes a file or a directory; gives its number.
+    /// Creates a file or a directory. Returns its number.
     pub(super) fn make(&mut self, parent: u64, name: &str, node: Node) -> Option<u64> {
         let number = self.last + 1;
         self.directory(parent)?.names.insert(name.to_owned(), number);
@@ -107,19 +107,19 @@ impl Medium {
         Some(number)
     }
 
-    /// What has changed of this file or directory is on the medium.
+    /// Syncs a file or a directory: its changes are on the medium.
     pub(super) fn sync(&mut self, number: u64, random: &mut Rng) {
         if let Some(node) = self.nodes.get_mut(&number) {
             node.settle(1.0, random);
         }
     }
 
-    /// The name of this number; empty for what has none.
+    /// Name of this number; empty if it has none.
     pub(super) fn name(&self, number: u64) -> &str {
         self.named().find(|(_, named)| *named == number).map_or("", |(name, _)| name)
     }
 
-    /// Files and directories of this name.
+    /// Numbers of the files and directories of this name.
     pub(super) fn numbers(&self, name: &str) -> Vec<u64> {
         self.named().filter(|(known, _)| *known == name).map(|(_, number)| number).collect()
     }
@@ -141,8 +141,8 @@ impl Medium {
         names.flatten().map(|(name, number)| (name.as_str(), *number))
     }
 
-    /// The power is cut: of what was not synced, each sector, each length and each name is there by luck, between 0 and 1.
-    /// Programs see what is on the medium.
+    /// Cuts the power: of what was not synced, each sector, each length and each name survives by luck, between 0 and 1.
+    /// Programs then see what is on the medium.
     pub(super) fn cut(&mut self, luck: f64, random: &mut Rng) {
         for node in self.nodes.values_mut() {
             node.settle(luck, random);
@@ -180,7 +180,7 @@ impl File {
         self.bytes.len()
     }
 
-    /// The bytes from here on, as far as there are any.
+    /// Bytes from this offset on, as far as there are any.
     pub(super) fn read(&self, offset: usize, count: usize) -> &[u8] {
         let start = offset.min(self.bytes.len());
         &self.bytes[start..self.bytes.len().min(start + count)]
@@ -205,15 +205,15 @@ impl File {
         self.touch(len, len);
     }
 
-    /// A sync has failed, as Linux has it: what did not reach the medium, as luck has it, counts as clean from now on.
-    /// Programs still see it, but it is not written any more, unless something on the same page is written again.
+    /// Fails a sync as Linux does: what did not reach the medium, by luck, counts as clean from now on. Programs still
+    /// see it, but it is not written any more, unless something on the same page is written again.
     pub(super) fn fail_to_sync(&mut self, luck: f64, random: &mut Rng) {
         for changes in &mut self.changes {
             changes.sectors.retain(|_, _| random.f64() < luck);
         }
     }
 
-    /// What has changed reaches the medium as luck has it: all of it for 1, nothing for 0.
+    /// Lets changes reach the medium by luck: all of them for 1, none for 0.
     fn settle(&mut self, luck: f64, random: &mut Rng) {
         for changes in std::mem::replace(&mut self.changes, vec![Changes::default()]) {
             if let Some(len) = changes.shortened_to {
@@ -232,7 +232,7 @@ impl File {
         }
     }
 
-    /// The pages that hold these bytes are on their way to the medium.
+    /// Marks the pages that hold these bytes as changed.
     fn touch(&mut self, start: usize, end: usize) {
         let page_bytes = PAGE_SECTORS * SECTOR_BYTES;
         for place in start / page_bytes * PAGE_SECTORS..end.div_ceil(page_bytes) * PAGE_SECTORS {
@@ -243,7 +243,7 @@ impl File {
         }
     }
 
-    /// What this sector would hold on the medium if everything that is on its way came there.
+    /// Content of this sector if all of its changes reached the medium.
     fn newest_sector(&self, place: usize) -> Sector {
         for changes in self.changes.iter().rev() {
             if let Some(sector) = changes.sectors.get(&place).and_then(|held| held.last()) {
@@ -270,7 +270,7 @@ impl Directory {
         self.names.remove(name)
     }
 
-    /// What has changed reaches the medium as luck has it.
+    /// Lets changes reach the medium by luck.
     fn settle(&mut self, luck: f64, random: &mut Rng) {
         let names = BTreeSet::from_iter(self.names.keys().chain(self.durable.keys()).cloned());
         for name in names {

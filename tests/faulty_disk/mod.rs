@@ -30,13 +30,13 @@ use self::medium::Medium;
 use self::mounted::Mounted;
 use super::support::eventually;
 
-/// How long anything may take at most. It only ends tests that fail: none waits for it to pass.
+/// Time limit for everything. Only failing tests reach it; no test waits for it to pass.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How many of the newest operations are shown when a test fails.
+/// Number of the newest operations that a failing test shows.
 const TRACED_OPERATIONS: usize = 60;
 
-/// A mounted disk; unmounted when it is dropped, after whatever uses it.
+/// Mounted disk; unmounted when it is dropped, after its users.
 pub(crate) struct FaultyDisk {
     /// `None` while there is no power.
     session: Option<BackgroundSession>,
@@ -44,23 +44,23 @@ pub(crate) struct FaultyDisk {
     mount_point: TempDir,
 }
 
-/// Syncs of a disk, which are done when this is dropped.
+/// Syncs of a disk that wait until this is dropped.
 pub(crate) struct HeldSyncs<'d> {
     disk: &'d FaultyDisk,
 }
 
-/// What programs do with a disk.
+/// Kind of operation that programs perform on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// Bytes are read.
+    /// Reading bytes.
     Read,
-    /// Bytes are written; files and directories are made, removed, made longer or shorter.
+    /// Writing bytes; creating, removing, extending and truncating files and directories.
     Write,
-    /// A file or a directory is synced.
+    /// Syncing a file or a directory.
     Sync,
 }
 
-/// What the test's thread and the file system's know of each other.
+/// State that the test's thread and the file system's thread share.
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
@@ -72,7 +72,7 @@ struct Shared {
 struct State {
     medium: Medium,
     random: Rng,
-    /// The part of what is not synced that survives, between 0 and 1.
+    /// Share of unsynced data that survives, between 0 and 1.
     luck: f64,
     power: Power,
     /// Writes and syncs so far.
@@ -80,18 +80,19 @@ struct State {
     /// Bytes that fit on the medium.
     room_bytes: usize,
     faults: Vec<Fault>,
-    /// Syncs that wait for the test to let them go; `None` while they need not wait.
+    /// Syncs that wait for the test; `None` while they need not wait.
     held: Option<Vec<HeldSync>>,
-    /// Files and directories that were synced, by name.
+    /// Names of the files and directories that were synced.
     syncs: Vec<String>,
-    /// The newest operations, the oldest first.
+    /// Newest operations, the oldest first.
     trace: VecDeque<String>,
 }
 
 #[derive(Debug)]
 enum Power {
     On,
-    /// It goes off instead of the last of so many writes and syncs; only those of this file count, if there is one.
+    /// The power goes off instead of the last of this many writes and syncs; if a file is named, only its operations
+    /// count.
     Until {
         operations: usize,
         file: Option<&'static str>,
@@ -99,16 +100,16 @@ enum Power {
     Off,
 }
 
-/// An operation that fails.
+/// Operation that fails.
 #[derive(Debug)]
 struct Fault {
     operation: Operation,
     error: Errno,
-    /// How often it does.
+    /// Number of failures left.
     times: usize,
 }
 
-/// A sync that has not been answered.
+/// Sync that has not been answered.
 #[derive(Debug)]
 struct HeldSync {
     number: u64,
@@ -116,7 +117,7 @@ struct HeldSync {
 }
 
 impl FaultyDisk {
-    /// Mounts an empty disk. `None`, and a word about it, where that is not permitted.
+    /// Mounts an empty disk. `None` with a message where that is not permitted.
     pub(crate) fn mount(seed: u64) -> Option<Self> {
         let state = State {
             medium: Medium::new(),
@@ -142,30 +143,30 @@ impl FaultyDisk {
         }
     }
 
-    /// A path on the disk.
+    /// Path on the disk.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.mount_point.path().join(name)
     }
 
-    /// The part of what is not synced that survives a power cut or a failed sync: 0 for nothing, 1 for everything.
+    /// Sets the share of unsynced data that survives a power cut or a failed sync: 0 for nothing, 1 for everything.
     pub(crate) fn set_luck(&self, luck: f64) {
         self.state().luck = luck;
     }
 
     // Power
 
-    /// The power goes off now: from now on nothing can be done, and nothing changes on the medium.
+    /// Cuts the power now: from now on no operation succeeds, and nothing changes on the medium.
     pub(crate) fn cut(&self) {
         self.state().power = Power::Off;
         self.shared.changed.notify_all();
     }
 
-    /// The power goes off instead of the last of so many writes and syncs.
+    /// Cuts the power instead of the last of this many writes and syncs.
     pub(crate) fn cut_at(&self, operations: usize) {
         self.state().power = Power::Until { operations, file: None };
     }
 
-    /// The power goes off instead of the last of so many writes and syncs of this file.
+    /// Cuts the power instead of the last of this many writes and syncs of this file.
     pub(crate) fn cut_at_file(&self, file: &'static str, operations: usize) {
         self.state().power = Power::Until { operations, file: Some(file) };
     }
@@ -176,12 +177,12 @@ impl FaultyDisk {
         self.wait_while(|state| !matches!(state.power, Power::Off));
     }
 
-    /// How many writes and syncs there were so far.
+    /// Number of writes and syncs so far.
     pub(crate) fn operations(&self) -> usize {
         self.state().operations
     }
 
-    /// The power is back: what luck has left on the medium is mounted anew. Whoever used the disk must have ended.
+    /// Restores the power: mounts what luck has left on the medium. All users of the disk must have ended.
     #[track_caller]
     pub(crate) fn restore_power(&mut self) {
         self.unmount();
@@ -196,33 +197,33 @@ impl FaultyDisk {
 
     // Faults
 
-    /// There is no room from now on but for so many bytes more. What has its room is written as before.
+    /// Leaves room for only this many bytes more. Space that is already allocated can still be written.
     pub(crate) fn fill_up_to(&self, bytes: usize) {
         let mut state = self.state();
         state.room_bytes = state.medium.used_bytes() + bytes;
     }
 
-    /// There is room again.
+    /// Makes room again.
     pub(crate) fn make_room(&self) {
         self.state().room_bytes = usize::MAX;
     }
 
-    /// This operation fails so often, and works again then.
+    /// Lets this operation fail this many times.
     pub(crate) fn fail_times(&self, operation: Operation, error: Errno, times: usize) {
         self.state().faults.push(Fault { operation, error, times });
     }
 
-    /// This operation fails until the disk is mended.
+    /// Lets this operation fail until the disk is repaired.
     pub(crate) fn fail(&self, operation: Operation, error: Errno) {
         self.fail_times(operation, error, usize::MAX);
     }
 
-    /// Nothing fails any more.
+    /// Lets nothing fail any more.
     pub(crate) fn mend(&self) {
         self.state().faults.clear();
     }
 
-    /// What the system has read of this file is read from the disk again when it is needed.
+    /// Drops the cached pages of this file, so that it is read from the disk again.
     pub(crate) fn forget_read(&self, file: &str) {
         let numbers = self.state().medium.numbers(file);
         let notifier = self.session.as_ref().expect("the power is on").notifier();
@@ -233,23 +234,24 @@ impl FaultyDisk {
 
     // Syncs
 
-    /// Which files and directories were synced since they were last forgotten, in order.
+    /// Names of the files and directories that were synced since the last [`forget_syncs`](Self::forget_syncs), in
+    /// order.
     pub(crate) fn syncs(&self) -> Vec<String> {
         self.state().syncs.clone()
     }
 
-    /// Forgets what was synced so far.
+    /// Forgets the syncs so far.
     pub(crate) fn forget_syncs(&self) {
         self.state().syncs.clear();
     }
 
-    /// Waits until this file is among what was synced.
+    /// Waits until this file is synced.
     #[track_caller]
     pub(crate) fn wait_for_sync_of(&self, file: &str) {
         self.wait_while(|state| !state.syncs.iter().any(|synced| synced == file));
     }
 
-    /// Syncs wait as long as what this gives is there.
+    /// Holds syncs as long as the returned value exists.
     pub(crate) fn hold_syncs(&self) -> HeldSyncs<'_> {
         self.state().held = Some(Vec::new());
         HeldSyncs { disk: self }
@@ -270,14 +272,15 @@ impl FaultyDisk {
     fn unmount(&mut self) {
         let Some(session) = self.session.take() else { return };
         let mut unmounted = Ok(());
-        // A program that another test is just starting holds a copy of what is open here, until it has begun.
+        // A program that another test is just starting holds a copy of the open descriptors until it has begun.
         eventually("nobody uses the disk any more", || {
             unmounted = unmount(self.mount_point.path(), UnmountFlags::empty());
             unmounted != Err(rustix::io::Errno::BUSY)
         });
-        // Who may not unmount asks the program that may.
+        // A user who may not unmount asks the program that may.
         let ended = if unmounted.is_ok() { session.join() } else { session.umount_and_join() };
-        // Who waits for a request while the disk is unmounted is told one or the other: ENODEV, which is the end, or this.
+        // A request that waits while the disk is unmounted ends with one or the other: ENODEV, which is the end, or
+        // this.
         match ended {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             ended => ended.expect("the disk was mounted"),
@@ -286,7 +289,7 @@ impl FaultyDisk {
 }
 
 impl HeldSyncs<'_> {
-    /// Waits until a sync waits.
+    /// Waits until a sync is held.
     #[track_caller]
     pub(crate) fn wait_for_one(&self) {
         self.disk.wait_while(|state| state.held.as_ref().is_some_and(Vec::is_empty));
@@ -307,7 +310,7 @@ impl Drop for FaultyDisk {
             let state = self.shared.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             eprintln!("the disk's last operations:\n{}", Vec::from_iter(state.trace.iter().cloned()).join("\n"));
             drop(state);
-            // Whoever still uses it: what fails here must not hide why the test did.
+            // Even if it is still used: a failure here must not hide why the test failed.
             let _ = unmount(self.mount_point.path(), UnmountFlags::DETACH);
         } else {
             self.unmount();
@@ -322,7 +325,7 @@ fn mount(shared: &Arc<Shared>, path: &Path) -> std::io::Result<BackgroundSession
 }
 
 impl State {
-    /// Whether an operation may go on, or which error it gives.
+    /// Whether an operation may continue, or the error that it gets.
     fn admit(&mut self, operation: Operation, number: u64, what: String) -> Result<(), Errno> {
         let name = self.medium.name(number).to_owned();
         self.count_down(operation, &name);
@@ -334,7 +337,7 @@ impl State {
         admitted
     }
 
-    /// Makes the power go off when it is time.
+    /// Cuts the power when it is time.
     fn count_down(&mut self, operation: Operation, name: &str) {
         if operation == Operation::Read {
             return;
