@@ -20,12 +20,12 @@ const LAYERS: &[&str] = &[
     "outage_log",
     "backoff",
     "timeout",
+    // JSON frames as types, for the server and for its clients.
+    "wire",
     // Bytes from and to requests, replies and messages. No I/O.
     "protocol",
     // Flags and files, checked once; a plugin may not take the name of a command.
     "config",
-    // JSON frames as types, for the server and for its clients.
-    "wire",
     // The tables. Who is online is not known here, nor above.
     "database",
     // The thread that writes them while a server runs.

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use mlua::serde::SerializeOptions;
 use mlua::{FromLuaMulti, IntoLuaMulti, Lua, LuaSerdeExt, Table, Value};
 use parking_lot::{Mutex, MutexGuard};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::deadline::Deadline;
 use super::reply::reply_to_lua;
-use super::value::{kind, to_json};
+use super::value::{kind, to_json, to_lua};
 use crate::limits::{
     DESTINATIONS_DEFAULT, EFFECTS_BYTES_MAX, EFFECTS_MAX, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX,
     LINE_BYTES_MAX, SCRIPT_LOG_LINES_MAX, VALUE_KEY_BYTES_MAX,
@@ -23,15 +22,6 @@ use crate::plugin::answer::{parse_destinations, parse_text};
 use crate::plugin::{Effect, Failure, Host};
 use crate::protocol::{HistoryRequest, Request};
 use crate::timeout::{Elapsed, timeout_at};
-
-/// Converts a value to Luau's own types: null becomes nil, and a list a plain table.
-pub(super) fn to_lua(lua: &Lua, value: &impl Serialize) -> mlua::Result<Value> {
-    let plain = SerializeOptions::new();
-    lua.to_value_with(
-        value,
-        plain.serialize_none_to_null(false).serialize_unit_to_null(false).set_array_metatable(false),
-    )
-}
 
 /// Functions behind `chat`, `store` and `log`.
 #[derive(Debug)]

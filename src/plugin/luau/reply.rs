@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use mlua::{Lua, Value};
 use serde::Serialize;
 
-use super::api::to_lua;
+use super::value::to_lua;
 use crate::message::{Destination, PeerName, Room, Seq, Text, Timestamp};
 use crate::protocol::{PastMessage, Reply};
 

@@ -1,9 +1,20 @@
 //! Conversion of Luau values to JSON, for a script's `store`. Owns which values can be stored; never stores them.
 
-use mlua::{Table, Value};
+use mlua::serde::SerializeOptions;
+use mlua::{Lua, LuaSerdeExt, Table, Value};
+use serde::Serialize;
 use serde_json::{Map, Number, Value as Json};
 
 use crate::limits::{VALUE_BYTES_MAX, VALUE_DEPTH_MAX};
+
+/// Converts a value to Luau's own types: null becomes nil, and a list a plain table.
+pub(super) fn to_lua(lua: &Lua, value: &impl Serialize) -> mlua::Result<Value> {
+    let plain = SerializeOptions::new();
+    lua.to_value_with(
+        value,
+        plain.serialize_none_to_null(false).serialize_unit_to_null(false).set_array_metatable(false),
+    )
+}
 
 /// Converts a value to JSON. Fails with the reason why it cannot be stored.
 pub(super) fn to_json(value: &Value) -> Result<Json, String> {

@@ -8,9 +8,9 @@ use bytesize::ByteSize;
 use mlua::chunk::Compiler;
 use mlua::{Error, Function, Lua, LuaOptions, LuaSerdeExt, StdLib, Value, Variadic, VmState};
 
-use super::api::{ScriptApi, to_lua};
+use super::api::ScriptApi;
 use super::deadline::Deadline;
-use super::value::kind;
+use super::value::{kind, to_lua};
 use super::{ScriptError, ScriptSource};
 use crate::limits::{
     SCRIPT_DATE_BYTES_MAX, SCRIPT_ERROR_CHARS_MAX, SCRIPT_LOAD_MS_MAX, SCRIPT_MOVED_ELEMENTS_MAX,
