@@ -290,6 +290,8 @@ fn file_shrinks_and_the_log_reports_removed_messages() {
     eventually("the file gets smaller", || fs::metadata(server.database()).unwrap().len() < 1_500_000);
     alice.expect_nothing();
     assert_eq!(server.sqlite(ROWS), "400|800", "every tenth waits for carol");
+    // The store reports what it removed after the file became smaller.
+    eventually("the removal is logged", || !said(&server, "removed ").is_empty());
     let removed = said(&server, "removed ");
     assert_eq!(removed.len(), 1, "{}", server.log());
     for words in
