@@ -1,29 +1,8 @@
-//! What is wrong with the imports of a package: those that point upward, and those that go in a circle. Owns the words in which
-//! it is reported.
+//! Checks of the imports of a package: none points upward, and none is part of a cycle. Owns the report.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 
 use crate::imports::Import;
-
-/// Files that import each other in a circle.
-pub(crate) struct Cycle(Vec<Import>);
-
-impl Cycle {
-    /// Whether all of its files are in this module.
-    pub(crate) fn is_inside(&self, module: &str) -> bool {
-        self.0.iter().all(|import| is_in(&import.from, module))
-    }
-}
-
-impl fmt::Display for Cycle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Import { from, to, line, path, .. } in &self.0 {
-            writeln!(f, "{from} imports {path} from {to} (line {line})")?;
-        }
-        Ok(())
-    }
-}
 
 /// Returns the index of the layer that a module is in: that of the longest name in the table that it begins with.
 pub(crate) fn layer(layers: &[&str], path: &str) -> Option<usize> {
@@ -45,8 +24,8 @@ pub(crate) fn upward_imports(layers: &[&str], imports: &[Import]) -> Vec<String>
     imports.iter().filter(is_upward).map(describe).collect()
 }
 
-/// Finds a shortest cycle for each group of files that import each other.
-pub(crate) fn cycles(imports: &[Import]) -> Vec<Cycle> {
+/// Describes a shortest cycle for each group of files that import each other.
+pub(crate) fn cycles(imports: &[Import]) -> Vec<String> {
     let mut by_file: BTreeMap<&str, Vec<&Import>> = BTreeMap::new();
     for import in imports {
         by_file.entry(&import.from).or_default().push(import);
@@ -59,10 +38,14 @@ pub(crate) fn cycles(imports: &[Import]) -> Vec<Cycle> {
         }
         if let Some(cycle) = shortest_cycle(file, &by_file) {
             seen.extend(cycle.iter().map(|import| import.from.as_str()));
-            found.push(Cycle(cycle.into_iter().cloned().collect()));
+            found.push(cycle.into_iter().map(describe).collect());
         }
     }
     found
+}
+
+fn describe(Import { from, to, line, path, .. }: &Import) -> String {
+    format!("{from} imports {path} from {to} (line {line})\n")
 }
 
 /// Finds a shortest way from a file back to itself.
