@@ -17,38 +17,38 @@ use support::flood_number;
 use support::hosts::{Host, Lan};
 use support::residents::{HostServer, Nc};
 
-/// Messages read while all is well, before something happens to the cable.
+/// Messages read before something happens to the cable.
 const BEFORE: usize = 10;
 
-/// With those after it: 200 messages.
+/// Messages in total: 200 after those.
 const ALL: usize = BEFORE + 200;
 
-/// Bytes that make messages large: 200 of them fill what the server's system holds for a client, and an outbox.
+/// Bytes of large messages: 200 of them fill what the server's system holds for a client, and an outbox.
 const LARGE: usize = 8000;
 
-/// Large messages that are more than a system takes for a client that does not read.
+/// Large messages that exceed what a system holds for a client that does not read.
 const WINDOWFUL: usize = 40;
 
-/// How long a cable is out while everybody waits for it.
+/// Time that a cable is out while the clients wait for it.
 const OUTAGE: Duration = Duration::from_millis(1500);
 
 /// Seconds of silence after which a connection counts as dead, in tests that wait for it.
 const DEAD_AFTER: Duration = Duration::from_secs(4);
 
-/// The same, as configured.
+/// Configuration with that value.
 const DEAD_AFTER_4_S: &str = "[limits]\ndead_after_s = 4\n";
 
-/// The same, where nothing is configured.
+/// Default of that value.
 const DEAD_AFTER_DEFAULT: Duration = Duration::from_secs(150);
 
-/// How much longer a silent connection may take to be dead: the pause between two looks, and a busy machine. The system's
-/// own timers may be late by a small part of their time besides.
+/// Tolerance: the pause between two polls, and a busy machine. The system's own timers may be late by a small part of
+/// their time besides.
 const MARGIN: Duration = Duration::from_secs(3);
 
-/// How long to wait before looking again whether somebody is here.
+/// Time between two checks whether a peer is online.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Something that befalls the cable of a host.
+/// Event that happens to the cable of a host.
 type Befalls = fn(&Lan<2>, &Host);
 
 // The next login
@@ -73,7 +73,8 @@ fn messages_held_back_by_the_servers_pulled_cable_arrive_at_the_next_login() {
     check_next_login(0, |lan, _| lan.pull(&lan.hosts[0]), |lan, _| lan.plug(&lan.hosts[0]));
 }
 
-/// Alice, beside the server, writes 200 messages to bob, whose line is lost; his `nc` is killed, and nobody hears of it.
+/// Alice, on the server's host, writes 200 messages to bob, whose line is lost; his `nc` is killed, and no packet says
+/// so.
 #[track_caller]
 fn check_next_login(padding: usize, is_lost: Befalls, is_back: Befalls) {
     let Some(lan) = Lan::<2>::new() else { return };
@@ -193,7 +194,7 @@ fn messages_with_lost_acknowledgements_may_be_repeated_and_are_never_lost() {
     lan.mute(garden);
     alice.send("bob", BEFORE..ALL, LARGE);
     bob.read_until("the first of them", |line| flood_number(line, "alice") == Some(BEFORE));
-    // What he read and what he did not: the server cannot know.
+    // Those he read and those he did not: the server cannot know.
     assert_eq!(server.waiting("bob"), 200);
     let read = bob.kill();
     assert!(
@@ -329,7 +330,7 @@ fn idle_connection_ends_in_time_after_its_cable_is_pulled() {
     alice.flood("bob", BEFORE..BEFORE + 1, 0);
     alice.read_until("that it is kept", |line| line.contains("bob is away, kept for later"));
     lan.plug(garden);
-    // His system knows nothing of it, until something is sent.
+    // His system does not know until something is sent.
     bob.write("\n");
     bob.expect_end();
     Nc::log_in(garden, &server, "bob").expect_flood("alice", BEFORE..BEFORE + 1);
@@ -412,7 +413,7 @@ fn by_default_a_connection_ends_after_150_s_of_silence_but_not_for_not_reading()
     stuck.expect_flood("alice", 0..ALL);
 }
 
-/// Waits until somebody is no longer here, and not for longer than is documented.
+/// Waits until a peer is offline, and not for longer than documented.
 #[track_caller]
 fn wait_until_dead(onlooker: &mut Nc, name: &str, dead_after: Duration) {
     let start = Instant::now();
@@ -424,7 +425,7 @@ fn wait_until_dead(onlooker: &mut Nc, name: &str, dead_after: Duration) {
     eprintln!("{name} was gone after another {:.1} s", start.elapsed().as_secs_f64());
 }
 
-/// Some messages that arrive and count as delivered.
+/// Sends some messages that arrive and count as delivered.
 #[track_caller]
 fn chat_before(server: &HostServer, alice: &mut Nc, bob: &mut Nc) {
     alice.send("bob", 0..BEFORE, 0);

@@ -17,7 +17,7 @@ use std::thread;
 use support::{TestClient, TestServer, eventually, flood, holdline, wait_for_exit};
 use tempfile::TempDir;
 
-/// A user who is not the superuser; nobody, mostly.
+/// A user other than the superuser; usually nobody.
 const SOMEBODY_ELSE: u32 = 65534;
 
 // All is well
@@ -162,7 +162,7 @@ fn program_that_has_the_database_open_is_named() {
 
 // What is wrong in it
 
-/// Breaks a database; the verdict and the words that are to be said of it, and whether the command that is shown mends it.
+/// Faults: SQL that damages a database, the expected verdict and words, and whether the command shown fixes it.
 const FAULTS: &[(&str, &str, &str, bool)] = &[
     (
         "update inbox set last = 3, seqs = '[2,3]' where recipient = (select id from peer where name = 'carol')",
@@ -274,7 +274,7 @@ const FAULTS: &[(&str, &str, &str, bool)] = &[
     ),
 ];
 
-/// The same, where there are rooms.
+/// Faults of a database with rooms.
 const FAULTS_OF_ROOMS: &[(&str, &str, &str, bool)] = &[
     (
         "delete from room where name = '#home'",
@@ -330,7 +330,7 @@ const FAULTS_OF_ROOMS: &[(&str, &str, &str, bool)] = &[
         "delete from inbox; update indexed",
         true,
     ),
-    // Only its sender has not got it.
+    // Only its sender has not received it.
     (
         "delete from inbox where recipient < 0;
          update peer set cursor = 3 where name <> 'alice'; update peer set cursor = 0 where name = 'alice'",
@@ -370,7 +370,7 @@ const FAULTS_OF_ROOMS: &[(&str, &str, &str, bool)] = &[
     ),
 ];
 
-/// What may be wrong with what plugins leave: SQL that makes it so, what is said, and whether it can be mended.
+/// Faults in the data of plugins: SQL that causes them, the expected words, and whether they can be fixed.
 const FAULTS_OF_PLUGINS: &[(&str, &str, &str, bool)] = &[
     (
         "insert into observer values (77, 1, 0)",
@@ -450,7 +450,7 @@ fn messages_missed_in_a_room_are_delivered_after_the_fix() {
 fn room_messages_removed_by_retention_are_not_a_fault() {
     let data = at_rest_with_rooms();
     let database = data.path().join("holdline.db");
-    // All have it but its sender.
+    // All have received it but its sender.
     sqlite(
         &database,
         "update peer set cursor = 3 where name <> 'alice'; update peer set cursor = 0 where name = 'alice';
@@ -702,7 +702,7 @@ fn nearly_full_disk_is_a_warning() {
 
 // What the tests stand on
 
-/// What the command said.
+/// Output of the command.
 struct Examined {
     text: String,
     code: i32,
@@ -730,7 +730,7 @@ impl Examined {
         assert!(findings.lines().all(|line| line.starts_with("ok: ")), "{self:?}");
     }
 
-    /// The commands that it shows.
+    /// Commands that it shows.
     fn commands(&self) -> Vec<String> {
         self.text.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect()
     }
@@ -752,7 +752,7 @@ fn examine_with(mut command: Command, data: &Path) -> Examined {
     Examined::of(command.args(["doctor", "--data"]).arg(data))
 }
 
-/// Alice, bob and carol, who was never here: three messages wait for her.
+/// Alice, bob, and carol, who never logged in: three messages wait for her.
 fn a_few_messages(server: &TestServer) {
     let mut alice = TestClient::login(server, "alice");
     let mut bob = TestClient::login(server, "bob");
@@ -795,13 +795,13 @@ fn at_rest() -> TempDir {
     directory_of(FILES.get_or_init(|| files_of(a_few_messages)))
 }
 
-/// The same with messages in rooms.
+/// A data directory with messages in rooms whose server was stopped.
 fn at_rest_with_rooms() -> TempDir {
     static FILES: OnceLock<Files> = OnceLock::new();
     directory_of(FILES.get_or_init(|| files_of(messages_in_rooms)))
 }
 
-/// What a server leaves that is stopped after this.
+/// Files that a server leaves when it is stopped after this.
 fn files_of(scene: fn(&TestServer)) -> Files {
     let mut server = TestServer::start();
     scene(&server);
@@ -809,7 +809,7 @@ fn files_of(scene: fn(&TestServer)) -> Files {
     files_in(&server.data())
 }
 
-/// The same, whose server was killed, without an index of its `-wal`.
+/// A data directory with a few messages whose server was killed, without an index of its `-wal`.
 fn after_a_crash() -> TempDir {
     let mut server = TestServer::start();
     a_few_messages(&server);
@@ -818,7 +818,7 @@ fn after_a_crash() -> TempDir {
     directory_of(&files_in(&server.data()))
 }
 
-/// Names and content.
+/// File names and content.
 type Files = Vec<(OsString, Vec<u8>)>;
 
 fn files_in(directory: &Path) -> Files {
@@ -838,7 +838,7 @@ fn directory_of(files: &Files) -> TempDir {
     directory
 }
 
-/// Names, sizes, permissions, times and content.
+/// File names, sizes, permissions, times and content.
 fn snapshot(data: &Path) -> Vec<(PathBuf, u64, u32, i64, i64, Vec<u8>)> {
     let mut files = Vec::from_iter(fs::read_dir(data).unwrap().map(|file| {
         let path = file.unwrap().path();
@@ -858,7 +858,7 @@ fn sqlite(database: &Path, sql: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// Runs a command that was shown to a person.
+/// Runs a command that was shown to the operator.
 #[track_caller]
 fn shell(command: &str) {
     shell_in(Path::new("/"), command);
@@ -870,7 +870,7 @@ fn shell_in(directory: &Path, command: &str) {
     assert!(output.status.success() && output.stderr.is_empty(), "{command}: {output:?}");
 }
 
-/// A shell with a small disk of its own as its working directory; what it is given as arguments is `$1` and so on.
+/// A shell whose working directory is a small disk; its arguments are `$1` and so on.
 fn shell_in_a_mount(mount: &Path, script: &str) -> Command {
     let script = format!("mount -t tmpfs -o size=32m,mode=700 none \"$0\" && cd \"$0\" && {script}");
     let mut command = Command::new("unshare");
@@ -878,7 +878,7 @@ fn shell_in_a_mount(mount: &Path, script: &str) -> Command {
     command
 }
 
-/// The program as one who may write only to what is theirs: the superuser may write everywhere.
+/// The program as a user who may write only to their own files: the superuser may write everywhere.
 struct Unprivileged {
     home: TempDir,
 }
@@ -887,7 +887,7 @@ impl Unprivileged {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
-        // It may lie where nobody else may start it.
+        // It may be where no other user may start it.
         let program = home.path().join("holdline");
         if fs::hard_link(env!("CARGO_BIN_EXE_holdline"), &program).is_err() {
             fs::copy(env!("CARGO_BIN_EXE_holdline"), &program).unwrap();
@@ -906,7 +906,7 @@ impl Unprivileged {
         command
     }
 
-    /// Makes a directory and its files theirs.
+    /// Makes this user the owner of a directory and its files.
     fn give(&self, directory: &Path) {
         let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
         for path in files.chain([directory.to_owned()]).filter(|_| is_root()) {
@@ -919,7 +919,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Says which test does not run where it is not permitted. The gate permits all.
+/// Says which test is skipped where it is not permitted. The gate permits all.
 fn is_skipped(is_permitted: bool, what: &str) -> bool {
     assert!(is_permitted || std::env::var_os("CI").is_none(), "{what}: not permitted here");
     if !is_permitted {

@@ -16,23 +16,23 @@ use support::{
     messages, resident_kib,
 };
 
-/// How long a client that ended its input may take nothing of its backlog.
+/// Time that a client that ended its input may read nothing of its backlog.
 const STALL: Duration = Duration::from_secs(10);
 
-/// How long a server with a long history may take for what it does at once: many times what it takes.
+/// Time limit for what a server with a long history does at once: many times what it takes.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// The most that a connection may add to the server's resident memory, once it has nothing to say any more.
+/// Maximum that an idle connection may add to the server's resident memory.
 const IDLE_CONNECTION_BYTES: u64 = 4 * 1024;
 
-/// The most that a history may add to the server's resident memory.
+/// Maximum that a history may add to the server's resident memory.
 const HISTORY_MEMORY_KIB: u64 = 4 * 1024;
 
-/// What a server gives back at least when it rests after a flood: most of what its database holds in memory.
+/// Minimum that an idle server gives back after a flood: most of what its database holds in memory.
 const GIVEN_BACK_KIB: u64 = 1024;
 
-/// More connections than there are descriptors. Unless it is told so, a server counts its descriptors, and turns away whom it
-/// has none for.
+/// More connections than there are descriptors. By default, a server counts its descriptors, and refuses the connections
+/// for which it has none.
 const MORE_ALLOWED: &str = "limits.connections_max = 1000";
 
 // Descriptors
@@ -52,7 +52,7 @@ fn without_free_descriptors_connected_clients_chat_on_and_new_ones_wait() {
         bob.send(&format!("alice, absent: {number}"));
         alice.expect(&format!("from bob: {number}"));
     }
-    // Accepted in the order in which they came: the last ones because the first ones left.
+    // Accepted in the order in which they connected: the last ones because the first ones left.
     for (number, mut guest) in guests.into_iter().enumerate() {
         guest.expect_notice(&format!("guest{number:02}"));
         guest.send("bob: at last");
@@ -75,7 +75,7 @@ fn without_free_descriptors_the_server_shuts_down_cleanly() {
     assert_eq!(server.sqlite("select count(*) from waiting where recipient = 'bob'"), "500");
 }
 
-/// Guests who log in until the server has tried several times to accept one more.
+/// Clients that log in until the server has tried several times to accept one more.
 #[track_caller]
 fn more_guests_than_descriptors(server: &TestServer) -> Vec<TestClient> {
     let guests = (0..40).map(|number| {
@@ -85,12 +85,12 @@ fn more_guests_than_descriptors(server: &TestServer) -> Vec<TestClient> {
     });
     let guests = guests.collect();
     eventually("the server is out of descriptors", || warned_waits_ms(server).len() >= 4);
-    // Nobody has left yet.
+    // No client has left yet.
     assert_eq!(warned_waits_ms(server)[..4], [10, 20, 40, 80]);
     guests
 }
 
-/// What each warning that nobody can be accepted says about how long the server waits before it tries again.
+/// Waiting times in the warnings that no connection can be accepted.
 fn warned_waits_ms(server: &TestServer) -> Vec<u64> {
     let log = server.log();
     let warnings = log.lines().filter(|line| line.contains(" WARN ") && line.contains("cannot accept"));
@@ -98,8 +98,8 @@ fn warned_waits_ms(server: &TestServer) -> Vec<u64> {
     waits.map(|wait| wait.unwrap_or_else(|| panic!("a warning without its wait:\n{log}"))).collect()
 }
 
-/// Checks that each wait is twice the one before, up to a second, or the first one again after somebody was accepted; and
-/// that they were waited.
+/// Checks that each wait is twice the one before, up to a second, or the first one again after a connection was
+/// accepted; and that the server waited that long.
 #[track_caller]
 fn assert_waits_double(waits_ms: &[u64], elapsed: Duration) {
     for pair in waits_ms.windows(2) {
@@ -121,14 +121,14 @@ fn client_that_ended_its_input_and_reads_nothing_is_disconnected() {
     let given_up_after = start.elapsed();
     assert!(given_up_after > STALL * 9 / 10 && given_up_after < STALL * 3 / 2, "given up after {given_up_after:?}");
 
-    // Only what its own system holds for it was taken.
+    // Only what its own system holds for it was received.
     let taken_bytes = ioctl_fionread(&stuck).expect("the socket is open") as usize;
     drop(stuck);
     let mut stuck = TestClient::login(&server, "stuck");
     let replayed = stuck.read_flood("alice", LARGE_FLOOD - 1);
     assert_contiguous(&replayed);
     let taken = taken_bytes / LARGE_PADDING;
-    // Elsewhere, what is written counts as delivered.
+    // Elsewhere, written bytes count as delivered.
     if cfg!(target_os = "linux") {
         assert!(replayed[0] <= taken, "{taken} messages were taken, {} came next", replayed[0]);
     }
@@ -141,7 +141,7 @@ fn client_that_ended_its_input_and_reads_slowly_gets_the_whole_backlog() {
     let mut alice = TestClient::login(&server, "alice");
     let mut slow = half_closed_with_a_backlog(&server, &mut alice, "slow");
     let mut bytes = Vec::new();
-    // Each pause is far shorter than the time that a client is given, all together are longer.
+    // Each pause is far shorter than the time limit of a client; all together are longer.
     let start = Instant::now();
     while start.elapsed() < STALL * 23 / 20 {
         thread::sleep(STALL / 10);
@@ -200,7 +200,7 @@ fn bytes_after_a_quit_do_not_reset_the_connection() {
 
 // A long history
 
-/// Alice and Bob have written to each other 990,000 times, then Carol 10,000 times to Dave, who has not come yet.
+/// Alice and Bob have written to each other 990,000 times, then Carol 10,000 times to Dave, who has not logged in yet.
 const A_MILLION: &str = "
     pragma synchronous = off;
     begin;
@@ -280,7 +280,7 @@ fn lost_index_is_rebuilt_from_the_log() {
     assert_whole(&replayed, 990_001..1_000_001);
 }
 
-/// What Alice's history shows of these.
+/// Lines of Alice's history for these messages.
 fn past(seqs: impl IntoIterator<Item = usize>) -> Vec<String> {
     let line = |seq| {
         let said = if seq % 2 == 1 { "to bob" } else { "from bob" };
@@ -347,7 +347,7 @@ fn crowd_that_connects_at_once_is_greeted() {
 fn idle_connection_uses_little_memory_after_much_traffic() {
     raise_descriptor_limit();
     let server = TestServer::start();
-    // What the server takes once, whoever is connected, it has by now.
+    // The server has allocated by now what it needs for any number of connections.
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("alice", 0..1000, LARGE_PADDING));
     alice.read_flood("alice", 999);
@@ -381,7 +381,7 @@ fn server_uses_little_memory_after_a_flood() {
     alice.expect("from alice: hi");
 }
 
-/// A crowd takes more descriptors than a process has at first on many systems.
+/// A crowd needs more descriptors than a process has at first on many systems.
 fn raise_descriptor_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the limit may be raised");
@@ -396,7 +396,7 @@ fn connect(server: &TestServer) -> TcpStream {
     stream
 }
 
-/// Reads until the server has closed the connection; a reset is no orderly end.
+/// Reads until the server has closed the connection; a reset is not a clean end.
 #[track_caller]
 fn read_to_an_orderly_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -408,14 +408,14 @@ fn lines(bytes: &[u8]) -> Vec<String> {
     std::str::from_utf8(bytes).expect("lines are UTF-8").lines().map(str::to_owned).collect()
 }
 
-/// Checks that these numbers came, each once and in their order; says little where thousands are wrong.
+/// Checks that these numbers came, each once and in order; prints little if thousands are wrong.
 #[track_caller]
 fn assert_whole(numbers: &[usize], expected: Range<usize>) {
     assert_contiguous(numbers);
     assert_eq!((numbers.first(), numbers.len()), (Some(&expected.start), expected.len()), "the first, and how many");
 }
 
-/// The numbers of a flood from alice or carol.
+/// Numbers of a flood from alice or carol.
 fn numbers(bytes: &[u8]) -> Vec<usize> {
     let lines = lines(bytes);
     lines.iter().filter_map(|line| flood_number(line, "alice").or_else(|| flood_number(line, "carol"))).collect()

@@ -21,37 +21,37 @@ use support::{
     wait_for_descriptors, wait_until_at_rest,
 };
 
-/// How long a hostile client waits for the server to take more.
+/// Time that a hostile client waits for the server to read more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a server may keep the sockets of those who have left: it gives a client 2 s to close its side, and 10 s to take
-/// what is written to it.
+/// Time in which a server closes the sockets of clients that left: it gives a client 2 s to close its side, and 10 s to
+/// read what is written to it.
 const ALL_GONE: Duration = Duration::from_secs(8);
 
-/// How long a server may take to stop while nobody has anything to get: it gives those who have 5 s.
+/// Time in which a server stops while no client has anything to receive: it gives those that have 5 s.
 const SHUTDOWN: Duration = Duration::from_secs(4);
 
-/// Exchanges of the two who chat during an attack that goes on as long as they do.
+/// Exchanges of the pair during an attack that continues as long as they chat.
 const EXCHANGES: usize = 30;
 
-/// A server under attack, and two who want nothing but to chat.
+/// Server under attack, and a pair that chats.
 struct Siege {
     server: TestServer,
     pair: Pair,
     descriptors: usize,
     before_kib: u64,
-    /// One siege at a time: what it does to the time of others is measured.
+    /// One siege at a time: the effect on the pair's time is measured.
     _alone: MutexGuard<'static, ()>,
 }
 
-/// What an attacker knows.
+/// Knowledge of an attacker.
 struct Besieged<'s> {
     server: &'s TestServer,
     is_over: &'s AtomicBool,
 }
 
 impl Besieged<'_> {
-    /// Whether an attack has gone on for long enough: for so many exchanges.
+    /// Whether an attack has lasted long enough: for this many exchanges.
     fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }
@@ -71,13 +71,13 @@ impl Siege {
         Siege { server, pair, descriptors, before_kib, _alone: alone }
     }
 
-    /// Lets the two chat during the attack, while it holds what it gives back, and when that is gone. The server may take so
-    /// much memory more for a moment, and no descriptor for longer than the attack holds its other end.
+    /// Lets the pair chat during the attack, while it holds what it returns, and after that is dropped. The server may
+    /// use this much more memory for a moment, and no descriptor for longer than the attack holds its other end.
     #[track_caller]
     fn withstand<H: Send>(mut self, growth_kib: u64, attack: impl FnOnce(&Besieged) -> H + Send) -> TestServer {
         let is_over = AtomicBool::new(false);
         let held = thread::scope(|scope| {
-            // If the two fail, the attack ends too.
+            // If the pair fails, the attack ends too.
             let over = SetAtLast(&is_over);
             let besieged = Besieged { server: &self.server, is_over: &is_over };
             let attack = scope.spawn(move || attack(&besieged));
@@ -108,7 +108,7 @@ impl Siege {
     }
 }
 
-/// A flag that is set when this is dropped.
+/// Flag that is set when this is dropped.
 struct SetAtLast<'f>(&'f AtomicBool);
 
 impl SetAtLast<'_> {
@@ -131,7 +131,7 @@ fn crowd_that_sends_nothing_or_single_bytes_uses_little_memory() {
         let server = besieged.server;
         let mut silent = Vec::from_iter((0..500).map(|_| connect(server)));
         let mut slow = Vec::from_iter((0..500).map(|_| connect(server)));
-        // The names never end, and the lines of those who are logged in do not either.
+        // The names never end, and neither do the lines of logged-in clients.
         slow.extend((0..100).map(|number| log_in(server, &format!("slow{number}"))));
         for byte in b"someone-types: very slowly, if at" {
             slow.iter_mut().for_each(|slow| slow.write_all(&[*byte]).unwrap());
@@ -182,7 +182,7 @@ fn endless_line_delays_nobody() {
     check_flood(b"alice\n", b"x");
 }
 
-/// Sends something again and again, as fast as the server takes it; reads the answers as fast as they come.
+/// Sends something repeatedly, as fast as the server reads it, and reads the replies as fast as they come.
 #[track_caller]
 fn check_flood(first: &[u8], again: &[u8]) {
     Siege::start().withstand(4 * 1024, |besieged| {
@@ -245,7 +245,7 @@ fn a_hundred_megabytes_without_a_newline_are_one_error() {
     assert_eq!(server.sqlite("select count(*) from history where sender not in ('carol', 'dave')"), "0");
 }
 
-/// Sends so many megabytes, and only then a newline.
+/// Sends this many megabytes, and only then a newline.
 #[track_caller]
 fn send_megabytes(client: &mut TestClient, megabytes: usize) {
     let megabyte = vec![b'x'; 1_000_000];
@@ -271,7 +271,7 @@ fn noise_is_answered_with_clean_lines() {
     });
 }
 
-/// Makes noise, and looks at every line that is said about it.
+/// Sends noise, and checks every line of the replies.
 #[track_caller]
 fn check_answers_to_noise(stream: TcpStream, mut rng: Rng) {
     let mut writing = stream.try_clone().unwrap();
@@ -288,7 +288,7 @@ fn check_answers_to_noise(stream: TcpStream, mut rng: Rng) {
     let mut answers = 0;
     for line in BufReader::new(stream).lines() {
         let line = line.expect("lines in UTF-8, and an orderly end");
-        // Among all that noise there may be a name, and even a message.
+        // The noise may contain a name, and even a message.
         assert!(["! ", "* ", "from "].iter().any(|start| line.starts_with(start)), "noise was answered `{line}`");
         assert_printable(&line);
         answers += 1;
@@ -343,7 +343,7 @@ fn nul_bytes_and_escape_sequences_reach_neither_terminals_nor_the_log() {
     assert_printable(&server.log().replace('\n', " "));
 }
 
-/// Checks that there is nothing in it that a terminal would obey.
+/// Checks that it contains nothing that a terminal would interpret.
 #[track_caller]
 fn assert_printable(line: &str) {
     assert!(!line.chars().any(char::is_control), "{line:?} holds a control character");
@@ -388,7 +388,7 @@ fn endless_requests_with_unread_replies_use_one_outbox_each() {
     });
 }
 
-/// Asks for large answers until the server takes no more questions.
+/// Requests large replies until the server reads no more requests.
 #[track_caller]
 fn ask_without_end(server: &TestServer, number: usize) -> TcpStream {
     let name = format!("hog{number}");
@@ -437,14 +437,14 @@ fn connections_may_break_at_any_stage() {
     });
 }
 
-/// How a connection breaks.
+/// Way in which a connection breaks.
 #[derive(Clone, Copy)]
 enum Broken {
     Reset,
     Closed,
-    /// Only the input ends; all that is said is read.
+    /// Only the input ends; all output is read.
     Half,
-    /// A byte out of band, which is in no line, then the same.
+    /// An out-of-band byte, which is in no line, then the same.
     Urgent,
     UrgentReset,
 }
@@ -476,7 +476,7 @@ fn out_of_band_byte_is_ignored_and_causes_no_busy_loop() {
     Siege::start().withstand(1024, |&Besieged { server, .. }| {
         let mut alice = log_in(server, "alice");
         send(&alice, b"!", SendFlags::OOB).unwrap();
-        // Nobody fetches it, and while it lies there the server has nothing to do.
+        // The byte is never read, and while it is pending the server must be idle.
         let mut bob = TestClient::login(server, "bob");
         bob.send("alice: hi");
         bob.ping();
@@ -521,7 +521,7 @@ fn reset(stream: TcpStream) {
     sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a linger time of zero");
 }
 
-/// A crowd takes more descriptors than a process has at first on many systems.
+/// A crowd needs more descriptors than a process has at first on many systems.
 fn raise_descriptor_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the limit may be raised");

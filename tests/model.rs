@@ -21,7 +21,7 @@ const WORDS: [&str; 6] = ["boiler", "Dinner", "BREAD", "straße", "日本語", "
 /// Steps of a run.
 const STEPS: usize = 80;
 
-/// How long new runs are begun.
+/// Time during which new runs are started.
 const TIME: Duration = Duration::from_secs(8);
 
 #[test]
@@ -60,14 +60,14 @@ fn run(seed: u64) {
     }
 }
 
-/// A message as the model keeps it; its `seq` is its place and one.
+/// Message of the model; its `seq` is its index and one.
 struct Kept {
     sender: &'static str,
     to: Vec<String>,
     text: String,
 }
 
-/// What a program sent with an id: the id is its place.
+/// Message that a program sent with an id; its index is the id.
 struct WithId {
     sender: &'static str,
     to: Vec<String>,
@@ -87,11 +87,11 @@ enum Client {
     Json(JsonClient),
 }
 
-/// Somebody who is here.
+/// Client that is online.
 struct Visit {
     kind: Kind,
     client: Client,
-    /// It has read everything up to here.
+    /// Number of messages up to which it has read.
     read: usize,
 }
 
@@ -99,9 +99,9 @@ struct World {
     server: TestServer,
     rng: Rng,
     log: Vec<Kept>,
-    /// Who is in which room since when.
+    /// Members of rooms, with the time when they joined.
     members: BTreeMap<(&'static str, &'static str), usize>,
-    /// Up to where everything is delivered.
+    /// Number of messages up to which everything is delivered.
     cursors: BTreeMap<&'static str, usize>,
     ids: Vec<WithId>,
     visits: BTreeMap<&'static str, Visit>,
@@ -130,7 +130,7 @@ impl World {
 
     // What is true
 
-    /// How a message reaches somebody: `None`, not at all; else the room through which it comes, if it is one.
+    /// Way in which a message reaches a peer: `None`, not at all; else the room through which it comes, if any.
     fn way(&self, name: &str, seq: usize) -> Option<Option<&str>> {
         let Kept { sender, to, .. } = &self.log[seq - 1];
         if to.iter().any(|to| to == name) {
@@ -147,7 +147,7 @@ impl World {
         (after + 1..=self.log.len()).filter(|seq| self.way(name, *seq).is_some()).collect()
     }
 
-    /// What somebody was part of, newest first.
+    /// Messages that a peer may read, newest first.
     fn past(&self, name: &str) -> Vec<usize> {
         let is_part = |seq: &usize| self.log[seq - 1].sender == name || self.way(name, *seq).is_some();
         (1..=self.log.len()).rev().filter(is_part).collect()
@@ -202,7 +202,7 @@ impl World {
         self.everyone_reads();
     }
 
-    /// Reads what has come for everyone who is here: all that should, in order, and nothing else.
+    /// Reads for every online client: everything that it should get, in order, and nothing else.
     fn everyone_reads(&mut self) {
         let mut visits = std::mem::take(&mut self.visits);
         for (name, visit) in &mut visits {
@@ -230,7 +230,7 @@ impl World {
         self.visits = visits;
     }
 
-    /// What those have got whose systems acknowledge for them is delivered.
+    /// Notes as delivered what was received by clients whose systems acknowledge for them.
     fn settle(&mut self) {
         for (name, visit) in &self.visits {
             if visit.kind != Kind::Acking {
@@ -358,7 +358,7 @@ impl World {
         self.everyone_reads();
     }
 
-    /// Sends something again, or something else by the same id.
+    /// Sends a message again, or another one with the same id.
     fn repeat(&mut self, name: &'static str) {
         let own: Vec<usize> = (0..self.ids.len()).filter(|id| self.ids[*id].sender == name).collect();
         let visit = self.visits.get_mut(name).expect("it is here");
@@ -379,7 +379,7 @@ impl World {
         self.everyone_reads();
     }
 
-    /// Somebody at a shell sends.
+    /// Sends as an operator at a shell.
     fn post(&mut self) {
         let sender = NAMES[self.rng.usize(..NAMES.len())];
         let (to, text) = (self.any_destinations(), self.any_text());
@@ -428,7 +428,7 @@ impl World {
             }
         };
         let all: Vec<usize> = match with {
-            // In a room one sees what all have sent.
+            // A member of a room sees all of its messages.
             Some(room) if room.starts_with('#') => (1..=self.log.len()).rev().filter(is_with).collect(),
             _ => past.into_iter().filter(is_with).collect(),
         };

@@ -11,7 +11,7 @@ use std::thread;
 use serde_json::Value;
 use support::{Output, TestClient, TestServer, eventually, holdline, wait_for_exit};
 
-/// Enough that a kill comes in the middle.
+/// Enough messages that a kill comes in the middle.
 const MANY: u64 = 5000;
 
 /// Lines between two kills.
@@ -169,7 +169,7 @@ fn every_line_arrives_once_and_in_order_despite_crashes_of_the_server() {
     let mut tail = Tail::start(&server, &["--as=bob", &format!("--count={MANY}")]);
     let (run, mut input) = Run::open(&mut command(&server, "send", &["--as=alice", "--to=bob"]));
     for (part, lines) in parts() {
-        // What came before is accepted, or was repeated; this part is on its way when the server dies.
+        // The parts before are accepted, or were repeated; this part is in flight when the server dies.
         eventually("the part before it is accepted", || count(&server) == part * PART);
         input.write_all(lines.as_bytes()).expect("it reads");
         server.kill();
@@ -294,7 +294,7 @@ fn parts() -> impl Iterator<Item = (u64, String)> {
     (0..).zip(parts)
 }
 
-/// Drops what was printed already.
+/// Lines after those that were printed already.
 fn after(printed: &[Value]) -> String {
     format!("--after={}", printed.last().map_or(0, seq))
 }
@@ -337,29 +337,29 @@ fn finish(command: &mut Command, input: &str) -> Ended {
     Run::start(command, input).finish()
 }
 
-/// A program that reads its input and says what fails.
+/// Program that reads its input and reports failures.
 struct Run {
     process: Child,
     stderr: Arc<Output>,
 }
 
-/// How it ended.
+/// Exit and output of a program.
 struct Ended {
     code: i32,
     stderr: String,
 }
 
 impl Run {
-    /// Starts it with this as its input.
+    /// Starts a program with this input.
     fn start(command: &mut Command, input: &str) -> Self {
         let (run, mut stdin) = Run::open(command);
         let input = input.to_owned();
-        // One that ends early, or is killed, does not read all of it.
+        // A program that ends early, or is killed, does not read all of it.
         thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
         run
     }
 
-    /// Starts it with an input that is still to be written.
+    /// Starts a program whose input is still to be written.
     fn open(command: &mut Command) -> (Self, ChildStdin) {
         let mut process = command.stdin(Stdio::piped()).spawn().expect("holdline can be started");
         let stdin = process.stdin.take().expect("stdin is a pipe");
@@ -388,14 +388,14 @@ impl Drop for Run {
 }
 
 impl Ended {
-    /// All was accepted, and nothing said.
+    /// Checks that everything was accepted, and nothing printed.
     #[track_caller]
     fn expect_success(&self) {
         assert_eq!((self.code, self.stderr.as_str()), (0, ""));
     }
 }
 
-/// A program that prints messages.
+/// Program that prints messages.
 struct Tail {
     run: Run,
     stdout: Arc<Output>,
@@ -424,7 +424,7 @@ impl Tail {
         self.lines()
     }
 
-    /// The lines that it wrote whole until it was killed.
+    /// Complete lines that it wrote until it was killed.
     fn kill(&mut self) -> Vec<String> {
         self.run.kill();
         self.lines()
@@ -434,7 +434,7 @@ impl Tail {
         self.run.stderr.text()
     }
 
-    /// A line without its end was cut off by a kill, and is not acknowledged.
+    /// A line without a newline was cut off by a kill, and is not acknowledged.
     fn lines(&self) -> Vec<String> {
         let text = self.stdout.wait_until(|_| false);
         text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()

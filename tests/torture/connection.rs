@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
 
-/// How long a client waits before it looks at something else.
+/// Time that a client waits before it checks something else.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How long the server may take nothing, or answer nothing.
+/// Time that the server may read nothing, or reply nothing.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Where the server is at present, and what its clients are to do.
+/// Current address of the server, and what its clients must do.
 pub(crate) struct Reach {
-    /// Which life of the server, and where it listens; none while it is dead.
+    /// Number of the server's life, and its address. `None` while it is dead.
     server: Mutex<Option<(u32, SocketAddr)>>,
     is_writing_over: AtomicBool,
     is_reading_over: AtomicBool,
@@ -29,12 +29,12 @@ impl Reach {
         Reach { server: Mutex::new(None), is_writing_over, is_reading_over }
     }
 
-    /// A new life begins.
+    /// Notes that a new life begins.
     pub(crate) fn open(&self, life: u32, address: SocketAddr) {
         *self.server.lock().unwrap() = Some((life, address));
     }
 
-    /// It has ended.
+    /// Notes that the life has ended.
     pub(crate) fn close(&self) {
         *self.server.lock().unwrap() = None;
     }
@@ -47,12 +47,12 @@ impl Reach {
         self.is_reading_over.store(true, Ordering::Relaxed);
     }
 
-    /// Whether senders are to stop, once everything of theirs has its pong.
+    /// Whether senders must stop, once all of their messages have a pong.
     pub(crate) fn is_writing_over(&self) -> bool {
         self.is_writing_over.load(Ordering::Relaxed)
     }
 
-    /// Whether everybody is to stop.
+    /// Whether all clients must stop.
     pub(crate) fn is_reading_over(&self) -> bool {
         self.is_reading_over.load(Ordering::Relaxed)
     }
@@ -62,14 +62,14 @@ impl Reach {
         OverAtLast(self)
     }
 
-    /// Logs in as soon as there is a server that greets; none when everything is over. With a number, the system holds
-    /// about so many bytes that are not read.
+    /// Logs in as soon as a server greets. `None` when everything is over. With a number, the system holds about that
+    /// many unread bytes.
     pub(crate) fn log_in(&self, name: &str, held_bytes: Option<usize>) -> Option<(u32, Connection)> {
         while !self.is_reading_over() {
             let before = *self.server.lock().unwrap();
             if let Some((life, address)) = before
                 && let Ok(connection) = Connection::log_in(name, address, held_bytes)
-                // A port may be taken over by the next server.
+                // The next server may get the same port.
                 && *self.server.lock().unwrap() == before
             {
                 return Some((life, connection));
@@ -89,10 +89,10 @@ impl Drop for OverAtLast<'_> {
     }
 }
 
-/// A connection that is logged in.
+/// Logged-in connection.
 pub(crate) struct Connection {
     input: BufReader<TcpStream>,
-    /// A line of which not all has come yet.
+    /// Incomplete line.
     unfinished: Vec<u8>,
 }
 
@@ -107,14 +107,14 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Writes all of it.
+    /// Writes everything.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.input.get_mut().write_all(bytes);
         assert!(!is_timeout(&written), "the server takes nothing any more");
         written
     }
 
-    /// The next line, without its end. An error: the connection has ended, and an unfinished line is none.
+    /// Reads a line, without its newline. Fails if the connection has ended; an incomplete line does not count.
     pub(crate) fn next_line(&mut self) -> io::Result<String> {
         let start = Instant::now();
         loop {
@@ -125,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// The next line, if it comes soon.
+    /// Reads a line, if it comes soon.
     pub(crate) fn line_within_a_tick(&mut self) -> io::Result<Option<String>> {
         let read = self.input.read_until(b'\n', &mut self.unfinished);
         if is_timeout(&read) {
@@ -138,13 +138,13 @@ impl Connection {
         Ok(Some(String::from_utf8(std::mem::take(&mut self.unfinished)).expect("lines are UTF-8")))
     }
 
-    /// Says that nothing more comes; the server writes what it has, and closes.
+    /// Ends the input; the server writes what it has, and closes.
     pub(crate) fn end_input(&self) {
-        // It may have ended already.
+        // The connection may have ended already.
         let _ = self.input.get_ref().shutdown(Shutdown::Write);
     }
 
-    /// Breaks off: the server reads a reset, and what was not read is gone.
+    /// Breaks the connection: the server reads a reset, and unread bytes are lost.
     pub(crate) fn break_off(self) {
         sockopt::set_socket_linger(self.input.get_ref(), Some(Duration::ZERO)).expect("a linger time of zero");
     }
@@ -158,7 +158,7 @@ fn open(address: SocketAddr, held_bytes: Option<usize>) -> io::Result<TcpStream>
     }
     connect(&socket, &address)?;
     let stream = TcpStream::from(socket);
-    // With nobody listening there, a socket can meet itself.
+    // While no server listens there, a socket can connect to itself.
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(ErrorKind::ConnectionRefused.into());
     }

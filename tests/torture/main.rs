@@ -28,20 +28,20 @@ use self::receiver::{Habits, Receiver};
 use self::sender::{Plan, Sender};
 use self::support::{TestServer, holdline};
 
-/// How often the server is killed, unless HOLDLINE_TORTURE_KILLS says otherwise.
+/// Number of kills, unless HOLDLINE_TORTURE_KILLS says otherwise.
 const KILLS_DEFAULT: u32 = 40;
 
-/// Who writes.
+/// Senders.
 const SENDERS: [&str; 4] = ["ada", "bea", "cleo", "dora"];
 
-/// Who reads, how, and by how many connections at a time.
+/// Receivers, with their habits, and the number of their connections at a time.
 const RECEIVERS: [(&str, Habits, usize); 3] =
     [("steady", Habits::Polite, 1), ("twins", Habits::Polite, 2), ("rude", Habits::Rude, 1)];
 
-/// The longest time that the server lives between two kills.
+/// Maximum life of the server between two kills.
 const LIFE_MS_MAX: u64 = 120;
 
-/// The longest time that an orderly end, or a start, is given before it is cut off by a kill.
+/// Maximum time of a shutdown, or a start, before a kill cuts it off.
 const CUT_OFF_MS_MAX: u64 = 25;
 
 #[test]
@@ -52,7 +52,7 @@ fn messages_before_a_pong_survive_every_crash_once_and_in_order() {
     evidence.check();
 }
 
-/// One run, and how to have it again.
+/// One run, and how to repeat it.
 struct Torture {
     seed: u64,
     kills: u32,
@@ -75,7 +75,7 @@ impl Torture {
         let mut victim = Victim { server, rng: rng.fork(), crashes: Vec::new() };
 
         let (attempts, mut visits) = thread::scope(|scope| {
-            // Whatever fails here, nobody goes on for ever.
+            // Whatever fails here, all clients end.
             let _over = reach.over_at_last();
             let senders = SENDERS.map(|name| {
                 let sender = Sender::new(name, &plan, &reach, rng.fork());
@@ -118,7 +118,7 @@ impl Drop for Torture {
     }
 }
 
-/// The server, and what befalls it.
+/// Server, and what happens to it.
 struct Victim {
     server: TestServer,
     rng: Rng,
@@ -126,7 +126,7 @@ struct Victim {
 }
 
 impl Victim {
-    /// Dies as often as this, and lives on.
+    /// Kills the server this many times, and starts it again.
     fn suffer(&mut self, kills: u32, reach: &Reach) {
         for life in 0..kills {
             reach.open(life, self.server.address());
@@ -150,7 +150,7 @@ impl Victim {
         self.server.kill();
     }
 
-    /// Starts, and is killed before anybody can connect, or soon after.
+    /// Starts the server, and kills it before a client can connect, or soon after.
     fn die_at_birth(&mut self) {
         let mut start = holdline();
         start.args(["--listen", "127.0.0.1:0", "--data"]).arg(self.server.data()).current_dir(self.server.data());

@@ -9,23 +9,23 @@ use super::receiver::{Visit, parse};
 use super::sender::{Attempt, Message, Plan};
 use super::support::TestServer;
 
-/// Bytes that were acknowledged for a receiver that broke off, and that it did not read: what its system held, and what its
+/// Bytes that were acknowledged for a receiver that broke off and did not read them: what its system held, and what its
 /// own buffer held.
 const UNREAD_BYTES_MAX: usize = 64 * 1024;
 
-/// All that is known at the end.
+/// Everything that is known at the end.
 pub(crate) struct Evidence {
     plan: Plan,
     attempts: Vec<Vec<Attempt>>,
-    /// By receiver.
+    /// Visits of each receiver.
     visits: Vec<Vec<Visit>>,
     crashes: Vec<Crash>,
     log: Vec<Kept>,
-    /// By receiver: what the log holds for it.
+    /// Messages that the log holds for each receiver.
     feeds: Vec<Feed>,
 }
 
-/// A message in the log.
+/// Message in the log.
 struct Kept {
     seq: usize,
     message: Message,
@@ -33,17 +33,17 @@ struct Kept {
     recipients: String,
 }
 
-/// What was on disk when the server was dead.
+/// State of the disk while the server was dead.
 pub(crate) struct Crash {
     life: u32,
-    /// The newest message.
+    /// Newest message.
     newest: usize,
-    /// By receiver: the oldest message that was not delivered.
+    /// Oldest undelivered message of each receiver.
     undelivered: Vec<Option<usize>>,
 }
 
 impl Crash {
-    /// Looks, while nobody else does.
+    /// Reads the database while no server runs.
     pub(crate) fn look(server: &TestServer, life: u32) -> Self {
         let mut sql = "select coalesce(max(seq), 0) from history;".to_owned();
         for (name, ..) in RECEIVERS {
@@ -62,7 +62,7 @@ impl Crash {
 #[derive(Default)]
 struct Feed {
     seqs: Vec<usize>,
-    /// Where the line of each ends, counted from the first one's beginning.
+    /// End of each message's line, counted from the beginning of the first.
     ends: Vec<usize>,
     places: HashMap<Message, usize>,
 }
@@ -103,7 +103,7 @@ impl Evidence {
         Evidence { plan, attempts, visits, crashes, log, feeds }
     }
 
-    /// How much there was to lose.
+    /// Counts, for the report of the test.
     pub(crate) fn summary(&self) -> String {
         let attempts = self.attempts.iter().flatten();
         let (connections, ponged) = attempts
@@ -119,7 +119,7 @@ impl Evidence {
         )
     }
 
-    /// Whether every promise was kept.
+    /// Checks every promise.
     #[track_caller]
     pub(crate) fn check(&self) {
         self.check_log();
@@ -129,7 +129,7 @@ impl Evidence {
             if connections == 1 {
                 self.check_nothing_is_missing(receiver, visits.iter());
             } else {
-                // What one of two connections took, the other need not get.
+                // A message received by one of two connections need not reach the other.
                 let mut visits = Vec::from_iter(&visits);
                 visits.sort_by_key(|seen| seen.places.start);
                 self.check_nothing_is_missing(receiver, visits.into_iter());
@@ -140,7 +140,7 @@ impl Evidence {
         }
     }
 
-    /// The log has no gap, and holds what was sent as it was sent.
+    /// Checks that the log has no gap, and holds messages as they were sent.
     fn check_log(&self) {
         for (before, kept) in self.log.iter().enumerate() {
             let Kept { seq, message, text_bytes, recipients } = kept;
@@ -151,8 +151,8 @@ impl Evidence {
         }
     }
 
-    /// Of each connection of a sender, the log holds a beginning without gap or double, in the order sent, and at least what
-    /// had its pong.
+    /// Checks that of each connection of a sender, the log holds a beginning without gaps or duplicates, in the order
+    /// sent, and at least the messages before its last pong.
     fn check_attempts(&self) {
         let mut kept: HashMap<(&str, u32), Vec<u32>> = HashMap::new();
         for Kept { message, .. } in &self.log {
@@ -177,7 +177,7 @@ impl Evidence {
         assert!(kept.is_empty(), "the log holds what nobody sent: {:?}", kept.keys());
     }
 
-    /// What a visit saw of the receiver's feed: a piece of it, in order, with no gap and no double.
+    /// Part of the receiver's feed that a visit read: in order, without gaps or duplicates.
     fn seen(&self, receiver: usize, visit: &Visit) -> Seen {
         let name = RECEIVERS[receiver].0;
         let places = Vec::from_iter(visit.read.iter().map(|(message, text_bytes)| {
@@ -193,7 +193,7 @@ impl Evidence {
         Seen { life: visit.life, places: start..start + places.len(), broke_off: visit.broke_off }
     }
 
-    /// Each visit begins no later than where those before it came to, and the last one comes to the end.
+    /// Checks that each visit begins no later than where those before it ended, and that the last one reaches the end.
     fn check_nothing_is_missing<'v>(&self, receiver: usize, visits: impl Iterator<Item = &'v Seen>) {
         let (name, feed) = (RECEIVERS[receiver].0, &self.feeds[receiver]);
         let (mut next, mut broke_off) = (0, false);
@@ -216,7 +216,8 @@ impl Evidence {
         assert!(missing_bytes <= allowed_bytes, "{name} never read what is after {next} of {}", feed.seqs.len());
     }
 
-    /// Nothing counted as delivered at a crash that nobody had taken by then, and all that was read was on disk.
+    /// Checks that no message counted as delivered at a crash before it was received, and that everything read was on
+    /// disk.
     fn check_cursor(&self, name: &str, receiver: usize, crash: &Crash, visits: &[Seen]) {
         let feed = &self.feeds[receiver];
         let until_then = visits.iter().filter(|seen| seen.life <= crash.life);
@@ -234,7 +235,7 @@ impl Evidence {
     }
 }
 
-/// What one visit saw, as places in the receiver's feed.
+/// Range of the receiver's feed that one visit read.
 struct Seen {
     life: u32,
     places: Range<usize>,

@@ -11,26 +11,26 @@ use super::SENDERS;
 use super::connection::{Connection, Reach};
 use super::sender::Message;
 
-/// Bytes that the system is asked to hold for a rude receiver; Linux takes twice as many, and as many for its own books.
+/// Bytes that the system should hold for a rude receiver; Linux takes twice as many, and as many for its own books.
 const HELD_BYTES: usize = 16 * 1024;
 
-/// How a receiver leaves.
+/// Way in which a receiver leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Habits {
-    /// It reads whatever was written to it.
+    /// Reads everything that was written to it.
     Polite,
-    /// It breaks off in the middle: what its system holds then, nobody reads.
+    /// Breaks off in the middle: bytes that its system holds then are not read.
     Rude,
 }
 
 /// One connection of a receiver.
 #[derive(Debug, Default)]
 pub(crate) struct Visit {
-    /// The life of the server that it was made to.
+    /// Number of the server's life that it connected to.
     pub(crate) life: u32,
-    /// Which messages came, and how long their texts were.
+    /// Messages read, with the lengths of their texts.
     pub(crate) read: Vec<(Message, usize)>,
-    /// Whether its system had taken more than was read.
+    /// Whether its system had received more than was read.
     pub(crate) broke_off: bool,
 }
 
@@ -46,7 +46,7 @@ impl<'t> Receiver<'t> {
         Receiver { name, habits, reach, rng }
     }
 
-    /// Comes and goes until it is told to stop.
+    /// Connects and disconnects until it must stop.
     pub(crate) fn run(mut self) -> Vec<Visit> {
         let held_bytes = (self.habits == Habits::Rude).then_some(HELD_BYTES);
         let mut visits = Vec::new();
@@ -89,7 +89,7 @@ impl<'t> Receiver<'t> {
     }
 }
 
-/// Reads all that is left.
+/// Reads everything that is left.
 pub(crate) fn last_visit(name: &str, address: SocketAddr, life: u32) -> Visit {
     let mut visit = Visit { life, ..Visit::default() };
     let mut connection = Connection::log_in(name, address, None).expect("the server lives");
@@ -104,7 +104,7 @@ fn read_to_the_end(connection: &mut Connection, visit: &mut Visit) {
     }
 }
 
-/// The message in a line as it is delivered; none in a notice.
+/// Message in a delivered line. `None` for a notice.
 fn message(line: &str) -> Option<(Message, usize)> {
     if line.starts_with("* ") {
         return None;
@@ -114,7 +114,7 @@ fn message(line: &str) -> Option<(Message, usize)> {
     Some((parse(sender, text), text.len()))
 }
 
-/// The message that a text says it is.
+/// Parses the message that a text names.
 pub(crate) fn parse(sender: &str, text: &str) -> Message {
     let mut words = text.split(' ');
     let mut number = || words.next()?.parse().ok();

@@ -7,37 +7,37 @@ use fastrand::Rng;
 
 use super::connection::{Connection, Reach};
 
-/// Lines before one `/ping`.
+/// Maximum number of lines before a `/ping`.
 const LINES_MAX: u32 = 60;
 
-/// Pings on their way at a time.
+/// Pings in flight at a time.
 const PINGS_MAX: usize = 4;
 
-/// What the messages are: known to whoever knows the seed.
+/// Messages of a run, which follow from the seed.
 pub(crate) struct Plan {
     pub(crate) seed: u64,
-    /// To whom they may go.
+    /// Possible recipients.
     pub(crate) receivers: [&'static str; 3],
 }
 
-/// A message as it was sent, is kept, and was read.
+/// Message, as it was sent, is stored, and was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Message {
     pub(crate) sender: &'static str,
-    /// Counts the sender's connections.
+    /// Number of the sender's connection.
     pub(crate) attempt: u32,
-    /// Counts the sender's messages; the same at each attempt.
+    /// Number of the sender's message; the same at each attempt.
     pub(crate) number: u32,
 }
 
 impl Plan {
-    /// To whom it goes, as indices of the receivers.
+    /// Recipients, as indices of the receivers.
     pub(crate) fn recipients(&self, message: Message) -> Vec<usize> {
         let chosen = self.rng(message).u32(1..8);
         (0..self.receivers.len()).filter(|receiver| chosen & (1 << receiver) != 0).collect()
     }
 
-    /// How long its text is, number and attempt among it. Some are much longer than the others.
+    /// Length of its text, including number and attempt. Some are much longer than the others.
     pub(crate) fn text_bytes(&self, message: Message) -> usize {
         let mut rng = self.rng(message);
         let most = if rng.u32(..50) == 0 { 8000 } else { 300 };
@@ -51,22 +51,22 @@ impl Plan {
         format!("{to}: {numbers}{padding}\n")
     }
 
-    /// Not of the attempt: what is sent again is the same.
+    /// Independent of the attempt: a repeated message is the same.
     fn rng(&self, message: Message) -> Rng {
         let sender = message.sender.bytes().fold(0, |name: u64, byte| name << 8 | u64::from(byte));
         Rng::with_seed(self.seed ^ sender.rotate_left(32) ^ u64::from(message.number))
     }
 }
 
-/// What became of one connection of a sender: it began with what had no pong before.
+/// Connection of a sender: it began with the messages that had no pong before.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) sender: &'static str,
-    /// The number of its first message.
+    /// Number of its first message.
     pub(crate) first: u32,
-    /// Messages before this number had their pong.
+    /// Number before which messages had a pong.
     pub(crate) ponged: u32,
-    /// Messages before this number may have been sent.
+    /// Number before which messages may have been sent.
     pub(crate) sent: u32,
 }
 
@@ -83,7 +83,7 @@ impl<'t> Sender<'t> {
         Sender { name, plan, reach, rng, attempts: Vec::new() }
     }
 
-    /// Sends until it is told to stop and everything has its pong.
+    /// Sends until it must stop and everything has a pong.
     pub(crate) fn run(mut self) -> Vec<Attempt> {
         while let Some((_, mut connection)) = self.reach.log_in(self.name, None) {
             let first = self.attempts.last().map_or(0, |attempt| attempt.ponged);
@@ -98,7 +98,7 @@ impl<'t> Sender<'t> {
         self.attempts
     }
 
-    /// Sends and waits for pongs. An error: the connection has ended, or is to be ended.
+    /// Sends and waits for pongs. Fails when the connection has ended, or must end.
     fn talk(&mut self, connection: &mut Connection) -> io::Result<()> {
         while !self.reach.is_writing_over() {
             let mut lines = String::new();
@@ -115,7 +115,7 @@ impl<'t> Sender<'t> {
         Ok(())
     }
 
-    /// The next messages, and a ping with the number that follows them.
+    /// Appends the next messages, and a ping with the number that follows them.
     fn write_lines(&mut self, lines: &mut String) -> u32 {
         let attempt = self.attempts.len() as u32 - 1;
         let end = self.attempt().sent + self.rng.u32(1..=LINES_MAX);
