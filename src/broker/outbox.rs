@@ -39,7 +39,7 @@ pub(crate) struct Mark {
 }
 
 /// Output that an outbox can carry.
-pub(crate) trait Output: Default {
+pub(crate) trait OutboxContents: Default {
     /// Whether there is nothing in it.
     fn is_empty(&self) -> bool;
 
@@ -65,7 +65,7 @@ pub(crate) enum SessionValue {
 pub(crate) type ValueBatch = Vec<(SessionValue, usize)>;
 
 /// Makes both ends of an outbox: the broker's, and the receiver's. Dropping either closes the outbox.
-pub(crate) fn outbox<O: Output>() -> (OutboxSender<O>, OutboxReceiver<O>) {
+pub(crate) fn outbox<O: OutboxContents>() -> (OutboxSender<O>, OutboxReceiver<O>) {
     let shared = Arc::new(Mutex::new(OutboxState::default()));
     (OutboxSender { shared: shared.clone() }, OutboxReceiver { shared })
 }
@@ -83,19 +83,19 @@ struct OutboxState<O> {
 
 /// Broker's end.
 #[derive(Debug)]
-pub(crate) struct OutboxSender<O: Output = Chunk> {
+pub(crate) struct OutboxSender<O: OutboxContents = Chunk> {
     shared: Arc<Mutex<OutboxState<O>>>,
 }
 
 /// Receiver's end.
 #[derive(Debug)]
-pub(crate) struct OutboxReceiver<O: Output = Chunk> {
+pub(crate) struct OutboxReceiver<O: OutboxContents = Chunk> {
     shared: Arc<Mutex<OutboxState<O>>>,
 }
 
 /// Broker's side of the outbox of one session. The output of a turn is collected, and handed over when it is flushed.
 #[derive(Debug)]
-pub(in crate::broker) struct Outbox<O: Output = Chunk> {
+pub(in crate::broker) struct Outbox<O: OutboxContents = Chunk> {
     /// Way to the receiver; `None` once nothing more comes, which tells the receiver to finish.
     sender: Option<OutboxSender<O>>,
     /// Output of the turn that is being delivered.
@@ -106,7 +106,7 @@ pub(in crate::broker) struct Outbox<O: Output = Chunk> {
     unwritten_bytes: usize,
 }
 
-impl<O: Output> Outbox<O> {
+impl<O: OutboxContents> Outbox<O> {
     pub(in crate::broker) fn new(sender: OutboxSender<O>) -> Self {
         Outbox { sender: Some(sender), collected: O::default(), appended_bytes: 0, unwritten_bytes: 0 }
     }
@@ -186,7 +186,7 @@ impl Outbox<ValueBatch> {
     }
 }
 
-impl<O: Output> OutboxSender<O> {
+impl<O: OutboxContents> OutboxSender<O> {
     /// Appends output to what waits. Returns false if the receiver is gone.
     fn put(&self, output: O) -> bool {
         let mut shared = self.shared.lock();
@@ -199,7 +199,7 @@ impl<O: Output> OutboxSender<O> {
     }
 }
 
-impl<O: Output> Drop for OutboxSender<O> {
+impl<O: OutboxContents> Drop for OutboxSender<O> {
     fn drop(&mut self) {
         let mut shared = self.shared.lock();
         shared.is_closed = true;
@@ -207,7 +207,7 @@ impl<O: Output> Drop for OutboxSender<O> {
     }
 }
 
-impl<O: Output> OutboxReceiver<O> {
+impl<O: OutboxContents> OutboxReceiver<O> {
     /// Takes all waiting output, as soon as there is some. `None`: the outbox is closed and empty.
     pub(crate) async fn take(&self) -> Option<O> {
         future::poll_fn(|context| self.poll_take(context)).await
@@ -227,13 +227,13 @@ impl<O: Output> OutboxReceiver<O> {
     }
 }
 
-impl<O: Output> Drop for OutboxReceiver<O> {
+impl<O: OutboxContents> Drop for OutboxReceiver<O> {
     fn drop(&mut self) {
         *self.shared.lock() = OutboxState { is_closed: true, ..OutboxState::default() };
     }
 }
 
-impl Output for Chunk {
+impl OutboxContents for Chunk {
     fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -266,7 +266,7 @@ impl Chunk {
     }
 }
 
-impl Output for ValueBatch {
+impl OutboxContents for ValueBatch {
     fn is_empty(&self) -> bool {
         Vec::is_empty(self)
     }
