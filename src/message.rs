@@ -1,5 +1,5 @@
-//! Names, ids, texts and times: valid by construction, so that nothing behind the parser checks them again.
-//! Owns what they mean; never how they are written on a wire or in a table.
+//! Names, ids, texts and times. A value of these types is valid by construction, so that only parsers check it. Owns their meaning;
+//! never their form in a protocol or in a table.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,15 +15,15 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 
 use crate::limits::{NAME_CHARS_MAX, QUOTED_CHARS_MAX, REQUEST_ID_BYTES_MAX, UNMAPPED_NAME_CHARS_MAX};
 
-/// The last millisecond of the year 9999, the last that is written with a year of four digits.
+/// Last millisecond of the year 9999, the last year with four digits.
 const SHOWN_MILLIS_MAX: i64 = 253_402_300_799_999;
 
-/// The name of a peer, mapped by RFC 8265's UsernameCaseMapped: 1 to 32 letters, marks, digits, `-`, `_`, `.`.
+/// Name of a peer, mapped by RFC 8265's UsernameCaseMapped: 1 to 32 letters, marks, digits, `-`, `_`, `.`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerName(Arc<str>);
 
 impl PeerName {
-    /// Maps and checks a name. Blanks around it are not trimmed: they belong to no name.
+    /// Maps and checks a name. Blanks around it are an error, and are not trimmed.
     pub fn parse(name: &str) -> Result<Self, BadName> {
         if is_mapped_ascii_name(name) {
             return Ok(PeerName(name.into()));
@@ -33,53 +33,53 @@ impl PeerName {
         Ok(PeerName(mapped.into()))
     }
 
-    /// A name that was parsed before it was stored.
+    /// Wraps a name from the database, which was parsed before it was stored.
     pub fn stored(name: &str) -> Self {
         debug_assert_eq!(Self::parse(name).as_ref().map(Self::as_str), Ok(name), "a stored name is its own parse");
         PeerName(name.into())
     }
 
-    /// The name as it is compared and shown.
+    /// Returns the name as it is compared and shown.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The name of a room: `#` and a name.
+/// Name of a room: `#` and a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Room(Arc<str>);
 
 impl Room {
-    /// Maps and checks the name of a room, which is written with its `#`.
+    /// Maps and checks the name of a room, with its `#`.
     pub fn parse(room: &str) -> Result<Self, BadName> {
         let name =
-            room.strip_prefix('#').ok_or_else(|| BadName::of(room, "does not start with \"#\" as a room does"))?;
+            room.strip_prefix('#').ok_or_else(|| BadName::of(room, "does not start with \"#\", as every room does"))?;
         PeerName::parse(name).map(|name| Room(format!("#{name}").into()))
     }
 
-    /// A room that was parsed before it was stored, with its `#`.
+    /// Wraps a name from the database, with its `#`, which was parsed before it was stored.
     pub fn stored(room: &str) -> Self {
         debug_assert_eq!(Self::parse(room).as_ref().map(Self::as_str), Ok(room), "a stored room is its own parse");
         Room(room.into())
     }
 
-    /// The name as it is compared and shown, with its `#`.
+    /// Returns the name as it is compared and shown, with its `#`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Whom a message is addressed to.
+/// Destination of a message: a peer or a room, by name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Destination {
-    /// One peer.
+    /// A peer.
     Peer(PeerName),
-    /// Everyone in a room.
+    /// All members of a room.
     Room(Room),
 }
 
 impl Destination {
-    /// A room where it starts with `#`, else a peer.
+    /// Parses a name: of a room if it starts with `#`, else of a peer.
     pub fn parse(name: &str) -> Result<Self, BadName> {
         if name.starts_with('#') {
             Room::parse(name).map(Destination::Room)
@@ -88,7 +88,7 @@ impl Destination {
         }
     }
 
-    /// The name as it is compared and shown.
+    /// Returns the name as it is compared and shown.
     pub fn as_str(&self) -> &str {
         match self {
             Destination::Peer(name) => name.as_str(),
@@ -97,7 +97,7 @@ impl Destination {
     }
 }
 
-/// Says in one line, safe for a terminal, why a name is none and what a name is.
+/// Error about a text that is not a name. It prints as one line that is safe for a terminal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{fault}; a name is 1 to {NAME_CHARS_MAX} letters, marks or digits of any script, \"-\", \"_\" or \".\", and starts with a \
@@ -123,25 +123,25 @@ impl BadName {
     fn refused(name: &str, error: PrecisError) -> Self {
         match error {
             PrecisError::BadCodepoint(found) => match char::from_u32(found.cp) {
-                Some(c) if is_name_char(c) => {
-                    BadName::of(name, format_args!("holds {}, which RFC 8265 keeps out of names", quoted_char(c)))
-                }
-                Some(c) => BadName::of(name, format_args!("holds {}", quoted_char(c))),
-                None => BadName::of(name, "is refused by RFC 8265"),
+                Some(c) if is_name_char(c) => BadName::of(
+                    name,
+                    format_args!("contains {}, which RFC 8265 does not allow in names", quoted_char(c)),
+                ),
+                Some(c) => BadName::of(name, format_args!("contains {}", quoted_char(c))),
+                None => BadName::of(name, "is not allowed by RFC 8265"),
             },
-            _ => {
-                BadName::of(name, "is refused by RFC 8265, perhaps by its rule for scripts written from right to left")
-            }
+            _ => BadName::of(name, "is not allowed by RFC 8265, perhaps by its rule for right-to-left scripts"),
         }
     }
 }
 
-/// What a message says: never empty, and with no control characters but tabs, and newlines where a protocol can send them.
+/// Text of a message. It is never empty, and contains no control characters except tabs, and newlines if the protocol can send
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Text(Box<str>);
 
 impl Text {
-    /// Trims white space and replaces every control character but the tab; `None` if nothing is left.
+    /// Trims white space and replaces every control character except tabs. Returns `None` if nothing is left.
     pub fn clean(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.is_empty() {
@@ -153,9 +153,9 @@ impl Text {
         }
     }
 
-    /// Keeps a text as it is, white space and newlines too (`\r\n` counts as one), but replaces every other control
-    /// character but the tab; `None` if it holds nothing but white space.
-    pub fn kept(text: &str) -> Option<Self> {
+    /// Takes a text as it is, with its white space and newlines (`\r\n` becomes one), and replaces all other control characters
+    /// except tabs. Returns `None` if it contains only white space.
+    pub fn verbatim(text: &str) -> Option<Self> {
         if text.trim().is_empty() {
             None
         } else if may_hold_control(text) {
@@ -166,18 +166,18 @@ impl Text {
         }
     }
 
-    /// A text that was cleaned before it was stored.
+    /// Wraps a text from the database, which was cleaned before it was stored.
     pub fn stored(text: String) -> Self {
         debug_assert!(!text.is_empty(), "a stored text is not empty");
         Text(text.into())
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its bytes.
+    /// Returns the length in bytes.
     #[expect(clippy::len_without_is_empty, reason = "a text is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -217,7 +217,7 @@ macro_rules! id {
                 $name(number)
             }
 
-            /// Number of the id.
+            /// Returns the number of the id.
             pub const fn get(self) -> $number {
                 self.0
             }
@@ -272,22 +272,22 @@ impl SessionId {
     }
 }
 
-/// Whom a message is addressed to, as the store numbers them: peers and rooms share the numbers, and a room's is negative.
+/// Destination of a message in the database: a peer or a room, by id. Both share one column, in which a room's id is negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Recipient {
-    /// One peer.
+    /// A peer.
     Peer(PeerId),
-    /// Everyone in a room.
+    /// All members of a room.
     Room(RoomId),
 }
 
 impl Recipient {
-    /// The recipient with this number.
+    /// Returns the recipient with this number of the database.
     pub const fn numbered(number: i64) -> Self {
         if number < 0 { Recipient::Room(RoomId(-number)) } else { Recipient::Peer(PeerId(number)) }
     }
 
-    /// Its number.
+    /// Returns the number in the database.
     pub const fn number(self) -> i64 {
         match self {
             Recipient::Peer(peer) => peer.0,
@@ -295,7 +295,7 @@ impl Recipient {
         }
     }
 
-    /// The peer, if it is one.
+    /// Returns the peer; `None` if the recipient is a room.
     pub const fn peer(self) -> Option<PeerId> {
         match self {
             Recipient::Peer(peer) => Some(peer),
@@ -303,7 +303,7 @@ impl Recipient {
         }
     }
 
-    /// The room, if it is one.
+    /// Returns the room; `None` if the recipient is a peer.
     pub const fn room(self) -> Option<RoomId> {
         match self {
             Recipient::Peer(_) => None,
@@ -324,45 +324,45 @@ impl From<RoomId> for Recipient {
     }
 }
 
-/// By what a client wants to know the answer to a request again: 1 to 64 bytes.
+/// Id that a client gives a request, to recognise the reply: 1 to 64 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(Box<str>);
 
 impl RequestId {
-    /// `None`: it is empty, or of more than 64 bytes.
+    /// Checks an id. Returns `None` if it is empty, or longer than 64 bytes.
     pub fn parse(id: &str) -> Option<Self> {
         (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()).then(|| RequestId(id.into()))
     }
 
-    /// The id as the client wrote it.
+    /// Returns the id as the client wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Milliseconds since the beginning of 1970, UTC.
+/// Point in time: milliseconds since the start of 1970, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// What the system's clock says; a clock before 1970 counts as its beginning.
+    /// Reads the system's clock. A time before 1970 becomes its start.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// As it is shown.
+    /// Parses a time in the form in which it is shown.
     pub fn parse(time: &str) -> Option<Self> {
         let since = humantime::parse_rfc3339(time).ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(Timestamp(i64::try_from(since.as_millis()).ok()?))
     }
 
-    /// The time this many milliseconds after the beginning of 1970.
+    /// Returns the time this many milliseconds after the start of 1970.
     pub const fn from_millis(millis: i64) -> Self {
         Timestamp(millis)
     }
 
-    /// Milliseconds since the beginning of 1970.
+    /// Returns the milliseconds since the start of 1970.
     pub const fn millis(self) -> i64 {
         self.0
     }
@@ -374,33 +374,33 @@ impl Serialize for Timestamp {
     }
 }
 
-/// As in `2026-11-23T06:18:35.123Z`; what is before 1970 or after 9999 is shown as the nearest time between.
+/// Shows a time as `2026-11-23T06:18:35.123Z`. A time before 1970 or after 9999 is shown as the first or last one in between.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since = Duration::from_millis(self.0.clamp(0, SHOWN_MILLIS_MAX).unsigned_abs());
         match UNIX_EPOCH.checked_add(since) {
             Some(time) => humantime::format_rfc3339_millis(time).fmt(f),
-            // A system whose clock ends earlier, as with 32 bits, can still hold a log with any time in it.
+            // A log may contain any time, also on a system whose clock ends earlier, such as one with 32 bits.
             None => write!(f, "{} ms", self.0),
         }
     }
 }
 
-/// A message as one reader of it sees it.
+/// A message as one of its readers sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its place in the log.
+    /// Sequence number.
     pub seq: Seq,
-    /// When it was accepted.
+    /// Time at which the server accepted it.
     pub at: Timestamp,
-    /// Who sent it.
+    /// Name of the sender.
     pub sender: PeerName,
-    /// Whom it was addressed to, in that order; empty where the reader's protocol does not say it.
+    /// Destinations, in the sender's order. Empty if the reader's protocol does not show them.
     pub to: Vec<Destination>,
-    /// The room through which it reached the reader, or into which the reader sent it; none where it was addressed to the
-    /// reader directly.
+    /// Room through which the message reached the reader, or to which the reader sent it. `None` if it was addressed to the reader
+    /// directly.
     pub room: Option<Room>,
-    /// What it says.
+    /// Text.
     pub text: Text,
 }
 
@@ -412,30 +412,30 @@ impl Message {
     }
 }
 
-/// A value from outside as an error repeats it, in quotes.
+/// Quotes a value from outside for an error.
 pub(crate) fn quoted(value: &str) -> String {
     format!("\"{}\"", repeated(value))
 }
 
-/// The same without quotes: in one line, cut when it is long, and safe for a terminal.
+/// Shortens a value from outside for an error: one line, safe for a terminal.
 pub(crate) fn repeated(value: &str) -> String {
     let mut chars = value.chars();
-    let shown: String = chars.by_ref().take(QUOTED_CHARS_MAX).map(without_unseen).collect();
+    let shown: String = chars.by_ref().take(QUOTED_CHARS_MAX).map(without_invisible).collect();
     let cut = if chars.next().is_some() { "…" } else { "" };
     shown + cut
 }
 
-/// A line of somebody else's as the log shows it: safe for a terminal.
+/// Makes a line from outside safe for a terminal, for the log.
 pub(crate) fn printable(line: &str) -> String {
-    line.chars().map(without_unseen).collect()
+    line.chars().map(without_invisible).collect()
 }
 
-/// What a terminal would obey or not show at all, such as a byte order mark, is shown as U+FFFD.
-fn without_unseen(c: char) -> char {
+/// Replaces a character that a terminal obeys or does not show, such as a byte order mark, by U+FFFD.
+fn without_invisible(c: char) -> char {
     if c.general_category_group() == GeneralCategoryGroup::Other { char::REPLACEMENT_CHARACTER } else { c }
 }
 
-/// A character as an error names it: by its number where it would not be seen.
+/// Names a character for an error: by its number if it is invisible.
 fn quoted_char(c: char) -> String {
     match c.general_category_group() {
         _ if c.is_whitespace() => "a blank".to_owned(),
@@ -446,7 +446,8 @@ fn quoted_char(c: char) -> String {
     }
 }
 
-/// Whether this is a name that the mapping leaves as it is: most are, and it costs as much as all else about a message.
+/// Whether this is an ASCII name that the mapping does not change. Most names are, and the mapping costs as much as all other work
+/// on a message.
 fn is_mapped_ascii_name(name: &str) -> bool {
     let letter_or_digit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = name.as_bytes();
@@ -464,14 +465,14 @@ fn map_name(name: &str) -> Result<Cow<'_, str>, BadName> {
     }
     let refused = |error| BadName::refused(name, error);
     let mapped = UsernameCaseMapped::enforce(name).map_err(refused)?;
-    // RFC 8264, section 7: what changes when it is mapped again is not a name.
+    // RFC 8264, section 7: a name that a second mapping changes is not valid.
     let again = UsernameCaseMapped::enforce(&*mapped).map_err(refused)?;
     if again == mapped { Ok(mapped) } else { Err(refused(PrecisError::Invalid)) }
 }
 
 fn check_name(name: &str, mapped: &str) -> Result<(), BadName> {
-    if let Some(stranger) = mapped.chars().find(|&c| !is_name_char(c)) {
-        return Err(BadName::of(name, format_args!("holds {}", quoted_char(stranger))));
+    if let Some(invalid) = mapped.chars().find(|&c| !is_name_char(c)) {
+        return Err(BadName::of(name, format_args!("contains {}", quoted_char(invalid))));
     }
     if let Some(first) = mapped.chars().next().filter(|&c| !is_letter_or_digit(c)) {
         return Err(BadName::of(name, format_args!("starts with {}", quoted_char(first))));
@@ -487,7 +488,8 @@ fn is_letter_or_digit(c: char) -> bool {
     c.general_category_group() == GeneralCategoryGroup::Letter || c.general_category() == GeneralCategory::DecimalNumber
 }
 
-/// Whether a closer look is needed; it looks at bytes, without a branch for each, and 0xC2 begins a C1 control among others.
+/// Whether the text may contain control characters. Tests bytes without a branch for each; 0xC2 begins the C1 controls, among
+/// other characters.
 fn may_hold_control(text: &str) -> bool {
     text.bytes().fold(false, |found, byte| found | (byte < b' ' && byte != b'\t') | (byte == 0x7F) | (byte == 0xC2))
 }

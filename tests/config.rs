@@ -221,7 +221,7 @@ fn invalid_types_are_refused() {
     check_file(
         "durability.crash = {}",
         expect![[r#"
-            2026-12-01T11:42:39.900Z INFO listening on 127.0.0.1:7878, data in holdline-data
+            2026-12-01T11:54:01.300Z INFO listening on 127.0.0.1:7878, data in holdline-data
             serves
         "#]],
     );
@@ -825,7 +825,7 @@ fn invalid_values_of_plugins_are_refused() {
     check_plugins(
         "[[plugin]]\nname = \"bob smith\"",
         expect![[r#"
-            holdline: plugins.toml:2: plugin.name is not valid: "bob smith" holds a blank; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit
+            holdline: plugins.toml:2: plugin.name is not valid: "bob smith" contains a blank; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit
             exit 2
         "#]],
     );

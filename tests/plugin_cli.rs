@@ -343,7 +343,7 @@ fn failed_new_leaves_nothing() {
 fn names_and_kinds_are_checked() {
     let place = Place::new();
     place.check(&["new", "../notes", "--kind=luau"], expect![[r#"
-        holdline: couldn't parse `../notes`: invalid name of a plugin: "../notes" holds "/"; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit (holdline --help tells more)
+        holdline: couldn't parse `../notes`: invalid name of a plugin: "../notes" contains "/"; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit (holdline --help tells more)
         exit 2
     "#]]);
     place.check(
@@ -642,7 +642,7 @@ fn requests_of_a_program_get_replies_as_if_carried_out() {
             mail: no answer: mail failed: nobody is here (T ms)
                 would join #home
                 would leave #home
-                would be refused: bad_name: "a b" holds a blank; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit; not sent
+                would be refused: bad_name: "a b" contains a blank; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit; not sent
                 would ask the server; there is none in a dry run
         messages: 2, calls: 3, failures: 1; a call took T ms (median), T ms at most
         exit 1

@@ -55,7 +55,7 @@ fn read_message(post: &Post, destinations_max: u64) -> Result<PostedMessage, Ref
     if text.len() > LINE_BYTES_MAX {
         return Err(Refusal::new(Code::TooLong, format!("a text of more than {LINE_BYTES_MAX} bytes; not sent")));
     }
-    let text = Text::kept(text).ok_or_else(|| Refusal::new(Code::Empty, "the text is empty; not sent"))?;
+    let text = Text::verbatim(text).ok_or_else(|| Refusal::new(Code::Empty, "the text is empty; not sent"))?;
     Ok(PostedMessage { sender, to, text })
 }
 

@@ -135,7 +135,7 @@ pub(super) fn parse_destinations(names: &[String]) -> Result<Vec<Destination>, F
 /// Parses the text of a message as a plugin writes it.
 pub(super) fn parse_text(text: &str) -> Result<Text, Failure> {
     let text = bounded(text.to_owned())?;
-    Text::kept(&text).ok_or_else(|| Failure::new("the text is empty"))
+    Text::verbatim(&text).ok_or_else(|| Failure::new("the text is empty"))
 }
 
 fn bounded(text: String) -> Result<String, Failure> {

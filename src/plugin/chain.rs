@@ -161,7 +161,7 @@ impl PluginSet {
             return Work::Refused(Refusal::unknown_command(&call.command));
         };
         match only(plugin.decide(vec![Call::Command(call)]).await) {
-            Verdict::Reply(text) => match Text::kept(&text) {
+            Verdict::Reply(text) => match Text::verbatim(&text) {
                 Some(text) => answered(Reply::Answer { text }),
                 None => answered(Reply::Answer { text: done() }),
             },

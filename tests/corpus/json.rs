@@ -150,7 +150,7 @@ fn check_meaning(request: &Request, value: &Value) {
     let count = || value["limit"].as_u64().map_or(HISTORY_MESSAGES_DEFAULT, |limit| limit as usize);
     let kind = match request {
         Request::Send(Draft { to, text: kept }) => {
-            assert_eq!(Text::kept(text()).as_ref(), Some(kept));
+            assert_eq!(Text::verbatim(text()).as_ref(), Some(kept));
             assert!((1..=TEXT_BYTES_MAX).contains(&kept.len()) && text().len() <= LINE_BYTES_MAX);
             check_destinations(to, value["to"].as_array().expect("a list"));
             "send"
@@ -173,7 +173,7 @@ fn check_meaning(request: &Request, value: &Value) {
         }
         Request::SetTopic { room: changed, topic } => {
             assert_eq!(room().as_ref(), Ok(changed));
-            assert_eq!(Text::kept(text()), *topic);
+            assert_eq!(Text::verbatim(text()), *topic);
             "topic"
         }
         Request::Who => "who",

@@ -37,7 +37,7 @@ mod tests {
 
     fn of(to: &[&str], text: &str) -> i64 {
         let to = to.iter().map(|name| Destination::parse(name).unwrap()).collect();
-        fingerprint(&Draft { to, text: Text::kept(text).unwrap() })
+        fingerprint(&Draft { to, text: Text::verbatim(text).unwrap() })
     }
 
     #[test]

@@ -299,7 +299,9 @@ fn calls(entry: &PluginConfig, line: &LogLine) -> Vec<Call> {
     let (seq, at) = (*seq, Timestamp::parse(at));
     let to: Vec<_> = recipients.iter().filter_map(|name| Destination::parse(name).ok()).collect();
     // A damaged message may lack any of them.
-    let (Some(at), Ok(from), Some(text)) = (at, PeerName::parse(sender), Text::kept(text)) else { return Vec::new() };
+    let (Some(at), Ok(from), Some(text)) = (at, PeerName::parse(sender), Text::verbatim(text)) else {
+        return Vec::new();
+    };
     // A plugin is not called for its own messages.
     let decides = entry.hooks_into(Hook::Message) && from != entry.name;
     let is_mail = entry.hooks_into(Hook::Mail) && to.contains(&Destination::Peer(entry.name.clone()));

@@ -103,7 +103,7 @@ fn name(name: &str) -> PeerName {
 }
 
 fn text(text: &str) -> Text {
-    Text::kept(text).unwrap()
+    Text::verbatim(text).unwrap()
 }
 
 fn to(names: &[&str]) -> Vec<Destination> {

@@ -331,7 +331,7 @@ mod tests {
         Call::Message(MessageCall {
             from: PeerName::parse("alice").unwrap(),
             to: vec![Destination::parse("bob").unwrap()],
-            text: Text::kept(text).unwrap(),
+            text: Text::verbatim(text).unwrap(),
         })
     }
 

@@ -172,7 +172,7 @@ fn message(text: &str) -> Call {
     Call::Message(MessageCall {
         from: PeerName::parse("alice").unwrap(),
         to: vec![Destination::parse("bob").unwrap()],
-        text: Text::kept(text).unwrap(),
+        text: Text::verbatim(text).unwrap(),
     })
 }
 

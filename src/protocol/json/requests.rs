@@ -15,7 +15,7 @@ pub(in crate::protocol) fn send(fields: &Fields<'_>, destinations_max: u64) -> R
     if text.len() > LINE_BYTES_MAX {
         return Err(FieldError::new(Code::TooLong, format_args!("a \"text\" of more than {LINE_BYTES_MAX} bytes")));
     }
-    let text = Text::kept(&text).ok_or_else(|| FieldError::new(Code::Empty, "\"text\" is empty"))?;
+    let text = Text::verbatim(&text).ok_or_else(|| FieldError::new(Code::Empty, "\"text\" is empty"))?;
     Ok(Request::Send(Draft { to, text }))
 }
 
@@ -36,7 +36,7 @@ pub(in crate::protocol) fn topic(fields: &Fields<'_>, _: u64) -> Result<Request,
     if text.len() > TOPIC_BYTES_MAX {
         return Err(FieldError::new(Code::TooLong, format_args!("the topic is longer than {TOPIC_BYTES_MAX} bytes")));
     }
-    Ok(Request::SetTopic { room, topic: Text::kept(&text) })
+    Ok(Request::SetTopic { room, topic: Text::verbatim(&text) })
 }
 
 /// Reads `history`.

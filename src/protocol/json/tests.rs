@@ -54,7 +54,7 @@ fn a_login_names_who_it_is() {
     );
     check_login(
         r#"{"type":"login","name":"b ob"}"#,
-        expect![[r#"- bad_name: "b ob" holds a blank; RULE; not logged in"#]],
+        expect![[r#"- bad_name: "b ob" contains a blank; RULE; not logged in"#]],
     );
     check_login(
         r#"{"type":"login","name":"bob","acks":1}"#,
@@ -108,7 +108,7 @@ fn everything_else_is_asked_with_what_it_needs() {
     check(r##"{"type":"join","id":"j","room":"#a"}"##, expect![[r##"j Join { room: Room("#a") }"##]]);
     check(
         r#"{"type":"leave","room":"a"}"#,
-        expect![[r##"- bad_name: "a" does not start with "#" as a room does; RULE; nothing was done"##]],
+        expect![[r##"- bad_name: "a" does not start with "#", as every room does; RULE; nothing was done"##]],
     );
     check(r#"{"type":"who","id":"w"}"#, expect!["w Who"]);
     check(r#"{"type":"history"}"#, expect!["- History(HistoryRequest { with: None, before: None, count: 20 })"]);
@@ -264,7 +264,7 @@ proptest! {
 
     #[test]
     fn whatever_is_said_is_one_line_of_json(said in "(\\PC|\\p{Cc}|[a-z]){1,40}") {
-        let Some(text) = Text::kept(&said) else { return Ok(()) };
+        let Some(text) = Text::verbatim(&said) else { return Ok(()) };
         let line = delivered(&message(text.as_str(), None));
         prop_assert_eq!(line.find('\n'), Some(line.len() - 1));
         let read: Value = serde_json::from_str(&line).unwrap();

@@ -71,11 +71,11 @@ fn a_login_is_a_name_and_perhaps_a_password() {
     check_login("  Alice\u{A0}", expect!["alice None"]);
     check_login("alice geheim", expect![[r#"alice Some("geheim")"#]]);
     check_login("alice \t two  words ", expect![[r#"alice Some("two  words")"#]]);
-    check_login("alice:", expect![[r#"bad_name: "alice:" holds ":"; RULE; not logged in"#]]);
-    check_login("/help", expect![[r#"bad_name: "/help" holds "/"; RULE; not logged in"#]]);
-    check_login("#kitchen", expect![[r##"bad_name: "#kitchen" holds "#"; RULE; not logged in"##]]);
-    check_login("\u{FEFF}alice", expect![[r#"bad_name: "�alice" holds U+FEFF; RULE; not logged in"#]]);
-    check_login("\u{1B}[2Jalice geheim", expect![[r#"bad_name: "�[2Jalice" holds U+001B; RULE; not logged in"#]]);
+    check_login("alice:", expect![[r#"bad_name: "alice:" contains ":"; RULE; not logged in"#]]);
+    check_login("/help", expect![[r#"bad_name: "/help" contains "/"; RULE; not logged in"#]]);
+    check_login("#kitchen", expect![[r##"bad_name: "#kitchen" contains "#"; RULE; not logged in"##]]);
+    check_login("\u{FEFF}alice", expect![[r#"bad_name: "�alice" contains U+FEFF; RULE; not logged in"#]]);
+    check_login("\u{1B}[2Jalice geheim", expect![[r#"bad_name: "�[2Jalice" contains U+001B; RULE; not logged in"#]]);
 }
 
 #[test]
@@ -108,8 +108,8 @@ fn what_is_wrong_with_a_message_is_said() {
     check("bob,,carol: hi", expect!["bad_name: a name is missing; RULE; not sent"]);
     check(",: hi", expect!["bad_name: a name is missing; RULE; not sent"]);
     check("#: hi", expect!["bad_name: a name is missing; RULE; not sent"]);
-    check("bob smith: hi", expect![[r#"bad_name: "bob smith" holds a blank; RULE; not sent"#]]);
-    check("bob, carol!: hi", expect![[r#"bad_name: "carol!" holds "!"; RULE; not sent"#]]);
+    check("bob smith: hi", expect![[r#"bad_name: "bob smith" contains a blank; RULE; not sent"#]]);
+    check("bob, carol!: hi", expect![[r#"bad_name: "carol!" contains "!"; RULE; not sent"#]]);
     check("bob:", expect![[r#"empty: "bob:" has no text after the ":"; write NAME: TEXT; not sent"#]]);
     check(
         "bob, carol: \u{3000}\t",
@@ -171,7 +171,7 @@ fn commands_are_known_by_their_words() {
     check("/join #a #b", expect![[r##"bad_request: "#a #b" after /join, which takes one #ROOM; nothing was done"##]]);
     check(
         "/leave home",
-        expect![[r##"bad_name: "home" does not start with "#" as a room does; RULE; nothing was done"##]],
+        expect![[r##"bad_name: "home" does not start with "#", as every room does; RULE; nothing was done"##]],
     );
     check("/help me", expect![[r#"bad_request: "me" after /help, which takes no arguments; nothing was done"#]]);
     check("/who bob", expect![[r#"bad_request: "bob" after /who, which takes no arguments; nothing was done"#]]);
@@ -244,7 +244,7 @@ fn a_history_has_a_name_and_a_count() {
             r#"bad_request: "bob 5 6" after /history, which takes a name or #ROOM and a count at most; nothing was done"#
         ]],
     );
-    check("/history bob: 5", expect![[r#"bad_name: "bob:" holds ":"; RULE; nothing was done"#]]);
+    check("/history bob: 5", expect![[r#"bad_name: "bob:" contains ":"; RULE; nothing was done"#]]);
     check("/history #", expect!["bad_name: a name is missing; RULE; nothing was done"]);
 }
 

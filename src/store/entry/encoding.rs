@@ -197,7 +197,7 @@ fn read_recipient(bytes: &mut Reader<'_>) -> Result<Recipient, DecodeError> {
 
 fn read_text(field: &'static str, bytes: &mut Reader<'_>) -> Result<Text, DecodeError> {
     let text = bytes.text(field)?;
-    let parsed = Text::kept(text).filter(|parsed| parsed.as_str() == text);
+    let parsed = Text::verbatim(text).filter(|parsed| parsed.as_str() == text);
     parsed.ok_or(DecodeError::Invalid { field, reason: "is empty or has control characters" })
 }
 

@@ -33,7 +33,7 @@ fn frozen() -> Vec<(Entry, &'static [u8])> {
                 at: Timestamp::from_millis(1_700_000_000_000),
                 sender: PeerId::new(1),
                 recipients: vec![Recipient::Peer(PeerId::new(2)), Recipient::Room(RoomId::new(2))],
-                text: Text::kept("tea\n4 pm").unwrap(),
+                text: Text::verbatim("tea\n4 pm").unwrap(),
                 id: None,
             },
             b"\x01\x05\x80\xa0\xab\xfe\xf9\x62\x02\x04\x04\x03\x10tea\n4 pm\x00",
@@ -43,7 +43,7 @@ fn frozen() -> Vec<(Entry, &'static [u8])> {
                 at: Timestamp::from_millis(-1),
                 sender: PeerId::new(1),
                 recipients: Vec::new(),
-                text: Text::kept("x").unwrap(),
+                text: Text::verbatim("x").unwrap(),
                 id: Some(Box::new(SendId { id: RequestId::parse("a1").unwrap(), fingerprint: -2 })),
             },
             b"\x01\x05\x01\x02\x00\x02x\x01\x04a1\xfe\xff\xff\xff\xff\xff\xff\xff",
@@ -172,7 +172,7 @@ fn entries() -> impl Strategy<Value = Entry> {
     let filter =
         any::<[bool; 4]>().prop_map(|[logged, join, leave, delivered]| EventFilter { logged, join, leave, delivered });
     let recipient = (i64::MIN + 1..i64::MAX).prop_map(Recipient::numbered);
-    let text = || any::<String>().prop_filter_map("a text is not empty", |text| Text::kept(&text));
+    let text = || any::<String>().prop_filter_map("a text is not empty", |text| Text::verbatim(&text));
     let id = ("\\PC{1,16}", number()).prop_map(|(id, fingerprint)| {
         let id = RequestId::parse(&id).expect("16 characters are at most 64 bytes");
         Box::new(SendId { id, fingerprint })
