@@ -1,5 +1,5 @@
-//! One client's connection, from its first byte to its last: detection of the protocol, login, requests, messages, end. Owns the stream; never
-//! knows SQL or any other peer.
+//! Connection of one client, from its first byte to its last: detection of the protocol, login, requests, messages, end. Owns the stream;
+//! never knows SQL or any other peer.
 
 mod detect;
 mod login;
@@ -21,10 +21,10 @@ use smol::lock::Mutex;
 
 pub(crate) use self::detect::{HTTP, TLS};
 use self::login::Handshake;
-use self::reader::Reader;
+use self::reader::LineReader;
 use self::requests::{ReaderEnd, RequestReader};
 pub(crate) use self::shared::Shared;
-use self::writer::{Progress, Writer};
+use self::writer::{OutboxWriter, Progress};
 use crate::broker::{self, Event, Joining, OutboxReceiver, SessionOutput};
 use crate::limits::{CLOSING_STALL_S_MAX, LINGER_S_MAX};
 use crate::message::{PeerName, SessionId};
@@ -35,7 +35,7 @@ use crate::transport::{self, Transport};
 
 /// Serves one client, from its first byte to its last.
 pub(crate) async fn serve(transport: impl Transport, session: SessionId, shared: Arc<Shared>) {
-    let mut reader = Reader::new(&transport, (shared.protocols.otherwise)(), shared.stop.clone());
+    let mut reader = LineReader::new(&transport, (shared.protocols.otherwise)(), shared.stop.clone());
     let login_timeout_s = shared.limits.login_timeout_s;
     let handshake = timeout(seconds_or_none(login_timeout_s), login::handshake(&mut reader, &shared)).await;
     match handshake.unwrap_or(Handshake::Late) {
@@ -55,12 +55,12 @@ pub(crate) async fn refuse(transport: impl Transport, refusal: Refusal, protocol
     // The client's protocol is not known yet.
     let decoder = (protocols.otherwise)();
     let last_words = login::encode(&*decoder, refusal);
-    let mut reader = Reader::new(&transport, decoder, stop);
+    let mut reader = LineReader::new(&transport, decoder, stop);
     reject(&mut reader, &last_words).await;
 }
 
 /// Writes the last words and closes the connection. A client that does not read them in time gets none.
-async fn reject(reader: &mut Reader<'_, impl Transport>, last_words: &[u8]) {
+async fn reject(reader: &mut LineReader<'_, impl Transport>, last_words: &[u8]) {
     let written = async {
         if transport::write_all(reader.transport(), last_words).await.is_ok() {
             close(reader, LINGER_S_MAX).await;
@@ -70,13 +70,18 @@ async fn reject(reader: &mut Reader<'_, impl Transport>, last_words: &[u8]) {
 }
 
 /// Runs a session: submits its requests to the broker and writes what the broker sends to it.
-async fn run_session<T: Transport>(reader: &mut Reader<'_, T>, session: SessionId, login: Box<Login>, shared: &Shared) {
+async fn run_session<T: Transport>(
+    reader: &mut LineReader<'_, T>,
+    session: SessionId,
+    login: Box<Login>,
+    shared: &Shared,
+) {
     let Shared { broker, limits, .. } = shared;
     let transport = reader.transport();
     let (name, wants_accepted, joining, receiver) = start_session(reader, *login);
     broker.tell(Event::Join { session, name: name.clone(), joining }).await;
     let progress = Progress::default();
-    let mut writer = Writer::new(transport, session, broker, receiver, &progress);
+    let mut writer = OutboxWriter::new(transport, session, broker, receiver, &progress);
     writer.set_dead_after(seconds_or_none(limits.dead_after_s));
     let sender = MessageSender { name: &name, wants_accepted };
     let mut requests = RequestReader::new(reader, session, sender, shared, &progress);
@@ -95,7 +100,10 @@ async fn run_session<T: Transport>(reader: &mut Reader<'_, T>, session: SessionI
 
 /// Makes what the broker needs of a session, and the end of its outbox that is written to the client. Also returns whether the client gets
 /// a reply to each message that it sends.
-fn start_session(reader: &mut Reader<'_, impl Transport>, login: Login) -> (PeerName, bool, Joining, OutboxReceiver) {
+fn start_session(
+    reader: &mut LineReader<'_, impl Transport>,
+    login: Login,
+) -> (PeerName, bool, Joining, OutboxReceiver) {
     let (sender, receiver) = broker::outbox();
     let encoder = reader.start_session(&login);
     let wants_accepted = encoder.capabilities.wants_accepted;
@@ -106,7 +114,7 @@ fn start_session(reader: &mut Reader<'_, impl Transport>, login: Login) -> (Peer
 /// Reads and writes side by side, until the client's requests end and everything queued for it is written.
 async fn run_halves<T: Transport>(
     requests: &mut RequestReader<'_, '_, T>,
-    writer: &mut Writer<'_, T>,
+    writer: &mut OutboxWriter<'_, T>,
     progress: &Progress,
 ) -> ReaderEnd {
     let mut writing = pin!(writer.run());
@@ -140,7 +148,7 @@ async fn finish(writing: Pin<&mut impl Future<Output = ()>>, progress: &Progress
 
 /// Ends the writing direction, then waits a little for the client to end its own: a socket that is closed with unread bytes is reset, and
 /// the client may lose what it has not read yet.
-async fn close(reader: &mut Reader<'_, impl Transport>, linger_s: u64) {
+async fn close(reader: &mut LineReader<'_, impl Transport>, linger_s: u64) {
     let closed = async {
         let _ = transport::close(reader.transport()).await;
         reader.discard().await;

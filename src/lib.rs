@@ -6,7 +6,7 @@
 //!
 //! 1. [`server`] accepts a socket (`Acceptor::accept`), and `connection` serves it (`serve`): it finds the protocol
 //!    (`detect`), asks for a name (`log_in`), and tells the broker `Event::Join`.
-//! 2. `read_requests` reads bytes; `LineBuffer::next_line` finds the lines in them, in place, and
+//! 2. `RequestReader::run` reads bytes; `LineBuffer::next_line` finds the lines in them, in place, and
 //!    [`protocol::plain::parse`] or [`protocol::json::parse`] makes each a [`Request`](protocol::Request): pure, no I/O, no clock.
 //! 3. A batch of requests goes into the inbox of the `broker` (`Event::Requests`), whose order is the order of the chat.
 //! 4. `Broker::run` takes a turn: what is waiting in the inbox. `Chat::decide` says what the turn appends; `Chat::send` whether a message may
@@ -14,7 +14,7 @@
 //! 5. [`store`] applies the turn's entries in one transaction (`Log::turn`): the message has its `seq`, and is on disk.
 //! 6. `Chat::deliver` feeds it to the sessions of its recipients, and of the members of its rooms: encoded once, added to the outbox of each
 //!    that is live. Those that are not get it from the log later, a page at a time (`Feed::page`).
-//! 7. `Writer::run` writes all that waits in an outbox at once, and tells the broker what is acknowledged (`Event::DeliveryReport`), so that the
+//! 7. `OutboxWriter::run` writes all that waits in an outbox at once, and tells the broker what is acknowledged (`Event::DeliveryReport`), so that the
 //!    peer's cursor moves with the next turn's commit.
 //!
 //! ARCHITECTURE.md has the ideas behind it.

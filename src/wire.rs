@@ -183,7 +183,7 @@ pub enum ServerFrame<'a> {
         /// Id of the request.
         #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
         id: Option<Cow<'a, str>>,
-        /// One line or more.
+        /// Text of one line or more.
         #[serde(borrow)]
         text: Cow<'a, str>,
     },

@@ -186,8 +186,8 @@ impl World {
                 client.send(name);
                 let greeting = match waiting {
                     0 => format!("* hello {name}, /help lists the commands"),
-                    1 => format!("* hello {name}, 1 message was kept for you"),
-                    _ => format!("* hello {name}, {waiting} messages were kept for you"),
+                    1 => format!("* hello {name}, 1 message waits for you"),
+                    _ => format!("* hello {name}, {waiting} messages wait for you"),
                 };
                 assert_eq!(client.expect_line(), greeting);
                 Client::Plain(client)

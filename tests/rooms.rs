@@ -83,7 +83,7 @@ fn offline_member_reads_missed_messages_of_all_rooms_in_order_and_once() {
     server.restart();
     let mut bob = TestClient::connect(&server);
     bob.send("bob");
-    assert_eq!(bob.expect_line(), "* hello bob, 4 messages were kept for you");
+    assert_eq!(bob.expect_line(), "* hello bob, 4 messages wait for you");
     for line in ["from alice in #a: one", "from alice: two", "from alice in #b: three", "from alice in #a: four"] {
         bob.expect(line);
     }
@@ -138,7 +138,7 @@ fn replay_addresses_recipients_like_live_delivery() {
     );
     let mut bob = TestClient::connect(&server);
     bob.send("bob");
-    assert_eq!(bob.expect_line(), "* hello bob, 3 messages were kept for you");
+    assert_eq!(bob.expect_line(), "* hello bob, 3 messages wait for you");
     for line in ["from alice: direct", "from alice in #b: first", "from alice in #a: own"] {
         bob.expect(line);
     }
@@ -379,6 +379,6 @@ fn mailbox_limit_does_not_count_room_messages() {
     assert_eq!(refused, ["! mailbox_full: 3 messages wait for bob, and mailbox_max is 3; not sent"]);
     let mut bob = TestClient::connect(&server);
     bob.send("bob");
-    assert_eq!(bob.expect_line(), "* hello bob, 13 messages were kept for you");
+    assert_eq!(bob.expect_line(), "* hello bob, 13 messages wait for you");
     assert_eq!(messages(&bob.ping()).len(), 13);
 }

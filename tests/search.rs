@@ -60,7 +60,7 @@ fn search_finds_own_messages_with_all_words_newest_first() {
     );
     assert_eq!(search(&mut eve, "boiler"), ["from alice: what boiler?"]);
     bob.send("/search boil");
-    assert_eq!(bob.ping(), ["* no messages hold that"]);
+    assert_eq!(bob.ping(), ["* no messages contain that"]);
     bob.send("/search !!!");
     assert_eq!(bob.expect_line().split("; ").last(), Some("nothing is shown"));
 }

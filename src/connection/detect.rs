@@ -1,7 +1,7 @@
 //! Detection of a client's protocol by its first bytes. Owns the rows for protocols that are detected only to be refused; never reads
 //! further than it must.
 
-use super::reader::{ReadOutcome, Reader};
+use super::reader::{LineReader, ReadOutcome};
 use crate::protocol::{Detected, Detector, Match, ProtocolTable};
 use crate::transport::Transport;
 
@@ -24,7 +24,7 @@ pub(crate) const TLS: Detector =
     Detector { matches: |first| Match::prefix(first, TLS_HANDSHAKE), then: Detected::Refused(b"") };
 
 /// Reads until the protocol is known. `None`: the client disconnected before that.
-pub(super) async fn detect(reader: &mut Reader<'_, impl Transport>, protocols: &ProtocolTable) -> Option<Detected> {
+pub(super) async fn detect(reader: &mut LineReader<'_, impl Transport>, protocols: &ProtocolTable) -> Option<Detected> {
     loop {
         if let Some(detected) = protocols.detect(reader.unread(), false) {
             return Some(detected);
@@ -40,7 +40,7 @@ pub(super) async fn detect(reader: &mut Reader<'_, impl Transport>, protocols: &
 
 fn match_http(first: &[u8]) -> Match {
     let matches = HTTP_METHODS.map(|method| Match::prefix(first, method));
-    let is_any = |wanted| matches.contains(&wanted);
+    let is_any = |answer| matches.contains(&answer);
     if is_any(Match::Yes) {
         Match::Yes
     } else if is_any(Match::Undecided) {

@@ -3,7 +3,7 @@
 use smol::future;
 
 use super::detect;
-use super::reader::{ReadOutcome, Reader};
+use super::reader::{LineReader, ReadOutcome};
 use super::shared::Shared;
 use crate::limits::LOGIN_REFUSALS_MAX;
 use crate::plugin::{ConnectCall, LoginCall, LoginVerdict, Plugins};
@@ -25,7 +25,7 @@ pub(super) enum Handshake {
 }
 
 /// Detects the protocol, then reads logins until one is admitted.
-pub(super) async fn handshake(reader: &mut Reader<'_, impl Transport>, shared: &Shared) -> Handshake {
+pub(super) async fn handshake(reader: &mut LineReader<'_, impl Transport>, shared: &Shared) -> Handshake {
     match detect::detect(reader, &shared.protocols).await {
         Some(Detected::Spoken(decoder)) => reader.set_decoder(decoder()),
         Some(Detected::Refused(last_words)) => return Handshake::Foreign(last_words),
@@ -53,7 +53,7 @@ pub(super) fn encode(decoder: &dyn Decoder, rejected: impl Into<Rejected>) -> Ve
     bytes
 }
 
-async fn log_in(reader: &mut Reader<'_, impl Transport>, plugins: &Plugins) -> Handshake {
+async fn log_in(reader: &mut LineReader<'_, impl Transport>, plugins: &Plugins) -> Handshake {
     let mut refusals = 0;
     while let Some(login) = next_login(reader).await {
         let admitted = match login {
@@ -81,7 +81,7 @@ async fn log_in(reader: &mut Reader<'_, impl Transport>, plugins: &Plugins) -> H
 }
 
 /// Reads up to the next login or mistake, and writes the protocol's own answers to the lines before it. `None`: the client disconnected.
-async fn next_login(reader: &mut Reader<'_, impl Transport>) -> Option<Result<Login, Rejected>> {
+async fn next_login(reader: &mut LineReader<'_, impl Transport>) -> Option<Result<Login, Rejected>> {
     loop {
         let mut replies = Vec::new();
         let login = reader.decode_login(&mut replies);
@@ -124,7 +124,7 @@ fn without_password(Login { name, .. }: &Login) -> Refusal {
 }
 
 /// Describes a connection to plugins.
-fn connect_call(reader: &Reader<'_, impl Transport>) -> ConnectCall {
+fn connect_call(reader: &LineReader<'_, impl Transport>) -> ConnectCall {
     let transport = reader.transport();
     ConnectCall {
         address: transport.peer_address(),

@@ -1,20 +1,19 @@
-//! How fast one connection's lines are read, where a rate is set. Owns the count; never refuses anything, nor looks at
-//! what the lines say.
+//! Rate at which one connection's lines are read, if a rate is set. Owns the count; never refuses anything, and never looks at a line.
 
 use std::time::{Duration, Instant};
 
 use smol::Timer;
 
-/// A token bucket (<https://en.wikipedia.org/wiki/Token_bucket>) that holds a second's worth of lines.
+/// Token bucket (<https://en.wikipedia.org/wiki/Token_bucket>) that holds the lines of one second.
 pub(super) struct RateLimiter {
-    /// Lines a second; 0: no limit.
+    /// Lines per second; 0: no limit.
     per_s: u64,
-    /// When the bucket was empty, or will be if it is in debt: it fills from then on.
+    /// Time at which the bucket was empty, or will be if it is in debt: it fills from then on.
     empty_at: Instant,
 }
 
 impl RateLimiter {
-    /// A full bucket.
+    /// Makes a full bucket.
     pub(super) fn new(per_s: u64) -> Self {
         let now = Instant::now();
         RateLimiter { per_s, empty_at: now.checked_sub(Duration::from_secs(1)).unwrap_or(now) }
@@ -32,7 +31,7 @@ impl RateLimiter {
         }
     }
 
-    /// How many lines may be read now; one at least, for who has waited.
+    /// Returns the number of lines that may be read now: at least one, for a client that has waited.
     pub(super) fn allowed(&self) -> usize {
         if self.per_s == 0 {
             return usize::MAX;
@@ -41,7 +40,7 @@ impl RateLimiter {
         ((filled.as_secs_f64() * self.per_s as f64) as usize).max(1)
     }
 
-    /// So many lines were read.
+    /// Takes as many tokens as lines were read.
     pub(super) fn take(&mut self, lines: usize) {
         if self.per_s > 0 {
             let now = Instant::now();
@@ -64,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_rate_everything_may_be_read() {
+    fn without_a_rate_there_is_no_limit() {
         let mut rate_limiter = RateLimiter::new(0);
         rate_limiter.take(1_000_000);
         assert!(rate_limiter.is_ready());
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_worth_may_be_read_at_once_and_the_rest_waits() {
+    fn lines_of_one_second_may_be_read_at_once_and_the_rest_waits() {
         let mut rate_limiter = RateLimiter::new(100);
         assert!(rate_limiter.is_ready());
         assert_eq!(rate_limiter.allowed(), 100);
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_for_long_is_not_saved_up() {
+    fn unused_tokens_of_more_than_one_second_expire() {
         let mut rate_limiter = RateLimiter::new(100);
         rate_limiter.empty_at = Instant::now().checked_sub(Duration::from_secs(60)).unwrap_or(rate_limiter.empty_at);
         assert_eq!(rate_limiter.allowed(), 100);

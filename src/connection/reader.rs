@@ -12,7 +12,7 @@ use crate::protocol::{Code, Decoder, Line, LineBuffer, Login, Refusal, Rejected,
 use crate::transport::{Transport, readable};
 
 /// The reading half of a connection.
-pub(super) struct Reader<'a, T> {
+pub(super) struct LineReader<'a, T> {
     transport: &'a T,
     lines: LineBuffer,
     decoder: Box<dyn Decoder>,
@@ -37,10 +37,10 @@ pub(super) enum ReadOutcome {
     Stop,
 }
 
-impl<'a, T: Transport> Reader<'a, T> {
+impl<'a, T: Transport> LineReader<'a, T> {
     pub(super) fn new(transport: &'a T, decoder: Box<dyn Decoder>, stop: Receiver<()>) -> Self {
         let lines = LineBuffer::new(decoder.framing());
-        Reader { transport, lines, decoder, stop: Box::pin(stop), is_at_end: false, lines_taken: 0 }
+        LineReader { transport, lines, decoder, stop: Box::pin(stop), is_at_end: false, lines_taken: 0 }
     }
 
     /// Stream that is read.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smol::lock::{Mutex, Semaphore};
 
 use super::rate_limiter::RateLimiter;
-use super::reader::{ReadOutcome, Reader};
+use super::reader::{LineReader, ReadOutcome};
 use super::shared::Shared;
 use super::writer::Progress;
 use crate::broker::{EndReason, Event};
@@ -35,7 +35,7 @@ pub(super) enum ReaderEnd {
 
 /// Reads the requests of one session.
 pub(super) struct RequestReader<'c, 's, T> {
-    reader: &'c mut Reader<'s, T>,
+    reader: &'c mut LineReader<'s, T>,
     session: SessionId,
     sender: MessageSender<'c>,
     shared: &'c Shared,
@@ -46,7 +46,7 @@ pub(super) struct RequestReader<'c, 's, T> {
 
 impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     pub(super) fn new(
-        reader: &'c mut Reader<'s, T>,
+        reader: &'c mut LineReader<'s, T>,
         session: SessionId,
         sender: MessageSender<'c>,
         shared: &'c Shared,

@@ -15,7 +15,7 @@ use crate::timeout::{Elapsed, timeout};
 use crate::transport::{self, Transport};
 
 /// Writes one session's outbox, and follows what the client's system acknowledges.
-pub(super) struct Writer<'a, T> {
+pub(super) struct OutboxWriter<'a, T> {
     transport: &'a T,
     session: SessionId,
     broker: &'a Handle,
@@ -71,7 +71,7 @@ enum WriterStep {
 /// Delays between two polls of what is acknowledged: they double while nothing is.
 const POLL: Backoff = Backoff::new(Duration::from_millis(ACK_POLL_MS_MIN), Duration::from_millis(ACK_POLL_MS_MAX));
 
-impl<'a, T: Transport> Writer<'a, T> {
+impl<'a, T: Transport> OutboxWriter<'a, T> {
     /// Makes a writer that reports to the broker about this session.
     pub(super) fn new(
         transport: &'a T,
@@ -80,7 +80,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         receiver: OutboxReceiver,
         progress: &'a Progress,
     ) -> Self {
-        Writer {
+        OutboxWriter {
             transport,
             session,
             broker,

@@ -1,4 +1,4 @@
-//! The two halves of a protocol: a decoder in the connection, an encoder in the broker's session. Owns what each half must do and what a
+//! Two halves of a protocol: a decoder in the connection, an encoder in the broker's session. Owns what each half must do and what a
 //! client may declare; never does I/O.
 
 use std::fmt::Debug;
@@ -11,7 +11,7 @@ use super::request::Login;
 use super::submission::Submission;
 use crate::message::{Message, RequestId};
 
-/// What a client declared at its login. The code above the codecs knows no more of a protocol than this.
+/// Capabilities that a client declared at its login. The code above the codecs knows no more of a protocol than these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// Acknowledges messages with requests; the acknowledgements of its TCP stack do not count.
@@ -44,7 +44,7 @@ impl Capabilities {
 pub struct SharedForm(NonZeroU64);
 
 impl SharedForm {
-    /// Form of a protocol, whose tag no other protocol uses, with these options.
+    /// Makes the form of a protocol, whose tag no other protocol uses, with these options.
     pub const fn new(protocol: &[u8; 4], options: u32) -> Self {
         let protocol = u32::from_be_bytes(*protocol) as u64;
         match NonZeroU64::new(protocol << 32 | options as u64) {
@@ -64,7 +64,7 @@ pub struct SharedForms {
 }
 
 impl SharedForms {
-    /// One form for all messages.
+    /// Returns the same form for all messages.
     pub const fn shared(form: SharedForm) -> Self {
         SharedForms { direct: Some(form), room: Some(form) }
     }
@@ -150,9 +150,9 @@ pub struct Detector {
 /// Way to go on with a client whose protocol was detected.
 #[derive(Clone, Copy, Debug)]
 pub enum Detected {
-    /// Its protocol is spoken here.
+    /// Decode it.
     Spoken(StartDecoder),
-    /// Its protocol is not: it gets these bytes, and the connection is closed.
+    /// Write these bytes, and close the connection: the protocol is not spoken here.
     Refused(&'static [u8]),
 }
 

@@ -1,5 +1,5 @@
-//! JSON lines: one object a line in both directions, for programs.
-//! Owns the form of every frame; never does I/O, and never decides who may be written to.
+//! JSON lines, for programs: one object a line in both directions. Owns how the frames of clients are read; never does I/O, and never decides
+//! what is sent.
 
 mod codec;
 mod encode;
@@ -16,7 +16,7 @@ use crate::message::{PeerName, RequestId, quoted};
 pub use self::codec::{DETECTOR, FRAMING, decoder};
 pub use self::encode::{encode_message, encode_reply, reply_frame};
 
-/// Reads a frame of one who is not logged in; `None` for a line of blanks.
+/// Reads a frame before the login; `None` for a line of blanks.
 pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
     parse_line(
         line,
@@ -31,14 +31,14 @@ pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
             }),
             kind if is_known(kind) => Err(FieldError::new(
                 Code::NotLoggedIn,
-                format_args!("\"{kind}\" before a login; send {{\"type\":\"login\",\"name\":…}} first"),
+                format_args!("\"{kind}\" needs a login; send {{\"type\":\"login\",\"name\":…}} first"),
             )),
             kind => Err(unknown(kind)),
         },
     )
 }
 
-/// Reads a frame of one who is logged in, which may name so many destinations; `None` for a line of blanks.
+/// Reads a frame after the login, which may name this many destinations; `None` for a line of blanks.
 pub fn parse(line: &str, destinations_max: u64) -> Option<ParsedRequest> {
     let outcome = |fields: &Fields<'_>| match fields.kind() {
         Ok("send") => "not sent",
@@ -60,7 +60,7 @@ fn parse_line<T>(
     }
     let mut fields = Fields::default();
     let read = fields.read(line);
-    // The id is known though something else may be wrong.
+    // The id is known even if something else is wrong.
     let id = fields.id.optional_string("id").and_then(|id| id.map(|id| parse_id(&id)).transpose());
     let (id, field_error) = match (id, read) {
         (Ok(id), Ok(())) => match parse(&id, &fields) {
@@ -75,7 +75,7 @@ fn parse_line<T>(
 
 fn parse_id(id: &str) -> Result<RequestId, FieldError> {
     RequestId::parse(id).ok_or_else(|| {
-        let what = format_args!("\"id\" is of {} bytes; 1 to {REQUEST_ID_BYTES_MAX} are wanted", id.len());
+        let what = format_args!("\"id\" has {} bytes; expected 1 to {REQUEST_ID_BYTES_MAX}", id.len());
         FieldError::new(Code::BadRequest, what)
     })
 }
@@ -86,7 +86,7 @@ fn is_known(kind: &str) -> bool {
 }
 
 fn unknown(kind: &str) -> FieldError {
-    FieldError::new(Code::UnknownType, format_args!("{} is no type of this version", quoted(kind)))
+    FieldError::new(Code::UnknownType, format_args!("{} is not a type of this version", quoted(kind)))
 }
 
 fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, FieldError> {
@@ -94,7 +94,7 @@ fn parse_request(fields: &Fields<'_>, destinations_max: u64) -> Result<Request, 
     match json_command(kind) {
         Some(command) => (command.parse)(fields, destinations_max),
         None if kind == "login" => {
-            Err(FieldError::new(Code::LoggedInAlready, "a second login; connect again for another name"))
+            Err(FieldError::new(Code::LoggedInAlready, "you are logged in already; connect again to use another name"))
         }
         None => Err(unknown(kind)),
     }

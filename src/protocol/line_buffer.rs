@@ -1,5 +1,5 @@
-//! The unread bytes of one connection, and the lines in them, found in place.
-//! Owns where a line ends, how long it may be and what Telnet adds to it; never what a line says.
+//! Unread bytes of one connection, and the lines in them, which are found in place. Owns where a line ends, how long it may be, and what
+//! Telnet adds to it; never what a line means.
 
 use std::ops::Range;
 
@@ -9,13 +9,13 @@ use crate::limits::{READ_BYTES_MAX, READ_BYTES_MIN, SUBNEGOTIATION_BYTES_MAX};
 
 /// Telnet's "interpret as command", RFC 854; the commands are the bytes from `SE` up to itself.
 const IAC: u8 = 255;
-/// The end of a subnegotiation.
+/// End of a subnegotiation.
 const SE: u8 = 240;
-/// The begin of a subnegotiation.
+/// Begin of a subnegotiation.
 const SB: u8 = 250;
-/// The first of the commands that are followed by an option.
+/// First of the commands that are followed by an option.
 const WILL: u8 = 251;
-/// The last of them.
+/// Last of the commands that are followed by an option.
 const DONT: u8 = 254;
 
 /// Form of the lines of a protocol.
@@ -27,66 +27,66 @@ pub struct Framing {
     pub skips_telnet: bool,
 }
 
-/// A line as a client sent it, without its end.
+/// Line as a client sent it, without its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// What it says.
+    /// Text of the line.
     Text(&'a str),
-    /// It is over the limit; what is left of it is discarded as it comes.
+    /// The line is longer than the limit; the rest of it is discarded as it arrives.
     TooLong,
-    /// It holds something that is not UTF-8.
+    /// The line is not UTF-8.
     NotUtf8,
 }
 
-/// A connection's bytes from the reading of them until they are taken as lines.
+/// Bytes of a connection from the read to the line.
 ///
-/// Nothing is copied on the way but the begin of a line that has not ended when room is made for the next read, and what
-/// follows Telnet's bytes in a line that holds some. What was scanned is not scanned again.
+/// Only two kinds of bytes are copied on the way: the begin of a line that has not ended when room is made for the next read, and
+/// the bytes behind a Telnet command. No byte is scanned twice.
 pub struct LineBuffer {
-    /// All of it initialised, so that its length is the room there is. Between calls, in this order: taken, `start`, the
-    /// begin of the current line, `scanned`, a Telnet command that may need more bytes (two at most), `end`, free.
+    /// Initialised memory, so that its length is the room. Between calls it holds, in this order: taken bytes, `start`, the begin of
+    /// the current line, `scanned`, a Telnet command that may need more bytes (at most two), `end`, free bytes.
     bytes: Vec<u8>,
-    /// Where the current line starts.
+    /// Start of the current line.
     start: usize,
-    /// Where the bytes end that the current line is known to hold.
+    /// End of the scanned bytes of the current line.
     scanned: usize,
-    /// Where the bytes start that nobody has looked at; between calls that is `scanned`.
+    /// Start of the bytes that are not scanned; between calls it equals `scanned`.
     raw: usize,
-    /// Where the bytes end that were read.
+    /// End of the bytes that were read.
     end: usize,
-    /// The room for the next read.
+    /// Room for the next read.
     read_bytes: usize,
     /// Bytes that a line may have.
     line_bytes_max: usize,
     /// Whether a byte 255 may begin a command.
     skips_telnet: bool,
-    /// What Telnet makes of the next byte.
+    /// Meaning of the next byte 255.
     telnet: Telnet,
-    /// Whether the current line is not UTF-8 because of a byte that was skipped.
+    /// Whether the current line counts as not UTF-8, because of a byte that was skipped.
     spoilt: bool,
-    /// Whether the current line was found to be too long, and is not kept.
+    /// Whether the current line was reported as too long, and is discarded.
     discarding: bool,
 }
 
-/// What a byte 255 means.
+/// Meaning of a byte 255.
 #[derive(Clone, Copy)]
 enum Telnet {
-    /// It may begin a command.
+    /// May begin a command.
     Watched,
-    /// It may end this subnegotiation, of which so many bytes were skipped.
+    /// May end the subnegotiation of which this many bytes were skipped.
     Subnegotiation { bytes: usize },
-    /// Nothing, up to the end of the line.
+    /// Has no meaning, up to the end of the line.
     Ordinary,
 }
 
-/// Where a scan stopped.
+/// Place at which a scan stopped.
 enum ScanStop {
     LineEnd,
     Skipped,
     NeedsMore,
 }
 
-/// A line before it is borrowed.
+/// Line before it is borrowed.
 enum FoundLine {
     Bytes(Range<usize>),
     TooLong,
@@ -124,8 +124,8 @@ impl LineBuffer {
         self.line_bytes_max
     }
 
-    /// Room for the next read: at least [`READ_BYTES_MIN`], and up to [`READ_BYTES_MAX`] when the reads before filled it.
-    /// It stays bounded as long as the lines are taken between reads.
+    /// Returns the room for the next read: at least [`READ_BYTES_MIN`], and up to [`READ_BYTES_MAX`] after reads that filled it. The
+    /// buffer stays bounded as long as the lines are taken between reads.
     pub fn space(&mut self) -> &mut [u8] {
         if self.bytes.len() - self.end < self.read_bytes {
             self.make_room();
@@ -134,7 +134,7 @@ impl LineBuffer {
         &mut self.bytes[self.end..][..room]
     }
 
-    /// Says that `n` bytes were read into [`space`](Self::space).
+    /// Takes the first `n` bytes of [`space`](Self::space) as read.
     pub fn filled(&mut self, n: usize) {
         debug_assert!(n <= self.room(), "a read fills no more than the space it was given");
         if n == self.room() {
@@ -145,22 +145,22 @@ impl LineBuffer {
         self.end += n;
     }
 
-    /// Takes the next line; `None` when more must be read first.
+    /// Takes the next line. `None`: more must be read first.
     pub fn next_line(&mut self) -> Option<Line<'_>> {
         self.take().map(|taken| self.line(taken))
     }
 
-    /// Takes the next line when there is nothing more to read: the last one counts without its newline too.
+    /// Takes the next line at the end of the input, where the last line needs no newline.
     pub fn end_of_input(&mut self) -> Option<Line<'_>> {
         self.take().or_else(|| self.take_unterminated()).map(|taken| self.line(taken))
     }
 
-    /// The bytes that are not taken yet: as they came until [`next_line`](Self::next_line) looks at them.
+    /// Returns the bytes that are not taken yet. They are as they arrived until [`next_line`](Self::next_line) scans them.
     pub fn unread(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
-    /// Gives back all memory that holds nothing unread.
+    /// Frees all memory that holds no unread bytes.
     pub fn release(&mut self) {
         self.move_to_front();
         self.bytes.truncate(self.end);
@@ -175,7 +175,7 @@ impl LineBuffer {
         self.move_to_front();
         let wanted = self.end + self.read_bytes;
         if self.bytes.len() < wanted {
-            // In steps, so that a line which is a little longer than the one before does not move everything again.
+            // In steps, so that a slightly longer line does not reallocate again.
             let stepped = wanted.next_multiple_of(READ_BYTES_MIN);
             self.bytes.reserve_exact(stepped - self.bytes.len());
             self.bytes.resize(stepped, 0);
@@ -212,7 +212,7 @@ impl LineBuffer {
         }
     }
 
-    /// Goes on to the next byte that means something: keeps what is before it and deals with it.
+    /// Scans up to the next newline or Telnet command, and handles that.
     fn scan(&mut self) -> ScanStop {
         let unscanned = &self.bytes[self.raw..self.end];
         let found = match self.telnet {
@@ -231,7 +231,7 @@ impl LineBuffer {
         }
     }
 
-    /// Takes the next bytes for the current line's.
+    /// Adds the next bytes to the current line.
     fn keep(&mut self, bytes: usize) {
         let from = self.raw;
         self.raw += bytes;
@@ -244,7 +244,7 @@ impl LineBuffer {
         self.scanned += bytes;
     }
 
-    /// Skips the Telnet command that starts here, if it is one and all there.
+    /// Skips the Telnet command that starts here, if it is one and complete.
     fn skip_command(&mut self) -> ScanStop {
         match self.bytes[self.raw + 1..self.end] {
             [] | [WILL..=DONT] => return ScanStop::NeedsMore,
@@ -254,13 +254,13 @@ impl LineBuffer {
                 self.telnet = Telnet::Subnegotiation { bytes: 0 };
             }
             [SE..=IAC, ..] => self.raw += 2,
-            // No command: it stays, and no text with it is UTF-8.
+            // Not a command: the byte stays, and makes the line not UTF-8.
             _ => self.keep(1),
         }
         ScanStop::Skipped
     }
 
-    /// Skips what is there of a subnegotiation, of which `bytes` were skipped before.
+    /// Skips the bytes that arrived of a subnegotiation, of which `bytes` were skipped before.
     fn skip_subnegotiation(&mut self, bytes: usize) -> ScanStop {
         let unscanned = &self.bytes[self.raw..self.end];
         let run = memchr(IAC, unscanned).unwrap_or(unscanned.len());
@@ -280,7 +280,7 @@ impl LineBuffer {
         ScanStop::Skipped
     }
 
-    /// Skips the last bytes that a subnegotiation may have; those after them are the line's.
+    /// Skips the last bytes that a subnegotiation may have; the bytes behind them belong to the line.
     fn give_up_subnegotiation(&mut self, bytes: usize) -> ScanStop {
         self.raw += bytes;
         self.telnet = Telnet::Ordinary;
@@ -288,12 +288,12 @@ impl LineBuffer {
         ScanStop::Skipped
     }
 
-    /// Takes the current line, whose newline was just scanned, unless it was answered already.
+    /// Takes the current line, whose newline was just scanned, unless it was reported already.
     fn take_terminated(&mut self) -> Option<FoundLine> {
         self.take_current(self.start..self.content_end(), self.spoilt)
     }
 
-    /// Takes the last line, if there is something of one; what Telnet left unfinished is part of it.
+    /// Takes the last line, if it has any bytes; an unfinished Telnet command counts as part of it.
     fn take_unterminated(&mut self) -> Option<FoundLine> {
         let unfinished = self.raw < self.end || matches!(self.telnet, Telnet::Subnegotiation { .. });
         let (line, spoilt) = (self.start..self.scanned, self.spoilt || unfinished);
@@ -303,28 +303,28 @@ impl LineBuffer {
     }
 
     fn take_current(&mut self, line: Range<usize>, spoilt: bool) -> Option<FoundLine> {
-        let answered = self.discarding;
+        let is_reported = self.discarding;
         self.start = self.raw;
         self.scanned = self.raw;
         self.telnet = self.telnet_at_start();
         self.spoilt = false;
         self.discarding = false;
         match line.len() {
-            _ if answered => None,
+            _ if is_reported => None,
             len if len > self.line_bytes_max => Some(FoundLine::TooLong),
             _ if spoilt => Some(FoundLine::NotUtf8),
             _ => Some(FoundLine::Bytes(line)),
         }
     }
 
-    /// Waits for the next read, and says of a line that is too long already that it is.
+    /// Prepares for the next read, and reports a line that is too long already.
     fn suspend(&mut self) -> Option<FoundLine> {
         let too_long = self.content_end() - self.start > self.line_bytes_max;
         if too_long {
             self.discarding = true;
             self.scanned = self.start;
         }
-        // What was skipped leaves no gap: the two bytes at most of a command that needs more move to the line's.
+        // Skipped bytes leave no gap: a command that needs more, at most two bytes, moves next to the line.
         self.bytes.copy_within(self.raw..self.end, self.scanned);
         self.end -= self.raw - self.scanned;
         self.raw = self.scanned;
@@ -335,7 +335,7 @@ impl LineBuffer {
         if self.skips_telnet { Telnet::Watched } else { Telnet::Ordinary }
     }
 
-    /// Where the current line ends if its newline comes next: a `\r` before that is no part of it.
+    /// Returns the end of the current line if its newline comes next: a `\r` before that is not part of it.
     fn content_end(&self) -> usize {
         match self.bytes[self.start..self.scanned] {
             [.., b'\r'] => self.scanned - 1,

@@ -178,7 +178,7 @@ impl Dialogue<'_> {
                 if self.answers.front().is_some_and(|line| line.starts_with("! bad_request: there is no word in it")) {
                     self.answers.pop_front();
                 } else {
-                    self.past(count, "* no messages hold that");
+                    self.past(count, "* no messages contain that");
                 }
             }
             Request::Ack { .. } => unreachable!("no plain line says that"),

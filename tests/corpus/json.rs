@@ -214,7 +214,7 @@ fn check_refused(line: &str, value: Option<&Value>, id: Option<&RequestId>, refu
     if serde_json::from_str::<&RawValue>(line).is_err() {
         assert_eq!(refusal.code, Code::BadRequest, "{line:?}");
     }
-    let Some(value) = value.filter(|_| !refusal.message.contains(" is there twice")) else { return };
+    let Some(value) = value.filter(|_| !refusal.message.contains(" occurs twice")) else { return };
     assert_eq!(id, id_of(value).as_ref(), "{line:?}");
     let kind = value["type"].as_str().unwrap_or_default();
     let text = value["text"].as_str().unwrap_or_default();

@@ -1,5 +1,4 @@
-//! The codec of JSON lines: neither half has state. Owns the framing, how the protocol is detected, and what a program is told; never the
-//! form of a frame.
+//! Codec of JSON lines: neither half has state. Owns the framing, the detection, and the capabilities of programs; never the form of a frame.
 
 use super::{encode_message, encode_reply, parse, parse_login};
 use crate::limits::JSON_LINE_BYTES_MAX;
@@ -18,7 +17,7 @@ pub const DETECTOR: Detector =
 
 const FORM: SharedForm = SharedForm::new(b"json", 0);
 
-/// What every program gets; it may ask to acknowledge messages itself.
+/// Capabilities of each program, which can also declare that it acknowledges messages.
 const CAPABILITIES: Capabilities = Capabilities {
     acknowledges: false,
     shows_recipients: true,

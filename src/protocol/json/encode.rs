@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use crate::message::{Message, PeerName, RequestId, Seq, Text, Timestamp};
+use crate::message::{Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
 use crate::protocol::{Code, PastMessage, PluginState, Refusal, Reply, RoomHere, VERSION};
 use crate::wire::{ErrorFrame, MessageFrame, PluginFrame, ServerFrame};
 
@@ -11,7 +11,7 @@ use crate::wire::{ErrorFrame, MessageFrame, PluginFrame, ServerFrame};
 const SERVER: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
 
 /// Last words of a server that stops.
-const SHUTTING_DOWN: &str = "the server is shutting down, what waits for you is kept";
+const SHUTTING_DOWN: &str = "the server is shutting down, what waits for you is stored";
 
 /// Appends a message as it is delivered: the frame of [`MessageFrame`]. It is written key by key, because each message passes here: with
 /// `Serialize` it takes a sixth more time.
@@ -70,26 +70,13 @@ fn write_string(value: &str, out: &mut Vec<u8>) {
 pub fn reply_frame<'a>(id: Option<&'a RequestId>, reply: &'a Reply) -> Option<ServerFrame<'a>> {
     let id = id.map(|id| id.as_str().into());
     Some(match reply {
-        Reply::Welcome { name, waiting } => ServerFrame::Welcome {
-            id,
-            name: name.as_str().into(),
-            server: SERVER.into(),
-            protocol: VERSION,
-            waiting: *waiting,
-        },
+        Reply::Welcome { name, waiting } => welcome_frame(id, name, *waiting),
         Reply::Accepted { seq, at } => ServerFrame::Accepted { id, seq: seq.get(), at: at.to_string().into() },
         Reply::Joined { room, topic } => {
             ServerFrame::Joined { id, room: room.as_str().into(), topic: topic.as_ref().map(text) }
         }
-        Reply::Topic { room, topic } => {
-            ServerFrame::Topic { id, room: room.as_str().into(), name: None, text: topic_text(topic.as_ref()) }
-        }
-        Reply::TopicSet { room, name, topic } => ServerFrame::Topic {
-            id: None,
-            room: room.as_str().into(),
-            name: Some(name.as_str().into()),
-            text: topic_text(topic.as_ref()),
-        },
+        Reply::Topic { room, topic } => topic_frame(id, room, None, topic.as_ref()),
+        Reply::TopicSet { room, name, topic } => topic_frame(None, room, Some(name), topic.as_ref()),
         Reply::Left { room } => ServerFrame::Left { id, room: room.as_str().into() },
         Reply::Pong { .. } => ServerFrame::Pong { id },
         Reply::Who { here, rooms } => who_frame(id, here, rooms),
@@ -97,18 +84,37 @@ pub fn reply_frame<'a>(id: Option<&'a RequestId>, reply: &'a Reply) -> Option<Se
         Reply::Found { messages, more } => ServerFrame::Search { id, messages: past(messages), more: *more },
         Reply::Presence { name, here } => ServerFrame::Presence { name: name.as_str().into(), here: *here },
         Reply::Sent(message) => ServerFrame::Sent(message.into()),
-        Reply::Refused(Refusal { code, message }) => {
-            ServerFrame::Error { id, error: ErrorFrame::new(code.as_str(), message) }
-        }
-        Reply::ShuttingDown => {
-            ServerFrame::Error { id, error: ErrorFrame::new(Code::ShuttingDown.as_str(), SHUTTING_DOWN) }
-        }
+        Reply::Refused(Refusal { code, message }) => error_frame(id, *code, message),
+        Reply::ShuttingDown => error_frame(id, Code::ShuttingDown, SHUTTING_DOWN),
         Reply::Answer { text: answer } => ServerFrame::Answer { id, text: text(answer) },
         Reply::Plugins { plugins } => ServerFrame::Plugins { id, plugins: plugins.iter().map(plugin_frame).collect() },
         Reply::Set { key } => ServerFrame::Set { id, key: key.as_str().into() },
         Reply::Kept { .. } | Reply::Alone { .. } | Reply::Help { .. } => return None,
         Reply::Values { .. } | Reply::Encoded(_) => return None,
     })
+}
+
+fn welcome_frame<'a>(id: Option<Cow<'a, str>>, name: &'a PeerName, waiting: u64) -> ServerFrame<'a> {
+    ServerFrame::Welcome { id, name: name.as_str().into(), server: SERVER.into(), protocol: VERSION, waiting }
+}
+
+/// No topic is an empty text.
+fn topic_frame<'a>(
+    id: Option<Cow<'a, str>>,
+    room: &'a Room,
+    name: Option<&'a PeerName>,
+    topic: Option<&'a Text>,
+) -> ServerFrame<'a> {
+    ServerFrame::Topic {
+        id,
+        room: room.as_str().into(),
+        name: name.map(|name| name.as_str().into()),
+        text: topic.map(text).unwrap_or_default(),
+    }
+}
+
+fn error_frame<'a>(id: Option<Cow<'a, str>>, code: Code, message: &str) -> ServerFrame<'a> {
+    ServerFrame::Error { id, error: ErrorFrame::new(code.as_str(), message) }
 }
 
 fn who_frame<'a>(id: Option<Cow<'a, str>>, here: &'a [PeerName], rooms: &'a [RoomHere]) -> ServerFrame<'a> {
@@ -136,9 +142,4 @@ fn past(messages: &[PastMessage]) -> Vec<MessageFrame<'_>> {
 
 fn text(text: &Text) -> Cow<'_, str> {
     text.as_str().into()
-}
-
-/// No topic is an empty text.
-fn topic_text(topic: Option<&Text>) -> Cow<'_, str> {
-    topic.map(text).unwrap_or_default()
 }

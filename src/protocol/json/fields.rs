@@ -1,5 +1,5 @@
-//! The fields of a frame that mean something, each still as it was written: so a fault in one of them leaves the others known, the id
-//! above all. Owns how a field is read; never what it means.
+//! Fields of a frame, each still as it was written: so a mistake in one leaves the others readable, above all the id. Owns how a field is
+//! read; never what it means.
 
 use std::collections::HashSet;
 use std::fmt::{self, Display};
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::message::quoted;
 use crate::protocol::Code;
 
-/// Why a frame is no request, without what became of it.
+/// Mistake in a frame, without what became of the frame.
 #[derive(Debug)]
 pub(in crate::protocol) struct FieldError {
     pub(in crate::protocol) code: Code,
@@ -24,11 +24,11 @@ impl FieldError {
     }
 }
 
-/// A field as it was written; `null` is no field.
+/// Field as it was written; `null` counts as missing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::protocol) struct Field<'a>(Option<&'a RawValue>);
 
-/// All fields that any frame has.
+/// Fields of all frames of clients.
 #[derive(Debug, Default)]
 pub(in crate::protocol) struct Fields<'a> {
     kind: Option<String>,
@@ -47,7 +47,7 @@ pub(in crate::protocol) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a line, which holds one object. What was read before a fault stays.
+    /// Reads a line, which must be one object. After a mistake, the fields before it are known.
     pub(in crate::protocol) fn read(&mut self, line: &'a str) -> Result<(), FieldError> {
         let mut kind = Field::default();
         let mut deserializer = serde_json::Deserializer::from_str(line);
@@ -56,76 +56,76 @@ impl<'a> Fields<'a> {
         let kind = kind.optional_string("type");
         self.kind = kind.as_ref().ok().cloned().flatten();
         read.map_err(|error| {
-            FieldError::new(Code::BadRequest, format_args!("{} is no JSON object: {error}", quoted(line)))
+            FieldError::new(Code::BadRequest, format_args!("{} is not a JSON object: {error}", quoted(line)))
         })?;
         kind.map(drop)
     }
 
-    /// What kind of frame it is.
+    /// Returns the type of the frame.
     pub(in crate::protocol) fn kind(&self) -> Result<&str, FieldError> {
         self.kind.as_deref().ok_or_else(|| missing("type", "a string"))
     }
 }
 
 impl Field<'_> {
-    /// A string that must be there.
+    /// Reads a string that must be there.
     pub(in crate::protocol) fn string(self, key: &str) -> Result<String, FieldError> {
         self.optional_string(key)?.ok_or_else(|| missing(key, "a string"))
     }
 
-    /// A string that may be missing.
+    /// Reads a string that may be missing.
     pub(in crate::protocol) fn optional_string(self, key: &str) -> Result<Option<String>, FieldError> {
         self.optional(key, "a string")
     }
 
-    /// A list of strings that must be there.
+    /// Reads a list of strings that must be there.
     pub(in crate::protocol) fn strings(self, key: &str) -> Result<Vec<String>, FieldError> {
         self.optional(key, "a list of strings")?.ok_or_else(|| missing(key, "a list of strings"))
     }
 
-    /// A whole number, not below zero, that must be there.
+    /// Reads a whole number, not below zero, that must be there.
     pub(in crate::protocol) fn number(self, key: &str) -> Result<i64, FieldError> {
         self.optional_number(key)?.ok_or_else(|| missing(key, NUMBER))
     }
 
-    /// A whole number, not below zero, that may be missing.
+    /// Reads a whole number, not below zero, that may be missing.
     pub(in crate::protocol) fn optional_number(self, key: &str) -> Result<Option<i64>, FieldError> {
         let number = self.optional::<i64>(key, NUMBER)?;
         number.map_or(Ok(None), |number| if number < 0 { Err(self.wrong(key, NUMBER)) } else { Ok(Some(number)) })
     }
 
-    /// A value of any type that may be missing.
+    /// Reads a value of any type that may be missing.
     pub(in crate::protocol) fn optional<T: for<'de> Deserialize<'de>>(
         self,
         key: &str,
-        wanted: &str,
+        expected: &str,
     ) -> Result<Option<T>, FieldError> {
         match self.0.map(RawValue::get) {
             None | Some("null") => Ok(None),
-            Some(raw) => serde_json::from_str(raw).map(Some).map_err(|_| self.wrong(key, wanted)),
+            Some(raw) => serde_json::from_str(raw).map(Some).map_err(|_| self.wrong(key, expected)),
         }
     }
 
-    fn wrong(self, key: &str, wanted: &str) -> FieldError {
+    fn wrong(self, key: &str, expected: &str) -> FieldError {
         let raw = self.0.map_or("null", RawValue::get);
-        FieldError::new(Code::BadRequest, format_args!("\"{key}\" is {}; {wanted} is wanted", quoted(raw)))
+        FieldError::new(Code::BadRequest, format_args!("\"{key}\" is {}; expected {expected}", quoted(raw)))
     }
 }
 
 const NUMBER: &str = "a whole number from 0";
 
-fn missing(key: &str, wanted: &str) -> FieldError {
-    FieldError::new(Code::BadRequest, format_args!("\"{key}\" is missing; {wanted} is wanted"))
+fn missing(key: &str, expected: &str) -> FieldError {
+    FieldError::new(Code::BadRequest, format_args!("\"{key}\" is missing; expected {expected}"))
 }
 
-/// Where the fields of the object that comes go.
+/// Reader of an object into these fields.
 struct Object<'f, 'a> {
     fields: &'f mut Fields<'a>,
     kind: &'f mut Field<'a>,
 }
 
 impl<'a> Object<'_, 'a> {
-    /// Where the value of this key goes; `None`: it is not known.
+    /// Returns the field of this key; `None`: no frame has such a key.
     fn field(&mut self, key: &str) -> Option<&mut Field<'a>> {
         let fields = &mut *self.fields;
         Some(match key {
@@ -180,7 +180,7 @@ impl<'a> Visitor<'a> for Object<'_, 'a> {
                 }
             }
         }
-        // Said last, so that the id is known wherever it stands.
-        twice.map_or(Ok(()), |key| Err(M::Error::custom(format_args!("{} is there twice", quoted(&key)))))
+        // Reported last, so that the id is known wherever it is.
+        twice.map_or(Ok(()), |key| Err(M::Error::custom(format_args!("{} occurs twice", quoted(&key)))))
     }
 }

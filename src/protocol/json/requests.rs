@@ -51,7 +51,7 @@ pub(in crate::protocol) fn history(fields: &Fields<'_>, _: u64) -> Result<Reques
 /// Reads `search`.
 pub(in crate::protocol) fn search(fields: &Fields<'_>, _: u64) -> Result<Request, FieldError> {
     let text = fields.text.string("text")?;
-    let words = Text::clean(&text).ok_or_else(|| FieldError::new(Code::Empty, "\"text\" holds no words"))?;
+    let words = Text::clean(&text).ok_or_else(|| FieldError::new(Code::Empty, "\"text\" contains no words"))?;
     Ok(Request::Search { words, count: parse_limit(fields)? })
 }
 
@@ -77,7 +77,7 @@ fn parse_destinations(names: &[String], destinations_max: u64) -> Result<Vec<Des
         to.push(destination);
     }
     if to.is_empty() {
-        return Err(FieldError::new(Code::BadRequest, "\"to\" names nobody"));
+        return Err(FieldError::new(Code::BadRequest, "\"to\" is empty; expected a name or a room"));
     }
     Ok(to)
 }
@@ -90,7 +90,7 @@ fn parse_limit(fields: &Fields<'_>) -> Result<usize, FieldError> {
     let limit = fields.limit.optional_number("limit")?;
     let count = limit.map_or(Some(HISTORY_MESSAGES_DEFAULT), |limit| usize::try_from(limit).ok());
     count.filter(|count| (1..=HISTORY_MESSAGES_MAX).contains(count)).ok_or_else(|| {
-        let what = format_args!("\"limit\" is {}; 1 to {HISTORY_MESSAGES_MAX} is wanted", limit.unwrap_or_default());
+        let what = format_args!("\"limit\" is {}; expected 1 to {HISTORY_MESSAGES_MAX}", limit.unwrap_or_default());
         FieldError::new(Code::BadRequest, what)
     })
 }

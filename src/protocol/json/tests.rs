@@ -1,4 +1,4 @@
-//! Tests of the frames of both directions: each rule, and what a broken one is told.
+//! Tests of the frames in both directions: each rule, and the refusal of a frame that breaks it.
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ fn refused(id: Option<RequestId>, refusal: &Refusal) -> String {
 }
 
 #[test]
-fn a_login_names_who_it_is() {
+fn login_has_a_name_and_options() {
     check_login(r#"{"type":"login","name":"Alice"}"#, expect!["None alice None false"]);
     check_login(
         r#"{"id":"l","acks":true,"name":"bob","password":"p","type":"login"}"#,
@@ -50,7 +50,7 @@ fn a_login_names_who_it_is() {
     check_login("  ", expect!["nothing"]);
     check_login(
         r#"{"type":"login","id":"l"}"#,
-        expect![[r#"l bad_request: "name" is missing; a string is wanted; not logged in"#]],
+        expect![[r#"l bad_request: "name" is missing; expected a string; not logged in"#]],
     );
     check_login(
         r#"{"type":"login","name":"b ob"}"#,
@@ -58,17 +58,20 @@ fn a_login_names_who_it_is() {
     );
     check_login(
         r#"{"type":"login","name":"bob","acks":1}"#,
-        expect![[r#"- bad_request: "acks" is "1"; true or false is wanted; not logged in"#]],
+        expect![[r#"- bad_request: "acks" is "1"; expected true or false; not logged in"#]],
     );
     check_login(
         r#"{"type":"ping","id":"p"}"#,
-        expect![[r#"p not_logged_in: "ping" before a login; send {"type":"login","name":…} first; not logged in"#]],
+        expect![[r#"p not_logged_in: "ping" needs a login; send {"type":"login","name":…} first; not logged in"#]],
     );
-    check_login(r#"{"type":"frob"}"#, expect![[r#"- unknown_type: "frob" is no type of this version; not logged in"#]]);
+    check_login(
+        r#"{"type":"frob"}"#,
+        expect![[r#"- unknown_type: "frob" is not a type of this version; not logged in"#]],
+    );
 }
 
 #[test]
-fn a_send_has_destinations_and_a_text_as_it_is() {
+fn send_has_destinations_and_an_untrimmed_text() {
     check(
         r##"{"type":"send","id":"c1","to":["bob","#Kitchen","Bob"],"text":" hi\r\n\u0007there\t"}"##,
         expect![[
@@ -79,15 +82,18 @@ fn a_send_has_destinations_and_a_text_as_it_is() {
         r#"{"type":"send","to":["bob"],"text":"x","unknown":[{}]}"#,
         expect![[r#"- Send(Draft { to: [Peer(PeerName("bob"))], text: Text("x") })"#]],
     );
-    check(r#"{"type":"send","id":"c","to":[],"text":"x"}"#, expect![[r#"c bad_request: "to" names nobody; not sent"#]]);
+    check(
+        r#"{"type":"send","id":"c","to":[],"text":"x"}"#,
+        expect![[r#"c bad_request: "to" is empty; expected a name or a room; not sent"#]],
+    );
     check(
         r#"{"type":"send","id":"c","to":["bob",1],"text":"x"}"#,
-        expect![[r#"c bad_request: "to" is "["bob",1]"; a list of strings is wanted; not sent"#]],
+        expect![[r#"c bad_request: "to" is "["bob",1]"; expected a list of strings; not sent"#]],
     );
     check(r#"{"type":"send","id":"c","to":["bob"],"text":" "}"#, expect![[r#"c empty: "text" is empty; not sent"#]]);
     check(
         r#"{"type":"send","id":"c","to":["bob"],"text":"\udc00"}"#,
-        expect![[r#"c bad_request: "text" is ""\udc00""; a string is wanted; not sent"#]],
+        expect![[r#"c bad_request: "text" is ""\udc00""; expected a string; not sent"#]],
     );
     let long = format!(r#"{{"type":"send","id":"c","to":["bob"],"text":"{}"}}"#, "x".repeat(LINE_BYTES_MAX + 1));
     check(&long, expect![[r#"c too_long: a "text" of more than 8192 bytes; not sent"#]]);
@@ -99,11 +105,11 @@ fn a_send_has_destinations_and_a_text_as_it_is() {
 }
 
 #[test]
-fn everything_else_is_asked_with_what_it_needs() {
+fn each_request_has_its_fields() {
     check(r#"{"type":"ack","seq":42}"#, expect!["- Ack { seq: Seq(42) }"]);
     check(
         r#"{"type":"ack"}"#,
-        expect![[r#"- bad_request: "seq" is missing; a whole number from 0 is wanted; nothing was done"#]],
+        expect![[r#"- bad_request: "seq" is missing; expected a whole number from 0; nothing was done"#]],
     );
     check(r##"{"type":"join","id":"j","room":"#a"}"##, expect![[r##"j Join { room: Room("#a") }"##]]);
     check(
@@ -118,11 +124,11 @@ fn everything_else_is_asked_with_what_it_needs() {
     );
     check(
         r#"{"type":"history","limit":1001}"#,
-        expect![[r#"- bad_request: "limit" is 1001; 1 to 1000 is wanted; nothing was done"#]],
+        expect![[r#"- bad_request: "limit" is 1001; expected 1 to 1000; nothing was done"#]],
     );
     check(
         r#"{"type":"history","before":-1}"#,
-        expect![[r#"- bad_request: "before" is "-1"; a whole number from 0 is wanted; nothing was done"#]],
+        expect![[r#"- bad_request: "before" is "-1"; expected a whole number from 0; nothing was done"#]],
     );
     check(
         r#"{"type":"search","id":"s","text":" two  words "}"#,
@@ -131,16 +137,16 @@ fn everything_else_is_asked_with_what_it_needs() {
     check(r#"{"type":"ping","id":"p"}"#, expect!["p Ping { token: None }"]);
     check(
         r#"{"type":"login","name":"x"}"#,
-        expect!["- logged_in_already: a second login; connect again for another name; nothing was done"],
+        expect!["- logged_in_already: you are logged in already; connect again to use another name; nothing was done"],
     );
     check(
         r#"{"type":"register","password":"x"}"#,
-        expect![[r#"- unknown_type: "register" is no type of this version; nothing was done"#]],
+        expect![[r#"- unknown_type: "register" is not a type of this version; nothing was done"#]],
     );
 }
 
 #[test]
-fn what_is_wrong_leaves_the_id_known() {
+fn mistake_leaves_the_id_known() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     for (line, id) in [
         (r#"{"id":"a","type":"who""#.to_owned(), Some("a")),
@@ -190,7 +196,7 @@ fn delivered(message: &Message) -> String {
 }
 
 #[test]
-fn a_message_is_a_frame() {
+fn message_is_a_frame() {
     expect![[r##"
         {"type":"message","seq":42,"at":"2026-11-23T06:18:35.123Z","from":"alice","to":["bob","#kitchen"],"text":"hi"}
     "##]]
@@ -250,20 +256,20 @@ fn replies_are_frames_or_nothing() {
         {"type":"presence","name":"alice","here":true}
         {"type":"sent","seq":42,"at":"2026-11-23T06:18:35.123Z","from":"alice","to":["bob","#kitchen"],"text":"hi"}
         {"type":"error","id":"i","code":"mailbox_full","message":"words"}
-        {"type":"error","id":"i","code":"shutting_down","message":"the server is shutting down, what waits for you is kept"}
+        {"type":"error","id":"i","code":"shutting_down","message":"the server is shutting down, what waits for you is stored"}
     "##]]
     .assert_eq(&String::from_utf8(out).unwrap().replace(version, "VERSION"));
 }
 
 proptest! {
     #[test]
-    fn every_line_is_answered_once_and_nothing_panics(line in "(\\PC|\\p{Cc}|[\\[\\]{}\":,a-z0-9\\\\]){0,80}") {
+    fn each_line_is_parsed_or_refused(line in "(\\PC|\\p{Cc}|[\\[\\]{}\":,a-z0-9\\\\]){0,80}") {
         prop_assert_eq!(parse(&line, 2).is_none(), line.trim().is_empty());
         prop_assert_eq!(parse_login(&line).is_none(), line.trim().is_empty());
     }
 
     #[test]
-    fn whatever_is_said_is_one_line_of_json(said in "(\\PC|\\p{Cc}|[a-z]){1,40}") {
+    fn any_text_is_one_line_of_json(said in "(\\PC|\\p{Cc}|[a-z]){1,40}") {
         let Some(text) = Text::verbatim(&said) else { return Ok(()) };
         let line = delivered(&message(text.as_str(), None));
         prop_assert_eq!(line.find('\n'), Some(line.len() - 1));

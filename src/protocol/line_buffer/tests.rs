@@ -1,4 +1,4 @@
-//! Tests of where lines end, against a reference that looks at the whole input at once.
+//! Tests of the line buffer, against a reference that reads the whole input at once.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,26 +7,26 @@ use super::*;
 use crate::limits::{JSON_LINE_BYTES_MAX, LINE_BYTES_MAX};
 use crate::protocol::{json, plain};
 
-/// A line that outlives the buffer.
+/// Line that does not borrow from the buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Seen {
+enum OwnedLine {
     Text(String),
     TooLong,
     NotUtf8,
 }
 
-impl From<Line<'_>> for Seen {
+impl From<Line<'_>> for OwnedLine {
     fn from(line: Line<'_>) -> Self {
         match line {
-            Line::Text(text) => Seen::Text(text.to_owned()),
-            Line::TooLong => Seen::TooLong,
-            Line::NotUtf8 => Seen::NotUtf8,
+            Line::Text(text) => OwnedLine::Text(text.to_owned()),
+            Line::TooLong => OwnedLine::TooLong,
+            Line::NotUtf8 => OwnedLine::NotUtf8,
         }
     }
 }
 
-fn text(text: impl Into<String>) -> Seen {
-    Seen::Text(text.into())
+fn text(text: impl Into<String>) -> OwnedLine {
+    OwnedLine::Text(text.into())
 }
 
 /// Puts what fits of `bytes` into the buffer, as one read does.
@@ -40,7 +40,7 @@ fn read(buffer: &mut LineBuffer, bytes: &mut &[u8]) {
 }
 
 /// Reads these chunks and takes every line as soon as it can be taken.
-fn feed<'a>(buffer: &mut LineBuffer, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
+fn feed<'a>(buffer: &mut LineBuffer, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<OwnedLine> {
     let mut seen = Vec::new();
     for mut chunk in chunks {
         while !chunk.is_empty() {
@@ -56,31 +56,31 @@ fn feed<'a>(buffer: &mut LineBuffer, chunks: impl IntoIterator<Item = &'a [u8]>)
     seen
 }
 
-fn feed_all<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
+fn feed_all<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<OwnedLine> {
     let mut buffer = LineBuffer::new(plain::FRAMING);
     let mut seen = feed(&mut buffer, chunks);
-    seen.extend(buffer.end_of_input().map(Seen::from));
+    seen.extend(buffer.end_of_input().map(OwnedLine::from));
     assert_eq!(buffer.end_of_input(), None);
     assert!(buffer.unread().is_empty());
     seen
 }
 
 /// Checks the lines of an input, read as a whole and byte by byte.
-fn check(input: impl AsRef<[u8]>, expected: &[Seen]) {
+fn check(input: impl AsRef<[u8]>, expected: &[OwnedLine]) {
     let input = input.as_ref();
     assert_eq!(feed_all([input]), expected, "as a whole");
     assert_eq!(feed_all(input.chunks(1)), expected, "byte by byte");
     assert_eq!(reference(input), expected, "by the reference");
 }
 
-/// The rules once more, over the whole of an input, with no eye to speed or memory.
-fn reference(input: &[u8]) -> Vec<Seen> {
+/// Splits a whole input by the same rules, in the simplest way.
+fn reference(input: &[u8]) -> Vec<OwnedLine> {
     let mut seen = Vec::new();
     let (mut line, mut spoilt, mut watched, mut at) = (Vec::new(), false, true, 0);
     let finish = |line: &[u8], spoilt: bool| match str::from_utf8(line) {
-        _ if line.len() > LINE_BYTES_MAX => Seen::TooLong,
+        _ if line.len() > LINE_BYTES_MAX => OwnedLine::TooLong,
         Ok(line) if !spoilt => text(line),
-        _ => Seen::NotUtf8,
+        _ => OwnedLine::NotUtf8,
     };
     while at < input.len() {
         match input[at..] {
@@ -118,7 +118,7 @@ fn reference(input: &[u8]) -> Vec<Seen> {
     seen
 }
 
-/// How many bytes to skip and whether the subnegotiation ended with them; `None` if the input ends within it.
+/// Returns the number of bytes to skip and whether the subnegotiation ended with them; `None` if the input ends within it.
 fn subnegotiation(contents: &[u8]) -> Option<(usize, bool)> {
     let mut at = 0;
     loop {
@@ -136,7 +136,7 @@ fn subnegotiation(contents: &[u8]) -> Option<(usize, bool)> {
 }
 
 #[test]
-fn lines_end_at_a_newline() {
+fn line_ends_at_its_newline() {
     check("", &[]);
     check("\n", &[text("")]);
     check("alice\nbob: hi\r\n\n", &[text("alice"), text("bob: hi"), text("")]);
@@ -145,58 +145,58 @@ fn lines_end_at_a_newline() {
 }
 
 #[test]
-fn the_last_line_counts_without_its_newline() {
+fn last_line_needs_no_newline() {
     check("a\nb", &[text("a"), text("b")]);
     check("b\r", &[text("b\r")]);
     check(b"\xFF\xF1", &[]);
-    check(b"b\xFF", &[Seen::NotUtf8]);
-    check(b"\xFF", &[Seen::NotUtf8]);
-    check(b"b\xFF\xFB", &[Seen::NotUtf8]);
-    check(b"b\xFF\xFA\x18\n", &[Seen::NotUtf8]);
-    check(b"b\xFF\xFA\x18\xFF", &[Seen::NotUtf8]);
-    check(b"b\xC3", &[Seen::NotUtf8]);
+    check(b"b\xFF", &[OwnedLine::NotUtf8]);
+    check(b"\xFF", &[OwnedLine::NotUtf8]);
+    check(b"b\xFF\xFB", &[OwnedLine::NotUtf8]);
+    check(b"b\xFF\xFA\x18\n", &[OwnedLine::NotUtf8]);
+    check(b"b\xFF\xFA\x18\xFF", &[OwnedLine::NotUtf8]);
+    check(b"b\xC3", &[OwnedLine::NotUtf8]);
 }
 
 #[test]
-fn a_line_has_8192_bytes() {
+fn line_has_at_most_8192_bytes() {
     let longest = "x".repeat(8192);
     let over = "x".repeat(8193);
     check(&longest, &[text(&*longest)]);
     check(format!("{longest}\nb\n"), &[text(&*longest), text("b")]);
     check(format!("{longest}\r\nb\n"), &[text(&*longest), text("b")]);
-    check(format!("{over}\nb\n"), &[Seen::TooLong, text("b")]);
-    check(format!("{over}\r\nb\n"), &[Seen::TooLong, text("b")]);
-    check(format!("{longest}\r\r\nb\n"), &[Seen::TooLong, text("b")]);
-    check(format!("{longest}\r"), &[Seen::TooLong]);
-    check(over, &[Seen::TooLong]);
+    check(format!("{over}\nb\n"), &[OwnedLine::TooLong, text("b")]);
+    check(format!("{over}\r\nb\n"), &[OwnedLine::TooLong, text("b")]);
+    check(format!("{longest}\r\r\nb\n"), &[OwnedLine::TooLong, text("b")]);
+    check(format!("{longest}\r"), &[OwnedLine::TooLong]);
+    check(over, &[OwnedLine::TooLong]);
     check("é".repeat(4096) + "\n", &[text("é".repeat(4096))]);
-    check("é".repeat(4096) + "x\n", &[Seen::TooLong]);
+    check("é".repeat(4096) + "x\n", &[OwnedLine::TooLong]);
 }
 
 #[test]
-fn a_line_over_the_limit_is_answered_at_once_and_only_once() {
+fn line_over_the_limit_is_reported_at_once_and_only_once() {
     let mut buffer = LineBuffer::new(plain::FRAMING);
     assert_eq!(feed(&mut buffer, ["x".repeat(8192).as_bytes(), b"\r"]), []);
-    assert_eq!(feed(&mut buffer, [b"\r".as_slice()]), [Seen::TooLong]);
-    assert!(buffer.unread().is_empty(), "what is discarded is not kept");
+    assert_eq!(feed(&mut buffer, [b"\r".as_slice()]), [OwnedLine::TooLong]);
+    assert!(buffer.unread().is_empty(), "discarded bytes take no memory");
     assert_eq!(feed(&mut buffer, ["x".repeat(100_000).as_bytes(), b"\xFE\xFF", b"\xF1"]), []);
     assert_eq!(feed(&mut buffer, [b"\nb\n".as_slice()]), [text("b")]);
     assert_eq!(buffer.end_of_input(), None);
 }
 
 #[test]
-fn too_long_wins_over_not_utf8() {
-    check([vec![0xFE; 8193], b"\nb".to_vec()].concat(), &[Seen::TooLong, text("b")]);
-    check([vec![0xFE; 8192], b"\nb".to_vec()].concat(), &[Seen::NotUtf8, text("b")]);
-    check([b"\xFF\xFA".to_vec(), vec![b'x'; 1024 + 8193]].concat(), &[Seen::TooLong]);
-    check([b"\xFF\xFA".to_vec(), vec![b'x'; 1024 + 8192]].concat(), &[Seen::NotUtf8]);
+fn long_line_that_is_not_utf8_is_too_long() {
+    check([vec![0xFE; 8193], b"\nb".to_vec()].concat(), &[OwnedLine::TooLong, text("b")]);
+    check([vec![0xFE; 8192], b"\nb".to_vec()].concat(), &[OwnedLine::NotUtf8, text("b")]);
+    check([b"\xFF\xFA".to_vec(), vec![b'x'; 1024 + 8193]].concat(), &[OwnedLine::TooLong]);
+    check([b"\xFF\xFA".to_vec(), vec![b'x'; 1024 + 8192]].concat(), &[OwnedLine::NotUtf8]);
 }
 
 #[test]
-fn a_line_that_is_not_utf8_ends_at_its_newline() {
-    check(b"a\xE9\nb\n", &[Seen::NotUtf8, text("b")]);
-    check(b"\xC3\n\xA9\n", &[Seen::NotUtf8, Seen::NotUtf8]);
-    check(b"\xED\xA0\x80\nb", &[Seen::NotUtf8, text("b")]);
+fn line_that_is_not_utf8_ends_at_its_newline() {
+    check(b"a\xE9\nb\n", &[OwnedLine::NotUtf8, text("b")]);
+    check(b"\xC3\n\xA9\n", &[OwnedLine::NotUtf8, OwnedLine::NotUtf8]);
+    check(b"\xED\xA0\x80\nb", &[OwnedLine::NotUtf8, text("b")]);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn telnet_commands_are_skipped() {
 }
 
 #[test]
-fn skipped_bytes_do_not_count() {
+fn skipped_bytes_do_not_count_for_the_limit() {
     let commands = b"\xFF\xF1".repeat(50_000);
     let longest = "x".repeat(4096);
     let line = [longest.as_bytes(), &commands, longest.as_bytes(), b"\r", &commands, b"\nb\n"].concat();
@@ -227,9 +227,9 @@ fn skipped_bytes_do_not_count() {
 #[test]
 fn any_other_byte_255_is_not_utf8() {
     for byte in (0..=239).filter(|&byte| byte != b'\n') {
-        check([b"al", [255, byte].as_slice(), b"ice\nb\n"].concat(), &[Seen::NotUtf8, text("b")]);
+        check([b"al", [255, byte].as_slice(), b"ice\nb\n"].concat(), &[OwnedLine::NotUtf8, text("b")]);
     }
-    check(b"al\xFF\nice\n", &[Seen::NotUtf8, text("ice")]);
+    check(b"al\xFF\nice\n", &[OwnedLine::NotUtf8, text("ice")]);
 }
 
 #[test]
@@ -245,16 +245,16 @@ fn subnegotiations_are_skipped() {
 }
 
 #[test]
-fn a_longer_subnegotiation_is_the_lines_own() {
+fn too_long_subnegotiation_makes_the_line_not_utf8() {
     let of = |contents: &[u8]| [b"a\xFF\xFA", contents, b"\xFF\xF0b\nc\n"].concat();
-    check(of(&[b'x'; 1025]), &[Seen::NotUtf8, text("c")]);
-    check(of(&[&[b'\n'; 1024], b"x".as_slice()].concat()), &[Seen::NotUtf8, text("c")]);
-    check(of(&[&[b'x'; 1024], b"\nd\n".as_slice()].concat()), &[Seen::NotUtf8, text("d"), text("b"), text("c")]);
-    check(of(&[255; 1026]), &[Seen::NotUtf8, text("c")]);
-    check(of(&[&[b'x'; 1023], [255; 2].as_slice()].concat()), &[Seen::NotUtf8, text("c")]);
+    check(of(&[b'x'; 1025]), &[OwnedLine::NotUtf8, text("c")]);
+    check(of(&[&[b'\n'; 1024], b"x".as_slice()].concat()), &[OwnedLine::NotUtf8, text("c")]);
+    check(of(&[&[b'x'; 1024], b"\nd\n".as_slice()].concat()), &[OwnedLine::NotUtf8, text("d"), text("b"), text("c")]);
+    check(of(&[255; 1026]), &[OwnedLine::NotUtf8, text("c")]);
+    check(of(&[&[b'x'; 1023], [255; 2].as_slice()].concat()), &[OwnedLine::NotUtf8, text("c")]);
     // No command is looked for in the rest of the line, so that the newline after one ends it.
     let rest = b"\xFF\xFB\nd\xFF\xF1e\n".as_slice();
-    check(of(&[&[b'x'; 1025], rest].concat()), &[Seen::NotUtf8, text("de"), text("b"), text("c")]);
+    check(of(&[&[b'x'; 1025], rest].concat()), &[OwnedLine::NotUtf8, text("de"), text("b"), text("c")]);
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn reads_grow_while_they_fill_their_space() {
 }
 
 #[test]
-fn an_idle_buffer_holds_no_memory() {
+fn idle_buffer_holds_no_memory() {
     let mut buffer = LineBuffer::new(plain::FRAMING);
     assert_eq!(buffer.bytes.capacity(), 0);
     assert_eq!(feed(&mut buffer, [b"a\nb".as_slice()]), [text("a")]);
@@ -304,12 +304,12 @@ fn an_idle_buffer_holds_no_memory() {
 }
 
 #[test]
-fn a_release_within_skipped_or_discarded_bytes_changes_nothing() {
+fn release_within_skipped_or_discarded_bytes_changes_no_line() {
     let mut buffer = LineBuffer::new(plain::FRAMING);
     for (input, expected) in [
         (b"\xFF\xFA".to_vec(), vec![]),
         (b"\n\xFF\xF0".to_vec(), vec![]),
-        (vec![b'x'; 9000], vec![Seen::TooLong]),
+        (vec![b'x'; 9000], vec![OwnedLine::TooLong]),
         (b"xx\nb\n".to_vec(), vec![text("b")]),
     ] {
         assert_eq!(feed(&mut buffer, [&*input]), expected);
@@ -319,7 +319,7 @@ fn a_release_within_skipped_or_discarded_bytes_changes_nothing() {
 }
 
 #[test]
-fn the_first_bytes_can_be_looked_at_before_they_are_taken() {
+fn unread_bytes_are_visible_before_a_line_is_taken() {
     let mut buffer = LineBuffer::new(plain::FRAMING);
     assert_eq!(buffer.unread(), b"");
     read(&mut buffer, &mut b"GE".as_slice());
@@ -331,7 +331,7 @@ fn the_first_bytes_can_be_looked_at_before_they_are_taken() {
 }
 
 #[test]
-fn a_line_is_found_where_it_was_read() {
+fn line_is_not_copied() {
     let mut buffer = LineBuffer::new(plain::FRAMING);
     let place = buffer.space().as_ptr();
     read(&mut buffer, &mut b"alice\nbob\n".as_slice());
@@ -342,7 +342,7 @@ fn a_line_is_found_where_it_was_read() {
 }
 
 #[test]
-fn end_of_input_gives_the_lines_before_the_last_one_too() {
+fn end_of_input_returns_the_lines_before_the_last_one_first() {
     let mut buffer = LineBuffer::new(plain::FRAMING);
     read(&mut buffer, &mut b"a\nb\nc".as_slice());
     for line in ["a", "b", "c"] {
@@ -351,7 +351,7 @@ fn end_of_input_gives_the_lines_before_the_last_one_too() {
     assert_eq!(buffer.end_of_input(), None);
 }
 
-/// Pieces of everything that has a rule, of lengths on both sides of every limit.
+/// Generates pieces for each rule, with lengths on both sides of each limit.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let near = |limit: usize| limit - 6..limit + 6;
     prop_oneof![
@@ -372,7 +372,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn cuts_make_no_difference(
+    fn lines_do_not_depend_on_the_sizes_of_reads(
         pieces in vec(piece(), 0..40),
         sizes in vec(prop_oneof![1..4_usize, 1..6000_usize], 1..20),
     ) {
@@ -399,7 +399,7 @@ proptest! {
     }
 }
 
-fn speaking_json(bytes: &[u8]) -> Vec<String> {
+fn json_lines(bytes: &[u8]) -> Vec<String> {
     let mut buffer = LineBuffer::new(plain::FRAMING);
     let mut lines = Vec::new();
     let mut is_detected = false;
@@ -427,10 +427,10 @@ fn speaking_json(bytes: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn a_json_line_may_be_longer_and_knows_no_telnet() {
+fn json_lines_may_be_longer_and_have_no_telnet_commands() {
     let most = [vec![b'x'; JSON_LINE_BYTES_MAX], b"\r\n{}\n".to_vec()].concat();
-    assert_eq!(speaking_json(&most), ["65536 bytes", "2 bytes"]);
+    assert_eq!(json_lines(&most), ["65536 bytes", "2 bytes"]);
     let over = [vec![b'x'; 3 * JSON_LINE_BYTES_MAX + 1], b"\n{}\n".to_vec()].concat();
-    assert_eq!(speaking_json(&over), ["too long", "2 bytes"]);
-    assert_eq!(speaking_json(b"{\xff\xfb\x01}\n{\xff}\n{}\n"), ["not UTF-8", "not UTF-8", "2 bytes"]);
+    assert_eq!(json_lines(&over), ["too long", "2 bytes"]);
+    assert_eq!(json_lines(b"{\xff\xfb\x01}\n{\xff}\n{}\n"), ["not UTF-8", "not UTF-8", "2 bytes"]);
 }

@@ -1,4 +1,4 @@
-//! The codec of plain lines: neither half has state. Owns the framing and what a plain client is told; never the words.
+//! Codec of plain lines: neither half has state. Owns the framing and the capabilities; never the form of a line.
 
 use super::{encode_message, encode_reply, parse, parse_login};
 use crate::limits::LINE_BYTES_MAX;

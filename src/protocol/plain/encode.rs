@@ -1,5 +1,4 @@
-//! Messages and replies as lines.
-//! Owns the words that a person at `nc` reads; never decides which of them.
+//! Messages and replies as plain lines. Owns the words that a person at `nc` reads; never decides what is replied.
 
 use std::fmt;
 
@@ -26,15 +25,12 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
     end_line(text.as_str(), out);
 }
 
-/// Appends a reply: notices, which start with `* `, or an error, which starts with `! ` and its code; nothing where it is for
-/// programs.
+/// Appends a reply: notices, which start with `* `, or an error, which starts with `! ` and its code; nothing if the reply is for programs.
 pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     match reply {
         Reply::Welcome { name, waiting: 0 } => notice(format_args!("hello {name}, /help lists the commands"), out),
-        Reply::Welcome { name, waiting: 1 } => notice(format_args!("hello {name}, 1 message was kept for you"), out),
-        Reply::Welcome { name, waiting } => {
-            notice(format_args!("hello {name}, {waiting} messages were kept for you"), out)
-        }
+        Reply::Welcome { name, waiting: 1 } => notice(format_args!("hello {name}, 1 message waits for you"), out),
+        Reply::Welcome { name, waiting } => notice(format_args!("hello {name}, {waiting} messages wait for you"), out),
         Reply::Kept { peer, seen: true } => notice(format_args!("{peer} is away, kept for later"), out),
         Reply::Kept { peer, seen: false } => {
             notice(format_args!("nobody has used the name {peer} yet, kept for later"), out);
@@ -55,12 +51,12 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Pong { token: None } => notice(format_args!("pong"), out),
         Reply::Who { here, rooms } => encode_who(here, rooms, out),
         Reply::History { messages, .. } => encode_past(messages, "no messages", out),
-        Reply::Found { messages, .. } => encode_past(messages, "no messages hold that", out),
+        Reply::Found { messages, .. } => encode_past(messages, "no messages contain that", out),
         Reply::Help { commands } => encode_help(commands, out),
         Reply::Answer { text } => text.as_str().lines().for_each(|line| notice(format_args!("{line}"), out)),
         Reply::Plugins { plugins } => encode_plugins(plugins, out),
         Reply::Refused(refusal) => encode_refusal(refusal, out),
-        Reply::ShuttingDown => notice(format_args!("the server is shutting down, what waits for you is kept"), out),
+        Reply::ShuttingDown => notice(format_args!("the server is shutting down, what waits for you is stored"), out),
         Reply::Encoded(bytes) => out.extend_from_slice(bytes),
         Reply::Accepted { .. } | Reply::Presence { .. } | Reply::Sent(_) => {}
         Reply::Set { .. } | Reply::Values { .. } => {}
@@ -87,7 +83,7 @@ fn encode_topic(room: &Room, topic: Option<&Text>, out: &mut Vec<u8>) {
     }
 }
 
-/// `* WHERE: alice, bob`, on as many lines as it takes.
+/// Appends `* PLACE: alice, bob`, on as many lines as needed.
 fn encode_names(place: &str, names: &[PeerName], out: &mut Vec<u8>) {
     let mut start = out.len();
     for (nth, name) in names.iter().enumerate() {
@@ -162,7 +158,7 @@ fn notice(words: fmt::Arguments<'_>, out: &mut Vec<u8>) {
     end_line(&words.to_string(), out);
 }
 
-/// Appends the rest of a line and its end; a newline within it, which other protocols can send, is read as a blank.
+/// Appends the rest of a line and its end. A newline within it, which other protocols can send, becomes a blank.
 fn end_line(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
     while let Some(newline) = memchr(b'\n', rest) {

@@ -1,4 +1,4 @@
-//! Tests of the lines that clients write: each rule, and what a broken one is told.
+//! Tests of the lines that clients write: each rule, and the refusal of a line that breaks it.
 
 use expect_test::{Expect, expect};
 use proptest::collection::vec;
@@ -49,7 +49,7 @@ fn shown(parsed: Option<ParsedRequest>) -> String {
     }
 }
 
-/// The message that a line sends.
+/// Returns the message that a line sends.
 fn sent(line: &str) -> Draft {
     match parse(line) {
         Some(Ok(ClientRequest { request: Request::Send(draft), .. })) => draft,
@@ -64,7 +64,7 @@ fn shown_refusal(refusal: Refusal) -> String {
 }
 
 #[test]
-fn a_login_is_a_name_and_perhaps_a_password() {
+fn login_is_a_name_with_an_optional_password() {
     check_login("", expect!["nothing"]);
     check_login(" \t\u{3000}\r", expect!["nothing"]);
     check_login("alice", expect!["alice None"]);
@@ -79,14 +79,14 @@ fn a_login_is_a_name_and_perhaps_a_password() {
 }
 
 #[test]
-fn a_line_of_blanks_is_nothing() {
+fn line_of_blanks_does_nothing() {
     for blank in ["", " ", "\t", "\r", "\u{3000}\u{85} "] {
         check(blank, expect![["nothing"]]);
     }
 }
 
 #[test]
-fn a_message_is_names_and_a_text() {
+fn message_has_names_and_a_text() {
     check("bob: hello", expect!["bob <- hello"]);
     check("  BOB\t:hello \r", expect!["bob <- hello"]);
     check("alice, bob: hi!", expect!["alice + bob <- hi!"]);
@@ -98,7 +98,7 @@ fn a_message_is_names_and_a_text() {
 }
 
 #[test]
-fn what_is_wrong_with_a_message_is_said() {
+fn bad_message_is_refused_with_the_reason() {
     check(
         "hello there",
         expect![[r#"bad_request: "hello there" has no ":"; write NAME: TEXT, or /help for the commands; not sent"#]],
@@ -132,7 +132,7 @@ fn what_is_wrong_with_a_message_is_said() {
 }
 
 #[test]
-fn a_line_has_256_destinations() {
+fn line_has_at_most_256_destinations() {
     let names = |count: usize| (0..count).map(|nth| format!("n{nth}")).collect::<Vec<_>>().join(",");
     let to = sent(&format!("{}: hi", names(256))).to;
     assert_eq!((to.len(), to[0].as_str(), to[255].as_str()), (256, "n0", "n255"));
@@ -153,7 +153,7 @@ fn a_line_has_256_destinations() {
 }
 
 #[test]
-fn commands_are_known_by_their_words() {
+fn commands_are_recognized_by_their_names() {
     check("/help", expect!["Help"]);
     check(" /who ", expect!["Who"]);
     check("/quit\r", expect!["Quit"]);
@@ -195,7 +195,7 @@ fn commands_are_known_by_their_words() {
 }
 
 #[test]
-fn a_history_has_a_name_and_a_count() {
+fn history_takes_a_name_and_a_count() {
     check("/history", expect!["history with anyone up to 20"]);
     check("/history 5", expect!["history with anyone up to 5"]);
     check("/history Bob", expect!["history with bob up to 20"]);
@@ -249,7 +249,7 @@ fn a_history_has_a_name_and_a_count() {
 }
 
 #[test]
-fn a_ping_hands_its_token_back() {
+fn ping_keeps_its_token() {
     check("/ping", expect!["ping None"]);
     check("/ping \u{3000} ", expect!["ping None"]);
     check("/ping 1", expect![[r#"ping Some("1")"#]]);
@@ -257,7 +257,7 @@ fn a_ping_hands_its_token_back() {
     check("/ping \u{7}", expect![[r#"ping Some("�")"#]]);
 }
 
-/// Lines that come near to meaning something.
+/// Generates lines that resemble valid ones.
 fn line() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -269,7 +269,7 @@ fn line() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_line_is_too_strange(line in line()) {
+    fn any_line_is_parsed_or_refused(line in line()) {
         let parsed = parse(&line);
         prop_assert_eq!(parsed.is_none(), line.trim().is_empty());
         match parsed {
@@ -288,7 +288,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_sent_is_what_was_written(
+    fn sent_text_is_the_written_text(
         names in vec("#?[a-zA-Zà-ö0-9][a-zA-Zà-ö0-9._-]{0,9}", 1..9),
         said in "[^\\p{Cc} ](\\PC{0,40}[^\\p{Cc} ])?",
         blanks in "[ \t\u{3000}]{0,3}",

@@ -51,12 +51,12 @@ fn delivered(message: &Message) -> String {
 }
 
 #[test]
-fn a_message_in_a_room_says_so() {
+fn message_in_a_room_names_the_room() {
     assert_eq!(delivered(&said(text("hi"), &[], Some("#home"))), "from alice in #home: hi\n");
 }
 
 #[test]
-fn a_message_is_one_line() {
+fn message_is_one_line() {
     assert_eq!(message(text("hi!")), "from alice: hi!\n");
     assert_eq!(message(text("a: b\tc")), "from alice: a: b\tc\n");
     let stored = |text: &str| message(Text::stored(text.to_owned()));
@@ -65,7 +65,7 @@ fn a_message_is_one_line() {
 }
 
 #[test]
-fn a_greeting_counts_what_was_kept() {
+fn welcome_counts_the_waiting_messages() {
     let welcome = |waiting| Reply::Welcome { name: name("alice"), waiting };
     check(
         welcome(0),
@@ -76,19 +76,19 @@ fn a_greeting_counts_what_was_kept() {
     check(
         welcome(1),
         expect![[r#"
-        * hello alice, 1 message was kept for you
+        * hello alice, 1 message waits for you
     "#]],
     );
     check(
         welcome(3),
         expect![[r#"
-        * hello alice, 3 messages were kept for you
+        * hello alice, 3 messages wait for you
     "#]],
     );
 }
 
 #[test]
-fn notices_are_short() {
+fn notices_say_what_happened() {
     check(
         Reply::Kept { peer: name("bob"), seen: true },
         expect![[r#"
@@ -116,13 +116,13 @@ fn notices_are_short() {
     check(
         Reply::ShuttingDown,
         expect![[r#"
-        * the server is shutting down, what waits for you is kept
+        * the server is shutting down, what waits for you is stored
     "#]],
     );
 }
 
 #[test]
-fn an_error_has_its_code() {
+fn error_has_its_code() {
     check(
         Reply::Refused(Refusal::new(Code::TooLong, "8192 bytes at most; not sent")),
         expect![[r#"
@@ -171,7 +171,7 @@ fn room_here(room: &str, here: &[&str]) -> RoomHere {
 }
 
 #[test]
-fn who_is_here_is_listed() {
+fn who_lists_peers_and_rooms() {
     check(
         Reply::Who { here: names(&["alice", "bob"]), rooms: vec![] },
         expect![[r#"
@@ -195,7 +195,7 @@ fn who_is_here_is_listed() {
 }
 
 #[test]
-fn a_long_list_is_broken_into_lines() {
+fn long_list_is_split_into_lines() {
     let here: Vec<_> = (0..1000).map(|nth| name(&format!("peer-{nth}{}", "é".repeat(nth % 20)))).collect();
     let listed = encoded(Reply::Who { here: here.clone(), rooms: vec![] });
     assert!(listed.lines().count() > 10);
@@ -210,7 +210,7 @@ fn a_long_list_is_broken_into_lines() {
 }
 
 #[test]
-fn a_history_says_who_and_when() {
+fn history_shows_who_sent_and_when() {
     let past = |sent, recipients: &[&str], room, words: &str| PastMessage {
         sent,
         message: said(Text::stored(words.to_owned()), recipients, room),
@@ -218,7 +218,7 @@ fn a_history_says_who_and_when() {
     check(
         Reply::Found { messages: vec![], more: false },
         expect![[r#"
-        * no messages hold that
+        * no messages contain that
     "#]],
     );
     check(
@@ -248,7 +248,7 @@ fn a_history_says_who_and_when() {
 
 proptest! {
     #[test]
-    fn whatever_is_said_is_one_safe_line(said in "(\\PC|\\p{Cc}|[a-z]){1,40}") {
+    fn any_text_is_one_safe_line(said in "(\\PC|\\p{Cc}|[a-z]){1,40}") {
         let Some(text) = Text::clean(&said) else { return Ok(()) };
         let line = message(text.clone());
         prop_assert_eq!(&line, &format!("from alice: {text}\n"));
