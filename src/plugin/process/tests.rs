@@ -387,9 +387,11 @@ fn values_are_stored_and_read() {
 
 #[test]
 fn flood_of_requests_stalls_no_other_program() {
-    let flood = Script::new(r#"yes '{"type":"ping"}' | head -n 100000; say done; ask"#);
-    flood.run(async |_, recorder| {
+    let flood = Script::new(r#"ask; answer; yes '{"type":"ping"}' | head -n 100000; say done; ask"#);
+    flood.run(async |process, recorder| {
         recorder.seen().is_held_up = true;
+        // The flood begins once the recorder blocks.
+        assert_eq!(ask(process, "x").await, "pass");
         until(|| !recorder.seen().submitted.is_empty()).await;
         let other = Script::new("while ask; do answer; done");
         let other_process = Process { timeouts: other.timeouts, ..Process::load(&other.config).unwrap() };
