@@ -1,5 +1,4 @@
-//! Who may connect: counts the connections that are open, all of them and those of each address. Owns the counts; never
-//! touches a socket.
+//! Admission of connections by their number: all that are open, and those of each address. Owns the counts; never touches a socket.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,23 +10,23 @@ use crate::config::Limits;
 use crate::limits::DESCRIPTORS_RESERVED;
 use crate::protocol::{Code, Refusal};
 
-/// The door: shared by all listeners.
+/// Limits and counts, which all listeners share.
 #[derive(Debug)]
 pub(super) struct Admission {
     connections_max: u64,
     connections_per_address_max: u64,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
 }
 
-/// The connections that are open.
+/// Counts of the open connections.
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     connections: u64,
-    /// Only where there is a limit to them.
+    /// Connections of each address; empty if there is no limit to them.
     by_address: HashMap<IpAddr, u64>,
 }
 
-/// A connection that was let in, and counts as long as this lives.
+/// Permit of one connection, which counts as open until the permit is dropped.
 #[derive(Debug)]
 pub(super) struct Admitted {
     admission: Arc<Admission>,
@@ -35,12 +34,12 @@ pub(super) struct Admitted {
 }
 
 impl Admission {
-    /// With the limits of the configuration, and as many descriptors as the process may have.
+    /// Takes the limits of the configuration, and the number of descriptors that the process may have.
     pub(super) fn new(limits: &Limits, descriptors_max: u64) -> Self {
         let room = descriptors_max.saturating_sub(DESCRIPTORS_RESERVED);
         if limits.connections_max > room {
             log::warn!(
-                "connections_max is {}, and the system allows {room} (RLIMIT_NOFILE is {descriptors_max}): those over it wait",
+                "connections_max is {}, but the system allows only {room} (RLIMIT_NOFILE is {descriptors_max}): more will wait",
                 limits.connections_max
             );
         }
@@ -51,7 +50,7 @@ impl Admission {
         }
     }
 
-    /// Lets a connection in, or says why not.
+    /// Admits a connection from an address. Fails if a limit is reached.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, Refusal> {
         // An IPv4 address may be written as IPv6.
         let address = address.to_canonical();
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_again_when_somebody_leaves() {
+    fn connection_that_ends_makes_room_for_another() {
         let admission = admission(2, 0);
         let first = admission.admit("192.0.2.1".parse().unwrap()).unwrap();
         let _second = admission.admit("192.0.2.2".parse().unwrap()).unwrap();
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_has_its_own_places() {
+    fn each_address_is_counted_by_itself() {
         let admission = admission(0, 1);
         let first = admission.admit("192.0.2.1".parse().unwrap()).unwrap();
         let _second = admission.admit("2001:db8::1".parse().unwrap()).unwrap();
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn unless_told_otherwise_it_counts_the_descriptors() {
+    fn default_limit_is_the_number_of_descriptors() {
         let admission = admission(0, 0);
         assert_eq!(admission.connections_max, 1000 - DESCRIPTORS_RESERVED);
     }

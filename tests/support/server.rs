@@ -97,10 +97,10 @@ impl TestServer {
     #[track_caller]
     pub(crate) fn reload(&self) -> String {
         let said =
-            |log: &str| Vec::from_iter(log.lines().filter(|line| line.contains("the plugins ")).map(str::to_owned));
+            |log: &str| Vec::from_iter(log.lines().filter(|line| line.contains("the plugins")).map(str::to_owned));
         let before = said(&self.log()).len();
         self.signal(Signal::HUP);
-        eventually("the plugins are loaded anew", || said(&self.log()).len() > before);
+        eventually("the plugins are reloaded", || said(&self.log()).len() > before);
         said(&self.log()).remove(before)
     }
 

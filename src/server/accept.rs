@@ -1,0 +1,98 @@
+//! Listening and accepting connections. Owns the listening sockets' options, and the tasks of the connections; never reads from a
+//! connection.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+use smol::lock::Semaphore;
+use smol::{Async, Executor, future};
+
+use super::admission::Admission;
+use super::error::ServeError;
+use crate::backoff::Backoff;
+use crate::connection::{self, Shared};
+use crate::limits::{ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, LISTEN_BACKLOG_CONNECTIONS};
+use crate::message::SessionId;
+use crate::timeout::sleep;
+use crate::transport::tcp::Tcp;
+
+/// Listens on an address.
+pub(super) fn listen(address: SocketAddr) -> Result<Async<TcpListener>, ServeError> {
+    let listening = || {
+        let listener = Async::<TcpListener>::bind(address)?;
+        // A second time, with room for a crowd: the standard library asks for a backlog of 128.
+        rustix::net::listen(&listener, LISTEN_BACKLOG_CONNECTIONS)?;
+        Ok(listener)
+    };
+    listening().map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Accepts connections, and starts a task for each.
+#[derive(Clone)]
+pub(super) struct Acceptor {
+    pub(super) executor: Arc<Executor<'static>>,
+    /// Values that all connections share.
+    pub(super) shared: Arc<Shared>,
+    pub(super) admission: Arc<Admission>,
+    /// One permit for each connection over the limit that is sent the reason.
+    pub(super) rejections: Arc<Semaphore>,
+    /// Closed when the time of the shutdown is over.
+    pub(super) cut_off: Receiver<()>,
+    /// Held by every connection: its channel closes when all have ended.
+    pub(super) alive: Sender<()>,
+}
+
+impl Acceptor {
+    /// Accepts connections forever. After an error it tries again, because the system may lack descriptors only for a while.
+    pub(super) async fn accept(self, listener: Async<TcpListener>) {
+        let (min, max) = (Duration::from_millis(ACCEPT_RETRY_MS_MIN), Duration::from_millis(ACCEPT_RETRY_MS_MAX));
+        let mut backoff = Backoff::new(min, max);
+        loop {
+            match listener.accept().await {
+                Ok((socket, address)) => {
+                    backoff.reset();
+                    log::debug!("accepted {address}");
+                    self.serve(Tcp::new(socket), address.ip());
+                    // While a crowd connects, `accept` never waits, and the others would have no turn.
+                    future::yield_now().await;
+                }
+                Err(error) => {
+                    let delay = backoff.next_delay();
+                    log::warn!("cannot accept a connection, trying again in {} ms: {error}", delay.as_millis());
+                    sleep(delay).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, tcp: Tcp, address: IpAddr) {
+        match self.admission.admit(address) {
+            Ok(admitted) => {
+                tcp.keep_alive(self.shared.limits.dead_after_s);
+                let served = connection::serve(tcp, SessionId::unused(), self.shared.clone());
+                self.spawn(served, admitted);
+            }
+            // In a flood of connections, most are closed without a word.
+            Err(refusal) => {
+                if let Some(permit) = self.rejections.try_acquire_arc() {
+                    let stop = self.shared.stop.clone();
+                    self.spawn(connection::refuse(tcp, refusal, self.shared.protocols, stop), permit);
+                }
+            }
+        }
+    }
+
+    /// Runs a connection until it ends, or until the shutdown cuts it off. Holds `held` as long.
+    fn spawn(&self, served: impl Future<Output = ()> + Send + 'static, held: impl Send + 'static) {
+        let (cut_off, alive) = (self.cut_off.clone(), self.alive.clone());
+        // This future lives as long as the connection, and so does what it holds. One block around both futures would hold
+        // `served` twice: as what it captured, and as what it awaits.
+        let cut = async move {
+            let _ = cut_off.recv().await;
+            drop((alive, held));
+        };
+        self.executor.spawn(future::or(served, cut)).detach();
+    }
+}
