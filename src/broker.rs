@@ -24,7 +24,7 @@ use crate::config::Limits;
 use crate::limits::{CURSOR_FLUSH_MS_MAX, INBOX_EVENTS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::Timestamp;
 use crate::outage_log::OutageLog;
-use crate::store::{Commit, Post, Store, TurnOutcome};
+use crate::store::{Commit, Entry, Post, SeqRange, Store, TurnOutcome};
 
 /// Opens the inbox: the end that connections hold, and the broker to run on it.
 pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
@@ -36,6 +36,7 @@ pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
         flush_within: Duration::from_millis(CURSOR_FLUSH_MS_MAX),
         flush_timer: None,
         outbox_table: OutboxTableState::Unknown,
+        removal: None,
         limits: *limits,
         chat,
         store,
@@ -71,6 +72,8 @@ pub(crate) struct Broker {
     flush_timer: Option<FlushTimer>,
     /// Rows of the table `outbox`, as far as they are known.
     outbox_table: OutboxTableState,
+    /// Old messages that the store proposed to remove.
+    removal: Option<Vec<SeqRange>>,
     limits: Limits,
     chat: Chat,
     store: Store,
@@ -91,6 +94,17 @@ enum OutboxTableState {
     Deferred,
     /// There are no rows until another process writes some.
     Empty,
+}
+
+/// Reason why the idle broker wakes.
+#[derive(Debug)]
+enum Wakeup {
+    /// An event came; `None`: no handle is left.
+    Event(Option<Event>),
+    /// The store proposed a removal.
+    Removal(Vec<SeqRange>),
+    /// It is time to store changes or to retry.
+    Time,
 }
 
 /// Time at which changes are stored, and the timer that wakes the broker then.
@@ -153,6 +167,10 @@ impl Broker {
     async fn take_turn(&mut self, mut committing: Option<&mut (Turn, Commit)>) -> Option<Vec<Event>> {
         let mut taken = Vec::new();
         loop {
+            // A removal gets a turn of its own, also while there are always events: its failure must not fail messages.
+            if taken.is_empty() && self.has_removal() && !self.chat.has_too_many_peers() {
+                return Some(taken);
+            }
             self.empty_inbox(&mut taken);
             let is_idle = taken.is_empty() && self.pending.is_empty() && !self.is_due();
             match &mut committing {
@@ -208,7 +226,8 @@ impl Broker {
     /// Waits for an event; only until the flush timer fires if there is something to store, and only for a while if something could not
     /// be read.
     async fn wait_for_event(&mut self, taken: &mut Vec<Event>) -> Option<()> {
-        let event = async { Some(self.inbox.recv().await) };
+        let event = async { Wakeup::Event(self.inbox.recv().await.ok()) };
+        let removal = async { Wakeup::Removal(self.store.removal().await) };
         let time_is_up = async {
             match &mut self.flush_timer {
                 Some(flush) => (&mut flush.timer).await,
@@ -217,11 +236,12 @@ impl Broker {
                 }
                 None => future::pending().await,
             };
-            None
+            Wakeup::Time
         };
-        match future::or(event, time_is_up).await {
-            Some(event) => self.sort(event.ok()?, taken),
-            None => self.retry(),
+        match future::or(event, future::or(removal, time_is_up)).await {
+            Wakeup::Event(event) => self.sort(event?, taken),
+            Wakeup::Removal(ranges) => self.removal = Some(ranges),
+            Wakeup::Time => self.retry(),
         }
         Some(())
     }
@@ -236,7 +256,14 @@ impl Broker {
 
     /// Whether a turn has something to do although no event came.
     fn is_due(&self) -> bool {
-        self.chat.wants_reads() || self.outbox_table == OutboxTableState::Unknown || self.is_time_to_flush()
+        self.chat.wants_reads()
+            || self.outbox_table == OutboxTableState::Unknown
+            || self.is_time_to_flush()
+            || self.has_removal()
+    }
+
+    fn has_removal(&self) -> bool {
+        self.removal.is_some() || self.store.proposes_removal()
     }
 
     fn is_time_to_flush(&self) -> bool {
@@ -246,6 +273,13 @@ impl Broker {
     async fn decide(&mut self, events: Vec<Event>) -> Option<TurnBuilder> {
         if events.is_empty() && !self.is_due() {
             return None;
+        }
+        if events.is_empty() && self.has_removal() {
+            let ranges = match self.removal.take() {
+                Some(ranges) => ranges,
+                None => self.store.removal().await,
+            };
+            return Some(TurnBuilder::removal(ranges, Timestamp::now()));
         }
         if events.iter().any(|event| matches!(event, Event::OutboxTouched)) {
             self.outbox_table = OutboxTableState::Unknown;
@@ -283,7 +317,9 @@ impl Broker {
     /// Submits a turn to the store, unless it needs nothing of the store. Cursors wait for a while, and are stored all at once: a commit for
     /// the cursor of each message would take as long as the message's own, except for the sync, and the next message would wait for it.
     fn begin(&mut self, mut turn: TurnBuilder) -> (Turn, Option<Commit>) {
-        if self.is_time_to_flush() || turn.commits_cursors() {
+        if turn.is_removal() {
+            // What changed goes with the next turn.
+        } else if self.is_time_to_flush() || turn.commits_cursors() {
             self.flush_timer = None;
             self.chat.write_all_dirty(&mut turn);
         } else if turn.has_entries() || self.chat.owes_observers(&turn) {
@@ -313,7 +349,8 @@ impl Broker {
 
     async fn outcome(&mut self, (mut turn, commit): (Turn, Commit)) -> (Turn, TurnOutcome) {
         let outcome = commit.outcome().await;
-        if !outcome.entries.is_empty() {
+        // The store itself reports a removal that fails.
+        if !outcome.entries.iter().all(|entry| matches!(entry, Entry::Remove { .. })) {
             self.commits.note(outcome.commit.as_ref().err());
         }
         if let Some(reads) = &outcome.reads {

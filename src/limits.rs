@@ -240,6 +240,10 @@ pub const FREE_DISK_BYTES_LOW: u64 = 64 * 1024 * 1024;
 /// Milliseconds that a step of the retention takes; during a flood it may take longer, like the turns.
 pub const RETENTION_STEP_MS: u64 = 5;
 
+/// Messages that a step of the retention removes at most, except during a flood; fewer if their removal takes longer than
+/// [`RETENTION_STEP_MS`].
+pub const RETENTION_STEP_MESSAGES_MAX: usize = 8192;
+
 /// Messages that a step of the retention scans at least for each message of the turn before, so that it keeps up with a flood.
 pub const RETENTION_MESSAGES_PER_MESSAGE: usize = 2;
 
@@ -555,6 +559,7 @@ const _: () = {
     // A dead connection is replaced before the sender gives up.
     assert!(2 * SERVER_REPLY_S_MAX < SEND_GIVE_UP_S_DEFAULT);
     assert!(RETENTION_MESSAGES_PER_MESSAGE >= 2);
+    assert!(RETENTION_CHUNK_ROWS <= RETENTION_STEP_MESSAGES_MAX);
     assert!(RETENTION_CHECK_S_MIN <= RETENTION_CHECK_S_MAX);
     assert!(FREE_PAGES_MIN <= FREE_PAGES_MAX);
     assert!(READ_BYTES_MIN <= READ_BYTES_MAX);

@@ -1,5 +1,5 @@
 //! The store: one thread with the only writing connection to `holdline.db`. Applies the entries of a turn in one transaction, then
-//! answers the turn's reads; removes old messages between turns. Owns all SQL that the server runs; never knows who is online.
+//! answers the turn's reads; finds old messages to remove between turns. Owns all SQL that the server runs; never knows who is online.
 
 mod apply;
 mod away;
@@ -14,10 +14,12 @@ mod options;
 mod past;
 mod posts;
 mod read;
+mod removal;
 mod retention;
 mod sent_ids;
 mod turn;
 mod values;
+mod waiting;
 mod wal;
 mod watch;
 
@@ -27,7 +29,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use self::entry::{DecodeError, Entry, PeerRecord, Post, SendId};
+pub use self::entry::{DecodeError, Entry, PeerRecord, Post, SendId, SeqRange};
 #[cfg(test)]
 pub(crate) use self::events::EventLimits;
 use self::log::Log;
@@ -37,7 +39,7 @@ pub use self::read::{
     Fed, HistoryQuery, ObservedQuery, Page, PageQuery, PastPage, Read, ReadFailure, ReadReceiver, ReadSender,
     SearchQuery, SearchResult, ValuesQuery, WaitingQuery,
 };
-use self::retention::{Clocks, Sweep, TurnDone};
+use self::retention::{Clocks, Sweep, TurnSummary};
 pub use self::turn::{CommitError, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, TurnOutcome, TurnRequest};
 use self::wal::WalPages;
 pub use self::watch::DatabaseWatch;
@@ -70,6 +72,8 @@ pub enum StoreError {
 #[derive(Debug)]
 pub struct Store {
     requests: SyncSender<StoreRequest>,
+    /// Removals of old messages that the thread proposes, one at a time.
+    removals: async_channel::Receiver<Vec<SeqRange>>,
     thread: JoinHandle<()>,
     /// Path of the write-ahead log.
     wal: PathBuf,
@@ -132,19 +136,24 @@ impl Store {
         let wal_path = directory.wal();
         let tail = index::tail(&connection, options.limits.index).map_err(schema::explain(&directory.database()))?;
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
+        let (proposals, removals) = async_channel::bounded(1);
         let database = OpenDatabase { connection, wal: (pages, wal), options, newest: found.newest, tail, directory };
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || serve(database, &receiver))
+            .spawn(move || serve(database, &receiver, &proposals))
             .map_err(|source| DirectoryError::Thread { source })?;
-        Ok(Store { requests, thread, wal: wal_path, found })
+        Ok(Store { requests, removals, thread, wal: wal_path, found })
     }
 
-    /// Returns a store whose requests the caller answers: the simulation and the broker's tests.
+    /// Returns a store whose requests the caller answers, and whose removals it proposes: the simulation and the broker's tests.
     #[cfg(test)]
-    pub(crate) fn answered_elsewhere(found: Found) -> (Store, Receiver<StoreRequest>) {
+    pub(crate) fn answered_elsewhere(
+        found: Found,
+    ) -> (Store, Receiver<StoreRequest>, async_channel::Sender<Vec<SeqRange>>) {
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
-        (Store { requests, thread: std::thread::spawn(|| ()), wal: PathBuf::new(), found }, receiver)
+        let (proposals, removals) = async_channel::bounded(1);
+        let thread = std::thread::spawn(|| ());
+        (Store { requests, removals, thread, wal: PathBuf::new(), found }, receiver, proposals)
     }
 
     /// Looks up names and ids, as of the last commit that was begun.
@@ -166,6 +175,20 @@ impl Store {
         let (sender, reply) = oneshot::async_channel();
         self.ask(StoreRequest::Turn(turn, sender));
         Commit { reply, outcome: None }
+    }
+
+    /// Whether a removal of old messages is proposed.
+    pub(crate) fn proposes_removal(&self) -> bool {
+        !self.removals.is_empty()
+    }
+
+    /// Waits until the store proposes to remove old messages, and returns them.
+    pub(crate) async fn removal(&self) -> Vec<SeqRange> {
+        match self.removals.recv().await {
+            Ok(ranges) => ranges,
+            // The thread has ended.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Starts to watch for writes to the database by any process.
@@ -205,7 +228,7 @@ impl Commit {
 }
 
 /// Runs the store's thread until the handle is dropped.
-fn serve(database: OpenDatabase, requests: &Receiver<StoreRequest>) {
+fn serve(database: OpenDatabase, requests: &Receiver<StoreRequest>, proposals: &async_channel::Sender<Vec<SeqRange>>) {
     let OpenDatabase { connection, wal, options, newest, tail, directory: _locked } = database;
     let mut log =
         Log::new(&connection, wal, options, newest, tail).expect("statements fit the schema that was just checked");
@@ -213,7 +236,7 @@ fn serve(database: OpenDatabase, requests: &Receiver<StoreRequest>) {
     let mut rests_at = None;
     loop {
         let wakes_at = [rests_at, sweep.wakes_at()].into_iter().flatten().min();
-        match next_request(requests, wakes_at) {
+        let removal = match next_request(requests, wakes_at) {
             Ok(request) => handle(request, &mut log, &mut sweep),
             Err(RecvTimeoutError::Timeout) if rests_at.is_some_and(|time| time <= Instant::now()) => {
                 release_memory(&connection);
@@ -222,6 +245,10 @@ fn serve(database: OpenDatabase, requests: &Receiver<StoreRequest>) {
             }
             Err(RecvTimeoutError::Timeout) => sweep.on_time(&mut log, Clocks::now()),
             Err(RecvTimeoutError::Disconnected) => break,
+        };
+        if let Some(ranges) = removal {
+            // One is proposed at a time. The broker may be gone.
+            let _ = proposals.try_send(ranges);
         }
         log.wal().checkpoint_if_long();
         rests_at = Some(Instant::now() + Duration::from_secs(STORE_IDLE_S));
@@ -231,20 +258,22 @@ fn serve(database: OpenDatabase, requests: &Receiver<StoreRequest>) {
     schema::close(connection, is_wal_synced);
 }
 
-/// Answers a request. The receiver may be gone, if the request was cancelled.
-fn handle<'c>(request: StoreRequest, log: &mut Log<'c>, sweep: &mut Sweep<'c>) {
+/// Answers a request, whose receiver may be gone, if it was cancelled. Returns old messages to remove, if there are any.
+fn handle<'c>(request: StoreRequest, log: &mut Log<'c>, sweep: &mut Sweep<'c>) -> Option<Vec<SeqRange>> {
     match request {
         StoreRequest::Lookup(lookup, reply) => {
             let _ = reply.send(log.lookup(&lookup).map_err(|error| error.to_string()));
+            None
         }
         StoreRequest::Posts(reply) => {
             let _ = reply.send(log.posts().map_err(|error| error.to_string()));
+            None
         }
         StoreRequest::Turn(turn, reply) => {
             let outcome = log.turn(turn);
-            let done = TurnDone::from(&outcome);
+            let summary = TurnSummary::from(&outcome);
             let _ = reply.send(outcome);
-            sweep.after_turn(log, done, Clocks::now());
+            sweep.after_turn(log, summary, Clocks::now())
         }
     }
 }

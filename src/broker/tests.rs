@@ -164,7 +164,7 @@ fn peers(entries: &[Entry]) -> Vec<PeerId> {
 /// A broker with an empty database.
 fn new() -> (Handle, Broker, StoreInbox) {
     let found = Found { newest: Seq::ZERO, last_peer: PeerId::new(0), last_room: RoomId::new(0), unknown_names: 0 };
-    let (store, asked) = Store::answered_elsewhere(found);
+    let (store, asked, _removals) = Store::answered_elsewhere(found);
     let (handle, broker) = open(store, &Limits::default());
     (handle, broker, StoreInbox(asked))
 }

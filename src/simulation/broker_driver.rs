@@ -9,7 +9,7 @@ use super::swarm::Swarm;
 use crate::broker::{EndReason, Event, Handle, open};
 use crate::config::Limits;
 use crate::message::Seq;
-use crate::store::{Store, StoreRequest};
+use crate::store::{SeqRange, Store, StoreRequest};
 
 /// Broker that is run by hand.
 pub(super) struct BrokerDriver {
@@ -17,6 +17,7 @@ pub(super) struct BrokerDriver {
     /// `None` once the broker is to end.
     pub(super) handle: Option<Handle>,
     requests: Receiver<StoreRequest>,
+    removals: async_channel::Sender<Vec<SeqRange>>,
     /// Request that waits for the store.
     pub(super) request: Option<StoreRequest>,
     /// Whether the store has answered since the broker last ran.
@@ -34,20 +35,27 @@ pub(super) enum EventSummary {
 
 impl BrokerDriver {
     pub(super) fn new(store: &CheckedStore, swarm: &Swarm) -> Self {
-        let (store, requests) = Store::answered_elsewhere(store.disk.found());
+        let (store, requests, removals) = Store::answered_elsewhere(store.disk.found());
         let Swarm { mailbox_max, unknown_names_max, rooms_max, flush_within, .. } = *swarm;
         let limits = Limits { mailbox_max, unknown_names_max, rooms_max, ..Limits::default() };
         let (handle, mut broker) = open(store, &limits);
         broker.flush_within = flush_within;
-        BrokerDriver { run: Box::pin(broker.run()), handle: Some(handle), requests, request: None, is_answered: false }
+        let run = Box::pin(broker.run());
+        BrokerDriver { run, handle: Some(handle), requests, removals, request: None, is_answered: false }
     }
 
     pub(super) fn inbox(&self) -> &async_channel::Sender<Event> {
         &self.handle.as_ref().expect("the broker still has a handle").inbox
     }
 
+    /// Proposes to remove messages. Returns whether nothing else is proposed.
+    pub(super) fn propose_removal(&self, range: SeqRange) -> bool {
+        self.removals.try_send(vec![range]).is_ok()
+    }
+
     pub(super) fn can_run(&self) -> bool {
-        self.is_answered || self.request.is_none() && !self.inbox().is_empty()
+        let is_woken = !self.inbox().is_empty() || !self.removals.is_empty();
+        self.is_answered || self.request.is_none() && is_woken
     }
 
     /// Runs until the broker waits. Returns its store if it has ended.

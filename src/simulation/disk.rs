@@ -18,7 +18,7 @@ use self::rooms::Rooms;
 use self::sent_ids::SentIds;
 use crate::config::Durability;
 use crate::message::{PeerId, PeerName, Recipient, Room, Seq, Text, Timestamp};
-use crate::store::{Entry, Found, FoundPeer, LookedUp, Lookup, PeerRecord, Post, StoreLimits};
+use crate::store::{Entry, Found, FoundPeer, LookedUp, Lookup, PeerRecord, Post, SeqRange, StoreLimits};
 
 /// Database, and the medium under it.
 pub(super) struct Disk {
@@ -41,6 +41,8 @@ pub(super) struct Disk {
     synced: Seq,
     /// How to undo each commit that is not synced, the oldest first.
     unsynced: Vec<Undo>,
+    /// Messages that the last commit removed.
+    removed: Vec<Seq>,
 }
 
 /// Row of a message.
@@ -85,6 +87,7 @@ impl Disk {
             newest: Seq::ZERO,
             synced: Seq::ZERO,
             unsynced: Vec::new(),
+            removed: Vec::new(),
         }
     }
 
@@ -183,6 +186,7 @@ impl Disk {
     pub(super) fn commit(&mut self, entries: &[Entry]) {
         let mut undo = Undo::default();
         let mut synced = false;
+        self.removed.clear();
         for entry in entries {
             if let Some(peer) = named(entry) {
                 assert!(self.peers.contains_key(&peer), "an entry refers to a peer that is already stored: {peer}");
@@ -212,6 +216,7 @@ impl Disk {
                     self.sent_ids.put(*sender, id, self.newest, *at);
                 }
             }
+            Entry::Remove { ranges } => self.remove(ranges, undo),
             Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } | Entry::Topic { .. } => {
                 undo.rooms.get_or_insert_with(|| self.rooms.clone());
                 self.rooms.apply(entry, self.newest);
@@ -239,17 +244,27 @@ impl Disk {
         }
     }
 
-    /// Removes the oldest messages for which no peer waits, at most this many. Returns them.
-    pub(super) fn remove(&mut self, messages_max: usize) -> Vec<Seq> {
-        let removable = self.messages.iter().filter(|(seq, stored)| !self.waits(**seq, stored));
-        let removed: Vec<Seq> = removable.map(|(seq, _)| *seq).take(messages_max).collect();
-        let mut undo = Undo::default();
-        for seq in &removed {
-            let stored = self.take_message(*seq);
-            undo.removed.push((*seq, stored));
+    /// Range of the oldest messages, this many or all, whether they wait for a peer or not.
+    pub(super) fn oldest(&self, messages: usize) -> Option<SeqRange> {
+        let mut oldest = self.messages.keys().take(messages);
+        let first = *oldest.next()?;
+        Some(SeqRange { first, last: oldest.next_back().copied().unwrap_or(first) })
+    }
+
+    /// Messages that the last commit removed, in order.
+    pub(super) fn removed(&self) -> &[Seq] {
+        &self.removed
+    }
+
+    /// Removes the messages of some ranges for which no peer waits.
+    fn remove(&mut self, ranges: &[SeqRange], undo: &mut Undo) {
+        let in_ranges = ranges.iter().flat_map(|range| self.messages.range(range.first..=range.last));
+        let removable = in_ranges.filter(|(seq, stored)| !self.waits(**seq, stored));
+        self.removed = removable.map(|(seq, _)| *seq).collect();
+        for seq in self.removed.clone() {
+            let stored = self.take_message(seq);
+            undo.removed.push((seq, stored));
         }
-        self.note(undo);
-        removed
     }
 
     /// Whether a peer waits for a message.

@@ -105,7 +105,9 @@ impl Oracle {
 
     /// Notes that the broker has decided a turn.
     pub(super) fn turn_decided(&mut self, request: &TurnRequest) {
-        self.turn += 1;
+        // The turn of a removal takes no events, and only delays the others.
+        let is_removal = matches!(request.entries[..], [Entry::Remove { .. }]);
+        self.turn += u64::from(!is_removal);
         self.learn_ids(&request.entries);
         for entry in &request.entries {
             let Entry::Message { recipients, .. } = entry else { continue };
@@ -135,6 +137,7 @@ impl Oracle {
                 Entry::Leave { room, peer } => self.left(*room, *peer),
                 Entry::Posted(post) => self.posts.sent(post, &self.sent),
                 Entry::Unposted { post, reason, .. } => self.post_refused(post, reason),
+                Entry::Remove { .. } => self.removed(disk.removed()),
                 _ => {}
             }
             self.observers.committed(entry, self.newest, &self.by_id);
@@ -184,7 +187,7 @@ impl Oracle {
     }
 
     /// Notes that the store has removed these messages.
-    pub(super) fn removed(&mut self, seqs: &[Seq]) {
+    fn removed(&mut self, seqs: &[Seq]) {
         self.observers.removed(seqs);
         for seq in seqs {
             for peer in &mut self.peers {

@@ -40,7 +40,7 @@ impl World {
             Step::Store => self.answer(),
             Step::FailCommits => self.fail_commits(),
             Step::FailReads => self.fail_reads(),
-            Step::Remove => self.remove(),
+            Step::Remove => self.propose_removal(),
             Step::Post => self.post_any(),
             Step::Observe => self.observe_any(),
             Step::Crash => self.crash(false),

@@ -45,7 +45,7 @@ pub(super) enum Step {
     FailCommits,
     /// The disk becomes unreadable, or readable again.
     FailReads,
-    /// The store removes messages that nobody waits for.
+    /// The store proposes to remove old messages.
     Remove,
     /// Rows are written into the table `outbox`.
     Post,
@@ -181,7 +181,6 @@ impl Swarm {
     /// Returns the same choices without the steps that only the model of the store can take.
     pub(super) fn over_the_real_store(mut self) -> Self {
         self.durability = Durability::Crash;
-        self.turn_off(Step::Remove);
         self.turn_off(Step::CutPower);
         self
     }

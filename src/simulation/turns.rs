@@ -144,9 +144,9 @@ impl World {
         self.step(|| format!("the disk {}", if fails { "cannot be read" } else { "can be read again" }))
     }
 
-    pub(super) fn remove(&mut self) -> bool {
-        let removed = self.store.disk.remove(self.rng.usize(1..64));
-        self.oracle.removed(&removed);
-        !removed.is_empty() && self.step(|| format!("the store removes {removed:?}"))
+    /// The store proposes to remove the oldest messages, also those that wait.
+    pub(super) fn propose_removal(&mut self) -> bool {
+        let Some(range) = self.store.disk.oldest(self.rng.usize(1..64)) else { return false };
+        self.broker.propose_removal(range) && self.step(|| format!("the store proposes to remove {range:?}"))
     }
 }

@@ -10,6 +10,7 @@ use super::events::Events;
 use super::insert::Insert;
 use super::observers::ObserverTable;
 use super::posts::Posts;
+use super::removal::Removal;
 use super::sent_ids::SentIds;
 use super::values::PluginValues;
 use super::{Entry, ObserverCursor, PeerRecord, SendId, StoreLimits};
@@ -29,6 +30,7 @@ pub(super) struct Tables<'c> {
     pub(super) values: PluginValues<'c>,
     pub(super) sent_ids: SentIds<'c>,
     pub(super) search: LazySearchIndex<'c>,
+    removal: Removal<'c>,
     insert_message: Insert<'c>,
     upsert_peer: Statement<'c>,
 }
@@ -53,6 +55,7 @@ impl<'c> Tables<'c> {
             values: PluginValues::new(connection)?,
             sent_ids: SentIds::new(connection, limits.sent_ids_max)?,
             search: LazySearchIndex::new(connection, limits.search),
+            removal: Removal::new(connection)?,
             insert_message: Insert::prepare(
                 connection,
                 "insert into message (seq, at, sender, previous, recipients, text)",
@@ -66,15 +69,15 @@ impl<'c> Tables<'c> {
         })
     }
 
-    /// Applies the entries of a turn in order, within its transaction. `newest` is the newest message before them. Returns the newest
+    /// Applies the entries of a turn in order, within its transaction. `before` is the newest message before them. Returns the newest
     /// message after them.
-    pub(super) fn apply(&mut self, entries: &[Entry], newest: Seq) -> rusqlite::Result<Seq> {
-        let mut newest = newest;
+    pub(super) fn apply(&mut self, entries: &[Entry], before: Seq) -> rusqlite::Result<Seq> {
+        let mut newest = before;
         for run in entries.chunk_by(|entry, next| is_message(entry) == is_message(next)) {
             if is_message(&run[0]) {
                 newest = self.append_messages(run, newest)?;
             } else {
-                run.iter().try_for_each(|entry| self.apply_entry(entry, newest))?;
+                run.iter().try_for_each(|entry| self.apply_entry(entry, before, newest))?;
             }
         }
         self.remove_outdated(entries)?;
@@ -97,7 +100,8 @@ impl<'c> Tables<'c> {
         self.events.undo();
     }
 
-    fn apply_entry(&mut self, entry: &Entry, newest: Seq) -> rusqlite::Result<()> {
+    /// Applies one entry. `before` is the newest message before the turn, and `newest` before the entry.
+    fn apply_entry(&mut self, entry: &Entry, before: Seq, newest: Seq) -> rusqlite::Result<()> {
         match entry {
             Entry::Peer(record) => self.upsert_peer(record),
             Entry::Room { id, name } => self.members.put_room(*id, name),
@@ -122,6 +126,7 @@ impl<'c> Tables<'c> {
             }
             Entry::Event(event) => self.events.insert(event, newest),
             Entry::Value { peer, key, value } => self.values.set(*peer, key, value.as_deref()),
+            Entry::Remove { ranges } => self.removal.remove(ranges, before, &mut self.search),
         }
     }
 

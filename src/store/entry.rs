@@ -94,6 +94,11 @@ pub enum Entry {
         /// JSON; `None` forgets it.
         value: Option<String>,
     },
+    /// Old messages are removed, as the store proposed: all in these ranges that wait for nobody.
+    Remove {
+        /// Ranges in the order of `seq`, which do not overlap.
+        ranges: Vec<SeqRange>,
+    },
 }
 
 impl Entry {
@@ -107,8 +112,19 @@ impl Entry {
             Entry::Observe { .. } | Entry::Value { .. } => true,
             Entry::Peer(_) | Entry::Posted(_) | Entry::Unposted { .. } => false,
             Entry::ObserverAdvanced { .. } | Entry::Observers { .. } | Entry::Event(_) => false,
+            // What a power cut brings back is removed again.
+            Entry::Remove { .. } => false,
         }
     }
+}
+
+/// Messages from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeqRange {
+    /// Oldest message.
+    pub first: Seq,
+    /// Newest message.
+    pub last: Seq,
 }
 
 /// The id that a program gave a message, and a hash of what it sent and to whom.

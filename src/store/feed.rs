@@ -36,9 +36,10 @@ pub(super) fn waiting(query: WaitingQuery, sources: &mut Sources<'_, '_>) -> rus
     let mut inboxes = Inboxes::after(peer, after, sources)?;
     let (mut waiting, mut scanned) = (0, 0);
     while let Some(next) = inboxes.next(sources.index)? {
+        // A message that the peer sent into a room may be removed before the peer has received what others sent.
         let is_own = !next.rooms.is_empty() && scanned < WAITING_SCAN_MESSAGES_MAX && {
             scanned += 1;
-            sources.messages.sender(next.seq)? == Some(peer)
+            sources.messages.sender(next.seq)?.is_none_or(|sender| sender == peer)
         };
         waiting += u64::from(!is_own);
     }

@@ -4,7 +4,7 @@
 mod reads;
 
 use std::fs::File;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transaction, TransactionBehavior};
 
@@ -38,6 +38,8 @@ pub(super) struct Log<'c> {
     messages: Messages<'c>,
     past: Past<'c>,
     statements: Statements<'c>,
+    /// Time that the last commit took.
+    commit_time: Duration,
 }
 
 /// Value of `pragma synchronous`, for a database in WAL mode.
@@ -76,6 +78,7 @@ impl<'c> Log<'c> {
             messages: Messages::new(connection)?,
             past: Past::new(connection)?,
             statements: Statements::prepare(connection)?,
+            commit_time: Duration::ZERO,
         })
     }
 
@@ -181,8 +184,16 @@ impl<'c> Log<'c> {
         if must_sync { Synchronous::Full } else { Synchronous::Normal }
     }
 
+    /// Time that the last commit took.
+    pub(super) fn commit_time(&self) -> Duration {
+        self.commit_time
+    }
+
     fn commit(&mut self, entries: &[Entry]) -> Result<(), CommitError> {
-        match self.try_commit(entries) {
+        let began = Instant::now();
+        let committed = self.try_commit(entries);
+        self.commit_time = began.elapsed();
+        match committed {
             Ok(newest) => {
                 self.newest = newest;
                 Ok(())
@@ -200,9 +211,16 @@ impl<'c> Log<'c> {
 
     fn try_commit(&mut self, entries: &[Entry]) -> rusqlite::Result<Seq> {
         self.set_synchronous(self.synchronous_for(entries))?;
-        self.statements.begin.execute([])?;
+        if entries.iter().all(is_removal) {
+            // There is time, and a message behind it must not wait for the other process twice.
+            without_waiting(self.connection, || self.statements.begin.execute([]))?;
+        } else {
+            self.statements.begin.execute([])?;
+        }
         self.wal.rewrite_in_transaction()?;
-        let writes_index = self.tables.index.is_due();
+        // A message that is removed must be in the index, so that it is removed there, too.
+        let indexed = self.indexed();
+        let writes_index = self.tables.index.is_due() || entries.iter().any(|entry| removes_after(indexed, entry));
         if writes_index {
             self.tables.index.write(self.newest)?;
         }
@@ -226,14 +244,6 @@ impl<'c> Log<'c> {
     /// though its senders were told that it failed. The new one changes nothing and is not synced.
     fn replace_unsynced_commit(&mut self) {
         let _ = self.set_synchronous(Synchronous::Normal).and_then(|()| schema::write_unchanged_page(self.connection));
-    }
-
-    /// Removes messages from the search index, within the transaction that removes them from the log.
-    pub(super) fn forget_words(&mut self, first: Seq, last: Seq) -> rusqlite::Result<()> {
-        let search = self.tables.search.open()?;
-        // Messages after that were never added.
-        let last = last.min(search.searched());
-        if first > last { Ok(()) } else { search.remove(first, last) }
     }
 }
 
@@ -269,10 +279,24 @@ fn explain(error: &rusqlite::Error) -> CommitError {
     }
 }
 
+fn is_removal(entry: &Entry) -> bool {
+    matches!(entry, Entry::Remove { .. })
+}
+
+/// Whether an entry removes messages after this one.
+fn removes_after(seq: Seq, entry: &Entry) -> bool {
+    matches!(entry, Entry::Remove { ranges } if ranges.iter().any(|range| range.last > seq))
+}
+
 /// Begins a transaction that writes; fails at once if another process writes.
 pub(super) fn begin_unless_busy(connection: &Connection) -> rusqlite::Result<Transaction<'_>> {
+    without_waiting(connection, || Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
+}
+
+/// Runs something that fails at once if another process writes.
+fn without_waiting<T>(connection: &Connection, run: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     connection.busy_timeout(Duration::ZERO)?;
-    let begun = Transaction::new_unchecked(connection, TransactionBehavior::Immediate);
+    let result = run();
     connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX))?;
-    begun
+    result
 }

@@ -8,7 +8,7 @@ use super::rooms::MembershipChange;
 use super::searches::PendingSearch;
 use crate::message::{PeerId, SessionId, Timestamp};
 use crate::protocol::Reply;
-use crate::store::{Entry, ObservedPage, Page, Read, ReadReceiver, ReadSender, SearchResult, TurnRequest};
+use crate::store::{Entry, ObservedPage, Page, Read, ReadReceiver, ReadSender, SearchResult, SeqRange, TurnRequest};
 
 /// Work of the broker once the outcome of a turn is known.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub(in crate::broker) struct TurnBuilder {
     messages: usize,
     /// Whether cursors must be committed with this turn, because a client waits for that.
     commits_cursors: bool,
+    /// Whether the turn removes old messages, and does nothing else.
+    is_removal: bool,
 }
 impl TurnBuilder {
     /// Starts an empty turn at this time.
@@ -84,7 +86,19 @@ impl TurnBuilder {
             changes_topics: false,
             at,
         };
-        TurnBuilder { turn, request: TurnRequest::default(), messages: 0, commits_cursors: false }
+        TurnBuilder { turn, request: TurnRequest::default(), messages: 0, commits_cursors: false, is_removal: false }
+    }
+
+    /// Starts a turn that removes old messages.
+    pub(in crate::broker) fn removal(ranges: Vec<SeqRange>, at: Timestamp) -> Self {
+        let mut turn = TurnBuilder::new(at);
+        turn.write(Entry::Remove { ranges });
+        TurnBuilder { is_removal: true, ..turn }
+    }
+
+    /// Whether the turn removes old messages, and does nothing else.
+    pub(in crate::broker) fn is_removal(&self) -> bool {
+        self.is_removal
     }
 
     /// Time at which the turn is decided.

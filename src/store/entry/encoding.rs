@@ -18,6 +18,7 @@
 //! | 11 | `Event` | at: integer, peer: integer, kind: byte (1 join, 2 leave, 3 delivered), and for 3 the cursor: integer |
 //! | 12 | `Value` | peer: integer, key: text, value: option of text |
 //! | 13 | `Topic` | room: integer, topic: option of text |
+//! | 14 | `Remove` | ranges: list of (first: integer, last: integer) |
 //!
 //! - An integer is signed, of 64 bits, zigzag-coded as in Protocol Buffers (0, -1, 1, -2 become 0, 1, 2, 3), and written in groups of 7
 //!   bits, the lowest first, with the high bit set in all bytes but the last. The shortest form is the only one.
@@ -38,7 +39,7 @@ use self::reader::Reader;
 use self::writer::Writer;
 use super::{Entry, SendId};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
-use crate::store::{EventFilter, EventKind, ObserverCursor, PeerEvent, PeerRecord, Post};
+use crate::store::{EventFilter, EventKind, ObserverCursor, PeerEvent, PeerRecord, Post, SeqRange};
 
 impl Entry {
     /// Appends the serialised form of the entry.
@@ -86,6 +87,10 @@ impl Entry {
                 out.integer(room.get());
                 out.option(topic.as_ref().map(Text::as_str), Writer::text);
             }
+            Entry::Remove { ranges } => {
+                out.byte(14);
+                out.list(ranges, |out, range| out.integers([range.first.get(), range.last.get()]));
+            }
         }
     }
 
@@ -124,6 +129,7 @@ impl Entry {
                 room: RoomId::new(bytes.integer("room")?),
                 topic: bytes.option("topic", |bytes| read_text("topic", bytes))?,
             },
+            14 => Entry::Remove { ranges: bytes.list("ranges", read_range)? },
             found => return Err(DecodeError::Kind { found }),
         };
         bytes.end()?;
@@ -205,6 +211,10 @@ fn read_send_id(bytes: &mut Reader<'_>) -> Result<Box<SendId>, DecodeError> {
     let id = RequestId::parse(bytes.text("id")?);
     let id = id.ok_or(DecodeError::Invalid { field: "id", reason: "is empty or too long" })?;
     Ok(Box::new(SendId { id, fingerprint: bytes.hash("fingerprint")? }))
+}
+
+fn read_range(bytes: &mut Reader<'_>) -> Result<SeqRange, DecodeError> {
+    Ok(SeqRange { first: Seq::new(bytes.integer("ranges")?), last: Seq::new(bytes.integer("ranges")?) })
 }
 
 fn read_time(bytes: &mut Reader<'_>) -> Result<Timestamp, DecodeError> {

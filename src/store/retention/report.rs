@@ -27,7 +27,7 @@ pub(super) struct Removed {
     /// When that was accepted.
     last_at: Timestamp,
     /// Bytes given back to the file system.
-    pub(super) given_back_bytes: u64,
+    given_back_bytes: u64,
 }
 
 impl Default for Removed {
@@ -60,7 +60,13 @@ impl Removed {
         }
     }
 
-    fn messages(&self) -> u64 {
+    /// Adds bytes that were given back.
+    pub(super) fn with_given_back(self, given_back_bytes: u64) -> Self {
+        Removed { given_back_bytes, ..self }
+    }
+
+    /// Number of messages.
+    pub(super) fn messages(&self) -> u64 {
         self.for_age + self.for_size
     }
 }

@@ -1,4 +1,4 @@
-//! The sweep over a real database, with clocks of the tests' own.
+//! Retention over a real database, with clocks that the tests set.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,13 +6,15 @@ use std::fs::File;
 
 use log::{LevelFilter, Metadata, Record};
 use proptest::prelude::*;
-use rusqlite::{Transaction, TransactionBehavior};
 use tempfile::TempDir;
 
+use super::oldest::OldMessage;
+use super::report::Reason;
+use super::scan::{Walk, reason};
 use super::*;
 use crate::config::Durability;
 use crate::limits::{PAGE_MESSAGES_MAX, RETENTION_REPORT_S_MIN};
-use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Text};
+use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Seq, Text};
 use crate::store::wal::WalPages;
 use crate::store::{
     HistoryQuery, PageQuery, PeerRecord, Read, ReadReceiver, ReadSender, StoreOptions, TurnRequest, index, schema,
@@ -80,7 +82,17 @@ impl<'c> World<'c> {
     fn turn(&mut self, entries: Vec<Entry>) {
         let outcome = self.log.turn(TurnRequest { entries, reads: Vec::new() });
         outcome.commit.as_ref().unwrap();
-        self.sweep.after_turn(&mut self.log, TurnDone::from(&outcome), self.now);
+        let removal = self.sweep.after_turn(&mut self.log, TurnSummary::from(&outcome), self.now);
+        self.remove(removal);
+    }
+
+    /// Removes what is proposed, as the broker does.
+    fn remove(&mut self, mut removal: Option<Vec<SeqRange>>) {
+        while let Some(ranges) = removal {
+            let entries = vec![Entry::Remove { ranges }];
+            let outcome = self.log.turn(TurnRequest { entries, reads: Vec::new() });
+            removal = self.sweep.after_turn(&mut self.log, TurnSummary::from(&outcome), self.now);
+        }
     }
 
     /// A message that was accepted at this time.
@@ -114,7 +126,8 @@ impl<'c> World<'c> {
 
     fn wake(&mut self, later: Duration) {
         self.advance(later);
-        self.sweep.on_time(&mut self.log, self.now);
+        let removal = self.sweep.on_time(&mut self.log, self.now);
+        self.remove(removal);
     }
 
     fn advance(&mut self, later: Duration) {
@@ -207,10 +220,10 @@ fn message(at_ms: i64, sender: i64, to: &[i64], text: &str) -> Entry {
     }
 }
 
-// Which messages go
+// Messages that are removed
 
 #[test]
-fn what_is_too_old_goes_and_the_first_young_one_stops_it() {
+fn messages_that_are_too_old_are_removed_up_to_the_first_young_one() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(10_000));
     // The clock was wrong for a while: the third looks young and holds back those behind it.
@@ -228,7 +241,7 @@ fn what_is_too_old_goes_and_the_first_young_one_stops_it() {
 }
 
 #[test]
-fn a_clock_that_goes_back_keeps_what_is_there() {
+fn clock_that_is_set_back_keeps_messages() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(10_000));
     world.send(0, &[2]);
@@ -242,7 +255,7 @@ fn a_clock_that_goes_back_keeps_what_is_there() {
 }
 
 #[test]
-fn what_waits_for_anyone_is_stepped_over_until_it_is_delivered() {
+fn messages_that_wait_are_stepped_over_until_they_are_delivered() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(1_000));
     world.send(0, &[2]);
@@ -264,7 +277,7 @@ fn what_waits_for_anyone_is_stepped_over_until_it_is_delivered() {
 }
 
 #[test]
-fn what_was_sent_in_a_room_stays_until_each_of_its_members_has_it() {
+fn room_messages_stay_until_every_member_has_received_them() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(1_000));
     world.make_room(7, &[1, 2, 3]);
@@ -286,7 +299,7 @@ fn what_was_sent_in_a_room_stays_until_each_of_its_members_has_it() {
 }
 
 #[test]
-fn who_joins_a_room_later_or_leaves_it_holds_nothing_that_was_sent_there() {
+fn members_that_join_later_or_leave_hold_back_no_message() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(1_000));
     world.make_room(7, &[1, 2, 3]);
@@ -305,7 +318,7 @@ fn who_joins_a_room_later_or_leaves_it_holds_nothing_that_was_sent_there() {
 }
 
 #[test]
-fn of_those_who_lag_behind_in_a_room_only_the_sender_does_not_count() {
+fn member_that_is_behind_holds_back_messages_unless_it_sent_them() {
     for (cursors, kept) in [([0, 3, 3], &[][..]), ([0, 0, 3], &[1, 2, 3]), ([3, 3, 1], &[2, 3]), ([3, 2, 3], &[3])] {
         let (_home, connection) = database();
         let mut world = World::new(&connection, aged(1_000));
@@ -322,7 +335,7 @@ fn of_those_who_lag_behind_in_a_room_only_the_sender_does_not_count() {
 }
 
 #[test]
-fn a_row_of_a_rooms_inbox_gets_shorter_and_goes_as_any_other() {
+fn inbox_row_of_a_room_is_shortened_and_removed() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(1_000));
     world.make_room(7, &[1, 2, 3]);
@@ -347,7 +360,7 @@ fn a_row_of_a_rooms_inbox_gets_shorter_and_goes_as_any_other() {
 }
 
 #[test]
-fn for_too_little_room_the_oldest_go_and_no_more_than_it_takes() {
+fn oldest_messages_are_removed_until_the_database_is_small_enough() {
     let (_home, connection) = database();
     let max_size_bytes = 400_000;
     let mut world = World::new(&connection, sized(max_size_bytes));
@@ -365,7 +378,7 @@ fn for_too_little_room_the_oldest_go_and_no_more_than_it_takes() {
 }
 
 #[test]
-fn one_that_is_young_goes_if_there_is_no_room() {
+fn young_message_is_removed_if_the_database_is_too_large() {
     let at = |at_ms| OldMessage {
         seq: Seq::new(1),
         at: Timestamp::from_millis(at_ms),
@@ -385,22 +398,22 @@ fn one_that_is_young_goes_if_there_is_no_room() {
     assert_eq!(reason(aged(u64::MAX), &at(0), 0, clock), None);
 }
 
-// When there is a step
+// Times of steps
 
 #[test]
-fn it_looks_again_when_the_next_message_is_due_within_bounds() {
+fn next_scan_is_when_the_next_message_is_too_old_within_bounds() {
     let clock = Timestamp::from_millis(1_000_000);
     let minute = Duration::from_secs(60);
-    let look_in_ms = |max_age, at_ms| look_in(max_age, Timestamp::from_millis(at_ms), clock).as_millis();
-    assert_eq!(look_in_ms(minute, 990_000), 50_000);
-    assert_eq!(look_in_ms(minute, 940_000), 1_000, "not more than once a second");
-    assert_eq!(look_in_ms(minute, 0), 1_000);
-    assert_eq!(look_in_ms(minute, i64::MAX), 3_600_000, "at least once an hour");
-    assert_eq!(look_in_ms(Duration::MAX, 0), 3_600_000);
+    let scan_delay_ms = |max_age, at_ms| scan_delay(max_age, Timestamp::from_millis(at_ms), clock).as_millis();
+    assert_eq!(scan_delay_ms(minute, 990_000), 50_000);
+    assert_eq!(scan_delay_ms(minute, 940_000), 1_000, "not more than once a second");
+    assert_eq!(scan_delay_ms(minute, 0), 1_000);
+    assert_eq!(scan_delay_ms(minute, i64::MAX), 3_600_000, "at least once an hour");
+    assert_eq!(scan_delay_ms(Duration::MAX, 0), 3_600_000);
 }
 
 #[test]
-fn without_anything_to_wait_for_it_never_wakes() {
+fn store_never_wakes_without_work_to_wait_for() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, Retention::default());
     world.send(0, &[2]);
@@ -430,7 +443,7 @@ fn without_anything_to_wait_for_it_never_wakes() {
 }
 
 #[test]
-fn what_it_stepped_over_is_left_alone_until_a_cursor_moves_and_for_longer_the_more_it_is() {
+fn next_pass_begins_after_a_cursor_moved_and_later_the_more_messages_wait() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(1));
     let waiting = 3 * 1_000_000 / RETENTION_PASS_US_PER_WAITING as i64;
@@ -448,30 +461,97 @@ fn what_it_stepped_over_is_left_alone_until_a_cursor_moves_and_for_longer_the_mo
 }
 
 #[test]
-fn a_flood_gets_longer_steps_than_time_alone_gives() {
+fn flood_makes_steps_longer() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, Retention::default());
     world.turn((0..20_000).map(|_| message(-10, 1, &[2], "goes")).chain([record(2, 20_000)]).collect());
-    // Its index holds all of it.
-    world.log.catch_up(|| Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)).unwrap();
-    let look = |world: &mut World<'_>, sweep: &mut Sweep<'_>, trigger| {
-        let transaction = sweep.oldest.begin().unwrap();
-        let (mut walk, mut removed) = (Walk::BEGIN, Removed::default());
-        let stop = sweep.walk_up(&mut walk, &mut removed, trigger, Timestamp::from_millis(0), &mut world.log).unwrap();
-        drop(transaction);
-        (walk.position.get(), stop)
+    let scan = |sweep: &mut Sweep<'_>, appended| {
+        let scan = sweep.scan(appended, Timestamp::from_millis(0)).unwrap();
+        (scan.walk.position.get(), scan.stop)
     };
     let mut sweep = Sweep::new(&connection, aged(1), world.now);
-    assert_eq!(look(&mut world, &mut sweep, Trigger::Turn(15_000)), (20_000, Stop::End));
-    assert_eq!(world.kept().len(), 20_000, "what is not committed is rolled back");
-    let (position, stop) = look(&mut world, &mut sweep, Trigger::Turn(6_000));
+    assert_eq!(scan(&mut sweep, 15_000), (20_000, Stop::End));
+    assert_eq!(world.kept().len(), 20_000, "a scan removes nothing");
+    let (position, stop) = scan(&mut sweep, 6_000);
     assert!(position >= 12_000, "{position}, {stop:?}");
-    let (position, stop) = look(&mut world, &mut sweep, Trigger::Time);
+    let (position, stop) = scan(&mut sweep, 0);
     assert!(position < 20_000 && stop == Stop::Pause, "{position}, {stop:?}");
 }
 
 #[test]
-fn another_writer_puts_it_off_and_nothing_else() {
+fn removals_grow_while_they_are_fast_and_shrink_when_they_are_slow() {
+    let (_home, connection) = database();
+    let mut sweep = World::new(&connection, aged(1)).sweep;
+    let (fast, slow) = (Duration::from_micros(100), Duration::from_millis(2 * RETENTION_STEP_MS));
+    sweep.adapt(fast, 10);
+    assert_eq!(sweep.proposed_max, RETENTION_CHUNK_ROWS, "it was not full");
+    for _ in 0..20 {
+        sweep.adapt(fast, sweep.proposed_max as u64);
+    }
+    assert_eq!(sweep.proposed_max, RETENTION_STEP_MESSAGES_MAX);
+    sweep.adapt(slow, 1);
+    assert_eq!(sweep.proposed_max, RETENTION_STEP_MESSAGES_MAX / 2);
+    (0..20).for_each(|_| sweep.adapt(slow, 1));
+    assert_eq!(sweep.proposed_max, RETENTION_CHUNK_ROWS);
+}
+
+#[test]
+fn one_removal_is_proposed_at_a_time_and_again_if_it_fails() {
+    listen();
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(1));
+    for _ in 0..3 {
+        world.send(-10, &[3]);
+    }
+    let seq = |range: &SeqRange| (range.first.get(), range.last.get());
+    let turn = |world: &mut World<'_>, entries: Vec<Entry>| {
+        let outcome = world.log.turn(TurnRequest { entries, reads: Vec::new() });
+        world.sweep.after_turn(&mut world.log, TurnSummary::from(&outcome), world.now)
+    };
+    world.advance(Duration::from_secs(2));
+    turn(&mut world, vec![record(3, 3)]);
+    world.advance(Duration::from_secs(2));
+    let ranges = world.sweep.on_time(&mut world.log, world.now).expect("the messages are old and delivered");
+    assert_eq!(Vec::from_iter(ranges.iter().map(seq)), [(1, 3)]);
+    assert_eq!(world.sweep.wakes_at(), None, "it waits for the turn");
+    assert_eq!(turn(&mut world, vec![message(-10, 1, &[2], "goes")]), None, "one is in flight");
+
+    connection
+        .execute_batch("create temp trigger full before delete on message begin select raise(fail, 'full'); end")
+        .unwrap();
+    let failed = turn(&mut world, vec![Entry::Remove { ranges }]);
+    assert_eq!((failed, world.kept()), (None, vec![1, 2, 3, 4]));
+    let words =
+        "WARN old messages cannot be removed now, which is tried again until it works: the database failed (full)";
+    assert_eq!(said(), [words]);
+    connection.execute_batch("drop trigger full").unwrap();
+    assert_eq!(world.sweep.wakes_at(), Some(world.now.instant + Duration::from_secs(RETENTION_RETRY_S)));
+    world.pass(1000 * RETENTION_RETRY_S);
+    assert_eq!(world.kept(), [4]);
+}
+
+#[test]
+fn removal_keeps_what_waits_and_what_its_own_turn_appends() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, Retention::default());
+    world.make_room(7, &[1, 2, 3]);
+    world.send(0, &[2]);
+    world.send(0, &[2, 3]);
+    world.send(0, &[-7]);
+    world.send(0, &[2]);
+    world.turn(vec![record(2, 4)]);
+    let ranges = vec![SeqRange { first: Seq::ZERO, last: Seq::MAX }];
+    world.turn(vec![message(0, 1, &[2], "appended"), Entry::Remove { ranges: ranges.clone() }]);
+    assert_eq!(world.kept(), [2, 3, 5]);
+    world.turn(vec![record(3, 5), Entry::Remove { ranges: ranges.clone() }]);
+    assert_eq!(world.kept(), [5]);
+    world.turn(vec![record(2, 5), Entry::Remove { ranges }]);
+    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.number("select count(*) from inbox"), 0, "the tail of the index is written before the removal");
+}
+
+#[test]
+fn another_writer_delays_removal_only() {
     listen();
     let (home, connection) = database();
     let mut world = World::new(&connection, aged(1_000));
@@ -494,10 +574,10 @@ fn another_writer_puts_it_off_and_nothing_else() {
     assert_eq!(world.sweep.retries_at, None);
 }
 
-// What it says
+// Log lines
 
 #[test]
-fn what_was_removed_is_said_when_it_is_done_and_then_once_an_hour() {
+fn removal_is_logged_when_it_is_done_and_then_once_an_hour() {
     listen();
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(60_000));
@@ -525,7 +605,7 @@ fn what_was_removed_is_said_when_it_is_done_and_then_once_an_hour() {
 }
 
 #[test]
-fn that_all_that_is_left_waits_is_said_once_and_again_when_it_comes_back() {
+fn database_full_of_waiting_messages_is_logged_once_each_time() {
     listen();
     let (_home, connection) = database();
     let mut world = World::new(&connection, sized(200_000));
@@ -552,10 +632,10 @@ fn that_all_that_is_left_waits_is_said_once_and_again_when_it_comes_back() {
     assert_eq!(said().len(), 1, "it is full again");
 }
 
-// What it leaves
+// State after a removal
 
 #[test]
-fn what_was_removed_and_still_stands_in_an_inbox_is_passed_over() {
+fn removed_messages_that_are_still_in_an_inbox_are_skipped() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, Retention::default());
     let last = 2 * PAGE_MESSAGES_MAX as i64 + 5;
@@ -570,7 +650,7 @@ fn what_was_removed_and_still_stands_in_an_inbox_is_passed_over() {
 }
 
 #[test]
-fn a_promise_after_a_removal_is_synced() {
+fn message_after_a_removal_is_synced() {
     let (_home, connection) = database();
     let mut world = World::with(&connection, aged(1), Durability::PowerLoss);
     let synchronous = |world: &World<'_>| world.number("pragma synchronous");
@@ -583,7 +663,7 @@ fn a_promise_after_a_removal_is_synced() {
 }
 
 #[test]
-fn a_log_with_everything_removed_goes_on_where_it_was() {
+fn numbers_continue_after_all_messages_are_removed() {
     let (home, connection) = database();
     let mut world = World::new(&connection, aged(1));
     for _ in 0..10 {
@@ -598,7 +678,7 @@ fn a_log_with_everything_removed_goes_on_where_it_was() {
 }
 
 #[test]
-fn so_does_one_whose_newest_message_was_for_an_empty_room() {
+fn number_of_a_removed_message_for_an_empty_room_is_not_reused() {
     let (home, connection) = database();
     let mut world = World::new(&connection, aged(1));
     world.make_room(7, &[1]);
@@ -610,7 +690,7 @@ fn so_does_one_whose_newest_message_was_for_an_empty_room() {
 }
 
 #[test]
-fn free_pages_are_given_back_and_the_file_gets_smaller() {
+fn free_pages_are_given_back_and_the_file_shrinks() {
     let (home, connection) = database();
     let mut world = World::new(&connection, aged(1));
     let file = home.path().join("holdline.db");
@@ -626,7 +706,7 @@ fn free_pages_are_given_back_and_the_file_gets_smaller() {
 }
 
 #[test]
-fn a_history_finds_what_waits_below_a_break_in_the_chain() {
+fn history_finds_waiting_messages_below_a_gap_in_the_chain() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(1_000));
     for number in 1..=40 {
@@ -715,7 +795,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_waits_or_is_behind_a_young_one_stays_and_all_else_goes(
+    fn waiting_messages_and_those_behind_a_young_one_stay_and_all_others_are_removed(
         steps in steps(),
         max_age_ms in proptest::option::of(500..4_000u64),
         max_size_bytes in proptest::option::of(60_000..200_000u64),

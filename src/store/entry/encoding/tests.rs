@@ -91,6 +91,15 @@ fn frozen() -> Vec<(Entry, &'static [u8])> {
         (Entry::Value { peer: PeerId::new(3), key: String::new(), value: None }, b"\x01\x0c\x06\x00\x00"),
         (Entry::Topic { room: RoomId::new(2), topic: Text::clean("tea") }, b"\x01\x0d\x04\x01\x06tea"),
         (Entry::Topic { room: RoomId::new(2), topic: None }, b"\x01\x0d\x04\x00"),
+        (
+            Entry::Remove {
+                ranges: vec![
+                    SeqRange { first: Seq::new(1), last: Seq::new(100) },
+                    SeqRange { first: Seq::new(102), last: Seq::new(102) },
+                ],
+            },
+            b"\x01\x0e\x04\x02\xc8\x01\xcc\x01\xcc\x01",
+        ),
     ]
 }
 
@@ -206,6 +215,8 @@ fn entries() -> impl Strategy<Value = Entry> {
         }),
         proptest::collection::vec(peer_name(), 0..5).prop_map(|only| Entry::Observers { only }),
         (at(), kind, peer()).prop_map(|(at, kind, peer)| Entry::Event(PeerEvent { at, kind, peer })),
+        proptest::collection::vec((seq(), seq()).prop_map(|(first, last)| SeqRange { first, last }), 0..5)
+            .prop_map(|ranges| Entry::Remove { ranges }),
         (peer(), any::<String>(), proptest::option::of(any::<String>())).prop_map(|(peer, key, value)| Entry::Value {
             peer,
             key,
