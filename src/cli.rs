@@ -1,5 +1,5 @@
-//! The command line: which subcommand, with which flags, and the help for both. Owns the words of `--help` and of refused
-//! flags; never opens a file or a socket.
+//! The command line: subcommands, flags, and their help. Owns the text of `--help` and of errors about flags; never opens a file or
+//! a socket.
 
 mod account;
 pub(crate) mod backup;
@@ -20,17 +20,18 @@ use holdline::config::Flags;
 
 use self::backup::BackupArgs;
 pub(crate) use self::flags::UsageError;
-use self::history::Query;
+use self::history::HistoryArgs;
 pub(crate) use self::output::show;
 use self::plugin::PluginCommand;
 use self::search::SearchArgs;
 use self::send::SendArgs;
 use self::tail::TailArgs;
 
-/// What `--version` prints.
+/// Text of `--version`.
 const VERSION: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
 
-/// bpaf's own would say `COMMAND` where a few lines say more. It strips four of the blanks and keeps a line as it is.
+/// Usage of all subcommands. bpaf's own usage would only show `COMMAND`. bpaf removes four of the leading blanks and keeps lines as they
+/// are.
 const USAGE: &str = "Usage:
 
         holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
@@ -44,49 +45,49 @@ const USAGE: &str = "Usage:
         holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
         holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME";
 
-/// What no flag sets, and what to type first.
-const FOOTER: &str = "HOLDLINE_LOG sets how much is logged: error, warn, info (the default), debug or trace.
+/// Environment variables, and an example.
+const FOOTER: &str = "HOLDLINE_LOG sets the level of the log: error, warn, info (the default), debug or trace.
 
 Example:
 
         holdline --data=/var/lib/holdline
         nc localhost 7878                    # in another terminal";
 
-/// What is to be done.
+/// Subcommand with its arguments.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Run the server.
+    /// Runs the server.
     Serve(Flags),
-    /// Send lines to a server.
+    /// Sends lines to a server.
     Send(SendArgs),
-    /// Print what a server sends.
+    /// Prints the messages of a server.
     Tail(TailArgs),
-    /// Print the log.
-    History(Query),
-    /// Print what of the log holds some words.
+    /// Prints the log.
+    History(HistoryArgs),
+    /// Prints the messages of the log that contain some words.
     Search(SearchArgs),
-    /// Examine a data directory.
+    /// Examines a data directory.
     Doctor(Flags),
-    /// Copy the database.
+    /// Copies the database.
     Backup(BackupArgs),
-    /// Check a plugin, begin one, or try one.
+    /// Checks, creates or tries a plugin.
     Plugin(PluginCommand),
-    /// Print this: a help, or the version.
+    /// Prints a text: the help, or the version.
     Show(String),
 }
 
-/// Understands the arguments of this process.
+/// Parses the arguments of this process.
 pub(crate) fn parse() -> Result<Command, UsageError> {
     match command().run_inner(Args::current_args().set_name("holdline")) {
         Ok(command) => Ok(command),
-        // In full, with the examples: bpaf would keep them for `--help --help`.
+        // The whole text with its examples, which bpaf shows only for `--help --help`.
         Err(ParseFailure::Stdout(text, _)) => Ok(Command::Show(text.monochrome(true))),
         Err(ParseFailure::Completion(text)) => Ok(Command::Show(text)),
         Err(ParseFailure::Stderr(text)) => {
-            // It comes wrapped for a terminal; ours is one line, as every other.
+            // bpaf wraps the text for a terminal; all errors of holdline are one line.
             let problem = text.monochrome(true).split_whitespace().collect::<Vec<_>>().join(" ");
             let problem = problem.replace(", pass `--help` for usage information", "");
-            Err(UsageError(format!("{problem} (holdline --help tells more)")))
+            Err(UsageError(format!("{problem} (see holdline --help)")))
         }
     }
 }
@@ -94,25 +95,22 @@ pub(crate) fn parse() -> Result<Command, UsageError> {
 fn command() -> OptionParser<Command> {
     let serve = serve::options()
         .command("serve")
-        .help("Runs the server; so does holdline without a command")
+        .help("Runs the server, like holdline without a subcommand")
         .map(Command::Serve);
-    let send = send::options().command("send").help("Sends a text, or lines of a program").map(Command::Send);
-    let tail = tail::options().command("tail").help("Prints what arrives, for a program").map(Command::Tail);
-    let history =
-        history::options().command("history").help("Prints the log, for people or programs").map(Command::History);
-    let search = search::options().command("search").help("Finds words in the log").map(Command::Search);
-    let doctor = doctor::options()
-        .command("doctor")
-        .help("Examines the database and says what is wrong with it")
-        .map(Command::Doctor);
-    let backup = backup::options().command("backup").help("Copies the database into a file").map(Command::Backup);
+    let send = send::options().command("send").help("Sends a text, or the lines of standard input").map(Command::Send);
+    let tail = tail::options().command("tail").help("Prints messages as they arrive").map(Command::Tail);
+    let history = history::options().command("history").help("Prints the log").map(Command::History);
+    let search = search::options().command("search").help("Searches the log for words").map(Command::Search);
+    let doctor =
+        doctor::options().command("doctor").help("Examines the database and reports problems").map(Command::Doctor);
+    let backup = backup::options().command("backup").help("Copies the database to a file").map(Command::Backup);
     let plugin =
-        plugin::options().command("plugin").help("Checks plugins, begins one, or tries one").map(Command::Plugin);
+        plugin::options().command("plugin").help("Checks plugins, creates one, or tries one").map(Command::Plugin);
     let version = long("version").short('V').help("Prints the version").req_flag(Command::Show(VERSION.to_owned()));
     let bare = serve::flags().map(Command::Serve);
     construct!([serve, send, tail, history, search, doctor, backup, plugin, version, bare])
         .to_options()
-        .descr("A chat server for small devices, spoken to with nc")
+        .descr("A chat server for small devices; nc is enough as a client")
         .usage(USAGE)
         .footer(FOOTER)
 }

@@ -1,4 +1,4 @@
-//! The binary: arguments to subcommand, and how it ends. Owns the exit code and the words `holdline: …`; never holds logic.
+//! The program: runs the subcommand of the arguments. Owns the exit codes and the form of errors, `holdline: …`; contains no logic.
 
 mod cli;
 
@@ -11,14 +11,14 @@ use holdline::server::ServeError;
 use crate::cli::plugin::PluginCommand;
 use crate::cli::{Command, UsageError};
 
-/// The code for a mistake on the command line, in the environment or in a file: it stays until someone mends it.
+/// Exit code of a mistake on the command line, in the environment or in a file: a restart does not help until it is corrected.
 const EXIT_MISTAKE: u8 = 2;
 
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("holdline: {}", words(&error));
+            eprintln!("holdline: {}", message(&error));
             if is_mistake(&error) { ExitCode::from(EXIT_MISTAKE) } else { ExitCode::FAILURE }
         }
     }
@@ -35,30 +35,30 @@ fn run() -> anyhow::Result<ExitCode> {
             let is_accepted = cli::send::run(args)?;
             return Ok(if is_accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Tail(watch) => cli::tail::run(watch)?,
-        Command::History(query) => {
+        Command::Tail(args) => cli::tail::run(args)?,
+        Command::History(args) => {
             cli::logging::start()?;
-            cli::history::run(&data_directory(&query.flags)?, &query)?;
+            cli::history::run(&data_directory(&args.flags)?, &args)?;
         }
-        Command::Search(wanted) => {
+        Command::Search(args) => {
             cli::logging::start()?;
-            cli::search::run(&data_directory(&wanted.flags)?, &wanted)?;
+            cli::search::run(&data_directory(&args.flags)?, &args)?;
         }
         Command::Doctor(flags) => {
             let is_well = cli::doctor::run(&data_directory(&flags)?)?;
             return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Backup(args) => cli::backup::run(&data_directory(&args.flags)?, &args)?,
-        Command::Plugin(deed) => {
+        Command::Plugin(command) => {
             cli::logging::start()?;
-            return run_plugin(&deed);
+            return run_plugin(&command);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_plugin(deed: &PluginCommand) -> anyhow::Result<ExitCode> {
-    match deed {
+fn run_plugin(command: &PluginCommand) -> anyhow::Result<ExitCode> {
+    match command {
         PluginCommand::Check(flags) => {
             let is_fine = cli::plugin::check(load_plugins(&plugins_file(flags)?)?)?;
             Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::from(EXIT_MISTAKE) })
@@ -81,16 +81,16 @@ fn is_mistake(error: &anyhow::Error) -> bool {
         || error.chain().any(|cause| cause.is::<UsageError>() || cause.is::<ConfigError>() || cause.is::<LoadError>())
 }
 
-/// The error and its causes, `what: why`. One that quotes its cause has chosen its own words for all that follows.
-fn words(error: &anyhow::Error) -> String {
-    let mut said = error.to_string();
+/// Joins an error and its causes with colons. If an error quotes its cause, the causes after it are left out.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        if said.contains(&cause) {
+        if message.contains(&cause) {
             break;
         }
-        said = format!("{said}: {cause}");
+        message = format!("{message}: {cause}");
     }
-    said
+    message
 }
 
 #[cfg(test)]
@@ -100,9 +100,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_said_once() {
-        assert_eq!(words(&anyhow!("no route").context("cannot send")), "cannot send: no route");
+    fn causes_appear_once() {
+        assert_eq!(message(&anyhow!("no route").context("cannot send")), "cannot send: no route");
         let quoted = anyhow!("code 98").context("in use").context("cannot listen (in use); choose another");
-        assert_eq!(words(&quoted), "cannot listen (in use); choose another");
+        assert_eq!(message(&quoted), "cannot listen (in use); choose another");
     }
 }

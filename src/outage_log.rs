@@ -1,19 +1,19 @@
-//! Trouble that lasts: the log says when it begins and when it is over, and not each time that it shows. Owns what was said
-//! last; never what is done about it.
+//! Outages in the log: one line when an outage begins and one when it ends, instead of one for each failure. Owns what was logged last;
+//! never decides what an outage leads to.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use crate::limits::OUTAGE_OVER_MS_MIN;
 
-/// Something that may fail for a while.
+/// Log of something that may fail for a while.
 #[derive(Debug)]
 pub(crate) struct OutageLog {
-    /// What does not work, and what that means.
+    /// Line at the start: what fails, and what that means.
     begins: &'static str,
-    /// What works again.
+    /// Line at the end: what works again.
     ends: &'static str,
-    /// When it failed last; `None` when its end has been said.
+    /// Time of the last failure; `None` if its end is logged.
     failed: Option<Instant>,
 }
 
@@ -22,8 +22,8 @@ impl OutageLog {
         OutageLog { begins, ends, failed: None }
     }
 
-    /// Notes that it was tried, and why it failed if it did. What comes and goes is one trouble until it has stayed away for
-    /// a while.
+    /// Notes an attempt, and its error if it failed. Failures that come and go are one outage, which ends when there was none for
+    /// [`OUTAGE_OVER_MS_MIN`].
     pub(crate) fn note(&mut self, error: Option<&impl Display>) {
         match (error, self.failed) {
             (Some(error), failed) => {

@@ -314,5 +314,5 @@ fn next_request(
 fn release_memory(connection: &rusqlite::Connection) {
     // Frees nothing that is in use; its result does not matter.
     let _ = connection.release_memory();
-    memory::give_back();
+    memory::return_to_system();
 }

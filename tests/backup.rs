@@ -303,7 +303,7 @@ fn invalid_destination_is_refused() {
         (home.file("missing/copy.db"), "No such file or directory"),
         (PathBuf::from("/"), "is not a file"),
         (PathBuf::from("/proc/copy.db"), "a directory that you may write to"),
-        (PathBuf::from("-"), "is no path"),
+        (PathBuf::from("-"), "standard output"),
         (PathBuf::new(), "name the file"),
         (server.database(), "is not overwritten"),
     ] {

@@ -221,8 +221,8 @@ fn invalid_types_are_refused() {
     check_file(
         "durability.crash = {}",
         expect![[r#"
-            2026-12-01T11:54:01.300Z INFO listening on 127.0.0.1:7878, data in holdline-data
-            serves
+            holdline: holdline.toml:1: durability is a table; use "power-loss" or "crash"
+            exit 2
         "#]],
     );
     check_file(
@@ -1185,72 +1185,72 @@ fn invalid_arguments_are_refused() {
     check_arguments(
         &["--lisen", "127.0.0.1:7878"],
         expect![[r#"
-        holdline: no such flag: `--lisen`, did you mean `--listen`? (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: no such flag: `--lisen`, did you mean `--listen`? (see holdline --help)
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--listen"],
         expect![[r#"
-        holdline: `--listen` requires an argument `ADDR` (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: `--listen` requires an argument `ADDR` (see holdline --help)
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--data", "--open"],
         expect![[r#"
-        holdline: `--data` requires an argument `DIR`, got a flag `--open`, try `--data=--open` to use it as an argument (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: `--data` requires an argument `DIR`, got a flag `--open`, try `--data=--open` to use it as an argument (see holdline --help)
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--data=a", "--data=b"],
         expect![[r#"
-        holdline: argument `--data` cannot be used multiple times in this context (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: argument `--data` cannot be used multiple times in this context (see holdline --help)
+            exit 2
+        "#]],
     );
     check_arguments(
         &["sevre"],
         expect![[r#"
-        holdline: no such command or positional: `sevre`, did you mean `serve`? (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: no such command or positional: `sevre`, did you mean `serve`? (see holdline --help)
+            exit 2
+        "#]],
     );
     check_arguments(
         &["serve", "--last=3"],
         expect![[r#"
-        holdline: no such flag: `--last`, did you mean `--listen`? (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: no such flag: `--last`, did you mean `--listen`? (see holdline --help)
+            exit 2
+        "#]],
     );
     check_arguments(
         &["--last=3"],
         expect![[r#"
-            holdline: flag `--last` is not valid in this context, did you mean to pass it to command `search`? (holdline --help tells more)
+            holdline: flag `--last` is not valid in this context, did you mean to pass it to command `search`? (see holdline --help)
             exit 2
         "#]],
     );
     check_arguments(
         &["history", "--open"],
         expect![[r#"
-            holdline: no such flag: `--open`, did you mean `--json`? (holdline --help tells more)
+            holdline: no such flag: `--open`, did you mean `--json`? (see holdline --help)
             exit 2
         "#]],
     );
     check_arguments(
         &["history", "--last=0"],
         expect![[r#"
-        holdline: couldn't parse `0`: --last wants a whole number from 1 (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: couldn't parse `0`: --last must be a whole number from 1 (see holdline --help)
+            exit 2
+        "#]],
     );
     check_arguments(
         &["history", "--last", "all"],
         expect![[r#"
-        holdline: couldn't parse `all`: --last wants a whole number from 1 (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: couldn't parse `all`: --last must be a whole number from 1 (see holdline --help)
+            exit 2
+        "#]],
     );
 }
 
@@ -1258,7 +1258,7 @@ fn invalid_arguments_are_refused() {
 #[test]
 fn invalid_name_is_refused() {
     let log = outcome(&mut Place::new().holdline(&["history", "--with", "bob smith"]));
-    assert!(log.starts_with("holdline: couldn't parse `bob smith`: --with wants a name: "), "{log}");
+    assert!(log.starts_with("holdline: couldn't parse `bob smith`: --with: "), "{log}");
     assert!(log.ends_with("\nexit 2\n"), "{log}");
 }
 
@@ -1300,7 +1300,7 @@ fn help_and_version_are_printed() {
     check_arguments(
         &["--help"],
         expect![[r#"
-            A chat server for small devices, spoken to with nc
+            A chat server for small devices; nc is enough as a client
 
             Usage:
                 holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
@@ -1316,24 +1316,25 @@ fn help_and_version_are_printed() {
 
             Available options:
                 -V, --version       Prints the version
-                    --listen=ADDR   HOST:PORT to listen on, as often as wanted [default: 127.0.0.1:7878]
+                    --listen=ADDR   HOST:PORT to listen on; may be repeated [default: 127.0.0.1:7878]
                     --data=DIR      Directory of the database [default: holdline-data]
-                    --config=FILE   Configuration to read [default: holdline.toml, if it is there]
-                    --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
-                    --open          Lets other machines connect, where anyone can log in as anyone
+                    --config=FILE   Configuration file [default: holdline.toml, if it exists]
+                    --plugins=FILE  List of the plugins, in order [default: plugins.toml, if it exists]
+                    --open          Allows addresses that other machines can reach; anyone there can log in as
+                                    anyone
                 -h, --help          Prints help information
 
             Available commands:
-                serve               Runs the server; so does holdline without a command
-                send                Sends a text, or lines of a program
-                tail                Prints what arrives, for a program
-                history             Prints the log, for people or programs
-                search              Finds words in the log
-                doctor              Examines the database and says what is wrong with it
-                backup              Copies the database into a file
-                plugin              Checks plugins, begins one, or tries one
+                serve               Runs the server, like holdline without a subcommand
+                send                Sends a text, or the lines of standard input
+                tail                Prints messages as they arrive
+                history             Prints the log
+                search              Searches the log for words
+                doctor              Examines the database and reports problems
+                backup              Copies the database to a file
+                plugin              Checks plugins, creates one, or tries one
 
-            HOLDLINE_LOG sets how much is logged: error, warn, info (the default), debug or trace.
+            HOLDLINE_LOG sets the level of the log: error, warn, info (the default), debug or trace.
             Example:
                 holdline --data=/var/lib/holdline
                 nc localhost 7878                    # in another terminal
@@ -1350,11 +1351,12 @@ fn help_and_version_are_printed() {
             Flags win over the configuration file.
 
             Available options:
-                    --listen=ADDR   HOST:PORT to listen on, as often as wanted [default: 127.0.0.1:7878]
+                    --listen=ADDR   HOST:PORT to listen on; may be repeated [default: 127.0.0.1:7878]
                     --data=DIR      Directory of the database [default: holdline-data]
-                    --config=FILE   Configuration to read [default: holdline.toml, if it is there]
-                    --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
-                    --open          Lets other machines connect, where anyone can log in as anyone
+                    --config=FILE   Configuration file [default: holdline.toml, if it exists]
+                    --plugins=FILE  List of the plugins, in order [default: plugins.toml, if it exists]
+                    --open          Allows addresses that other machines can reach; anyone there can log in as
+                                    anyone
                 -h, --help          Prints help information
 
             Example:
@@ -1392,8 +1394,8 @@ fn help_and_version_are_printed() {
             Exits with 0 if all plugins are fine, and with 2 if one is not.
 
             Available options:
-                    --config=FILE   Configuration to read [default: holdline.toml, if it is there]
-                    --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
+                    --config=FILE   Configuration file [default: holdline.toml, if it exists]
+                    --plugins=FILE  List of the plugins, in order [default: plugins.toml, if it exists]
                 -h, --help          Prints help information
 
             Example:
@@ -1415,8 +1417,8 @@ fn help_and_version_are_printed() {
                 NAME                Name of the plugin, also in the chat
 
             Available options:
-                    --config=FILE   Configuration to read [default: holdline.toml, if it is there]
-                    --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
+                    --config=FILE   Configuration file [default: holdline.toml, if it exists]
+                    --plugins=FILE  List of the plugins, in order [default: plugins.toml, if it exists]
                     --kind=KIND     Language: luau (runs inside holdline), sh (needs jq), or python
                 -h, --help          Prints help information
 
@@ -1441,8 +1443,8 @@ fn help_and_version_are_printed() {
 
             Available options:
                     --data=DIR      Directory of the database [default: holdline-data]
-                    --config=FILE   Configuration to read [default: holdline.toml, if it is there]
-                    --plugins=FILE  The plugins, in order [default: plugins.toml, if it is there]
+                    --config=FILE   Configuration file [default: holdline.toml, if it exists]
+                    --plugins=FILE  List of the plugins, in order [default: plugins.toml, if it exists]
                     --last=N        Number of newest messages [default: 100]
                 -h, --help          Prints help information
 
@@ -1460,11 +1462,11 @@ fn help_and_version_are_printed() {
 
             Available options:
                     --data=DIR     Directory of the database [default: holdline-data]
-                    --config=FILE  Configuration to read [default: holdline.toml, if it is there]
-                    --with=NAME    Only what NAME sent or could read; or what was sent in the room '#NAME'
-                    --before=N     Only messages before seq N, as --json says it
-                    --last=N       How many of the newest messages [default: 20]
-                    --json         For programs: one JSON object a line, with the text as it is kept
+                    --config=FILE  Configuration file [default: holdline.toml, if it exists]
+                    --with=NAME    Only messages that NAME sent or could read, or messages in the room '#NAME'
+                    --before=N     Only messages before seq N, which --json shows
+                    --last=N       Number of newest messages [default: 20]
+                    --json         Prints each message as a JSON object, with its text unchanged
                 -h, --help         Prints help information
 
             Example:

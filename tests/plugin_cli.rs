@@ -343,29 +343,29 @@ fn failed_new_leaves_nothing() {
 fn names_and_kinds_are_checked() {
     let place = Place::new();
     place.check(&["new", "../notes", "--kind=luau"], expect![[r#"
-        holdline: couldn't parse `../notes`: invalid name of a plugin: "../notes" contains "/"; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit (holdline --help tells more)
+        holdline: couldn't parse `../notes`: invalid name of a plugin: "../notes" contains "/"; a name is 1 to 32 letters, marks or digits of any script, "-", "_" or ".", and starts with a letter or a digit (see holdline --help)
         exit 2
     "#]]);
     place.check(
         &["new", "notes", "--kind=lua"],
         expect![[r#"
-        holdline: couldn't parse `lua`: --kind must be luau, sh or python (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: couldn't parse `lua`: --kind must be luau, sh or python (see holdline --help)
+            exit 2
+        "#]],
     );
     place.check(
         &["new", "notes"],
         expect![[r#"
-        holdline: expected `--kind=KIND` (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: expected `--kind=KIND` (see holdline --help)
+            exit 2
+        "#]],
     );
     place.check(
         &["new", "--kind=luau"],
         expect![[r#"
-        holdline: expected `NAME` (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: expected `NAME` (see holdline --help)
+            exit 2
+        "#]],
     );
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }
@@ -685,15 +685,15 @@ fn dry_run_over_nothing_explains_why() {
     place.check(
         &["test", "p", "--last=0"],
         expect![[r#"
-        holdline: couldn't parse `0`: --last must be a whole number from 1 to 10000 (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: couldn't parse `0`: --last must be a whole number from 1 to 10000 (see holdline --help)
+            exit 2
+        "#]],
     );
     place.check(
         &["test", "p", "--last=10001"],
         expect![[r#"
-        holdline: couldn't parse `10001`: --last must be a whole number from 1 to 10000 (holdline --help tells more)
-        exit 2
-    "#]],
+            holdline: couldn't parse `10001`: --last must be a whole number from 1 to 10000 (see holdline --help)
+            exit 2
+        "#]],
     );
 }

@@ -1,5 +1,4 @@
-//! Who a program is and where its server listens: the flags that `send` and `tail` understand alike. Owns their words and
-//! defaults; never connects.
+//! Flags of `send` and `tail` about the account: the peer's name and its server. Owns their help and defaults; never connects.
 
 use std::env;
 
@@ -7,21 +6,21 @@ use bpaf::{Parser, construct, long};
 use holdline::client::{Account, Password, ServerAddress};
 use holdline::message::PeerName;
 
-/// Where a server listens that was told nothing else.
+/// Default address of a server.
 const SERVER_DEFAULT: &str = "127.0.0.1:7878";
 
-/// The environment variables that may hold one's name; cron sets the second alone.
+/// Environment variables with the user's name. cron sets only the second.
 const NAME_VARIABLES: [&str; 2] = ["USER", "LOGNAME"];
 
-/// The environment variable with the password: what is on the command line is seen by everyone.
+/// Environment variable with the password. A flag would show it to every user of the machine.
 pub(super) const PASSWORD_VARIABLE: &str = "HOLDLINE_PASSWORD";
 
 /// `--as` and `--server`.
 pub(super) fn flags() -> impl Parser<Account> {
     let name = long("as")
         .argument::<String>("NAME")
-        .help("Who you are [default: what USER or LOGNAME says]")
-        .parse(|name| PeerName::parse(&name).map_err(|error| format!("--as wants a name: {error}")))
+        .help("Your name [default: from USER or LOGNAME]")
+        .parse(|name| PeerName::parse(&name).map_err(|error| format!("--as: {error}")))
         .fallback_with(|| name_of_environment(|variable| env::var(variable).ok()));
     let server = long("server")
         .argument::<String>("ADDR")
@@ -34,7 +33,7 @@ pub(super) fn flags() -> impl Parser<Account> {
 fn name_of_environment(variable: impl Fn(&str) -> Option<String>) -> Result<PeerName, &'static str> {
     let names = NAME_VARIABLES.iter().filter_map(|name| variable(name));
     let mut names = names.filter_map(|name| PeerName::parse(&name).ok());
-    names.next().ok_or("neither USER nor LOGNAME holds a name; say with --as=NAME who you are")
+    names.next().ok_or("neither USER nor LOGNAME is a valid name; use --as=NAME")
 }
 
 fn password() -> Option<Password> {
@@ -51,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_is_the_first_in_the_environment_that_is_one() {
+    fn name_is_the_first_valid_one_of_the_environment() {
         assert_eq!(name(Some("Alice"), Some("bob")).as_deref(), Some("alice"));
         assert_eq!(name(Some("DOMAIN\\alice"), Some("alice")).as_deref(), Some("alice"));
         assert_eq!(name(None, Some("cron")).as_deref(), Some("cron"));

@@ -1,5 +1,5 @@
-//! `holdline backup`: writes the whole log into one file, beside a running server too. Owns its flags, its one line, and what
-//! a signal does to it; never how a backup is made.
+//! `holdline backup`: copies the database to a file, also while a server runs. Owns its flags, its output, and its reaction to
+//! signals; never copies anything itself.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,63 +12,63 @@ use holdline::archive::{Backup, BackupError, Unfinished};
 use holdline::config::Flags;
 use smol::stream::StreamExt;
 
-/// The exit code of a process that a signal ends; 128 and SIGINT's number, as a shell has it.
+/// Exit code of a process that a signal ends: 128 and SIGINT's number, as shells report it.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// What is to be backed up, and where to.
+/// Arguments of `backup`.
 #[derive(Clone, Debug)]
 pub(crate) struct BackupArgs {
-    /// Where the database is.
+    /// Flags that say where the database is.
     pub(crate) flags: Flags,
-    /// The file to be made.
+    /// File to create.
     file: PathBuf,
 }
 
-/// Why there is no backup, or not a word about it.
+/// Error of `backup`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BackupCommandError {
-    /// It could not be made.
+    /// The backup failed.
     #[error(transparent)]
     Make(#[from] BackupError),
-    /// A signal would leave half of it.
+    /// A signal would leave an unfinished file behind.
     #[error("cannot watch for signals")]
     Signals(#[source] io::Error),
-    /// Standard output could not be written.
-    #[error("the backup is made, and that cannot be written")]
+    /// The result cannot be printed.
+    #[error("the backup is complete, but cannot be reported on standard output")]
     Write(#[source] io::Error),
 }
 
-/// The flags of `backup`, with their help.
+/// Returns the flags of `backup`, with their help.
 pub(crate) fn options() -> OptionParser<BackupArgs> {
     let flags = super::flags::database_flags();
-    let file = positional::<PathBuf>("FILE").help("The file to be made; it must not exist yet").parse(path);
+    let file = positional::<PathBuf>("FILE").help("File to create; it must not exist yet").parse(path);
     construct!(BackupArgs { flags, file })
         .to_options()
-        .descr("Copies the database into FILE, whole and checked; the server may be running")
+        .descr("Copies the database to FILE and checks the copy; the server may be running")
         .footer("Example:\n\n        holdline backup --data=/var/lib/holdline /mnt/usb/holdline.db")
 }
 
-/// Makes the backup, and says what it holds.
+/// Creates the backup, and prints what it contains.
 pub(crate) fn run(data: &Path, args: &BackupArgs) -> Result<(), BackupCommandError> {
     let backup = Backup::prepare(data, &args.file)?;
     for path in &backup.removed {
-        eprintln!("holdline: removed {}, which a backup left that was ended", path.display());
+        eprintln!("holdline: removed {}, the unfinished file of an earlier backup", path.display());
     }
     remove_at_signal(backup.unfinished().clone()).map_err(BackupCommandError::Signals)?;
     let summary = backup.make()?;
     super::output::show(&format!("{}: {summary}; checked", args.file.display())).map_err(BackupCommandError::Write)
 }
 
-/// A backup is checked after it is written, which cannot be done with a pipe.
+/// Checks the path. A backup is read again to check it, which is not possible with a pipe.
 fn path(file: PathBuf) -> Result<PathBuf, &'static str> {
     match file.as_os_str().as_encoded_bytes() {
-        b"" => Err("FILE is empty; name the file to be made"),
-        b"-" => Err("FILE is no path, and a backup is not written to standard output; name the file to be made"),
+        b"" => Err("FILE is empty; name the file to create"),
+        b"-" => Err("FILE is -, but a backup cannot be written to standard output; name the file to create"),
         _ => Ok(file),
     }
 }
 
-/// Nothing half is left by one who changes their mind.
+/// Removes the unfinished file if a signal ends the process.
 fn remove_at_signal(unfinished: Unfinished) -> io::Result<()> {
     let mut signals = Signals::new([Signal::Int, Signal::Term])?;
     let wait = move || {

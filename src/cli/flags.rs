@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bpaf::{Parser, construct, long};
 use holdline::config::Flags;
 
-/// A mistake on the command line or in the environment, in words that name the flag or the variable.
+/// Mistake on the command line or in the environment. The text names the flag or the variable.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
@@ -24,23 +24,23 @@ pub(super) fn database_flags() -> impl Parser<Flags> {
     construct!(data, config).map(|(data, config)| Flags { data, config, ..Flags::default() })
 }
 
-/// `--data`, which every subcommand understands alike.
+/// `--data` of all subcommands.
 pub(super) fn data_flag() -> impl Parser<Option<PathBuf>> {
     long("data").argument::<PathBuf>("DIR").help("Directory of the database [default: holdline-data]").optional()
 }
 
-/// `--plugins`, which every subcommand understands alike.
+/// `--plugins` of all subcommands.
 pub(super) fn plugins_flag() -> impl Parser<Option<PathBuf>> {
     long("plugins")
         .argument::<PathBuf>("FILE")
-        .help("The plugins, in order [default: plugins.toml, if it is there]")
+        .help("List of the plugins, in order [default: plugins.toml, if it exists]")
         .optional()
 }
 
-/// `--config`, which every subcommand understands alike.
+/// `--config` of all subcommands.
 pub(super) fn config_flag() -> impl Parser<Option<PathBuf>> {
     long("config")
         .argument::<PathBuf>("FILE")
-        .help("Configuration to read [default: holdline.toml, if it is there]")
+        .help("Configuration file [default: holdline.toml, if it exists]")
         .optional()
 }

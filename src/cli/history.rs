@@ -1,5 +1,5 @@
-//! `holdline history`: prints the log, beside a running server too. Owns which messages are asked for; never how they are
-//! stored, nor how they look.
+//! `holdline history`: prints the log, also while a server runs. Owns the selection of messages; never knows how they are stored or
+//! printed.
 
 use std::path::Path;
 
@@ -7,40 +7,40 @@ use bpaf::{OptionParser, Parser, construct};
 use holdline::archive::{LogReader, Selection};
 use holdline::config::Flags;
 
-use super::lines::{self, Form, PrintError};
+use super::lines::{self, LineFormat, PrintError};
 
-/// What is to be printed.
+/// Arguments of `history`.
 #[derive(Clone, Debug)]
-pub(crate) struct Query {
-    /// Where the database is.
+pub(crate) struct HistoryArgs {
+    /// Flags that say where the database is.
     pub(crate) flags: Flags,
-    /// Which messages.
+    /// Messages to print.
     selection: Selection,
-    /// For whom.
-    form: Form,
+    /// Format of the lines.
+    format: LineFormat,
 }
 
-/// The flags of `history`, with their help.
-pub(crate) fn options() -> OptionParser<Query> {
+/// Returns the flags of `history`, with their help.
+pub(crate) fn options() -> OptionParser<HistoryArgs> {
     let flags = super::flags::database_flags();
     let selection = lines::selection_flags();
-    let form = lines::form_flag();
-    construct!(Query { flags, selection, form })
+    let format = lines::format_flag();
+    construct!(HistoryArgs { flags, selection, format })
         .to_options()
         .descr("Prints the log, oldest message first; the server may be running")
         .footer("Example:\n\n        holdline history --with=alice --last=5")
 }
 
-/// Prints what is asked for.
-pub(crate) fn run(data: &Path, query: &Query) -> Result<(), PrintError> {
+/// Prints the selected messages.
+pub(crate) fn run(data: &Path, args: &HistoryArgs) -> Result<(), PrintError> {
     let log = LogReader::open(data)?;
-    let count = lines::print(query.form, |print| log.history(&query.selection, print))?;
+    let count = lines::print(args.format, |print| log.history(&args.selection, print))?;
     if count == Some(0) {
-        eprintln!("holdline: {}", nothing(data, query));
+        eprintln!("holdline: {}", no_message(data, args));
     }
     Ok(())
 }
 
-fn nothing(data: &Path, query: &Query) -> String {
-    format!("no message{} in {}", lines::selected(&query.selection), data.display())
+fn no_message(data: &Path, args: &HistoryArgs) -> String {
+    format!("no message{} in {}", lines::selected(&args.selection), data.display())
 }

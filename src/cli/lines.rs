@@ -1,5 +1,4 @@
-//! Messages as lines on standard output: for people, or as JSON for programs. Owns how a message looks there; never which
-//! messages are printed.
+//! Messages of the log as lines on standard output: for people, or as JSON. Owns the form of a line; never selects messages.
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
@@ -12,33 +11,33 @@ use holdline::message::{Destination, Seq};
 use holdline::wire::MessageFrame;
 use serde::Serialize;
 
-/// For whom lines are printed.
+/// Format of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum LineFormat {
     /// `TIME alice → bob, carol: dinner at 7  (waiting for carol)`.
     People,
     /// `{"seq":42,"at":"TIME","from":"alice","to":["bob","carol"],"text":"dinner at 7","waiting_for":["carol"]}`.
     Json,
 }
 
-/// Why nothing, or not all, was printed.
+/// Error of a subcommand that prints messages.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrintError {
     /// There is no log, or it cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Standard output could not be written.
-    #[error("the messages cannot be written")]
+    /// Standard output cannot be written.
+    #[error("cannot print the messages")]
     Write(#[source] io::Error),
 }
 
-/// Prints the messages that `hand_over` hands over. Says how many they were; `None`: whoever read them has gone.
+/// Prints the messages that `read` passes to its argument. Returns their number, or `None` if the reader of standard output is gone.
 pub(crate) fn print(
-    form: Form,
-    hand_over: impl FnOnce(&mut dyn FnMut(LogLine) -> Result<(), PrintError>) -> Result<usize, PrintError>,
+    format: LineFormat,
+    read: impl FnOnce(&mut dyn FnMut(LogLine) -> Result<(), PrintError>) -> Result<usize, PrintError>,
 ) -> Result<Option<usize>, PrintError> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let printed = hand_over(&mut |line| form.write(&line, &mut out).map_err(PrintError::Write));
+    let printed = read(&mut |line| format.write(&line, &mut out).map_err(PrintError::Write));
     match printed.and_then(|count| out.flush().map(|()| count).map_err(PrintError::Write)) {
         Ok(count) => Ok(Some(count)),
         Err(PrintError::Write(error)) => {
@@ -49,28 +48,28 @@ pub(crate) fn print(
     }
 }
 
-/// The flags that say which messages are printed, which every subcommand that does so understands alike.
+/// Flags that select messages, of all subcommands that print messages.
 pub(crate) fn selection_flags() -> impl Parser<Selection> {
     let with = long("with")
         .argument::<String>("NAME")
-        .help("Only what NAME sent or could read; or what was sent in the room '#NAME'")
-        .parse(|name| Destination::parse(&name).map_err(|error| format!("--with wants a name: {error}")))
+        .help("Only messages that NAME sent or could read, or messages in the room '#NAME'")
+        .parse(|name| Destination::parse(&name).map_err(|error| format!("--with: {error}")))
         .optional();
     let before = long("before")
         .argument::<String>("N")
-        .help("Only messages before seq N, as --json says it")
-        .parse(|seq| seq.parse().map(Seq::new).map_err(|_| "--before wants the seq of a message, a whole number"))
+        .help("Only messages before seq N, which --json shows")
+        .parse(|seq| seq.parse().map(Seq::new).map_err(|_| "--before must be the seq of a message, a whole number"))
         .fallback(Seq::MAX);
     let count = long("last")
         .argument::<String>("N")
-        .help(format!("How many of the newest messages [default: {HISTORY_MESSAGES_DEFAULT}]").as_str())
-        .parse(|count| count.parse().map_err(|_| "--last wants a whole number from 1"))
+        .help(format!("Number of newest messages [default: {HISTORY_MESSAGES_DEFAULT}]").as_str())
+        .parse(|count| count.parse().map_err(|_| "--last must be a whole number from 1"))
         .map(NonZeroUsize::get)
         .fallback(HISTORY_MESSAGES_DEFAULT);
     construct!(Selection { with, before, count })
 }
 
-/// Which messages are selected, in words behind "no message".
+/// Describes the selection, to follow the words "no message".
 pub(crate) fn selected(selection: &Selection) -> String {
     let Selection { with, before, .. } = selection;
     let with = match with {
@@ -82,30 +81,31 @@ pub(crate) fn selected(selection: &Selection) -> String {
     format!("{with}{before}")
 }
 
-/// `--json`, which every subcommand that prints messages understands alike.
-pub(crate) fn form_flag() -> impl Parser<Form> {
+/// `--json` of all subcommands that print messages.
+pub(crate) fn format_flag() -> impl Parser<LineFormat> {
     long("json")
-        .help("For programs: one JSON object a line, with the text as it is kept")
+        .help("Prints each message as a JSON object, with its text unchanged")
         .switch()
-        .map(|is_json| if is_json { Form::Json } else { Form::People })
+        .map(|is_json| if is_json { LineFormat::Json } else { LineFormat::People })
 }
 
-impl Form {
-    /// Writes a message as one line, whatever its text is.
+impl LineFormat {
+    /// Writes a message as one line, whatever its text contains.
     pub(crate) fn write(self, line: &LogLine, out: &mut impl Write) -> io::Result<()> {
         match self {
-            Form::People => writeln!(out, "{}", ForPeople(line)),
-            Form::Json => {
-                serde_json::to_writer(&mut *out, &ForPrograms::of(line))?;
+            LineFormat::People => writeln!(out, "{}", LogLineText(line)),
+            LineFormat::Json => {
+                serde_json::to_writer(&mut *out, &LogLineJson::of(line))?;
                 writeln!(out)
             }
         }
     }
 }
 
-struct ForPeople<'a>(&'a LogLine);
+/// Message as a line for people.
+struct LogLineText<'a>(&'a LogLine);
 
-impl fmt::Display for ForPeople<'_> {
+impl fmt::Display for LogLineText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LogLine { seq: _, at, sender, recipients, text, waiting_for } = self.0;
         let text = text.replace(char::is_control, " ");
@@ -122,14 +122,15 @@ impl fmt::Display for ForPeople<'_> {
     }
 }
 
+/// Message as a JSON object.
 #[derive(Serialize)]
-struct ForPrograms<'a> {
+struct LogLineJson<'a> {
     #[serde(flatten)]
     message: MessageFrame<'a>,
     waiting_for: &'a [String],
 }
 
-impl<'a> ForPrograms<'a> {
+impl<'a> LogLineJson<'a> {
     fn of(line: &'a LogLine) -> Self {
         let LogLine { seq, at, sender, recipients, text, waiting_for } = line;
         let message = MessageFrame {
@@ -140,7 +141,7 @@ impl<'a> ForPrograms<'a> {
             room: None,
             text: text.into(),
         };
-        ForPrograms { message, waiting_for }
+        LogLineJson { message, waiting_for }
     }
 }
 
@@ -151,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    fn check(form: Form, recipients: &[&str], text: &str, waiting_for: &[&str], expected: Expect) {
+    fn check(format: LineFormat, recipients: &[&str], text: &str, waiting_for: &[&str], expected: Expect) {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let line = LogLine {
             seq: Seq::new(42),
@@ -162,14 +163,14 @@ mod tests {
             waiting_for: owned(waiting_for),
         };
         let mut out = Vec::new();
-        form.write(&line, &mut out).unwrap();
+        format.write(&line, &mut out).unwrap();
         expected.assert_eq(&String::from_utf8(out).unwrap());
     }
 
     #[test]
-    fn a_message_is_one_line() {
+    fn message_is_one_line() {
         let check = |recipients: &[&str], text, waiting_for: &[&str], expected| {
-            check(Form::People, recipients, text, waiting_for, expected);
+            check(LineFormat::People, recipients, text, waiting_for, expected);
         };
         check(
             &["bob"],
@@ -198,11 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn of_many_who_wait_some_are_named() {
+    fn only_some_of_many_waiting_names_are_shown() {
         let names: Vec<String> = (0..12).map(|nth| format!("n{nth}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         check(
-            Form::People,
+            LineFormat::People,
             &["#home"],
             "hi",
             &names,
@@ -213,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn a_message_for_programs_is_one_object_with_its_text_as_it_is_kept() {
+    fn json_contains_the_text_unchanged() {
         let check = |recipients: &[&str], text, waiting_for: &[&str], expected| {
-            check(Form::Json, recipients, text, waiting_for, expected);
+            check(LineFormat::Json, recipients, text, waiting_for, expected);
         };
         check(
             &["bob", "#home"],

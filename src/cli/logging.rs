@@ -1,4 +1,4 @@
-//! The log: one line an event, to standard error. Owns its form and its level; never what is logged.
+//! The log: one line for each event, to standard error. Owns its form and its level; never logs anything itself.
 
 use std::env;
 use std::io::{self, Write};
@@ -9,10 +9,10 @@ use log::{Level, Record};
 
 use super::flags::UsageError;
 
-/// The environment variable that sets the level.
+/// Environment variable with the level.
 const LEVEL_VARIABLE: &str = "HOLDLINE_LOG";
 
-/// Starts the log at the level of `HOLDLINE_LOG`, or at `info`.
+/// Starts the log at the level of `HOLDLINE_LOG`, by default `info`.
 pub(crate) fn start() -> Result<(), UsageError> {
     let level = level()?;
     env_logger::Builder::new().filter_level(level.to_level_filter()).format(write_line).init();
@@ -30,9 +30,9 @@ fn write_line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     writeln!(out, "{} {}", humantime::format_rfc3339_millis(SystemTime::now()), line(record))
 }
 
-/// The module is for who debugs it.
+/// Formats an event. Only the levels for debugging name the module.
 fn line(record: &Record<'_>) -> String {
-    // An error that came from elsewhere may have more than one line.
+    // Errors of libraries may have several lines.
     let message = record.args().to_string().replace(char::is_control, " ");
     match record.level() {
         level @ (Level::Error | Level::Warn | Level::Info) => format!("{level} {message}"),
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line() {
+    fn event_is_one_line() {
         check(Level::Error, "ERROR one two");
         check(Level::Info, "INFO one two");
         check(Level::Debug, "DEBUG holdline::broker: one two");

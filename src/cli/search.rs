@@ -1,5 +1,5 @@
-//! `holdline search`: prints the messages that hold some words, beside a running server too. Owns which are asked for; never how
-//! they are found, nor how they look.
+//! `holdline search`: prints the messages that contain some words, also while a server runs. Owns the selection of messages; never
+//! knows how they are found or printed.
 
 use std::path::Path;
 
@@ -7,42 +7,46 @@ use bpaf::{OptionParser, Parser, construct, positional};
 use holdline::archive::{LogReader, Selection};
 use holdline::config::Flags;
 
-use super::lines::{self, Form, PrintError};
+use super::lines::{self, LineFormat, PrintError};
 
-/// What is to be found.
+/// Arguments of `search`.
 #[derive(Clone, Debug)]
 pub(crate) struct SearchArgs {
-    /// Where the database is.
+    /// Flags that say where the database is.
     pub(crate) flags: Flags,
-    /// Among which messages.
+    /// Messages to search.
     selection: Selection,
-    /// For whom.
-    form: Form,
-    /// All of these.
+    /// Format of the lines.
+    format: LineFormat,
+    /// Words that a message must contain.
     words: String,
 }
 
-/// The flags of `search`, with their help.
+/// Returns the flags of `search`, with their help.
 pub(crate) fn options() -> OptionParser<SearchArgs> {
     let flags = super::flags::database_flags();
     let selection = lines::selection_flags();
-    let form = lines::form_flag();
+    let format = lines::format_flag();
     let words = positional::<String>("WORDS")
-        .help("What a message must hold, all of it: whole words, in any case and order")
-        .some("search wants WORDS to look for")
+        .help("Words that a message must all contain: whole words, in any case and order")
+        .some("no WORDS to search for")
         .map(|words| words.join(" "));
-    construct!(SearchArgs { flags, selection, form, words })
+    construct!(SearchArgs { flags, selection, format, words })
         .to_options()
-        .descr("Prints the messages that hold all WORDS, newest first; the server may be running")
+        .descr("Prints the messages that contain all WORDS, newest first; the server may be running")
         .footer("Example:\n\n        holdline search --with='#home' boiler pressure")
 }
 
-/// Prints what is found.
+/// Prints the matching messages.
 pub(crate) fn run(data: &Path, args: &SearchArgs) -> Result<(), PrintError> {
     let log = LogReader::open(data)?;
-    let count = lines::print(args.form, |print| log.search(&args.words, &args.selection, print))?;
+    let count = lines::print(args.format, |print| log.search(&args.words, &args.selection, print))?;
     if count == Some(0) {
-        eprintln!("holdline: no message{} holds that in {}", lines::selected(&args.selection), data.display());
+        eprintln!(
+            "holdline: no message{} contains all these words in {}",
+            lines::selected(&args.selection),
+            data.display()
+        );
     }
     Ok(())
 }

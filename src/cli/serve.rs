@@ -1,11 +1,11 @@
-//! `holdline serve`: runs the server until a signal ends it. Owns its flags and the warning about open addresses; never
-//! talks to a socket.
+//! `holdline serve`: runs the server until a signal stops it. Owns its flags and the warning about open addresses; never uses a
+//! socket.
 
 use bpaf::{OptionParser, Parser, construct, long};
 use holdline::config::{Config, Flags};
 use holdline::server::{ServeError, Server};
 
-/// The flags of `serve`, with their help.
+/// Returns `serve` with its flags and their help.
 pub(crate) fn options() -> OptionParser<Flags> {
     flags()
         .to_options()
@@ -14,16 +14,17 @@ pub(crate) fn options() -> OptionParser<Flags> {
         .footer("Example:\n\n        holdline serve --listen=192.168.1.10:7878 --open --data=/var/lib/holdline")
 }
 
-/// The flags of `serve`.
+/// Returns the flags of `serve`.
 pub(crate) fn flags() -> impl Parser<Flags> {
     let listen = long("listen")
         .argument::<String>("ADDR")
-        .help("HOST:PORT to listen on, as often as wanted [default: 127.0.0.1:7878]")
+        .help("HOST:PORT to listen on; may be repeated [default: 127.0.0.1:7878]")
         .many();
     let data = super::flags::data_flag();
     let config = super::flags::config_flag();
     let plugins = super::flags::plugins_flag();
-    let open = long("open").switch().help("Lets other machines connect, where anyone can log in as anyone");
+    let open =
+        long("open").switch().help("Allows addresses that other machines can reach; anyone there can log in as anyone");
     construct!(Flags { listen, data, config, plugins, open })
 }
 

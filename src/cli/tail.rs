@@ -1,5 +1,5 @@
-//! `holdline tail`: prints what arrives, and acknowledges it once standard output took it. Owns its flags and how a message
-//! looks on a line; never knows how messages come.
+//! `holdline tail`: prints messages as they arrive, and acknowledges those that standard output took. Owns its flags and the form of a
+//! line; never knows how messages arrive.
 
 use std::fmt;
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -7,45 +7,44 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use bpaf::{OptionParser, Parser, construct, long};
 use holdline::client::{self, Account, MessageFrame, MessageSink, TailError, TailRange};
 
-/// Whose messages are wanted, and how.
+/// Arguments of `tail`.
 #[derive(Clone, Debug)]
 pub(crate) struct TailArgs {
-    /// Whose.
+    /// Account of the reader.
     account: Account,
-    /// Which.
+    /// Messages to print.
     range: TailRange,
-    /// Whether they are printed as they come.
+    /// Whether each message is printed as the JSON object that the server sent.
     json: bool,
 }
 
-/// The flags of `tail`, with their help.
+/// Returns the flags of `tail`, with their help.
 pub(crate) fn options() -> OptionParser<TailArgs> {
     let account = super::account::flags();
-    let json =
-        long("json").switch().help("Prints each message as the object that came, with seq, at, from, to, room, text");
+    let json = long("json").switch().help("Prints each message as a JSON object, with seq, at, from, to, room, text");
     let after = long("after")
         .argument::<String>("SEQ")
-        .help("Drops messages up to SEQ: whoever remembers the last one gets each exactly once")
+        .help("Prints only messages after SEQ: with the last SEQ of the run before, none is printed twice")
         .parse(|seq| {
-            seq.parse().ok().filter(|seq| *seq >= 0).ok_or("--after wants the seq of a message, a whole number")
+            seq.parse().ok().filter(|seq| *seq >= 0).ok_or("--after must be the seq of a message, a whole number")
         })
         .fallback(0);
     let count = long("count")
         .argument::<String>("N")
-        .help("Ends after N messages [default: never]")
-        .parse(|count| count.parse().ok().filter(|count| *count > 0).ok_or("--count wants a whole number from 1"))
+        .help("Exits after N messages [default: never]")
+        .parse(|count| count.parse().ok().filter(|count| *count > 0).ok_or("--count must be a whole number from 1"))
         .optional();
     let range = construct!(after, count).map(|(after, count)| TailRange { after, count });
     construct!(account, range, json)
         .map(|(account, range, json)| TailArgs { account, range, json })
         .to_options()
-        .descr("Prints what arrives, and what waited; a message is delivered once it is printed")
-        .header("It connects again when a connection is lost, and ends when standard output is closed.")
+        .descr("Prints waiting messages, and new ones as they arrive; a printed message counts as delivered")
+        .header("Reconnects if the connection is lost, and exits if standard output is closed.")
         .footer(FOOTER)
 }
 
-/// What to type, and what no flag sets.
-const FOOTER: &str = "HOLDLINE_PASSWORD holds the password of a name that has one.
+/// Environment variables, and examples.
+const FOOTER: &str = "HOLDLINE_PASSWORD is the password, if your name has one.
 
 Examples:
 
@@ -53,7 +52,7 @@ Examples:
         holdline tail --as=logger --json >> messages.jsonl
         holdline tail --as=door --count=1";
 
-/// Prints until nobody reads, or there were as many as wanted.
+/// Prints messages until standard output is closed, or the last wanted message is printed.
 pub(crate) fn run(args: TailArgs) -> Result<(), TailError> {
     let TailArgs { account, range, json } = args;
     let printer = Printer { out: BufWriter::new(io::stdout().lock()), json };
@@ -63,6 +62,7 @@ pub(crate) fn run(args: TailArgs) -> Result<(), TailError> {
     }
 }
 
+/// Sink that prints messages to standard output.
 struct Printer {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,
@@ -70,7 +70,7 @@ struct Printer {
 
 impl MessageSink for Printer {
     fn message(&mut self, message: &MessageFrame<'_>, line: &str) -> io::Result<()> {
-        if self.json { writeln!(self.out, "{line}") } else { writeln!(self.out, "{}", ForPeople(message)) }
+        if self.json { writeln!(self.out, "{line}") } else { writeln!(self.out, "{}", MessageText(message)) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -82,14 +82,14 @@ impl MessageSink for Printer {
     }
 
     fn reconnected(&mut self) {
-        eprintln!("holdline: connected again");
+        eprintln!("holdline: reconnected");
     }
 }
 
-/// `from alice in #home: TEXT`, on one line whatever the text is, and safe for a terminal whoever the server is.
-struct ForPeople<'a>(&'a MessageFrame<'a>);
+/// Message as `from alice in #home: TEXT`: one line, and safe for a terminal whatever the server sends.
+struct MessageText<'a>(&'a MessageFrame<'a>);
 
-impl fmt::Display for ForPeople<'_> {
+impl fmt::Display for MessageText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let MessageFrame { from, room, text, .. } = self.0;
         write!(f, "from {}", on_one_line(from))?;
@@ -112,11 +112,11 @@ mod tests {
         let room = room.map(Into::into);
         let (at, from, text) = ("2026-11-23T06:18:35.123Z".into(), "alice".into(), text.into());
         let message = MessageFrame { seq: 1, at, from, to: Vec::new(), room, text };
-        assert_eq!(ForPeople(&message).to_string(), expected);
+        assert_eq!(MessageText(&message).to_string(), expected);
     }
 
     #[test]
-    fn a_message_is_one_line() {
+    fn message_is_one_line() {
         check(None, "dinner at 7", "from alice: dinner at 7");
         check(Some("#home"), "dinner at 7", "from alice in #home: dinner at 7");
         check(None, "one\ntwo\tthree\u{1b}[2J", "from alice: one two\tthree [2J");

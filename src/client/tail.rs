@@ -53,7 +53,7 @@ pub enum TailError {
     #[error(transparent)]
     Permanent(#[from] PermanentError),
     /// The sink did not take a message, which is not acknowledged then.
-    #[error("cannot write the messages")]
+    #[error("cannot print the messages")]
     Write(#[source] io::Error),
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use strum::EnumString;
 
 use crate::limits::{
     DEAD_AFTER_S_DEFAULT, DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT, ROOMS_DEFAULT,
@@ -14,14 +15,24 @@ use crate::limits::{
 };
 
 /// Failures that an accepted message survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, EnumString)]
+#[serde(try_from = "String")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Durability {
     /// A power cut: each commit is synced to the medium.
     #[default]
     PowerLoss,
     /// A crash of the process, but not a power cut.
     Crash,
+}
+
+/// For serde, which by itself would accept `durability.crash = {}`, too.
+impl TryFrom<String> for Durability {
+    type Error = strum::ParseError;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        word.parse()
+    }
 }
 
 /// Limits of what clients may use: `[limits]` of the file. 0 is no limit, unless the field says otherwise.

@@ -22,7 +22,7 @@ use smol::future;
 
 use self::words::{Millis, PlannedEffect, on_one_line, verdict_words};
 use crate::cli::flags::UsageError;
-use crate::cli::lines::Form;
+use crate::cli::lines::LineFormat;
 
 /// Time for a plugin to start.
 const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
@@ -157,7 +157,7 @@ impl DryRun<'_> {
     async fn message(&mut self, line: &LogLine) -> io::Result<()> {
         let calls = calls(&self.entry, line);
         if !calls.is_empty() {
-            Form::People.write(line, &mut self.out)?;
+            LineFormat::People.write(line, &mut self.out)?;
         }
         for call in calls {
             self.call(call, line.seq).await?;
