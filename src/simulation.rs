@@ -22,6 +22,7 @@ mod observing;
 mod oracle;
 mod posting;
 mod quiescence;
+mod replay;
 mod restarts;
 mod schedule;
 mod swarm;
@@ -43,6 +44,9 @@ const MODEL_RUNS: usize = 1000;
 
 /// Seeds that a test run tries with the real store and the model side by side.
 const STORE_RUNS: usize = 60;
+
+/// Seeds whose entries are replayed into another database.
+const REPLAY_RUNS: usize = 15;
 
 /// Environment variable with the seed to run alone.
 const SEED_VARIABLE: &str = "HOLDLINE_SEED";
@@ -67,6 +71,17 @@ fn the_promises_hold_over_the_model_of_the_store() {
 #[test]
 fn the_real_store_answers_as_its_model_and_the_promises_hold() {
     simulate(Backend::Store, STORE_RUNS);
+}
+
+#[test]
+fn serialised_entries_of_a_run_rebuild_its_database() {
+    let seeds = seed().map_or_else(|| seeds(0).take(REPLAY_RUNS).collect(), |seed| vec![seed]);
+    for seed in seeds {
+        eprintln!("seed {seed:#x}");
+        let mut world = Backend::Store.world(seed, false);
+        world.run();
+        world.store.check_replay();
+    }
 }
 
 /// A broker that waits for a lookup has not read the reports of written bytes. It may treat an outbox as full when it

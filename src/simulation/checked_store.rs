@@ -1,10 +1,11 @@
 //! Model of the store and, if requested, the real store beside it: both get the same requests and must answer the same.
 //! Owns the comparison; never decides what is requested.
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::disk::{Answers, Disk, injected};
+use super::replay::{Recording, assert_same, insert_post};
 use crate::config::{Durability, Retention};
 use crate::limits::TURN_PAGES_BYTES_MAX;
 use crate::store::{
@@ -23,6 +24,7 @@ struct RealStore {
     store: Option<Store>,
     data: TempDir,
     limits: StoreLimits,
+    recording: Recording,
 }
 
 impl CheckedStore {
@@ -43,6 +45,15 @@ impl CheckedStore {
         let store = real.open();
         assert_eq!(store.found, self.disk.found(), "the store and the model start from the same state");
         real.store = Some(store);
+    }
+
+    /// Closes the real store, and checks that the serialised entries of all turns rebuild its database.
+    pub(super) fn check_replay(mut self) {
+        let Some(real) = &mut self.real else { return };
+        real.store.take().expect("the store is open").close();
+        let replayed = tempfile::tempdir().expect("a temporary directory can be created");
+        real.recording.replay(replayed.path(), real.options());
+        assert_same(real.data.path(), replayed.path(), real.limits);
     }
 
     pub(super) fn lookup(&self, lookup: &Lookup) -> LookedUp {
@@ -68,8 +79,10 @@ impl CheckedStore {
     pub(super) fn insert_post(&mut self, row: impl FnOnce(i64) -> Post) -> i64 {
         let mut inserted = None;
         let number = self.disk.insert_post(|number| inserted.insert(row(number)).clone());
-        if let (Some(real), Some(post)) = (&self.real, inserted) {
-            real.insert(&post).expect("an operator may write to the database");
+        if let (Some(real), Some(post)) = (&mut self.real, inserted) {
+            let inserted = real.connection().and_then(|connection| insert_post(&connection, &post));
+            inserted.expect("an operator may write to the database");
+            real.recording.outbox_row(post);
         }
         number
     }
@@ -98,12 +111,13 @@ impl CheckedStore {
         outcome
     }
 
-    fn check(&self, request: TurnRequest, expected: &TurnOutcome) {
-        let Some(RealStore { store: Some(store), .. }) = &self.real else { return };
+    fn check(&mut self, request: TurnRequest, expected: &TurnOutcome) {
+        let Some(RealStore { store: Some(store), recording, .. }) = &mut self.real else { return };
         let applied = request.entries.clone();
         let actual = smol::block_on(store.begin(request).outcome());
         assert!(actual.commit.is_ok(), "the store commits what the model commits: {:?}", actual.commit);
         assert_eq!(actual.entries, applied, "the store returns the entries of the turn");
+        recording.turn(&applied);
         assert_eq!(
             (actual.before, actual.newest),
             (expected.before, expected.newest),
@@ -114,27 +128,26 @@ impl CheckedStore {
 
 impl RealStore {
     fn new(limits: StoreLimits) -> Self {
-        let mut real =
-            RealStore { store: None, data: tempfile::tempdir().expect("a temporary directory can be created"), limits };
+        let mut real = RealStore {
+            store: None,
+            data: tempfile::tempdir().expect("a temporary directory can be created"),
+            limits,
+            recording: Recording::default(),
+        };
         real.store = Some(real.open());
         real
     }
 
+    fn options(&self) -> StoreOptions {
+        StoreOptions { limits: self.limits, ..StoreOptions::new(Durability::Crash, Retention::default()) }
+    }
+
     fn open(&self) -> Store {
-        let options =
-            StoreOptions { limits: self.limits, ..StoreOptions::new(Durability::Crash, Retention::default()) };
-        Store::open(self.data.path(), options).expect("it opens")
+        Store::open(self.data.path(), self.options()).expect("it opens")
     }
 
     fn connection(&self) -> rusqlite::Result<Connection> {
         Connection::open(self.data.path().join("holdline.db"))
-    }
-
-    fn insert(&self, post: &Post) -> rusqlite::Result<()> {
-        let row = params![post.row, post.sender, post.recipients, post.text];
-        let insert = "insert into outbox (rowid, sender, recipients, text)
-                      values (?1, cast(?2 as text), cast(?3 as text), cast(?4 as text))";
-        self.connection()?.execute(insert, row).map(drop)
     }
 
     /// The refused rows without their numbers, each with the reason.
