@@ -1,23 +1,23 @@
-//! holdline: a chat server for small devices. One binary, spoken to with `nc`, whose whole memory is one SQLite file.
+//! holdline: a chat server for small devices. It is one binary that stores everything in one SQLite file; `nc` is enough as a client.
 //!
 //! # The path of one message
 //!
-//! Read the code along it; each step names the function in which it happens.
+//! To learn the code, read it in this order. Each step names its function.
 //!
-//! 1. [`server`] accepts a socket (`Acceptor::accept`), and `connection` serves it (`serve`): it finds the protocol
-//!    (`detect`), asks for a name (`log_in`), and tells the broker `Event::Join`.
-//! 2. `RequestReader::run` reads bytes; `LineBuffer::next_line` finds the lines in them, in place, and
-//!    [`protocol::plain::parse`] or [`protocol::json::parse`] makes each a [`Request`](protocol::Request): pure, no I/O, no clock.
-//! 3. A batch of requests goes into the inbox of the `broker` (`Event::Requests`), whose order is the order of the chat.
-//! 4. `Broker::run` takes a turn: what is waiting in the inbox. `Chat::decide` says what the turn appends; `Chat::send` whether a message may
-//!    go where it is to go, and that it was not sent before.
-//! 5. [`store`] applies the turn's entries in one transaction (`Log::turn`): the message has its `seq`, and is on disk.
-//! 6. `Chat::deliver` feeds it to the sessions of its recipients, and of the members of its rooms: encoded once, added to the outbox of each
-//!    that is live. Those that are not get it from the log later, a page at a time (`Feed::page`).
-//! 7. `OutboxWriter::run` writes all that waits in an outbox at once, and tells the broker what is acknowledged (`Event::DeliveryReport`), so that the
-//!    peer's cursor moves with the next turn's commit.
+//! 1. [`server`] accepts a socket (`Acceptor::accept`), and `connection` serves it (`serve`): it detects the protocol (`detect`), reads the
+//!    login (`log_in`), and sends the broker `Event::Join`.
+//! 2. `RequestReader::run` reads bytes. `LineBuffer::next_line` finds the lines in them without copying, and [`protocol::plain::parse`] or
+//!    [`protocol::json::parse`] turns each line into a [`ClientRequest`](protocol::ClientRequest). Parsing needs no I/O and no clock.
+//! 3. The requests go to the inbox of the `broker` in batches (`Event::Requests`). The order of the inbox is the order of the chat.
+//! 4. `Broker::run` takes a turn: the events that wait in the inbox. `Chat::decide` decides which entries the turn appends to the log. For a
+//!    message, `broker/chat/commands/send.rs` decides whether it may be sent, and whether it was sent before.
+//! 5. [`store`] applies the entries of the turn in one transaction (`Log::turn`). Now the message has its `seq`, and is on disk.
+//! 6. `Chat::deliver` delivers it to the sessions of its recipients and of the members of its rooms. It is encoded once, and added to the
+//!    outbox of each live session. Other sessions read it from the log later, a page at a time (`store/feed.rs`).
+//! 7. `OutboxWriter::run` writes everything that waits in an outbox at once. It reports to the broker what the client has acknowledged
+//!    (`Event::DeliveryReport`), and the peer's cursor moves with the next commit.
 //!
-//! ARCHITECTURE.md has the ideas behind it.
+//! ARCHITECTURE.md explains the design.
 
 pub mod archive;
 mod backoff;

@@ -1,4 +1,4 @@
-//! One connection to a server: connecting, logging in, and lines in both directions. Owns the socket and its buffers; never knows
+//! Connection of a client to a server: connecting, logging in, and lines in both directions. Owns the socket and its buffers; never knows
 //! what the lines are for.
 
 use std::io;
@@ -179,7 +179,7 @@ impl Connection {
 enum Transfer {
     /// A line was read, or as much of it as a line may have, or the server closed the connection.
     Read,
-    /// This many bytes were written.
+    /// Number of bytes that were written.
     Written(usize),
 }
 

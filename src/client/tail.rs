@@ -186,7 +186,7 @@ impl<S: MessageSink> Tail<S> {
     }
 }
 
-/// One connection, and what must still be sent on it.
+/// A connection, and what must still be sent on it.
 struct TailSession {
     connection: Connection,
     /// Last message that the sink took and that is not acknowledged yet.

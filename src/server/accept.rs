@@ -36,7 +36,7 @@ pub(super) struct Acceptor {
     /// Values that all connections share.
     pub(super) shared: Arc<Shared>,
     pub(super) admission: Arc<Admission>,
-    /// One permit for each connection over the limit that is sent the reason.
+    /// Permits for connections over the limit that are sent the reason.
     pub(super) rejections: Arc<Semaphore>,
     /// Closed when the time of the shutdown is over.
     pub(super) cut_off: Receiver<()>,
