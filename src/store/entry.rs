@@ -1,4 +1,5 @@
-//! What changes the state of the chat, as values. Owns the entries; never how they become rows.
+//! Entries: changes of the chat's state, as values. The broker lists them, the store applies them. Owns these types; never how an entry
+//! becomes rows.
 
 mod encoding;
 
@@ -7,30 +8,31 @@ use super::observed::{EventFilter, ObserverCursor, PeerEvent};
 use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
 
-/// What changes state: applied in order, inside the transaction of its turn.
+/// One change of the chat's state. The entries of a turn are applied in order, in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A peer that is new, was seen for the first time, or whose cursor moved. A cursor never moves back.
+    /// The record of a peer is stored: the peer is new, its name is used for the first time, or its cursor moved. A cursor never moves
+    /// back.
     Peer(PeerRecord),
-    /// A room that there was not.
+    /// A room is created.
     Room {
-        /// Given once, by the broker.
+        /// Id of the room; the broker gives each id once.
         id: RoomId,
-        /// Its name.
+        /// Name of the room.
         name: Room,
     },
-    /// A peer is in a room from here on: what comes after it is for that peer.
+    /// A peer becomes a member of a room: it gets the room's messages after this entry.
     Join {
-        /// Which room.
+        /// The room.
         room: RoomId,
-        /// Who.
+        /// The peer.
         peer: PeerId,
     },
-    /// A peer is in a room no more.
+    /// A peer is no longer a member of a room.
     Leave {
-        /// Which room.
+        /// The room.
         room: RoomId,
-        /// Who.
+        /// The peer.
         peer: PeerId,
     },
     /// The topic of a room is set, or cleared.
@@ -40,61 +42,61 @@ pub enum Entry {
         /// The new topic; `None` clears it.
         topic: Option<Text>,
     },
-    /// A message, to be given the next `seq`.
+    /// A message is appended to the log, with the next `seq`.
     Message {
-        /// When it was accepted.
+        /// Time at which the message was accepted.
         at: Timestamp,
-        /// Who sent it.
+        /// Peer that sent the message.
         sender: PeerId,
-        /// Who is to get it, each once, in the order in which they were addressed.
+        /// Recipients, each once, in the order in which they were addressed.
         recipients: Vec<Recipient>,
-        /// What they get.
+        /// Text of the message.
         text: Text,
-        /// By what it is known when its sender sends it again.
+        /// Id that the client gave the message, if it gave one: a repeated message is recognised by it.
         id: Option<Box<SendId>>,
     },
-    /// A row of the table `outbox` became a message of this turn, and goes.
+    /// A row of the table `outbox` is removed, because this turn sends its message.
     Posted(Box<Post>),
-    /// A row of the table `outbox` cannot be sent.
+    /// A row of the table `outbox` is moved to `outbox_refused`, because its message cannot be sent.
     Unposted {
         /// The row.
         post: Box<Post>,
-        /// When that was found.
+        /// Time at which it was refused.
         at: Timestamp,
-        /// Why, for people.
+        /// Reason, for people.
         reason: String,
     },
-    /// A peer observes from here on; one who did before goes on where it was.
+    /// A peer observes what comes after this entry. If it observed before, its cursor stays.
     Observe {
-        /// Who.
+        /// The peer.
         observer: PeerId,
-        /// What.
+        /// Messages and events that it observes.
         wants: EventFilter,
     },
-    /// An observer has seen more.
+    /// The cursor of an observer moves. It never moves back.
     ObserverAdvanced {
-        /// Who.
+        /// The observer.
         observer: PeerId,
-        /// All up to here.
+        /// Last message and event that the observer has processed.
         seen: ObserverCursor,
     },
-    /// Nobody else observes any more: how far they got is forgotten.
+    /// The cursors of all other observers are removed.
     Observers {
-        /// Those who do.
+        /// Names of the observers that remain.
         only: Vec<PeerName>,
     },
-    /// Something happened besides messages.
+    /// An event of a peer is stored, for the observers.
     Event(PeerEvent),
-    /// A value is kept, or forgotten.
+    /// A value of a plugin is stored or removed.
     Value {
-        /// Whose.
+        /// Peer of the plugin.
         peer: PeerId,
-        /// Under which key.
+        /// Key of the value.
         key: String,
-        /// JSON; `None` forgets it.
+        /// JSON; `None` removes the value.
         value: Option<String>,
     },
-    /// Old messages are removed, as the store proposed: all in these ranges that wait for nobody.
+    /// Old messages are removed, as the store proposed: all in these ranges, except those that wait for a recipient.
     Remove {
         /// Ranges in the order of `seq`, which do not overlap.
         ranges: Vec<SeqRange>,
@@ -102,17 +104,17 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// Whether somebody was promised that this is on disk. A cursor is no promise: if the power takes the last moves,
-    /// a few messages are delivered twice and none is lost. Nor is an event.
+    /// Whether the entry must be synced before its turn is reported as committed, if `durability` is `"power-loss"`. A power cut may
+    /// lose the others: without the newest cursors a few messages are delivered again, and none is lost.
     pub fn is_durable(&self) -> bool {
         match self {
             Entry::Message { .. } | Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => true,
             Entry::Topic { .. } => true,
-            // What comes after that is not to be missed.
+            // An observer must miss nothing from here on; a plugin relies on its stored values.
             Entry::Observe { .. } | Entry::Value { .. } => true,
             Entry::Peer(_) | Entry::Posted(_) | Entry::Unposted { .. } => false,
             Entry::ObserverAdvanced { .. } | Entry::Observers { .. } | Entry::Event(_) => false,
-            // What a power cut brings back is removed again.
+            // Messages that a power cut brings back are removed again.
             Entry::Remove { .. } => false,
         }
     }
@@ -127,49 +129,49 @@ pub struct SeqRange {
     pub last: Seq,
 }
 
-/// The id that a program gave a message, and a hash of what it sent and to whom.
+/// Id that a client gave a message, and a hash of the message's text and destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendId {
-    /// Its own for each message of one sender.
+    /// The id, unique among the messages of one sender.
     pub id: RequestId,
-    /// The same for the same destinations and text, today and in any later version.
+    /// Hash, equal for equal text and destinations, in this version and in all later ones.
     pub fingerprint: i64,
 }
 
-/// A row of the table `outbox`, as somebody wrote it: bytes, of which nothing is known yet.
+/// Row of the table `outbox` as it was inserted: unchecked bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
-    /// Its rowid.
+    /// Rowid of the row.
     pub row: i64,
-    /// As whom it is to be sent.
+    /// Name of the sender.
     pub sender: Option<Vec<u8>>,
-    /// To whom, joined by commas.
+    /// Recipients, separated by commas.
     pub recipients: Option<Vec<u8>>,
-    /// What.
+    /// Text of the message.
     pub text: Option<Vec<u8>>,
 }
 
 impl Post {
-    /// Bytes of its columns.
+    /// Returns the number of bytes in the columns.
     pub fn bytes(&self) -> usize {
         [&self.sender, &self.recipients, &self.text].into_iter().flatten().map(Vec::len).sum()
     }
 
-    /// Whether these are as many as one turn takes: there may be more.
+    /// Whether these are as many rows as one turn takes, so that there may be more.
     pub fn is_a_turns_worth(posts: &[Post]) -> bool {
         posts.len() >= POSTS_MAX || posts.iter().map(Post::bytes).sum::<usize>() >= POSTS_BYTES_MAX
     }
 }
 
-/// What is kept of a peer.
+/// Stored data of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerRecord {
-    /// Given once, by the broker.
+    /// Id of the peer; the broker gives each id once.
     pub id: PeerId,
-    /// The name it logs in by.
+    /// Name of the peer.
     pub name: PeerName,
-    /// Whether it ever logged in.
+    /// Whether the name was ever used: by a client that logged in, by a plugin, or by a row of the table `outbox` that it sent.
     pub seen: bool,
-    /// Everything for it up to here has been delivered.
+    /// Cursor: every message for the peer up to this one is delivered.
     pub cursor: Seq,
 }
