@@ -44,7 +44,8 @@ pub(crate) fn options() -> OptionParser<TailArgs> {
 }
 
 /// Environment variables, and examples.
-const FOOTER: &str = "HOLDLINE_PASSWORD is the password, if your name has one.
+const FOOTER: &str =
+    "HOLDLINE_PASSWORD is sent as the password. Leave it unset, unless a plugin of the server checks logins.
 
 Examples:
 
