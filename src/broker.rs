@@ -103,7 +103,7 @@ enum Wakeup {
     Event(Option<Event>),
     /// The store proposed a removal.
     Removal(Vec<SeqRange>),
-    /// It is time to store changes or to retry.
+    /// Changes must be stored, or failed reads retried.
     Time,
 }
 

@@ -295,7 +295,7 @@ fn file_shrinks_and_the_log_reports_removed_messages() {
     let removed = said(&server, "removed ");
     assert_eq!(removed.len(), 1, "{}", server.log());
     for words in
-        ["removed 3600 messages, up to seq 3999 of 20", "3600 for max_age, 0 for max_size", "400 wait for someone"]
+        ["removed 3600 messages, up to seq 3999 of 20", "3600 for max_age, 0 for max_size", "400 wait for a recipient"]
     {
         assert!(removed[0].contains(words), "`{words}` is not in {}", removed[0]);
     }
@@ -333,12 +333,12 @@ fn concurrent_writer_delays_retention_and_is_logged_once() {
     let mut output = BufReader::new(shell.stdout.take().unwrap()).lines();
     writeln!(shell.stdin.as_mut().unwrap(), "begin immediate; select 'locked';").unwrap();
     assert_eq!(output.next().unwrap().unwrap(), "locked");
-    eventually("it is said", || !said(&server, "cannot be removed now").is_empty());
+    eventually("it is said", || !said(&server, "cannot remove old messages").is_empty());
     assert_eq!(server.sqlite("select count(*) from history"), "1");
     drop(shell.stdin.take());
     shell.wait().unwrap();
     eventually("it is removed", || server.sqlite(ROWS) == "0|0");
-    assert_eq!(said(&server, "cannot be removed now").len(), 1, "{}", server.log());
+    assert_eq!(said(&server, "cannot remove old messages").len(), 1, "{}", server.log());
 }
 
 #[test]

@@ -558,7 +558,7 @@ fn removed_observer_gets_no_answer() {
         reply.send(committed(turn.entries)).unwrap();
         handle.tell(Event::Observers { only: vec![name(7)] }).await;
         let (turn, reply) = store.turn().await;
-        assert_eq!(turn.entries, [Entry::Observers { only: vec![name(7)] }]);
+        assert_eq!(turn.entries, [Entry::RetainObservers { only: vec![name(7)] }]);
         reply.send(committed(turn.entries)).unwrap();
         observation.await.unwrap_err();
         let (event, _outbox) = join(2);

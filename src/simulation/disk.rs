@@ -221,13 +221,13 @@ impl Disk {
                 undo.rooms.get_or_insert_with(|| self.rooms.clone());
                 self.rooms.apply(entry, self.newest);
             }
-            Entry::Posted(_) | Entry::Unposted { .. } => {
+            Entry::OutboxSent(_) | Entry::OutboxRefused { .. } => {
                 undo.outbox.get_or_insert_with(|| self.outbox.clone());
                 self.outbox.apply(entry);
             }
             Entry::Observe { .. }
             | Entry::ObserverAdvanced { .. }
-            | Entry::Observers { .. }
+            | Entry::RetainObservers { .. }
             | Entry::Event(_)
             | Entry::Value { .. } => {
                 undo.observers.get_or_insert_with(|| self.observers.clone());

@@ -135,8 +135,8 @@ impl Oracle {
                 Entry::Room { id, name } => self.rooms.made(*id, name, self.step),
                 Entry::Join { room, peer } => self.rooms.joined(*room, self.by_id[peer], self.newest, self.step),
                 Entry::Leave { room, peer } => self.left(*room, *peer),
-                Entry::Posted(post) => self.posts.sent(post, &self.sent),
-                Entry::Unposted { post, reason, .. } => self.post_refused(post, reason),
+                Entry::OutboxSent(post) => self.posts.sent(post, &self.sent),
+                Entry::OutboxRefused { post, reason, .. } => self.post_refused(post, reason),
                 Entry::Remove { .. } => self.removed(disk.removed()),
                 _ => {}
             }

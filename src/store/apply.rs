@@ -109,8 +109,8 @@ impl<'c> Tables<'c> {
             Entry::Leave { room, peer } => self.members.leave(*room, *peer),
             Entry::Topic { room, topic } => self.members.set_topic(*room, topic.as_ref()),
             Entry::Message { .. } => self.append_messages(std::slice::from_ref(entry), newest).map(drop),
-            Entry::Posted(post) => self.posts.remove(post),
-            Entry::Unposted { post, at, reason } => self.posts.refuse(post, *at, reason),
+            Entry::OutboxSent(post) => self.posts.remove(post),
+            Entry::OutboxRefused { post, at, reason } => self.posts.refuse(post, *at, reason),
             Entry::Observe { observer, wants } => {
                 self.events.note_seen();
                 let newest = ObserverCursor { seq: newest, event: self.events.newest()? };
@@ -120,7 +120,7 @@ impl<'c> Tables<'c> {
                 self.events.note_seen();
                 self.observers.advance(*observer, *seen)
             }
-            Entry::Observers { only } => {
+            Entry::RetainObservers { only } => {
                 self.events.note_seen();
                 self.observers.remove_others(only)
             }

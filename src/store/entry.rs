@@ -1,5 +1,4 @@
-//! Entries: changes of the chat's state, as values. The broker lists them, the store applies them. Owns these types; never how an entry
-//! becomes rows.
+//! Entries: changes of the state of the chat, as values. Owns their types and their serialised form; never writes a row.
 
 mod encoding;
 
@@ -8,95 +7,94 @@ use super::observed::{EventFilter, ObserverCursor, PeerEvent};
 use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
 
-/// One change of the chat's state. The entries of a turn are applied in order, in one transaction.
+/// Change of the state of the chat. The entries of a turn are applied in order, all or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// The record of a peer is stored: the peer is new, its name is used for the first time, or its cursor moved. A cursor never moves
-    /// back.
+    /// Stores a peer that is new, that logged in for the first time, or whose cursor moved. A cursor never moves back.
     Peer(PeerRecord),
-    /// A room is created.
+    /// Creates a room.
     Room {
-        /// Id of the room; the broker gives each id once.
+        /// Id of the room, given once by the broker.
         id: RoomId,
         /// Name of the room.
         name: Room,
     },
-    /// A peer becomes a member of a room: it gets the room's messages after this entry.
+    /// Adds a peer to a room. Messages to the room after this entry are for the peer, too.
     Join {
-        /// The room.
+        /// Room that the peer joins.
         room: RoomId,
-        /// The peer.
+        /// Peer that joins.
         peer: PeerId,
     },
-    /// A peer is no longer a member of a room.
+    /// Removes a peer from a room.
     Leave {
-        /// The room.
+        /// Room that the peer leaves.
         room: RoomId,
-        /// The peer.
+        /// Peer that leaves.
         peer: PeerId,
     },
-    /// The topic of a room is set, or cleared.
+    /// Sets or clears the topic of a room.
     Topic {
-        /// The room.
+        /// Room that the topic is about.
         room: RoomId,
-        /// The new topic; `None` clears it.
+        /// New topic; `None` clears it.
         topic: Option<Text>,
     },
-    /// A message is appended to the log, with the next `seq`.
+    /// Appends a message, which gets the next `seq`.
     Message {
         /// Time at which the message was accepted.
         at: Timestamp,
-        /// Peer that sent the message.
+        /// Peer that sent it.
         sender: PeerId,
-        /// Recipients, each once, in the order in which they were addressed.
+        /// Peers and rooms that it is addressed to, each once, in the order of the client.
         recipients: Vec<Recipient>,
         /// Text of the message.
         text: Text,
-        /// Id that the client gave the message, if it gave one: a repeated message is recognised by it.
+        /// Id by which the message is recognised when its sender sends it again.
         id: Option<Box<SendId>>,
     },
-    /// A row of the table `outbox` is removed, because this turn sends its message.
-    Posted(Box<Post>),
-    /// A row of the table `outbox` is moved to `outbox_refused`, because its message cannot be sent.
-    Unposted {
-        /// The row.
+    /// Removes a row of the table `outbox`, as its message is in this turn.
+    OutboxSent(Box<Post>),
+    /// Moves a row of the table `outbox` to `outbox_refused`, as it cannot be sent.
+    OutboxRefused {
+        /// Row that is moved.
         post: Box<Post>,
         /// Time at which it was refused.
         at: Timestamp,
         /// Reason, for people.
         reason: String,
     },
-    /// A peer observes what comes after this entry. If it observed before, its cursor stays.
+    /// Registers an observer. One that is registered keeps its cursor.
     Observe {
-        /// The peer.
+        /// Peer that observes.
         observer: PeerId,
-        /// Messages and events that it observes.
+        /// Messages and events that it wants.
         wants: EventFilter,
     },
-    /// The cursor of an observer moves. It never moves back.
+    /// Advances the cursor of an observer.
     ObserverAdvanced {
-        /// The observer.
+        /// Peer that observes.
         observer: PeerId,
-        /// Last message and event that the observer has processed.
+        /// New cursor.
         seen: ObserverCursor,
     },
-    /// The cursors of all other observers are removed.
-    Observers {
-        /// Names of the observers that remain.
+    /// Removes all other observers, with their cursors.
+    RetainObservers {
+        /// Names of the observers that stay.
         only: Vec<PeerName>,
     },
-    /// An event of a peer is stored, for the observers.
+    /// Records an event for observers.
     Event(PeerEvent),
-    /// A value of a plugin is stored or removed.
+    /// Stores or removes a value of a plugin.
     Value {
         /// Peer of the plugin.
         peer: PeerId,
         /// Key of the value.
         key: String,
-        /// JSON; `None` removes the value.
+        /// Value in JSON; `None` removes it.
         value: Option<String>,
     },
-    /// Old messages are removed, as the store proposed: all in these ranges, except those that wait for a recipient.
+    /// Removes old messages, except those that wait for a peer.
     Remove {
         /// Ranges in the order of `seq`, which do not overlap.
         ranges: Vec<SeqRange>,
@@ -104,16 +102,15 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// Whether the entry must be synced before its turn is reported as committed, if `durability` is `"power-loss"`. A power cut may
-    /// lose the others: without the newest cursors a few messages are delivered again, and none is lost.
+    /// Whether the entry must be synced before the turn is reported as committed. A cursor need not be: if a power cut takes its last
+    /// moves, a few messages are delivered twice, and none is lost.
     pub fn is_durable(&self) -> bool {
         match self {
             Entry::Message { .. } | Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => true,
-            Entry::Topic { .. } => true,
-            // An observer must miss nothing from here on; a plugin relies on its stored values.
-            Entry::Observe { .. } | Entry::Value { .. } => true,
-            Entry::Peer(_) | Entry::Posted(_) | Entry::Unposted { .. } => false,
-            Entry::ObserverAdvanced { .. } | Entry::Observers { .. } | Entry::Event(_) => false,
+            // An observer must not miss what follows its registration.
+            Entry::Topic { .. } | Entry::Observe { .. } | Entry::Value { .. } => true,
+            Entry::Peer(_) | Entry::OutboxSent(_) | Entry::OutboxRefused { .. } => false,
+            Entry::ObserverAdvanced { .. } | Entry::RetainObservers { .. } | Entry::Event(_) => false,
             // Messages that a power cut brings back are removed again.
             Entry::Remove { .. } => false,
         }
@@ -129,35 +126,35 @@ pub struct SeqRange {
     pub last: Seq,
 }
 
-/// Id that a client gave a message, and a hash of the message's text and destinations.
+/// Id that a client gave a message, and a hash of its destinations and text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendId {
-    /// The id, unique among the messages of one sender.
+    /// Id, unique among the messages of one sender.
     pub id: RequestId,
-    /// Hash, equal for equal text and destinations, in this version and in all later ones.
+    /// Hash: the same for the same destinations and text, in this and in any later version.
     pub fingerprint: i64,
 }
 
-/// Row of the table `outbox` as it was inserted: unchecked bytes.
+/// Row of the table `outbox` as an operator wrote it: unchecked bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
     /// Rowid of the row.
     pub row: i64,
-    /// Name of the sender.
+    /// Name of the peer that sends it.
     pub sender: Option<Vec<u8>>,
-    /// Recipients, separated by commas.
+    /// Names of peers and rooms, joined by commas.
     pub recipients: Option<Vec<u8>>,
     /// Text of the message.
     pub text: Option<Vec<u8>>,
 }
 
 impl Post {
-    /// Returns the number of bytes in the columns.
+    /// Bytes of its columns.
     pub fn bytes(&self) -> usize {
         [&self.sender, &self.recipients, &self.text].into_iter().flatten().map(Vec::len).sum()
     }
 
-    /// Whether these are as many rows as one turn takes, so that there may be more.
+    /// Whether these rows fill a turn, so that there may be more.
     pub fn is_a_turns_worth(posts: &[Post]) -> bool {
         posts.len() >= POSTS_MAX || posts.iter().map(Post::bytes).sum::<usize>() >= POSTS_BYTES_MAX
     }
@@ -166,12 +163,12 @@ impl Post {
 /// Stored data of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerRecord {
-    /// Id of the peer; the broker gives each id once.
+    /// Id, given once by the broker.
     pub id: PeerId,
-    /// Name of the peer.
+    /// Name by which it logs in.
     pub name: PeerName,
-    /// Whether the name was ever used: by a client that logged in, by a plugin, or by a row of the table `outbox` that it sent.
+    /// Whether it has ever logged in.
     pub seen: bool,
-    /// Cursor: every message for the peer up to this one is delivered.
+    /// Cursor: every message for the peer up to here is delivered.
     pub cursor: Seq,
 }

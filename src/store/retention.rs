@@ -19,7 +19,7 @@ use rusqlite::Connection;
 
 use self::oldest::{Oldest, Pages};
 use self::report::{Removed, Report};
-use self::scan::{Scan, ScanBounds, Stop, Walk};
+use self::scan::{Proposal, ScanBounds, Stop, Walk};
 use super::log::{Log, Synchronous};
 use super::{Entry, SeqRange, TurnOutcome};
 use crate::config::Retention;
@@ -43,8 +43,8 @@ pub(super) struct Sweep<'c> {
     is_giving_back: bool,
     /// Messages appended since the last step.
     appended: usize,
-    /// Scan whose messages were proposed, and are not removed yet.
-    proposed: Option<Scan>,
+    /// Proposal that is not applied yet.
+    proposed: Option<Proposal>,
     /// Messages of one proposal; adapted so that their removal takes about [`RETENTION_STEP_MS`].
     proposed_max: usize,
     /// Time of the next step, as the last one left something to do. A turn may come first.
@@ -102,7 +102,7 @@ impl Clocks {
 enum Trigger {
     /// A turn ended, and the next one may be waiting.
     Turn,
-    /// It is time, and no turn is waiting.
+    /// A step was due, and no turn is waiting.
     Time,
 }
 
@@ -145,7 +145,7 @@ impl<'c> Sweep<'c> {
             return None;
         }
         let TurnSummary { messages, may_end_waits, removal } = turn;
-        let stepped_over = self.proposed.as_ref().map_or(self.walk, |scan| scan.walk).stepped_over;
+        let stepped_over = self.proposed.as_ref().map_or(self.walk, |proposal| proposal.walk).stepped_over;
         self.is_stale |= may_end_waits && stepped_over > 0;
         self.appended += messages;
         let was_removal = removal.is_some();
@@ -169,13 +169,13 @@ impl<'c> Sweep<'c> {
     /// Takes the step that is due. Returns messages to remove, if there are any.
     pub(super) fn on_time(&mut self, log: &mut Log<'_>, now: Clocks) -> Option<Vec<SeqRange>> {
         let ranges = self.step(log, Trigger::Time, now);
-        self.report.say(self.continues_at.is_none() && self.proposed.is_none(), now.instant);
+        self.report.log_due(self.continues_at.is_none() && self.proposed.is_none(), now.instant);
         ranges
     }
 
     /// Logs what was removed and not logged yet.
     pub(super) fn close(mut self) {
-        self.report.say_rest();
+        self.report.log_rest();
     }
 
     fn step(&mut self, log: &mut Log<'_>, trigger: Trigger, now: Clocks) -> Option<Vec<SeqRange>> {
@@ -212,20 +212,21 @@ impl<'c> Sweep<'c> {
         if !is_new_pass && !self.has_work(pages, now) {
             return Ok(None);
         }
-        let mut scan = self.scan(appended, now.clock)?;
-        if !scan.ranges.is_empty() {
-            let ranges = std::mem::take(&mut scan.ranges);
-            self.proposed = Some(scan);
+        let mut proposal = self.scan(appended, now.clock)?;
+        if !proposal.ranges.is_empty() {
+            let ranges = std::mem::take(&mut proposal.ranges);
+            self.proposed = Some(proposal);
             return Ok(Some(ranges));
         }
-        self.walk = scan.walk;
-        let given_back_bytes = if scan.stop == Stop::Pause { 0 } else { self.give_back(log)? };
-        self.finish(log, scan.stop, scan.removed.with_given_back(given_back_bytes), trigger, now)?;
+        self.walk = proposal.walk;
+        let given_back_bytes = if proposal.stop == Stop::Pause { 0 } else { self.give_back(log)? };
+        self.note_step(proposal.removed.with_given_back(given_back_bytes))?;
+        self.end_step(log, proposal.stop, trigger, now)?;
         Ok(None)
     }
 
     /// Scans for messages to remove. Fails if another process writes: then they could not be removed either.
-    fn scan(&mut self, appended: usize, clock: Timestamp) -> rusqlite::Result<Scan> {
+    fn scan(&mut self, appended: usize, clock: Timestamp) -> rusqlite::Result<Proposal> {
         let _transaction = self.oldest.begin()?;
         let pages = self.oldest.pages()?;
         let bounds = ScanBounds {
@@ -240,22 +241,23 @@ impl<'c> Sweep<'c> {
 
     /// Continues after the turn that removed what was proposed.
     fn removed(&mut self, log: &mut Log<'_>, now: Clocks) {
-        let Some(scan) = self.proposed.take() else { return };
+        let Some(proposal) = self.proposed.take() else { return };
         self.is_failing = false;
-        self.walk = scan.walk;
-        self.adapt(log.commit_time(), scan.removed.messages());
-        if let Err(error) = self.after_removal(log, scan, now) {
+        self.walk = proposal.walk;
+        self.adapt(log.commit_time(), proposal.removed.messages());
+        if let Err(error) = self.after_removal(log, proposal, now) {
             self.failed(log, &error, now);
         }
     }
 
-    fn after_removal(&mut self, log: &mut Log<'_>, scan: Scan, now: Clocks) -> rusqlite::Result<()> {
+    fn after_removal(&mut self, log: &mut Log<'_>, proposal: Proposal, now: Clocks) -> rusqlite::Result<()> {
         let pages = self.oldest.pages()?;
         self.is_giving_back |= pages.free > spare_pages(pages);
         // While no messages are appended, the next step does it, and makes the file smaller.
-        let gives_back = self.appended > 0 && scan.stop != Stop::Pause;
+        let gives_back = self.appended > 0 && proposal.stop != Stop::Pause;
         let given_back_bytes = if gives_back { self.give_back(log)? } else { 0 };
-        self.finish(log, scan.stop, scan.removed.with_given_back(given_back_bytes), Trigger::Turn, now)
+        self.note_step(proposal.removed.with_given_back(given_back_bytes))?;
+        self.end_step(log, proposal.stop, Trigger::Turn, now)
     }
 
     /// Adapts the number of messages in a proposal to the time that the last removal took.
@@ -276,7 +278,7 @@ impl<'c> Sweep<'c> {
 
     fn retry_later(&mut self, reason: &dyn Display, now: Clocks) {
         if !std::mem::replace(&mut self.is_failing, true) {
-            log::warn!("old messages cannot be removed now, which is tried again until it works: {reason}");
+            log::warn!("cannot remove old messages; trying again every {RETENTION_RETRY_S} s: {reason}");
         }
         self.retries_at = Some(now.instant + Duration::from_secs(RETENTION_RETRY_S));
     }
@@ -324,17 +326,16 @@ impl<'c> Sweep<'c> {
         Ok(before.total_bytes() - self.oldest.pages()?.total_bytes())
     }
 
-    /// Ends a step: notes what it did, and plans the next one.
-    fn finish(
-        &mut self,
-        log: &mut Log<'_>,
-        stop: Stop,
-        removed: Removed,
-        trigger: Trigger,
-        now: Clocks,
-    ) -> rusqlite::Result<()> {
+    /// Notes what a step did.
+    fn note_step(&mut self, removed: Removed) -> rusqlite::Result<()> {
+        let used_bytes = self.oldest.pages()?.used_bytes();
+        self.report.add(removed, used_bytes, self.walk.stepped_over);
+        Ok(())
+    }
+
+    /// Ends a step, and plans the next one.
+    fn end_step(&mut self, log: &mut Log<'_>, stop: Stop, trigger: Trigger, now: Clocks) -> rusqlite::Result<()> {
         let pages = self.oldest.pages()?;
-        self.report.add(removed, pages.used_bytes(), self.walk.stepped_over);
         self.finish_giving_back(log, pages, trigger);
         self.plan(stop, pages, now);
         Ok(())
@@ -365,7 +366,7 @@ impl<'c> Sweep<'c> {
         };
         let is_full = stop == Stop::End && self.over_bytes(pages) > 0;
         self.report.full(is_full && self.walk.stepped_over > 0, now.instant);
-        self.report.say(self.continues_at.is_none(), now.instant);
+        self.report.log_due(self.continues_at.is_none(), now.instant);
     }
 
     /// Time at which a message that was accepted at `at` is scanned again.

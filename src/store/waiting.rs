@@ -11,7 +11,7 @@ use crate::message::{PeerId, Recipient, RoomId, Seq};
 /// Cursors of recipients, read once for each transaction.
 pub(super) struct Waiting<'c> {
     cursors: HashMap<PeerId, Option<Seq>>,
-    /// Of each room, the two members that are furthest behind, with their positions.
+    /// Two members of each room that are furthest behind, with their positions.
     laggards: HashMap<RoomId, Vec<(PeerId, Seq)>>,
     cursor: Statement<'c>,
     laggards_of: Statement<'c>,

@@ -59,7 +59,7 @@ impl Chat {
     pub(super) fn retain_observers(&mut self, only: Vec<PeerName>, turn: &mut TurnBuilder) {
         let peers = &self.peers;
         self.observers.retain(|peer| only.contains(&peers[&peer].record.name));
-        turn.write(Entry::Observers { only });
+        turn.write(Entry::RetainObservers { only });
     }
 
     /// Reads pages for the observers that are queued, as many as a turn may.

@@ -138,7 +138,9 @@ impl Observers {
         let mut unstored = VecDeque::new();
         for entry in entries {
             match entry {
-                Entry::Observe { .. } | Entry::Observers { .. } | Entry::Event(_) => unstored.push_back(entry.clone()),
+                Entry::Observe { .. } | Entry::RetainObservers { .. } | Entry::Event(_) => {
+                    unstored.push_back(entry.clone())
+                }
                 Entry::ObserverAdvanced { observer, .. } if self.all.contains_key(observer) => {
                     self.dirty_cursors.insert(*observer);
                 }

@@ -20,9 +20,9 @@ impl Chat {
         let ReadPost { post, message } = read;
         let sent = message.and_then(|message| self.send_posted(message, turn).map_err(PostError::from));
         match sent {
-            Ok(()) => Some(Entry::Posted(post)),
+            Ok(()) => Some(Entry::OutboxSent(post)),
             Err(PostError::Transient) => None,
-            Err(PostError::Permanent(reason)) => Some(Entry::Unposted { post, at: turn.at(), reason }),
+            Err(PostError::Permanent(reason)) => Some(Entry::OutboxRefused { post, at: turn.at(), reason }),
         }
     }
 

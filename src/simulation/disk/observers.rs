@@ -33,7 +33,7 @@ impl Observers {
                     *event = event.map(|event| event.max(seen.event));
                 }
             }
-            Entry::Observers { only } => {
+            Entry::RetainObservers { only } => {
                 let only: HashSet<PeerId> = only.iter().filter_map(peers).collect();
                 self.cursors.retain(|peer, _| only.contains(peer));
             }

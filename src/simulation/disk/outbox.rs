@@ -41,8 +41,8 @@ impl Outbox {
     /// Applies an entry.
     pub(super) fn apply(&mut self, entry: &Entry) {
         let (post, reason) = match entry {
-            Entry::Posted(post) => (post, None),
-            Entry::Unposted { post, reason, .. } => (post, Some(reason)),
+            Entry::OutboxSent(post) => (post, None),
+            Entry::OutboxRefused { post, reason, .. } => (post, Some(reason)),
             _ => unreachable!("the entry is for these tables"),
         };
         let removed = self.rows.remove(&post.row);

@@ -112,7 +112,7 @@ impl Observers {
                 let event = wants.events().then(|| event.unwrap_or(last_event));
                 (observer.position, observer.is_registered) = (Some((seq, event)), true);
             }
-            Entry::Observers { only } => {
+            Entry::RetainObservers { only } => {
                 self.here.clear();
                 for observer in self.all.iter_mut().filter(|observer| !only.contains(&name(observer.peer))) {
                     (observer.position, observer.is_registered) = (None, false);

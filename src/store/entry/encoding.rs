@@ -10,11 +10,11 @@
 //! | 3 | `Join` | room: integer, peer: integer |
 //! | 4 | `Leave` | room: integer, peer: integer |
 //! | 5 | `Message` | at: integer, sender: integer, recipients: list of integers (a room is negative), text: text, id: option of (text, hash) |
-//! | 6 | `Posted` | outbox row |
-//! | 7 | `Unposted` | outbox row, at: integer, reason: text |
+//! | 6 | `OutboxSent` | outbox row |
+//! | 7 | `OutboxRefused` | outbox row, at: integer, reason: text |
 //! | 8 | `Observe` | observer: integer, logged: flag, join: flag, leave: flag, delivered: flag |
 //! | 9 | `ObserverAdvanced` | observer: integer, seq: integer, event: integer |
-//! | 10 | `Observers` | names: list of texts |
+//! | 10 | `RetainObservers` | names: list of texts |
 //! | 11 | `Event` | at: integer, peer: integer, kind: byte (1 join, 2 leave, 3 delivered), and for 3 the cursor: integer |
 //! | 12 | `Value` | peer: integer, key: text, value: option of text |
 //! | 13 | `Topic` | room: integer, topic: option of text |
@@ -46,51 +46,51 @@ impl Entry {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut out = Writer::new(out);
         out.byte(FORM);
+        out.byte(self.kind());
         match self {
             Entry::Peer(record) => write_peer(record, &mut out),
             Entry::Room { id, name } => {
-                out.byte(2);
                 out.integer(id.get());
                 out.text(name.as_str());
             }
-            Entry::Join { room, peer } => write_membership(3, *room, *peer, &mut out),
-            Entry::Leave { room, peer } => write_membership(4, *room, *peer, &mut out),
+            Entry::Join { room, peer } | Entry::Leave { room, peer } => out.integers([room.get(), peer.get()]),
             Entry::Message { .. } => write_message(self, &mut out),
-            Entry::Posted(post) => {
-                out.byte(6);
-                write_post(post, &mut out);
-            }
-            Entry::Unposted { post, at, reason } => {
-                out.byte(7);
-                write_post(post, &mut out);
-                out.integer(at.millis());
-                out.text(reason);
-            }
+            Entry::OutboxSent(post) => write_post(post, &mut out),
+            Entry::OutboxRefused { post, at, reason } => write_refusal(post, *at, reason, &mut out),
             Entry::Observe { observer, wants } => write_observe(*observer, *wants, &mut out),
             Entry::ObserverAdvanced { observer, seen } => {
-                out.byte(9);
                 out.integers([observer.get(), seen.seq.get(), seen.event]);
             }
-            Entry::Observers { only } => {
-                out.byte(10);
-                out.list(only, |out, name| out.text(name.as_str()));
-            }
+            Entry::RetainObservers { only } => out.list(only, |out, name| out.text(name.as_str())),
             Entry::Event(event) => write_event(event, &mut out),
-            Entry::Value { peer, key, value } => {
-                out.byte(12);
-                out.integer(peer.get());
-                out.text(key);
-                out.option(value.as_deref(), Writer::text);
-            }
+            Entry::Value { peer, key, value } => write_value(*peer, key, value.as_deref(), &mut out),
             Entry::Topic { room, topic } => {
-                out.byte(13);
                 out.integer(room.get());
                 out.option(topic.as_ref().map(Text::as_str), Writer::text);
             }
             Entry::Remove { ranges } => {
-                out.byte(14);
                 out.list(ranges, |out, range| out.integers([range.first.get(), range.last.get()]));
             }
+        }
+    }
+
+    /// Number of the kind in the serialised form.
+    fn kind(&self) -> u8 {
+        match self {
+            Entry::Peer(_) => 1,
+            Entry::Room { .. } => 2,
+            Entry::Join { .. } => 3,
+            Entry::Leave { .. } => 4,
+            Entry::Message { .. } => 5,
+            Entry::OutboxSent(_) => 6,
+            Entry::OutboxRefused { .. } => 7,
+            Entry::Observe { .. } => 8,
+            Entry::ObserverAdvanced { .. } => 9,
+            Entry::RetainObservers { .. } => 10,
+            Entry::Event(_) => 11,
+            Entry::Value { .. } => 12,
+            Entry::Topic { .. } => 13,
+            Entry::Remove { .. } => 14,
         }
     }
 
@@ -107,8 +107,8 @@ impl Entry {
             3 => Entry::Join { room: RoomId::new(bytes.integer("room")?), peer: PeerId::new(bytes.integer("peer")?) },
             4 => Entry::Leave { room: RoomId::new(bytes.integer("room")?), peer: PeerId::new(bytes.integer("peer")?) },
             5 => read_message(&mut bytes)?,
-            6 => Entry::Posted(Box::new(read_post(&mut bytes)?)),
-            7 => Entry::Unposted {
+            6 => Entry::OutboxSent(Box::new(read_post(&mut bytes)?)),
+            7 => Entry::OutboxRefused {
                 post: Box::new(read_post(&mut bytes)?),
                 at: read_time(&mut bytes)?,
                 reason: bytes.text("reason")?.to_owned(),
@@ -118,7 +118,7 @@ impl Entry {
                 observer: PeerId::new(bytes.integer("observer")?),
                 seen: ObserverCursor { seq: Seq::new(bytes.integer("seq")?), event: bytes.integer("event")? },
             },
-            10 => Entry::Observers { only: bytes.list("names", |bytes| read_peer_name("names", bytes))? },
+            10 => Entry::RetainObservers { only: bytes.list("names", |bytes| read_peer_name("names", bytes))? },
             11 => Entry::Event(read_event(&mut bytes)?),
             12 => Entry::Value {
                 peer: PeerId::new(bytes.integer("peer")?),
@@ -138,7 +138,6 @@ impl Entry {
 }
 
 fn write_peer(PeerRecord { id, name, seen, cursor }: &PeerRecord, out: &mut Writer<'_>) {
-    out.byte(1);
     out.integer(id.get());
     out.text(name.as_str());
     out.flag(*seen);
@@ -166,14 +165,8 @@ fn read_room(bytes: &mut Reader<'_>) -> Result<Room, DecodeError> {
     parsed.ok_or(DecodeError::Invalid { field: "name", reason: "is not the name of a room" })
 }
 
-fn write_membership(kind: u8, room: RoomId, peer: PeerId, out: &mut Writer<'_>) {
-    out.byte(kind);
-    out.integers([room.get(), peer.get()]);
-}
-
 fn write_message(message: &Entry, out: &mut Writer<'_>) {
     let Entry::Message { at, sender, recipients, text, id } = message else { return };
-    out.byte(5);
     out.integers([at.millis(), sender.get()]);
     out.list(recipients, |out, recipient| out.integer(recipient.number()));
     out.text(text.as_str());
@@ -234,9 +227,20 @@ fn read_post(bytes: &mut Reader<'_>) -> Result<Post, DecodeError> {
     Ok(Post { row, sender: column("sender")?, recipients: column("recipients")?, text: column("text")? })
 }
 
+fn write_refusal(post: &Post, at: Timestamp, reason: &str, out: &mut Writer<'_>) {
+    write_post(post, out);
+    out.integer(at.millis());
+    out.text(reason);
+}
+
+fn write_value(peer: PeerId, key: &str, value: Option<&str>, out: &mut Writer<'_>) {
+    out.integer(peer.get());
+    out.text(key);
+    out.option(value, Writer::text);
+}
+
 fn write_observe(observer: PeerId, wants: EventFilter, out: &mut Writer<'_>) {
     let EventFilter { logged, join, leave, delivered } = wants;
-    out.byte(8);
     out.integer(observer.get());
     [logged, join, leave, delivered].into_iter().for_each(|flag| out.flag(flag));
 }
@@ -254,7 +258,6 @@ fn read_observe(bytes: &mut Reader<'_>) -> Result<Entry, DecodeError> {
 }
 
 fn write_event(PeerEvent { at, kind, peer }: &PeerEvent, out: &mut Writer<'_>) {
-    out.byte(11);
     out.integers([at.millis(), peer.get()]);
     match kind {
         EventKind::Join => out.byte(1),

@@ -156,7 +156,7 @@ fn observer_gets_only_the_kinds_that_it_wants() {
         (EventFilter { leave: true, ..nothing }, &["-alice"]),
         (EventFilter { delivered: true, ..nothing }, &["alice has 0"]),
     ] {
-        commit(&mut log, vec![Entry::Observers { only: Vec::new() }, observe(wants)]);
+        commit(&mut log, vec![Entry::RetainObservers { only: Vec::new() }, observe(wants)]);
         commit(&mut log, kinds.iter().map(|kind| event(*kind, 1)).chain([message(1, &[2], "hi")]).collect());
         let page = page(&mut log, wants);
         let short: Vec<String> = short(&page)
@@ -207,14 +207,14 @@ fn observers_that_are_not_listed_are_removed() {
     let mut log = log(&connection);
     let bot = PeerName::parse("bot").unwrap();
     commit(&mut log, vec![observe(ALL), Entry::Observe { observer: PeerId::new(1), wants: ALL }]);
-    commit(&mut log, vec![Entry::Observers { only: vec![bot, PeerName::parse("nobody").unwrap()] }]);
+    commit(&mut log, vec![Entry::RetainObservers { only: vec![bot, PeerName::parse("nobody").unwrap()] }]);
     let observers = || {
         connection
             .query_row("select group_concat(peer) from observer", [], |row| row.get::<_, Option<String>>(0))
             .unwrap()
     };
     assert_eq!(observers().as_deref(), Some("4"));
-    commit(&mut log, vec![Entry::Observers { only: Vec::new() }]);
+    commit(&mut log, vec![Entry::RetainObservers { only: Vec::new() }]);
     assert_eq!(observers(), None);
 }
 

@@ -1,5 +1,5 @@
-//! What the log says of the retention: what was removed, seldom enough to be read, and when it can do no more. Owns these
-//! words and when they are said; never what is removed.
+//! Log lines about retention: removed messages, rarely enough to be read, and a database that cannot become small enough. Owns their words
+//! and times; never decides what is removed.
 
 use std::time::{Duration, Instant};
 
@@ -8,25 +8,25 @@ use crate::database::words::{counted, size};
 use crate::limits::{RETENTION_FULL_S_MIN, RETENTION_REPORT_S_MIN};
 use crate::message::{Seq, Timestamp};
 
-/// Why a message goes.
+/// Reason to remove a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     Age,
     Size,
 }
 
-/// What was removed, in a step or since it was last said.
+/// Summary of removed messages, of a step or since the last log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Removed {
     /// Messages that were too old.
     for_age: u64,
-    /// Messages for which there was no room.
+    /// Messages for which the database was too large.
     for_size: u64,
-    /// The newest of them.
+    /// Newest of them.
     last: Seq,
-    /// When that was accepted.
+    /// Time at which that one was accepted.
     last_at: Timestamp,
-    /// Bytes given back to the file system.
+    /// Bytes returned to the file system.
     given_back_bytes: u64,
 }
 
@@ -71,21 +71,21 @@ impl Removed {
     }
 }
 
-/// What is to be said.
+/// Facts that are not logged yet.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// Since it was last said.
+    /// Messages removed since the last log line.
     removed: Removed,
     /// Bytes of the database in use, after the last step.
     used_bytes: u64,
     /// Messages that the last pass stepped over.
     waiting: u64,
-    /// When it was last said what was removed.
-    said_at: Option<Instant>,
-    /// Since when all that is left waits, and is too much.
+    /// Time of the last log line about removed messages.
+    logged_at: Option<Instant>,
+    /// Time since which all messages that are left wait, and are too many.
     full_since: Option<Instant>,
-    /// When that was said; forgotten a while after there is room again.
-    said_full_at: Option<Instant>,
+    /// Time at which that was logged; forgotten a while after there is room again.
+    logged_full_at: Option<Instant>,
 }
 
 impl Report {
@@ -94,73 +94,73 @@ impl Report {
             removed: Removed::default(),
             used_bytes: 0,
             waiting: 0,
-            said_at: None,
+            logged_at: None,
             full_since: None,
-            said_full_at: None,
+            logged_full_at: None,
         }
     }
 
-    /// Adds what a step removed, and what it left.
+    /// Adds the messages that a step removed, and the state that it left.
     pub(super) fn add(&mut self, removed: Removed, used_bytes: u64, waiting: u64) {
         self.removed.append(removed);
         self.used_bytes = used_bytes;
         self.waiting = waiting;
     }
 
-    /// Notes whether all that is left waits, and is too much.
+    /// Notes whether all messages that are left wait, and are too many.
     pub(super) fn full(&mut self, is_full: bool, now: Instant) {
         if is_full {
             self.full_since.get_or_insert(now);
         } else {
             self.full_since = None;
-            self.said_full_at = self.said_full_at.filter(|said| now < *said + REPORT_MIN);
+            self.logged_full_at = self.logged_full_at.filter(|logged| now < *logged + REPORT_MIN);
         }
     }
 
-    /// When something is to be said that is not said yet.
+    /// Time of the next log line, if one is due.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        let removed = self.said_at.map(|said| said + REPORT_MIN).filter(|_| self.removed.messages() > 0);
+        let removed = self.logged_at.map(|logged| logged + REPORT_MIN).filter(|_| self.removed.messages() > 0);
         removed.into_iter().chain(self.full_due_at()).min()
     }
 
     fn full_due_at(&self) -> Option<Instant> {
-        self.full_since.filter(|_| self.said_full_at.is_none()).map(|since| since + FULL_MIN)
+        self.full_since.filter(|_| self.logged_full_at.is_none()).map(|since| since + FULL_MIN)
     }
 
-    /// Says what is due: what was removed only once nothing more is to be removed.
-    pub(super) fn say(&mut self, is_done: bool, now: Instant) {
-        if is_done && self.said_at.is_none_or(|said| said + REPORT_MIN <= now) {
-            self.say_removed(Some(now));
+    /// Logs what is due; removed messages only once no more are to be removed.
+    pub(super) fn log_due(&mut self, is_done: bool, now: Instant) {
+        if is_done && self.logged_at.is_none_or(|logged| logged + REPORT_MIN <= now) {
+            self.log_removed(Some(now));
         }
         if self.full_due_at().is_some_and(|due| due <= now) {
-            log::warn!("{}", self.full_words());
-            self.said_full_at = Some(now);
+            log::warn!("{}", self.full_message());
+            self.logged_full_at = Some(now);
         }
     }
 
-    /// Says what was removed and not said yet.
-    pub(super) fn say_rest(&mut self) {
-        self.say_removed(None);
+    /// Logs the removed messages that are not logged yet.
+    pub(super) fn log_rest(&mut self) {
+        self.log_removed(None);
     }
 
-    fn say_removed(&mut self, now: Option<Instant>) {
+    fn log_removed(&mut self, now: Option<Instant>) {
         if self.removed.messages() > 0 {
-            log::info!("{}", self.removed_words());
+            log::info!("{}", self.removed_message());
             self.removed = Removed::default();
-            self.said_at = now;
+            self.logged_at = now;
         }
     }
 
-    fn removed_words(&self) -> String {
+    fn removed_message(&self) -> String {
         let Removed { for_age, for_size, last, last_at, given_back_bytes } = self.removed;
         let waiting = match self.waiting {
             0 => String::new(),
-            1 => "; 1 waits for someone and is kept".to_owned(),
-            waiting => format!("; {waiting} wait for someone and are kept"),
+            1 => "; 1 waits for a recipient and stays".to_owned(),
+            waiting => format!("; {waiting} wait for a recipient and stay"),
         };
         let given_back = match given_back_bytes {
             0 => String::new(),
-            bytes => format!(", {} were given back to the file system", size(bytes)),
+            bytes => format!(", {} were returned to the file system", size(bytes)),
         };
         format!(
             "removed {}, up to seq {last} of {last_at}: {for_age} for max_age, {for_size} for max_size{waiting}; the database \
@@ -170,10 +170,10 @@ impl Report {
         )
     }
 
-    fn full_words(&self) -> String {
+    fn full_message(&self) -> String {
         format!(
-            "the database uses {}, which is more than max_size, and cannot be smaller: {} wait for someone and are kept; it \
-             grows until they are taken",
+            "the database uses {}, more than max_size, and cannot shrink: {} wait for a recipient; it grows until they are \
+             delivered",
             size(self.used_bytes),
             counted(self.waiting, "message")
         )

@@ -42,10 +42,10 @@ pub(super) struct ScanBounds {
     pub(super) removed_max: usize,
 }
 
-/// Result of a scan.
+/// Messages that a scan proposes to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Scan {
-    /// Messages to remove, in order.
+pub(super) struct Proposal {
+    /// Messages to remove, in order; none if there are none.
     pub(super) ranges: Vec<SeqRange>,
     /// Position once they are removed.
     pub(super) walk: Walk,
@@ -69,44 +69,44 @@ pub(super) enum Stop {
 }
 
 /// Scans on from a position.
-pub(super) fn run(bounds: ScanBounds, walk: Walk, oldest: &mut Oldest<'_>) -> rusqlite::Result<Scan> {
+pub(super) fn run(bounds: ScanBounds, walk: Walk, oldest: &mut Oldest<'_>) -> rusqlite::Result<Proposal> {
     let started = Instant::now();
-    let mut scan = Scan { ranges: Vec::new(), walk, removed: Removed::default(), stop: Stop::Pause };
+    let mut proposal = Proposal { ranges: Vec::new(), walk, removed: Removed::default(), stop: Stop::Pause };
     let mut over_bytes = bounds.over_bytes;
     let mut scanned = 0;
     // Whether the next message follows the last range: no message that stays is between them.
     let mut follows = false;
     loop {
-        let messages = oldest.after(scan.walk.position)?;
+        let messages = oldest.after(proposal.walk.position)?;
         if messages.is_empty() {
-            return Ok(Scan { stop: Stop::End, ..scan });
+            return Ok(Proposal { stop: Stop::End, ..proposal });
         }
         for message in messages {
             let Some(reason) = reason(bounds.retention, &message, over_bytes, bounds.clock) else {
                 let stop = if over_bytes == bounds.over_bytes { Stop::Young(message.at) } else { Stop::Remeasure };
-                return Ok(Scan { stop, ..scan });
+                return Ok(Proposal { stop, ..proposal });
             };
-            scan.walk.position = message.seq;
+            proposal.walk.position = message.seq;
             scanned += 1;
             let waits = oldest.waits(&message)?;
             if waits {
-                scan.walk.stepped_over += 1;
+                proposal.walk.stepped_over += 1;
             } else {
                 over_bytes = over_bytes.saturating_sub(bytes(&message));
-                scan.removed.add(&message, reason);
-                scan.add(message.seq, follows);
+                proposal.removed.add(&message, reason);
+                proposal.add(message.seq, follows);
             }
             follows = !waits;
         }
         let is_long = started.elapsed() >= Duration::from_millis(RETENTION_STEP_MS)
-            || scan.removed.messages() >= bounds.removed_max as u64;
+            || proposal.removed.messages() >= bounds.removed_max as u64;
         if scanned >= bounds.messages_min && is_long {
-            return Ok(scan);
+            return Ok(proposal);
         }
     }
 }
 
-impl Scan {
+impl Proposal {
     fn add(&mut self, seq: Seq, follows: bool) {
         match self.ranges.last_mut().filter(|_| follows) {
             Some(range) => range.last = seq,

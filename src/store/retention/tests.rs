@@ -521,8 +521,7 @@ fn one_removal_is_proposed_at_a_time_and_again_if_it_fails() {
         .unwrap();
     let failed = turn(&mut world, vec![Entry::Remove { ranges }]);
     assert_eq!((failed, world.kept()), (None, vec![1, 2, 3, 4]));
-    let words =
-        "WARN old messages cannot be removed now, which is tried again until it works: the database failed (full)";
+    let words = "WARN cannot remove old messages; trying again every 2 s: the database failed (full)";
     assert_eq!(said(), [words]);
     connection.execute_batch("drop trigger full").unwrap();
     assert_eq!(world.sweep.wakes_at(), Some(world.now.instant + Duration::from_secs(RETENTION_RETRY_S)));
@@ -565,7 +564,7 @@ fn another_writer_delays_removal_only() {
     assert_eq!(world.kept(), [1]);
     assert_eq!(
         said(),
-        ["WARN old messages cannot be removed now, which is tried again until it works: database is locked"],
+        ["WARN cannot remove old messages; trying again every 2 s: database is locked"],
         "once is enough"
     );
     other.execute_batch("rollback").unwrap();
@@ -587,7 +586,7 @@ fn removal_is_logged_when_it_is_done_and_then_once_an_hour() {
     let lines = said();
     assert_eq!(lines.len(), 1, "many steps, one line: {lines:#?}");
     let words = "INFO removed 20000 messages, up to seq 20000 of 1970-01-01T00:00:00.000Z: 20000 for max_age, 0 for max_size; \
-                 1 waits for someone and is kept; the database uses ";
+                 1 waits for a recipient and stays; the database uses ";
     assert!(lines[0].starts_with(words), "{}", lines[0]);
     // A message a minute, each of which goes a minute later.
     for minute in 1..=150 {

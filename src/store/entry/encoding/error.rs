@@ -31,13 +31,13 @@ pub enum DecodeError {
     Invalid {
         /// The field.
         field: &'static str,
-        /// What is wrong with its value.
+        /// Fault of its value.
         reason: &'static str,
     },
     /// Bytes follow the entry.
     #[error("{bytes} bytes follow the entry; the bytes are damaged")]
     Trailing {
-        /// How many.
+        /// Number of bytes.
         bytes: usize,
     },
 }

@@ -48,9 +48,9 @@ fn frozen() -> Vec<(Entry, &'static [u8])> {
             },
             b"\x01\x05\x01\x02\x00\x02x\x01\x04a1\xfe\xff\xff\xff\xff\xff\xff\xff",
         ),
-        (Entry::Posted(post()), b"\x01\x06\x06\x01\x0cbackup\x00\x01\x04\xff\x00"),
+        (Entry::OutboxSent(post()), b"\x01\x06\x06\x01\x0cbackup\x00\x01\x04\xff\x00"),
         (
-            Entry::Unposted { post: post(), at: Timestamp::from_millis(0), reason: "no".to_owned() },
+            Entry::OutboxRefused { post: post(), at: Timestamp::from_millis(0), reason: "no".to_owned() },
             b"\x01\x07\x06\x01\x0cbackup\x00\x01\x04\xff\x00\x00\x04no",
         ),
         (
@@ -67,7 +67,7 @@ fn frozen() -> Vec<(Entry, &'static [u8])> {
             },
             b"\x01\x09\x0a\x12\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01",
         ),
-        (Entry::Observers { only: vec![name("bot"), name("log")] }, b"\x01\x0a\x04\x06bot\x06log"),
+        (Entry::RetainObservers { only: vec![name("bot"), name("log")] }, b"\x01\x0a\x04\x06bot\x06log"),
         (
             Entry::Event(PeerEvent { at: Timestamp::from_millis(1), kind: EventKind::Join, peer: PeerId::new(3) }),
             b"\x01\x0b\x02\x06\x01",
@@ -206,14 +206,14 @@ fn entries() -> impl Strategy<Value = Entry> {
         (at(), peer(), proptest::collection::vec(recipient, 0..20), text(), proptest::option::of(id))
             .prop_map(|(at, sender, recipients, text, id)| Entry::Message { at, sender, recipients, text, id }),
         (room(), proptest::option::of(text())).prop_map(|(room, topic)| Entry::Topic { room, topic }),
-        post().prop_map(Entry::Posted),
-        (post(), at(), any::<String>()).prop_map(|(post, at, reason)| Entry::Unposted { post, at, reason }),
+        post().prop_map(Entry::OutboxSent),
+        (post(), at(), any::<String>()).prop_map(|(post, at, reason)| Entry::OutboxRefused { post, at, reason }),
         (peer(), filter).prop_map(|(observer, wants)| Entry::Observe { observer, wants }),
         (peer(), seq(), number()).prop_map(|(observer, seq, event)| Entry::ObserverAdvanced {
             observer,
             seen: ObserverCursor { seq, event }
         }),
-        proptest::collection::vec(peer_name(), 0..5).prop_map(|only| Entry::Observers { only }),
+        proptest::collection::vec(peer_name(), 0..5).prop_map(|only| Entry::RetainObservers { only }),
         (at(), kind, peer()).prop_map(|(at, kind, peer)| Entry::Event(PeerEvent { at, kind, peer })),
         proptest::collection::vec((seq(), seq()).prop_map(|(first, last)| SeqRange { first, last }), 0..5)
             .prop_map(|ranges| Entry::Remove { ranges }),
