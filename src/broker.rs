@@ -55,7 +55,7 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// Puts an event into the inbox, as soon as there is room for it.
-    pub(crate) async fn tell(&self, event: Event) {
+    pub(crate) async fn send(&self, event: Event) {
         self.inbox.send(event).await.expect("the broker outlives its handles");
     }
 }
@@ -171,7 +171,7 @@ impl Broker {
             if taken.is_empty() && self.has_removal() && !self.chat.has_too_many_peers() {
                 return Some(taken);
             }
-            self.empty_inbox(&mut taken);
+            self.drain_inbox(&mut taken);
             let is_idle = taken.is_empty() && self.pending.is_empty() && !self.is_due();
             match &mut committing {
                 // Eviction requires that no turn is in flight.
@@ -191,7 +191,7 @@ impl Broker {
         self.pending.requests() >= TURN_REQUESTS_MAX || self.pending.len() >= INBOX_EVENTS_MAX
     }
 
-    fn empty_inbox(&mut self, taken: &mut Vec<Event>) {
+    fn drain_inbox(&mut self, taken: &mut Vec<Event>) {
         while self.pending.len() < INBOX_EVENTS_MAX
             && let Ok(event) = self.inbox.try_recv()
         {
@@ -256,7 +256,7 @@ impl Broker {
 
     /// Whether a turn has something to do although no event came.
     fn is_due(&self) -> bool {
-        self.chat.wants_reads()
+        self.chat.has_pending_reads()
             || self.outbox_table == OutboxTableState::Unknown
             || self.is_time_to_flush()
             || self.has_removal()
@@ -306,7 +306,7 @@ impl Broker {
         self.outbox_table = match &posts {
             Ok(found) if found.posts.is_empty() && found.is_settled => OutboxTableState::Empty,
             // Rows that are being written meanwhile are read a while later; the rows behind a full turn, with the next turn.
-            Ok(found) if !Post::is_a_turns_worth(&found.posts) => OutboxTableState::Deferred,
+            Ok(found) if !Post::fill_a_turn(&found.posts) => OutboxTableState::Deferred,
             Ok(_) => OutboxTableState::Unknown,
             Err(_) => OutboxTableState::Deferred,
         };
@@ -322,7 +322,7 @@ impl Broker {
         } else if self.is_time_to_flush() || turn.commits_cursors() {
             self.flush_timer = None;
             self.chat.write_all_dirty(&mut turn);
-        } else if turn.has_entries() || self.chat.owes_observers(&turn) {
+        } else if turn.has_entries() || self.chat.must_store_for_observers(&turn) {
             self.chat.write_dirty_peers(&mut turn);
         }
         if self.flush_timer.is_none() && self.chat.is_dirty() {

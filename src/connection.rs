@@ -35,13 +35,13 @@ use crate::transport::{self, Transport};
 
 /// Serves one client, from its first byte to its last.
 pub(crate) async fn serve(transport: impl Transport, session: SessionId, shared: Arc<Shared>) {
-    let mut reader = LineReader::new(&transport, (shared.protocols.otherwise)(), shared.stop.clone());
+    let mut reader = LineReader::new(&transport, (shared.protocols.fallback)(), shared.stop.clone());
     let login_timeout_s = shared.limits.login_timeout_s;
     let handshake = timeout(seconds_or_none(login_timeout_s), login::handshake(&mut reader, &shared)).await;
-    match handshake.unwrap_or(Handshake::Late) {
+    match handshake.unwrap_or(Handshake::TimedOut) {
         Handshake::LoggedIn(login) => run_session(&mut reader, session, login, &shared).await,
-        Handshake::Foreign(last_words) => reject(&mut reader, last_words).await,
-        Handshake::Late => {
+        Handshake::Unsupported(last_words) => reject(&mut reader, last_words).await,
+        Handshake::TimedOut => {
             let last_words = login::encode(reader.decoder(), login::too_late(login_timeout_s));
             reject(&mut reader, &last_words).await;
         }
@@ -53,7 +53,7 @@ pub(crate) async fn serve(transport: impl Transport, session: SessionId, shared:
 /// Tells a client for whom there is no room why, and closes the connection.
 pub(crate) async fn refuse(transport: impl Transport, refusal: Refusal, protocols: ProtocolTable, stop: Receiver<()>) {
     // The client's protocol is not known yet.
-    let decoder = (protocols.otherwise)();
+    let decoder = (protocols.fallback)();
     let last_words = login::encode(&*decoder, refusal);
     let mut reader = LineReader::new(&transport, decoder, stop);
     reject(&mut reader, &last_words).await;
@@ -79,7 +79,7 @@ async fn run_session<T: Transport>(
     let Shared { broker, limits, .. } = shared;
     let transport = reader.transport();
     let (name, wants_accepted, joining, receiver) = start_session(reader, *login);
-    broker.tell(Event::Join { session, name: name.clone(), joining }).await;
+    broker.send(Event::Join { session, name: name.clone(), joining }).await;
     let progress = Progress::default();
     let mut writer = OutboxWriter::new(transport, session, broker, receiver, &progress);
     writer.set_dead_after(seconds_or_none(limits.dead_after_s));
@@ -88,7 +88,7 @@ async fn run_session<T: Transport>(
     let end = run_halves(&mut requests, &mut writer, &progress).await;
     // What was acknowledged last is delivered too, however the connection ended.
     writer.report(0).await;
-    broker.tell(Event::Leave { session }).await;
+    broker.send(Event::Leave { session }).await;
     if writer.is_dead() {
         log::debug!("session {session} is dead: no sign of life for {} s", limits.dead_after_s);
         return transport.abort();

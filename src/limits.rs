@@ -302,7 +302,7 @@ pub const SENT_IDS_MAX: usize = 1_000_000;
 pub const SENT_ID_DAYS_MAX: i64 = 30;
 
 /// Old message ids that are removed for each new one, at most.
-pub const SENT_IDS_FORGOTTEN_PER_ID: usize = 2;
+pub const SENT_IDS_REMOVED_PER_ID: usize = 2;
 
 /// Messages that were sent to a client with `acks`, and whose marks are kept one by one until it acknowledges them; beyond that,
 /// two messages share a mark.
@@ -546,7 +546,7 @@ pub const TURN_OBSERVERS_MAX: usize = 8;
 pub const EVENTS_MAX: usize = 100_000;
 
 /// Events that one turn removes once all plugins have seen them, besides two for each event that it adds.
-pub const EVENTS_FORGOTTEN_MAX: usize = 256;
+pub const EVENTS_REMOVED_MAX: usize = 256;
 
 const _: () = {
     // A new row of the table `outbox` is sent within a second.

@@ -18,7 +18,7 @@ pub use self::codec::{
 pub use self::commands::is_reserved_command;
 pub use self::line_buffer::{Framing, Line, LineBuffer};
 pub use self::refusal::{Code, Refusal, Rejected};
-pub use self::reply::{PastMessage, PluginState, Reply, RoomHere};
+pub use self::reply::{PastMessage, PluginState, Reply, RoomSummary};
 pub(crate) use self::request::PluginPart;
 pub use self::request::{
     ClientRequest, Draft, HistoryRequest, Login, ParsedRequest, PluginRequest, Request, is_command_name,

@@ -33,7 +33,7 @@ use crate::timeout::timeout;
 const EXIT_INTERRUPTED: i32 = 130;
 
 /// Protocols that share each port. To add one, add its detector here.
-const PROTOCOLS: ProtocolTable = ProtocolTable { detectors: &[json::DETECTOR, TLS, HTTP], otherwise: plain::decoder };
+const PROTOCOLS: ProtocolTable = ProtocolTable { detectors: &[json::DETECTOR, TLS, HTTP], fallback: plain::decoder };
 
 /// A server that listens, and does not accept connections yet.
 #[derive(Debug)]
@@ -207,7 +207,7 @@ async fn wait_for_stop(stops: &Receiver<()>, broker: &mut Task<Store>) {
 async fn watch_outbox(mut watch: DatabaseWatch, broker: Handle) {
     loop {
         watch.touched(OUTBOX_POLL_MS).await;
-        broker.tell(Event::OutboxTouched).await;
+        broker.send(Event::OutboxTouched).await;
     }
 }
 

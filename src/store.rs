@@ -147,7 +147,7 @@ impl Store {
 
     /// Returns a store whose requests the caller answers, and whose removals it proposes: the simulation and the broker's tests.
     #[cfg(test)]
-    pub(crate) fn answered_elsewhere(
+    pub(crate) fn without_thread(
         found: Found,
     ) -> (Store, Receiver<StoreRequest>, async_channel::Sender<Vec<SeqRange>>) {
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);

@@ -164,7 +164,7 @@ fn peers(entries: &[Entry]) -> Vec<PeerId> {
 /// A broker with an empty database.
 fn new() -> (Handle, Broker, StoreInbox) {
     let found = Found { newest: Seq::ZERO, last_peer: PeerId::new(0), last_room: RoomId::new(0), unknown_names: 0 };
-    let (store, asked, _removals) = Store::answered_elsewhere(found);
+    let (store, asked, _removals) = Store::without_thread(found);
     let (handle, broker) = open(store, &Limits::default());
     (handle, broker, StoreInbox(asked))
 }
@@ -185,7 +185,7 @@ fn turn_decided_ahead_stores_the_peers_of_a_failed_turn_before_it() {
         let mut outboxes = Vec::new();
         for sender in 1..=SENDERS {
             let (event, outbox_receiver) = join(sender);
-            handle.tell(event).await;
+            handle.send(event).await;
             outboxes.push(outbox_receiver);
         }
         let (logins, reply) = store.turn().await;
@@ -193,13 +193,13 @@ fn turn_decided_ahead_stores_the_peers_of_a_failed_turn_before_it() {
 
         // While the turn is in flight, its senders fill another turn with messages.
         for sender in 1..=SENDERS {
-            handle.tell(batch(sender, BATCH_REQUESTS_MAX)).await;
+            handle.send(batch(sender, BATCH_REQUESTS_MAX)).await;
         }
         while !handle.inbox.is_empty() {
             future::yield_now().await;
         }
         // One more message is too late for that turn.
-        handle.tell(batch(1, 1)).await;
+        handle.send(batch(1, 1)).await;
         for _ in 0..10 {
             future::yield_now().await;
         }
@@ -217,11 +217,11 @@ fn turn_decided_ahead_stores_the_peers_of_a_failed_turn_before_it() {
 fn failed_join_makes_no_member_and_may_be_tried_again() {
     play(async |handle, store| {
         let (event, outbox_receiver) = join(1);
-        handle.tell(event).await;
+        handle.send(event).await;
         let (login, reply) = store.turn().await;
         reply.send(committed(login.entries)).unwrap();
         next_output(&outbox_receiver).await;
-        handle.tell(requests(1, vec![join_room(), send("#a")])).await;
+        handle.send(requests(1, vec![join_room(), send("#a")])).await;
         let (turn, reply) = store.turn().await;
         assert_eq!(of_rooms(&turn.entries), (vec![1], 1));
         reply.send(failed(turn.entries)).unwrap();
@@ -229,7 +229,7 @@ fn failed_join_makes_no_member_and_may_be_tried_again() {
         assert_eq!(said.matches("! storage_full: ").count(), 2, "{said}");
 
         handle
-            .tell(requests(1, vec![send("#a"), Request::Leave { room: Room::stored("#a") }, join_room(), send("#a")]))
+            .send(requests(1, vec![send("#a"), Request::Leave { room: Room::stored("#a") }, join_room(), send("#a")]))
             .await;
         let (turn, reply) = store.turn().await;
         assert_eq!(of_rooms(&turn.entries), (vec![1], 1), "the id of a room that was not committed is free");
@@ -244,14 +244,14 @@ fn failed_join_makes_no_member_and_may_be_tried_again() {
 fn failed_leave_keeps_the_member() {
     play(async |handle, store| {
         let (event, outbox_receiver) = join(1);
-        handle.tell(event).await;
-        handle.tell(requests(1, vec![join_room()])).await;
+        handle.send(event).await;
+        handle.send(requests(1, vec![join_room()])).await;
         let (turn, reply) = store.turn().await;
         reply.send(committed(turn.entries)).unwrap();
-        handle.tell(requests(1, vec![Request::Leave { room: Room::stored("#a") }])).await;
+        handle.send(requests(1, vec![Request::Leave { room: Room::stored("#a") }])).await;
         let (turn, reply) = store.turn().await;
         reply.send(failed(turn.entries)).unwrap();
-        handle.tell(requests(1, vec![send("#a")])).await;
+        handle.send(requests(1, vec![send("#a")])).await;
         let (turn, _reply) = store.turn().await;
         assert_eq!(of_rooms(&turn.entries), (vec![], 1));
         drop(outbox_receiver);
@@ -264,17 +264,17 @@ fn no_turn_is_decided_ahead_of_a_change_of_membership() {
         let mut outboxes = Vec::new();
         for sender in 1..=SENDERS {
             let (event, outbox_receiver) = join(sender);
-            handle.tell(event).await;
+            handle.send(event).await;
             outboxes.push(outbox_receiver);
         }
         let (turn, reply) = store.turn().await;
         reply.send(committed(turn.entries)).unwrap();
-        handle.tell(requests(1, vec![join_room()])).await;
+        handle.send(requests(1, vec![join_room()])).await;
         let (turn, reply) = store.turn().await;
         // A full turn, which would go into the room if the joining counted as committed.
-        handle.tell(requests(1, vec![send("#a"); BATCH_REQUESTS_MAX])).await;
+        handle.send(requests(1, vec![send("#a"); BATCH_REQUESTS_MAX])).await;
         for sender in 2..=SENDERS {
-            handle.tell(batch(sender, BATCH_REQUESTS_MAX)).await;
+            handle.send(batch(sender, BATCH_REQUESTS_MAX)).await;
         }
         for _ in 0..100 {
             future::yield_now().await;
@@ -290,12 +290,12 @@ fn no_turn_is_decided_ahead_of_a_change_of_membership() {
 fn id_of_a_failed_turn_is_free_and_each_request_with_it_is_refused() {
     play(async |handle, store| {
         let (event, outbox_receiver) = join(1);
-        handle.tell(event).await;
+        handle.send(event).await;
         let (login, reply) = store.turn().await;
         reply.send(committed(login.entries)).unwrap();
         next_output(&outbox_receiver).await;
         let with_id = Submission { id: RequestId::parse("x"), work: send("s1").into() };
-        handle.tell(submits(1, vec![with_id.clone(), with_id.clone()])).await;
+        handle.send(submits(1, vec![with_id.clone(), with_id.clone()])).await;
         let (turn, reply) = store.turn().await;
         assert_eq!(
             turn.entries.iter().filter(is_message).count(),
@@ -305,7 +305,7 @@ fn id_of_a_failed_turn_is_free_and_each_request_with_it_is_refused() {
         reply.send(failed(turn.entries)).unwrap();
         let said = next_output(&outbox_receiver).await;
         assert_eq!(said.matches("! storage_full: ").count(), 2, "{said}");
-        handle.tell(submits(1, vec![with_id])).await;
+        handle.send(submits(1, vec![with_id])).await;
         let (turn, _reply) = store.turn().await;
         assert_eq!(turn.entries.iter().filter(is_message).count(), 1);
     });
@@ -315,8 +315,8 @@ fn id_of_a_failed_turn_is_free_and_each_request_with_it_is_refused() {
 fn topic_of_a_failed_turn_is_not_shown() {
     play(async |handle, store| {
         let (event, outbox_receiver) = join(1);
-        handle.tell(event).await;
-        handle.tell(requests(1, vec![join_room()])).await;
+        handle.send(event).await;
+        handle.send(requests(1, vec![join_room()])).await;
         let (turn, reply) = store.turn().await;
         reply.send(committed(turn.entries)).unwrap();
         while !next_output(&outbox_receiver).await.contains("* you are in #a now\n") {}
@@ -324,13 +324,13 @@ fn topic_of_a_failed_turn_is_not_shown() {
         let topic = Text::clean("lunch");
         let requested =
             vec![Request::SetTopic { room: room(), topic: topic.clone() }, Request::ShowTopic { room: room() }];
-        handle.tell(requests(1, requested.clone())).await;
+        handle.send(requests(1, requested.clone())).await;
         let (turn, reply) = store.turn().await;
         assert_eq!(turn.entries, [Entry::Topic { room: RoomId::new(1), topic }]);
         reply.send(failed(turn.entries)).unwrap();
         let said = next_output(&outbox_receiver).await;
         assert!(said.ends_with("; nothing was done\n* #a has no topic\n"), "{said}");
-        handle.tell(requests(1, requested)).await;
+        handle.send(requests(1, requested)).await;
         let (turn, reply) = store.turn().await;
         reply.send(committed(turn.entries)).unwrap();
         assert_eq!(next_output(&outbox_receiver).await, "* the topic of #a: lunch\n".repeat(2));
@@ -341,11 +341,11 @@ fn topic_of_a_failed_turn_is_not_shown() {
 fn topic_of_a_room_that_was_not_created_is_refused() {
     play(async |handle, store| {
         let (event, outbox_receiver) = join(1);
-        handle.tell(event).await;
+        handle.send(event).await;
         let (login, reply) = store.turn().await;
         reply.send(committed(login.entries)).unwrap();
         next_output(&outbox_receiver).await;
-        handle.tell(requests(1, vec![join_room(), Request::ShowTopic { room: Room::stored("#a") }])).await;
+        handle.send(requests(1, vec![join_room(), Request::ShowTopic { room: Room::stored("#a") }])).await;
         let (turn, reply) = store.turn().await;
         reply.send(failed(turn.entries)).unwrap();
         let said = next_output(&outbox_receiver).await;
@@ -357,11 +357,11 @@ fn topic_of_a_room_that_was_not_created_is_refused() {
 fn two_joins_of_one_room_in_a_failed_turn_are_both_refused() {
     play(async |handle, store| {
         let (event, outbox_receiver) = join(1);
-        handle.tell(event).await;
+        handle.send(event).await;
         let (login, reply) = store.turn().await;
         reply.send(committed(login.entries)).unwrap();
         next_output(&outbox_receiver).await;
-        handle.tell(requests(1, vec![join_room(), join_room()])).await;
+        handle.send(requests(1, vec![join_room(), join_room()])).await;
         let (turn, reply) = store.turn().await;
         reply.send(failed(turn.entries)).unwrap();
         let said = next_output(&outbox_receiver).await;
@@ -375,15 +375,15 @@ fn failed_leave_delivers_messages_sent_before() {
         let (first, outbox_receiver) = join(1);
         let (second, _outbox) = join(2);
         for event in [first, second, requests(1, vec![join_room()]), requests(2, vec![join_room()])] {
-            handle.tell(event).await;
+            handle.send(event).await;
         }
         let (turn, reply) = store.turn().await;
         reply.send(committed(turn.entries)).unwrap();
-        handle.tell(requests(2, vec![send("#a")])).await;
+        handle.send(requests(2, vec![send("#a")])).await;
         let (sent, reply) = store.turn().await;
 
         // The leaving is decided after the commit of the message is known, and before the message is delivered.
-        handle.tell(requests(1, vec![Request::Leave { room: Room::stored("#a") }])).await;
+        handle.send(requests(1, vec![Request::Leave { room: Room::stored("#a") }])).await;
         reply.send(committed(sent.entries)).unwrap();
         let (leaving, reply) = store.turn().await;
         let after = Seq::new(1);
@@ -402,7 +402,7 @@ fn batch_is_committed_as_a_whole_or_not_at_all() {
         let mut outboxes = Vec::new();
         for sender in 1..=SENDERS + 1 {
             let (event, outbox_receiver) = join(sender);
-            handle.tell(event).await;
+            handle.send(event).await;
             outboxes.push(outbox_receiver);
         }
         let (turn, reply) = store.turn().await;
@@ -410,7 +410,7 @@ fn batch_is_committed_as_a_whole_or_not_at_all() {
         next_output(&outboxes[0]).await;
         let batch =
             || requests::<Work>(1, vec![join_room().into(), send("#a").into(), set(1).into(), send("s1").into()]);
-        handle.tell(batch()).await;
+        handle.send(batch()).await;
         let (turn, reply) = store.turn().await;
         let is_value = |entry: &&Entry| matches!(entry, Entry::Value { .. });
         assert_eq!((of_rooms(&turn.entries), turn.entries.iter().filter(is_value).count()), ((vec![1], 1), 1));
@@ -421,9 +421,9 @@ fn batch_is_committed_as_a_whole_or_not_at_all() {
 
         // A batch is in one turn, however many clients flood the broker.
         for sender in 2..=SENDERS + 1 {
-            handle.tell(self::batch(sender, BATCH_REQUESTS_MAX)).await;
+            handle.send(self::batch(sender, BATCH_REQUESTS_MAX)).await;
         }
-        handle.tell(requests(1, (0..BATCH_REQUESTS_MAX).map(set).collect())).await;
+        handle.send(requests(1, (0..BATCH_REQUESTS_MAX).map(set).collect())).await;
         loop {
             let (turn, reply) = store.turn().await;
             let values = turn.entries.iter().filter(is_value).count();
@@ -440,7 +440,7 @@ fn batch_is_committed_as_a_whole_or_not_at_all() {
 fn events_are_not_stored_without_observers() {
     play(async |handle, store| {
         let (event, _outbox) = join(2);
-        handle.tell(event).await;
+        handle.send(event).await;
         let (turn, _reply) = store.turn().await;
         assert_eq!(events(&turn.entries), []);
         assert!(turn.reads.is_empty(), "{:?}", turn.reads);
@@ -451,7 +451,7 @@ fn events_are_not_stored_without_observers() {
 fn events_of_a_failed_turn_are_stored_with_the_next_and_observed_after_that() {
     play(async |handle, store| {
         let (observing, observation) = observe(PRESENCE);
-        handle.tell(observing).await;
+        handle.send(observing).await;
         let (turn, reply) = store.turn().await;
         assert!(matches!(turn.entries[..], [Entry::Peer(_), Entry::Observe { .. }]), "{:?}", turn.entries);
         assert_eq!(observed_after(&turn.reads), None);
@@ -459,13 +459,13 @@ fn events_of_a_failed_turn_are_stored_with_the_next_and_observed_after_that() {
         reply.send(committed(turn.entries)).unwrap();
 
         let (event, _outbox) = join(2);
-        handle.tell(event).await;
+        handle.send(event).await;
         let (turn, reply) = store.turn().await;
         let joined = (EventKind::Join, 2);
         assert_eq!(events(&turn.entries), [joined]);
         reply.send(failed(turn.entries)).unwrap();
         // Another event happens.
-        handle.tell(Event::Leave { session: SessionId::new(2) }).await;
+        handle.send(Event::Leave { session: SessionId::new(2) }).await;
         let (turn, reply) = store.turn().await;
         assert_eq!(events(&turn.entries), [joined, (EventKind::Leave, 2)]);
         reply.send(committed(turn.entries)).unwrap();
@@ -482,30 +482,30 @@ fn events_of_a_failed_turn_are_stored_with_the_next_and_observed_after_that() {
 fn unprocessed_events_are_read_again_and_cursors_are_stored_soon() {
     play(async |handle, store| {
         let (observing, observation) = observe(PRESENCE);
-        handle.tell(observing).await;
+        handle.send(observing).await;
         let (turn, reply) = store.turn().await;
         show(turn.reads, &[came(1)], 1);
         reply.send(committed(turn.entries)).unwrap();
         let seen = observation.await.unwrap().seen;
 
         let (observing, observation) = observe(PRESENCE);
-        handle.tell(observing).await;
+        handle.send(observing).await;
         let (turn, reply) = store.turn().await;
         assert_eq!(observed_after(&turn.reads), Some(ObserverCursor::START));
         show(turn.reads, &[came(1)], 1);
         reply.send(committed(turn.entries)).unwrap();
         observation.await.unwrap();
 
-        handle.tell(Event::ObserverAdvanced { observer: name(1), seen }).await;
+        handle.send(Event::ObserverAdvanced { observer: name(1), seen }).await;
         let (observing, _observation) = observe(PRESENCE);
-        handle.tell(observing).await;
+        handle.send(observing).await;
         let (turn, reply) = store.turn().await;
         assert_eq!(turn.entries, [Entry::ObserverAdvanced { observer: PeerId::new(1), seen }]);
         assert!(turn.reads.is_empty(), "everything was read before: {:?}", turn.reads);
         reply.send(failed(turn.entries)).unwrap();
         // A failed commit is tried again with the next event.
         let (event, _outbox) = join(2);
-        handle.tell(event).await;
+        handle.send(event).await;
         let (turn, reply) = store.turn().await;
         show(turn.reads, &[], 1);
         reply.send(committed(turn.entries)).unwrap();
@@ -526,13 +526,13 @@ fn unwanted_events_cause_no_reads_for_an_observer() {
         let (first, _first) = join(1);
         let (second, _second) = join(2);
         for event in [observing, first, second] {
-            handle.tell(event).await;
+            handle.send(event).await;
         }
         let (turn, reply) = store.turn().await;
         assert_eq!(events(&turn.entries), []);
         show(turn.reads, &[], 0);
         reply.send(committed(turn.entries)).unwrap();
-        handle.tell(batch(2, 1)).await;
+        handle.send(batch(2, 1)).await;
         let (turn, reply) = store.turn().await;
         reply.send(committed(turn.entries)).unwrap();
         for _ in 0..100 {
@@ -540,7 +540,7 @@ fn unwanted_events_cause_no_reads_for_an_observer() {
         }
         assert!(store.0.try_recv().is_err(), "the observer does not want messages");
         assert!(future::poll_once(&mut observation).await.is_none());
-        handle.tell(Event::Leave { session: SessionId::new(2) }).await;
+        handle.send(Event::Leave { session: SessionId::new(2) }).await;
         let (turn, reply) = store.turn().await;
         assert_eq!(events(&turn.entries), [(EventKind::Leave, 2)]);
         reply.send(TurnOutcome { before: Seq::new(1), newest: Seq::new(1), ..committed(turn.entries) }).unwrap();
@@ -552,17 +552,17 @@ fn unwanted_events_cause_no_reads_for_an_observer() {
 fn removed_observer_gets_no_answer() {
     play(async |handle, store| {
         let (observing, observation) = observe(PRESENCE);
-        handle.tell(observing).await;
+        handle.send(observing).await;
         let (turn, reply) = store.turn().await;
         show(turn.reads, &[], 0);
         reply.send(committed(turn.entries)).unwrap();
-        handle.tell(Event::Observers { only: vec![name(7)] }).await;
+        handle.send(Event::Observers { only: vec![name(7)] }).await;
         let (turn, reply) = store.turn().await;
         assert_eq!(turn.entries, [Entry::RetainObservers { only: vec![name(7)] }]);
         reply.send(committed(turn.entries)).unwrap();
         observation.await.unwrap_err();
         let (event, _outbox) = join(2);
-        handle.tell(event).await;
+        handle.send(event).await;
         assert_eq!(events(&store.turn().await.0.entries), []);
     });
 }
@@ -573,10 +573,10 @@ fn shutdown_stores_that_all_peers_leave() {
     let script = async move {
         let (observing, _observation) = observe(PRESENCE);
         let mut outboxes = Vec::new();
-        handle.tell(observing).await;
+        handle.send(observing).await;
         for sender in 2..=4 {
             let (event, outbox_receiver) = join(sender);
-            handle.tell(event).await;
+            handle.send(event).await;
             outboxes.push(outbox_receiver);
         }
         let (turn, reply) = store.turn().await;
@@ -584,7 +584,7 @@ fn shutdown_stores_that_all_peers_leave() {
         show(turn.reads, &[], 3);
         reply.send(committed(turn.entries)).unwrap();
         // One session ends in order, one leaves, and one is open until the end.
-        handle.tell(Event::End { session: SessionId::new(2), reason: EndReason::Shutdown }).await;
+        handle.send(Event::End { session: SessionId::new(2), reason: EndReason::Shutdown }).await;
         drop(handle);
         let mut gone = Vec::new();
         while gone.len() < 3 {
@@ -606,7 +606,7 @@ fn observer_without_a_session_stays_in_memory_when_many_names_are_used() {
         let (observing, _observation) = observe(PRESENCE);
         let (event, outbox_receiver) = join(2);
         for event in [observing, event] {
-            handle.tell(event).await;
+            handle.send(event).await;
         }
         let (turn, reply) = store.turn().await;
         show(turn.reads, &[], 0);
@@ -616,16 +616,16 @@ fn observer_without_a_session_stays_in_memory_when_many_names_are_used() {
             (0..2 * OFFLINE_PEERS_CACHED_MAX).map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();
         for (seq, to) in (0..).zip(names.chunks(DESTINATIONS_DEFAULT as usize)) {
             let send = Request::Send(Draft { to: to.to_vec(), text: Text::clean("hi").unwrap() });
-            handle.tell(requests(2, vec![send])).await;
+            handle.send(requests(2, vec![send])).await;
             let (turn, reply) = store.turn().await;
             let (before, newest) = (Seq::new(seq), Seq::new(seq + 1));
             reply.send(TurnOutcome { before, newest, ..committed(turn.entries) }).unwrap();
         }
         let (observing, _observation) = observe(PRESENCE);
-        handle.tell(Event::Observers { only: vec![name(1)] }).await;
-        handle.tell(observing).await;
+        handle.send(Event::Observers { only: vec![name(1)] }).await;
+        handle.send(observing).await;
         let (event, _outbox) = join(3);
-        handle.tell(event).await;
+        handle.send(event).await;
         let (turn, _reply) = store.turn().await;
         let begins = |entry: &Entry| matches!(entry, Entry::Observe { .. });
         assert!(!turn.entries.iter().any(begins), "the observer was registered all the time");

@@ -56,12 +56,12 @@ mod tests {
     use crate::protocol::{json, plain};
 
     const PROTOCOLS: ProtocolTable =
-        ProtocolTable { detectors: &[json::DETECTOR, TLS, HTTP], otherwise: plain::decoder };
+        ProtocolTable { detectors: &[json::DETECTOR, TLS, HTTP], fallback: plain::decoder };
 
     /// Name of the protocol that these bytes begin.
     fn detected(first: &str, is_all: bool) -> Option<&'static str> {
         Some(match PROTOCOLS.detect(first.as_bytes(), is_all)? {
-            Detected::Spoken(decoder) => decoder().protocol(),
+            Detected::Supported(decoder) => decoder().protocol(),
             Detected::Refused(HTTP_REFUSAL) => "http",
             Detected::Refused(_) => "tls",
         })

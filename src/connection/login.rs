@@ -15,11 +15,11 @@ pub(super) enum Handshake {
     /// The client logged in. Boxed, because a connection has room for its largest state all the time.
     LoggedIn(Box<Login>),
     /// The client speaks a protocol that is not spoken here, and gets these last words.
-    Foreign(&'static [u8]),
+    Unsupported(&'static [u8]),
     /// The client was refused, and may not try again.
     Refused,
     /// The client did not log in within the time limit.
-    Late,
+    TimedOut,
     /// The client disconnected, or the server stops.
     Disconnected,
 }
@@ -27,8 +27,8 @@ pub(super) enum Handshake {
 /// Detects the protocol, then reads logins until one is admitted.
 pub(super) async fn handshake(reader: &mut LineReader<'_, impl Transport>, shared: &Shared) -> Handshake {
     match detect::detect(reader, &shared.protocols).await {
-        Some(Detected::Spoken(decoder)) => reader.set_decoder(decoder()),
-        Some(Detected::Refused(last_words)) => return Handshake::Foreign(last_words),
+        Some(Detected::Supported(decoder)) => reader.set_decoder(decoder()),
+        Some(Detected::Refused(last_words)) => return Handshake::Unsupported(last_words),
         None => return Handshake::Disconnected,
     }
     if let Err(refusal) = shared.plugins.current().connect(|| connect_call(reader)).await {

@@ -81,9 +81,9 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
             if set.concerns(&requests) {
                 let _filtering = filtering.lock().await;
                 let requests = set.filter(self.sender, requests).await;
-                broker.tell(Event::Requests { session, requests, permit }).await;
+                broker.send(Event::Requests { session, requests, permit }).await;
             } else {
-                broker.tell(Event::Requests { session, requests, permit }).await;
+                broker.send(Event::Requests { session, requests, permit }).await;
             }
             if quits {
                 return ReaderEnd::Quit;
@@ -98,7 +98,7 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
             ReaderEnd::Stop => EndReason::Shutdown,
             ReaderEnd::Quit | ReaderEnd::Broken | ReaderEnd::BrokerClosed => return,
         };
-        self.shared.broker.tell(Event::End { session: self.session, reason }).await;
+        self.shared.broker.send(Event::End { session: self.session, reason }).await;
     }
 
     /// Returns the next batch, once there is a request.
@@ -131,7 +131,7 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
                 break scanned;
             }
             if self.progress.is_broken() {
-                drop_unheard(&mut batch, scanned);
+                drop_read_only(&mut batch, scanned);
             }
         };
         self.held = batch.split_off(end);
@@ -155,7 +155,7 @@ fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize) -> Op
 }
 
 /// Drops the requests from index `from` on that are only made for their replies, which reach nobody any more.
-fn drop_unheard(requests: &mut Vec<Submission>, from: usize) {
+fn drop_read_only(requests: &mut Vec<Submission>, from: usize) {
     let unheard = requests.split_off(from);
     requests.extend(unheard.into_iter().filter(|request| !request.is_read_only()));
 }

@@ -27,7 +27,7 @@ const CONNECTION_BYTES_MAX: usize = 1840;
 
 /// The protocols of the server, and one more.
 const PROTOCOLS: ProtocolTable =
-    ProtocolTable { detectors: &[json::DETECTOR, numbered::DETECTOR, TLS, HTTP], otherwise: plain::decoder };
+    ProtocolTable { detectors: &[json::DETECTOR, numbered::DETECTOR, TLS, HTTP], fallback: plain::decoder };
 
 /// A broker with its store, and connections over one transport.
 struct Server {

@@ -122,7 +122,7 @@ impl<'a, T: Transport> OutboxWriter<'a, T> {
     pub(super) async fn report(&mut self, bytes: usize) -> bool {
         let delivered = self.take_acknowledged();
         if bytes > 0 || delivered.is_some() {
-            self.broker.tell(Event::DeliveryReport { session: self.session, bytes, delivered }).await;
+            self.broker.send(Event::DeliveryReport { session: self.session, bytes, delivered }).await;
         }
         delivered.is_some()
     }

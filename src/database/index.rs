@@ -132,8 +132,8 @@ impl<'c> Index<'c> {
     }
 
     /// Notes that every [`send`](Self::send) so far was committed.
-    pub(crate) fn keep_sends(&mut self) {
-        self.tail.keep_sends();
+    pub(crate) fn commit_sends(&mut self) {
+        self.tail.commit_sends();
     }
 
     /// Returns the newest message of a sender; [`Seq::ZERO`] if it has sent none.

@@ -67,20 +67,20 @@ impl Link {
         *self.session.lock() = session;
         let output = SessionOutput::Values { capabilities: CAPABILITIES, outbox: sender };
         let joining = Joining { id: None, output };
-        self.tell(Event::Join { session, name: self.name.clone(), joining }).await;
+        self.send(Event::Join { session, name: self.name.clone(), joining }).await;
         receiver
     }
 
     /// Logs out for good, and fails all awaited replies.
     pub(super) async fn close(&self) {
-        self.tell(Event::Leave { session: self.session() }).await;
+        self.send(Event::Leave { session: self.session() }).await;
         self.broker.lock().take();
         self.awaited.lock().clear();
     }
 
     /// Reports that bytes from the receiver are handled, so that the broker can send more.
     pub(super) async fn report_handled(&self, bytes: usize) {
-        self.tell(Event::DeliveryReport { session: self.session(), bytes, delivered: None }).await;
+        self.send(Event::DeliveryReport { session: self.session(), bytes, delivered: None }).await;
     }
 
     /// Returns a new id.
@@ -95,7 +95,7 @@ impl Link {
         let id = self.next_id();
         let reply = self.await_reply(id.clone());
         let permit = self.reads.acquire_arc().await;
-        self.hand_over(vec![Submission { id: Some(id), work: request.into() }], permit).await;
+        self.send_requests(vec![Submission { id: Some(id), work: request.into() }], permit).await;
         read(reply.await)
     }
 
@@ -119,7 +119,7 @@ impl Link {
             Some(filter) => filter.filter(sender, requests).await,
             None => requests,
         };
-        self.hand_over(requests, permit).await;
+        self.send_requests(requests, permit).await;
     }
 
     /// Passes a reply to the caller that awaits it. Returns the reply if nobody does.
@@ -135,17 +135,17 @@ impl Link {
         reply
     }
 
-    async fn hand_over(&self, requests: Vec<Submission>, permit: smol::lock::SemaphoreGuardArc) {
+    async fn send_requests(&self, requests: Vec<Submission>, permit: smol::lock::SemaphoreGuardArc) {
         if !requests.is_empty() {
-            self.tell(Event::Requests { session: self.session(), requests, permit }).await;
+            self.send(Event::Requests { session: self.session(), requests, permit }).await;
         }
     }
 
     /// Sends an event to the broker, unless the plugin has ended.
-    pub(super) async fn tell(&self, event: Event) {
+    pub(super) async fn send(&self, event: Event) {
         let broker = self.broker.lock().clone();
         if let Some(broker) = broker {
-            broker.tell(event).await;
+            broker.send(event).await;
         }
     }
 

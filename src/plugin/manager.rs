@@ -129,7 +129,7 @@ impl PluginManager {
             .filter(|config| observe::event_filter(config).is_some())
             .map(|config| config.name.clone())
             .collect();
-        self.broker.tell(Event::Observers { only }).await;
+        self.broker.send(Event::Observers { only }).await;
         let mut starts = Vec::new();
         for tasks in &mut self.running {
             starts.extend(tasks.start(&self.executor));
@@ -239,7 +239,7 @@ async fn read_values(
                     let _ = mails.send(ReceivedMail { mail: message.into(), bytes }).await;
                 }
                 SessionValue::Reply { id, reply } => {
-                    pass_on(id, reply, plugin, link);
+                    route_reply(id, reply, plugin, link);
                     handled_bytes += bytes;
                 }
             }
@@ -249,7 +249,7 @@ async fn read_values(
 }
 
 /// Passes a reply on to the caller that awaits it, or else to the plugin.
-fn pass_on(id: Option<RequestId>, reply: Reply, plugin: &RunningPlugin, link: &Link) {
+fn route_reply(id: Option<RequestId>, reply: Reply, plugin: &RunningPlugin, link: &Link) {
     if matches!(reply, Reply::Welcome { .. }) {
         return;
     }

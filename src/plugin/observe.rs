@@ -36,7 +36,7 @@ pub(super) async fn request(plugin: &RunningPlugin) -> Option<NextObservation> {
 
 async fn request_next(wants: EventFilter, plugin: &RunningPlugin, link: &Link) -> NextObservation {
     let (reply, next) = oneshot::async_channel();
-    link.tell(Event::Observe { observer: plugin.config().name.clone(), wants, reply }).await;
+    link.send(Event::Observe { observer: plugin.config().name.clone(), wants, reply }).await;
     next
 }
 
@@ -68,7 +68,7 @@ async fn notify(Observation { items, seen: end }: Observation, plugin: &RunningP
         handled += more;
         let seen = if handled == notifications.len() { end } else { cursor };
         if more > 0 {
-            link.tell(Event::ObserverAdvanced { observer: plugin.config().name.clone(), seen }).await;
+            link.send(Event::ObserverAdvanced { observer: plugin.config().name.clone(), seen }).await;
         }
     }
 }

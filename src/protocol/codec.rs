@@ -151,7 +151,7 @@ pub struct Detector {
 #[derive(Clone, Copy, Debug)]
 pub enum Detected {
     /// Decode it.
-    Spoken(StartDecoder),
+    Supported(StartDecoder),
     /// Write these bytes, and close the connection: the protocol is not spoken here.
     Refused(&'static [u8]),
 }
@@ -162,7 +162,7 @@ pub struct ProtocolTable {
     /// Tried in order; a later row decides only if the earlier ones do not match.
     pub detectors: &'static [Detector],
     /// Protocol of a client that matches none of them, or has sent nothing yet.
-    pub otherwise: StartDecoder,
+    pub fallback: StartDecoder,
 }
 
 impl ProtocolTable {
@@ -178,6 +178,6 @@ impl ProtocolTable {
                 Match::Undecided | Match::No => {}
             }
         }
-        Some(Detected::Spoken(self.otherwise))
+        Some(Detected::Supported(self.fallback))
     }
 }

@@ -13,7 +13,7 @@ pub enum Reply {
         /// Number of messages that wait: their replay follows.
         waiting: u64,
     },
-    /// Answers [`Request::Send`](super::Request::Send): the message is on disk. Only programs get it; people get [`Reply::Kept`].
+    /// Answers [`Request::Send`](super::Request::Send): the message is on disk. Only programs get it; people get [`Reply::StoredForLater`].
     Accepted {
         /// Place of the message in the log.
         seq: Seq,
@@ -21,7 +21,7 @@ pub enum Reply {
         at: Timestamp,
     },
     /// A message is stored for a peer that is offline.
-    Kept {
+    StoredForLater {
         /// The peer.
         peer: PeerName,
         /// Whether the peer ever logged in.
@@ -70,7 +70,7 @@ pub enum Reply {
         /// Peers that are online, in the order of their names.
         here: Vec<PeerName>,
         /// Rooms of the requester, in the order of their names.
-        rooms: Vec<RoomHere>,
+        rooms: Vec<RoomSummary>,
     },
     /// Answers [`Request::History`](super::Request::History).
     History {
@@ -151,7 +151,7 @@ impl Reply {
             Reply::Joined { topic, .. } | Reply::Topic { topic, .. } | Reply::TopicSet { topic, .. } => {
                 topic.as_ref().map_or(0, |topic| topic.len())
             }
-            Reply::Welcome { .. } | Reply::Accepted { .. } | Reply::Kept { .. } | Reply::Alone { .. } => 0,
+            Reply::Welcome { .. } | Reply::Accepted { .. } | Reply::StoredForLater { .. } | Reply::Alone { .. } => 0,
             Reply::Left { .. } | Reply::Pong { .. } | Reply::Set { .. } | Reply::Presence { .. } => 0,
             Reply::ShuttingDown => 0,
         }
@@ -165,7 +165,7 @@ fn list_bytes<'s>(strings: impl Iterator<Item = &'s str>) -> usize {
 
 /// Room, as one of its members sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoomHere {
+pub struct RoomSummary {
     /// The room.
     pub room: Room,
     /// Members that are online, in the order of their names.

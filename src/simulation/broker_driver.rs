@@ -35,7 +35,7 @@ pub(super) enum EventSummary {
 
 impl BrokerDriver {
     pub(super) fn new(store: &CheckedStore, swarm: &Swarm) -> Self {
-        let (store, requests, removals) = Store::answered_elsewhere(store.disk.found());
+        let (store, requests, removals) = Store::without_thread(store.disk.found());
         let Swarm { mailbox_max, unknown_names_max, rooms_max, flush_within, .. } = *swarm;
         let limits = Limits { mailbox_max, unknown_names_max, rooms_max, ..Limits::default() };
         let (handle, mut broker) = open(store, &limits);

@@ -91,7 +91,7 @@ impl<'c> Tables<'c> {
             seq = seq.next();
             self.index.add(seq, recipients);
         }
-        self.index.keep_sends();
+        self.index.commit_sends();
     }
 
     /// Follows the rollback of the transaction in which entries were applied.

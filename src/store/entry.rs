@@ -155,7 +155,7 @@ impl Post {
     }
 
     /// Whether these rows fill a turn, so that there may be more.
-    pub fn is_a_turns_worth(posts: &[Post]) -> bool {
+    pub fn fill_a_turn(posts: &[Post]) -> bool {
         posts.len() >= POSTS_MAX || posts.iter().map(Post::bytes).sum::<usize>() >= POSTS_BYTES_MAX
     }
 }

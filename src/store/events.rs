@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Row, Statement, params};
 
 use super::{EventFilter, EventKind, Observed, PeerEvent};
-use crate::limits::{EVENTS_FORGOTTEN_MAX, EVENTS_MAX, OBSERVATIONS_MAX};
+use crate::limits::{EVENTS_MAX, EVENTS_REMOVED_MAX, OBSERVATIONS_MAX};
 use crate::message::{PeerId, PeerName, Seq, Timestamp};
 
 /// Limits of the table `event`; the defaults are those of the server, tests lower them.
@@ -18,7 +18,7 @@ pub(crate) struct EventLimits {
 
 impl Default for EventLimits {
     fn default() -> Self {
-        EventLimits { stored_max: EVENTS_MAX, removed_per_turn_max: EVENTS_FORGOTTEN_MAX }
+        EventLimits { stored_max: EVENTS_MAX, removed_per_turn_max: EVENTS_REMOVED_MAX }
     }
 }
 

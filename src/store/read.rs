@@ -133,7 +133,7 @@ pub struct ObservedQuery {
     /// Messages and events that the observer wants.
     pub wants: EventFilter,
     /// All peers that are online, in the order of their ids.
-    pub here: Arc<[PeerId]>,
+    pub online: Arc<[PeerId]>,
 }
 
 /// Query for all values that a plugin stores.

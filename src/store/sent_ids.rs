@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::{FoundId, SendId};
-use crate::limits::{SENT_ID_DAYS_MAX, SENT_IDS_FORGOTTEN_PER_ID};
+use crate::limits::{SENT_ID_DAYS_MAX, SENT_IDS_REMOVED_PER_ID};
 use crate::message::{PeerId, RequestId, Seq, Timestamp};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -51,14 +51,14 @@ impl<'c> SentIds<'c> {
         self.insert.execute(row).map(drop)
     }
 
-    /// Removes the oldest ids if there are too many or they are too old: [`SENT_IDS_FORGOTTEN_PER_ID`] for each that was
+    /// Removes the oldest ids if there are too many or they are too old: [`SENT_IDS_REMOVED_PER_ID`] for each that was
     /// `added`, so that it catches up, and never all at once.
     pub(super) fn remove_oldest(&mut self, added: usize, now: Timestamp) -> rusqlite::Result<()> {
         let (first, last): (i64, i64) = self.bounds.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let too_many = last - self.stored_max as i64;
         let too_old_ms = now.millis() - SENT_ID_DAYS_MAX * DAY_MS;
         let mut removable = first - 1;
-        let mut rows = self.oldest.query([(added * SENT_IDS_FORGOTTEN_PER_ID) as i64])?;
+        let mut rows = self.oldest.query([(added * SENT_IDS_REMOVED_PER_ID) as i64])?;
         while let Some(row) = rows.next()? {
             let (number, at): (i64, i64) = (row.get(0)?, row.get(1)?);
             if number > too_many && at > too_old_ms {

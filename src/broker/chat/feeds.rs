@@ -72,8 +72,8 @@ impl Chat {
         }
         // A session that the message has reached already does not get it again.
         for room in recipients.iter().filter_map(|recipient| recipient.room()) {
-            let RoomState { name, here, .. } = &rooms[&room];
-            for peer in here.iter().filter(|peer| **peer != sender) {
+            let RoomState { name, online, .. } = &rooms[&room];
+            for peer in online.iter().filter(|peer| **peer != sender) {
                 let peer = &peers[peer];
                 if peer.rooms[&room].is_reached_by(seq) {
                     feed_peer(peer, sessions, Some((room, name)), &mut outgoing, delivery);

@@ -122,7 +122,7 @@ impl Chat {
         self.room_ids.insert(name.clone(), found.id);
         // A room that is in memory already may hold uncommitted changes.
         let FoundRoom { id, members, topic } = found;
-        self.rooms.entry(id).or_insert(RoomState { name, members, here: IdSet::default(), topic });
+        self.rooms.entry(id).or_insert(RoomState { name, members, online: IdSet::default(), topic });
     }
 
     /// Returns the id of a peer that was looked up. Fails if the lookup failed; `outcome` says what that means for the request.

@@ -27,13 +27,13 @@ impl Chat {
     }
 
     /// Returns the rooms that a peer is a member of, with their members that are online.
-    pub(super) fn rooms_of(&self, peer: PeerId) -> Vec<protocol::RoomHere> {
+    pub(super) fn rooms_of(&self, peer: PeerId) -> Vec<protocol::RoomSummary> {
         let rooms = self.peers[&peer].rooms.iter().filter(|(_, member)| member.is_in);
         let mut rooms: Vec<_> = rooms
             .map(|(id, _)| (id, &self.rooms[id]))
-            .map(|(id, RoomState { name, here, topic, .. })| {
-                let here = self.names_of(here.iter().filter(|peer| self.is_member(**peer, *id)));
-                protocol::RoomHere { room: name.clone(), here, topic: topic.clone() }
+            .map(|(id, RoomState { name, online, topic, .. })| {
+                let here = self.names_of(online.iter().filter(|peer| self.is_member(**peer, *id)));
+                protocol::RoomSummary { room: name.clone(), here, topic: topic.clone() }
             })
             .collect();
         rooms.sort_unstable_by(|one, other| one.room.cmp(&other.room));
@@ -75,7 +75,7 @@ impl Chat {
             self.set_membership(peer, room, is_in);
             if !is_in {
                 self.peers.get_mut(&peer).expect("a member in flight is in memory").rooms.remove(&room);
-                self.rooms.get_mut(&room).expect("a room in flight is in memory").here.remove(&peer);
+                self.rooms.get_mut(&room).expect("a room in flight is in memory").online.remove(&peer);
             }
         }
     }
@@ -92,7 +92,7 @@ impl Chat {
         let state = self.rooms.get_mut(&room).expect("a room in flight is in memory");
         state.members = state.members + u64::from(is_in) - u64::from(was_in);
         if self.peers[&id].is_online() {
-            state.here.insert(id);
+            state.online.insert(id);
         }
     }
 

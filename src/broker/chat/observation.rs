@@ -67,13 +67,13 @@ impl Chat {
         while turn.observer_reads() < TURN_OBSERVERS_MAX
             && let Some(peer) = self.observers.page_queue.pop_front()
         {
-            let here = self.online_ids();
+            let online = self.online_ids();
             let Some(observer) = self.observers.all.get_mut(&peer) else { continue };
             // An observer that began again may be in the queue twice.
             if observer.state == PageState::Queued {
                 observer.state = PageState::Reading;
                 let Observer { wants, seen: after, number, .. } = *observer;
-                let page = turn.read(Read::Observed, ObservedQuery { observer: peer, after, wants, here });
+                let page = turn.read(Read::Observed, ObservedQuery { observer: peer, after, wants, online });
                 turn.read_for_observer(ObserverRead { peer, number, page });
             }
         }
@@ -100,7 +100,7 @@ impl Chat {
             return self.observers.retry_later(peer);
         }
         match page.result() {
-            Ok(Some(page)) => self.hand_over(peer, page),
+            Ok(Some(page)) => self.deliver_page(peer, page),
             Ok(None) => {
                 self.observers.register_again(peer, wants);
                 self.observers.retry_later(peer);
@@ -109,7 +109,7 @@ impl Chat {
         }
     }
 
-    fn hand_over(&mut self, peer: PeerId, mut page: ObservedPage) {
+    fn deliver_page(&mut self, peer: PeerId, mut page: ObservedPage) {
         let Some(observer) = self.observers.all.get_mut(&peer) else { return };
         observer.state = PageState::Idle;
         observer.read_to = page.complete.then_some(page.seen);
@@ -142,7 +142,7 @@ impl Chat {
     }
 
     /// Whether something must be stored before observers are read for in this turn.
-    pub(in crate::broker) fn owes_observers(&self, turn: &TurnBuilder) -> bool {
+    pub(in crate::broker) fn must_store_for_observers(&self, turn: &TurnBuilder) -> bool {
         turn.observer_reads() > 0 && self.observers.have_unstored()
     }
 

@@ -70,7 +70,7 @@ impl Observers {
     }
 
     /// Whether an observer waits to be read for.
-    pub(super) fn want_reads(&self) -> bool {
+    pub(super) fn have_pending_reads(&self) -> bool {
         !self.page_queue.is_empty()
     }
 
@@ -95,7 +95,7 @@ impl Observers {
     }
 
     /// Discards the list of the peers that are online: one came online or went offline.
-    pub(super) fn forget_who_is_online(&mut self) {
+    pub(super) fn discard_online(&mut self) {
         self.online = None;
     }
 

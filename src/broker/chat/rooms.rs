@@ -12,7 +12,7 @@ pub(super) struct RoomState {
     /// Number of members, online or not.
     pub(super) members: u64,
     /// Members that are online, by what is committed or by what is decided.
-    pub(super) here: IdSet<PeerId>,
+    pub(super) online: IdSet<PeerId>,
     /// Topic by what is committed, if one is set.
     pub(super) topic: Option<Text>,
 }

@@ -138,7 +138,7 @@ pub(super) enum KnownId {
     /// A message with this id was accepted before this turn.
     Before(FoundId),
     /// A message with this id is in this turn, at index `nth`.
-    Here { nth: usize, fingerprint: i64 },
+    InTurn { nth: usize, fingerprint: i64 },
 }
 
 impl Session {
@@ -197,8 +197,8 @@ impl Chat {
     }
 
     /// Whether a page, a search or an observer waits to be read for.
-    pub(in crate::broker) fn wants_reads(&self) -> bool {
-        !self.page_queue.is_empty() || !self.searches.is_empty() || self.observers.want_reads()
+    pub(in crate::broker) fn has_pending_reads(&self) -> bool {
+        !self.page_queue.is_empty() || !self.searches.is_empty() || self.observers.have_pending_reads()
     }
 
     /// Whether there is something to store.
@@ -244,9 +244,9 @@ impl Chat {
         let was_offline = !peer.is_online();
         peer.sessions.push(session);
         if was_offline {
-            self.observers.forget_who_is_online();
+            self.observers.discard_online();
             for room in peer.rooms.keys() {
-                self.rooms.get_mut(room).expect("the rooms of a peer are in memory").here.insert(id);
+                self.rooms.get_mut(room).expect("the rooms of a peer are in memory").online.insert(id);
             }
         }
         was_offline
@@ -261,9 +261,9 @@ impl Chat {
         if !was_online || peer.is_online() {
             return false;
         }
-        self.observers.forget_who_is_online();
+        self.observers.discard_online();
         for room in peer.rooms.keys() {
-            self.rooms.get_mut(room).expect("the rooms of a peer are in memory").here.remove(&id);
+            self.rooms.get_mut(room).expect("the rooms of a peer are in memory").online.remove(&id);
         }
         true
     }

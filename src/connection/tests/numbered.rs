@@ -10,7 +10,7 @@ use crate::protocol::{
 
 /// The first line of a client has number 1.
 pub(super) const DETECTOR: Detector =
-    Detector { matches: |first| Match::prefix(first, b"1 "), then: Detected::Spoken(decoder) };
+    Detector { matches: |first| Match::prefix(first, b"1 "), then: Detected::Supported(decoder) };
 
 fn decoder() -> Box<dyn Decoder> {
     Box::new(NumberedDecoder::default())

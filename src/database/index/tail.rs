@@ -106,11 +106,11 @@ impl UnindexedTail {
     }
 
     /// Notes that every [`send`](Self::send) so far was committed.
-    pub(crate) fn keep_sends(&mut self) {
+    pub(crate) fn commit_sends(&mut self) {
         self.sent_before.clear();
     }
 
-    /// Takes back every [`send`](Self::send) since the last [`keep_sends`](Self::keep_sends).
+    /// Takes back every [`send`](Self::send) since the last [`commit_sends`](Self::commit_sends).
     pub(crate) fn undo_sends(&mut self) {
         for (sender, before) in self.sent_before.drain(..).rev() {
             self.sent.insert(sender, before);
@@ -130,7 +130,7 @@ mod tests {
         let (mut tail, _) = UnindexedTail::read(&connection, usize::MAX).unwrap();
         let (alice, bob) = (PeerId::new(1), PeerId::new(2));
         tail.send(alice, Seq::ZERO, Seq::new(1));
-        tail.keep_sends();
+        tail.commit_sends();
         for (sender, before, seq) in [(alice, 1, 2), (bob, 0, 3), (alice, 2, 4)] {
             tail.send(sender, Seq::new(before), Seq::new(seq));
         }

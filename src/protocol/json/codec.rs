@@ -13,7 +13,7 @@ pub const FRAMING: Framing = Framing { line_bytes_max: JSON_LINE_BYTES_MAX, skip
 
 /// A client that begins with an object speaks JSON lines.
 pub const DETECTOR: Detector =
-    Detector { matches: |first| Match::prefix(first, b"{"), then: Detected::Spoken(decoder) };
+    Detector { matches: |first| Match::prefix(first, b"{"), then: Detected::Supported(decoder) };
 
 const FORM: SharedForm = SharedForm::new(b"json", 0);
 

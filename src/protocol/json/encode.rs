@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use crate::message::{Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
-use crate::protocol::{Code, PastMessage, PluginState, Refusal, Reply, RoomHere, VERSION};
+use crate::protocol::{Code, PastMessage, PluginState, Refusal, Reply, RoomSummary, VERSION};
 use crate::wire::{ErrorFrame, MessageFrame, PluginFrame, ServerFrame};
 
 /// Program and version in a welcome.
@@ -89,7 +89,7 @@ pub fn reply_frame<'a>(id: Option<&'a RequestId>, reply: &'a Reply) -> Option<Se
         Reply::Answer { text: answer } => ServerFrame::Answer { id, text: text(answer) },
         Reply::Plugins { plugins } => ServerFrame::Plugins { id, plugins: plugins.iter().map(plugin_frame).collect() },
         Reply::Set { key } => ServerFrame::Set { id, key: key.as_str().into() },
-        Reply::Kept { .. } | Reply::Alone { .. } | Reply::Help { .. } => return None,
+        Reply::StoredForLater { .. } | Reply::Alone { .. } | Reply::Help { .. } => return None,
         Reply::Values { .. } | Reply::Encoded(_) => return None,
     })
 }
@@ -117,8 +117,8 @@ fn error_frame<'a>(id: Option<Cow<'a, str>>, code: Code, message: &str) -> Serve
     ServerFrame::Error { id, error: ErrorFrame::new(code.as_str(), message) }
 }
 
-fn who_frame<'a>(id: Option<Cow<'a, str>>, here: &'a [PeerName], rooms: &'a [RoomHere]) -> ServerFrame<'a> {
-    let topic = |RoomHere { room, topic, .. }: &'a RoomHere| Some((room.as_str().into(), text(topic.as_ref()?)));
+fn who_frame<'a>(id: Option<Cow<'a, str>>, here: &'a [PeerName], rooms: &'a [RoomSummary]) -> ServerFrame<'a> {
+    let topic = |RoomSummary { room, topic, .. }: &'a RoomSummary| Some((room.as_str().into(), text(topic.as_ref()?)));
     ServerFrame::Who {
         id,
         here: here.iter().map(|name| name.as_str().into()).collect(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::limits::{DESTINATIONS_DEFAULT, LINE_BYTES_MAX};
 use crate::message::{Destination, Message, Room, Seq, Text, Timestamp};
-use crate::protocol::{PastMessage, Reply, RoomHere};
+use crate::protocol::{PastMessage, Reply, RoomSummary};
 use crate::wire::ServerFrame;
 
 fn check(line: &str, expected: Expect) {
@@ -220,7 +220,10 @@ fn replies_are_frames_or_nothing() {
         Reply::Joined { room: kitchen(), topic: Some(Text::stored("soup".to_owned())) },
         Reply::Topic { room: kitchen(), topic: None },
         Reply::Left { room: kitchen() },
-        Reply::Who { here: vec![alice()], rooms: vec![RoomHere { room: kitchen(), here: vec![alice()], topic: None }] },
+        Reply::Who {
+            here: vec![alice()],
+            rooms: vec![RoomSummary { room: kitchen(), here: vec![alice()], topic: None }],
+        },
         Reply::History { messages: past(), more: true },
         Reply::Found { messages: vec![], more: false },
         Reply::Pong { token: None },
@@ -228,7 +231,7 @@ fn replies_are_frames_or_nothing() {
         Reply::Sent(message("hi", None)),
         Reply::Refused(Refusal::new(Code::MailboxFull, "words")),
         Reply::ShuttingDown,
-        Reply::Kept { peer: alice(), seen: true },
+        Reply::StoredForLater { peer: alice(), seen: true },
         Reply::Alone { room: kitchen() },
         Reply::Help { commands: Vec::new() },
     ];

@@ -7,7 +7,7 @@ use memchr::memchr;
 use crate::limits::WHO_LINE_BYTES_MAX;
 use crate::message::{Destination, Message, PeerName, Room, Text};
 use crate::protocol::commands::plain_commands;
-use crate::protocol::{PastMessage, PluginState, Refusal, Reply, RoomHere};
+use crate::protocol::{PastMessage, PluginState, Refusal, Reply, RoomSummary};
 
 /// Appends a message as it is delivered: `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.
 pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
@@ -31,8 +31,8 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Welcome { name, waiting: 0 } => notice(format_args!("hello {name}, /help lists the commands"), out),
         Reply::Welcome { name, waiting: 1 } => notice(format_args!("hello {name}, 1 message waits for you"), out),
         Reply::Welcome { name, waiting } => notice(format_args!("hello {name}, {waiting} messages wait for you"), out),
-        Reply::Kept { peer, seen: true } => notice(format_args!("{peer} is away, kept for later"), out),
-        Reply::Kept { peer, seen: false } => {
+        Reply::StoredForLater { peer, seen: true } => notice(format_args!("{peer} is away, kept for later"), out),
+        Reply::StoredForLater { peer, seen: false } => {
             notice(format_args!("nobody has used the name {peer} yet, kept for later"), out);
         }
         Reply::Alone { room } => notice(format_args!("nobody else is in {room}"), out),
@@ -63,12 +63,12 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_who(here: &[PeerName], rooms: &[RoomHere], out: &mut Vec<u8>) {
+fn encode_who(here: &[PeerName], rooms: &[RoomSummary], out: &mut Vec<u8>) {
     match here {
         [] => notice(format_args!("nobody is here"), out),
         here => encode_names("here", here, out),
     }
-    for RoomHere { room, here, topic } in rooms {
+    for RoomSummary { room, here, topic } in rooms {
         match &here[..] {
             [] => notice(format_args!("{room}: nobody is here"), out),
             here => encode_names(room.as_str(), here, out),

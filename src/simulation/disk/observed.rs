@@ -8,7 +8,7 @@ use crate::store::{EventFilter, EventKind, Observed, ObservedPage, ObservedQuery
 impl Disk {
     /// Returns the next items for an observer.
     pub(super) fn observed(&self, query: &ObservedQuery) -> Option<ObservedPage> {
-        let ObservedQuery { observer, after, wants, ref here } = *query;
+        let ObservedQuery { observer, after, wants, ref online } = *query;
         let newest = ObserverCursor { seq: self.newest, event: self.observers.last_event };
         let kept = self.observers.cursors.get(&observer).map(|(seq, event)| ObserverCursor {
             seq: seq.unwrap_or(newest.seq),
@@ -17,7 +17,7 @@ impl Disk {
         let after = after.or(kept)?;
         let mut page = ObservedPage { items: Vec::new(), after, seen: after, complete: false };
         let (mut bytes, mut skipped) = (0, 0);
-        for (seq, event, thing) in self.all_after(observer, after, wants, here) {
+        for (seq, event, thing) in self.all_after(observer, after, wants, online) {
             if page.items.len() == OBSERVATIONS_MAX
                 || bytes >= PAGE_BYTES_MAX
                 || skipped == self.limits.observed_skipped_max
@@ -55,12 +55,12 @@ impl Disk {
         observer: PeerId,
         after: ObserverCursor,
         wants: EventFilter,
-        here: &[PeerId],
+        online: &[PeerId],
     ) -> Vec<(Seq, i64, Option<Observed>)> {
         let messages = self.messages.range(after.seq.next()..).filter(|_| wants.logged);
         let messages = messages.map(|(seq, stored)| {
             let is_own = stored.sender == observer;
-            (*seq, 0, (!is_own).then(|| self.logged(*seq, stored, here)))
+            (*seq, 0, (!is_own).then(|| self.logged(*seq, stored, online)))
         });
         let events = self.observers.events.range(after.event + 1..);
         let wanted = events.filter(|(_, (event, _))| event.peer != observer && wants.includes(event.kind));
@@ -79,7 +79,7 @@ impl Disk {
         }
     }
 
-    fn logged(&self, seq: Seq, stored: &MessageRow, here: &[PeerId]) -> Observed {
+    fn logged(&self, seq: Seq, stored: &MessageRow, online: &[PeerId]) -> Observed {
         let mut away: Vec<(PeerId, PeerName)> = Vec::new();
         for recipient in &stored.recipients {
             let reached: Vec<PeerId> = match *recipient {
@@ -88,7 +88,7 @@ impl Disk {
             };
             for peer in reached {
                 let record = &self.peers[&peer];
-                let is_away = peer != stored.sender && record.cursor < seq && !here.contains(&peer);
+                let is_away = peer != stored.sender && record.cursor < seq && !online.contains(&peer);
                 if is_away && away.iter().all(|(known, _)| *known != peer) {
                     away.push((peer, record.name.clone()));
                 }

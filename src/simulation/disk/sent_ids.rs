@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::SENT_IDS_FORGOTTEN_PER_ID;
+use crate::limits::SENT_IDS_REMOVED_PER_ID;
 use crate::message::{PeerId, RequestId, Seq, Timestamp};
 use crate::store::{FoundId, SendId};
 
@@ -25,6 +25,6 @@ impl SentIds {
     /// Removes the oldest ids over the limit after this many were added.
     pub(super) fn forget_oldest(&mut self, added: usize, stored_max: usize) {
         let too_many = self.0.len().saturating_sub(stored_max);
-        self.0.drain(..too_many.min(added * SENT_IDS_FORGOTTEN_PER_ID));
+        self.0.drain(..too_many.min(added * SENT_IDS_REMOVED_PER_ID));
     }
 }

@@ -61,7 +61,7 @@ impl<'c> Log<'c> {
     fn observed(&mut self, query: &ObservedQuery) -> rusqlite::Result<Option<ObservedPage>> {
         let Log { newest, tables: Tables { index, members, events, observers, .. }, names, messages, .. } = self;
         let newest = ObserverCursor { seq: *newest, event: events.newest()? };
-        let observer = ObserverQuery { peer: query.observer, wants: query.wants, online: &query.here };
+        let observer = ObserverQuery { peer: query.observer, wants: query.wants, online: &query.online };
         let after = match query.after {
             Some(after) => Some(after),
             None => observers.find(observer.peer, newest)?,

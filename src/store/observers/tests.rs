@@ -46,16 +46,16 @@ fn commit(log: &mut Log<'_>, entries: Vec<Entry>) {
     log.turn(TurnRequest { entries, reads: Vec::new() }).commit.unwrap();
 }
 
-/// Reads the bot's next page, while the peers in `here` are online.
+/// Reads the bot's next page, while the peers in `online` are online.
 fn page_from(
     log: &mut Log<'_>,
     after: Option<ObserverCursor>,
     wants: EventFilter,
-    here: &[i64],
+    online: &[i64],
 ) -> Option<ObservedPage> {
-    let here = here.iter().map(|peer| PeerId::new(*peer)).collect();
+    let online = online.iter().map(|peer| PeerId::new(*peer)).collect();
     let (reply, page) = ReadReceiver::channel();
-    let read = Read::Observed(ObservedQuery { observer: BOT, after, wants, here }, reply);
+    let read = Read::Observed(ObservedQuery { observer: BOT, after, wants, online }, reply);
     log.turn(TurnRequest { entries: Vec::new(), reads: vec![read] });
     page.result().unwrap()
 }

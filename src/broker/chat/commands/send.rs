@@ -85,7 +85,7 @@ pub(in crate::broker::chat) fn send(
     let known = send_id.as_ref().map(|send_id| (send_id.id.clone(), send_id.fingerprint));
     let nth = turn.write_message(Entry::Message { at: turn.at(), sender, recipients, text, id: send_id });
     if let Some((id, fingerprint)) = known {
-        chat.known_ids.insert((sender, id), KnownId::Here { nth, fingerprint });
+        chat.known_ids.insert((sender, id), KnownId::InTurn { nth, fingerprint });
     }
     turn.complete(Completion::Send { requester, notes });
     Ok(())
@@ -115,7 +115,7 @@ fn repeat(send_id: &SendId, requester: &Requester, chat: &Chat, turn: &mut TurnB
         Some(KnownId::Before(FoundId { seq, at, fingerprint })) => {
             (Completion::Reply { requester, reply: Reply::Accepted { seq: *seq, at: *at } }, *fingerprint)
         }
-        Some(KnownId::Here { nth, fingerprint }) => (Completion::Repeat { requester, nth: *nth }, *fingerprint),
+        Some(KnownId::InTurn { nth, fingerprint }) => (Completion::Repeat { requester, nth: *nth }, *fingerprint),
         None => {
             let words =
                 "the id cannot be looked up now, the server's log says why; not sent, send it again with the same id";
@@ -162,7 +162,7 @@ fn acknowledge(requester: &Requester, seq: Seq, notes: &[SenderNote], chat: &mut
             let reply = match note {
                 SenderNote::Stored(peer) => {
                     let record = &chat.peers[peer].record;
-                    Reply::Kept { peer: record.name.clone(), seen: record.seen }
+                    Reply::StoredForLater { peer: record.name.clone(), seen: record.seen }
                 }
                 SenderNote::Alone(room) => Reply::Alone { room: chat.rooms[room].name.clone() },
             };

@@ -71,7 +71,7 @@ pub(super) fn complete_set(
 /// Returns the sessions of the members that are online, except the one that set the topic.
 fn listeners(room: RoomId, set_by: SessionId, chat: &Chat) -> Vec<SessionId> {
     let is_member = |peer: &&_| chat.peers[*peer].rooms.get(&room).is_some_and(|member| member.joined.is_some());
-    let members = chat.rooms[&room].here.iter().filter(is_member);
+    let members = chat.rooms[&room].online.iter().filter(is_member);
     let sessions = members.flat_map(|peer| chat.peers[peer].sessions.iter().copied());
     let listens = |id: &SessionId| {
         let session = &chat.sessions[id];

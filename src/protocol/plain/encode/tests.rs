@@ -90,13 +90,13 @@ fn welcome_counts_the_waiting_messages() {
 #[test]
 fn notices_say_what_happened() {
     check(
-        Reply::Kept { peer: name("bob"), seen: true },
+        Reply::StoredForLater { peer: name("bob"), seen: true },
         expect![[r#"
         * bob is away, kept for later
     "#]],
     );
     check(
-        Reply::Kept { peer: name("bob"), seen: false },
+        Reply::StoredForLater { peer: name("bob"), seen: false },
         expect![[r#"
         * nobody has used the name bob yet, kept for later
     "#]],
@@ -166,8 +166,8 @@ fn help_fits_a_terminal() {
     );
 }
 
-fn room_here(room: &str, here: &[&str]) -> RoomHere {
-    RoomHere { room: Room::stored(room), here: names(here), topic: None }
+fn room_here(room: &str, here: &[&str]) -> RoomSummary {
+    RoomSummary { room: Room::stored(room), here: names(here), topic: None }
 }
 
 #[test]
