@@ -1,6 +1,5 @@
-//! The broker: one task that alone owns who is online and what each peer has yet to receive. It takes the events in its inbox, decides
-//! a turn, has the store commit it once, and delivers it. Owns the inbox and the turn; never touches a socket or SQL, and waits
-//! only for the store.
+//! The broker: the one task that owns all peers, sessions and rooms. It takes events from its inbox, decides a turn, has the store commit
+//! it, and delivers it. Owns the inbox and the order of these steps; never touches a socket or SQL, and waits only for the store.
 
 mod chat;
 mod event;
@@ -26,7 +25,7 @@ use crate::message::Timestamp;
 use crate::outage_log::OutageLog;
 use crate::store::{Commit, Entry, Post, SeqRange, Store, TurnOutcome};
 
-/// Opens the inbox: the end that connections hold, and the broker to run on it.
+/// Makes a broker, and the handle with which connections send it events.
 pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS_MAX);
     let chat = Chat::new(limits, store.found);
@@ -47,14 +46,14 @@ pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
     (Handle { inbox: sender }, broker)
 }
 
-/// A connection's end of the inbox. The broker ends when the last one is dropped.
+/// Sending end of the inbox. The broker ends when the last handle is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     pub(crate) inbox: Sender<Event>,
 }
 
 impl Handle {
-    /// Puts an event into the inbox, as soon as there is room for it.
+    /// Sends an event to the broker. Waits while the inbox is full.
     pub(crate) async fn send(&self, event: Event) {
         self.inbox.send(event).await.expect("the broker outlives its handles");
     }
@@ -66,11 +65,11 @@ pub(crate) struct Broker {
     inbox: Receiver<Event>,
     /// Events that were taken out of the inbox and wait for a turn.
     pending: TurnQueue,
-    /// Time that a cursor which moved may wait until it is stored. The simulation sets others.
+    /// Longest time until a cursor that moved is stored. The simulation changes it.
     pub(crate) flush_within: Duration,
-    /// Latest time at which changes are stored. After a failed commit it is not set again until an event comes.
+    /// Timer for changes that are not stored yet. After a failed commit it is not set again until an event comes.
     flush_timer: Option<FlushTimer>,
-    /// Rows of the table `outbox`, as far as they are known.
+    /// Knowledge about the rows of the table `outbox`.
     outbox_table: OutboxTableState,
     /// Old messages that the store proposed to remove.
     removal: Option<Vec<SeqRange>>,
@@ -90,7 +89,7 @@ pub(crate) struct Broker {
 enum OutboxTableState {
     /// There may be rows.
     Unknown,
-    /// There are rows that could not be processed: they are read again after a while.
+    /// There are rows that could not be processed yet: they are read again after a while.
     Deferred,
     /// There are no rows until another process writes some.
     Empty,
@@ -107,23 +106,23 @@ enum Wakeup {
     Time,
 }
 
-/// Time at which changes are stored, and the timer that wakes the broker then.
+/// Time at which changes must be stored, and the timer that wakes the broker then.
 #[derive(Debug)]
 struct FlushTimer {
     time: Instant,
-    /// Timer, reused until it fires: setting one wakes the runtime, each time.
+    /// Timer, reused until it fires, because each new timer wakes the runtime.
     timer: Timer,
 }
 
 impl Broker {
     /// Runs until every handle is dropped and every event is processed. Returns the store, to be closed.
     ///
-    /// While a turn commits, the one before it is delivered and, as soon as there are enough events, the next is decided: the
-    /// store is never idle.
+    /// While a turn commits, the turn before it is delivered and, as soon as there are enough events, the next one is decided. So under load
+    /// the store is never idle.
     pub(crate) async fn run(mut self) -> Store {
         let mut committing = None;
         while let Some(events) = self.take_turn(committing.as_mut()).await {
-            // A turn that is known to have failed is undone before the next is decided.
+            // If the turn has failed already, it is undone before the next one is decided.
             let mut committed = self.outcome_if_known(&mut committing).await;
             if committing.is_none() && self.chat.has_too_many_peers() {
                 self.deliver(committed.take());
@@ -149,7 +148,7 @@ impl Broker {
         self.store
     }
 
-    /// Stores everything that is not stored yet, or could not be because the disk was full.
+    /// Stores every change that is not stored yet, including those whose commit failed because the disk was full.
     async fn flush_on_shutdown(&mut self) {
         let now = Timestamp::now();
         self.chat.record_shutdown_leaves(now);
@@ -162,8 +161,8 @@ impl Broker {
         }
     }
 
-    /// Takes the events of the next turn: as soon as they fill it, or the store is idle and there is something to do. `None`: no handle
-    /// is left, and there is nothing to do.
+    /// Returns the events of the next turn, once they fill it, or once the store is idle and there is something to do. `None`: no handle is
+    /// left, and there is nothing to do.
     async fn take_turn(&mut self, mut committing: Option<&mut (Turn, Commit)>) -> Option<Vec<Event>> {
         let mut taken = Vec::new();
         loop {
@@ -199,8 +198,8 @@ impl Broker {
         }
     }
 
-    /// Sorts an event into the turn or into the queue. Delivery reports are no part of the order of the chat: they go first, so that
-    /// readers do not look slow behind a crowd of senders.
+    /// Puts an event into the turn or into the queue. Delivery reports do not take part in the order of the chat. They go first: if they
+    /// waited behind the requests of many senders, the broker would think that the readers do not read.
     fn sort(&mut self, event: Event, taken: &mut Vec<Event>) {
         if matches!(event, Event::DeliveryReport { .. }) { taken.push(event) } else { self.pending.push(event) }
     }
@@ -223,8 +222,8 @@ impl Broker {
         }
     }
 
-    /// Waits for an event; only until the flush timer fires if there is something to store, and only for a while if something could not
-    /// be read.
+    /// Waits for an event: until the flush timer fires if there is something to store, or for a limited time if a read failed. `None`: no
+    /// handle is left.
     async fn wait_for_event(&mut self, taken: &mut Vec<Event>) -> Option<()> {
         let event = async { Wakeup::Event(self.inbox.recv().await.ok()) };
         let removal = async { Wakeup::Removal(self.store.removal().await) };
@@ -246,7 +245,7 @@ impl Broker {
         Some(())
     }
 
-    /// Tries again what failed and waits for no event.
+    /// Repeats what failed and is not repeated by an event.
     fn retry(&mut self) {
         self.chat.retry_failed_reads();
         if self.outbox_table == OutboxTableState::Deferred {
@@ -254,7 +253,7 @@ impl Broker {
         }
     }
 
-    /// Whether a turn has something to do although no event came.
+    /// Whether there is work for a turn without an event.
     fn is_due(&self) -> bool {
         self.chat.has_pending_reads()
             || self.outbox_table == OutboxTableState::Unknown
@@ -289,7 +288,7 @@ impl Broker {
         Some(self.chat.decide(events, posts, Timestamp::now()))
     }
 
-    /// Reads the rows of the table `outbox` that could not be processed again, but not at once.
+    /// Schedules another read of the rows of the table `outbox` that could not be processed, after a while.
     fn defer_outbox_rows(&mut self) {
         if self.outbox_table == OutboxTableState::Unknown {
             self.outbox_table = OutboxTableState::Deferred;
@@ -305,7 +304,7 @@ impl Broker {
         self.reads.note(posts.as_ref().err());
         self.outbox_table = match &posts {
             Ok(found) if found.posts.is_empty() && found.is_settled => OutboxTableState::Empty,
-            // Rows that are being written meanwhile are read a while later; the rows behind a full turn, with the next turn.
+            // If another process is writing, the rows are read again after a while; the rows behind a full turn, with the next turn.
             Ok(found) if !Post::fill_a_turn(&found.posts) => OutboxTableState::Deferred,
             Ok(_) => OutboxTableState::Unknown,
             Err(_) => OutboxTableState::Deferred,
@@ -314,8 +313,8 @@ impl Broker {
         posts.into_iter().map(|post| post::read(post, &self.limits)).collect()
     }
 
-    /// Submits a turn to the store, unless it needs nothing of the store. Cursors wait for a while, and are stored all at once: a commit for
-    /// the cursor of each message would take as long as the message's own, except for the sync, and the next message would wait for it.
+    /// Submits a turn to the store, if it has entries or reads. Cursors wait for a while, and are stored all at once: the commit of a single
+    /// cursor would take as long as that of a message, except for the sync, and the next message would wait for it.
     fn begin(&mut self, mut turn: TurnBuilder) -> (Turn, Option<Commit>) {
         if turn.is_removal() {
             // What changed goes with the next turn.
@@ -333,7 +332,7 @@ impl Broker {
         (turn, commit)
     }
 
-    /// Sets the flush timer for events that happened while a turn was delivered, as no other event may come.
+    /// Sets the flush timer for peer events that were recorded while a turn was delivered: no other event may come.
     fn arm_flush_timer(&mut self) {
         if self.chat.take_needs_flush() && self.flush_timer.is_none() {
             self.flush_timer = FlushTimer::after(self.flush_within);
@@ -347,6 +346,7 @@ impl Broker {
         }
     }
 
+    /// Waits for the outcome of a turn, and applies its room changes. If the commit failed, undoes the turn.
     async fn outcome(&mut self, (mut turn, commit): (Turn, Commit)) -> (Turn, TurnOutcome) {
         let outcome = commit.outcome().await;
         // The store itself reports a removal that fails.
@@ -371,7 +371,7 @@ impl Broker {
         }
     }
 
-    /// Looks up the names and ids in these events that are not in memory. If all are in memory, the store is not asked.
+    /// Looks up the names and ids in these events that are not in memory. If all are, makes no request to the store.
     async fn resolve_names(&mut self, events: &[Event], posts: &[ReadPost]) {
         let lookup = self.chat.lookup(events, posts);
         if lookup.is_empty() {
@@ -387,7 +387,7 @@ impl Broker {
 }
 
 impl FlushTimer {
-    /// Sets a timer. `None`: the time is too far away to be represented.
+    /// Sets a timer. `None`: the time is too far in the future to be represented.
     fn after(duration: Duration) -> Option<Self> {
         let time = Instant::now().checked_add(duration)?;
         Some(FlushTimer { time, timer: Timer::at(time) })

@@ -8,8 +8,9 @@
 //!    login (`log_in`), and sends the broker `Event::Join`.
 //! 2. `RequestReader::run` reads bytes. `LineBuffer::next_line` finds the lines in them without copying, and [`protocol::plain::parse`] or
 //!    [`protocol::json::parse`] turns each line into a [`ClientRequest`](protocol::ClientRequest). Parsing needs no I/O and no clock.
-//! 3. The requests go to the inbox of the `broker` in batches (`Event::Requests`). The order of the inbox is the order of the chat.
-//! 4. `Broker::run` takes a turn: the events that wait in the inbox. `Chat::decide` decides which entries the turn appends to the log. For a
+//! 3. Plugins may change or refuse a message (`PluginSet::filter`). Then the requests go to the inbox of the `broker` in batches
+//!    (`Event::Requests`). The order of the inbox is the order of the chat.
+//! 4. `Broker::run` takes a turn: the events that wait in the inbox. `Chat::decide` lists the entries that the store must apply. For a
 //!    message, `broker/chat/commands/send.rs` decides whether it may be sent, and whether it was sent before.
 //! 5. [`store`] applies the entries of the turn in one transaction (`Log::turn`). Now the message has its `seq`, and is on disk.
 //! 6. `Chat::deliver` delivers it to the sessions of its recipients and of the members of its rooms. It is encoded once, and added to the

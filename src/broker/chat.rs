@@ -1,6 +1,6 @@
-//! The chat: who is online, what each feed does next, and what a turn appends, as plain functions of state and event. A turn has two
-//! halves: [`decide`] takes its events and says what the store must do, [`deliver`] takes the outcome. The next turn may be decided
-//! before this one is delivered. Owns the state of the chat; never waits, never reads a clock.
+//! The chat: its state in memory, and the two halves of a turn as plain functions. [`decide`] takes events and lists the entries and reads
+//! for the store; [`deliver`] takes the outcome and fills the outboxes. The next turn may be decided before this one is delivered. Owns the
+//! state of the chat; never waits, never reads a clock.
 
 mod acks;
 mod commands;

@@ -1,4 +1,4 @@
-//! Events of the broker's inbox: what connections and plugins tell it. Owns these types; never what becomes of an event.
+//! Events of the broker's inbox: what connections and plugins send to it. Owns these types; never handles an event.
 
 use smol::lock::SemaphoreGuardArc;
 
@@ -14,7 +14,7 @@ pub(crate) enum Event {
     Join {
         /// Session of the client.
         session: SessionId,
-        /// Peer that the client speaks for.
+        /// Name of the peer that the client logged in as.
         name: PeerName,
         /// Properties of the session.
         joining: Joining,
@@ -25,11 +25,11 @@ pub(crate) enum Event {
         session: SessionId,
         /// Requests in the order in which they were read.
         requests: Vec<Submission>,
-        /// Right of the session to submit requests: given back when these are processed and the client is reading its replies. So
-        /// each connection has one batch in flight, and none outruns its own outbox.
+        /// Right of the session to submit requests. The broker gives it back when these are handled and the client is reading its replies. So
+        /// each connection has one batch in flight, and cannot cause more replies than its outbox has room for.
         permit: SemaphoreGuardArc,
     },
-    /// A client has taken bytes of its outbox.
+    /// A writer reports progress: it has written bytes of the outbox, or messages were acknowledged.
     DeliveryReport {
         /// Session of the client.
         session: SessionId,
@@ -38,7 +38,7 @@ pub(crate) enum Event {
         /// Messages that the client's system has acknowledged since, if any.
         delivered: Option<Delivered>,
     },
-    /// No more requests come from a client: it gets what waits for it, then its outbox is dropped.
+    /// No more requests come from a client: it gets the messages that wait for it, then its outbox is closed.
     End {
         /// Session of the client.
         session: SessionId,
@@ -52,15 +52,15 @@ pub(crate) enum Event {
     },
     /// Another process may have written into the table `outbox`.
     OutboxTouched,
-    /// A plugin asks for the next messages and events after those that it has processed. From its first request on, and until it
-    /// is missing in [`Event::Observers`], events are stored for it: so it must ask before the first client may connect.
+    /// A plugin requests the next messages and events after those that it has processed. From its first request on, and until it is missing
+    /// in [`Event::Observers`], events are stored for it. So it must send the first request before clients may connect.
     Observe {
         /// Name of the plugin.
         observer: PeerName,
         /// Messages and events that the plugin wants.
         wants: EventFilter,
-        /// Takes the answer as soon as there is one. Dropped if the name cannot be looked up now: the plugin asks again after
-        /// [`READ_RETRY_MS`](crate::limits::READ_RETRY_MS).
+        /// Sender of the answer, used as soon as there is one. Dropped if the name cannot be looked up now: then the plugin repeats the
+        /// request after [`READ_RETRY_MS`](crate::limits::READ_RETRY_MS).
         reply: oneshot::Sender<Observation>,
     },
     /// A plugin has processed what it observed.
@@ -97,21 +97,21 @@ pub(crate) struct Joining {
     pub(crate) output: SessionOutput,
 }
 
-/// Form of a session's output, and the way to its receiver, which the broker drops once nothing more comes.
+/// Form of a session's output, and the sending end of its outbox. The broker drops that end when there is no more output.
 #[derive(Debug)]
 pub(crate) enum SessionOutput {
     /// Lines for a client.
     Lines {
         /// Encoder of the lines, with the capabilities that the client declared.
         encoder: SessionEncoder,
-        /// Way to the connection's writer.
+        /// Outbox, which the connection's writer reads.
         outbox: OutboxSender,
     },
     /// Values for a plugin: the plugin is online, and its presence is not announced.
     Values {
         /// Capabilities of the plugin.
         capabilities: Capabilities,
-        /// Way to the plugin.
+        /// Outbox, which the plugin's session reads.
         outbox: OutboxSender<ValueBatch>,
     },
 }
@@ -126,7 +126,7 @@ pub(crate) enum EndReason {
 }
 
 impl Event {
-    /// Number of requests in it: its share of a turn.
+    /// Returns the number of requests in the event: its share of a turn.
     pub(super) fn requests(&self) -> usize {
         match self {
             Event::Requests { requests, .. } => requests.len(),
@@ -136,7 +136,7 @@ impl Event {
         }
     }
 
-    /// Session that it comes from, if it comes from one.
+    /// Returns the session that the event comes from, if it comes from one.
     pub(super) fn session(&self) -> Option<SessionId> {
         match self {
             Event::Join { session, .. }

@@ -73,7 +73,7 @@ pub(crate) fn outbox<O: OutboxContents>() -> (OutboxSender<O>, OutboxReceiver<O>
 /// State that both ends share. An empty outbox, which is the most common, holds no memory.
 #[derive(Debug, Default)]
 struct OutboxState<O> {
-    /// Output that the broker has handed over and the receiver has not taken yet.
+    /// Output that the broker has flushed and the receiver has not taken yet.
     waiting: O,
     /// Receiver that waits for output.
     writer: Option<Waker>,
@@ -93,10 +93,10 @@ pub(crate) struct OutboxReceiver<O: OutboxContents = Chunk> {
     shared: Arc<Mutex<OutboxState<O>>>,
 }
 
-/// Broker's side of the outbox of one session. The output of a turn is collected, and handed over when it is flushed.
+/// Broker's side of the outbox of one session. Collects the output of a turn, and passes it to the receiver when it is flushed.
 #[derive(Debug)]
 pub(in crate::broker) struct Outbox<O: OutboxContents = Chunk> {
-    /// Way to the receiver; `None` once nothing more comes, which tells the receiver to finish.
+    /// Sending end; `None` once there is no more output, so that the receiver finishes.
     sender: Option<OutboxSender<O>>,
     /// Output of the turn that is being delivered.
     collected: O,
@@ -141,7 +141,7 @@ impl<O: OutboxContents> Outbox<O> {
         self.appended_bytes - self.unwritten_bytes as u64
     }
 
-    /// Hands the collected output to the receiver.
+    /// Passes the collected output to the receiver.
     pub(in crate::broker) fn flush(&mut self) {
         let output = std::mem::take(&mut self.collected);
         if let Some(sender) = &self.sender
@@ -156,7 +156,7 @@ impl<O: OutboxContents> Outbox<O> {
     /// Takes the receiver's report that it has written this many bytes.
     pub(in crate::broker) fn written(&mut self, bytes: usize) {
         let left = self.unwritten_bytes.checked_sub(bytes);
-        self.unwritten_bytes = left.expect("a writer reports each byte once, after it was handed over");
+        self.unwritten_bytes = left.expect("a writer reports each byte once, after it was flushed");
     }
 
     /// Closes the outbox: the receiver finishes with the output that it has.
@@ -166,7 +166,7 @@ impl<O: OutboxContents> Outbox<O> {
 }
 
 impl Outbox {
-    /// Appends the bytes that `encode` writes. If they are a message, it is delivered once they are.
+    /// Appends the bytes that `encode` writes. With `message`, it counts as delivered once its bytes are acknowledged.
     pub(in crate::broker) fn append(&mut self, message: Option<Delivered>, encode: impl FnOnce(&mut Vec<u8>)) {
         let before = self.collected.bytes.len();
         encode(&mut self.collected.bytes);
@@ -288,7 +288,7 @@ impl SessionValue {
     }
 }
 
-/// Wakes the receiver. Unlocks before, because the receiver locks next.
+/// Wakes the receiver. Unlocks first, because the receiver locks as soon as it runs.
 fn wake<O>(mut shared: MutexGuard<'_, OutboxState<O>>) {
     let writer = shared.writer.take();
     drop(shared);

@@ -1,5 +1,4 @@
-//! Row of the table `outbox` as a message: its sender, destinations and text. Owns how the columns are read; never what becomes of the
-//! row.
+//! Row of the table `outbox` as a message: its sender, destinations and text. Owns how the columns are parsed; never sends or removes a row.
 
 use crate::config::Limits;
 use crate::limits::LINE_BYTES_MAX;
@@ -25,7 +24,7 @@ pub(super) struct PostedMessage {
 /// Reason why the message of a row is not sent.
 #[derive(Debug)]
 pub(super) enum PostError {
-    /// A name in it cannot be looked up now: it is sent later.
+    /// A name in the row cannot be looked up now: the message is sent later.
     Transient,
     /// The message cannot be sent; the reason is for people.
     Permanent(String),

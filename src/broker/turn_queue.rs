@@ -1,4 +1,4 @@
-//! Queue of the events that wait for a turn. A turn takes them in the order in which they came, except that a client with few requests does
+//! Queue of the events that wait for a turn. A turn takes them in the order of their arrival, except that a client with few requests does
 //! not wait behind clients with many. Owns the order among connections; the order within a connection never changes.
 
 use std::collections::{HashSet, VecDeque};
@@ -6,7 +6,7 @@ use std::collections::{HashSet, VecDeque};
 use super::event::Event;
 use crate::limits::BATCH_REQUESTS_MAX;
 
-/// Events in the order in which they came: at most one batch of requests of each connection.
+/// Events in the order of their arrival, with at most one batch of requests of each connection.
 #[derive(Debug, Default)]
 pub(super) struct TurnQueue {
     events: VecDeque<Event>,

@@ -1,5 +1,5 @@
-//! Acknowledgements of a client that acknowledges messages itself: a message is delivered once it was written to the client and the client
-//! has acknowledged it. Owns the messages between both; never a cursor.
+//! Acknowledgements of a client that acknowledges explicitly: a message is delivered once it is written to the client and acknowledged by
+//! it. Owns the messages that are not delivered yet; never moves a cursor.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use crate::message::Seq;
 pub(super) struct Acks {
     /// Messages in the outbox that are not written yet, each with the position in the stream where it ends.
     unwritten: VecDeque<(u64, Delivered)>,
-    /// Messages that are written and not acknowledged. If there are very many, neighbours are merged.
+    /// Messages that are written and not acknowledged. If there are too many, each two neighbours share an item.
     unacknowledged: VecDeque<Delivered>,
     /// Last message that was written.
     written: Seq,
@@ -25,7 +25,7 @@ pub(super) struct Acks {
 }
 
 impl Acks {
-    /// Starts with a session to which everything up to `fed` was delivered before.
+    /// Makes the state of a new session: everything up to `fed` was delivered before.
     pub(super) fn new(fed: Seq) -> Self {
         Acks {
             unwritten: VecDeque::new(),
@@ -43,12 +43,12 @@ impl Acks {
         self.outstanding += message.messages;
     }
 
-    /// Whether the client acknowledges the messages that it gets: if it does not, they are no longer on their way to it.
+    /// Whether few messages are outstanding. If there are many, the client does not acknowledge, and they count as waiting in its mailbox.
     pub(super) fn keeps_up(&self) -> bool {
         self.outstanding <= UNACKNOWLEDGED_MARKS_MAX as u64
     }
 
-    /// Takes an acknowledgement of all messages up to `seq`, but not beyond `fed`: the client cannot have got more.
+    /// Records that the client acknowledges all messages up to `seq`. A `seq` beyond `fed`, which the client cannot have got, is lowered to it.
     pub(super) fn acknowledge(&mut self, seq: Seq, fed: Seq) {
         self.acknowledged = self.acknowledged.max(seq.min(fed));
     }

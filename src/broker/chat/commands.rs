@@ -1,5 +1,5 @@
-//! Commands: one file for each request, which holds the names that it needs, its decision, and its completion. Owns the tables that lead
-//! to them: a request that is missing in one of them does not compile.
+//! Commands: one file for each request, with up to three functions: `lookup` of the names that it needs, `decide`, and `complete`. Owns the
+//! matches that call them, which are exhaustive: a request that is missing in one of them does not compile.
 
 mod ack;
 mod help;

@@ -1,5 +1,5 @@
-//! Completions: the steps that a turn takes once its outcome is known, one for each request and announcement. Owns their data;
-//! the commands own what each step does.
+//! Completions: what a turn still has to do once its outcome is known, one step for each request and announcement. Owns the data of the
+//! steps; the files in `commands` carry them out.
 
 use crate::broker::event::EndReason;
 use crate::message::{PeerId, PeerName, RequestId, RoomId, SessionId, Text};
@@ -13,14 +13,14 @@ pub(super) struct Requester {
     pub(super) session: SessionId,
     /// Id that the client gave the request, if it gave one.
     pub(super) id: Option<RequestId>,
-    /// Peer that the client speaks for.
+    /// Peer of the session.
     pub(super) peer: PeerId,
 }
 
 /// Step that completes a request, or announces a change, when a turn is delivered.
 #[derive(Debug)]
 pub(super) enum Completion {
-    /// Delivers the next message of the turn, and acknowledges it to its sender. `None`: the sender has no session.
+    /// Delivers the next message of the turn, and acknowledges it to its sender. The requester is `None` for a row of the table `outbox`.
     Send { requester: Option<Requester>, notes: Vec<SenderNote> },
     /// Acknowledges the message at index `nth` of the turn again.
     Repeat { requester: Requester, nth: usize },
@@ -46,7 +46,7 @@ pub(super) enum Completion {
     End { session: SessionId, reason: EndReason },
 }
 
-/// Notice for a person about a message that it sent.
+/// Notice to the sender of a message, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum SenderNote {
     /// The message is stored for a peer that is offline.

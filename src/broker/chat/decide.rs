@@ -1,5 +1,5 @@
-//! First half of a turn: each event changes the state, and adds what the store must write and read. Owns which step an event leads to;
-//! never the outcome.
+//! First half of a turn: each event changes the state in memory, and adds entries and reads for the store. Owns the dispatch of events;
+//! never handles an outcome.
 
 use super::commands;
 use super::completion::{Completion, Requester};
@@ -28,7 +28,7 @@ impl Chat {
         lookup.finish()
     }
 
-    /// Decides a turn: its events, and rows of the table `outbox`. Everything that they need has been looked up.
+    /// Decides a turn of events and rows of the table `outbox`. The names and ids that they need must have been looked up.
     pub(in crate::broker) fn decide(
         &mut self,
         events: Vec<Event>,

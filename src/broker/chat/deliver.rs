@@ -1,5 +1,5 @@
-//! Second half of a turn: its messages are fed, its requests completed, and its permits given back. Owns the order of these; never what a
-//! reply says.
+//! Second half of a turn: feeds its messages to sessions, completes its requests, and gives back its permits. Owns the order of these
+//! steps; never the contents of a reply.
 
 use smol::lock::SemaphoreGuardArc;
 
@@ -21,11 +21,11 @@ impl Chat {
             self.observers.note_committed(&entries);
         }
         let mut delivery = Delivery::new(at, commit, before, entries);
-        // Nothing comes before a welcome.
+        // The welcome is the first output of a session.
         for greeting in greetings {
             self.welcome_counted(greeting);
         }
-        // The pages hold the commit of this turn, too: a session that reaches their end is live when the messages of the turn come.
+        // The pages were read after the commit of this turn: a session that reaches the end of its page is live, and has the turn's messages.
         for (session, page) in pages {
             self.feed_page(session, page.result(), &mut delivery);
         }
@@ -36,7 +36,7 @@ impl Chat {
             commands::search::complete(search, result.result(), self, &mut delivery);
         }
         self.flush(&mut delivery);
-        // A peer that has gone offline by now is away.
+        // After the flush, because closed outboxes are noticed there: their peers are offline now, and listed in `away`.
         for read in observer_reads {
             self.deliver_observed(read, delivery.commit.is_ok());
         }
@@ -45,7 +45,7 @@ impl Chat {
         }
     }
 
-    /// Delivers a turn that needed nothing of the store.
+    /// Delivers a turn that had nothing for the store.
     pub(in crate::broker) fn deliver_without_commit(&mut self, turn: Turn) {
         let (before, newest) = (self.newest, self.newest);
         self.deliver(turn, TurnOutcome { entries: Vec::new(), commit: Ok(()), before, newest, reads: None });

@@ -1,5 +1,5 @@
-//! Delivery of one turn: its outcome, its messages, and the sessions whose outboxes have got something. Owns how replies and
-//! announcements reach an outbox; never what they say.
+//! Delivery of one turn: its outcome, its messages, and the sessions that got output. Owns how replies and announcements reach an outbox;
+//! never their contents.
 
 use foldhash::HashSet as IdSet;
 
@@ -15,7 +15,7 @@ use crate::store::{CommitError, Entry, EventKind};
 pub(super) struct Delivery {
     /// Time at which the turn was decided.
     pub(super) at: Timestamp,
-    /// Whether the turn was committed.
+    /// Result of the commit.
     pub(super) commit: Result<(), CommitError>,
     /// Newest message before the turn.
     pub(super) before: Seq,
@@ -23,15 +23,15 @@ pub(super) struct Delivery {
     entries: std::vec::IntoIter<Entry>,
     /// Message of the turn that was delivered last.
     delivered: Seq,
-    /// Sessions whose outboxes have got something, each once.
+    /// Sessions with output to flush, each once.
     sessions: Vec<SessionId>,
-    /// Notices that senders have got: each once in a turn.
+    /// Notices that were sent to senders in this turn: each is sent once.
     pub(super) notes: IdSet<(SessionId, SenderNote)>,
-    /// Encodings of the message that is being delivered; the next message takes their memory.
+    /// Encodings of the message that is being delivered; the next message reuses their memory.
     pub(super) encodings: Encodings,
 }
 
-/// Message of a turn that was committed.
+/// Message of a committed turn.
 #[derive(Debug)]
 pub(super) struct CommittedMessage {
     pub(super) seq: Seq,
@@ -67,7 +67,7 @@ impl Delivery {
         Some(CommittedMessage { seq: self.delivered, at, sender, recipients, text })
     }
 
-    /// Notes that the outbox of a session has got something.
+    /// Notes that a session has output to flush.
     pub(super) fn add(&mut self, id: SessionId, session: &mut Session) {
         if !session.is_in_batch {
             session.is_in_batch = true;
@@ -82,7 +82,8 @@ impl Chat {
         self.append_reply(requester.session, requester.id.as_ref(), reply, delivery);
     }
 
-    /// Replies to a request whose turn may have failed: with `reply`, or that the request had no effect, in the words of `outcome`.
+    /// Replies to a request: with `reply` if its turn was committed, or else with a refusal, in which `outcome` says what that means for the
+    /// request ("not sent").
     pub(super) fn reply_if_committed(
         &mut self,
         requester: &Requester,
@@ -107,12 +108,12 @@ impl Chat {
         self.reply(requester, &Reply::Refused(refusal), delivery);
     }
 
-    /// Sends a session something that is not the reply to a request.
+    /// Sends a session a notice or an announcement: a `Reply` that does not answer a request.
     pub(super) fn notify(&mut self, id: SessionId, reply: &Reply, delivery: &mut Delivery) {
         self.append_reply(id, None, reply, delivery);
     }
 
-    /// Sends a session an announcement, unless the client does not read.
+    /// Sends a session an announcement, unless its outbox is too full for one.
     pub(super) fn announce_to(&mut self, id: SessionId, reply: &Reply, delivery: &mut Delivery) {
         if self.sessions.get(&id).is_some_and(|session| session.outbox.has_room_for_page()) {
             self.notify(id, reply, delivery);
@@ -129,13 +130,13 @@ impl Chat {
     }
 
     fn append_reply(&mut self, id: SessionId, request: Option<&RequestId>, reply: &Reply, delivery: &mut Delivery) {
-        // A session that left in this turn needs no reply.
+        // The session may have left in this turn.
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.reply(request, reply);
         delivery.add(id, session);
     }
 
-    /// Closes a session that must end and has got what waits for it. Its writer reports what it writes, then it leaves.
+    /// Closes a session that must end, once it has all messages that wait for it. Its writer writes what is left, then the session leaves.
     pub(super) fn end_if_fed(&mut self, id: SessionId, delivery: &mut Delivery) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(ends_at) = session.ends_at else { return };
@@ -155,9 +156,9 @@ impl Chat {
         }
     }
 
-    /// Hands all outboxes that have got something to their writers.
+    /// Flushes the outboxes of all sessions with output.
     pub(super) fn flush(&mut self, delivery: &mut Delivery) {
-        // Detaching a session may put an announcement into other outboxes.
+        // A session that is detached is announced, which adds output to others: so the list may grow.
         while let Some(id) = delivery.sessions.pop() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             session.is_in_batch = false;

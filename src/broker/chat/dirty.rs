@@ -1,15 +1,16 @@
-//! Records and cursors that changed in memory: they are added to a turn when it is begun. Owns when each is added; never what changes.
+//! Records and cursors that changed in memory and are not stored yet: they are added to a turn when it is submitted to the store. Owns when
+//! each is added; never changes them.
 
 use super::state::Chat;
 use super::turn::{Turn, TurnBuilder};
 use crate::store::{Entry, EventKind};
 
 impl Chat {
-    /// Adds the records that must be stored before all else in the turn, when the store is about to get it. Those of a turn before
-    /// it that could not be committed are among them, as these messages may be theirs.
+    /// Adds the records that must be stored before the other entries of the turn. Called last, just before the turn is submitted: by then a
+    /// turn that failed has put its records back, and messages of this turn may refer to them.
     pub(in crate::broker) fn write_dirty_peers(&mut self, turn: &mut TurnBuilder) {
         self.observers.write_unstored(turn);
-        // Entries are applied in order, and the others name these peers.
+        // Entries are applied in order, and the entries after these refer to the peers.
         let peers = &self.peers;
         turn.write_first(self.dirty_peers.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
     }
@@ -28,8 +29,8 @@ impl Chat {
         self.write_dirty_peers(turn);
     }
 
-    /// Takes back a turn that could not be committed: what it changed and counted is reverted, and changed records go with the next
-    /// turn. Must be called before the next turn is decided.
+    /// Undoes a turn that could not be committed: reverts its changes and counts in memory, and leaves its records for the next turn. Must be
+    /// called before the next turn is decided.
     pub(in crate::broker) fn undo(&mut self, turn: &mut Turn, entries: &[Entry]) {
         self.settle_membership_changes(turn);
         self.observers.undo(entries);

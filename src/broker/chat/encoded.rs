@@ -56,13 +56,13 @@ impl OutgoingMessage<'_> {
     }
 }
 
-/// The encodings of one message; the next message takes their memory.
+/// The encodings of one message; the next message reuses their memory.
 #[derive(Debug, Default)]
 pub(super) struct Encodings {
     encodings: Vec<Encoding>,
-    /// Number of those that are of this message.
+    /// Number of encodings of this message; the rest is spare memory.
     used: usize,
-    /// Bytes for one session alone.
+    /// Encoding for a session that shares its bytes with no other.
     own: Vec<u8>,
 }
 
@@ -75,12 +75,13 @@ struct Encoding {
 }
 
 impl Encodings {
-    /// Begins with another message.
+    /// Prepares for another message.
     pub(super) fn clear(&mut self) {
         self.used = 0;
     }
 
-    /// Returns the message as this session gets it, through this room. It is encoded unless a session with the same form got it before.
+    /// Returns the message encoded for this session, as it arrives through this room. Encodes it only if no session with the same form got it
+    /// before.
     pub(super) fn get(
         &mut self,
         session: &mut SessionEncoder,

@@ -1,4 +1,5 @@
-//! Feeds: messages go into the outboxes of sessions, live or page by page. Owns how far a session is fed; never what a message says.
+//! Feeds: put messages into the outboxes of sessions, live or page by page. Owns how far each session is fed; never the encoding of a
+//! message.
 
 use foldhash::HashMap as IdMap;
 
@@ -15,7 +16,7 @@ use crate::protocol::Reply;
 use crate::store::{Fed, Page, PageQuery, Read, ReadFailure};
 
 impl Chat {
-    /// Reads pages for the sessions that are queued, as many as a turn may.
+    /// Adds reads of pages for the sessions in the queue, up to the limit of a turn.
     pub(super) fn read_pages(&mut self, turn: &mut TurnBuilder) {
         while turn.pages() < TURN_PAGES_MAX
             && let Some(id) = self.page_queue.pop_front()
@@ -28,12 +29,12 @@ impl Chat {
         }
     }
 
-    /// Puts a page into the outbox of a session. If it reaches the newest message, the session is live.
+    /// Puts a page into the outbox of a session. If the page reaches the newest message, the session is live from then on.
     pub(super) fn feed_page(&mut self, id: SessionId, page: Result<Page, ReadFailure>, delivery: &mut Delivery) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Ok(Page { messages, complete }) = page else { return self.failed_reads.push(id) };
         if messages.is_empty() && !complete {
-            // Other pages used up the bytes of the turn: this one is the first of the next turn.
+            // Other pages used up the turn's bytes: the next turn reads this one first.
             self.page_queue.push_front(id);
             return;
         }
@@ -53,8 +54,8 @@ impl Chat {
         self.end_if_fed(id, delivery);
     }
 
-    /// Puts a message into the outboxes of all live sessions that get it. Returns the sessions of its sender that want a copy, and the
-    /// copy: all but the session that sent it.
+    /// Puts a message into the outboxes of all live sessions that get it. Returns the other sessions of its sender that want a copy, and the
+    /// copy.
     pub(super) fn feed_message(
         &mut self,
         committed: CommittedMessage,
@@ -70,7 +71,7 @@ impl Chat {
         for peer in recipients.iter().filter_map(|recipient| recipient.peer()) {
             feed_peer(&peers[&peer], sessions, None, &mut outgoing, delivery);
         }
-        // A session that the message has reached already does not get it again.
+        // A session that has the message already, through another destination, does not get it again.
         for room in recipients.iter().filter_map(|recipient| recipient.room()) {
             let RoomState { name, online, .. } = &rooms[&room];
             for peer in online.iter().filter(|peer| **peer != sender) {
@@ -87,7 +88,7 @@ impl Chat {
         (!copied.is_empty()).then(|| (copied, Reply::Sent(outgoing.into_copy())))
     }
 
-    /// Notes that a client has received messages.
+    /// Notes that messages are delivered to a session, and moves the cursor of its peer.
     pub(super) fn note_delivered(&mut self, id: SessionId, delivered: Option<Delivered>) {
         let Some(Delivered { seq, messages }) = delivered else { return };
         let session = self.sessions.get_mut(&id).expect("only a session receives messages");
@@ -102,7 +103,8 @@ impl Chat {
     }
 }
 
-/// Puts a message into the outboxes of a peer's live sessions, unless a page of this turn, or another destination, brought it already.
+/// Puts a message into the outboxes of a peer's live sessions, except those that have it from a page of this turn or through another
+/// destination.
 fn feed_peer(
     peer: &Peer,
     sessions: &mut IdMap<SessionId, Session>,
@@ -154,8 +156,8 @@ fn feed_live(
     }
 }
 
-/// Counts messages that were removed before this session got them: it lags behind another session, to which they were delivered.
-/// Where it has caught up with the cursor, it counts as delivered what the peer counts.
+/// Counts the messages that were removed before this session got them. That happens to a session that lags behind another session of its
+/// peer, to which they were delivered. When its feed passes the peer's cursor, its counts are raised to the peer's.
 fn count_removed(session: &mut Session, peer: &Peer, next: Seq) {
     if (session.fed..next).contains(&peer.record.cursor) {
         let removed = peer.delivered.saturating_sub(session.counted);

@@ -1,5 +1,5 @@
-//! Fingerprint of a message that has an id: it tells a repeated message from another one with the same id. Owns its computation, which
-//! never changes.
+//! Fingerprint of a message that has an id: distinguishes a repeated message from another message with the same id. Owns the computation,
+//! which never changes.
 
 use std::hash::Hasher;
 
@@ -9,13 +9,13 @@ use crate::message::RequestId;
 use crate::protocol::Draft;
 use crate::store::SendId;
 
-/// Returns what identifies a message when its sender sends it again.
+/// Returns the id of a message with its fingerprint, by which a repeated message is recognised.
 pub(super) fn send_id(id: RequestId, draft: &Draft) -> Box<SendId> {
     Box::new(SendId { id, fingerprint: fingerprint(draft) })
 }
 
-/// Hashes the text and the destinations, in whatever order: SipHash-1-3 over bytes, so the result is the same on every machine and in every
-/// version. <https://www.aumasson.jp/siphash/siphash.pdf>
+/// Hashes the text and the destinations, whose order does not matter: SipHash-1-3 over bytes, so the result is the same on every machine and
+/// in every version. <https://www.aumasson.jp/siphash/siphash.pdf>
 fn fingerprint(Draft { to, text }: &Draft) -> i64 {
     let mut names: Vec<&str> = to.iter().map(|destination| destination.as_str()).collect();
     names.sort_unstable();

@@ -1,5 +1,5 @@
-//! Lookup of the names and ids that a turn needs: those that are not in memory are collected, and what the store found of them is
-//! taken in. Owns what is missing; never what it is needed for.
+//! Lookup of the names and ids that a turn needs: collects those that are not in memory, and adds the store's answer to the memory. Owns
+//! this cache's growth; never uses a name or id itself.
 
 use std::collections::{HashMap, HashSet};
 
@@ -73,7 +73,7 @@ impl<'a> LookupBuilder<'a> {
 }
 
 impl Chat {
-    /// Takes in what the store found of the names and ids that were looked up.
+    /// Adds the result of a lookup to the memory.
     pub(in crate::broker) fn add_looked_up(&mut self, lookup: Lookup, found: LookedUp) {
         for (name, found) in lookup.peers.into_iter().zip(found.peers) {
             self.add_peer(name, found);
@@ -93,7 +93,7 @@ impl Chat {
     fn add_peer(&mut self, name: PeerName, found: Option<FoundPeer>) {
         let is_stored = found.is_some();
         let FoundPeer { record, waiting, rooms } = found.unwrap_or_else(|| self.new_peer(name));
-        assert!(record.id <= self.last_peer, "the store knows no id that was not given");
+        assert!(record.id <= self.last_peer, "the store has no peer with an id that was not given");
         self.ids.insert(record.name.clone(), record.id);
         let mut peer = Peer {
             record,
@@ -117,7 +117,7 @@ impl Chat {
         FoundPeer { record, waiting: 0, rooms: Vec::new() }
     }
 
-    /// Takes in a room.
+    /// Adds a room to the memory, unless it is there.
     pub(super) fn add_room(&mut self, name: Room, found: FoundRoom) {
         self.room_ids.insert(name.clone(), found.id);
         // A room that is in memory already may hold uncommitted changes.

@@ -1,5 +1,5 @@
-//! Limits for recipients: how much may wait for a peer, and for names that no client ever used. Owns what is refused and counted; never a
-//! commit.
+//! Limits for recipients: how many messages may wait for a peer, and for how many names that were never used. Owns the counts and the
+//! refusals; never stores anything.
 
 use super::completion::SenderNote;
 use super::state::{Chat, Feed, Peer, Session};
@@ -8,7 +8,7 @@ use crate::message::{PeerId, PeerName, Recipient};
 use crate::protocol::{Code, Refusal};
 
 impl Chat {
-    /// Returns a peer whose mailbox has room.
+    /// Returns the peer of this name. Fails if its mailbox is full.
     pub(super) fn admit(&self, name: &PeerName) -> Result<PeerId, Refusal> {
         let id = self.find_peer(name, "not sent")?;
         let peer = &self.peers[&id];
@@ -20,7 +20,7 @@ impl Chat {
         Ok(id)
     }
 
-    /// Refuses names that no client ever used, once messages wait for too many of them: anyone may make names up.
+    /// Checks the limit of names that were never used and that messages wait for. Without it, a client could invent names without end.
     pub(super) fn admit_unknown(&self, recipients: &[Recipient]) -> Result<(), Refusal> {
         let peers = recipients.iter().filter_map(|recipient| recipient.peer());
         let mut unknown = peers.map(|id| &self.peers[&id]).filter(|peer| !peer.is_stored);
@@ -36,15 +36,15 @@ impl Chat {
         Err(Refusal::new(Code::MailboxFull, words))
     }
 
-    /// Whether the messages that are not delivered to a peer are on their way to it: their number is bounded by an outbox, or by what a
-    /// client may leave unacknowledged, so a crowd of senders must not be refused for it.
+    /// Whether a session of the peer is live and acknowledges in time. Then the undelivered messages are on their way, not waiting: their
+    /// number is bounded by the outbox, or by the limit of unacknowledged messages, and many senders at once must not be refused for it.
     fn keeps_up(&self, peer: &Peer) -> bool {
         let keeps_up =
             |session: &Session| session.feed == Feed::Live && session.acks.as_ref().is_none_or(|acks| acks.keeps_up());
         peer.sessions.iter().any(|session| keeps_up(&self.sessions[session]))
     }
 
-    /// Counts a message for the peers that it is addressed to directly. Returns what its sender may want to know.
+    /// Counts a message for the peers that it is addressed to directly. Returns the notices for its sender.
     pub(super) fn address(&mut self, sender: PeerId, recipients: &[Recipient]) -> Vec<SenderNote> {
         let mut notes = Vec::new();
         for recipient in recipients {

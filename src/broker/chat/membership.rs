@@ -1,5 +1,5 @@
-//! Membership in rooms: who may do what in a room, and what a turn changes about that. Owns how a change is settled once its outcome
-//! is known; never what is sent in a room.
+//! Membership in rooms: which rooms a peer is a member of, and the changes that a turn makes. Owns how a change is applied or reverted once
+//! the outcome of its turn is known; never handles messages.
 
 use super::rooms::{Member, MembershipChange, RoomState};
 use super::state::Chat;
@@ -21,7 +21,7 @@ impl Chat {
         found.ok_or_else(|| Refusal::new(Code::NotAMember, format!("nobody is in {room}; {outcome}")))
     }
 
-    /// Whether a peer is a member of a room, by what is decided.
+    /// Whether a peer is a member of a room, including turns in flight.
     pub(super) fn is_member(&self, peer: PeerId, room: RoomId) -> bool {
         self.peers[&peer].rooms.get(&room).is_some_and(|member| member.is_in)
     }
@@ -47,8 +47,8 @@ impl Chat {
         turn.change_membership(MembershipChange { peer, room });
     }
 
-    /// Takes in the memberships and topics that a turn committed: a new member gets the messages behind its joining in the log, a former
-    /// member gets nothing more. Must be called before the next turn is decided.
+    /// Applies the memberships and topics that a turn committed: a new member gets the messages after its join in the log, a former member
+    /// gets no more. Must be called before the next turn is decided.
     pub(in crate::broker) fn apply_room_changes(&mut self, turn: &mut Turn, outcome: &TurnOutcome) {
         if !turn.is_awaited() {
             return;
@@ -68,7 +68,7 @@ impl Chat {
         self.settle_membership_changes(turn);
     }
 
-    /// Sets the memberships that a turn changed to what is committed: what the turn could not commit is reverted.
+    /// Sets the memberships that a turn changed to their committed values, so that a change that could not be committed is reverted.
     pub(super) fn settle_membership_changes(&mut self, turn: &mut Turn) {
         for MembershipChange { peer, room } in std::mem::take(&mut turn.membership_changes) {
             let is_in = self.member(peer, room).joined.is_some();
@@ -80,7 +80,7 @@ impl Chat {
         }
     }
 
-    /// Removes a room that could not be committed.
+    /// Removes a room whose creation could not be committed.
     pub(super) fn undo_room(&mut self, id: RoomId, name: &Room) {
         self.rooms.remove(&id);
         self.room_ids.remove(name);

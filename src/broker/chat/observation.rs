@@ -1,4 +1,4 @@
-//! Steps of the chat for its observers: it records events, reads the next page for each, and hands it over. Owns these steps; never the
+//! Steps of the chat for its observers: record events, read the next page for each observer, deliver it. Owns these steps; never the
 //! cursors.
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl Chat {
         }
     }
 
-    /// Takes a request for the next page of an observer. It is dropped if the name of the observer could not be looked up.
+    /// Handles a request for the next page of an observer. If the observer's name could not be looked up, drops the request.
     pub(super) fn observe(
         &mut self,
         name: &PeerName,
@@ -47,7 +47,7 @@ impl Chat {
     pub(super) fn advance_observer(&mut self, name: &PeerName, seen: ObserverCursor) {
         let Some(peer) = self.ids.get(name) else { return };
         let Some(observer) = self.observers.all.get_mut(peer) else { return };
-        // An observer that has got nothing yet has processed nothing.
+        // Before its first page an observer has processed nothing.
         if observer.seen.is_some_and(|before| before.union(seen) != before) {
             observer.seen = observer.seen.map(|before| before.union(seen));
             self.observers.dirty_cursors.insert(*peer);
@@ -55,21 +55,21 @@ impl Chat {
         }
     }
 
-    /// Removes all other observers.
+    /// Removes all observers except these.
     pub(super) fn retain_observers(&mut self, only: Vec<PeerName>, turn: &mut TurnBuilder) {
         let peers = &self.peers;
         self.observers.retain(|peer| only.contains(&peers[&peer].record.name));
         turn.write(Entry::RetainObservers { only });
     }
 
-    /// Reads pages for the observers that are queued, as many as a turn may.
+    /// Adds reads of pages for the observers in the queue, up to the limit of a turn.
     pub(super) fn read_for_observers(&mut self, turn: &mut TurnBuilder) {
         while turn.observer_reads() < TURN_OBSERVERS_MAX
             && let Some(peer) = self.observers.page_queue.pop_front()
         {
             let online = self.online_ids();
             let Some(observer) = self.observers.all.get_mut(&peer) else { continue };
-            // An observer that began again may be in the queue twice.
+            // An observer that registered again may be in the queue twice.
             if observer.state == PageState::Queued {
                 observer.state = PageState::Reading;
                 let Observer { wants, seen: after, number, .. } = *observer;
@@ -88,14 +88,14 @@ impl Chat {
         })
     }
 
-    /// Hands an observer what was read for it, in a turn that was committed or not.
+    /// Delivers the page that was read for an observer, or schedules another read.
     pub(super) fn deliver_observed(&mut self, read: ObserverRead, is_committed: bool) {
         let ObserverRead { peer, number, page } = read;
         let Some(observer) = self.observers.all.get(&peer).filter(|observer| observer.number == number) else {
             return;
         };
         let (wants, is_new) = (observer.wants, observer.seen.is_none());
-        // Until it is stored that the peer observes, the cursor in the store is of an earlier time.
+        // Until the registration is stored, the store has no cursor or an outdated one.
         if is_new && (!is_committed || self.observers.is_unstored(peer)) {
             return self.observers.retry_later(peer);
         }
@@ -115,7 +115,7 @@ impl Chat {
         observer.read_to = page.complete.then_some(page.seen);
         let seen = *observer.seen.get_or_insert(page.after);
         if page.items.is_empty() {
-            // Everything in the page was the observer's own, or was removed.
+            // The page covered only the observer's own messages, or removed ones.
             observer.seen = Some(seen.union(page.seen));
             if observer.seen != Some(seen) {
                 self.observers.dirty_cursors.insert(peer);
@@ -124,12 +124,12 @@ impl Chat {
         }
         if let Some(reply) = observer.reply.take() {
             self.update_away(&mut page.items);
-            // An observer that is gone has processed nothing.
+            // The plugin may be gone: then its cursor does not move.
             let _ = reply.send(Observation { items: page.items, seen: page.seen });
         }
     }
 
-    /// Removes the peers from the lists of those that are offline which have connected, or got the message, since it was read.
+    /// Removes from each list `away` the peers that came online, or got the message, since the page was read.
     fn update_away(&self, items: &mut [Observed]) {
         for item in items {
             if let Observed::Logged { message, away } = item {
@@ -141,7 +141,7 @@ impl Chat {
         }
     }
 
-    /// Whether something must be stored before observers are read for in this turn.
+    /// Whether the turn reads for observers, and entries that these reads depend on are not stored yet.
     pub(in crate::broker) fn must_store_for_observers(&self, turn: &TurnBuilder) -> bool {
         turn.observer_reads() > 0 && self.observers.have_unstored()
     }

@@ -1,5 +1,5 @@
-//! Observers: plugins that want messages and events, how far each got, and events that are not stored yet. Owns their cursors; never what
-//! an observer makes of anything.
+//! Observers: the plugins that are notified of messages and events, the cursor of each, and the events that are not stored yet. Owns the
+//! cursors; never calls a plugin.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,21 +17,21 @@ use crate::store::{Entry, EventFilter, EventKind, ObserverCursor, PeerEvent};
 pub(super) struct Observers {
     /// Observers by their peers.
     pub(super) all: IdMap<PeerId, Observer>,
-    /// Messages and events that any of them wants.
+    /// Messages and events that at least one observer wants.
     wanted: EventFilter,
-    /// Observers whose cursor moved: nobody waits for that, so it may be stored later.
+    /// Observers whose cursors moved. No reply waits for that, so the cursors are stored later.
     pub(super) dirty_cursors: IdSet<PeerId>,
-    /// Entries that a turn could not commit, and events for which there was no turn: in their order, before all that comes next.
+    /// Entries that a turn could not commit, and events that happened between turns, in order. The next turn writes them first.
     unstored: VecDeque<Entry>,
-    /// Whether `unstored` has got something for which no flush timer is set.
+    /// Whether an entry was added to `unstored` for which no flush timer is set.
     needs_flush: bool,
-    /// Observers that wait and for which there may be something, in this order. One that is gone may still be in it.
+    /// Observers that wait and for which there may be something to read, in this order. An observer that was removed may still be in it.
     pub(super) page_queue: VecDeque<PeerId>,
-    /// Observers whose page could not be read: read again with the next event, or after a while.
+    /// Observers whose page could not be read: it is read again with the next event, or after a while.
     failed_reads: Vec<PeerId>,
-    /// Peers that are online, in order; collected when it is needed.
+    /// Cache of the peers that are online, in order; `None` until it is needed.
     online: Option<Arc<[PeerId]>>,
-    /// Number of observers that have begun; one that began again is counted again.
+    /// Number of registrations so far.
     begun: u64,
 }
 
@@ -40,13 +40,13 @@ pub(super) struct Observers {
 pub(super) struct Observer {
     /// Messages and events that it wants.
     pub(super) wants: EventFilter,
-    /// `Observers::begun` when it began: a page that was read before is not for it.
+    /// Number of its registration. A page that was read for an earlier one is dropped.
     pub(super) number: u64,
-    /// Cursor of the observer; `None` until something was read for it.
+    /// Cursor of the observer; `None` until its first page was read.
     pub(super) seen: Option<ObserverCursor>,
-    /// End of the page that was read last, if nothing that it wants has happened since.
+    /// End of the last page, if nothing that the observer wants has happened since.
     pub(super) read_to: Option<ObserverCursor>,
-    /// Takes the next page, if the observer waits for one.
+    /// Sender of the next page, if the observer waits for one.
     pub(super) reply: Option<oneshot::Sender<Observation>>,
     /// Progress of its next page.
     pub(super) state: PageState,
@@ -69,7 +69,7 @@ impl Observers {
         !self.dirty_cursors.is_empty() || !self.unstored.is_empty()
     }
 
-    /// Whether an observer waits to be read for.
+    /// Whether a turn must read a page for an observer.
     pub(super) fn have_pending_reads(&self) -> bool {
         !self.page_queue.is_empty()
     }
@@ -79,7 +79,7 @@ impl Observers {
         !self.failed_reads.is_empty()
     }
 
-    /// Queues what could not be read again.
+    /// Queues the reads that failed, again.
     pub(super) fn retry_failed_reads(&mut self) {
         self.page_queue.extend(self.failed_reads.drain(..));
     }
@@ -94,12 +94,12 @@ impl Observers {
         !self.unstored.is_empty()
     }
 
-    /// Discards the list of the peers that are online: one came online or went offline.
+    /// Empties the cache of online peers, because a peer came online or went offline.
     pub(super) fn discard_online(&mut self) {
         self.online = None;
     }
 
-    /// Returns the list of the peers that are online, which is collected unless it is known.
+    /// Returns the peers that are online, from the cache or by `collect`.
     pub(super) fn online(&mut self, collect: impl FnOnce() -> Arc<[PeerId]>) -> Arc<[PeerId]> {
         self.online.get_or_insert_with(collect).clone()
     }
@@ -120,7 +120,7 @@ impl Observers {
         }
     }
 
-    /// Adds what had to be stored before this turn.
+    /// Adds the entries in `unstored` to the turn, before its own.
     pub(super) fn write_unstored(&mut self, turn: &mut TurnBuilder) {
         if !self.unstored.is_empty() {
             turn.write_first(self.unstored.drain(..));
@@ -133,7 +133,7 @@ impl Observers {
         turn.write_all(self.dirty_cursors.drain().filter_map(|peer| cursor_entry(peer, all.get(&peer)?)));
     }
 
-    /// Takes back the entries of a turn that could not be committed: they go with the next turn.
+    /// Takes the entries for observers from a turn that could not be committed; the next turn writes them.
     pub(super) fn undo(&mut self, entries: &[Entry]) {
         let mut unstored = VecDeque::new();
         for entry in entries {
@@ -152,13 +152,13 @@ impl Observers {
         self.bound_unstored();
     }
 
-    /// Drops the oldest entries above the limit. A peer that was to observe is registered again when it is found missing.
+    /// Drops the oldest entries above the limit. If a registration is dropped, the observer is found missing and registered again.
     fn bound_unstored(&mut self) {
         let too_many = self.unstored.len().saturating_sub(EVENTS_MAX);
         self.unstored.drain(..too_many);
     }
 
-    /// Queues the observers that want something of a turn that was committed.
+    /// Queues the observers that want a message or an event of a committed turn.
     pub(super) fn note_committed(&mut self, entries: &[Entry]) {
         if self.all.is_empty() {
             return;
@@ -183,13 +183,13 @@ impl Observers {
         self.page_queue.extend(is_queued.then_some(peer));
     }
 
-    /// Stores events for a peer from here on, unless that is done already.
+    /// Registers a peer as an observer, unless it is one with the same filter: from now on, events are stored for it.
     pub(super) fn register(&mut self, peer: PeerId, wants: EventFilter, turn: &mut TurnBuilder) {
         let known = self.all.get(&peer);
         if known.is_some_and(|observer| observer.wants == wants) {
             return;
         }
-        // Its cursor is read again, once the store has got what it wants now.
+        // The cursor is stored first, because it is read from the store after the registration.
         if let Some(known) = known.filter(|_| self.dirty_cursors.contains(&peer)) {
             turn.write_all(cursor_entry(peer, known));
         }
@@ -201,7 +201,7 @@ impl Observers {
         self.collect_wanted();
     }
 
-    /// Reads for an observer again, another time.
+    /// Schedules another read for an observer.
     pub(super) fn retry_later(&mut self, peer: PeerId) {
         if let Some(observer) = self.all.get_mut(&peer) {
             observer.state = PageState::Queued;
@@ -209,9 +209,9 @@ impl Observers {
         }
     }
 
-    /// Keeps only some of the observers.
-    pub(super) fn retain(&mut self, is_kept: impl Fn(PeerId) -> bool) {
-        self.all.retain(|peer, _| is_kept(*peer));
+    /// Removes the observers for which `stays` is false.
+    pub(super) fn retain(&mut self, stays: impl Fn(PeerId) -> bool) {
+        self.all.retain(|peer, _| stays(*peer));
         self.dirty_cursors.retain(|peer| self.all.contains_key(peer));
         self.collect_wanted();
     }
@@ -220,19 +220,19 @@ impl Observers {
         self.wanted = self.all.values().fold(EventFilter::default(), |wanted, observer| wanted.union(observer.wants));
     }
 
-    /// Registers an observer again that the store does not know: its entry was dropped, or a person has removed its row.
+    /// Registers an observer again whose row is missing: its entry was dropped, or an operator deleted the row.
     pub(super) fn register_again(&mut self, peer: PeerId, wants: EventFilter) {
         self.unstored.push_front(Entry::Observe { observer: peer, wants });
         self.needs_flush = true;
     }
 
-    /// Whether it is not stored yet that a peer observes.
+    /// Whether the registration of a peer is not stored yet.
     pub(super) fn is_unstored(&self, peer: PeerId) -> bool {
         let is_it = |entry: &Entry| matches!(entry, Entry::Observe { observer, .. } if *observer == peer);
         self.unstored.iter().any(is_it)
     }
 
-    /// Whether something must be stored although nothing else may happen. Returns true once.
+    /// Whether entries wait for which a flush timer must be set. Returns true once.
     pub(super) fn take_needs_flush(&mut self) -> bool {
         std::mem::take(&mut self.needs_flush)
     }

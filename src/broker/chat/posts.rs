@@ -1,4 +1,4 @@
-//! Messages from the table `outbox`. Owns what becomes of a row; never how its columns are read.
+//! Messages from the table `outbox`. Owns whether a row is sent, refused or left for later; never how its columns are read.
 
 use super::commands::send::{self, Origin};
 use super::state::Chat;
@@ -8,14 +8,15 @@ use crate::protocol::{Draft, Refusal};
 use crate::store::Entry;
 
 impl Chat {
-    /// Sends the messages of rows, and removes the rows after them: the store inserts messages that follow one another faster.
+    /// Sends the messages of rows. The entries that remove the rows come after all messages, because the store inserts consecutive messages
+    /// faster.
     pub(super) fn send_posts(&mut self, posts: Vec<ReadPost>, turn: &mut TurnBuilder) {
         let removals = Vec::from_iter(posts.into_iter().filter_map(|post| self.send_post(post, turn)));
         turn.write_all(removals);
     }
 
-    /// Sends the message of a row. Returns the entry that removes the row, or marks it with the reason why it cannot be sent; `None` if
-    /// it cannot be sent now and stays as it is.
+    /// Sends the message of a row. Returns the entry that removes the row, or moves it to `outbox_refused` with the reason; `None` if the
+    /// message cannot be sent now, and the row stays.
     fn send_post(&mut self, read: ReadPost, turn: &mut TurnBuilder) -> Option<Entry> {
         let ReadPost { post, message } = read;
         let sent = message.and_then(|message| self.send_posted(message, turn).map_err(PostError::from));

@@ -11,24 +11,24 @@ pub(super) struct RoomState {
     pub(super) name: Room,
     /// Number of members, online or not.
     pub(super) members: u64,
-    /// Members that are online, by what is committed or by what is decided.
+    /// Members that are online: committed members, and those that a turn in flight adds or removes.
     pub(super) online: IdSet<PeerId>,
-    /// Topic by what is committed, if one is set.
+    /// Committed topic, if one is set.
     pub(super) topic: Option<Text>,
 }
 
-/// Membership of a peer in a room. The outcome of what is decided is not known until the next turn is decided; what was committed
-/// before is delivered after that.
+/// Membership of a peer in a room. The two fields differ while a turn that changes the membership is in flight: requests are decided by
+/// `is_in`, messages are delivered by `joined`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Member {
-    /// Newest message when the peer joined, if its membership is committed.
+    /// Newest message when the peer joined; `None` if no membership is committed.
     pub(super) joined: Option<Seq>,
-    /// Whether the peer is a member, by what is decided.
+    /// Whether the peer is a member, including turns in flight.
     pub(super) is_in: bool,
 }
 
 impl Member {
-    /// A membership that is stored: the peer joined after this message.
+    /// Makes a stored membership: the peer joined after this message.
     pub(super) fn stored(joined: Seq) -> Self {
         Member { joined: Some(joined), is_in: true }
     }

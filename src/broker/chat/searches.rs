@@ -1,5 +1,5 @@
-//! Searches that are not answered yet: the index that they need follows the log one step at a time, between the turns of others.
-//! Owns their order; never what is found.
+//! Searches that are not answered yet. The search index catches up with the log in steps, one in each turn, so a search may take several
+//! turns. Owns the order of the searches; never what is found.
 
 use std::collections::VecDeque;
 
@@ -18,6 +18,6 @@ pub(super) struct PendingSearch {
     pub(super) words: Text,
     /// Newest message that the index must cover; `None` until the first step.
     pub(super) until: Option<Seq>,
-    /// Number of messages at most.
+    /// Maximum number of messages.
     pub(super) count: usize,
 }

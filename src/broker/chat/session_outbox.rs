@@ -95,7 +95,7 @@ impl SessionOutbox {
         with_outbox!(self, outbox => outbox.written_bytes())
     }
 
-    /// Hands the collected output to the receiver.
+    /// Passes the collected output to the receiver.
     pub(super) fn flush(&mut self) {
         with_outbox!(self, outbox => outbox.flush());
     }

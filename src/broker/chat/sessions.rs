@@ -1,4 +1,4 @@
-//! Sessions: they log in, report what they have written, and leave. Owns these steps; never what a session is fed.
+//! Life of a session: login, welcome, delivery reports, logout. Owns these steps; never what a session is fed.
 
 use super::acks::Acks;
 use super::completion::{Completion, Requester};
@@ -12,7 +12,7 @@ use crate::protocol::Reply;
 use crate::store::{EventKind, Read, WaitingQuery};
 
 impl Chat {
-    /// Logs a session in. The disk is read only to count what waits in rooms; otherwise the welcome is sent at once.
+    /// Logs a session in, and welcomes it at once. If the peer has rooms, the welcome waits until the messages that wait in them are counted.
     pub(super) fn log_in(&mut self, session: SessionId, name: &PeerName, joining: Joining, turn: &mut TurnBuilder) {
         let Joining { id, output } = joining;
         let mut outbox = SessionOutbox::new(output);
@@ -67,7 +67,7 @@ impl Chat {
 
     /// Welcomes a session whose messages in rooms have been counted.
     pub(super) fn welcome_counted(&mut self, Greeting { requester, waiting }: Greeting) {
-        // If they could not be counted, the messages that were addressed directly must do.
+        // If the count failed, only the messages that were addressed directly are counted.
         let waiting =
             waiting.result().unwrap_or_else(|_| self.peers.get(&requester.peer).map_or(0, |peer| peer.waiting()));
         self.welcome(&requester, waiting);
@@ -85,7 +85,7 @@ impl Chat {
         }
     }
 
-    /// Takes a report of what was written to a client, and of what its system has acknowledged.
+    /// Handles a delivery report: bytes that were written to a client, and messages that its system has acknowledged.
     pub(super) fn take_delivery_report(&mut self, id: SessionId, bytes: usize, delivered: Option<Delivered>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.outbox.written(bytes);

@@ -1,5 +1,5 @@
-//! State of the chat: peers, their sessions, and what is stored later. Owns these types and how sessions come and go; never waits,
-//! never reads a clock.
+//! State of the chat: peers, sessions, rooms, and which changes are not stored yet. Owns these types, and how sessions are attached to
+//! peers; never waits, never reads a clock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -23,7 +23,7 @@ use crate::store::{Found, FoundId, PeerRecord};
 pub(in crate::broker) struct Chat {
     /// Limits for clients.
     pub(super) limits: Limits,
-    /// Number of names that no client ever used, and for which messages wait.
+    /// Number of names that were never used, and for which messages wait.
     pub(super) unknown_names: u64,
     /// Newest committed message.
     pub(super) newest: Seq,
@@ -31,9 +31,9 @@ pub(in crate::broker) struct Chat {
     pub(super) last_peer: PeerId,
     /// Highest id given to a room.
     pub(super) last_room: RoomId,
-    /// Ids of `peers` by name. Clients choose names, so these are hashed with a secret key; ids are ours.
+    /// Ids of `peers` by name. Clients choose names, so they are hashed with a secret key; the server chooses ids.
     pub(super) ids: HashMap<PeerName, PeerId>,
-    /// Peers that are online, and offline ones that were named lately.
+    /// Peers in memory: all that are online, and offline ones that were named lately.
     pub(super) peers: IdMap<PeerId, Peer>,
     /// Ids of `rooms` by name.
     pub(super) room_ids: HashMap<Room, RoomId>,
@@ -41,19 +41,19 @@ pub(in crate::broker) struct Chat {
     pub(super) rooms: IdMap<RoomId, RoomState>,
     /// Rooms that are named in the turn that is being decided, and do not exist.
     pub(super) absent_rooms: HashSet<Room>,
-    /// Ids of messages in the turn that is being decided, by their senders.
+    /// Message ids in the turn that is being decided, each with its sender.
     pub(super) known_ids: HashMap<(PeerId, RequestId), KnownId>,
     /// Sessions that have logged in and not left.
     pub(super) sessions: IdMap<SessionId, Session>,
-    /// Sessions that were welcomed and want announcements.
+    /// Sessions that were welcomed and get announcements of presence or copies.
     pub(super) subscribers: IdSet<SessionId>,
-    /// Peers whose records must be stored before the next message is.
+    /// Peers whose records must be stored before the next message.
     pub(super) dirty_peers: IdSet<PeerId>,
-    /// Peers whose cursor moved: nobody waits for that, so it may be stored later.
+    /// Peers whose cursors moved. No reply waits for that, so the cursors are stored later, together.
     pub(super) dirty_cursors: IdSet<PeerId>,
     /// Replaying sessions that get the next pages, in this order. A session that has left may still be in it.
     pub(super) page_queue: VecDeque<SessionId>,
-    /// Replaying sessions whose page could not be read: read again with the next event, or after a while.
+    /// Replaying sessions whose page could not be read: it is read again with the next event, or after a while.
     pub(super) failed_reads: Vec<SessionId>,
     /// Searches that are not answered yet.
     pub(super) searches: Searches,
@@ -70,13 +70,13 @@ pub(super) struct Peer {
     pub(super) is_stored: bool,
     /// Open sessions, in the order of their logins: the peer is online while there is one.
     pub(super) sessions: Vec<SessionId>,
-    /// Rooms that the peer is a member of, by what is committed or by what is decided.
+    /// Rooms of the peer: committed memberships, and those that a turn in flight begins or ends.
     pub(super) rooms: IdMap<RoomId, Member>,
-    /// Number of messages addressed to the peer directly since it was looked up, those that waited then included.
+    /// Number of messages addressed to the peer directly since it was looked up, including those that waited then.
     pub(super) addressed: u64,
     /// Number of these that are delivered.
     pub(super) delivered: u64,
-    /// Whether the peer is a plugin, whose events nobody observes.
+    /// Whether the peer is a plugin. Its events are not stored for observers.
     pub(super) is_plugin: bool,
 }
 
@@ -87,29 +87,29 @@ impl Peer {
 
     /// Number of messages that were addressed to the peer directly and are not delivered.
     pub(super) fn waiting(&self) -> u64 {
-        // People may add and remove rows with sqlite3: the count may be off until the peer is looked up again.
+        // An operator may add and remove rows with sqlite3: then the count is wrong until the peer is looked up again.
         self.addressed.saturating_sub(self.delivered)
     }
 }
 
-/// Connection of a peer.
+/// Session of a peer, for a client or for a plugin.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Peer that the client speaks for.
+    /// Peer that the client logged in as.
     pub(super) peer: PeerId,
     pub(super) outbox: SessionOutbox,
-    /// Whether the session was welcomed: nothing is announced to it before.
+    /// Whether the session was welcomed. It gets no announcements before that.
     pub(super) is_welcomed: bool,
     pub(super) feed: Feed,
     /// Last message of the feed: every message for the peer up to here was put into the outbox, or had been delivered before.
     pub(super) fed: Seq,
-    /// Number of the peer's `addressed` messages that were put into the outbox, or had been delivered before.
+    /// Of the peer's `addressed` messages, the number that were put into the outbox or had been delivered before.
     pub(super) counted: u64,
-    /// Number of the peer's `addressed` messages that are delivered, as far as this session knows.
+    /// Of the peer's `addressed` messages, the number that are delivered, as far as this session knows.
     pub(super) delivered: u64,
-    /// Messages that the client has not acknowledged, if it acknowledges them itself.
+    /// Messages that the client has not acknowledged, if it acknowledges explicitly.
     pub(super) acks: Option<Box<Acks>>,
-    /// Message up to which the session is fed before it is closed; set when no more requests come.
+    /// Last message that the session gets before it is closed; set when no more requests come.
     pub(super) ends_at: Option<Seq>,
     /// Permit of the session, held back while the client does not read its replies, or waits for a search.
     pub(super) permit: Option<SemaphoreGuardArc>,
@@ -117,7 +117,7 @@ pub(super) struct Session {
     pub(super) is_searching: bool,
     /// Whether the session is in `page_queue`, in `failed_reads`, or in a turn that is in flight.
     pub(super) awaits_page: bool,
-    /// Whether the delivery of this turn has put something into the outbox.
+    /// Whether the delivery of this turn has listed the session as one with output to flush.
     pub(super) is_in_batch: bool,
 }
 
@@ -130,14 +130,14 @@ pub(super) enum Feed {
     Live,
 }
 
-/// Knowledge about the id that a client gave its message.
+/// Result of the lookup of a message id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KnownId {
     /// The id is new.
     New,
     /// A message with this id was accepted before this turn.
     Before(FoundId),
-    /// A message with this id is in this turn, at index `nth`.
+    /// A message with this id is in the turn that is being decided, at index `nth`.
     InTurn { nth: usize, fingerprint: i64 },
 }
 
@@ -154,7 +154,7 @@ impl Session {
         self.note_fed(delivered);
     }
 
-    /// Returns the mark of a message. A client that acknowledges explicitly needs none: an acknowledgement of its TCP does not count.
+    /// Returns the mark of a message; `None` for a client that acknowledges explicitly, because its TCP acknowledgements do not count.
     pub(super) fn mark(&self, delivered: Delivered) -> Option<Delivered> {
         self.acks.is_none().then_some(delivered)
     }
@@ -170,7 +170,7 @@ impl Session {
 }
 
 impl Chat {
-    /// Starts with what the store found when it was opened.
+    /// Makes the chat with the state that the store found when it was opened.
     pub(in crate::broker) fn new(limits: &Limits, found: Found) -> Self {
         let Found { newest, last_peer, last_room, unknown_names } = found;
         Chat {
@@ -196,7 +196,7 @@ impl Chat {
         }
     }
 
-    /// Whether a page, a search or an observer waits to be read for.
+    /// Whether a turn must read something: a page of a session, a step of a search, or a page of an observer.
     pub(in crate::broker) fn has_pending_reads(&self) -> bool {
         !self.page_queue.is_empty() || !self.searches.is_empty() || self.observers.have_pending_reads()
     }
@@ -211,7 +211,7 @@ impl Chat {
         !self.failed_reads.is_empty() || self.observers.have_failed_reads()
     }
 
-    /// Queues what could not be read again.
+    /// Queues the reads that failed, again.
     pub(in crate::broker) fn retry_failed_reads(&mut self) {
         self.page_queue.extend(self.failed_reads.drain(..));
         self.observers.retry_failed_reads();
@@ -226,7 +226,7 @@ impl Chat {
         }
     }
 
-    /// Notes that a client, or a row of the table `outbox`, uses the name of a peer.
+    /// Notes that the name of a peer is used: by a client, a plugin, or a row of the table `outbox`.
     pub(super) fn use_name(&mut self, id: PeerId) {
         let peer = self.peers.get_mut(&id).expect("a peer whose name is used was looked up");
         if !peer.record.seen {
@@ -280,13 +280,12 @@ impl Chat {
         names
     }
 
-    /// Whether so many offline peers are in memory that some must be removed from it.
+    /// Whether so many offline peers are in memory that some must be evicted.
     pub(in crate::broker) fn has_too_many_peers(&self) -> bool {
         self.peers.len() > self.sessions.len() + OFFLINE_PEERS_CACHED_MAX
     }
 
-    /// Removes offline peers from memory; they are looked up again when they are named. Requires that no turn is in flight, as it
-    /// names them.
+    /// Removes offline peers from memory; they are looked up again when they are named. No turn may be in flight, because it may name them.
     pub(in crate::broker) fn evict_offline_peers(&mut self) {
         let with_sessions: IdSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();
         let is_dirty = |id: &PeerId| self.dirty_peers.contains(id) || self.dirty_cursors.contains(id);

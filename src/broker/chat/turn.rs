@@ -1,5 +1,5 @@
-//! A turn: what the store does for it, and what the broker does once its outcome is known. Owns how both are put together;
-//! never decides what belongs to a turn.
+//! A turn: its entries and reads for the store, and the broker's work once its outcome is known. Owns how both are collected; never decides
+//! what belongs to a turn.
 
 use smol::lock::SemaphoreGuardArc;
 
@@ -15,13 +15,13 @@ use crate::store::{Entry, ObservedPage, Page, Read, ReadReceiver, ReadSender, Se
 pub(in crate::broker) struct Turn {
     /// Completions of requests, in the order of the requests.
     pub(super) completions: Vec<Completion>,
-    /// Welcomes that wait for a count of messages.
+    /// Welcomes that need a count of waiting messages.
     pub(super) greetings: Vec<Greeting>,
     /// Reads for observers.
     pub(super) observer_reads: Vec<ObserverRead>,
     /// Searches that the store continues in this turn.
     pub(super) searches: Vec<(PendingSearch, ReadReceiver<SearchResult>)>,
-    /// Sessions that get a page of their feed.
+    /// Sessions for which a page of their feed is read.
     pub(super) pages: Vec<(SessionId, ReadReceiver<Page>)>,
     /// Permits of the sessions whose requests are in this turn.
     pub(super) permits: Vec<(SessionId, SemaphoreGuardArc)>,
@@ -34,18 +34,18 @@ pub(in crate::broker) struct Turn {
 }
 
 impl Turn {
-    /// Whether no other turn may be decided before the outcome of this one is known.
+    /// Whether the outcome of this turn must be known before the next turn is decided.
     pub(in crate::broker) fn is_awaited(&self) -> bool {
         !self.membership_changes.is_empty() || self.changes_topics
     }
 }
 
-/// Welcome that waits for a count of the messages that wait for its peer.
+/// Welcome that is sent once the messages that wait for its peer are counted.
 #[derive(Debug)]
 pub(super) struct Greeting {
     /// Client that logs in.
     pub(super) requester: Requester,
-    /// Number of messages that wait for it.
+    /// Number of messages that wait for its peer.
     pub(super) waiting: ReadReceiver<u64>,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Greeting {
 pub(super) struct ObserverRead {
     /// Peer that observes.
     pub(super) peer: PeerId,
-    /// Number of the observer when the turn was decided: the result is not for an observer that began later.
+    /// `Observer::number` when the turn was decided: an observer that registered again since must not get the page.
     pub(super) number: u64,
     /// Next messages and events.
     pub(super) page: ReadReceiver<Option<ObservedPage>>,
@@ -155,7 +155,7 @@ impl TurnBuilder {
         receiver
     }
 
-    /// Holds a welcome back until the messages that wait are counted.
+    /// Sends a welcome once the messages that wait are counted.
     pub(super) fn greet_later(&mut self, greeting: Greeting) {
         self.turn.greetings.push(greeting);
     }
@@ -170,7 +170,7 @@ impl TurnBuilder {
         self.turn.observer_reads.len()
     }
 
-    /// Continues a search.
+    /// Adds a step of a search.
     pub(super) fn search(&mut self, search: PendingSearch, result: ReadReceiver<SearchResult>) {
         self.turn.searches.push((search, result));
     }
@@ -180,7 +180,7 @@ impl TurnBuilder {
         self.turn.searches.len()
     }
 
-    /// Feeds a page to a session.
+    /// Feeds a page to a session, once it is read.
     pub(super) fn feed_page(&mut self, session: SessionId, page: ReadReceiver<Page>) {
         self.turn.pages.push((session, page));
     }
@@ -195,7 +195,7 @@ impl TurnBuilder {
         self.turn.permits.push((session, permit));
     }
 
-    /// Notes that the turn changes who is in a room.
+    /// Notes that the turn changes a membership.
     pub(super) fn change_membership(&mut self, change: MembershipChange) {
         self.turn.membership_changes.push(change);
     }
@@ -205,12 +205,12 @@ impl TurnBuilder {
         self.turn.changes_topics = true;
     }
 
-    /// Has cursors committed with this turn.
+    /// Makes the turn commit all cursors that moved.
     pub(super) fn commit_cursors(&mut self) {
         self.commits_cursors = true;
     }
 
-    /// Ends the turn: the broker's part, and the store's.
+    /// Returns the turn in two parts: the broker's, and the store's.
     pub(in crate::broker) fn finish(self) -> (Turn, TurnRequest) {
         (self.turn, self.request)
     }

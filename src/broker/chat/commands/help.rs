@@ -1,4 +1,4 @@
-//! `/help`: the commands. Plugins answer it before the broker if there are any, so the broker knows no commands of plugins.
+//! `/help`: the commands. If there are plugins, their chain answers it before the broker, with their commands; so the broker lists none.
 
 use crate::broker::chat::completion::Requester;
 use crate::broker::chat::turn::TurnBuilder;

@@ -42,7 +42,7 @@ pub(super) fn decide(
 }
 
 fn join_again(requester: Requester, room: RoomId, chat: &Chat, turn: &mut TurnBuilder) {
-    // A joining in this very turn is not committed yet.
+    // The first join may be in this turn, and not committed yet.
     if chat.peers[&requester.peer].rooms[&room].joined.is_none() {
         turn.complete(Completion::Join { requester, room });
     } else {

@@ -1,4 +1,4 @@
-//! A command of a plugin. Plugins answer it before the broker if there are any, so the broker knows no such command.
+//! A command of a plugin. If there are plugins, their chain answers it before the broker; so the broker refuses it as unknown.
 
 use crate::protocol::Refusal;
 

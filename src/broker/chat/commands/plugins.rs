@@ -1,4 +1,4 @@
-//! `/plugins`: the plugins and their states. Plugins answer it before the broker if there are any, so the broker knows of none.
+//! `/plugins`: the plugins and their states. If there are plugins, their chain answers it before the broker; so the broker lists none.
 
 use crate::broker::chat::completion::Requester;
 use crate::broker::chat::turn::TurnBuilder;

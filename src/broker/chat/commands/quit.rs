@@ -1,4 +1,4 @@
-//! `/quit`, and every other end of a session's requests: the session is closed once it has got what waits for it.
+//! `/quit`, and every other end of a session's requests: the session is closed once all messages that wait for it are in its outbox.
 
 use crate::broker::chat::completion::{Completion, Requester};
 use crate::broker::chat::delivery::Delivery;

@@ -1,5 +1,5 @@
-//! `/search`: the newest messages that contain all of some words. The index that it needs follows the log a step at a time, so a search
-//! may be continued in several turns; its session submits nothing else meanwhile.
+//! `/search`: the newest messages that contain all of some words. The search index catches up with the log in steps, so a search may take
+//! several turns; its session submits nothing else meanwhile.
 
 use crate::broker::chat::completion::Requester;
 use crate::broker::chat::delivery::Delivery;
@@ -18,7 +18,7 @@ pub(super) fn decide(words: Text, count: usize, requester: &Requester, chat: &mu
     Ok(())
 }
 
-/// Continues searches in this turn, as many as a turn may.
+/// Adds a step of each pending search to the turn, up to the limit of a turn.
 pub(in crate::broker::chat) fn continue_searches(chat: &mut Chat, turn: &mut TurnBuilder) {
     while turn.searches() < TURN_SEARCHES_MAX
         && let Some(search) = chat.searches.pop_front()
@@ -42,7 +42,7 @@ pub(in crate::broker::chat) fn complete(
     let reply = match result {
         Ok(SearchResult::Found(PastPage { messages, more, .. })) => Reply::Found { messages, more },
         Ok(SearchResult::Indexing) => {
-            // Messages that come meanwhile need not be covered.
+            // The index need not cover messages that come later.
             search.until.get_or_insert(chat.newest);
             return chat.searches.push_back(search);
         }

@@ -15,7 +15,7 @@ use crate::store::{Entry, FoundId, SendId};
 pub(in crate::broker::chat) enum Origin<'a> {
     /// A client, over its session.
     Client(&'a Requester),
-    /// A row of the table `outbox`, in the name of this peer.
+    /// A row of the table `outbox`, with this sender.
     OutboxRow(PeerId),
 }
 
@@ -49,7 +49,7 @@ pub(super) fn decide(
     send(draft, Origin::Client(requester), send_id, chat, turn)
 }
 
-/// Decides a message that plugins changed or refused. If it was accepted before, it is accepted again, whatever they say now.
+/// Decides a message that plugins changed or refused. If it was accepted before, it is accepted again, whatever the plugins decided now.
 pub(super) fn decide_filtered(
     filtered: FilteredSend,
     requester: &Requester,
@@ -101,7 +101,7 @@ fn recipient(destination: &Destination, origin: Origin<'_>, chat: &Chat) -> Resu
                 Err(Refusal::new(Code::NotAMember, words))
             }
         },
-        // A person who may write to the database may do as any member.
+        // An operator who can write to the database need not be a member.
         (Destination::Room(room), Origin::OutboxRow(_)) => chat.populated_room(room, "not sent").map(Recipient::Room),
     }
 }
@@ -151,7 +151,7 @@ fn deliver(requester: Option<&Requester>, notes: &[SenderNote], chat: &mut Chat,
     }
 }
 
-/// Tells a program that its message is accepted, or a person what it may want to know of its message: once in a turn.
+/// Sends a program `accepted` for its message, or a person the notices about it, each once in a turn.
 fn acknowledge(requester: &Requester, seq: Seq, notes: &[SenderNote], chat: &mut Chat, delivery: &mut Delivery) {
     let session = requester.session;
     if chat.sessions.get(&session).is_some_and(|session| session.outbox.capabilities().wants_accepted) {

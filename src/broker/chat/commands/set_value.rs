@@ -1,4 +1,4 @@
-//! A value of a plugin: stored or removed.
+//! A value of a plugin is stored or removed.
 
 use crate::broker::chat::completion::{Completion, Requester};
 use crate::broker::chat::delivery::Delivery;

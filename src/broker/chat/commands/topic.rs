@@ -1,4 +1,4 @@
-//! `/topic`: shows or sets the topic of a room. A change is committed like a joining, and announced to the members that are online.
+//! `/topic`: shows or sets the topic of a room. A change is committed, then announced to the members that are online.
 
 use crate::broker::chat::completion::{Completion, Requester};
 use crate::broker::chat::delivery::Delivery;
