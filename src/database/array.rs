@@ -1,13 +1,14 @@
 //! Integers stored as a JSON array in one column. Formats and parses them; never knows what they mean.
 
-use std::fmt::Write;
-
 /// Appends the numbers to `array` as a JSON array.
 pub(crate) fn write(array: &mut String, numbers: impl Iterator<Item = i64>) {
     array.push('[');
-    for (place, number) in numbers.enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        write!(array, "{comma}{number}").expect("writing to a string cannot fail");
+    let mut digits = itoa::Buffer::new();
+    for (index, number) in numbers.enumerate() {
+        if index > 0 {
+            array.push(',');
+        }
+        array.push_str(digits.format(number));
     }
     array.push(']');
 }
