@@ -23,6 +23,10 @@ impl World {
 
     pub(super) fn check_turn(&mut self) {
         let Some(StoreRequest::Turn(request, _)) = &self.broker.request else { return };
+        let is_removal = |entry: &Entry| matches!(entry, Entry::Remove { .. });
+        if request.entries.iter().any(is_removal) {
+            assert!(request.entries.len() == 1 && request.reads.is_empty(), "a removal has a turn of its own");
+        }
         let is_observed = |read: &&Read| matches!(read, Read::Observed(..));
         let observed = request.reads.iter().filter(is_observed).count();
         assert!(observed <= TURN_OBSERVERS_MAX, "a turn reads for {observed} observers");

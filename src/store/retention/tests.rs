@@ -25,14 +25,14 @@ const PEERS: i64 = 4;
 /// Rooms of the random tests.
 const ROOMS: i64 = 2;
 
-/// What is in inboxes, and in the log: what was removed may stand in them for a while.
+/// Messages in inboxes that are still in the log: removed messages may remain in inboxes for a while.
 const INBOX: &str = "select seq from (
     select recipient, entry.value as seq
     from inbox join json_each(seqs) as entry join message on message.seq = entry.value
     union all
     select recipient, seq from unindexed)";
 
-/// A database with a few peers, and a log over it.
+/// Database with a few peers, its log, and retention.
 struct World<'c> {
     log: Log<'c>,
     sweep: Sweep<'c>,
@@ -46,7 +46,7 @@ fn database() -> (TempDir, Connection) {
     (home, connection)
 }
 
-/// The write-ahead log of an open database.
+/// Opens the write-ahead log of an open database.
 fn wal(connection: &Connection) -> (WalPages, File) {
     let path = format!("{}-wal", connection.path().unwrap());
     (WalPages::default(), File::options().read(true).write(true).open(path).unwrap())
@@ -95,31 +95,31 @@ impl<'c> World<'c> {
         }
     }
 
-    /// A message that was accepted at this time.
+    /// Sends a message that is accepted at this time.
     fn send(&mut self, at_ms: i64, to: &[i64]) {
         self.turn(vec![message(at_ms, 1, to, "hello")]);
     }
 
-    /// A room with these members.
+    /// Creates a room with these members.
     fn make_room(&mut self, room: i64, members: &[i64]) {
         let name = Room::parse(&format!("#room{room}")).unwrap();
         self.turn(vec![Entry::Room { id: RoomId::new(room), name }]);
         self.turn(members.iter().map(|member| join(room, *member)).collect());
     }
 
-    /// Everything for a peer is delivered up to here.
+    /// Delivers everything for a peer up to here.
     fn deliver(&mut self, peer: i64, cursor: i64) {
         self.turn(vec![record(peer, cursor)]);
     }
 
-    /// Lets time pass, and the sweep wake up as it asked to.
+    /// Lets time pass, with each step at its time.
     fn pass(&mut self, ms: u64) {
         let until = self.now.instant + Duration::from_millis(ms);
         let mut steps = 0;
         while let Some(wakes_at) = self.sweep.wakes_at().filter(|wakes_at| *wakes_at <= until) {
             self.wake(wakes_at.saturating_duration_since(self.now.instant));
             steps += 1;
-            assert!(steps < 10_000, "it does not come to rest");
+            assert!(steps < 10_000, "the steps end");
         }
         self.advance(until.saturating_duration_since(self.now.instant));
     }
@@ -144,7 +144,7 @@ impl<'c> World<'c> {
         self.numbers(sql)[0]
     }
 
-    fn kept(&self) -> Vec<i64> {
+    fn stored(&self) -> Vec<i64> {
         self.numbers("select seq from message order by seq")
     }
 
@@ -152,7 +152,7 @@ impl<'c> World<'c> {
         self.sweep.oldest.pages().unwrap().used_bytes()
     }
 
-    /// The texts that the history of a peer holds.
+    /// Returns the texts of a peer's history.
     fn history(&mut self, peer: i64, count: usize) -> Vec<String> {
         let query = HistoryQuery { peer: PeerId::new(peer), with: None, before: Seq::MAX, count };
         let page = self.read(Read::History, query);
@@ -167,10 +167,10 @@ impl<'c> World<'c> {
 }
 
 thread_local! {
-    static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps what each test's thread logs.
+/// Records the lines that each test's thread logs.
 struct Listener;
 
 impl log::Log for Listener {
@@ -179,22 +179,22 @@ impl log::Log for Listener {
     }
 
     fn log(&self, record: &Record<'_>) {
-        SAID.with_borrow_mut(|said| said.push(format!("{} {}", record.level(), record.args())));
+        LOGGED.with_borrow_mut(|lines| lines.push(format!("{} {}", record.level(), record.args())));
     }
 
     fn flush(&self) {}
 }
 
-/// Listens to what is logged from here on.
+/// Records what is logged from here on.
 fn listen() {
     // Another test may have been first.
     let _ = log::set_logger(&Listener);
     log::set_max_level(LevelFilter::Info);
 }
 
-/// What was logged since this was last asked.
-fn said() -> Vec<String> {
-    SAID.take()
+/// Returns the lines logged since the last call.
+fn logged() -> Vec<String> {
+    LOGGED.take()
 }
 
 fn record(peer: i64, cursor: i64) -> Entry {
@@ -226,18 +226,18 @@ fn message(at_ms: i64, sender: i64, to: &[i64], text: &str) -> Entry {
 fn messages_that_are_too_old_are_removed_up_to_the_first_young_one() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(10_000));
-    // The clock was wrong for a while: the third looks young and holds back those behind it.
+    // The clock was wrong for a while: the third message looks young and holds back those after it.
     for at_ms in [0, 1_000, 50_000, 0, 2_000] {
         world.send(at_ms, &[2]);
     }
     world.deliver(2, 5);
     world.pass(9_900);
-    assert_eq!(world.kept(), [1, 2, 3, 4, 5], "nothing is too old yet");
+    assert_eq!(world.stored(), [1, 2, 3, 4, 5], "no message is too old yet");
     world.pass(3_000);
-    assert_eq!(world.kept(), [3, 4, 5]);
+    assert_eq!(world.stored(), [3, 4, 5]);
     assert_eq!(world.numbers(INBOX), [3, 4, 5]);
     world.pass(60_000);
-    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.stored(), [0; 0]);
 }
 
 #[test]
@@ -248,10 +248,10 @@ fn clock_that_is_set_back_keeps_messages() {
     world.deliver(2, 1);
     world.now.clock = Timestamp::from_millis(-1_000_000);
     world.pass(20_000);
-    assert_eq!(world.kept(), [1]);
+    assert_eq!(world.stored(), [1]);
     world.now.clock = Timestamp::from_millis(10_000);
     world.pass(1000 * RETENTION_CHECK_S_MAX);
-    assert_eq!(world.kept(), [0; 0], "the clock was set, and is looked at within the hour");
+    assert_eq!(world.stored(), [0; 0], "the clock was set, and is read again within the hour");
 }
 
 #[test]
@@ -265,14 +265,14 @@ fn messages_that_wait_are_stepped_over_until_they_are_delivered() {
     world.send(0, &[2]);
     world.deliver(2, 5);
     world.pass(5_000);
-    assert_eq!(world.kept(), [2, 4]);
+    assert_eq!(world.stored(), [2, 4]);
     assert_eq!(world.numbers(&format!("{INBOX} order by recipient, seq")), [2, 4, 2, 4], "of peers 2, 3 and 4");
     world.deliver(3, 2);
     world.pass(1_000);
-    assert_eq!(world.kept(), [4]);
+    assert_eq!(world.stored(), [4]);
     world.deliver(4, 4);
     world.pass(1_000);
-    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.stored(), [0; 0]);
     assert_eq!(world.number("select count(*) from inbox"), 0);
 }
 
@@ -286,15 +286,15 @@ fn room_messages_stay_until_every_member_has_received_them() {
     world.send(0, &[2]);
     world.deliver(2, 3);
     world.pass(5_000);
-    assert_eq!(world.kept(), [1, 2], "they wait for peer 3, and not for their sender");
+    assert_eq!(world.stored(), [1, 2], "they wait for peer 3, and not for their sender");
     world.pass(1_000_000);
-    assert_eq!(world.kept(), [1, 2], "however long that takes");
+    assert_eq!(world.stored(), [1, 2], "however long it takes");
     world.deliver(3, 1);
     world.pass(1_000);
-    assert_eq!(world.kept(), [2]);
+    assert_eq!(world.stored(), [2]);
     world.deliver(3, 2);
     world.pass(1_000);
-    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.stored(), [0; 0]);
     assert_eq!(world.number("select count(*) from inbox"), 0);
 }
 
@@ -308,13 +308,13 @@ fn members_that_join_later_or_leave_hold_back_no_message() {
     world.send(0, &[-7]);
     world.deliver(2, 2);
     world.pass(5_000);
-    assert_eq!(world.kept(), [1, 2], "both wait for peer 3");
+    assert_eq!(world.stored(), [1, 2], "both wait for peer 3");
     world.turn(vec![leave(7, 3)]);
     world.pass(900);
-    assert_eq!(world.kept(), [2], "peer 4 was not there when the first was sent");
+    assert_eq!(world.stored(), [2], "peer 4 was not there when the first was sent");
     world.deliver(4, 2);
     world.pass(2_000);
-    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.stored(), [0; 0]);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn member_that_is_behind_holds_back_messages_unless_it_sent_them() {
             world.deliver(peer, cursor);
         }
         world.pass(5_000);
-        assert_eq!(world.kept(), kept, "cursors {cursors:?}");
+        assert_eq!(world.stored(), kept, "cursors {cursors:?}");
     }
 }
 
@@ -345,14 +345,14 @@ fn inbox_row_of_a_room_is_shortened_and_removed() {
     world.log.catch_up(|| world.sweep.oldest.begin()).unwrap();
     let ends = "select last from inbox where recipient = -7";
     assert_eq!(world.numbers(ends), [4]);
-    // The first and the last go: the second and third were sent by one who has not got them.
+    // The four messages become removable; the fifth waits for peer 4.
     world.deliver(2, 4);
     world.deliver(3, 4);
     world.turn(vec![message(0, 2, &[-7, 4], "waits for peer 4")]);
     world.deliver(1, 5);
     world.deliver(3, 5);
     world.pass(5_000);
-    assert_eq!(world.kept(), [5]);
+    assert_eq!(world.stored(), [5]);
     assert_eq!(world.numbers(INBOX), [5, 5], "of the room and of peer 4");
     world.deliver(4, 5);
     world.pass(1_000);
@@ -369,10 +369,10 @@ fn oldest_messages_are_removed_until_the_database_is_small_enough() {
         let cursor = 20 * turn;
         world.turn((0..20).map(|_| message(0, 1, &[2], &text)).chain([record(2, cursor)]).collect());
         assert!(world.used_bytes() <= max_size_bytes, "turn {turn}: {} bytes", world.used_bytes());
-        // It was full for the first time when the 16th was over.
+        // The database is full from the 16th turn on.
         assert!(turn < 20 || world.used_bytes() > max_size_bytes - 20_000, "turn {turn}: {} bytes", world.used_bytes());
     }
-    let kept = world.kept();
+    let kept = world.stored();
     assert_eq!(kept.last(), Some(&2000));
     assert_eq!(kept.len() as i64, 2000 - kept[0] + 1, "there is a gap");
 }
@@ -439,7 +439,7 @@ fn store_never_wakes_without_work_to_wait_for() {
     world.deliver(3, 1);
     assert!(world.sweep.wakes_at().is_some());
     world.pass(1_000);
-    assert_eq!((world.kept(), world.sweep.wakes_at()), (vec![], None));
+    assert_eq!((world.stored(), world.sweep.wakes_at()), (vec![], None));
 }
 
 #[test]
@@ -451,13 +451,13 @@ fn next_pass_begins_after_a_cursor_moved_and_later_the_more_messages_wait() {
     world.turn(vec![message(-10, 1, &[2], "goes"), record(2, waiting + 1)]);
     world.pass(1_500);
     assert_eq!(world.sweep.walk, Walk { position: Seq::new(waiting + 1), stepped_over: waiting as u64 });
-    assert_eq!(world.kept().len() as i64, waiting);
+    assert_eq!(world.stored().len() as i64, waiting);
 
     world.deliver(3, waiting / 2);
     world.pass(1_400);
-    assert_eq!(world.kept().len() as i64, waiting, "three seconds for so many");
+    assert_eq!(world.stored().len() as i64, waiting, "three seconds for so many");
     world.pass(200);
-    assert_eq!(world.kept().len() as i64, waiting - waiting / 2);
+    assert_eq!(world.stored().len() as i64, waiting - waiting / 2);
 }
 
 #[test]
@@ -471,7 +471,7 @@ fn flood_makes_steps_longer() {
     };
     let mut sweep = Sweep::new(&connection, aged(1), world.now);
     assert_eq!(scan(&mut sweep, 15_000), (20_000, Stop::End));
-    assert_eq!(world.kept().len(), 20_000, "a scan removes nothing");
+    assert_eq!(world.stored().len(), 20_000, "a scan removes nothing");
     let (position, stop) = scan(&mut sweep, 6_000);
     assert!(position >= 12_000, "{position}, {stop:?}");
     let (position, stop) = scan(&mut sweep, 0);
@@ -520,13 +520,13 @@ fn one_removal_is_proposed_at_a_time_and_again_if_it_fails() {
         .execute_batch("create temp trigger full before delete on message begin select raise(fail, 'full'); end")
         .unwrap();
     let failed = turn(&mut world, vec![Entry::Remove { ranges }]);
-    assert_eq!((failed, world.kept()), (None, vec![1, 2, 3, 4]));
+    assert_eq!((failed, world.stored()), (None, vec![1, 2, 3, 4]));
     let words = "WARN cannot remove old messages; trying again every 2 s: the database failed (full)";
-    assert_eq!(said(), [words]);
+    assert_eq!(logged(), [words]);
     connection.execute_batch("drop trigger full").unwrap();
     assert_eq!(world.sweep.wakes_at(), Some(world.now.instant + Duration::from_secs(RETENTION_RETRY_S)));
     world.pass(1000 * RETENTION_RETRY_S);
-    assert_eq!(world.kept(), [4]);
+    assert_eq!(world.stored(), [4]);
 }
 
 #[test]
@@ -541,11 +541,11 @@ fn removal_keeps_what_waits_and_what_its_own_turn_appends() {
     world.turn(vec![record(2, 4)]);
     let ranges = vec![SeqRange { first: Seq::ZERO, last: Seq::MAX }];
     world.turn(vec![message(0, 1, &[2], "appended"), Entry::Remove { ranges: ranges.clone() }]);
-    assert_eq!(world.kept(), [2, 3, 5]);
+    assert_eq!(world.stored(), [2, 3, 5]);
     world.turn(vec![record(3, 5), Entry::Remove { ranges: ranges.clone() }]);
-    assert_eq!(world.kept(), [5]);
+    assert_eq!(world.stored(), [5]);
     world.turn(vec![record(2, 5), Entry::Remove { ranges }]);
-    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.stored(), [0; 0]);
     assert_eq!(world.number("select count(*) from inbox"), 0, "the tail of the index is written before the removal");
 }
 
@@ -560,16 +560,16 @@ fn another_writer_delays_removal_only() {
     other.execute_batch("begin immediate").unwrap();
     let started = Instant::now();
     world.pass(10_000);
-    assert!(started.elapsed() < Duration::from_secs(2), "it waits for nobody");
-    assert_eq!(world.kept(), [1]);
+    assert!(started.elapsed() < Duration::from_secs(2), "it does not wait for the other process");
+    assert_eq!(world.stored(), [1]);
     assert_eq!(
-        said(),
+        logged(),
         ["WARN cannot remove old messages; trying again every 2 s: database is locked"],
-        "once is enough"
+        "it is logged once"
     );
     other.execute_batch("rollback").unwrap();
     world.pass(1000 * RETENTION_RETRY_S);
-    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.stored(), [0; 0]);
     assert_eq!(world.sweep.retries_at, None);
 }
 
@@ -583,21 +583,21 @@ fn removal_is_logged_when_it_is_done_and_then_once_an_hour() {
     let goes = (0..20_000).map(|_| message(0, 1, &[2], "goes"));
     world.turn(goes.chain([message(0, 1, &[3], "stays"), record(2, 20_001)]).collect());
     world.pass(61_000);
-    let lines = said();
+    let lines = logged();
     assert_eq!(lines.len(), 1, "many steps, one line: {lines:#?}");
     let words = "INFO removed 20000 messages, up to seq 20000 of 1970-01-01T00:00:00.000Z: 20000 for max_age, 0 for max_size; \
                  1 waits for a recipient and stays; the database uses ";
     assert!(lines[0].starts_with(words), "{}", lines[0]);
-    // A message a minute, each of which goes a minute later.
+    // One message a minute, each removed a minute later.
     for minute in 1..=150 {
         world.turn(vec![message(world.now.clock.millis(), 1, &[2], "goes"), record(2, 20_001 + minute)]);
         world.pass(60_000);
     }
     world.pass(60_000);
-    let lines = said();
+    let lines = logged();
     assert_eq!(lines.len(), 2, "{lines:#?}");
     world.sweep.close();
-    let lines = [lines, said()].concat();
+    let lines = [lines, logged()].concat();
     let removed = lines.iter().map(|line| line.split(' ').nth(2).and_then(|word| word.parse::<u32>().ok()).unwrap());
     assert_eq!(removed.sum::<u32>(), 150, "the rest is said at the end: {lines:#?}");
     assert!(lines[2].contains("up to seq 20151 of 1970-01-01T02:"), "{lines:#?}");
@@ -614,21 +614,21 @@ fn database_full_of_waiting_messages_is_logged_once_each_time() {
         world.pass(500);
     };
     fill(&mut world);
-    assert_eq!(said(), [""; 0], "it may only be on its way");
+    assert_eq!(logged(), [""; 0], "the messages may be in flight only for a moment");
     for _ in 0..10 {
         fill(&mut world);
     }
-    let lines = said();
+    let lines = logged();
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(lines[0].contains("more than max_size") && lines[0].contains("200 messages wait"), "{}", lines[0]);
     world.deliver(2, 1_100);
     world.pass(1_000);
-    assert_eq!(said().len(), 1, "what was removed");
+    assert_eq!(logged().len(), 1, "the removal is logged");
     world.pass(2 * 1000 * RETENTION_REPORT_S_MIN);
     for _ in 0..4 {
         fill(&mut world);
     }
-    assert_eq!(said().len(), 1, "it is full again");
+    assert_eq!(logged().len(), 1, "the database is full again");
 }
 
 // State after a removal
@@ -655,8 +655,8 @@ fn message_after_a_removal_is_synced() {
     let synchronous = |world: &World<'_>| world.number("pragma synchronous");
     world.turn(vec![message(0, 1, &[2], "goes"), record(2, 1)]);
     world.pass(1_000);
-    assert_eq!(world.kept(), [0; 0]);
-    assert_eq!(synchronous(&world), 1, "normal: a removal is no promise");
+    assert_eq!(world.stored(), [0; 0]);
+    assert_eq!(synchronous(&world), 1, "normal: a removal need not be durable");
     world.send(2_000, &[2]);
     assert_eq!(synchronous(&world), 2, "full");
 }
@@ -671,7 +671,7 @@ fn numbers_continue_after_all_messages_are_removed() {
     world.deliver(2, 10);
     world.deliver(3, 10);
     world.pass(1_000);
-    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.stored(), [0; 0]);
     let found = crate::store::found(&connection, &home.path().join("holdline.db")).unwrap();
     assert_eq!(found.newest, Seq::new(10));
 }
@@ -683,9 +683,9 @@ fn number_of_a_removed_message_for_an_empty_room_is_not_reused() {
     world.make_room(7, &[1]);
     world.send(-10, &[-7]);
     world.pass(1_000);
-    assert_eq!(world.kept(), [0; 0], "it waited for nobody");
+    assert_eq!(world.stored(), [0; 0], "no peer is to receive it");
     let found = crate::store::found(&connection, &home.path().join("holdline.db")).unwrap();
-    assert_eq!(found.newest, Seq::new(1), "its number is not given again");
+    assert_eq!(found.newest, Seq::new(1), "its number is not reused");
 }
 
 #[test]
@@ -699,7 +699,7 @@ fn free_pages_are_given_back_and_the_file_shrinks() {
     assert!(file.metadata().unwrap().len() > 4_000_000);
     world.deliver(2, 1_000);
     world.pass(60_000);
-    assert_eq!(world.kept(), [0; 0]);
+    assert_eq!(world.stored(), [0; 0]);
     assert!(file.metadata().unwrap().len() < 4096 * (FREE_PAGES_MIN + 16), "{} bytes", file.metadata().unwrap().len());
     assert_eq!(world.number("select count(*) from pragma_integrity_check where integrity_check <> 'ok'"), 0);
 }
@@ -709,14 +709,14 @@ fn history_finds_waiting_messages_below_a_gap_in_the_chain() {
     let (_home, connection) = database();
     let mut world = World::new(&connection, aged(1_000));
     for number in 1..=40 {
-        // Every tenth waits, and so do those of another sender between them.
+        // Every tenth message waits, and so do those of another sender between them.
         let to = if number % 10 == 0 { 3 } else { 2 };
         world.turn(vec![message(0, 1, &[to], &number.to_string()), message(0, 4, &[3], "another")]);
     }
     world.turn((41..=43).map(|number| message(100_000, 1, &[2], &number.to_string())).collect());
     world.deliver(2, 83);
     world.pass(5_000);
-    assert_eq!(world.kept().len(), 4 + 40 + 3);
+    assert_eq!(world.stored().len(), 4 + 40 + 3);
     assert_eq!(world.history(1, 20), ["10", "20", "30", "40", "41", "42", "43"]);
     assert_eq!(world.history(1, 5), ["30", "40", "41", "42", "43"]);
     assert_eq!(world.history(1, 4), ["40", "41", "42", "43"]);
@@ -732,7 +732,7 @@ fn history_finds_waiting_messages_below_a_gap_in_the_chain() {
     assert_eq!(world.history(2, 20), [""; 0]);
 }
 
-/// What happens to the log, and in between to the clock.
+/// Step of a random test.
 #[derive(Clone, Debug)]
 enum Step {
     Send { sender: i64, to: BTreeSet<i64>, copies: usize, bytes: usize },
@@ -761,16 +761,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..60)
 }
 
-/// A message as it was sent.
+/// Message that was sent.
 struct Sent {
     seq: i64,
     at: i64,
     sender: i64,
-    /// Rooms are negative.
+    /// Recipients; a room is negative.
     to: BTreeSet<i64>,
 }
 
-/// How far each peer has got, and which rooms it is in since when.
+/// Cursor of each peer, and the newest message when it joined each of its rooms.
 #[derive(Default)]
 struct Readers {
     cursors: BTreeMap<i64, i64>,
@@ -778,7 +778,7 @@ struct Readers {
 }
 
 impl Readers {
-    /// Whether a message is for a peer, directly or in a room.
+    /// Whether a message is for a peer, directly or through a room.
     fn reaches(&self, sent: &Sent, peer: i64) -> bool {
         let since = |room: &i64| self.joined.get(&(-room, peer)).is_some_and(|joined| *joined < sent.seq);
         sent.to.contains(&peer) || sent.sender != peer && sent.to.iter().any(since)
@@ -838,16 +838,16 @@ proptest! {
                 }
                 Step::Restart => world.sweep = Sweep::new(&connection, retention, world.now),
             }
-            let kept: BTreeSet<i64> = world.kept().into_iter().collect();
+            let kept: BTreeSet<i64> = world.stored().into_iter().collect();
             for sent in sent.iter().filter(|sent| readers.waits(sent)) {
                 assert!(kept.contains(&sent.seq), "{} waited and was removed", sent.seq);
             }
         }
-        // Two hours: whatever is due is looked at, and the size as well.
+        // After two hours every message that is due was scanned.
         let clock = world.now.clock;
         world.pass(2 * 1000 * RETENTION_CHECK_S_MAX);
         let now = world.now.clock.millis();
-        let kept: BTreeSet<i64> = world.kept().into_iter().collect();
+        let kept: BTreeSet<i64> = world.stored().into_iter().collect();
         let is_old = |sent: &Sent| max_age_ms.is_some_and(|max_age| now - sent.at >= max_age as i64);
         let is_large = max_size_bytes.is_some_and(|max_size| world.used_bytes() > max_size);
         for sent in sent.iter().take_while(|sent| is_old(sent) || is_large) {
@@ -856,7 +856,7 @@ proptest! {
         if retention == Retention::default() {
             assert_eq!(kept.len(), sent.len());
         }
-        // The index, and each one's history, hold exactly what is left.
+        // The index and each history contain exactly the messages that are left.
         let inbox: Vec<i64> = world.numbers(&format!("{INBOX} order by seq, recipient"));
         world.log.catch_up(|| world.sweep.oldest.begin()).unwrap();
         let endless = "select count(*) from inbox where last not in (select seq from message)";
