@@ -342,7 +342,7 @@ fn error_has_its_line() {
     let errors = [
         ("\n\n local x = m.none.field", "message failed: test.luau:3: attempt to index nil with 'field'"),
         ("\n error('this is wrong')", "message failed: test.luau:2: this is wrong"),
-        ("\n chat.send('no one!', 'hi')", "message failed: test.luau:2: chat.send: \"no one!\" holds"),
+        ("\n chat.send('no one!', 'hi')", "message failed: test.luau:2: chat.send: \"no one!\" contains"),
         ("\n\n m.text:find('(')", "message failed: test.luau:3: unfinished capture"),
         ("\n string.find()", "message failed: test.luau:2: invalid argument #1 to 'find' (string expected, got nil)"),
         ("\n store.set('k', print)", "message failed: test.luau:2: store.set: a function cannot be stored"),
