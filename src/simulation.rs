@@ -1,6 +1,6 @@
 //! Seeded simulation of the chat: checks the promises of `protocol.md` against the real broker and its loop. Around the
 //! broker are models of the store and of sockets. Clients read, stall, break, end, come back, log in more than once,
-//! join and leave rooms, acknowledge explicitly, and send a message again. Observers observe, and rows appear in the
+//! join and leave rooms, set and show topics, acknowledge explicitly, and send a message again. Observers observe, and rows appear in the
 //! table `outbox`. The disk fills up or cannot be read; crashes, power cuts and shutdowns happen at any instant.
 //!
 //! Owns which seeds are run, and how a failing seed is shown. The modules below hold the rest.

@@ -3,7 +3,7 @@
 
 use super::client::Client;
 use super::client_model::{ClientModel, ModelRequest};
-use super::oracle::{Fate, SentLine, Target, request_id, text};
+use super::oracle::{Fate, SentLine, Target, request_id, text, topic_text};
 use super::swarm::{Swarm, one_of};
 use super::world::World;
 use crate::broker::{EndReason, Event, Joining, SessionOutput, outbox};
@@ -22,10 +22,11 @@ impl World {
         let (sender, receiver) = outbox();
         let acks = self.rng.u32(..16) < self.swarm.acks;
         self.step(|| format!("#{session} logs in as p{peer}{}", if acks { ", and acknowledges" } else { "" }));
-        self.models.push(ClientModel::new(self.models.len(), peer, acks));
+        let wants_topics = self.swarm.topics > 0 && self.rng.u32(..4) > 0;
+        self.models.push(ClientModel::new(self.models.len(), peer, acks, wants_topics));
         self.clients.push(Client::new(session, receiver));
         let name = self.oracle.peers[peer].name.clone();
-        let encoder = plain::session(Capabilities { acknowledges: acks, ..Capabilities::default() });
+        let encoder = plain::session(Capabilities { acknowledges: acks, wants_topics, ..Capabilities::default() });
         let joining = Joining { id: None, output: SessionOutput::Lines { encoder, outbox: sender } };
         let join = Event::Join { session, name, joining };
         self.send_event(self.clients.len() - 1, join, Vec::new());
@@ -113,7 +114,7 @@ impl World {
         let client = &mut self.clients[place];
         let event = client.write(socket_bytes);
         let session = client.session;
-        self.step(|| format!("#{session} has its outbox written: {}", told(&event)));
+        self.step(|| format!("#{session} has its outbox written: {}", describe_report(&event)));
         self.send_event_if_any(place, event);
         true
     }
@@ -142,7 +143,7 @@ impl World {
         let client = &mut self.clients[place];
         let event = client.acknowledge(bytes);
         let session = client.session;
-        self.step(|| format!("#{session} has more bytes acknowledged: {}", told(&event)));
+        self.step(|| format!("#{session} has more bytes acknowledged: {}", describe_report(&event)));
         self.send_event_if_any(place, event);
         true
     }
@@ -203,7 +204,7 @@ impl World {
         let event = client.acknowledge(bytes);
         let session = client.session;
         client.is_gone = true;
-        self.step(|| format!("#{session} leaves: {}", told(&event)));
+        self.step(|| format!("#{session} leaves: {}", describe_report(&event)));
         self.send_event_if_any(place, event);
         self.send_event(place, Event::Leave { session }, Vec::new());
         self.left += 1;
@@ -232,8 +233,15 @@ impl World {
         let mut batch = Vec::with_capacity(lines);
         let mut bytes = 0;
         // A batch comes from one read, and each byte of the read may become three.
+        let mut has_joined = false;
         while batch.len() < lines && bytes <= 3 * READ_BYTES_MAX {
-            let (asked, request) = self.any_request(place);
+            let (mut asked, mut request) = self.any_request(place);
+            // A topic right behind a joining could answer either.
+            if has_joined && matches!(asked, ModelRequest::ShowTopic(_) | ModelRequest::SetTopic(..)) {
+                (asked, request) = ping(self.next_token);
+            }
+            has_joined &= !matches!(asked, ModelRequest::Ping(_));
+            has_joined |= matches!(asked, ModelRequest::Join(_));
             bytes += if let Work::Client(Request::Send(draft)) = &request { draft.text.len() } else { 0 };
             batch.push((asked, request));
             if matches!(asked, ModelRequest::Who | ModelRequest::History { .. } | ModelRequest::Quit) {
@@ -250,7 +258,7 @@ impl World {
         let model = &self.models[self.clients[place].number()];
         let acks = if model.has_acks() { 12 } else { 0 };
         match self.rng.u32(..64 + acks) {
-            0..6 => (ModelRequest::Ping(token), Request::Ping { token: Text::clean(&token.to_string()) }.into()),
+            0..6 => ping(token),
             6..9 => {
                 let refusal = Refusal::new(Code::BadRequest, token.to_string());
                 (ModelRequest::Malformed(token), Work::Refused(refusal))
@@ -260,6 +268,7 @@ impl World {
             11 if self.rng.bool() => (ModelRequest::Quit, Request::Quit.into()),
             64.. => self.any_acknowledgement(place),
             _ if self.rng.u32(..64) < memberships => self.any_membership(place),
+            _ if self.swarm.topics > 0 && self.rng.u32(..64) < self.swarm.topics => self.any_topic(place),
             _ => self.any_line(place),
         }
     }
@@ -293,6 +302,20 @@ impl World {
         } else {
             (ModelRequest::Join(room), Request::Join { room: name }.into())
         }
+    }
+
+    /// Shows, clears or sets the topic of a room, most often one that the peer is in.
+    fn any_topic(&mut self, place: usize) -> (ModelRequest, Work) {
+        let peer = self.models[self.clients[place].number()].peer;
+        let room = self.any_room(peer).expect("a topic is requested only if there are rooms");
+        let name = self.oracle.rooms.name(room).clone();
+        let topic = match self.rng.u32(..8) {
+            0..3 => return (ModelRequest::ShowTopic(room), Request::ShowTopic { room: name }.into()),
+            3 => None,
+            _ => Some(self.next_token),
+        };
+        let request = Request::SetTopic { room: name, topic: topic.map(topic_text) };
+        (ModelRequest::SetTopic(room, topic), request.into())
     }
 
     /// Acknowledges the newest message that has arrived; or an earlier one, or one that is still in flight, or one that
@@ -387,7 +410,11 @@ impl World {
     }
 }
 
-fn told(event: &Option<Event>) -> String {
+fn ping(token: u64) -> (ModelRequest, Work) {
+    (ModelRequest::Ping(token), Request::Ping { token: Text::clean(&token.to_string()) }.into())
+}
+
+fn describe_report(event: &Option<Event>) -> String {
     match event {
         Some(Event::DeliveryReport { bytes, delivered: None, .. }) => format!("{bytes} bytes are written"),
         Some(Event::DeliveryReport { bytes, delivered: Some(delivered), .. }) => {

@@ -10,7 +10,7 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use super::client_model::ModelRequest;
 use crate::broker::{Chunk, Delivered, Event, OutboxReceiver};
-use crate::limits::{OUTBOX_BYTES_MAX, PAGE_MESSAGES_MAX, TEXT_BYTES_MAX};
+use crate::limits::{OUTBOX_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, TEXT_BYTES_MAX};
 use crate::message::SessionId;
 
 /// Bytes by which a page may be larger than its texts and names: "from ", ": " and a newline for each message.
@@ -131,8 +131,16 @@ impl Client {
 
     /// Whether the broker may have found too little room in the outbox for a live feed when it last ran.
     pub(super) fn may_be_full(&self) -> bool {
-        let unwritten_bytes = self.unreported_bytes + self.unread_report_bytes;
-        unwritten_bytes + PAGE_FRAME_BYTES_MAX + TEXT_BYTES_MAX > OUTBOX_BYTES_MAX
+        self.unwritten_bytes() + PAGE_FRAME_BYTES_MAX + TEXT_BYTES_MAX > OUTBOX_BYTES_MAX
+    }
+
+    /// Whether the broker has certainly found room in the outbox for announcements when it last ran.
+    pub(super) fn has_room_for_announcements(&self) -> bool {
+        self.unwritten_bytes() + PAGE_BYTES_MAX <= OUTBOX_BYTES_MAX
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.unreported_bytes + self.unread_report_bytes
     }
 
     /// Notes that the broker has read its whole inbox.

@@ -7,11 +7,12 @@ mod messages;
 mod others;
 mod past;
 mod refusals;
+mod topics;
 
 use std::collections::VecDeque;
 
 use self::acks::Acks;
-use super::oracle::{Fate, Oracle, is_padding, number};
+use super::oracle::{Fate, Oracle, Topic, is_padding, number};
 use crate::message::Seq;
 
 /// State of a session: what it has read, and which requests are pending.
@@ -59,6 +60,12 @@ pub(super) struct ClientModel {
     /// Room of the history.
     shown_room: Option<usize>,
     is_reading_who: bool,
+    /// Whether the session is told when others set the topics of its rooms.
+    wants_topics: bool,
+    /// Room whose topic comes next, if it has one.
+    topic_may_follow: Option<usize>,
+    /// Topics that were set, as the session was told since the last turn was delivered.
+    topics_read: Vec<(usize, Topic)>,
     /// Index in the log before which everything is still to be read after the session ended.
     ends_at: Option<usize>,
     is_shut_down: bool,
@@ -92,6 +99,8 @@ pub(super) enum ModelRequest {
     },
     Join(usize),
     Leave(usize),
+    ShowTopic(usize),
+    SetTopic(usize, Topic),
     /// Acknowledge everything up to here; there is no reply.
     Ack(Seq),
     Quit,
@@ -106,7 +115,7 @@ struct RecipientSnapshot {
 }
 
 impl ClientModel {
-    pub(super) fn new(session: usize, peer: usize, acks: bool) -> Self {
+    pub(super) fn new(session: usize, peer: usize, acks: bool, wants_topics: bool) -> Self {
         ClientModel {
             peer,
             session,
@@ -131,6 +140,9 @@ impl ClientModel {
             shown_at_least: None,
             shown_room: None,
             is_reading_who: false,
+            wants_topics,
+            topic_may_follow: None,
+            topics_read: Vec::new(),
             ends_at: None,
             is_shut_down: false,
             left_in_turn: None,
@@ -181,6 +193,7 @@ impl ClientModel {
                 }
                 ModelRequest::Join(room) => oracle.rooms.asked_to_join(room, self.peer, oracle.step),
                 ModelRequest::Leave(room) => oracle.rooms.asked_to_leave(room, self.peer, oracle.step),
+                ModelRequest::SetTopic(room, topic) => oracle.topics.requested(self.peer, room, topic),
                 ModelRequest::Ack(seq) => self.submits_ack(seq, oracle),
                 _ => {}
             }
@@ -240,6 +253,10 @@ impl ClientModel {
     pub(super) fn reads(&mut self, bytes: &[u8], oracle: &mut Oracle) -> usize {
         let (mut rest, mut messages) = (bytes, 0);
         while let Some(first) = rest.first() {
+            // The members of a room may be on several lines.
+            if !rest.starts_with(b"* the topic of ") && !rest.starts_with(b"* #") {
+                self.no_topic_follows(oracle);
+            }
             let line = match first {
                 b'f' => self.message(rest, oracle),
                 b'!' => self.refusal(rest, oracle),
@@ -271,6 +288,7 @@ impl ClientModel {
         if self.stage == Stage::Refused {
             return self.pending.clear();
         }
+        self.no_topic_follows(oracle);
         self.skip_accepted(oracle);
         assert!(self.pending.is_empty(), "session {} was not answered: {:?}", self.session, self.pending);
         self.check_history_is_whole(oracle);
@@ -281,6 +299,7 @@ impl ClientModel {
         if self.stage == Stage::Refused {
             return;
         }
+        self.no_topic_follows(oracle);
         self.skip_accepted(oracle);
         if self.pending.front() == Some(&ModelRequest::Quit) {
             self.pending.pop_front();
@@ -321,7 +340,8 @@ impl ClientModel {
         }
         let line = line(rest);
         let words = line.strip_prefix("* ").unwrap_or_else(|| panic!("session {} reads {line:?}", self.session));
-        self.is_reading_who &= words.starts_with("here: ") || words.starts_with('#');
+        let is_topic = words.starts_with("the topic of ");
+        self.is_reading_who &= words.starts_with("here: ") || words.starts_with('#') || is_topic;
         if let Some(hello) = words.strip_prefix("hello ") {
             self.greeting(hello, oracle);
         } else if let Some(name) = words.strip_suffix(" is away, kept for later") {
@@ -337,6 +357,14 @@ impl ClientModel {
             self.join_reply(room.strip_suffix(" now").expect("the notice ends with `now`"), oracle);
         } else if let Some(room) = words.strip_prefix("you are no longer in ") {
             self.leave_reply(room, oracle);
+        } else if let Some(words) = words.strip_prefix("the topic of ") {
+            self.topic_line(words, oracle);
+        } else if let Some(room) = words.strip_suffix(" has no topic") {
+            self.no_topic_line(room, oracle);
+        } else if let Some((name, words)) = words.split_once(" set the topic of ") {
+            self.topic_set(name, words, oracle);
+        } else if let Some((name, room)) = words.split_once(" cleared the topic of ") {
+            self.topic_announced(name, oracle.rooms.named(room), None, oracle);
         } else if let Some(token) = words.strip_prefix("pong ") {
             self.is_answer_to(ModelRequest::Ping(token.parse().expect("a pong carries the token of its ping")), oracle);
             self.check_acks_kept(oracle);

@@ -145,7 +145,12 @@ impl Disk {
         self.rooms.members(room).map(|(peer, joined)| (&self.peers[&peer].name, joined))
     }
 
-    /// Whether no power cut would undo a change of members.
+    /// Topic of a room, if one is set.
+    pub(super) fn topic(&self, room: &Room) -> Option<Text> {
+        self.rooms.find(room).and_then(|found| found.topic)
+    }
+
+    /// Whether no power cut would undo a change of members or of a topic.
     pub(super) fn keeps_memberships(&self) -> bool {
         self.unsynced.iter().all(|undo| undo.rooms.is_none())
     }

@@ -7,6 +7,7 @@ mod observers;
 mod peer;
 mod posts;
 mod rooms;
+mod topics;
 
 use std::collections::HashMap;
 
@@ -20,6 +21,8 @@ use self::peer::{InboxEntry, RoomRoute};
 use self::posts::Posts;
 pub(super) use self::posts::RowContent;
 use self::rooms::Rooms;
+use self::topics::Topics;
+pub(super) use self::topics::{Topic, topic_text};
 use super::disk::Disk;
 use super::swarm::Swarm;
 use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Seq, Text};
@@ -40,6 +43,7 @@ pub(super) struct Oracle {
     /// Names that log in often, then rare names, then names that are only used at the end of a run.
     pub(super) peers: Vec<Peer>,
     pub(super) rooms: Rooms,
+    pub(super) topics: Topics,
     /// Every message that was ever sent, by its number.
     pub(super) sent: Vec<SentLine>,
     pub(super) ids: MessageIds,
@@ -82,6 +86,7 @@ impl Oracle {
             rooms_max,
             peers,
             rooms: Rooms::new(rooms),
+            topics: Topics::new(swarm.rooms),
             sent: Vec::new(),
             ids: MessageIds::new(swarm.store_limits.sent_ids_max),
             posts: Posts::default(),
@@ -125,6 +130,7 @@ impl Oracle {
     pub(super) fn committed(&mut self, entries: &[Entry], disk: &Disk, may_keep_up: MayKeepUp) {
         self.durable = disk.durable();
         self.rooms.are_kept = disk.keeps_memberships();
+        self.topics.begin_turn();
         for entry in entries {
             match entry {
                 Entry::Peer(record) => self.check_cursor(record),
@@ -135,6 +141,10 @@ impl Oracle {
                 Entry::Room { id, name } => self.rooms.made(*id, name, self.step),
                 Entry::Join { room, peer } => self.rooms.joined(*room, self.by_id[peer], self.newest, self.step),
                 Entry::Leave { room, peer } => self.left(*room, *peer),
+                Entry::Topic { room, topic } => {
+                    let topic = topic.as_ref().map(|topic| number(topic.as_str().as_bytes()).0 as u64);
+                    self.topics.set(self.rooms.place(*room), topic, self.step);
+                }
                 Entry::OutboxSent(post) => self.posts.sent(post, &self.sent),
                 Entry::OutboxRefused { post, reason, .. } => self.post_refused(post, reason),
                 Entry::Remove { .. } => self.removed(disk.removed()),
@@ -210,6 +220,7 @@ impl Oracle {
         self.observers.restarted(disk);
         self.by_id = disk.peers().map(|record| (record.id, self.by_name[&record.name])).collect();
         self.rooms.restarted(disk, &self.by_name);
+        self.topics.restarted(disk, self.rooms.names());
         for line in self.posts.restarted(disk) {
             self.sent[line].fate = Fate::InFlight;
         }

@@ -83,6 +83,7 @@ impl World {
         self.oracle.posts.check_quiescent();
         self.oracle.observers.check_quiescent(&self.store.disk);
         self.oracle.rooms.forget_asked();
+        self.oracle.topics.forget_requests();
         self.left = 0;
         for peer in &mut self.oracle.peers {
             peer.sessions.retain(|session| self.models[*session].left_in_turn.is_none());

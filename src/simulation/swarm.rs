@@ -113,6 +113,8 @@ pub(super) struct Swarm {
     pub(super) rooms_max: u64,
     /// Share of requests that join or leave a room, of 64.
     pub(super) memberships: u32,
+    /// Share of requests that show, set or clear a topic, of 64.
+    pub(super) topics: u32,
     /// Share of messages with an id, of 16.
     pub(super) ids: u32,
     /// Share of logins that acknowledge explicitly, of 16.
@@ -154,6 +156,7 @@ impl Swarm {
             rooms: one_of(rng, &[0, 0, 1, 1, 2, 3, 8]),
             rooms_max: one_of(rng, &[0, 0, 0, 0, 1, 2]),
             memberships: one_of(rng, &[2, 4, 8, 8, 24]),
+            topics: 0,
             ids: one_of(rng, &[0, 0, 4, 12]),
             acks: one_of(rng, &[0, 0, 4, 8, 16]),
             observers: Vec::new(),
@@ -168,6 +171,9 @@ impl Swarm {
         let observers = one_of(rng, &[0, 0, 1, 2, 3, 12]).min(swarm.peers);
         swarm.observers = (0..observers).map(|_| wants(rng)).collect();
         swarm.weigh(rng);
+        if swarm.rooms > 0 {
+            swarm.topics = one_of(rng, &[0, 0, 2, 8, 24]);
+        }
         swarm
     }
 

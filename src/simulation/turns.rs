@@ -48,6 +48,8 @@ impl World {
 
     fn read_outboxes(&mut self) {
         let is_clogged = !self.broker.inbox().is_empty();
+        // While it looks up names for the next turn, the last one may not be delivered.
+        let is_delivered = matches!(&self.broker.request, None | Some(StoreRequest::Turn(..)));
         for place in 0..self.clients.len() {
             self.read_outbox(place);
             let client = &mut self.clients[place];
@@ -60,9 +62,16 @@ impl World {
             if is_clogged || !client.queued_events.is_empty() || falls_behind {
                 model.falls_behind(&mut self.oracle);
             }
+            if is_delivered {
+                let has_room = !is_clogged && client.queued_events.is_empty() && client.has_room_for_announcements();
+                model.check_topics_told(has_room, &self.oracle);
+            }
             if !is_clogged {
                 client.reports_are_read();
             }
+        }
+        if is_delivered {
+            self.oracle.topics.delivered();
         }
     }
 

@@ -128,10 +128,10 @@ impl World {
         is_immediate: bool,
     ) -> Option<QueuedEvent> {
         let QueuedEvent { event, asked } = queued_events;
-        let told = EventSummary::of(&event);
+        let summary = EventSummary::of(&event);
         match self.broker.inbox().try_send(event) {
             Ok(()) => {
-                self.note_sent(session, told, asked, is_immediate);
+                self.note_sent(session, summary, asked, is_immediate);
                 None
             }
             Err(TrySendError::Full(event)) => Some(QueuedEvent { event, asked }),
@@ -139,10 +139,10 @@ impl World {
         }
     }
 
-    fn note_sent(&mut self, session: usize, told: EventSummary, asked: Vec<ModelRequest>, is_immediate: bool) {
+    fn note_sent(&mut self, session: usize, summary: EventSummary, asked: Vec<ModelRequest>, is_immediate: bool) {
         let turn_max = if is_immediate { self.turn_max(asked.len()) } else { u64::MAX };
         let (model, oracle) = (&mut self.models[session], &mut self.oracle);
-        match told {
+        match summary {
             EventSummary::Join => model.joins(oracle),
             EventSummary::Requests => {
                 for asked in &asked {

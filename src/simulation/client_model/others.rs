@@ -26,6 +26,10 @@ impl ClientModel {
     pub(super) fn members_reply(&mut self, room: &str, here: &str, oracle: &Oracle) {
         assert!(self.is_reading_who, "session {} reads the members of {room} without a request", self.session);
         let room = oracle.rooms.named(room);
+        if self.topic_may_follow != Some(room) {
+            self.no_topic_follows(oracle);
+        }
+        self.topic_follows(room);
         // A reply includes the changes of a turn even if the turn fails.
         let has_failed = self.is_after(oracle.commit_failed_at);
         let may_be_in = |peer: usize| has_failed || oracle.rooms.may_have_been_in(room, peer, self.submitted_at);
@@ -61,6 +65,7 @@ impl ClientModel {
             "session {} reads that it joined room {room}, and is not a member",
             self.session
         );
+        self.topic_follows(room);
     }
 
     pub(super) fn leave_reply(&mut self, room: &str, oracle: &mut Oracle) {

@@ -1,7 +1,7 @@
 //! Refusals. Owns the reasons for which each request may be refused; never what is accepted.
 
 use super::{ClientModel, ModelRequest, Stage, line};
-use crate::simulation::oracle::{Fate, Oracle, number};
+use crate::simulation::oracle::{Fate, Oracle, Topic, number};
 
 impl ClientModel {
     /// `! CODE: WORDS`
@@ -20,6 +20,8 @@ impl ClientModel {
             Some(ModelRequest::History { room, .. }) => self.history_refused(room, line, oracle),
             Some(ModelRequest::Join(room)) => self.join_refused(room, line, oracle),
             Some(ModelRequest::Leave(room)) => self.leave_refused(room, line, oracle),
+            Some(ModelRequest::ShowTopic(room)) => self.show_topic_refused(room, line, oracle),
+            Some(ModelRequest::SetTopic(room, topic)) => self.set_topic_refused(room, topic, line, oracle),
             other => panic!("session {} reads {line:?} instead of the reply to {other:?}", self.session),
         }
         line.len() + 1
@@ -99,14 +101,33 @@ impl ClientModel {
     fn leave_refused(&self, room: usize, line: &str, oracle: &mut Oracle) {
         oracle.rooms.answered_leave(room, self.peer, oracle.step);
         assert!(line.ends_with("; nothing was done"), "a room is not left: {line:?}");
-        let is_due = if line.starts_with("! not_a_member: ") {
+        assert!(self.may_be_refused_to_member(room, line, oracle), "a room is not left: {line:?}");
+    }
+
+    fn show_topic_refused(&self, room: usize, line: &str, oracle: &Oracle) {
+        assert!(line.ends_with("; nothing is shown"), "a topic is not shown: {line:?}");
+        // A failed turn hides the topic only of a room that it would have created.
+        let is_new = !oracle.rooms.is_made_since(room, self.submitted_at);
+        let is_due = is_new || !line.starts_with("! storage_full: ");
+        assert!(is_due && self.may_be_refused_to_member(room, line, oracle), "a topic is not shown: {line:?}");
+    }
+
+    fn set_topic_refused(&self, room: usize, topic: Topic, line: &str, oracle: &Oracle) {
+        assert!(line.ends_with("; nothing was done"), "a topic is not set: {line:?}");
+        assert!(self.may_be_refused_to_member(room, line, oracle), "a topic is not set: {line:?}");
+        let is_set = topic.is_some() && oracle.topics.was_committed(room, topic);
+        assert!(!is_set, "the topic {topic:?} is committed, and refused with {line:?}");
+    }
+
+    /// Whether a request that only members may make may be refused.
+    fn may_be_refused_to_member(&self, room: usize, line: &str, oracle: &Oracle) -> bool {
+        if line.starts_with("! not_a_member: ") {
             self.may_be_no_member(room, line, oracle)
         } else if line.starts_with("! storage_full: ") {
             self.is_after(oracle.commit_failed_at)
         } else {
             line.starts_with("! internal: ") && self.is_after(oracle.lookup_failed_at)
-        };
-        assert!(is_due, "a room is not left: {line:?}");
+        }
     }
 
     /// Whether a refusal may say that the peer is not a member.

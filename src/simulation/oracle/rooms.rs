@@ -10,7 +10,7 @@ use crate::simulation::disk::Disk;
 pub(in crate::simulation) struct Rooms {
     rooms: Vec<RoomState>,
     by_id: HashMap<RoomId, usize>,
-    /// Whether no power cut would undo a change of members.
+    /// Whether no power cut would undo a change of members or of a topic.
     pub(in crate::simulation) are_kept: bool,
 }
 
@@ -66,6 +66,10 @@ impl Rooms {
     /// Finds the room with this id.
     pub(in crate::simulation) fn place(&self, id: RoomId) -> usize {
         *self.by_id.get(&id).unwrap_or_else(|| panic!("room {id} was never created"))
+    }
+
+    pub(in crate::simulation) fn names(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.iter().map(|room| &room.name)
     }
 
     pub(in crate::simulation) fn count(&self) -> usize {

@@ -1,0 +1,107 @@
+//! Topics of rooms as a client reads them: in replies, and in announcements of other sessions' changes. Owns which topic
+//! may be read, and which must be; never what is committed.
+
+use super::{ClientModel, ModelRequest};
+use crate::simulation::oracle::{Oracle, Topic};
+
+impl ClientModel {
+    /// `the topic of #ROOM: TOPIC`, where `words` begin with the room.
+    pub(super) fn topic_line(&mut self, words: &str, oracle: &Oracle) {
+        let (room, topic) = room_and_topic(words, oracle);
+        if self.topic_may_follow == Some(room) {
+            self.topic_may_follow = None;
+            let may_be_read = oracle.topics.may_have_been(room, topic, self.submitted_at) && oracle.rooms.are_kept;
+            assert!(may_be_read, "session {} reads that the topic of room {room} is {topic:?}", self.session);
+        } else {
+            self.topic_reply(room, topic, oracle);
+        }
+    }
+
+    /// `#ROOM has no topic`
+    pub(super) fn no_topic_line(&mut self, room: &str, oracle: &Oracle) {
+        self.no_topic_follows(oracle);
+        self.topic_reply(oracle.rooms.named(room), None, oracle);
+    }
+
+    fn topic_reply(&mut self, room: usize, topic: Topic, oracle: &Oracle) {
+        let session = self.session;
+        self.skip_accepted(oracle);
+        match self.pending.pop_front() {
+            Some(ModelRequest::ShowTopic(asked)) if asked == room => {
+                let committed = oracle.topics.committed(room);
+                assert_eq!(topic, committed, "session {session} is shown another topic of room {room}");
+                let may_be_in = self.is_after(oracle.commit_failed_at)
+                    || oracle.rooms.may_have_been_in(room, self.peer, self.submitted_at);
+                assert!(may_be_in, "session {session} is shown the topic of room {room}, and is not a member");
+            }
+            Some(ModelRequest::SetTopic(asked, set)) if (asked, set) == (room, topic) => {
+                self.check_topic_is_kept(room, topic, oracle);
+                let may_be_in = oracle.rooms.may_have_been_in(room, self.peer, self.submitted_at);
+                assert!(may_be_in, "session {session} sets the topic of room {room}, and is not a member");
+                self.topics_read.push((room, topic));
+            }
+            other => panic!("session {session} reads the topic {topic:?} of room {room} as the reply to {other:?}"),
+        }
+    }
+
+    /// `NAME set the topic of #ROOM: TOPIC`, where `words` begin with the room.
+    pub(super) fn topic_set(&mut self, name: &str, words: &str, oracle: &Oracle) {
+        let (room, topic) = room_and_topic(words, oracle);
+        self.topic_announced(name, room, topic, oracle);
+    }
+
+    /// `NAME cleared the topic of #ROOM`
+    pub(super) fn topic_announced(&mut self, name: &str, room: usize, topic: Topic, oracle: &Oracle) {
+        assert!(self.wants_topics, "session {} is told a topic, and does not listen", self.session);
+        assert!(
+            oracle.rooms.is_member(room, self.peer),
+            "session {} is told that the topic of room {room} is {topic:?}, and is not a member",
+            self.session
+        );
+        self.check_topic_is_kept(room, topic, oracle);
+        let is_requested = oracle.topics.is_requested_by(oracle.named(name), room, topic);
+        assert!(is_requested, "{name} did not ask for the topic {topic:?} of room {room}");
+        self.topics_read.push((room, topic));
+    }
+
+    /// Checks that a topic is committed by the turn that is being delivered, and that no power cut would undo it.
+    fn check_topic_is_kept(&self, room: usize, topic: Topic, oracle: &Oracle) {
+        let is_kept = oracle.topics.undelivered().contains(&(room, topic)) && oracle.rooms.are_kept;
+        assert!(is_kept, "session {} reads that the topic of room {room} is now {topic:?}", self.session);
+    }
+
+    /// Notes that the topic of a room must be the next line, if it has one.
+    pub(super) fn topic_follows(&mut self, room: usize) {
+        self.topic_may_follow = Some(room);
+    }
+
+    /// Checks that a room whose topic did not follow had none.
+    pub(super) fn no_topic_follows(&mut self, oracle: &Oracle) {
+        if let Some(room) = self.topic_may_follow.take() {
+            let may_have_none = oracle.topics.may_have_been(room, None, self.submitted_at);
+            assert!(may_have_none, "session {} is not shown the topic of room {room}", self.session);
+        }
+    }
+
+    /// Checks that the session was told the topics that a turn set in its rooms, once the turn is delivered: in order, its
+    /// own in replies and those of others in announcements. All of them if it was certainly online and has certainly
+    /// enough room in its outbox.
+    pub(in crate::simulation) fn check_topics_told(&mut self, has_room: bool, oracle: &Oracle) {
+        let is_own_room = |(room, _): &&(usize, Topic)| oracle.rooms.is_member(*room, self.peer);
+        let read: Vec<_> = self.topics_read.iter().filter(is_own_room).copied().collect();
+        let mut set = oracle.topics.undelivered().iter().filter(is_own_room).copied();
+        let since = |(session, since): &(usize, u64)| *session == self.session && *since < oracle.step;
+        if has_room && self.wants_topics && oracle.peers[self.peer].here.iter().any(since) {
+            assert_eq!(read, set.collect::<Vec<_>>(), "session {} is told the topics of its rooms", self.session);
+        } else {
+            let is_in_order = read.iter().all(|topic| set.any(|set| set == *topic));
+            assert!(is_in_order, "session {} is told topics out of order: {read:?}", self.session);
+        }
+        self.topics_read.clear();
+    }
+}
+
+fn room_and_topic(words: &str, oracle: &Oracle) -> (usize, Topic) {
+    let (room, topic) = words.split_once(": ").expect("a topic comes after its room");
+    (oracle.rooms.named(room), Some(topic.parse().expect("a topic is a number")))
+}
