@@ -52,7 +52,7 @@ pub(crate) fn draw(verdicts: &[Verdict], rounds: usize) -> String {
     let most = more.iter().map(|verdict| length(verdict).max(bar_at(verdict))).fold(0.0, f64::max);
     let panels = [
         Panel { head: "How many times as fast", note: "longer is better", verdicts: more, full: 1.1 * most },
-        Panel { head: "How much of what is allowed", note: "shorter is better", verdicts: less, full: SHARE_MAX },
+        Panel { head: "Share of the limit", note: "shorter is better", verdicts: less, full: SHARE_MAX },
     ];
     page(panels.iter().filter(|panel| !panel.verdicts.is_empty()), rounds)
 }
@@ -76,10 +76,10 @@ fn page<'a>(panels: impl Iterator<Item = &'a Panel<'a>>, rounds: usize) -> Strin
 
 fn legend(rounds: usize) -> [String; 2] {
     [
-        "Upright: what has to be reached. relay: a chat that keeps nothing. SQLite: the same rows, without a server."
+        "Vertical line: the bar. relay: a chat that stores nothing. SQLite: the same rows, without a server."
             .to_string(),
         format!(
-            "Each message is synced to the disk before anyone reads it (crash: only written). Medians of {rounds} rounds."
+            "Each message is synced to the disk before a client reads it (crash: only written). Medians of {rounds} rounds."
         ),
     ]
 }

@@ -18,7 +18,7 @@ use crate::{pairs, past};
 /// Ten million messages, unless the arguments say otherwise.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "history",
-    title: "10 million messages kept",
+    title: "10 million stored messages",
     contestants: &[Contestant::HoldlineEmpty, Contestant::Holdline],
     measures: &[
         Measure { name: "start", unit: "ms", bars: &[(Contestant::Holdline, Bar::Under(50.0))] },

@@ -16,7 +16,7 @@ use crate::server::{Contestant, Server};
 /// Server that was used, with some clients still logged in.
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "rest",
-    title: "At rest, 20 silent clients",
+    title: "Idle, 20 silent clients",
     contestants: &[Contestant::Holdline],
     measures: &[
         Measure { name: "memory", unit: "MiB", bars: &[(Contestant::Holdline, Bar::Under(8.0))] },

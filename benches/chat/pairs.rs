@@ -45,7 +45,7 @@ pub(crate) const WOKEN: Scenario = Scenario {
 /// a network.
 pub(crate) const SWEPT: Scenario = Scenario {
     name: "pairs-swept",
-    title: "50 pairs who look once a millisecond",
+    title: "50 pairs that read once per millisecond",
     contestants: &[Contestant::Relay, Contestant::Holdline],
     measures: &[Measure { name: "", unit: "messages/s", bars: &[] }],
     run: Run::Each(|contestant, options| run(contestant, options, flood_swept)),

@@ -28,21 +28,21 @@ const MESSAGE_BYTES: i64 = 250;
 const BATCH_MESSAGES: i64 = 100_000;
 
 /// Homes, by their number of messages.
-static KEPT: Mutex<BTreeMap<i64, Home>> = Mutex::new(BTreeMap::new());
+static STORED_HOMES: Mutex<BTreeMap<i64, Home>> = Mutex::new(BTreeMap::new());
 
 /// Guard: while it exists, homes may be stored for the next round.
 pub(crate) struct Keeper;
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        kept().clear();
+        stored_homes().clear();
     }
 }
 
 /// Returns a home with this many messages, all of them delivered: a stored one, or a new one. `None` with a message if
 /// the disk is too small.
 pub(crate) fn take(messages: i64, options: &Options) -> Result<Option<Home>> {
-    if let Some(home) = kept().remove(&messages) {
+    if let Some(home) = stored_homes().remove(&messages) {
         return Ok(Some(home));
     }
     let home = Home::new()?;
@@ -56,7 +56,7 @@ pub(crate) fn take(messages: i64, options: &Options) -> Result<Option<Home>> {
 
 /// Stores a home for the next round.
 pub(crate) fn keep(messages: i64, home: Home) {
-    kept().insert(messages, home);
+    stored_homes().insert(messages, home);
 }
 
 /// Peers besides those of `pairs`; nothing waits for any of them.
@@ -64,8 +64,8 @@ pub(crate) fn others() -> impl Iterator<Item = String> {
     (crate::pair::PAIRS as i64..PAIRS).map(receiver)
 }
 
-fn kept() -> MutexGuard<'static, BTreeMap<i64, Home>> {
-    KEPT.lock().expect("nobody panics while it is locked")
+fn stored_homes() -> MutexGuard<'static, BTreeMap<i64, Home>> {
+    STORED_HOMES.lock().expect("no holder of the lock panics")
 }
 
 fn free_bytes(path: &Path) -> Result<i64> {

@@ -33,7 +33,7 @@ pub(crate) struct Verdict {
     /// Median of all rounds: a ratio, or a value if the bar is absolute.
     pub(crate) held: f64,
     /// Values of all rounds.
-    held_each: Sample,
+    compared_each: Sample,
 }
 
 impl Report {
@@ -121,9 +121,10 @@ impl Result {
     }
 
     fn verdict(&self, place: usize, measure: &'static Measure, who: Contestant, bar: Bar) -> Option<Verdict> {
-        let held_each: Sample = self.rounds.iter().filter_map(|round| bar.held_against(round, who, place)).collect();
-        let held = held_each.median()?;
-        Some(Verdict { scenario: self.scenario, measure, who, bar, held, held_each })
+        let compared_each: Sample =
+            self.rounds.iter().filter_map(|round| bar.compared_by_bar(round, who, place)).collect();
+        let held = compared_each.median()?;
+        Some(Verdict { scenario: self.scenario, measure, who, bar, held, compared_each })
     }
 }
 
@@ -143,7 +144,7 @@ impl Verdict {
             self.who.to_string(),
             format!("{}{unit}", self.bar),
             rounded(self.held),
-            spread(&self.held_each),
+            spread(&self.compared_each),
             if self.is_met() { "yes" } else { "no" }.to_string(),
         ]
     }

@@ -91,7 +91,7 @@ impl Scenario {
 impl Bar {
     /// Value of `who` relative to what the bar compares it with, or the value itself if the bar is absolute. `None` if a
     /// contestant of the comparison did not take part.
-    pub(crate) fn held_against(self, round: &Round, who: Contestant, measure: usize) -> Option<f64> {
+    pub(crate) fn compared_by_bar(self, round: &Round, who: Contestant, measure: usize) -> Option<f64> {
         let value = |contestant: &Contestant| round.get(contestant)?.values.get(measure).copied();
         let own = value(&who)?;
         match self {

@@ -22,7 +22,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     contestants: &[Contestant::Holdline],
     measures: &[
         Measure { name: "for one alone", unit: "bytes/message", bars: &[] },
-        Measure { name: "for one that is kept", unit: "bytes/message", bars: &[] },
+        Measure { name: "for one that waits", unit: "bytes/message", bars: &[] },
         Measure { name: "in bulk", unit: "bytes/message", bars: &[] },
     ],
     run: Run::Each(run),
@@ -66,10 +66,10 @@ fn keep(server: &Server, _: &Options) -> Result<f64> {
     let [mut sender] = clients.try_into().ok().expect("one for each name");
     let mut line = Numbered::new(&format!("{ABSENT}: "), "", "\n");
     for _ in 0..MESSAGES {
-        keep_one(&mut sender, line.line())?;
+        store_one(&mut sender, line.line())?;
         line.count_up();
     }
-    read_kept(server)?;
+    read_waiting(server)?;
     Ok(f64::from(MESSAGES))
 }
 
@@ -81,7 +81,7 @@ fn flood(server: &Server, options: &Options) -> Result<f64> {
 }
 
 /// Returns when the server has reported that everything before is stored.
-fn keep_one(sender: &mut Client, line: &[u8]) -> Result<()> {
+fn store_one(sender: &mut Client, line: &[u8]) -> Result<()> {
     sender.write_all(line)?;
     sender.write_all(b"/ping kept\n")?;
     loop {
@@ -93,7 +93,7 @@ fn keep_one(sender: &mut Client, line: &[u8]) -> Result<()> {
     }
 }
 
-fn read_kept(server: &Server) -> Result<()> {
+fn read_waiting(server: &Server) -> Result<()> {
     let client = Client::start_all(server.address(), [ABSENT.to_string()])?.remove(0);
     let mut reader = Reader::new(client, Numbered::new("from sender: ", "", ""), MESSAGES);
     let arrived = Cell::new(0);
