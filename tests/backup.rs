@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::{TestClient, TestServer, assert_contiguous, eventually, flood, holdline, refusal, wait_for_exit};
 use tempfile::TempDir;
 
-// What it makes
+// Contents of a backup
 
 #[test]
 fn server_starts_from_a_backup_with_all_data() {
@@ -30,9 +30,9 @@ fn server_starts_from_a_backup_with_all_data() {
     bob.ping();
     server.wait_until_delivered("bob");
     let home = Home::new();
-    let said = backed_up(&server.data(), &home.file("copy.db"));
-    assert!(said.contains("2 messages up to seq 2, 2 still to be delivered, "), "{said}");
-    assert!(said.contains("checked"), "{said}");
+    let text = backed_up(&server.data(), &home.file("copy.db"));
+    assert!(text.contains("2 messages up to seq 2, 2 still to be delivered, "), "{text}");
+    assert!(text.contains("checked"), "{text}");
     alice.send("carol: after the backup");
     alice.ping();
 
@@ -120,8 +120,8 @@ fn backup_without_a_server_leaves_the_database_unchanged() {
     let home = Home::new();
     server.kill();
     let before = snapshot(&server.data());
-    let said = backed_up(&server.data(), &home.file("killed.db"));
-    assert!(said.contains("2 messages up to seq 2"), "{said}");
+    let text = backed_up(&server.data(), &home.file("killed.db"));
+    assert!(text.contains("2 messages up to seq 2"), "{text}");
     assert_eq!(snapshot(&server.data()), before);
 
     server.start_again();
@@ -144,8 +144,8 @@ fn doctor_finds_no_fault_in_a_backup() {
     fs::set_permissions(&restored, Permissions::from_mode(0o700)).unwrap();
     backed_up(&server.data(), &restored.join("holdline.db"));
     let output = holdline().args(["doctor", "--data"]).arg(&restored).stdout(Stdio::piped()).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && said.ends_with("all is well\n"), "{said}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.ends_with("all is well\n"), "{text}");
 }
 
 #[test]
@@ -168,8 +168,8 @@ fn server_may_start_or_stop_during_a_backup() {
                 newest = count[1];
                 fs::remove_file(file).unwrap();
             }
-            let said = String::from_utf8(output.stderr).unwrap();
-            assert!(said.is_empty() || said.contains("run this again"), "{said}");
+            let text = String::from_utf8(output.stderr).unwrap();
+            assert!(text.is_empty() || text.contains("run this again"), "{text}");
         }
         newest
     });
@@ -184,7 +184,7 @@ fn server_may_start_or_stop_during_a_backup() {
     assert!(backups.join().unwrap() > 1600);
 }
 
-// Half a backup
+// Interrupted backups
 
 #[test]
 fn killed_backup_leaves_a_partial_file_that_the_next_one_removes() {
@@ -207,9 +207,9 @@ fn killed_backup_leaves_a_partial_file_that_the_next_one_removes() {
     let others = [of_one_that_runs, of_another_file, of_something_else];
     others.iter().for_each(|name| fs::write(home.file(name), "").unwrap());
     let output = backup(&server.data(), &home.file("copy.db")).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}");
-    assert!(said.starts_with("holdline: removed ") && said.contains(&left), "{said}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.starts_with("holdline: removed ") && text.contains(&left), "{text}");
     let mut expected = Vec::from_iter(others.into_iter().chain(["copy.db".to_owned()]));
     expected.sort();
     assert_eq!(home.names(), expected);
@@ -253,9 +253,9 @@ fn backup_on_a_full_disk_leaves_nothing() {
     let mut command = shell_in_a_mount(mount.path(), script);
     let output = command.arg(env!("CARGO_BIN_EXE_holdline")).arg(server.data()).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "code 1\n");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains("copy.db") && said.contains("full") && said.contains("free some space"), "{said}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("copy.db") && text.contains("full") && text.contains("free some space"), "{text}");
     a_few_messages(&server);
 }
 
@@ -269,8 +269,8 @@ fn damaged_database_is_not_backed_up() {
     bytes[middle..][..8 * 4096].fill(0xa5);
     fs::write(server.database(), bytes).unwrap();
     let home = Home::new();
-    let said = refusal(&mut backup(&server.data(), &home.file("copy.db")));
-    assert!(said.contains("holdline doctor"), "{said}");
+    let text = refusal(&mut backup(&server.data(), &home.file("copy.db")));
+    assert!(text.contains("holdline doctor"), "{text}");
     assert_eq!(home.names(), [""; 0]);
 }
 
@@ -284,8 +284,8 @@ fn existing_file_is_not_overwritten() {
     fs::write(home.file("holiday.jpg"), "a beach").unwrap();
     std::os::unix::fs::symlink("nowhere", home.file("link")).unwrap();
     for name in ["holiday.jpg", "link"] {
-        let said = refusal(&mut backup(&server.data(), &home.file(name)));
-        assert!(said.contains(name) && said.contains("is not overwritten"), "{said}");
+        let text = refusal(&mut backup(&server.data(), &home.file(name)));
+        assert!(text.contains(name) && text.contains("is not overwritten"), "{text}");
     }
     assert_eq!(fs::read(home.file("holiday.jpg")).unwrap(), b"a beach");
     assert_eq!(home.names(), ["holiday.jpg", "link"]);
@@ -307,15 +307,15 @@ fn invalid_destination_is_refused() {
         (PathBuf::new(), "name the file"),
         (server.database(), "is not overwritten"),
     ] {
-        let said = refusal(&mut backup(&server.data(), &file));
-        assert!(said.contains(words), "{}: {said}", file.display());
+        let text = refusal(&mut backup(&server.data(), &file));
+        assert!(text.contains(words), "{}: {text}", file.display());
     }
     assert_eq!(home.names(), ["usb"]);
     assert!(server.terminate().success());
     let before = snapshot(&server.data());
     for name in ["holdline.db-wal", "holdline.db-shm", "holdline.db-journal", "../data/holdline.db-wal"] {
-        let said = refusal(&mut backup(&server.data(), &server.data().join(name)));
-        assert!(said.contains("is a name that the database uses itself"), "{said}");
+        let text = refusal(&mut backup(&server.data(), &server.data().join(name)));
+        assert!(text.contains("is a name that the database uses itself"), "{text}");
     }
     assert_eq!(snapshot(&server.data()), before);
     refusal(holdline().arg("backup"));
@@ -326,8 +326,8 @@ fn missing_database_is_reported() {
     let home = Home::new();
     let data = home.file("data");
     let refused = |words| {
-        let said = refusal(&mut backup(&data, &home.file("copy.db")));
-        assert!(said.contains(words) && said.contains(data.to_str().unwrap()), "{said}");
+        let text = refusal(&mut backup(&data, &home.file("copy.db")));
+        assert!(text.contains(words) && text.contains(data.to_str().unwrap()), "{text}");
         assert!(!home.file("copy.db").exists());
     };
     refused("there is no database");
@@ -341,7 +341,7 @@ fn missing_database_is_reported() {
     assert_eq!(home.names(), ["data"]);
 }
 
-// What the tests stand on
+// Helpers
 
 /// Directory for backups.
 struct Home(TempDir);
@@ -419,12 +419,12 @@ fn backup(data: &Path, file: &Path) -> Command {
 fn backed_up(data: &Path, file: &Path) -> String {
     let output = backup(data, file).stdout(Stdio::piped()).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(said.lines().count(), 1, "{said}");
-    said
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
 }
 
-/// Puts a backup in the place of the data, as docs/database.md says.
+/// Puts a backup in the place of the data, as in docs/database.md.
 fn restore(server: &mut TestServer, file: &Path) {
     assert!(server.terminate().success());
     fs::remove_dir_all(server.data()).unwrap();

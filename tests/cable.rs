@@ -156,7 +156,7 @@ fn lost_acknowledgements_cause_no_duplicates_on_the_same_connection() {
     check_same_connection(0, Lan::mute, Lan::unmute);
 }
 
-/// The line is lost for a while, and both ends live on.
+/// Loses the line for a while; both ends continue.
 #[track_caller]
 fn check_same_connection(padding: usize, is_lost: Befalls, is_back: Befalls) {
     let Some(lan) = Lan::<2>::new() else { return };

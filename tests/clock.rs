@@ -13,9 +13,9 @@ use std::process::Stdio;
 use support::{TestClient, TestServer, holdline, messages};
 use tempfile::TempDir;
 
-/// A clock that shows what it is told, and goes on from there.
+/// Clock that a test sets, and that runs on from there.
 struct Clock {
-    /// Where libfaketime looks for the time, each time that it is asked.
+    /// File in which libfaketime looks up the time at each call.
     file: PathBuf,
     library: PathBuf,
     _directory: TempDir,
@@ -25,7 +25,7 @@ impl Clock {
     /// `None`: the library is not installed.
     fn at(time: &str) -> Option<Self> {
         let library = installed_library()?;
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        let directory = tempfile::tempdir().expect("a temporary directory can be created");
         let clock = Clock { file: directory.path().join("time"), library, _directory: directory };
         clock.set(time);
         Some(clock)
@@ -74,7 +74,7 @@ const JUMPS: [(&str, &str); 6] = [
     ("2026-11-23 20:00:30", "in the present again"),
 ];
 
-/// The texts of [`JUMPS`] as a reader gets them.
+/// Returns the texts of [`JUMPS`] as a reader gets them.
 fn read_by_bob() -> Vec<String> {
     JUMPS.iter().map(|(_, text)| format!("from alice: {text}")).collect()
 }
@@ -96,7 +96,7 @@ fn live_messages_arrive_in_the_order_sent_whatever_the_clock_shows() {
         assert_eq!(at[..16], expected[..16], "the server has another clock");
     }
     alice.expect_nothing();
-    // Nobody gets anything twice.
+    // No message arrives twice.
     bob.quit();
     TestClient::login(&server, "bob").expect_nothing();
 }
@@ -125,7 +125,7 @@ fn replays_histories_and_views_are_in_the_order_of_seq() {
     assert_eq!(messages(&TestClient::login(&server, "bob").ping()), read_by_bob());
 }
 
-/// The texts that `holdline history` prints, by a clock of its own.
+/// Returns the texts that `holdline history` prints, under a clock of its own.
 fn printed_history(server: &TestServer) -> Vec<String> {
     let mut command = holdline();
     command.args(["history", "--data"]).arg(server.data()).stdout(Stdio::piped());

@@ -290,7 +290,7 @@ fn damaged_text_holds_back_no_other_message() {
 }
 
 #[test]
-fn long_read_in_a_shell_delays_nobody() {
+fn long_read_in_a_shell_delays_no_other_client() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("bob: before");
@@ -466,7 +466,7 @@ fn directory_with_other_files_is_not_made_private() {
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
 }
 
-/// Starts a server on this directory, which must refuse and name it; gives what it said.
+/// Starts a server on this directory, which must refuse and name it. Returns its output.
 #[track_caller]
 fn refused_on(data: &Path) -> String {
     let line = refusal(on(&mut holdline(), data));

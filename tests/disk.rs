@@ -18,7 +18,7 @@ use support::{
     TestClient, TestServer, assert_contiguous, eventually, flood, flood_number, holdline, messages, wait_for_exit,
 };
 
-/// The default durability, without a limit for waiting messages.
+/// Default durability, without a limit for waiting messages.
 const POWER_LOSS: &str = "[limits]\nmailbox_max = 0\n";
 
 /// A commit survives the end of the process, and not a power cut.
@@ -36,7 +36,7 @@ const WAL_FRAME_BYTES: u64 = 24 + 4096;
 /// Time to wait for lines that must not come.
 const SILENCE: Duration = Duration::from_millis(100);
 
-// The disk itself
+// Model of the disk
 
 #[test]
 fn faulty_disk_keeps_synced_bytes_and_nothing_else() {
@@ -44,16 +44,16 @@ fn faulty_disk_keeps_synced_bytes_and_nothing_else() {
     disk.set_luck(0.0);
     let directory = disk.path("directory");
     fs::create_dir(&directory).unwrap();
-    let mut kept = File::create(directory.join("kept")).unwrap();
-    kept.write_all(b"synced").unwrap();
-    kept.sync_all().unwrap();
+    let mut file = File::create(directory.join("kept")).unwrap();
+    file.write_all(b"synced").unwrap();
+    file.sync_all().unwrap();
     for synced in [&directory, &disk.path("")] {
         File::open(synced).unwrap().sync_all().unwrap();
     }
-    kept.write_all(b", and this is not").unwrap();
+    file.write_all(b", and this is not").unwrap();
     File::create(directory.join("nameless")).unwrap().sync_all().unwrap();
     assert_eq!(fs::read(directory.join("kept")).unwrap(), b"synced, and this is not");
-    drop(kept);
+    drop(file);
 
     disk.cut();
     assert!(fs::write(directory.join("late"), "no power").is_err());
@@ -83,7 +83,7 @@ fn faulty_disk_loses_bytes_that_it_failed_to_sync() {
     assert!(left[..8192].iter().all(|byte| *byte == 0) && &left[8192..] == b"behind");
 }
 
-// Power
+// Power cuts
 
 #[test]
 fn accepted_messages_survive_repeated_power_cuts() {
@@ -92,7 +92,7 @@ fn accepted_messages_survive_repeated_power_cuts() {
         for _ in 0..6 {
             let operations = chat.random.usize(1..400);
             chat.cut_while_they_talk(|disk| disk.cut_at(operations));
-            chat.expect_kept();
+            chat.expect_surviving();
         }
         chat.end();
     }
@@ -105,7 +105,7 @@ fn accepted_messages_survive_power_cuts_during_checkpoints() {
         for _ in 0..2 {
             let pages = chat.random.usize(1..200);
             chat.cut_while_they_talk(|disk| disk.cut_at_file("holdline.db", pages));
-            chat.expect_kept();
+            chat.expect_surviving();
         }
         // And soon after the write-ahead log has restarted.
         let operations = chat.random.usize(1..100);
@@ -113,7 +113,7 @@ fn accepted_messages_survive_power_cuts_during_checkpoints() {
             disk.wait_for_sync_of("holdline.db");
             disk.cut_at(operations);
         });
-        chat.expect_kept();
+        chat.expect_surviving();
         chat.end();
     }
 }
@@ -138,12 +138,12 @@ fn power_cut_at_any_moment_of_the_first_start_loses_nothing() {
     let Some(disk) = FaultyDisk::mount(0) else { return };
     drop(TestServer::with_data(&disk.path("data"), ""));
     for operations in 1..=disk.operations() {
-        let mut disk = FaultyDisk::mount(operations as u64).expect("it was mounted before");
+        let mut disk = FaultyDisk::mount(operations as u64).expect("the disk can be mounted again");
         disk.cut_at(operations);
         let mut process = on(&mut holdline(), &disk.path("data")).spawn().expect("the server can be started");
         disk.wait_until_cut();
-        process.kill().expect("a child of ours");
-        process.wait().expect("a child of ours");
+        process.kill().expect("the process is a child of the test");
+        process.wait().expect("the process is a child of the test");
         disk.restore_power();
 
         let server = TestServer::with_data(&disk.path("data"), "");
@@ -160,7 +160,7 @@ fn power_cut_at_any_moment_of_the_shutdown_loses_nothing() {
     let (mut server, started) = with_some_messages(&disk);
     assert_eq!(server.terminate().code(), Some(0), "{}", server.log());
     for operations in 1..=disk.operations() - started {
-        let mut disk = FaultyDisk::mount(operations as u64).expect("it was mounted before");
+        let mut disk = FaultyDisk::mount(operations as u64).expect("the disk can be mounted again");
         let (mut server, _) = with_some_messages(&disk);
         disk.cut_at(operations);
         server.terminate();
@@ -235,7 +235,7 @@ fn only_messages_are_synced_once_per_turn() {
     }
 }
 
-// Full
+// Full disk
 
 #[test]
 fn on_a_full_disk_senders_are_refused_and_readers_continue() {
@@ -312,12 +312,12 @@ fn disk_that_fills_up_in_a_flood_keeps_and_delivers_exactly_the_accepted_message
         let numbers = bob.read_flood("alice", 2099);
         assert_eq!(numbers.len(), 2100 - refused, "seed {seed}");
         assert!(numbers.is_sorted(), "seed {seed}: {numbers:?}");
-        let kept = server.sqlite("select text from history order by seq");
-        assert_eq!(Vec::from_iter(kept.lines().map(number_of)), numbers, "seed {seed}");
+        let stored = server.sqlite("select text from history order by seq");
+        assert_eq!(Vec::from_iter(stored.lines().map(number_of)), numbers, "seed {seed}");
     }
 }
 
-// Failing
+// Failing disk
 
 #[test]
 fn failing_disk_refuses_messages_and_recovers_by_itself() {
@@ -406,8 +406,8 @@ fn messages_accepted_after_a_failed_sync_survive_a_power_cut() {
         disk.restore_power();
         server.start_again();
         let expected = (0..3).flat_map(|round| [format!("{round} before"), format!("{round} after")]);
-        let kept = server.sqlite("select text from history order by seq");
-        assert_eq!(Vec::from_iter(kept.lines()), Vec::from_iter(expected), "seed {seed}");
+        let stored = server.sqlite("select text from history order by seq");
+        assert_eq!(Vec::from_iter(stored.lines()), Vec::from_iter(expected), "seed {seed}");
         assert_eq!(server.sqlite("pragma integrity_check"), "ok", "seed {seed}");
     }
 }
@@ -526,7 +526,7 @@ fn unreadable_messages_arrive_by_themselves_once_the_disk_can_be_read() {
     // Nothing is sent any more.
     disk.mend();
     assert_eq!(bob.read_flood("alice", count - 1), Vec::from_iter(0..count));
-    assert_eq!(said(&server, "cannot read the log").len(), 1, "{}", server.log());
+    assert_eq!(log_lines(&server, "cannot read the log").len(), 1, "{}", server.log());
 }
 
 #[test]
@@ -542,21 +542,21 @@ fn outages_are_logged_when_they_begin_and_end() {
         expect_refused(&alice.ping(), 1);
         TestClient::login(&server, "guest").quit();
     }
-    let lines = said(&server, "cannot commit");
+    let lines = log_lines(&server, "cannot commit");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains(" ERROR ") && lines[0].contains("full"), "{lines:?}");
     assert_eq!(server.log().lines().count(), 2, "that it listens, and that it fails:\n{}", server.log());
 
     disk.mend();
-    eventually("the end of the trouble is said", || {
+    eventually("the recovery is logged", || {
         alice.send("alice: hi");
         alice.expect("from alice: hi");
-        !said(&server, "can commit again").is_empty()
+        !log_lines(&server, "can commit again").is_empty()
     });
     assert_eq!(server.log().lines().count(), 3, "{}", server.log());
 }
 
-// Starting
+// Starts
 
 #[test]
 fn start_on_a_full_or_failing_disk_is_refused_with_the_reason() {
@@ -592,19 +592,19 @@ fn refused_on(disk: &FaultyDisk) -> String {
     let data = disk.path("data");
     let mut process = on(&mut holdline(), &data).spawn().expect("the server can be started");
     let status = wait_for_exit(&mut process);
-    let mut said = String::new();
-    process.stderr.take().expect("stderr is a pipe").read_to_string(&mut said).expect("stderr is text");
-    assert_eq!((status.code(), said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains(data.to_str().unwrap()), "the directory is not named: {said}");
-    said
+    let mut output = String::new();
+    process.stderr.take().expect("stderr is a pipe").read_to_string(&mut output).expect("stderr is text");
+    assert_eq!((status.code(), output.lines().count()), (Some(1), 1), "{output}");
+    assert!(output.contains(data.to_str().unwrap()), "the directory is not named: {output}");
+    output
 }
 
-/// Lines of the server's log that contain these words.
-fn said(server: &TestServer, words: &str) -> Vec<String> {
+/// Returns the lines of the server's log that contain these words.
+fn log_lines(server: &TestServer, words: &str) -> Vec<String> {
     server.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
 }
 
-// What a chat is made of
+// Chat across power cuts
 
 /// Two senders of numbered messages to bob and to dave, across many power cuts. Bob reads all the time, dave only at the
 /// end.
@@ -661,12 +661,12 @@ impl Chat {
 
     fn begin_to_send(&mut self, sender: &'static str) -> JoinHandle<usize> {
         let client = TestClient::login(&self.server, sender);
-        let (to, from, lines) = (self.to.clone(), self.kept(sender), self.random.usize(1..20));
+        let (to, from, lines) = (self.to.clone(), self.surviving(sender), self.random.usize(1..20));
         thread::spawn(move || send_until_gone(client, &to, from, lines))
     }
 
     /// Number of this sender's messages in the log.
-    fn kept(&self, sender: &str) -> usize {
+    fn surviving(&self, sender: &str) -> usize {
         self.log.iter().filter(|message| message.sender == sender).count()
     }
 
@@ -688,10 +688,10 @@ impl Chat {
 
     /// Checks that the log holds every acknowledged message, and every message that bob has read, in the order read.
     #[track_caller]
-    fn expect_kept(&mut self) {
+    fn expect_surviving(&mut self) {
         assert_eq!(self.lost(), 0, "messages that were answered are lost; answered: {:?}", self.answered);
         let places = self.read.iter().map(|read| {
-            let place = self.log.iter().position(|kept| kept == read);
+            let place = self.log.iter().position(|message| message == read);
             place.unwrap_or_else(|| panic!("bob has read {read:?}, which is not in the log"))
         });
         let places = Vec::from_iter(places);
@@ -704,7 +704,11 @@ impl Chat {
 
     /// Number of acknowledged messages that are not in the log.
     fn lost(&self) -> usize {
-        SENDERS.iter().zip(self.answered).map(|(sender, answered)| answered.saturating_sub(self.kept(sender))).sum()
+        SENDERS
+            .iter()
+            .zip(self.answered)
+            .map(|(sender, answered)| answered.saturating_sub(self.surviving(sender)))
+            .sum()
     }
 
     /// Checks that a peer that logs in gets everything.
@@ -766,7 +770,7 @@ fn number_of(text: &str) -> usize {
 /// Logs in, and returns the client with another handle of its socket, to see whether anything has come.
 fn login_and_listen(server: &TestServer, name: &str) -> (TestClient, TcpStream) {
     let stream = TcpStream::connect(server.address()).expect("the server listens");
-    let mut client = TestClient::over(stream.try_clone().expect("a second handle"));
+    let mut client = TestClient::over(stream.try_clone().expect("the socket can be cloned"));
     client.log_in(name);
     client.sync();
     (client, stream)

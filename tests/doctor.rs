@@ -18,19 +18,19 @@ use support::{TestClient, TestServer, eventually, flood, holdline, wait_for_exit
 use tempfile::TempDir;
 
 /// A user other than the superuser; usually nobody.
-const SOMEBODY_ELSE: u32 = 65534;
+const OTHER_USER: u32 = 65534;
 
-// All is well
+// Sound databases
 
 #[test]
 fn database_of_a_running_server_has_no_fault() {
     let server = TestServer::start();
     a_few_messages(&server);
     let found = examine(&server.data());
-    found.is_well();
-    found.says(&format!("ok: a server is running, process {}", server.pid()));
-    found.says("ok: 5 messages, seq 1 to 5");
-    found.says("ok: 3 peers, 1 never logged in; 3 messages wait for 1 of them");
+    found.expect_all_well();
+    found.expect(&format!("ok: a server is running, process {}", server.pid()));
+    found.expect("ok: 5 messages, seq 1 to 5");
+    found.expect("ok: 3 peers, 1 never logged in; 3 messages wait for 1 of them");
     assert!(!found.text.contains("room,"), "{found:?}");
 }
 
@@ -48,8 +48,8 @@ fn rooms_of_a_running_server_have_no_fault() {
     ];
     for _ in 0..2 {
         let found = examine(&server.data());
-        found.is_well();
-        counts.iter().for_each(|count| found.says(count));
+        found.expect_all_well();
+        counts.iter().for_each(|count| found.expect(count));
         // The index is up to date then.
         server.restart();
     }
@@ -60,13 +60,13 @@ fn doctor_changes_nothing_and_leaves_no_files() {
     let data = at_rest();
     let before = snapshot(data.path());
     let found = examine(data.path());
-    found.is_well();
-    found.says("ok: no server is running");
+    found.expect_all_well();
+    found.expect("ok: no server is running");
     assert_eq!(snapshot(data.path()), before);
 }
 
 #[test]
-fn files_of_a_killed_server_are_examined_and_kept() {
+fn files_of_a_killed_server_are_examined_and_not_changed() {
     let mut server = TestServer::start();
     a_few_messages(&server);
     server.kill();
@@ -77,8 +77,8 @@ fn files_of_a_killed_server_are_examined_and_kept() {
         let before = snapshot(&server.data());
         let found = examine(&server.data());
         assert_eq!(found.code, 0, "{found:?}");
-        found.says("note: the last server did not shut down cleanly");
-        found.says("ok: 5 messages, seq 1 to 5");
+        found.expect("note: the last server did not shut down cleanly");
+        found.expect("ok: 5 messages, seq 1 to 5");
         assert_eq!(snapshot(&server.data()), before, "with an index: {has_index}");
     }
     server.start_again();
@@ -96,9 +96,9 @@ fn read_only_medium_is_examined() {
         }
         fs::set_permissions(data.path(), Permissions::from_mode(0o500)).unwrap();
         let found = examine_with(unprivileged.command(), data.path());
-        found.says("ok: 5 messages, seq 1 to 5");
-        found.says("problem: ");
-        found.says("is closed to its own user (mode 400)");
+        found.expect("ok: 5 messages, seq 1 to 5");
+        found.expect("problem: ");
+        found.expect("is closed to its own user (mode 400)");
         fs::set_permissions(data.path(), Permissions::from_mode(0o700)).unwrap();
     }
 }
@@ -119,7 +119,7 @@ fn messages_in_flight_are_not_a_fault() {
         }
     });
     while !flood.is_finished() {
-        examine(&server.data()).is_well();
+        examine(&server.data()).expect_all_well();
     }
     flood.join().unwrap();
 }
@@ -155,12 +155,12 @@ fn program_that_has_the_database_open_is_named() {
     let mut shell = shell.spawn().expect("the sqlite3 shell is installed");
     writeln!(shell.stdin.as_mut().unwrap(), "select count(*) from message;").unwrap();
     shell.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
-    examine(data.path()).says(&format!("note: no server is running, but process {} has", shell.id()));
+    examine(data.path()).expect(&format!("note: no server is running, but process {} has", shell.id()));
     drop(shell.stdin.take());
     assert!(wait_for_exit(&mut shell).success());
 }
 
-// What is wrong in it
+// Wrong contents
 
 /// Faults: SQL that damages a database, the expected verdict and words, and whether the command shown fixes it.
 const FAULTS: &[(&str, &str, &str, bool)] = &[
@@ -417,8 +417,8 @@ fn check_faults(faults: &[(&str, &str, &str, bool)], whole: fn() -> TempDir) {
         // In WAL mode a vacuum changes no setting.
         sqlite(&database, &format!("pragma journal_mode = delete; {sql}; pragma journal_mode = wal"));
         let found = examine(data.path());
-        found.says(verdict);
-        found.says(words);
+        found.expect(verdict);
+        found.expect(words);
         assert_eq!(found.code, i32::from(verdict.starts_with("problem")), "{sql}:\n{found:?}");
         assert_eq!(found.commands().is_empty(), !is_mended, "{sql}:\n{found:?}");
         if *is_mended {
@@ -456,9 +456,9 @@ fn room_messages_removed_by_retention_are_not_a_fault() {
         "update peer set cursor = 3 where name <> 'alice'; update peer set cursor = 0 where name = 'alice';
          delete from message where seq < 3",
     );
-    examine(data.path()).is_well();
+    examine(data.path()).expect_all_well();
     sqlite(&database, "delete from message; delete from inbox");
-    examine(data.path()).is_well();
+    examine(data.path()).expect_all_well();
 }
 
 #[test]
@@ -470,8 +470,8 @@ fn rows_waiting_in_the_table_outbox_are_reported() {
         let data = at_rest();
         sqlite(&data.path().join("holdline.db"), &format!("insert into outbox values {rows}"));
         let found = examine(data.path());
-        found.says(words);
-        found.says("\nall is well\n");
+        found.expect(words);
+        found.expect("\nall is well\n");
         assert_eq!(found.code, 0, "{found:?}");
     }
 }
@@ -482,10 +482,10 @@ fn refused_rows_are_reported_with_a_query_that_shows_them() {
     server.sqlite_write("insert into outbox values ('alice', '#nowhere', 'one'), (null, 'bob', 'two')");
     eventually("they are refused", || server.sqlite("select count(*) from outbox_refused") == "2");
     let found = examine(&server.data());
-    found.says(
+    found.expect(
         "note: 2 rows of the table outbox could not be sent; reason of the last: bad_request: sender is NULL; not sent",
     );
-    found.says("\nall is well\n");
+    found.expect("\nall is well\n");
     assert_eq!(found.code, 0, "{found:?}");
     let [shows] = &found.commands()[..] else { panic!("{found:?}") };
     let shown = Command::new("sh").args(["-c", shows]).output().unwrap();
@@ -501,8 +501,8 @@ fn undeliverable_message_is_delivered_after_the_fix() {
     assert!(server.terminate().success());
     server.sqlite_write("update inbox set seqs = '[2,4]' where recipient = (select id from peer where name = 'carol')");
     let found = examine(&server.data());
-    found.says("problem: 1 waiting message is missing in the inbox of its recipient");
-    found.says("before you run sqlite3, stop the server and keep a copy of the directory");
+    found.expect("problem: 1 waiting message is missing in the inbox of its recipient");
+    found.expect("before you run sqlite3, stop the server and keep a copy of the directory");
     found.commands().iter().for_each(|command| shell(command));
     server.start_again();
     let mut carol = TestClient::login(&server, "carol");
@@ -515,13 +515,13 @@ fn undeliverable_message_is_delivered_after_the_fix() {
 fn messages_removed_by_retention_are_not_a_fault() {
     let data = at_rest();
     sqlite(&data.path().join("holdline.db"), "delete from message where seq in (1, 5)");
-    examine(data.path()).is_well();
+    examine(data.path()).expect_all_well();
     let data = at_rest();
     sqlite(
         &data.path().join("holdline.db"),
         "delete from message; delete from inbox; update peer set cursor = 5 where name = 'bob'",
     );
-    examine(data.path()).is_well();
+    examine(data.path()).expect_all_well();
 }
 
 #[test]
@@ -534,29 +534,29 @@ fn oddities_are_reported_as_notes() {
         let data = at_rest();
         sqlite(&data.path().join("holdline.db"), sql);
         let found = examine(data.path());
-        found.says(words);
+        found.expect(words);
         assert_eq!(found.code, 0, "{found:?}");
         assert_eq!(found.commands(), [""; 0], "{found:?}");
     }
 }
 
-// What is wrong with it
+// Wrong or damaged files
 
 #[test]
 fn foreign_databases_are_reported_as_such() {
     let home = tempfile::tempdir().unwrap();
     for data in [home.path().to_owned(), home.path().join("missing")] {
         let found = examine(&data);
-        found.says("problem: there is no database");
-        found.says(data.to_str().unwrap());
+        found.expect("problem: there is no database");
+        found.expect(data.to_str().unwrap());
         assert_eq!(found.code, 1);
     }
     for (sql, words) in [("pragma application_id = 7", "another program"), ("pragma user_version = 999", "999")] {
         let data = at_rest();
         sqlite(&data.path().join("holdline.db"), sql);
         let found = examine(data.path());
-        found.says("problem: ");
-        found.says(words);
+        found.expect("problem: ");
+        found.expect(words);
         assert_eq!(found.code, 1, "{found:?}");
     }
 }
@@ -575,7 +575,7 @@ fn damaged_bytes_are_found() {
         let data = at_rest();
         fs::write(data.path().join("holdline.db"), &bytes).unwrap();
         let found = examine(data.path());
-        found.says(words);
+        found.expect(words);
         assert_eq!(found.code, i32::from(!bytes.is_empty()), "{found:?}");
         assert!(!found.text.contains("ok: every"), "{found:?}");
         assert_eq!(fs::read(data.path().join("holdline.db")).unwrap(), bytes);
@@ -594,10 +594,10 @@ fn index_that_does_not_match_its_table_is_rebuilt() {
     fs::write(&database, bytes).unwrap();
 
     let found = examine(data.path());
-    found.says("an index does not match its table; this rebuilds it");
+    found.expect("an index does not match its table; this rebuilds it");
     assert_eq!(found.code, 1, "{found:?}");
     found.commands().iter().for_each(|command| shell(command));
-    examine(data.path()).is_well();
+    examine(data.path()).expect_all_well();
 }
 
 #[test]
@@ -618,8 +618,8 @@ fn readable_part_of_a_damaged_database_is_saved() {
     fs::write(server.database(), bytes).unwrap();
 
     let found = examine(&server.data());
-    found.says("is damaged");
-    found.says("restore a backup; without one, save what can still be read");
+    found.expect("is damaged");
+    found.expect("restore a backup; without one, save what can still be read");
     assert_eq!(found.code, 1, "{found:?}");
     let elsewhere = tempfile::tempdir().unwrap();
     let [saving] = &found.commands()[..] else { panic!("{found:?}") };
@@ -644,10 +644,10 @@ fn directory_or_file_that_others_can_read_is_found() {
         let path = if name.is_empty() { data.path().to_owned() } else { data.path().join(name) };
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         let found = examine(data.path());
-        found.says(&format!("{} is open to other users (mode {mode:o})", path.display()));
+        found.expect(&format!("{} is open to other users (mode {mode:o})", path.display()));
         assert_eq!(found.code, 1, "{found:?}");
         found.commands().iter().for_each(|command| shell(command));
-        examine(data.path()).is_well();
+        examine(data.path()).expect_all_well();
     }
 }
 
@@ -666,23 +666,23 @@ fn file_of_another_user_is_found() {
     }
     let data = at_rest();
     let database = data.path().join("holdline.db");
-    std::os::unix::fs::chown(&database, Some(SOMEBODY_ELSE), None).unwrap();
+    std::os::unix::fs::chown(&database, Some(OTHER_USER), None).unwrap();
     let found = examine(data.path());
-    found.says(&format!("{} belongs to user {SOMEBODY_ELSE}, but the directory to user 0", database.display()));
+    found.expect(&format!("{} belongs to user {OTHER_USER}, but the directory to user 0", database.display()));
     assert_eq!(found.code, 1, "{found:?}");
     found.commands().iter().for_each(|command| shell(command));
-    examine(data.path()).is_well();
+    examine(data.path()).expect_all_well();
 }
 
 #[test]
-fn user_without_read_permission_is_told_which_user_has_it() {
+fn user_without_read_permission_reads_which_user_has_it() {
     if is_skipped(is_root(), "a directory of another user") {
         return;
     }
     let data = at_rest();
     let found = examine_with(Unprivileged::new().command(), data.path());
-    found.says("problem: cannot read");
-    found.says("run this as the user of the server, or as root");
+    found.expect("problem: cannot read");
+    found.expect("run this as the user of the server, or as root");
     assert_eq!(found.code, 1, "{found:?}");
 }
 
@@ -695,12 +695,12 @@ fn nearly_full_disk_is_a_warning() {
     let data = at_rest();
     let mut command = shell_in_a_mount(mount.path(), "cp -p \"$1\"/holdline.db . && exec \"$2\" doctor --data .");
     let found = Examined::of(command.arg(data.path()).arg(env!("CARGO_BIN_EXE_holdline")));
-    found.says("warning: only 3");
-    found.says("MiB are free on the disk; free some space");
+    found.expect("warning: only 3");
+    found.expect("MiB are free on the disk; free some space");
     assert_eq!(found.code, 0, "{found:?}");
 }
 
-// What the tests stand on
+// Helpers
 
 /// Output of the command.
 struct Examined {
@@ -712,18 +712,18 @@ impl Examined {
     #[track_caller]
     fn of(command: &mut Command) -> Self {
         let Output { status, stdout, stderr } = command.stdout(Stdio::piped()).output().unwrap();
-        let said = String::from_utf8(stderr).unwrap();
-        assert!(said.is_empty(), "{said}");
-        Examined { text: String::from_utf8(stdout).unwrap(), code: status.code().expect("it ends by itself") }
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(stderr.is_empty(), "{stderr}");
+        Examined { text: String::from_utf8(stdout).unwrap(), code: status.code().expect("the process exits by itself") }
     }
 
     #[track_caller]
-    fn says(&self, words: &str) {
-        assert!(self.text.contains(words), "`{words}` is not said:\n{self:?}");
+    fn expect(&self, words: &str) {
+        assert!(self.text.contains(words), "`{words}` is not in the output:\n{self:?}");
     }
 
     #[track_caller]
-    fn is_well(&self) {
+    fn expect_all_well(&self) {
         assert_eq!(self.code, 0, "{self:?}");
         let (findings, conclusion) = self.text.trim_end().rsplit_once('\n').unwrap();
         assert_eq!(conclusion, "all is well", "{self:?}");
@@ -756,14 +756,14 @@ fn examine_with(mut command: Command, data: &Path) -> Examined {
 fn a_few_messages(server: &TestServer) {
     let mut alice = TestClient::login(server, "alice");
     let mut bob = TestClient::login(server, "bob");
-    let said = [
+    let messages = [
         (true, "bob: one"),
         (false, "alice, carol: two"),
         (true, "carol: three"),
         (true, "bob, carol: four"),
         (false, "alice: five"),
     ];
-    for (is_alice, line) in said {
+    for (is_alice, line) in messages {
         let sender = if is_alice { &mut alice } else { &mut bob };
         sender.send(line);
         sender.ping();
@@ -900,8 +900,7 @@ impl Unprivileged {
             return holdline();
         }
         let mut command = Command::new("setpriv");
-        let user =
-            [format!("--reuid={SOMEBODY_ELSE}"), format!("--regid={SOMEBODY_ELSE}"), "--clear-groups".to_owned()];
+        let user = [format!("--reuid={OTHER_USER}"), format!("--regid={OTHER_USER}"), "--clear-groups".to_owned()];
         command.args(user).arg(self.home.path().join("holdline")).current_dir("/");
         command
     }
@@ -910,7 +909,7 @@ impl Unprivileged {
     fn give(&self, directory: &Path) {
         let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
         for path in files.chain([directory.to_owned()]).filter(|_| is_root()) {
-            std::os::unix::fs::chown(path, Some(SOMEBODY_ELSE), Some(SOMEBODY_ELSE)).unwrap();
+            std::os::unix::fs::chown(path, Some(OTHER_USER), Some(OTHER_USER)).unwrap();
         }
     }
 }

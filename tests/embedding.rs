@@ -71,7 +71,7 @@ impl Embedded {
 
     fn stop(&mut self) {
         self.stopper.stop();
-        self.thread.take().into_iter().for_each(|thread| thread.join().expect("the server ends well"));
+        self.thread.take().into_iter().for_each(|thread| thread.join().expect("the server ends without a panic"));
     }
 }
 
@@ -101,8 +101,8 @@ fn embedded_plugin_has_the_same_hooks() {
     server.stop();
     let database = rusqlite::Connection::open(server.data.path().join("holdline.db")).unwrap();
     let value = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
-    let kept: String = database.query_row("select value from value where key = 'alice'", [], value).unwrap();
-    assert_eq!(kept, "\"something\"");
+    let stored: String = database.query_row("select value from value where key = 'alice'", [], value).unwrap();
+    assert_eq!(stored, "\"something\"");
 }
 
 #[test]

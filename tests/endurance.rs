@@ -177,7 +177,7 @@ fn lines_after_a_quit_are_not_sent_and_the_connection_closes_cleanly() {
     let read = read_to_an_orderly_end(&mut alice);
     assert_whole(&numbers(&read), 0..2000);
     let lines = lines(&read);
-    assert!(lines.iter().any(|line| is_notice(line) && line.contains("bob")), "bob is away, and alice was not told");
+    assert!(lines.iter().any(|line| is_notice(line) && line.contains("bob")), "alice got no notice that bob is away");
     assert!(!lines.contains(&"* pong after".to_owned()), "a line after /quit was answered");
     assert_eq!(server.sqlite("select text from history where sender = 'alice'"), "before");
     server.wait_until_delivered("alice");
@@ -283,8 +283,8 @@ fn lost_index_is_rebuilt_from_the_log() {
 /// Lines of Alice's history for these messages.
 fn past(seqs: impl IntoIterator<Item = usize>) -> Vec<String> {
     let line = |seq| {
-        let said = if seq % 2 == 1 { "to bob" } else { "from bob" };
-        format!("{said}: {seq} about the weather, the garden and the cat")
+        let direction = if seq % 2 == 1 { "to bob" } else { "from bob" };
+        format!("{direction}: {seq} about the weather, the garden and the cat")
     };
     seqs.into_iter().map(line).collect()
 }
@@ -392,7 +392,7 @@ fn raise_descriptor_limit() {
 #[track_caller]
 fn connect(server: &TestServer) -> TcpStream {
     let stream = TcpStream::connect(server.address()).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a read timeout");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a read timeout can be set");
     stream
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use support::{JsonClient, TestClient, TestServer, assert_contiguous};
 
-/// The texts of the next messages.
+/// Returns the texts of the next messages.
 #[track_caller]
 fn texts(client: &mut JsonClient, count: usize) -> Vec<String> {
     (0..count).map(|_| client.expect("message")["text"].as_str().unwrap().to_owned()).collect()
@@ -222,7 +222,7 @@ fn mailbox_of_a_client_that_never_acknowledges_fills_up() {
     panic!("{accepted} messages were accepted");
 }
 
-// Both, under fire
+// Ids and acknowledgements together
 
 /// Sends everything that is not accepted yet, and notes what is, until the connection breaks or all is.
 fn send_some(server: &TestServer, accepted: &mut BTreeMap<usize, i64>, total: usize, stop_after: usize) {

@@ -9,14 +9,14 @@ use std::thread;
 
 use support::{TestClient, TestServer, assert_contiguous, eventually, flood, holdline};
 
-/// The command.
+/// Returns the command `holdline history` on the data of a server.
 fn command(server: &TestServer, flags: &[&str]) -> Command {
     let mut command = holdline();
     command.args(["history", "--data"]).arg(server.data()).args(flags).stdout(Stdio::piped());
     command
 }
 
-/// The lines that the command prints.
+/// Returns the lines that the command prints.
 #[track_caller]
 fn printed(server: &TestServer, flags: &[&str]) -> Vec<String> {
     let output = command(server, flags).output().unwrap();
@@ -24,13 +24,13 @@ fn printed(server: &TestServer, flags: &[&str]) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// The same, each without its time, which must be there.
+/// Returns the lines that the command prints, each without its time, which must be there.
 #[track_caller]
 fn history(server: &TestServer, flags: &[&str]) -> Vec<String> {
     printed(server, flags).iter().map(|line| without_time(line)).collect()
 }
 
-/// The same of objects for programs.
+/// Returns the objects that the command prints for programs, each without its time.
 #[track_caller]
 fn objects(server: &TestServer, flags: &[&str]) -> Vec<serde_json::Value> {
     let lines = printed(server, &[&["--json"], flags].concat());
@@ -218,7 +218,7 @@ fn programs_page_by_the_seq_of_the_oldest_that_they_have() {
     assert_eq!(seqs(&server, &["--before=3"]), [1, 2]);
 }
 
-// What it leaves alone
+// Side effects
 
 #[test]
 fn history_without_a_server_leaves_no_files() {
@@ -288,7 +288,7 @@ fn long_history_is_complete_and_uses_little_memory() {
     let peak_kib = |flags: &[&str]| {
         let mut reading = command(&server, flags).spawn().unwrap();
         let mut lines = BufReader::new(reading.stdout.take().unwrap()).lines();
-        // It cannot end yet: a pipe holds less than what follows.
+        // The command cannot end yet: a pipe holds less than the rest of the output.
         lines.by_ref().take(MANY - 2000).for_each(|line| drop(line.unwrap()));
         let status = fs::read_to_string(format!("/proc/{}/status", reading.id())).unwrap();
         lines.for_each(|line| drop(line.unwrap()));
@@ -302,7 +302,7 @@ fn long_history_is_complete_and_uses_little_memory() {
 }
 
 #[test]
-fn slow_reader_delays_nobody_and_sees_no_later_messages() {
+fn slow_reader_delays_no_other_client_and_sees_no_later_messages() {
     let mut server = long_history();
     let mut reading = command(&server, &["--last=100000"]).spawn().unwrap();
     let mut lines = BufReader::new(reading.stdout.take().unwrap()).lines();

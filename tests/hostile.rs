@@ -143,7 +143,7 @@ fn crowd_that_sends_nothing_or_single_bytes_uses_little_memory() {
 }
 
 #[test]
-fn crowds_that_connect_and_disconnect_delay_nobody() {
+fn crowds_that_connect_and_disconnect_delay_no_other_client() {
     Siege::start().withstand(16 * 1024, |besieged| {
         thread::scope(|scope| {
             for leave in [reset, drop] {
@@ -163,22 +163,22 @@ fn come_and_go(besieged: &Besieged, leave: fn(TcpStream)) {
 // Bytes without end
 
 #[test]
-fn endless_blank_lines_before_the_login_delay_nobody() {
+fn endless_blank_lines_before_the_login_delay_no_other_client() {
     check_flood(b"", b"\n");
 }
 
 #[test]
-fn endless_bad_names_delay_nobody() {
+fn endless_bad_names_delay_no_other_client() {
     check_flood(b"", b"-\n");
 }
 
 #[test]
-fn endless_blank_lines_delay_nobody() {
+fn endless_blank_lines_delay_no_other_client() {
     check_flood(b"alice\n", b"\n");
 }
 
 #[test]
-fn endless_line_delays_nobody() {
+fn endless_line_delays_no_other_client() {
     check_flood(b"alice\n", b"x");
 }
 
@@ -283,7 +283,7 @@ fn check_answers_to_noise(stream: TcpStream, mut rng: Rng) {
             rng.fill(&mut noise);
             written = written.and_then(|()| writing.write_all(&noise));
         }
-        written.and_then(|()| writing.shutdown(Shutdown::Write)).expect("it takes all of it");
+        written.and_then(|()| writing.shutdown(Shutdown::Write)).expect("the server reads everything");
     });
     let mut answers = 0;
     for line in BufReader::new(stream).lines() {
@@ -496,8 +496,8 @@ fn out_of_band_byte_is_ignored_and_causes_no_busy_loop() {
 #[track_caller]
 fn connect(server: &TestServer) -> TcpStream {
     let stream = TcpStream::connect(server.address()).expect("the server listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout can be set");
     stream
 }
 
@@ -518,7 +518,7 @@ fn log_in(server: &TestServer, name: &str) -> TcpStream {
 }
 
 fn reset(stream: TcpStream) {
-    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a linger time of zero");
+    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("the linger time can be set");
 }
 
 /// A crowd needs more descriptors than a process has at first on many systems.

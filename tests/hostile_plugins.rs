@@ -21,11 +21,11 @@ fn exchange(client: &mut TestClient, text: &str) {
     assert_eq!(client.next_message(), format!("from alice: {text}"));
 }
 
-/// The process whose number the program wrote into this file.
+/// Returns the process whose number the program wrote into this file.
 #[track_caller]
 fn process(server: &TestServer, file: &str) -> PathBuf {
     let mut pid = String::new();
-    eventually("the program has said who it is", || {
+    eventually("the program has logged in", || {
         pid = fs::read_to_string(server.path(file)).unwrap_or_default();
         pid.ends_with('\n')
     });
@@ -59,7 +59,7 @@ fn clients_without_hooks_are_not_delayed_by_a_plugin_that_hangs() {
 }
 
 #[test]
-fn plugin_that_floods_its_output_delays_nobody() {
+fn plugin_that_floods_its_output_delays_no_other_client() {
     for flood in [r#"yes '{"type":"who"}'"#, "yes garbage", "cat /dev/zero", "yes garbage >&2"] {
         let server = with_program("", "", &format!("exec {flood}"));
         let mut alice = TestClient::login(&server, "alice");
@@ -174,9 +174,9 @@ fn script_that_uses_too_much_memory_or_never_ends_is_stopped_at_its_limits() {
         "[[plugin]]\nname = \"p\"\nkind = \"luau\"\npath = \"p.luau\"\nhooks = [\"message\"]\ntimeout_ms = 200\n";
     let server = TestServer::with_files(&[("plugins.toml", entry), ("p.luau", script)]);
     let mut alice = TestClient::login(&server, "alice");
-    for (text, said) in [("eat", "(memory_max)"), ("match", "200 ms (timeout_ms)"), ("deep", "overflow")] {
+    for (text, reason) in [("eat", "(memory_max)"), ("match", "200 ms (timeout_ms)"), ("deep", "overflow")] {
         exchange(&mut alice, text);
-        server.wait_for_log(said);
+        server.wait_for_log(reason);
     }
     exchange(&mut alice, "fine");
 }

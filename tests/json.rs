@@ -15,7 +15,7 @@ fn assert_time(at: &Value) {
     assert_eq!(form, "0000-00-00T00:00:00.000Z", "{at}");
 }
 
-/// The keys of a frame, in their order.
+/// Returns the keys of a frame, in their order.
 fn keys(frame: &str) -> Vec<String> {
     let mut keys = Vec::new();
     let mut rest = frame;
@@ -152,7 +152,7 @@ fn plain_and_json_clients_talk_with_each_other() {
     bob.send("#home, alice: both");
     let both = alice.expect("message");
     assert_eq!((&both["to"], &both["room"]), (&json!(["#home", "alice"]), &Value::Null), "it came directly");
-    // The tables keep what the views show on one line.
+    // The tables store newlines; the views show one line.
     let texts = server.sqlite("select count(*) from message where text = 'two' || char(10) || 'lines' || char(10) || 'and a ' || char(65533) || '[31m tab' || char(9)");
     assert_eq!(texts, "1");
     assert_eq!(server.sqlite("select text from history where seq = 1"), "two lines and a \u{fffd}[31m tab\t");
@@ -254,7 +254,7 @@ fn hostile_lines_are_answered_with_their_id_and_the_connection_continues() {
     client.expect_error("not_utf8");
     client.send_line("");
     client.send_line("  \t ");
-    // What is not known is ignored, whatever it is.
+    // Unknown keys are ignored, whatever their values.
     client.send_line(&format!(r#"{{"future":{deep},"more":1e999,"type":"ping","id":"ok","again":{{"x":1,"x":2}}}}"#));
     assert_eq!(client.expect("pong"), json!({"type": "pong", "id": "ok"}));
     client.expect_nothing();

@@ -15,7 +15,7 @@ use support::{
 /// Default number of messages that may wait for one peer.
 const MAILBOX_MESSAGES_DEFAULT: usize = 10_000;
 
-// Absence
+// Offline recipients
 
 #[test]
 fn message_for_an_offline_peer_is_stored_and_the_sender_notified() {
@@ -211,9 +211,9 @@ fn crash_in_the_middle_of_a_flood_loses_nothing_before_the_last_pong() {
     server.start_again();
 
     let mut bob = TestClient::login(&server, "bob");
-    let kept: usize = server.sqlite("select count(*) from history").parse().unwrap();
-    assert!(kept >= (answered + 1) * 100, "{kept} messages are left");
-    assert_eq!(bob.read_flood("alice", kept - 1), Vec::from_iter(0..kept));
+    let stored: usize = server.sqlite("select count(*) from history").parse().unwrap();
+    assert!(stored >= (answered + 1) * 100, "{stored} messages are left");
+    assert_eq!(bob.read_flood("alice", stored - 1), Vec::from_iter(0..stored));
     bob.expect_nothing();
 }
 
@@ -226,8 +226,8 @@ fn messages_read_before_a_crash_are_on_disk() {
     let read = bob.read_flood("alice", 1000).len();
     server.kill();
     server.start_again();
-    let kept: usize = server.sqlite("select count(*) from history").parse().unwrap();
-    assert!(kept >= read, "bob read {read} messages, {kept} are on disk");
+    let stored: usize = server.sqlite("select count(*) from history").parse().unwrap();
+    assert!(stored >= read, "bob read {read} messages, {stored} are on disk");
 }
 
 // Several connections of one name
@@ -454,7 +454,7 @@ fn many_senders_reach_one_peer_each_in_its_order() {
 }
 
 #[test]
-fn peer_that_does_not_read_delays_nobody() {
+fn peer_that_does_not_read_delays_no_other_client() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut stuck = TestClient::login(&server, "stuck");
@@ -476,7 +476,7 @@ fn peer_that_does_not_read_delays_nobody() {
 }
 
 #[test]
-fn sender_that_does_not_read_its_replies_delays_nobody() {
+fn sender_that_does_not_read_its_replies_delays_no_other_client() {
     let server = TestServer::start();
     let mut stuck = TcpStream::connect(server.address()).unwrap();
     let stop = stuck.try_clone().unwrap();

@@ -37,16 +37,16 @@ fn full_server_refuses_connections_until_one_ends() {
 }
 
 #[test]
-fn crowd_that_a_full_server_refuses_disturbs_nobody() {
+fn crowd_that_a_full_server_refuses_disturbs_no_other_client() {
     let server = server_with("connections_max = 2");
     let mut pair = Pair::login(&server);
     thread::scope(|scope| {
         let crowd = scope.spawn(|| {
             for _ in 0..10 {
                 let crowd = Vec::from_iter((0..100).map(|_| TestClient::connect(&server)));
-                for turned_away in crowd {
+                for refused in crowd {
                     // In a flood, not every client gets the refusal.
-                    let words = String::from_utf8(turned_away.read_to_end()).unwrap();
+                    let words = String::from_utf8(refused.read_to_end()).unwrap();
                     assert!(words.is_empty() || words.starts_with("! too_many_connections: "), "{words}");
                 }
             }
@@ -84,12 +84,12 @@ fn connections_of_one_address_are_limited() {
 
 /// Checks that the connection gets this refusal, and is closed.
 #[track_caller]
-fn check_too_many(mut turned_away: TestClient, why: &str) {
+fn check_too_many(mut refused: TestClient, why: &str) {
     // The server reads none of its lines.
-    turned_away.try_send_bytes(b"mallory\n").unwrap();
-    let error = turned_away.expect_error("too_many_connections");
+    refused.try_send_bytes(b"mallory\n").unwrap();
+    let error = refused.expect_error("too_many_connections");
     assert!(error.contains(why), "{error}");
-    assert!(turned_away.expect_closed().is_empty(), "that was not all");
+    assert!(refused.expect_closed().is_empty(), "the client reads more than the refusal");
 }
 
 /// Logs in once the server has noticed that another connection has ended.
@@ -102,7 +102,7 @@ fn login_once_there_is_room(server: &TestServer, name: &str) -> TestClient {
         came_in = client.next_line().is_some_and(|line| is_notice(&line)).then_some(client);
         came_in.is_some()
     });
-    came_in.expect("it came true")
+    came_in.expect("the condition came true")
 }
 
 #[cfg(target_os = "linux")]
@@ -125,7 +125,7 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
 const NO_LOGINS: [&[u8]; 4] = [b"", b"x", b" \n\n", b"?\n"];
 
 #[test]
-fn client_that_does_not_log_in_in_time_is_told_and_disconnected() {
+fn client_that_does_not_log_in_in_time_gets_an_error_and_is_disconnected() {
     let server = server_with("login_timeout_s = 2");
     let mut pair = Pair::login(&server);
     thread::scope(|scope| {
@@ -145,22 +145,22 @@ fn check_timed_out(server: &TestServer, bytes: &[u8]) {
     let start = Instant::now();
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     loop {
         // At the end the connection is closed already.
         let _ = stream.write_all(bytes);
-        match stream.read_to_end(&mut said) {
+        match stream.read_to_end(&mut output) {
             Ok(_) => break,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
         }
         assert!(start.elapsed() < 10 * LOGIN_TIMEOUT, "who sends {} is never closed", bytes.escape_ascii());
     }
-    let said = String::from_utf8(said).unwrap();
-    let last = said.lines().last().unwrap_or_default();
+    let output = String::from_utf8(output).unwrap();
+    let last = output.lines().last().unwrap_or_default();
     assert!(
         last.starts_with("! login_timeout: ") && last.contains("(login_timeout_s)"),
-        "who sent {} was told `{last}`",
+        "the client that sent {} read `{last}`",
         bytes.escape_ascii()
     );
     assert!(start.elapsed() >= LOGIN_TIMEOUT, "closed after {:?}", start.elapsed());
@@ -269,7 +269,7 @@ fn rate_limit_slows_fast_senders_and_refuses_nothing() {
 }
 
 #[test]
-fn sender_that_is_slowed_down_delays_nobody_else() {
+fn sender_that_is_slowed_down_delays_no_other_sender() {
     let server = server_with("messages_per_s = 20");
     let mut carol = TestClient::login(&server, "carol");
     let fast = TcpStream::connect(server.address()).unwrap();

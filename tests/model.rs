@@ -128,7 +128,7 @@ impl World {
         }
     }
 
-    // What is true
+    // Expected state
 
     /// Way in which a message reaches a peer: `None`, not at all; else the room through which it comes, if any.
     fn way(&self, name: &str, seq: usize) -> Option<Option<&str>> {
@@ -160,7 +160,7 @@ impl World {
     fn line(&self, name: &str, seq: usize) -> String {
         let Kept { sender, text, .. } = &self.log[seq - 1];
         let text = text.replace('\n', " ");
-        match self.way(name, seq).expect("it reaches them") {
+        match self.way(name, seq).expect("the message reaches this peer") {
             Some(room) => format!("from {sender} in {room}: {text}"),
             None => format!("from {sender}: {text}"),
         }
@@ -169,13 +169,13 @@ impl World {
     fn frame(&self, name: &str, seq: usize) -> Value {
         let Kept { sender, to, text } = &self.log[seq - 1];
         let mut frame = json!({"type": "message", "seq": seq, "from": sender, "to": to, "text": text});
-        if let Some(room) = self.way(name, seq).expect("it reaches them") {
+        if let Some(room) = self.way(name, seq).expect("the message reaches this peer") {
             frame["room"] = json!(room);
         }
         frame
     }
 
-    // What they do
+    // Actions
 
     fn come(&mut self, name: &'static str, kind: Kind) {
         let cursor = self.cursors.get(name).copied().unwrap_or_default();
@@ -215,7 +215,8 @@ impl World {
                     assert_eq!(lines, expected, "for {name}");
                 }
                 Client::Json(client) => {
-                    let message = |client: &mut JsonClient| client.wait_for("message").expect("it is connected");
+                    let message =
+                        |client: &mut JsonClient| client.wait_for("message").expect("the client is connected");
                     let mut frames: Vec<Value> = expected.iter().map(|_| message(client)).collect();
                     frames.extend(client.ping().into_iter().filter(|frame| frame["type"] != "sent"));
                     for frame in &mut frames {
@@ -242,7 +243,7 @@ impl World {
 
     fn go(&mut self, name: &'static str) {
         self.settle();
-        let visit = self.visits.remove(name).expect("it is here");
+        let visit = self.visits.remove(name).expect("the peer has this connection");
         match visit.client {
             Client::Plain(client) => client.reset(),
             Client::Json(client) => client.reset(),
@@ -271,7 +272,7 @@ impl World {
         let room = ROOMS[self.rng.usize(..ROOMS.len())];
         let joined = self.log.len();
         self.members.entry((name, room)).or_insert(joined);
-        match &mut self.visits.get_mut(name).expect("it is here").client {
+        match &mut self.visits.get_mut(name).expect("the peer has this connection").client {
             Client::Plain(client) => {
                 client.send(&format!("/join {room}"));
                 client.expect_notice(&format!("you are in {room} now"));
@@ -286,7 +287,7 @@ impl World {
     fn leave(&mut self, name: &'static str) {
         let room = ROOMS[self.rng.usize(..ROOMS.len())];
         let was_member = self.members.remove(&(name, room)).is_some();
-        match &mut self.visits.get_mut(name).expect("it is here").client {
+        match &mut self.visits.get_mut(name).expect("the peer has this connection").client {
             Client::Plain(client) => {
                 client.send(&format!("/leave {room}"));
                 if was_member {
@@ -327,7 +328,7 @@ impl World {
         let (to, mut text) = (self.any_destinations(), self.any_text());
         let may = to.iter().all(|to| !to.starts_with('#') || self.is_member(name, to));
         let id = self.rng.bool().then_some(self.ids.len());
-        match &mut self.visits.get_mut(name).expect("it is here").client {
+        match &mut self.visits.get_mut(name).expect("the peer has this connection").client {
             Client::Plain(client) => {
                 client.send(&format!("{}: {text}", to.join(", ")));
                 if !may {
@@ -361,7 +362,7 @@ impl World {
     /// Sends a message again, or another one with the same id.
     fn repeat(&mut self, name: &'static str) {
         let own: Vec<usize> = (0..self.ids.len()).filter(|id| self.ids[*id].sender == name).collect();
-        let visit = self.visits.get_mut(name).expect("it is here");
+        let visit = self.visits.get_mut(name).expect("the peer has this connection");
         let Client::Json(client) = &mut visit.client else { return };
         if own.is_empty() {
             return;
@@ -385,11 +386,13 @@ impl World {
         let (to, text) = (self.any_destinations(), self.any_text());
         let is_populated = |to: &String| self.members.keys().any(|(_, room)| room == to);
         let may = to.iter().all(|to| !to.starts_with('#') || is_populated(to));
-        let refused = self.server.sqlite("select count(*) from outbox_refused").parse::<usize>().expect("a number");
+        let refused =
+            self.server.sqlite("select count(*) from outbox_refused").parse::<usize>().expect("the text is a number");
         let insert = format!("insert into outbox values ('{sender}', '{}', '{text}')", to.join(", "));
         self.server.sqlite_write(&insert);
         eventually("the row is taken", || self.server.sqlite("select count(*) from outbox") == "0");
-        let now = self.server.sqlite("select count(*) from outbox_refused").parse::<usize>().expect("a number");
+        let now =
+            self.server.sqlite("select count(*) from outbox_refused").parse::<usize>().expect("the text is a number");
         assert_eq!(now, refused + usize::from(!may), "{insert}");
         if may {
             self.log.push(Kept { sender, to, text });
@@ -398,7 +401,7 @@ impl World {
     }
 
     fn acknowledge(&mut self, name: &'static str) {
-        let visit = self.visits.get_mut(name).expect("it is here");
+        let visit = self.visits.get_mut(name).expect("the peer has this connection");
         let (Kind::Acking, Client::Json(client)) = (visit.kind, &mut visit.client) else { return };
         let cursor = self.cursors.get(name).copied().unwrap_or_default();
         let seq = self.rng.usize(cursor..=self.log.len());
@@ -436,7 +439,7 @@ impl World {
         let limit = self.rng.usize(1..30);
         let mut expected: Vec<usize> = all.iter().copied().take(limit).collect();
         expected.reverse();
-        match &mut self.visits.get_mut(name).expect("it is here").client {
+        match &mut self.visits.get_mut(name).expect("the peer has this connection").client {
             Client::Plain(client) => {
                 let lines = client.history(&format!("{} {limit}", with.unwrap_or_default()));
                 assert!(may || lines.is_empty());
@@ -463,7 +466,7 @@ impl World {
         let found: Vec<usize> = past.into_iter().filter(|seq| self.log[seq - 1].text.contains(word)).collect();
         let limit = self.rng.usize(1..30);
         let expected: Vec<usize> = found.iter().copied().take(limit).collect();
-        if let Client::Json(client) = &mut self.visits.get_mut(name).expect("it is here").client {
+        if let Client::Json(client) = &mut self.visits.get_mut(name).expect("the peer has this connection").client {
             client.send(json!({"type": "search", "text": word.to_uppercase(), "limit": limit}));
             let search = client.answer("search");
             assert_eq!(seqs(&search), expected, "{name} searches {word}");
@@ -474,5 +477,5 @@ impl World {
 
 fn seqs(page: &Value) -> Vec<usize> {
     let messages = page["messages"].as_array().expect("a list");
-    messages.iter().map(|message| message["seq"].as_u64().expect("a number") as usize).collect()
+    messages.iter().map(|message| message["seq"].as_u64().expect("the text is a number") as usize).collect()
 }

@@ -26,13 +26,13 @@ fn insert_numbers(server: &TestServer, to: &str, first: usize, last: usize) {
     ));
 }
 
-/// What was sent by rows of [`insert_numbers`], in the order of the log.
+/// Returns the messages from rows of [`insert_numbers`], in the order of the log.
 fn numbers_sent(server: &TestServer) -> Vec<usize> {
     let sent = server.sqlite("select substr(text, 8) from history where sender = 'counter' order by seq");
     sent.lines().map(|number| number.parse().unwrap()).collect()
 }
 
-// What is sent
+// Sent rows
 
 #[test]
 fn row_is_sent_in_the_name_of_its_sender_and_removed() {
@@ -167,7 +167,7 @@ fn rows_are_sent_while_others_chat() {
     assert_eq!(server.sqlite("select count(*) from history"), "550");
 }
 
-// What a crash may not change
+// Crashes
 
 #[test]
 fn server_killed_among_many_rows_sends_each_once() {
@@ -194,7 +194,7 @@ fn server_killed_among_many_rows_sends_each_once() {
     }
 }
 
-// What is refused
+// Refused rows
 
 #[test]
 fn refused_rows_are_stored_with_the_reason() {
@@ -227,7 +227,7 @@ fn refused_rows_are_stored_with_the_reason() {
              on refused.sender is row.sender and refused.recipients is row.recipients and refused.text is row.text
              where abs(julianday('now') - julianday(refused.at)) * 24 < 1"
         );
-        assert_eq!(server.sqlite(&same), "1", "{row} is kept as it was");
+        assert_eq!(server.sqlite(&same), "1", "{row} is stored as it was");
     }
     assert_eq!(server.sqlite("select count(*) from history"), "0", "to none of several where one cannot be");
 }
@@ -304,7 +304,7 @@ fn trigger_can_reply() {
 }
 
 #[test]
-fn trigger_that_replies_to_itself_delays_nobody() {
+fn trigger_that_replies_to_itself_delays_no_other_client() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     server.sqlite_write(
@@ -323,7 +323,7 @@ fn trigger_that_replies_to_itself_delays_nobody() {
     assert_eq!(server.sqlite("select count(*) from history"), "10");
 }
 
-// Rest
+// Idle servers
 
 #[test]
 fn idle_server_does_not_poll_the_outbox() {
@@ -332,7 +332,7 @@ fn idle_server_does_not_poll_the_outbox() {
     server.sqlite_write("insert into outbox values ('alice', 'bob', 'hi'), ('alice', '#nowhere', 'hi')");
     bob.expect("from alice: hi");
     wait_until_dealt_with(&server);
-    // What it does last, a while after it has come to rest, is to give memory back.
+    // The last thing that an idle server does, after a while, is to release memory.
     let mut before = wakes(&server);
     eventually("it does not wake for a second", || {
         thread::sleep(Duration::from_secs(1));
@@ -341,13 +341,13 @@ fn idle_server_does_not_poll_the_outbox() {
     });
 }
 
-/// How often its threads have waited for something; proc(5), `voluntary_ctxt_switches`.
+/// Returns the number of times that the server's threads have waited; proc(5), `voluntary_ctxt_switches`.
 fn wakes(server: &TestServer) -> u64 {
     let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the server runs, on Linux");
     let status = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("status")).unwrap());
     let waits = |status: String| {
         let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        count.expect("a thread waits").trim().parse::<u64>().expect("a number")
+        count.expect("a thread waits").trim().parse::<u64>().expect("the text is a number")
     };
     status.map(waits).sum()
 }

@@ -160,7 +160,7 @@ fn invalid_first_line_may_be_tried_again() {
     client.expect_nothing();
 }
 
-// What a client sends first
+// Other protocols
 
 #[test]
 fn unsupported_protocol_is_refused_and_closed() {
@@ -279,7 +279,7 @@ fn plain_clients_get_no_presence() {
 }
 
 #[test]
-fn line_with_a_mistake_is_sent_to_nobody() {
+fn line_with_a_mistake_reaches_no_recipient() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -421,8 +421,8 @@ fn too_long_line_is_refused_before_its_end() {
     client.send_bytes(format!("alice\nalice: {}", "x".repeat(100_000)).as_bytes());
     client.shutdown_write();
     let lines = client.expect_closed();
-    let said = messages(&lines);
-    assert!(said.len() == 1 && said[0].starts_with("! too_long: "), "{said:?}");
+    let read = messages(&lines);
+    assert!(read.len() == 1 && read[0].starts_with("! too_long: "), "{read:?}");
 }
 
 #[test]
@@ -532,10 +532,10 @@ fn lines_may_come_byte_by_byte() {
 #[track_caller]
 fn check_cut_session(name: &str, lines: &[String]) {
     assert!(is_notice(&lines[0]) && lines[0].contains(name), "{lines:?}");
-    let said = messages(lines);
-    assert_eq!(said.len(), 2, "{lines:?}");
-    assert!(said.contains(&&*format!("from {name}: grüße aus 日本")), "{lines:?}");
-    assert!(said.iter().any(|line| line.starts_with("! bad_request: ")), "{lines:?}");
+    let read = messages(lines);
+    assert_eq!(read.len(), 2, "{lines:?}");
+    assert!(read.contains(&&*format!("from {name}: grüße aus 日本")), "{lines:?}");
+    assert!(read.iter().any(|line| line.starts_with("! bad_request: ")), "{lines:?}");
     assert!(lines.contains(&"* pong 1".to_owned()), "{lines:?}");
 }
 
@@ -688,11 +688,11 @@ fn half_closed_client_gets_all_replies() {
     bob.send_bytes(b"bob\nalice: there\nnonsense\n/who\n/history\nbob: last\n/ping end");
     bob.shutdown_write();
     let lines = bob.expect_closed();
-    let said = messages(&lines);
-    assert_eq!(said.len(), 3, "{lines:?}");
-    assert_eq!(said[0], "from alice: waiting");
-    assert!(said.contains(&"from bob: last"), "{lines:?}");
-    assert!(said.iter().any(|line| line.starts_with("! bad_request: ")), "{lines:?}");
+    let read = messages(&lines);
+    assert_eq!(read.len(), 3, "{lines:?}");
+    assert_eq!(read[0], "from alice: waiting");
+    assert!(read.contains(&"from bob: last"), "{lines:?}");
+    assert!(read.iter().any(|line| line.starts_with("! bad_request: ")), "{lines:?}");
     assert!(lines.iter().any(|line| line.starts_with("* ") && line.ends_with(" to alice: there")), "{lines:?}");
     assert!(lines.contains(&"* pong end".to_owned()), "{lines:?}");
     alice.expect("from bob: there");

@@ -39,9 +39,9 @@ impl Place {
     fn run(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdline"));
         let output = command.arg("plugin").args(arguments).current_dir(self.path()).output().unwrap();
-        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        let said = said.replace(&*self.path().to_string_lossy(), ".");
-        without_times(&said) + &format!("exit {}\n", output.status.code().unwrap())
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let text = text.replace(&*self.path().to_string_lossy(), ".");
+        without_times(&text) + &format!("exit {}\n", output.status.code().unwrap())
     }
 
     #[track_caller]
@@ -58,7 +58,7 @@ impl Place {
 }
 
 /// Replaces `0.4 ms` by `T ms`, and the time of a message by `TIME`.
-fn without_times(said: &str) -> String {
+fn without_times(output: &str) -> String {
     let line = |line: &str| {
         let words: Vec<_> = line.split(' ').collect();
         let is_millis = |place: usize| words.get(place + 1).is_some_and(|unit| unit.starts_with("ms"));
@@ -69,7 +69,7 @@ fn without_times(said: &str) -> String {
         });
         shown.collect::<Vec<_>>().join(" ") + "\n"
     };
-    said.lines().map(line).collect()
+    output.lines().map(line).collect()
 }
 
 /// Returns an entry of `plugins.toml` for a script.
@@ -103,7 +103,7 @@ fn logged(lines: &[&str]) -> TestServer {
     server
 }
 
-// check
+// holdline plugin check
 
 #[test]
 fn plugins_that_load_are_fine() {
@@ -172,7 +172,7 @@ fn invalid_list_is_refused_as_the_server_refuses_it() {
     );
 }
 
-// new
+// holdline plugin new
 
 #[test]
 fn new_creates_a_plugin_that_loads() {
@@ -253,8 +253,8 @@ fn new_creates_a_plugin_that_loads() {
 fn new_leaves_the_existing_list_unchanged() {
     for before in ["# mine\r\n\n  # two", "# mine\n", "\n\n", &script("a", "[ 'message' ]")] {
         let place = Place::new().with("plugins.toml", before).with("a.luau", "function message() end");
-        let said = place.run(&["new", "notes", "--kind=luau"]);
-        assert!(said.ends_with("exit 0\n"), "{said}");
+        let output = place.run(&["new", "notes", "--kind=luau"]);
+        assert!(output.ends_with("exit 0\n"), "{output}");
         let after = place.read("plugins.toml");
         assert!(after.starts_with(before), "{after:?}");
         assert!(
@@ -370,7 +370,7 @@ fn names_and_kinds_are_checked() {
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }
 
-// The templates, run over a log
+// Templates
 
 #[test]
 fn template_for_luau_keeps_a_list() {
@@ -422,8 +422,8 @@ fn template_for_sh_reports_on_the_machine() {
     let place = Place::new();
     place.run(&["new", "box", "--kind=sh"]);
     raise_timeout(&place);
-    let said = place.run(&["test", "--data", server.data().to_str().unwrap(), "box"]);
-    let answer = said.lines().find(|line| line.contains("would send") && line.contains('%')).unwrap_or(&said);
+    let output = place.run(&["test", "--data", server.data().to_str().unwrap(), "box"]);
+    let answer = output.lines().find(|line| line.contains("would send") && line.contains('%')).unwrap_or(&output);
     expect![[r#"
         TIME alice → box: disk  (waiting for box)
             message: passes (T ms)
@@ -440,7 +440,7 @@ fn template_for_sh_reports_on_the_machine() {
         messages: 4, calls: 6, failures: 0; a call took T ms (median), T ms at most
         exit 0
     "#]]
-    .assert_eq(&said.replace(answer, "        how full the disk is"));
+    .assert_eq(&output.replace(answer, "        how full the disk is"));
 }
 
 #[test]
@@ -484,7 +484,7 @@ fn raise_timeout(place: &Place) {
     fs::write(place.path().join("plugins.toml"), list).unwrap();
 }
 
-// test
+// holdline plugin test
 
 #[test]
 fn dry_run_reports_each_verdict_and_each_effect() {

@@ -98,7 +98,7 @@ fn each_script_of_the_documentation_loads() {
     let mut files: Vec<_> = files.iter().map(|(path, script)| (path.as_str(), *script)).collect();
     files.push(("plugins.toml", &list));
     let server = TestServer::with_files(&files);
-    let counter = files.iter().find(|(_, script)| script.contains("times")).expect("one counts").0;
+    let counter = files.iter().find(|(_, script)| script.contains("times")).expect("one script counts").0;
     let counter = counter.trim_end_matches(".luau");
     let mut alice = TestClient::login(&server, "alice");
     for times in 1..=2 {
@@ -111,15 +111,17 @@ fn each_script_of_the_documentation_loads() {
 
 #[test]
 fn error_texts_match_the_documentation() {
-    let (_, shown) =
-        blocks().into_iter().find(|(_, text)| text.contains("cannot reload the plugins")).expect("it is shown");
+    let (_, shown) = blocks()
+        .into_iter()
+        .find(|(_, text)| text.contains("cannot reload the plugins"))
+        .expect("the page shows a failed reload");
     let (entry, script, _) = examples()[0];
     let server = TestServer::with_files(&[("plugins.toml", entry), ("echo.luau", script)]);
     server.write_file("echo.luau", &script.replace("\nend", "\n"));
-    let said = server.reload();
-    let mut rest = said.as_str();
+    let log = server.reload();
+    let mut rest = log.as_str();
     for part in shown.trim_end().split('…') {
-        let place = rest.find(part).unwrap_or_else(|| panic!("`{part}` is not in {said}"));
+        let place = rest.find(part).unwrap_or_else(|| panic!("`{part}` is not in {log}"));
         rest = &rest[place + part.len()..];
     }
 }
@@ -202,7 +204,8 @@ fn embed(config: &holdline::config::Config) -> Result<(), Box<dyn std::error::Er
 fn the_example_in_rust_compiles() {
     // Whether it also runs is a matter of tests/embedding.rs.
     let _: fn(&_) -> _ = embed;
-    let (_, example) = blocks().into_iter().find(|(language, _)| *language == "rust").expect("there is one");
+    let (_, example) =
+        blocks().into_iter().find(|(language, _)| *language == "rust").expect("the page has an example in Rust");
     let here: Vec<_> = include_str!("plugin_docs.rs").lines().map(str::trim).collect();
     for line in example.lines() {
         assert!(here.contains(&line.trim()), "not a line of this test: {line}");

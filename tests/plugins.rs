@@ -123,7 +123,7 @@ fn messages_stay_in_order_behind_a_plugin() {
     }
 }
 
-// Who comes
+// Logins
 
 #[test]
 fn plugin_may_refuse_a_connection_before_the_login() {
@@ -226,7 +226,7 @@ fn command_of_a_plugin_is_answered_and_listed_in_help() {
     assert_eq!(program.ask(json!({"type": "command", "id": "3", "name": "nothing"}))["code"], "unknown_command");
 }
 
-// What a plugin does
+// Requests of plugins
 
 #[test]
 fn plugin_is_a_peer() {
@@ -310,7 +310,7 @@ fn values_of_a_plugin_survive_restarts() {
     alice.expect_notice("1 alice");
     alice.send("/count");
     alice.expect_notice("2 alice");
-    eventually("it is kept", || server.sqlite("select value from value where key = 'times'") == "2");
+    eventually("the value is stored", || server.sqlite("select value from value where key = 'times'") == "2");
     server.kill();
     server.start_again();
     let mut bob = TestClient::login(&server, "bob");
@@ -370,8 +370,8 @@ fn plugin_that_fails_too_often_is_quarantined_until_a_reload() {
     assert!(state.starts_with("* p (luau, message): quarantined after 10 failures, the last: "), "{state}");
 
     server.write_file("p.luau", r#"function message(m) return { text = m.text .. "!" } end"#);
-    let said = server.reload();
-    assert!(said.contains("reloaded the plugins from "), "{said}");
+    let log = server.reload();
+    assert!(log.contains("reloaded the plugins from "), "{log}");
     alice.send("alice: hi");
     assert_eq!(alice.next_message(), "from alice: hi!");
     alice.send("/plugins");
@@ -419,19 +419,19 @@ fn reload_keeps_connections_and_messages() {
 fn failed_reload_keeps_the_plugins_and_logs_the_reason() {
     let server = with_script("message", "", "function message(m) return { text = m.text .. '!' } end");
     server.write_file("p.luau", "function message(m) return {");
-    let said = server.reload();
+    let log = server.reload();
     assert!(
-        said.contains("cannot reload the plugins, the old ones keep running: ") && said.contains("p.luau:1: "),
-        "{said}"
+        log.contains("cannot reload the plugins, the old ones keep running: ") && log.contains("p.luau:1: "),
+        "{log}"
     );
     let mut alice = TestClient::login(&server, "alice");
     alice.send("alice: hi");
     assert_eq!(alice.next_message(), "from alice: hi!");
     server.write_file("plugins.toml", "[[plugin]]\nname = 1");
-    let said = server.reload();
+    let log = server.reload();
     assert!(
-        said.contains("cannot reload the plugins, the old ones keep running: ") && said.contains("plugins.toml:2: "),
-        "{said}"
+        log.contains("cannot reload the plugins, the old ones keep running: ") && log.contains("plugins.toml:2: "),
+        "{log}"
     );
     alice.send("alice: ho");
     assert_eq!(alice.next_message(), "from alice: ho!");
@@ -439,7 +439,7 @@ fn failed_reload_keeps_the_plugins_and_logs_the_reason() {
 
 #[test]
 fn plugins_are_notified_of_start_reload_and_stop() {
-    let says = |what: &str| {
+    let script_that_sends = |what: &str| {
         format!(
             "function start(s) chat.send('alice', '{what} starts ' .. s.settings.word) end
              function reload(s) chat.send('alice', '{what} goes on') end
@@ -447,12 +447,12 @@ fn plugins_are_notified_of_start_reload_and_stop() {
         )
     };
     let settings = "[plugin.settings]\nword = \"heck\"";
-    let mut server = with_script("start reload stop", settings, &says("one"));
+    let mut server = with_script("start reload stop", settings, &script_that_sends("one"));
     let mut alice = TestClient::login(&server, "alice");
     assert_eq!(alice.next_message(), "from p: one starts heck");
     server.reload();
     assert_eq!(alice.next_message(), "from p: one goes on");
-    server.write_file("p.luau", &says("another"));
+    server.write_file("p.luau", &script_that_sends("another"));
     server.reload();
     assert_eq!(alice.next_message(), "from p: another starts heck");
     assert_eq!(alice.next_message(), "from p: one stops");
@@ -472,7 +472,7 @@ fn ticks_repeat() {
     assert_eq!(alice.next_message(), "from p: tick 2");
 }
 
-// What happened
+// Events
 
 #[test]
 fn plugin_is_notified_of_each_stored_message_and_of_offline_recipients() {

@@ -62,11 +62,11 @@ fn failed_line_is_reported_and_the_others_are_sent() {
     let run = send(&server, &[], &input);
     assert_eq!(run.code, 1, "{}", run.stderr);
     assert_eq!(texts(&server), "one\nfour");
-    let mut told: Vec<_> = run.stderr.lines().map(|line| line.splitn(4, ": ").collect::<Vec<_>>()).collect();
-    told.sort();
-    let told: Vec<_> = told.iter().map(|words| format!("{} {}", words[1], words[2])).collect();
+    let mut refusals: Vec<_> = run.stderr.lines().map(|line| line.splitn(4, ": ").collect::<Vec<_>>()).collect();
+    refusals.sort();
+    let refusals: Vec<_> = refusals.iter().map(|words| format!("{} {}", words[1], words[2])).collect();
     let expected = ["line 2 bad_request", "line 3 too_long", "line 4 not_a_member", "line 5 bad_name", "line 6 empty"];
-    assert_eq!(told, expected, "{}", run.stderr);
+    assert_eq!(refusals, expected, "{}", run.stderr);
 }
 
 #[test]
@@ -95,9 +95,9 @@ fn mistakes_on_the_command_line_are_reported_before_anything_is_sent() {
         let run = finish(command.arg("send").env("USER", "alice").args(*arguments), "");
         assert_eq!((run.code, run.stderr.lines().count()), (2, 1), "{arguments:?}: {}", run.stderr);
     }
-    let nobody = finish(holdline().args(["send", "bob: hi"]).env_remove("USER").env_remove("LOGNAME"), "");
-    assert_eq!(nobody.code, 2);
-    assert!(nobody.stderr.contains("--as"), "{}", nobody.stderr);
+    let anonymous = finish(holdline().args(["send", "bob: hi"]).env_remove("USER").env_remove("LOGNAME"), "");
+    assert_eq!(anonymous.code, 2);
+    assert!(anonymous.stderr.contains("--as"), "{}", anonymous.stderr);
     assert_eq!(server.sqlite("select count(*) from history"), "0");
 }
 
@@ -156,7 +156,7 @@ fn slow_input_is_sent_line_by_line() {
     let mut bob = TestClient::login(&server, "bob");
     let (run, mut input) = Run::open(&mut command(&server, "send", &["--as=sensor", "--to=bob"]));
     for reading in ["20.5", "20.6", "20.7"] {
-        writeln!(input, "{reading}").expect("it reads");
+        writeln!(input, "{reading}").expect("the program reads its input");
         bob.expect(&format!("from sensor: {reading}"));
     }
     drop(input);
@@ -171,7 +171,7 @@ fn every_line_arrives_once_and_in_order_despite_crashes_of_the_server() {
     for (part, lines) in parts() {
         // The parts before are accepted, or were repeated; this part is in flight when the server dies.
         eventually("the part before it is accepted", || count(&server) == part * PART);
-        input.write_all(lines.as_bytes()).expect("it reads");
+        input.write_all(lines.as_bytes()).expect("the program reads its input");
         server.kill();
         server.start_again_in_place();
     }
@@ -189,7 +189,7 @@ fn every_line_is_sent_once_despite_crashes_of_the_sender() {
     let (mut run, mut input) = Run::open(&mut command(&server, "send", &arguments));
     for (part, lines) in parts().take(2) {
         eventually("the part before it is accepted", || count(&server) == part * PART);
-        input.write_all(lines.as_bytes()).expect("it reads");
+        input.write_all(lines.as_bytes()).expect("the program reads its input");
     }
     run.kill();
     assert!(count(&server) < MANY);
@@ -256,10 +256,11 @@ fn printed_messages_are_not_repeated_and_the_others_wait() {
 fn tail_ends_with_its_output_and_unprinted_messages_wait() {
     let server = TestServer::start();
     send(&server, &["--to=bob", "one"], "").expect_success();
-    let mut tail = command(&server, "tail", &["--as=bob"]).stdout(Stdio::piped()).spawn().expect("it can be started");
+    let mut tail =
+        command(&server, "tail", &["--as=bob"]).stdout(Stdio::piped()).spawn().expect("the program can be started");
     let mut output = BufReader::new(tail.stdout.take().expect("stdout is a pipe"));
     let mut line = String::new();
-    output.read_line(&mut line).expect("it writes");
+    output.read_line(&mut line).expect("the program writes a line");
     assert_eq!(line, "from alice: one\n");
     server.wait_until_delivered("bob");
     drop(output);
@@ -287,7 +288,7 @@ fn numbered_lines() -> String {
     numbered("").join("\n") + "\n"
 }
 
-/// The same lines in parts, each with its number from 0.
+/// Splits the lines into parts, each with its number from 0.
 fn parts() -> impl Iterator<Item = (u64, String)> {
     let lines = numbered("");
     let parts: Vec<_> = lines.chunks(PART as usize).map(|part| part.join("\n") + "\n").collect();
@@ -299,13 +300,13 @@ fn after(printed: &[Value]) -> String {
     format!("--after={}", printed.last().map_or(0, seq))
 }
 
-/// All texts of the log, a line each.
+/// Returns all texts of the log, one on each line.
 fn texts(server: &TestServer) -> String {
     server.sqlite("select text from history order by seq")
 }
 
 fn count(server: &TestServer) -> u64 {
-    server.sqlite("select count(*) from history").parse().expect("a number")
+    server.sqlite("select count(*) from history").parse().expect("the text is a number")
 }
 
 fn object(line: &str) -> Value {
@@ -313,7 +314,7 @@ fn object(line: &str) -> Value {
 }
 
 fn seq(message: &Value) -> i64 {
-    message["seq"].as_i64().expect("a seq")
+    message["seq"].as_i64().expect("the seq is a number")
 }
 
 fn command(server: &TestServer, subcommand: &str, arguments: &[&str]) -> Command {
@@ -375,7 +376,7 @@ impl Run {
     }
 
     fn kill(&mut self) {
-        self.process.kill().expect("it can be killed");
+        self.process.kill().expect("the program can be killed");
         wait_for_exit(&mut self.process);
     }
 }
@@ -416,7 +417,7 @@ impl Tail {
         assert!(text.lines().count() >= lines, "it wrote only:\n{text}{}", self.stderr());
     }
 
-    /// All lines, once it has ended by itself.
+    /// Returns all lines, once the program has ended by itself.
     #[track_caller]
     fn finish(&mut self) -> Vec<String> {
         let status = wait_for_exit(&mut self.run.process);

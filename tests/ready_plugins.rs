@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use support::{JsonClient, Output, TestClient, TestServer, chat, eventually, installed, wait_for_exit};
 use tempfile::TempDir;
 
-/// The list of this repository.
+/// List of plugins in this repository.
 const LIST: &str = include_str!("../plugins.toml");
 
-/// All files of the plugins.
+/// Files of all plugins.
 const FILES: [(&str, &str); 6] = [
     ("plugins/greeter.luau", include_str!("../plugins/greeter.luau")),
     ("plugins/manners.luau", include_str!("../plugins/manners.luau")),
@@ -302,8 +302,8 @@ fn greeter_greets_new_and_long_absent_peers_once() {
     assert_eq!(greeted(&server), format!("{all}\ncarol|welcome, carol"));
 
     server.terminate();
-    let old: Value = serde_json::from_str(&seen(&server)).expect("JSON");
-    let days_ago = |days: i64| old["alice"].as_i64().expect("seconds") - days * 24 * 60 * 60;
+    let old: Value = serde_json::from_str(&seen(&server)).expect("the text is JSON");
+    let days_ago = |days: i64| old["alice"].as_i64().expect("the time is in seconds") - days * 24 * 60 * 60;
     let changed = json!({"alice": days_ago(31), "bob": days_ago(29), "carol": days_ago(29), "onlooker": days_ago(0)});
     server.sqlite_write(&format!("update value set value = '{changed}' where key = 'seen'"));
     server.start_again();
@@ -317,8 +317,8 @@ fn greeter_greets_new_and_long_absent_peers_once() {
     // A peer that stays is not absent.
     let was_seen = seen(&server);
     eventually("who is here is seen again", || {
-        let now: Value = serde_json::from_str(&seen(&server)).expect("JSON");
-        let before: Value = serde_json::from_str(&was_seen).expect("JSON");
+        let now: Value = serde_json::from_str(&seen(&server)).expect("the text is JSON");
+        let before: Value = serde_json::from_str(&was_seen).expect("the text is JSON");
         now["alice"].as_i64() > before["alice"].as_i64() && now["bob"] == before["bob"]
     });
 }
@@ -395,17 +395,18 @@ fn manners_masks_words_and_leaves_the_rest_as_it_is() {
 #[test]
 fn manners_without_words_does_not_load() {
     let mut command = support::holdline();
-    let home = tempfile::tempdir().expect("a temporary directory");
+    let home = tempfile::tempdir().expect("a temporary directory can be created");
     for (path, text) in FILES {
         let path = home.path().join(path);
-        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
-        std::fs::write(path, text).expect("a file");
+        std::fs::create_dir_all(path.parent().expect("the directory can be created"))
+            .expect("the directory can be created");
+        std::fs::write(path, text).expect("the file can be written");
     }
     let list = "[[plugin]]\nname = \"m\"\nkind = \"luau\"\npath = \"plugins/manners.luau\"\nhooks = [\"message\"]";
-    std::fs::write(home.path().join("plugins.toml"), list).expect("a file");
+    std::fs::write(home.path().join("plugins.toml"), list).expect("the file can be written");
     command.args(["--listen", "127.0.0.1:0"]).current_dir(home.path());
-    let said = support::refusal(&mut command);
-    assert!(said.contains(r#"settings.words must be a list, such as ["heck"]"#), "{said}");
+    let refusal = support::refusal(&mut command);
+    assert!(refusal.contains(r#"settings.words must be a list, such as ["heck"]"#), "{refusal}");
 }
 
 // push
@@ -431,7 +432,7 @@ impl Phones {
                 let Some(request) = read_request(&stream.expect("a connection"), status.load(Ordering::SeqCst)) else {
                     continue;
                 };
-                taken.lock().expect("nobody panics with it").push(request);
+                taken.lock().expect("no holder of the lock panics").push(request);
             }
         });
         phones
@@ -439,7 +440,7 @@ impl Phones {
 
     /// Requests so far, each as `topic: title: message`.
     fn taken(&self) -> Vec<String> {
-        let taken = self.taken.lock().expect("nobody panics with it");
+        let taken = self.taken.lock().expect("no holder of the lock panics");
         let field = |body: &Value, key: &str| body[key].as_str().unwrap_or("?").to_owned();
         let shown = |(_, body): &(String, Value)| ["topic", "title", "message"].map(|key| field(body, key)).join(": ");
         taken.iter().map(shown).collect()
@@ -467,7 +468,7 @@ fn read_request(stream: &TcpStream, status: u16) -> Option<(String, Value)> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     write!(&mut &*stream, "HTTP/1.1 {status} Whatever\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").ok()?;
-    Some((authorization, serde_json::from_slice(&body).expect("JSON")))
+    Some((authorization, serde_json::from_slice(&body).expect("the text is JSON")))
 }
 
 fn pushing(phones: &Phones, settings: &str) -> String {
@@ -520,7 +521,7 @@ fn push_goes_to_offline_peers_with_a_topic() {
         "t-carol: alice: hi",
         "t-carol: program: two\nlines\tand a tab",
     ]);
-    let taken = phones.taken.lock().expect("nobody panics with it");
+    let taken = phones.taken.lock().expect("no holder of the lock panics");
     assert!(taken.iter().all(|(authorization, _)| authorization == "Bearer tk_secret"));
 }
 
@@ -540,7 +541,7 @@ fn push_hides_the_text_and_is_rate_limited() {
 }
 
 #[test]
-fn failed_push_is_repeated_and_a_refused_one_delays_nobody() {
+fn failed_push_is_repeated_and_a_refused_one_delays_no_other_client() {
     if !are_installed(&["jq", "curl"]) {
         return;
     }
@@ -597,13 +598,13 @@ struct Broker {
 
 impl Broker {
     fn new() -> Broker {
-        let home = tempfile::tempdir().expect("a temporary directory");
+        let home = tempfile::tempdir().expect("a temporary directory can be created");
         let path = home.path().display();
         let config = format!(
             "listener 0 {path}/socket\nallow_anonymous true\npersistence true\npersistence_location {path}/\nuser root\n\
              log_dest stderr\nlog_type all\n"
         );
-        std::fs::write(home.path().join("mosquitto.conf"), config).expect("a configuration");
+        std::fs::write(home.path().join("mosquitto.conf"), config).expect("the configuration can be written");
         Broker { home, running: None }
     }
 
@@ -624,16 +625,16 @@ impl Broker {
     /// Ends it with SIGTERM, so that it saves its state.
     #[track_caller]
     fn stop(&mut self) {
-        let (mut process, _) = self.running.take().expect("it runs");
-        kill_process(Pid::from_child(&process), Signal::TERM).expect("it runs");
+        let (mut process, _) = self.running.take().expect("mosquitto runs");
+        kill_process(Pid::from_child(&process), Signal::TERM).expect("mosquitto runs");
         wait_for_exit(&mut process);
     }
 
     #[track_caller]
     fn wait_for_log(&self, what: &str) {
-        let (_, log) = self.running.as_ref().expect("it runs");
+        let (_, log) = self.running.as_ref().expect("mosquitto runs");
         let text = log.wait_until(|text| text.contains(what));
-        assert!(text.contains(what), "mosquitto never said `{what}`:\n{text}");
+        assert!(text.contains(what), "mosquitto never logged `{what}`:\n{text}");
     }
 
     fn publish(&self, topic: &str, payload: &str) {
@@ -654,7 +655,7 @@ impl Broker {
         };
         let output = command.output().expect("mosquitto_sub can be started");
         assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).expect("text")
+        String::from_utf8(output.stdout).expect("the output is text")
     }
 }
 
@@ -810,16 +811,16 @@ fn sensor_reports_when_a_limit_is_crossed_and_when_it_is_back() {
     server.start_again();
     look(&server);
     server.write_file("number", "64900\n");
-    let said = "select text from history where sender = 'thermometer' order by seq";
+    let texts = "select text from history where sender = 'thermometer' order by seq";
     let all = ["the processor: 70.5 °C, past the limit of 70 °C", "the processor: 64.9 °C, fine again"];
-    eventually("it is fine again", || server.sqlite(said).lines().count() == 2);
-    assert_eq!(server.sqlite(said), all.join("\n"));
+    eventually("the recovery is sent", || server.sqlite(texts).lines().count() == 2);
+    assert_eq!(server.sqlite(texts), all.join("\n"));
     server.write_file("number", "n/a\n");
-    eventually("it cannot be read", || server.sqlite(said).ends_with("the processor cannot be read"));
+    eventually("the failure is sent", || server.sqlite(texts).ends_with("the processor cannot be read"));
     look(&server);
     server.write_file("number", "69000\n");
-    eventually("it can be read", || server.sqlite(said).ends_with("the processor: 69 °C, fine again"));
-    assert_eq!(server.sqlite(said).lines().count(), 4);
+    eventually("the next reading is sent", || server.sqlite(texts).ends_with("the processor: 69 °C, fine again"));
+    assert_eq!(server.sqlite(texts).lines().count(), 4);
 }
 
 #[test]
@@ -853,17 +854,19 @@ fn sensor_report_that_could_not_be_sent_is_sent_once_after_a_restart() {
     let script = "function message(m) return { reject = 'hush' } end";
     let others = [("cellar", "3\n"), ("mute.luau", script)];
     let mut server = TestServer::with_files(&[&with_files(&with_mute)[..], &others].concat());
-    let kept = |server: &TestServer| server.sqlite("select value from value where key = 'state'");
-    eventually("it is kept", || kept(&server).contains(r#""unsaid":"cellar: 3, past the limit of 2""#));
+    let stored_state = |server: &TestServer| server.sqlite("select value from value where key = 'state'");
+    eventually("the value is stored", || {
+        stored_state(&server).contains(r#""unsaid":"cellar: 3, past the limit of 2""#)
+    });
     server.wait_for_log("hush");
     server.kill();
     server.write_file("cellar", "1\n");
     server.write_file("plugins.toml", &list);
     server.start_again();
-    let said = "select text from history where sender = 'thermometer' order by seq";
+    let texts = "select text from history where sender = 'thermometer' order by seq";
     let all = "cellar: 3, past the limit of 2\ncellar: 1, fine again";
-    eventually("it is said", || server.sqlite(said) == all);
-    eventually("it is known to be", || kept(&server).contains(r#""changes":2,"state":"fine","unsaid":"""#));
+    eventually("the messages are sent", || server.sqlite(texts) == all);
+    eventually("it is known to be", || stored_state(&server).contains(r#""changes":2,"state":"fine","unsaid":"""#));
 
     // As if it had been killed before it knew; and as if its settings had changed since.
     for unsaid in ["cellar: 1, fine again", "in other words"] {
@@ -871,7 +874,7 @@ fn sensor_report_that_could_not_be_sent_is_sent_once_after_a_restart() {
         let state = json!({"state": "fine", "changes": 2, "unsaid": unsaid});
         server.sqlite_write(&format!("update value set value = '{state}' where key = 'state'"));
         server.start_again();
-        eventually("it is known again", || kept(&server).contains(r#""changes":2,"state":"fine","unsaid":"""#));
-        assert_eq!(server.sqlite(said), all);
+        eventually("it is known again", || stored_state(&server).contains(r#""changes":2,"state":"fine","unsaid":"""#));
+        assert_eq!(server.sqlite(texts), all);
     }
 }

@@ -45,8 +45,8 @@ fn number(server: &TestServer, sql: &str) -> u64 {
     server.sqlite(sql).parse().unwrap()
 }
 
-/// The lines of the log that hold this.
-fn said(server: &TestServer, words: &str) -> Vec<String> {
+/// Returns the lines of the server's log that contain these words.
+fn log_lines(server: &TestServer, words: &str) -> Vec<String> {
     server.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
 }
 
@@ -68,7 +68,7 @@ fn delivered_flood(server: &TestServer, messages: usize, padding: usize) {
     server.wait_until_delivered("bob");
 }
 
-// What is removed
+// Removal
 
 #[test]
 fn old_messages_are_removed_while_the_server_is_idle() {
@@ -80,7 +80,7 @@ fn old_messages_are_removed_while_the_server_is_idle() {
     bob.expect("from alice: one");
     bob.expect("from alice: two");
     eventually("both are removed", || server.sqlite(ROWS) == "0|0");
-    eventually("it is said", || said(&server, "removed ").len() == 1);
+    eventually("it is logged", || log_lines(&server, "removed ").len() == 1);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn room_messages_are_removed_only_after_delivery_to_each_member() {
     bob.expect("from alice: three");
     eventually("what bob has is removed", || server.sqlite("select count(*) from history") == "2");
     assert_eq!(server.sqlite("select recipient, text from waiting order by seq"), "carol|one\ncarol|three");
-    // Who joins now holds nothing of it.
+    // A member that joins now need not receive it.
     let mut dave = TestClient::login(&server, "dave");
     dave.send("/join #home");
     dave.quit();
@@ -178,21 +178,21 @@ fn database_stays_within_its_size_limit_under_a_flood() {
         server.sqlite("select max(seq), max(seq) - min(seq) + 1 = count(*) from history"),
         format!("{messages}|1")
     );
-    assert_eq!(said(&server, "removed ").len(), 1, "a steady flow is said once: {}", server.log());
+    assert_eq!(log_lines(&server, "removed ").len(), 1, "a steady flow is logged once: {}", server.log());
     assert_eq!(server.sqlite("pragma integrity_check"), "ok");
 }
 
 #[test]
-fn without_retention_everything_is_kept() {
+fn without_retention_no_message_is_removed() {
     let mut server = TestServer::start();
     delivered_flood(&server, 1000, 100);
     server.restart();
     TestClient::login(&server, "bob").expect_nothing();
     assert_eq!(server.sqlite(ROWS), "1000|1100");
-    assert_eq!(said(&server, "removed "), [""; 0]);
+    assert_eq!(log_lines(&server, "removed "), [""; 0]);
 }
 
-// What is never removed
+// Messages that stay
 
 #[test]
 fn waiting_messages_are_stored_beyond_the_size_limit() {
@@ -202,7 +202,7 @@ fn waiting_messages_are_stored_beyond_the_size_limit() {
         alice.send_bytes(&flood("carol", start..start + 500, 200));
         alice.expect_nothing();
     }
-    eventually("it is said that all wait", || !said(&server, "more than max_size").is_empty());
+    eventually("the log says that all messages wait", || !log_lines(&server, "more than max_size").is_empty());
     alice.send("carol: 3000 one more");
     alice.expect_nothing();
     assert_eq!(server.sqlite("select count(*) from waiting"), "3001");
@@ -211,7 +211,7 @@ fn waiting_messages_are_stored_beyond_the_size_limit() {
     let mut carol = TestClient::login(&server, "carol");
     assert_eq!(carol.read_flood("alice", 3000), Vec::from_iter(0..=3000));
     eventually("it is below its cap", || number(&server, USED_BYTES) <= 200_000);
-    assert_eq!(said(&server, "more than max_size").len(), 1, "once is enough: {}", server.log());
+    assert_eq!(log_lines(&server, "more than max_size").len(), 1, "it is logged once: {}", server.log());
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn waiting_messages_are_replayed_completely_while_others_are_removed() {
     carol.expect_nothing();
 }
 
-// What goes on
+// Service during removal
 
 #[test]
 fn emptied_log_continues_with_the_next_sequence_number() {
@@ -291,8 +291,8 @@ fn file_shrinks_and_the_log_reports_removed_messages() {
     alice.expect_nothing();
     assert_eq!(server.sqlite(ROWS), "400|800", "every tenth waits for carol");
     // The store reports what it removed after the file became smaller.
-    eventually("the removal is logged", || !said(&server, "removed ").is_empty());
-    let removed = said(&server, "removed ");
+    eventually("the removal is logged", || !log_lines(&server, "removed ").is_empty());
+    let removed = log_lines(&server, "removed ");
     assert_eq!(removed.len(), 1, "{}", server.log());
     for words in
         ["removed 3600 messages, up to seq 3999 of 20", "3600 for max_age, 0 for max_size", "400 wait for a recipient"]
@@ -333,12 +333,12 @@ fn concurrent_writer_delays_retention_and_is_logged_once() {
     let mut output = BufReader::new(shell.stdout.take().unwrap()).lines();
     writeln!(shell.stdin.as_mut().unwrap(), "begin immediate; select 'locked';").unwrap();
     assert_eq!(output.next().unwrap().unwrap(), "locked");
-    eventually("it is said", || !said(&server, "cannot remove old messages").is_empty());
+    eventually("it is logged", || !log_lines(&server, "cannot remove old messages").is_empty());
     assert_eq!(server.sqlite("select count(*) from history"), "1");
     drop(shell.stdin.take());
     shell.wait().unwrap();
     eventually("it is removed", || server.sqlite(ROWS) == "0|0");
-    assert_eq!(said(&server, "cannot remove old messages").len(), 1, "{}", server.log());
+    assert_eq!(log_lines(&server, "cannot remove old messages").len(), 1, "{}", server.log());
 }
 
 #[test]
@@ -358,11 +358,11 @@ fn retention_does_not_wake_while_nothing_is_due() {
         thread::sleep(pause);
         sleeps() == before
     };
-    eventually("what was said is dealt with", || nothing_woke_for(Duration::from_millis(50)));
+    eventually("all requests are processed", || nothing_woke_for(Duration::from_millis(50)));
     eventually("all sleep", || nothing_woke_for(Duration::from_millis(1200)));
 }
 
-/// How often the store's thread went to sleep so far.
+/// Returns the number of times that the store's thread has gone to sleep.
 fn store_sleeps(server: &TestServer) -> String {
     let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().map(|task| task.unwrap().path());
     let mut stores = tasks.filter(|task| fs::read_to_string(task.join("comm")).unwrap() == "store\n");

@@ -1,17 +1,17 @@
-//! Rooms on plain lines: which members get which messages, and what others are told. Owns what becomes of messages in
+//! Rooms on plain lines: which members get which messages, and which notices others get. Owns what becomes of messages in
 //! rooms; never the number of rooms and members.
 
 mod support;
 
 use support::{TestClient, TestServer, assert_contiguous, chat, eventually, flood, messages};
 
-/// The number of a message of a flood into a room.
+/// Returns the number of a message of a flood into a room.
 fn number_in_room(line: &str, sender: &str, room: &str) -> usize {
     let text = line.strip_prefix(&format!("from {sender} in {room}: ")).unwrap_or_else(|| panic!("`{line}`"));
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-// Who gets it
+// Recipients
 
 #[test]
 fn members_read_messages_of_other_members() {
@@ -162,10 +162,10 @@ fn each_connection_of_a_member_gets_every_message_except_the_senders_own() {
     alice[0].expect_nothing();
 }
 
-// Who may not
+// Refusals
 
 #[test]
-fn message_to_a_room_without_membership_is_refused_and_sent_to_nobody() {
+fn message_to_a_room_without_membership_is_refused_and_reaches_no_member() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
@@ -224,7 +224,7 @@ fn number_of_rooms_is_limited() {
     alice.expect_notice("you are in #a now");
 }
 
-// Over restarts and crashes
+// Restarts and crashes
 
 #[test]
 fn joining_and_leaving_survive_a_crash() {
@@ -280,7 +280,7 @@ fn flood_into_a_room_reaches_online_and_offline_members_complete_and_in_order() 
     assert_eq!(server.sqlite("select count(*), min(recipients), max(recipients) from message"), "6000|[-1]|[-1]");
 }
 
-// What is shown
+// Replies and notices
 
 #[test]
 fn who_lists_own_rooms_with_their_online_members() {

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use support::{JsonClient, TestClient, TestServer, flood, holdline, refusal};
 
-/// The lines of an answer to `/search`, each without its `* TIME `.
+/// Returns the lines of a reply to `/search`, each without its `* TIME `.
 #[track_caller]
 fn search(client: &mut TestClient, words: &str) -> Vec<String> {
-    // What came before is not asked for here.
+    // Lines before the reply are skipped.
     client.ping();
     client.send(&format!("/search {words}"));
     let lines = client.ping();
@@ -151,7 +151,7 @@ fn index_catches_up_in_steps_during_traffic_and_across_crashes() {
     }
     alice.send("alice: needle");
     alice.ping();
-    assert_eq!(server.sqlite("select max(seq) from searched"), "0", "nobody has asked");
+    assert_eq!(server.sqlite("select max(seq) from searched"), "0", "no client has searched");
     // Lines behind a search wait for it; others do not.
     alice.send("/search needle");
     alice.send("bob: after the search");
@@ -168,7 +168,7 @@ fn index_catches_up_in_steps_during_traffic_and_across_crashes() {
 }
 
 #[test]
-fn client_that_leaves_during_a_search_disturbs_nobody() {
+fn client_that_leaves_during_a_search_disturbs_no_other_client() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("alice", 0..20_000, 30));
@@ -190,9 +190,9 @@ fn client_that_leaves_during_a_search_disturbs_nobody() {
     );
 }
 
-// At the shell
+// holdline search
 
-/// What `holdline search` prints, each line without its time.
+/// Returns the output of `holdline search`, each line without its time.
 #[track_caller]
 fn shell(server: &TestServer, arguments: &[&str]) -> Vec<String> {
     let mut command = holdline();

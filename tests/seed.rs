@@ -55,7 +55,7 @@ fn session_of_the_first_version_reads_as_a_chat() {
     );
 }
 
-/// What is left to read until the server closes, without the notices that the seed did not have.
+/// Returns the rest of the output until the server closes, without the notices that the seed did not have.
 fn messages_of(client: TestClient) -> Vec<u8> {
     let bytes = client.read_to_end();
     bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"* ")).flatten().copied().collect()

@@ -13,7 +13,7 @@ use support::{
     messages, wait_for_exit,
 };
 
-/// How long clients get to take what is queued for them.
+/// Time that clients get to read their queued output.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
 #[test]
@@ -42,7 +42,7 @@ fn lines_that_were_read_are_committed() {
     let mut server = TestServer::with_config("[limits]\nmailbox_max = 0\n");
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
-    // The server takes no more at some point, and drops the rest.
+    // At some point the server reads no more, and drops the rest.
     let sender = thread::spawn(move || alice.try_send_bytes(&flood("bob", 0..20_000, 100)));
     let mut read = bob.read_flood("alice", 500);
     server.signal(Signal::TERM);
@@ -50,18 +50,18 @@ fn lines_that_were_read_are_committed() {
     assert_eq!(server.wait().code(), Some(0));
     let _ = sender.join().unwrap();
 
-    let kept: usize = server.sqlite("select count(*) from history").parse().unwrap();
+    let stored: usize = server.sqlite("select count(*) from history").parse().unwrap();
     assert_eq!(read, Vec::from_iter(0..read.len()));
-    assert!(kept >= read.len(), "bob read {} messages, {kept} are on disk", read.len());
+    assert!(stored >= read.len(), "bob read {} messages, {stored} are on disk", read.len());
     server.start_again();
     let mut bob = TestClient::connect(&server);
     bob.send("bob");
     bob.shutdown_write();
     let replayed = numbers(&bob.read_to_end());
     // Nothing is missing between what was delivered and what is replayed.
-    let first = replayed.first().copied().unwrap_or(kept);
-    assert!(first <= read.len(), "{} were read, {kept} are on disk, {first} came next", read.len());
-    assert_eq!(replayed, Vec::from_iter(first..kept));
+    let first = replayed.first().copied().unwrap_or(stored);
+    assert!(first <= read.len(), "{} were read, {stored} are on disk, {first} came next", read.len());
+    assert_eq!(replayed, Vec::from_iter(first..stored));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn messages_of_a_client_that_does_not_read_are_stored_and_delay_nothing() {
     assert_eq!(server.terminate().code(), Some(0), "{}", server.log());
     assert_eq!(messages(&bob.expect_closed())[0], "from alice: hi");
 
-    // What the systems in between had taken is still read; the rest is replayed.
+    // Bytes that the systems in between had accepted are still read; the rest is replayed.
     let taken = numbers(&stuck.read_to_end());
     assert_eq!(taken, Vec::from_iter(0..taken.len()));
     server.start_again();
@@ -132,7 +132,7 @@ fn second_signal_ends_the_server_at_once_without_loss() {
         let start = Instant::now();
         server.signal(Signal::TERM);
         let address = server.address();
-        eventually("nothing is accepted any more", || TcpStream::connect(address).is_err());
+        eventually("no connection is accepted any more", || TcpStream::connect(address).is_err());
         server.signal(Signal::TERM);
         server.wait();
         let was_at_once = start.elapsed() < SHUTDOWN;
@@ -162,7 +162,7 @@ fn no_files_are_left_beside_the_database() {
     assert_eq!(server.sqlite("pragma integrity_check"), "ok");
 }
 
-/// On Linux all of 127.0.0.0/8 is the machine itself: an address of our own, whose port nobody else can have.
+/// On Linux all of 127.0.0.0/8 is the machine itself: an address of our own, whose port no other process has.
 #[cfg(target_os = "linux")]
 #[test]
 fn signal_right_after_the_first_connection_ends_the_server_cleanly() {
@@ -184,7 +184,7 @@ fn signal_right_after_the_first_connection_ends_the_server_cleanly() {
     }
 }
 
-/// The numbers of a flood from alice in what a client has read; a last line that was cut off does not count.
+/// Returns the numbers of a flood from alice in the bytes that a client has read, without an unfinished last line.
 fn numbers(bytes: &[u8]) -> Vec<usize> {
     let whole = &bytes[..bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)];
     let text = std::str::from_utf8(whole).expect("lines are UTF-8");

@@ -19,16 +19,16 @@ const PADDING: usize = 200;
 /// Messages that are sent before the sender waits for its barrier.
 const ROUND: usize = 30_000;
 
-/// The most that the flood may add to the server's resident memory, also for a moment.
+/// Bytes that the flood may add to the server's resident memory at any moment.
 const GROWTH_KIB: u64 = 4 * 1024;
 
 #[test]
-fn flood_for_a_client_that_does_not_read_uses_little_memory_and_delays_nobody() {
+fn flood_for_a_client_that_does_not_read_uses_little_memory_and_delays_no_other_client() {
     let server = TestServer::with_config("[limits]\nmailbox_max = 0\n");
     let mut stuck = TestClient::login(&server, "stuck");
     let mut alice = TestClient::login(&server, "alice");
     let mut pair = Pair::login(&server);
-    // What the server takes once, whoever writes to whomever, it has by now.
+    // By now the server has allocated what it needs once, for any traffic.
     alice.send_bytes(&flood("alice", 0..1000, PADDING));
     alice.read_flood("alice", 999);
 

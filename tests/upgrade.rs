@@ -19,7 +19,7 @@ const FROZEN: [(usize, &[u8]); 4] = [
     (5, include_bytes!("frozen/schema-5.db")),
 ];
 
-/// What was said in each.
+/// Messages in each database.
 const SAID: &str = "\
 1|alice|bob|dinner at 7?|
 2|alice|bob,carol|bring bread|
@@ -33,7 +33,7 @@ const SAID: &str = "\
 /// A server on a copy of a frozen database.
 struct Upgraded {
     server: TestServer,
-    /// Which version it was.
+    /// Version that wrote the database.
     version: usize,
     _home: TempDir,
 }
@@ -57,7 +57,7 @@ fn directory_with(database: &[u8]) -> TempDir {
     home
 }
 
-/// The schema version of a database that is made now.
+/// Returns the schema version of a new database.
 fn newest_version() -> String {
     TestServer::start().sqlite("pragma user_version")
 }
@@ -67,14 +67,14 @@ fn newest_version() -> String {
 fn printed(command: &str, data: &Path, arguments: &[&str]) -> String {
     let output =
         holdline().arg(command).arg("--data").arg(data).args(arguments).stdout(Stdio::piped()).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
     assert!(
         output.status.success(),
-        "{command}: {}\n{said}\n{}",
+        "{command}: {}\n{text}\n{}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    said
+    text
 }
 
 #[track_caller]

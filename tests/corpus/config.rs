@@ -1,5 +1,5 @@
 //! Any bytes as `holdline.toml`, as `plugins.toml` and as `--listen`: they are refused in one line that names the place,
-//! or mean what they say. Owns these properties; never which bytes are tried.
+//! or mean what TOML makes of them. Owns these properties; never which bytes are tried.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,13 +20,13 @@ use toml::{Table, Value};
 
 use crate::words::check_shown;
 
-/// Characters of a refusal, but for the name of its file, of which none of the sentences we have comes near.
+/// Most characters of a refusal without the name of its file: far more than the longest of today.
 const REFUSAL_CHARS_MAX: usize = 500;
 
-/// What says which keys there are.
+/// Documentation, which lists every key.
 const DOCUMENTATION: &str = include_str!("../../docs/configuration.md");
 
-/// Checks all that must be true of these bytes.
+/// Checks the properties for these bytes.
 pub(crate) fn check(input: &[u8]) {
     let place = Place::get();
     fs::write(place.path("chat.toml"), input).expect("a file can be written");
@@ -36,15 +36,15 @@ pub(crate) fn check(input: &[u8]) {
     check_listen(place, first.unwrap_or_default());
 }
 
-/// A directory with the input as `chat.toml`, with an `empty.toml`, and with what plugins may be.
+/// Directory with the input as `chat.toml`, an `empty.toml`, and files that plugins may name.
 struct Place(TempDir);
 
 impl Place {
-    /// One for all inputs: they come one after the other.
+    /// Returns the directory that all inputs share: they are checked one after the other.
     fn get() -> &'static Place {
         static PLACE: OnceLock<Place> = OnceLock::new();
         PLACE.get_or_init(|| {
-            let place = Place(tempfile::tempdir().expect("a temporary directory"));
+            let place = Place(tempfile::tempdir().expect("a temporary directory can be created"));
             for name in ["empty.toml", "a.luau", "a.sh"] {
                 fs::write(place.path(name), "").expect("a file can be written");
             }
@@ -56,7 +56,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// Flags with these files, so that nothing else is read, and with an address, so that no host is looked up.
+    /// Returns flags with these files, so that no other is read, and with an address, so that no host is looked up.
     fn flags(&self, config: &str, plugins: &str) -> Flags {
         let (config, plugins) = (Some(self.path(config)), Some(self.path(plugins)));
         Flags { config, plugins, listen: vec!["127.0.0.1:1".to_owned()], ..Flags::default() }
@@ -69,7 +69,7 @@ fn check_settings(place: &Place, input: &[u8]) {
     match (&config, &data) {
         (Ok(config), Ok(data)) => assert_eq!(config.data, *data),
         (Err(refusal), Err(again)) => assert_eq!(refusal.to_string(), again.to_string()),
-        _ => panic!("what the server takes, `history` takes: {config:?}, {data:?}"),
+        _ => panic!("the server and `history` disagree: {config:?}, {data:?}"),
     }
     match (config, table(input)) {
         (Ok(config), Some(table)) => check_meaning(place, &config, &table),
@@ -81,7 +81,7 @@ fn check_settings(place: &Place, input: &[u8]) {
     }
 }
 
-/// The input as TOML, if it is TOML, and no number in it needs the 64th bit.
+/// Returns the input as TOML, if it is TOML and no number in it needs the 64th bit.
 fn table(input: &[u8]) -> Option<Table> {
     toml::from_str(str::from_utf8(input).ok()?).ok()
 }
@@ -90,10 +90,10 @@ fn is_toml(input: &[u8]) -> bool {
     str::from_utf8(input).is_ok_and(|text| DeTable::parse(text).is_ok())
 }
 
-/// Checks that each value is the one that is written, or the default.
+/// Checks that each value is the one in the file, or the default.
 fn check_meaning(place: &Place, config: &Config, table: &Table) {
-    assert_ne!(is_possible(table), Some(false), "{table:?} was taken");
-    assert!(table.iter().all(|(key, value)| is_documented("", key, value)), "{table:?} was taken");
+    assert_ne!(is_possible(table), Some(false), "{table:?} was accepted");
+    assert!(table.iter().all(|(key, value)| is_documented("", key, value)), "{table:?} was accepted");
     let default = Config::default();
     let data = table.get("data").and_then(Value::as_str).map_or(default.data, |data| place.path(data));
     assert_eq!(config.data, data);
@@ -107,7 +107,7 @@ fn check_meaning(place: &Place, config: &Config, table: &Table) {
 fn check_limits(limits: &Limits, written: &Value) {
     for (key, limit) in numbers(limits) {
         let (_, default) =
-            numbers(&Limits::default()).into_iter().find(|(name, _)| *name == key).expect("each has one");
+            numbers(&Limits::default()).into_iter().find(|(name, _)| *name == key).expect("every limit has a default");
         let expected = written.get(key).and_then(Value::as_integer).map_or(default, i64::unsigned_abs);
         assert_eq!(limit, expected, "{key}");
     }
@@ -126,7 +126,7 @@ fn numbers(limits: &Limits) -> [(&'static str, u64); 8] {
     ]
 }
 
-/// What is kept is kept for some time, or up to some size.
+/// Checks that the age and the size are set if the file sets them, and are not zero.
 fn check_retention(retention: &Retention, written: &Value) {
     let Retention { max_age, max_size_bytes } = *retention;
     let (age, size) = (written.get("max_age"), written.get("max_size"));
@@ -148,7 +148,7 @@ fn number_before(unit: &str, value: &Value) -> Option<u64> {
     number.parse().ok().filter(|_| number.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// Whether the rules of the keys that are known here allow a file; `None`: it has others.
+/// Whether a file is valid by the rules of the keys that are known here. `None` if it has others.
 fn is_possible(table: &Table) -> Option<bool> {
     let possible = table.iter().map(|(key, value)| match (&**key, value) {
         ("listen", Value::Array(entries)) => Some(!entries.is_empty() && entries.iter().all(Value::is_str)),
@@ -167,7 +167,7 @@ fn is_possible_limit(key: &str, value: &Value) -> Option<bool> {
     is_documented("limits.", key, value).then(|| value.as_integer().is_some_and(|max| max >= 0))
 }
 
-/// Which words are an age or a size is the libraries' to know.
+/// Only the libraries know which texts are an age or a size.
 fn is_possible_retention(value: &Value) -> Option<bool> {
     (!value.is_str()).then_some(false)
 }
@@ -181,7 +181,7 @@ fn is_documented(prefix: &str, key: &str, value: &Value) -> bool {
     }
 }
 
-/// Whether all are true, unless one is unknown.
+/// Whether all are true. `None` if one is unknown.
 fn all(answers: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     answers.into_iter().collect::<Option<Vec<_>>>().map(|answers| !answers.contains(&false))
 }
@@ -197,18 +197,18 @@ fn check_plugins(place: &Place, input: &[u8]) {
         (Err(refusal), Err(again)) => {
             assert_eq!(refusal.to_string(), again.to_string());
             check_refusal(&refusal, &file, input);
-            assert!(!table(input).is_some_and(names_none), "{refusal}");
+            assert!(!table(input).is_some_and(lists_none), "{refusal}");
         }
-        (plugins, config) => panic!("what is taken later is taken at the start: {plugins:?}, {config:?}"),
+        (plugins, config) => panic!("a start and a reload disagree: {plugins:?}, {config:?}"),
     }
 }
 
-/// Whether it is a file of plugins without one.
-fn names_none(table: Table) -> bool {
+/// Whether a file of plugins lists none.
+fn lists_none(table: Table) -> bool {
     table.iter().all(|(key, value)| key == "plugin" && value.as_array().is_some_and(Vec::is_empty))
 }
 
-/// Checks that each plugin is the one that is written, and that each is another one.
+/// Checks that each plugin is the one in the file, and that no two share a name or a command.
 fn check_entries(place: &Place, plugins: &[PluginConfig], table: &Table) {
     let entries = table.get("plugin").and_then(Value::as_array).map_or(&[] as &[_], Vec::as_slice);
     assert_eq!(plugins.len(), entries.len(), "{table:?}");
@@ -232,7 +232,7 @@ fn check_entries(place: &Place, plugins: &[PluginConfig], table: &Table) {
     assert_eq!(commands.iter().collect::<BTreeSet<_>>().len(), commands.len(), "{table:?}");
 }
 
-/// `/help` shows them, each on a line of its own.
+/// Checks that `/help` can show each command on a line of its own.
 fn check_commands(plugin: &PluginConfig) {
     for (name, help) in &plugin.commands {
         assert!(!is_reserved_command(name) && name.is_ascii(), "{name:?}");
@@ -242,19 +242,20 @@ fn check_commands(plugin: &PluginConfig) {
 
 /// Checks that a refusal is one line, and names the file and a line that it has.
 fn check_refusal(refusal: &ConfigError, file: &Path, input: &[u8]) {
-    let said = refusal.to_string();
-    check_shown(&said);
-    assert!(said.chars().count() <= file.as_os_str().len() + REFUSAL_CHARS_MAX, "too much is repeated: {said:?}");
-    let place = said.strip_prefix(&format!("{}:", file.display()));
-    let (line, problem) = place.and_then(|rest| rest.split_once(": ")).unwrap_or_else(|| panic!("no place: {said}"));
+    let text = refusal.to_string();
+    check_shown(&text);
+    assert!(text.chars().count() <= file.as_os_str().len() + REFUSAL_CHARS_MAX, "the refusal is too long: {text:?}");
+    let place = text.strip_prefix(&format!("{}:", file.display()));
+    let (line, problem) =
+        place.and_then(|rest| rest.split_once(": ")).unwrap_or_else(|| panic!("the refusal names no place: {text}"));
     let lines = 1 + input.iter().filter(|byte| **byte == b'\n').count();
-    let line: usize = line.parse().unwrap_or_else(|_| panic!("no line: {said}"));
-    assert!((1..=lines).contains(&line), "the file has {lines} lines: {said}");
-    assert!(!problem.trim().is_empty(), "{said}");
+    let line: usize = line.parse().unwrap_or_else(|_| panic!("the refusal names no line: {text}"));
+    assert!((1..=lines).contains(&line), "the file has {lines} lines: {text}");
+    assert!(!problem.trim().is_empty(), "{text}");
 }
 
-/// One that is an address listens there, if others may come or cannot; one that is not `HOST:PORT` is refused. A host
-/// would be looked up, and is left out.
+/// Checks that an address is accepted if it is loopback or `open` is set, and that an entry that is not `HOST:PORT` is
+/// refused. An entry with a host is skipped, because the host would be looked up.
 fn check_listen(place: &Place, entry: &str) {
     let address = entry.parse::<SocketAddr>().ok();
     let (host, port) = entry.rsplit_once(':').unwrap_or((entry, ""));

@@ -16,17 +16,17 @@ use crate::plain::{DETECTION_BYTES, Seen, lines};
 /// How long a server may take to write the next bytes. It only ends checks that fail.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The methods that tell HTTP from plain lines.
+/// Methods by which HTTP is detected.
 const HTTP_METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
 
-/// Checks what a server says to these bytes.
+/// Checks what a server answers to these bytes.
 pub(crate) fn check(server: SocketAddr, input: &[u8]) {
-    let said = talk(server, input);
+    let output = talk(server, input);
     match input.first() {
-        Some(b'{') => check_json(str::from_utf8(&said).expect("what is written is UTF-8")),
-        Some(0x16) => assert_eq!(said, b""),
-        _ if is_http(input) => assert!(said.starts_with(b"HTTP/1.1 501 ")),
-        _ => check_plain(&lines(input), str::from_utf8(&said).expect("what is written is UTF-8")),
+        Some(b'{') => check_json(str::from_utf8(&output).expect("the output is UTF-8")),
+        Some(0x16) => assert_eq!(output, b""),
+        _ if is_http(input) => assert!(output.starts_with(b"HTTP/1.1 501 ")),
+        _ => check_plain(&lines(input), str::from_utf8(&output).expect("the output is UTF-8")),
     }
 }
 
@@ -34,65 +34,66 @@ fn is_http(input: &[u8]) -> bool {
     HTTP_METHODS.iter().any(|method| input.strip_prefix(method.as_bytes()).is_some_and(|rest| rest.starts_with(b" ")))
 }
 
-/// Sends the input, the bytes that tell the protocol one by one, ends it, and gives what is answered until the server closes.
+/// Sends the input and ends it: the bytes by which the protocol is detected one by one, the rest in two pieces. Returns what the server
+/// answers until it closes the connection.
 fn talk(server: SocketAddr, input: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server).expect("the server listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    stream.set_nodelay(true).expect("no delay");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    stream.set_nodelay(true).expect("the option can be set");
     let (first, rest) = input.split_at(input.len().min(DETECTION_BYTES));
     for piece in first.chunks(1).chain(rest.chunks(1 + rest.len() / 2)) {
-        // One that is turned away may find the connection closed.
+        // A client that is refused may find the connection closed.
         let _ = stream.write_all(piece);
     }
     let _ = stream.shutdown(Shutdown::Write);
-    let mut said = Vec::new();
-    match stream.read_to_end(&mut said) {
+    let mut output = Vec::new();
+    match stream.read_to_end(&mut output) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("the connection did not end ({error}) after {:?}", String::from_utf8_lossy(&said)),
+        Err(error) => panic!("the connection did not end ({error}) after {:?}", String::from_utf8_lossy(&output)),
     }
-    said
+    output
 }
 
-/// Whatever a program says, it is answered in frames.
-fn check_json(said: &str) {
-    assert!(said.ends_with('\n'), "an unfinished line: {said:?}");
-    for line in said.lines() {
+/// Checks that every answer to a program is a frame.
+fn check_json(output: &str) {
+    assert!(output.ends_with('\n'), "an unfinished line: {output:?}");
+    for line in output.lines() {
         let frame: serde_json::Value = serde_json::from_str(line).expect("a frame is JSON");
         assert!(frame["type"].is_string(), "{line}");
     }
 }
 
-fn check_plain(lines: &[Seen], said: &str) {
-    assert!(said.is_empty() || said.ends_with('\n'), "an unfinished line: {said:?}");
-    let (messages, answers): (Vec<_>, Vec<_>) = said.lines().partition(|line| line.starts_with("from "));
+fn check_plain(lines: &[Seen], output: &str) {
+    assert!(output.is_empty() || output.ends_with('\n'), "an unfinished line: {output:?}");
+    let (messages, answers): (Vec<_>, Vec<_>) = output.lines().partition(|line| line.starts_with("from "));
     let mut dialogue = Dialogue {
         answers: answers.into(),
         name: None,
         to_itself: Vec::new(),
-        kept: HashMap::new(),
+        waiting: HashMap::new(),
         rooms: HashMap::new(),
     };
     dialogue.check(lines);
-    // What was kept for it before comes first.
+    // Messages of earlier inputs come first.
     let newest = messages.len().checked_sub(dialogue.to_itself.len()).map(|first| &messages[first..]);
     assert_eq!(newest, Some(dialogue.to_itself.iter().map(String::as_str).collect::<Vec<_>>().as_slice()));
-    for (name, told) in dialogue.kept {
-        assert!(told, "nobody was told that something is kept for {name}: {said:?}");
+    for (name, is_noted) in dialogue.waiting {
+        assert!(is_noted, "no notice says that a message waits for {name}: {output:?}");
     }
 }
 
-/// What the server said, against what it is to say.
+/// Output of the server, compared with the lines of the client.
 struct Dialogue<'s> {
-    /// All but messages, as far as it is not explained yet.
+    /// Lines that are not messages, and that no line of the client explains yet.
     answers: VecDeque<&'s str>,
-    /// Who is logged in.
+    /// Name of the client, once it is logged in.
     name: Option<PeerName>,
-    /// The messages that the client sent to itself.
+    /// Messages that the client sent to itself.
     to_itself: Vec<String>,
-    /// For whom something was to be kept, and whether the client was told.
-    kept: HashMap<PeerName, bool>,
-    /// Rooms that the client is in or is not, as far as it is known: it may have joined some before.
+    /// Other recipients, each with whether a notice told the client that its message waits.
+    waiting: HashMap<PeerName, bool>,
+    /// Rooms with whether the client is a member, as far as this is known: it may have joined some in earlier inputs.
     rooms: HashMap<Room, bool>,
 }
 
@@ -116,8 +117,8 @@ impl Dialogue<'_> {
                 }
             }
         }
-        self.skip_kept();
-        assert!(self.answers.is_empty(), "nobody asked for {:?}", self.answers);
+        self.skip_notices();
+        assert!(self.answers.is_empty(), "no line explains {:?}", self.answers);
     }
 
     fn login(&mut self, line: &str, refusals: &mut usize) {
@@ -138,7 +139,7 @@ impl Dialogue<'_> {
         }
     }
 
-    /// Checks what a line is answered; says whether the next one is answered too.
+    /// Checks the answer to a line. Returns whether the next line is answered, too.
     fn request(&mut self, name: &PeerName, line: &str) -> bool {
         let request = match plain::parse(line, DESTINATIONS_DEFAULT) {
             Some(Ok(request)) => request.request,
@@ -172,16 +173,16 @@ impl Dialogue<'_> {
             }
             Request::SetTopic { .. } | Request::ShowTopic { .. } => {}
             Request::History(HistoryRequest { with: Some(Destination::Room(room)), .. }) if !self.is_in([&room]) => {}
-            Request::History(HistoryRequest { count, .. }) => self.past(count, "* no messages"),
+            Request::History(HistoryRequest { count, .. }) => self.expect_history(count, "* no messages"),
             Request::Search { count, .. } => {
-                self.skip_kept();
+                self.skip_notices();
                 if self.answers.front().is_some_and(|line| line.starts_with("! bad_request: there is no word in it")) {
                     self.answers.pop_front();
                 } else {
-                    self.past(count, "* no messages contain that");
+                    self.expect_history(count, "* no messages contain that");
                 }
             }
-            Request::Ack { .. } => unreachable!("no plain line says that"),
+            Request::Ack { .. } => unreachable!("no plain line acknowledges"),
             Request::Ping { token } => self.expect_reply(&Reply::Pong { token }),
             Request::Help => self.expect_reply(&Reply::Help { commands: vec![] }),
             Request::Plugins => self.expect_reply(&Reply::Plugins { plugins: vec![] }),
@@ -200,15 +201,15 @@ impl Dialogue<'_> {
         }
         for destination in to {
             match destination {
-                // Perhaps a notice that nobody else is in it.
+                // A notice may say that the room has no other members.
                 Destination::Room(_) => {}
                 Destination::Peer(peer) if peer == name => self.to_itself.push(format!("from {name}: {text}")),
-                Destination::Peer(peer) => _ = self.kept.entry(peer.clone()).or_default(),
+                Destination::Peer(peer) => _ = self.waiting.entry(peer.clone()).or_default(),
             }
         }
     }
 
-    /// Whether the client is in all of these rooms. If not, takes the answer that says so.
+    /// Returns whether the client is a member of all of these rooms. Takes the refusal if it is not.
     fn is_in<'r>(&mut self, rooms: impl IntoIterator<Item = &'r Room>) -> bool {
         let mut unknown = None;
         for room in rooms {
@@ -224,7 +225,7 @@ impl Dialogue<'_> {
         if unknown.is_none() {
             return true;
         }
-        self.skip_kept();
+        self.skip_notices();
         let is_refused = self.answers.front().is_some_and(|line| line.starts_with("! not_a_member: "));
         if is_refused {
             self.answers.pop_front();
@@ -241,7 +242,7 @@ impl Dialogue<'_> {
 
     /// Takes the answer that shows the topic of a room, if it is the next. Returns whether it was.
     fn skip_topic(&mut self, room: &Room) -> bool {
-        self.skip_kept();
+        self.skip_notices();
         let is_topic = self.answers.front().is_some_and(|line| line.starts_with(&format!("* the topic of {room}: ")));
         if is_topic {
             self.answers.pop_front();
@@ -249,55 +250,54 @@ impl Dialogue<'_> {
         is_topic
     }
 
-    fn past(&mut self, count: usize, none: &str) {
-        self.skip_kept();
+    fn expect_history(&mut self, count: usize, none: &str) {
+        self.skip_notices();
         if self.answers.front() == Some(&none) {
             self.answers.pop_front();
             return;
         }
         let mut shown = 0;
-        while self.answers.front().is_some_and(|line| is_past(line)) && shown < count {
+        while self.answers.front().is_some_and(|line| is_in_history(line)) && shown < count {
             self.answers.pop_front();
             shown += 1;
         }
-        assert!(shown > 0, "a history is wanted: {:?}", self.answers);
+        assert!(shown > 0, "expected a history: {:?}", self.answers);
     }
 
     fn expect_reply(&mut self, reply: &Reply) {
         let mut expected = Vec::new();
         plain::encode_reply(reply, &mut expected);
-        let expected = str::from_utf8(&expected).expect("what is written is UTF-8").lines();
+        let expected = str::from_utf8(&expected).expect("the output is UTF-8").lines();
         for line in expected {
-            let said = self.next(line);
-            assert_eq!(said, Some(line));
+            assert_eq!(self.next(line), Some(line));
         }
     }
 
     fn expect_start(&mut self, start: &str) {
-        self.skip_kept();
-        let said = self.answers.pop_front();
-        assert!(said.is_some_and(|said| said.starts_with(start)), "`{start}` is wanted, not {said:?}");
+        self.skip_notices();
+        let line = self.answers.pop_front();
+        assert!(line.is_some_and(|line| line.starts_with(start)), "expected `{start}`, and got {line:?}");
     }
 
-    /// The next answer but for notices of what is kept, which stand anywhere after the line that they are about. A pong
-    /// can read as one of them.
+    /// Takes the next answer. Skips notices of waiting messages, which come anywhere after the line that sent the message; a pong may look
+    /// like such a notice.
     fn next(&mut self, expected: &str) -> Option<&str> {
-        while self.answers.front() != Some(&expected) && self.skip_one_kept() {}
+        while self.answers.front() != Some(&expected) && self.skip_one_notice() {}
         self.answers.pop_front()
     }
 
-    fn skip_kept(&mut self) {
-        while self.skip_one_kept() {}
+    fn skip_notices(&mut self) {
+        while self.skip_one_notice() {}
     }
 
-    fn skip_one_kept(&mut self) -> bool {
+    fn skip_one_notice(&mut self) -> bool {
         if self.answers.front().is_some_and(|line| line.starts_with("* nobody else is in #")) {
             self.answers.pop_front();
             return true;
         }
-        let name = self.answers.front().and_then(|line| kept_for(line));
-        let Some(told) = name.and_then(|name| self.kept.get_mut(&name)) else { return false };
-        *told = true;
+        let name = self.answers.front().and_then(|line| waiting_for(line));
+        let Some(is_noted) = name.and_then(|name| self.waiting.get_mut(&name)) else { return false };
+        *is_noted = true;
         self.answers.pop_front();
         true
     }
@@ -310,15 +310,15 @@ fn room(destination: &Destination) -> Option<&Room> {
     }
 }
 
-/// Whom this notice says that something is kept for.
-fn kept_for(line: &str) -> Option<PeerName> {
-    let said = line.strip_prefix("* ")?.strip_suffix(", kept for later")?;
-    let unknown = said.strip_prefix("nobody has used the name ").and_then(|said| said.strip_suffix(" yet"));
-    PeerName::parse(unknown.or_else(|| said.strip_suffix(" is away"))?).ok()
+/// Returns the recipient for whom a message waits according to this notice.
+fn waiting_for(line: &str) -> Option<PeerName> {
+    let notice = line.strip_prefix("* ")?.strip_suffix(", kept for later")?;
+    let unknown = notice.strip_prefix("nobody has used the name ").and_then(|rest| rest.strip_suffix(" yet"));
+    PeerName::parse(unknown.or_else(|| notice.strip_suffix(" is away"))?).ok()
 }
 
-/// Whether this is a line of a history: a time, and who or to whom.
-fn is_past(line: &str) -> bool {
+/// Whether a line belongs to a history: a time, then the sender or the recipients.
+fn is_in_history(line: &str) -> bool {
     let shape = b"* 2026-11-23T06:18:35.123Z ";
     let fits = |(byte, like): (u8, &u8)| if like.is_ascii_digit() { byte.is_ascii_digit() } else { byte == *like };
     line.len() > shape.len() && line.bytes().zip(shape).all(fits)

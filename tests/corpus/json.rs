@@ -16,21 +16,21 @@ use serde_json::value::RawValue;
 
 use crate::words::check_shown;
 
-/// Characters of a refusal of which none of the sentences we have comes near, its quotation at its longest included.
+/// Most characters of a refusal, with its quotation: far more than the longest of today.
 const REFUSAL_CHARS_MAX: usize = 300;
 
 /// A line that outlives the buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// What it says.
+    /// Text of the line.
     Text(String),
-    /// It is over the limit.
+    /// The line is over the limit.
     TooLong,
-    /// It is not UTF-8.
+    /// The line is not UTF-8.
     NotUtf8,
 }
 
-/// Checks all that must be true of these bytes.
+/// Checks the properties for these bytes.
 pub(crate) fn check(input: &[u8]) {
     let lines = lines_by_the_rules(input);
     for size in [1, 7, 1000, input.len().max(1)] {
@@ -47,7 +47,7 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
-/// The lines of an input.
+/// Returns the lines of an input by the rules of the protocol.
 pub(crate) fn lines_by_the_rules(input: &[u8]) -> Vec<Seen> {
     let mut lines: Vec<_> = input.split(|byte| *byte == b'\n').collect();
     let last = lines.pop().filter(|last| !last.is_empty());
@@ -60,7 +60,7 @@ pub(crate) fn lines_by_the_rules(input: &[u8]) -> Vec<Seen> {
     ended.chain(last).map(seen).collect()
 }
 
-/// Reads these chunks, and takes every line as soon as there is one.
+/// Reads these chunks, and takes every line as soon as it is whole.
 fn feed<'a>(chunks: impl Iterator<Item = &'a [u8]>, releases: bool) -> Vec<Seen> {
     let (mut buffer, mut seen) = (LineBuffer::new(json::FRAMING), Vec::new());
     for mut chunk in chunks {
@@ -73,8 +73,8 @@ fn feed<'a>(chunks: impl Iterator<Item = &'a [u8]>, releases: bool) -> Vec<Seen>
             while let Some(line) = buffer.next_line() {
                 seen.push(Seen::from(line));
             }
-            assert!(buffer.unread().len() <= JSON_LINE_BYTES_MAX + 1, "too much of an unfinished line is kept");
-            // As when a read would wait, but not so often that the check becomes slow.
+            assert!(buffer.unread().len() <= JSON_LINE_BYTES_MAX + 1, "too much of an unfinished line is buffered");
+            // The buffer is released as when a read would wait, but not so often that the test becomes slow.
             if releases && buffer.unread().len() < 256 {
                 buffer.release();
             }
@@ -99,7 +99,7 @@ impl From<Line<'_>> for Seen {
 
 fn check_login(line: &str) {
     let login = json::parse_login(line);
-    assert_eq!(login.is_none(), line.trim().is_empty(), "only blanks are no login: {line:?}");
+    assert_eq!(login.is_none(), line.trim().is_empty(), "only a blank line is no login: {line:?}");
     let value = serde_json::from_str::<Value>(line).ok();
     match login {
         Some(Ok(Login { id, name, password, acks })) => {
@@ -108,8 +108,8 @@ fn check_login(line: &str) {
             assert_eq!(value["type"], "login");
             assert_eq!(id, id_of(&value));
             assert_eq!(value["name"].as_str().map(PeerName::parse), Some(Ok(name)));
-            // An empty one is none.
-            assert_eq!(value["password"].as_str().filter(|said| !said.is_empty()), password.as_deref());
+            // An empty password counts as none.
+            assert_eq!(value["password"].as_str().filter(|password| !password.is_empty()), password.as_deref());
             assert_eq!(value["acks"].as_bool().unwrap_or_default(), acks);
         }
         Some(Err(rejected)) => {
@@ -121,19 +121,22 @@ fn check_login(line: &str) {
 }
 
 fn check_request(line: &str) {
-    let asked = json::parse(line, DESTINATIONS_DEFAULT);
-    assert_eq!(asked.is_none(), line.trim().is_empty(), "only blanks are no request: {line:?}");
+    let parsed = json::parse(line, DESTINATIONS_DEFAULT);
+    assert_eq!(parsed.is_none(), line.trim().is_empty(), "only a blank line is no request: {line:?}");
     let value = serde_json::from_str::<Value>(line).ok();
-    let ClientRequest { id, request } = match asked {
+    let ClientRequest { id, request } = match parsed {
         Some(Ok(request)) => request,
         Some(Err(Rejected { id, refusal })) => {
             let ends = ["; not sent", "; nothing was done"];
-            assert!(ends.iter().any(|end| refusal.message.ends_with(end)), "what became of {line:?}: {refusal:?}");
+            assert!(
+                ends.iter().any(|end| refusal.message.ends_with(end)),
+                "the refusal of {line:?} does not say the outcome: {refusal:?}"
+            );
             return check_refused(line, value.as_ref(), id.as_ref(), &refusal);
         }
         None => return,
     };
-    // Depth, huge numbers and half characters in what is ignored are too much for the other reader.
+    // The other parser refuses deep nesting, huge numbers and lone surrogates even in ignored fields.
     if let Some(value) = value {
         assert_eq!(id, id_of(&value));
         check_meaning(&request, &value);
@@ -143,15 +146,15 @@ fn check_request(line: &str) {
     }
 }
 
-/// Checks that each value is the one that is written, or the default.
+/// Checks that each value is the one in the frame, or the default.
 fn check_meaning(request: &Request, value: &Value) {
     let text = || value["text"].as_str().expect("a text");
     let room = || Room::parse(value["room"].as_str().expect("a room"));
     let count = || value["limit"].as_u64().map_or(HISTORY_MESSAGES_DEFAULT, |limit| limit as usize);
     let kind = match request {
-        Request::Send(Draft { to, text: kept }) => {
-            assert_eq!(Text::verbatim(text()).as_ref(), Some(kept));
-            assert!((1..=TEXT_BYTES_MAX).contains(&kept.len()) && text().len() <= LINE_BYTES_MAX);
+        Request::Send(Draft { to, text: cleaned }) => {
+            assert_eq!(Text::verbatim(text()).as_ref(), Some(cleaned));
+            assert!((1..=TEXT_BYTES_MAX).contains(&cleaned.len()) && text().len() <= LINE_BYTES_MAX);
             check_destinations(to, value["to"].as_array().expect("a list"));
             "send"
         }
@@ -189,7 +192,7 @@ fn check_meaning(request: &Request, value: &Value) {
             "search"
         }
         Request::Ping { token: None } => "ping",
-        other => panic!("no program can ask for {other:?}"),
+        other => panic!("no frame means {other:?}"),
     };
     assert_eq!(value["type"], kind);
 }
@@ -197,7 +200,7 @@ fn check_meaning(request: &Request, value: &Value) {
 fn check_destinations(to: &[Destination], names: &[Value]) {
     let mut named = Vec::new();
     for name in names {
-        let destination = Destination::parse(name.as_str().expect("a string")).expect("a name");
+        let destination = Destination::parse(name.as_str().expect("a string")).expect("the name is valid");
         if !named.contains(&destination) {
             named.push(destination);
         }
@@ -206,10 +209,10 @@ fn check_destinations(to: &[Destination], names: &[Value]) {
     assert!((1..=DESTINATIONS_DEFAULT).contains(&(to.len() as u64)));
 }
 
-/// Checks the words and the id of a refusal, and that there is a reason for it.
+/// Checks the text, the id and the code of a refusal.
 fn check_refused(line: &str, value: Option<&Value>, id: Option<&RequestId>, refusal: &Refusal) {
     check_shown(&refusal.message);
-    assert!(refusal.message.chars().count() <= REFUSAL_CHARS_MAX, "too much is repeated: {refusal:?}");
+    assert!(refusal.message.chars().count() <= REFUSAL_CHARS_MAX, "the refusal is too long: {refusal:?}");
     check_frame(id, &Reply::Refused(refusal.clone()));
     if serde_json::from_str::<&RawValue>(line).is_err() {
         assert_eq!(refusal.code, Code::BadRequest, "{line:?}");
@@ -225,36 +228,36 @@ fn check_refused(line: &str, value: Option<&Value>, id: Option<&RequestId>, refu
         Code::LoggedInAlready => assert_eq!(kind, "login"),
         Code::Empty => assert_eq!(text.trim(), ""),
         Code::TooLong => assert!(text.len() > LINE_BYTES_MAX, "{line:?}"),
-        code => panic!("{line:?} is {code:?}"),
+        code => panic!("{line:?} is refused with {code:?}"),
     }
 }
 
-/// The id in a frame, if it is one.
+/// Returns the id in a frame, if it is valid.
 pub(crate) fn id_of(value: &Value) -> Option<RequestId> {
     value["id"].as_str().and_then(RequestId::parse)
 }
 
-/// Checks that a message is one line, and says what was said.
+/// Checks that a message is one line with its text.
 fn check_message(to: Vec<Destination>, text: Text) {
-    let sender = PeerName::parse("alice").expect("a name");
+    let sender = PeerName::parse("alice").expect("the name is valid");
     let room = to.iter().find_map(|to| Room::parse(to.as_str()).ok());
     let message = Message { seq: Seq::new(1), at: Timestamp::from_millis(0), sender, to, room, text };
     let mut out = Vec::new();
     json::encode_message(&message, &mut out);
-    check_holds(&read_line(&out), &message);
-    check_holds(&check_frame(None, &Reply::Sent(message.clone())), &message);
+    check_contains(&read_line(&out), &message);
+    check_contains(&check_frame(None, &Reply::Sent(message.clone())), &message);
     let messages = vec![PastMessage { sent: true, message: message.clone() }];
-    check_holds(&check_frame(None, &Reply::History { messages, more: true })["messages"][0], &message);
+    check_contains(&check_frame(None, &Reply::History { messages, more: true })["messages"][0], &message);
 }
 
-fn check_holds(read: &Value, message: &Message) {
+fn check_contains(read: &Value, message: &Message) {
     assert_eq!(read["text"], message.text.as_str());
     assert_eq!(read["room"].as_str(), message.room.as_ref().map(Room::as_str));
     let to: Vec<_> = message.to.iter().map(Destination::as_str).collect();
     assert_eq!(read["to"], Value::from(to));
 }
 
-/// Checks that a reply is one line of JSON with this id, and gives what is in it.
+/// Checks that a reply is one line of JSON with this id. Returns the frame.
 fn check_frame(id: Option<&RequestId>, reply: &Reply) -> Value {
     let mut out = Vec::new();
     json::encode_reply(id, reply, &mut out);
@@ -267,8 +270,8 @@ fn check_frame(id: Option<&RequestId>, reply: &Reply) -> Value {
 }
 
 fn read_line(out: &[u8]) -> Value {
-    assert_eq!(out.iter().position(|byte| *byte == b'\n'), Some(out.len() - 1), "one line");
-    let value: Value = serde_json::from_slice(out).expect("what is written is JSON");
+    assert_eq!(out.iter().position(|byte| *byte == b'\n'), Some(out.len() - 1), "the output is one line");
+    let value: Value = serde_json::from_slice(out).expect("the output is JSON");
     assert!(value["type"].is_string(), "{value}");
     value
 }

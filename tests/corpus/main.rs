@@ -35,7 +35,7 @@ fn configuration_is_valid_or_refused_in_one_line() {
     each("config", config::check);
 }
 
-/// The lines of `plain` and of `json` are whole conversations too.
+/// Inputs of `plain` and `json` are whole conversations, too.
 #[test]
 fn any_input_of_a_client_is_answered_line_by_line() {
     let server = TestServer::start();
@@ -44,15 +44,15 @@ fn any_input_of_a_client_is_answered_line_by_line() {
     }
 }
 
-/// Checks each input of a target; the last that is named is the one that failed.
+/// Checks each input of a target. The last one that is printed is the one that failed.
 fn each(target: &str, check: impl Fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/inputs").join(target);
-    let entries = fs::read_dir(&directory).expect("a directory of inputs");
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an input").path()).collect();
+    let entries = fs::read_dir(&directory).expect("the inputs can be listed");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("the inputs can be listed").path()).collect();
     paths.sort();
     assert!(!paths.is_empty(), "no inputs in {}", directory.display());
     for path in paths {
         println!("{}", path.display());
-        check(&fs::read(&path).expect("an input can be read"));
+        check(&fs::read(&path).expect("the input can be read"));
     }
 }

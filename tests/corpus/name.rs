@@ -8,10 +8,10 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 
 use crate::words::check_refusal;
 
-/// What stands between a letter of ASCII and its full-width form.
+/// Difference between the code points of an ASCII letter and of its full-width form.
 const FULL_WIDTH: u32 = 0xFF01 - '!' as u32;
 
-/// Checks all that must be true of this text.
+/// Checks the properties for this text.
 pub(crate) fn check(input: &[u8]) {
     let Ok(written) = str::from_utf8(input) else { return };
     let parsed = PeerName::parse(written);
@@ -27,26 +27,27 @@ pub(crate) fn check(input: &[u8]) {
 
 fn check_name(name: &PeerName) {
     let shown = name.as_str();
-    assert_eq!(PeerName::parse(shown).as_ref(), Ok(name), "a name is its own parse");
+    assert_eq!(PeerName::parse(shown).as_ref(), Ok(name), "a parsed name parses to itself");
     assert_eq!(PeerName::stored(shown), *name);
     assert_eq!(name.to_string(), shown);
-    assert!((1..=NAME_CHARS_MAX).contains(&shown.chars().count()), "the length of {shown:?}");
-    assert!(shown.starts_with(is_letter_or_digit), "the first of {shown:?}");
-    assert!(shown.chars().all(is_name_char), "the characters of {shown:?}");
-    assert_eq!(shown.to_lowercase(), shown, "a name is in small letters");
+    assert!((1..=NAME_CHARS_MAX).contains(&shown.chars().count()), "{shown:?} has a wrong length");
+    assert!(shown.starts_with(is_letter_or_digit), "{shown:?} begins with a wrong character");
+    assert!(shown.chars().all(is_name_char), "{shown:?} contains a wrong character");
+    assert_eq!(shown.to_lowercase(), shown, "a name is in lower case");
 }
 
 fn check_bad_name(bad: &BadName, written: &str) {
-    let said = bad.to_string();
-    assert_eq!(written.is_empty(), said.starts_with("a name is missing; "));
-    check_refusal(&said, [written].into_iter());
+    let refusal = bad.to_string();
+    assert_eq!(written.is_empty(), refusal.starts_with("a name is missing; "));
+    check_refusal(&refusal, [written].into_iter());
 }
 
-/// Letters of ASCII are the same name in capitals and in full width.
+/// Checks that a name in upper case or in full-width letters is the same name.
 fn check_forms(written: &str, parsed: &Result<PeerName, BadName>) {
     assert_eq!(PeerName::parse(&written.to_ascii_uppercase()).ok().as_ref(), parsed.as_ref().ok(), "{written:?}");
     if written.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let wide = |c: char| char::from_u32(u32::from(c) + FULL_WIDTH).expect("it has a full width");
+        let wide =
+            |c: char| char::from_u32(u32::from(c) + FULL_WIDTH).expect("every ASCII graphic has a full-width form");
         let wide: String = written.chars().map(wide).collect();
         assert_eq!(PeerName::parse(&wide).ok().as_ref(), parsed.as_ref().ok(), "{wide:?}");
     }
@@ -54,7 +55,7 @@ fn check_forms(written: &str, parsed: &Result<PeerName, BadName>) {
 
 fn check_room(written: &str, parsed: &Result<PeerName, BadName>) {
     let room = Room::parse(&format!("#{written}"));
-    assert_eq!(room.is_ok(), parsed.is_ok(), "a room is its sign and a name: {written:?}");
+    assert_eq!(room.is_ok(), parsed.is_ok(), "a room is `#` and a name: {written:?}");
     if let (Ok(room), Ok(name)) = (&room, parsed) {
         assert_eq!(room.as_str(), format!("#{name}"));
         assert_eq!(Room::parse(room.as_str()).as_ref(), Ok(room));
@@ -75,7 +76,7 @@ fn check_destination(written: &str, parsed: &Result<PeerName, BadName>) {
     }
 }
 
-/// A line that logs in with a name, and one that is sent to it, take it or refuse it alike.
+/// Checks that a login and a recipient accept the same names.
 fn check_lines(written: &str, parsed: &Result<PeerName, BadName>) {
     if written.is_empty() || written.contains(|c: char| c.is_whitespace() || ",:/".contains(c)) {
         return;

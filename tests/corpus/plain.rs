@@ -16,34 +16,34 @@ use holdline::protocol::{
 
 use crate::words::check_refusal;
 
-/// Bytes that a buffer keeps of a line that has not ended: all that the longest may have, its `\r`, and two bytes of a
-/// Telnet command.
+/// Bytes that a buffer may hold of an unfinished line: those of the longest line, its `\r`, and two bytes of a Telnet
+/// command.
 const UNFINISHED_BYTES_MAX: usize = LINE_BYTES_MAX + 3;
 
-/// Bytes that may be read before the protocol is known, and so before the first line is looked for.
+/// Bytes that may be read before the protocol is detected, and thus before the first line is parsed.
 pub(crate) const DETECTION_BYTES: usize = 8;
 
-/// Bytes of an input after each of which memory can be given back and taken again without the check becoming slow.
+/// Largest input for which the buffer may be released after each byte without a slow test.
 const SHORT_BYTES_MAX: usize = 256;
 
 /// A line that outlives the buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// What it says.
+    /// Text of the line.
     Text(String),
-    /// It is over the limit.
+    /// The line is over the limit.
     TooLong,
-    /// It is not UTF-8.
+    /// The line is not UTF-8.
     NotUtf8,
 }
 
-/// Checks all that must be true of these bytes.
+/// Checks the properties for these bytes.
 pub(crate) fn check(input: &[u8]) {
     let lines = lines(input);
     check_cuts(input, &lines);
     let expected = lines_by_the_rules(input);
     assert!(lines == expected, "{lines:?} instead of {expected:?}");
-    let mut peer = PeerName::parse("alice").expect("a name");
+    let mut peer = PeerName::parse("alice").expect("the name is valid");
     for line in &lines {
         if let Seen::Text(line) = line {
             check_login(line, &mut peer);
@@ -52,7 +52,7 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
-/// The lines of an input that comes in reads as large as they can be.
+/// Returns the lines of an input whose reads are as large as possible.
 pub(crate) fn lines(input: &[u8]) -> Vec<Seen> {
     feed(iter::once(input), false)
 }
@@ -64,8 +64,8 @@ fn check_cuts(input: &[u8], expected: &[Seen]) {
     }
 }
 
-/// Sizes of reads, used over and over, and whether the memory is given back between them, as it is when a read would wait.
-/// They follow from the input, so that each finding can be found again.
+/// Returns sizes of reads, to be repeated, each with whether the buffer is released between them, as when a read would
+/// wait. They follow from the input, so that a failure can be reproduced.
 fn cuts(input: &[u8]) -> Vec<(Vec<usize>, bool)> {
     let mut random = Random::of(input);
     let short = input.len() <= SHORT_BYTES_MAX;
@@ -89,7 +89,7 @@ fn chunks<'a>(mut rest: &'a [u8], sizes: &[usize]) -> impl Iterator<Item = &'a [
     })
 }
 
-/// Reads these chunks, and takes every line as soon as a connection does.
+/// Reads these chunks, and takes every line as soon as a connection would.
 fn feed<'a>(chunks: impl Iterator<Item = &'a [u8]>, releases: bool) -> Vec<Seen> {
     let (mut buffer, mut seen, mut total) = (LineBuffer::new(plain::FRAMING), Vec::new(), 0);
     for mut chunk in chunks {
@@ -120,14 +120,14 @@ fn read(buffer: &mut LineBuffer, chunk: &mut &[u8]) -> usize {
     n
 }
 
-/// Takes all lines that there are; each has one byte at least of the `total` that were read.
+/// Takes all whole lines; each has at least one of the `total` bytes that were read.
 fn take(buffer: &mut LineBuffer, seen: &mut Vec<Seen>, total: usize) {
     while let Some(line) = buffer.next_line() {
         seen.push(Seen::of(line));
         assert!(seen.len() <= total, "more lines than bytes");
     }
     let unread = buffer.unread().len();
-    assert!(unread <= UNFINISHED_BYTES_MAX, "{unread} bytes of an unfinished line are kept");
+    assert!(unread <= UNFINISHED_BYTES_MAX, "{unread} bytes of an unfinished line are buffered");
 }
 
 impl Seen {
@@ -151,7 +151,7 @@ impl Seen {
     }
 }
 
-/// The rules once more: where the lines of an input end, found with no eye to speed or memory.
+/// Returns the lines of an input by the rules of the protocol, without regard to speed or memory.
 fn lines_by_the_rules(mut input: &[u8]) -> Vec<Seen> {
     let mut lines = Vec::new();
     while !input.is_empty() {
@@ -162,7 +162,7 @@ fn lines_by_the_rules(mut input: &[u8]) -> Vec<Seen> {
     lines
 }
 
-/// The first line, unless it ends the input and is empty, and what comes after it.
+/// Returns the first line, unless it is empty and ends the input, and the rest of the input.
 fn first_line(mut rest: &[u8]) -> (Option<Seen>, &[u8]) {
     let (mut line, mut is_text, mut is_telnet) = (Vec::new(), true, true);
     loop {
@@ -186,7 +186,7 @@ fn first_line(mut rest: &[u8]) -> (Option<Seen>, &[u8]) {
     }
 }
 
-/// How many bytes are skipped, and whether they end in the subnegotiation's own end.
+/// Returns the number of skipped bytes, and whether they contain the end of the subnegotiation.
 fn subnegotiation(contents: &[u8]) -> (usize, bool) {
     let mut skipped = 0;
     loop {
@@ -205,7 +205,7 @@ fn subnegotiation(contents: &[u8]) -> (usize, bool) {
 
 fn check_login(line: &str, peer: &mut PeerName) {
     let login = plain::parse_login(line);
-    assert_eq!(login.is_none(), line.trim().is_empty(), "only blanks are no login: {line:?}");
+    assert_eq!(login.is_none(), line.trim().is_empty(), "only a blank line is no login: {line:?}");
     match login {
         Some(Ok(Login { name, password, .. })) => {
             let mut words = line.split_whitespace();
@@ -225,12 +225,15 @@ fn check_login(line: &str, peer: &mut PeerName) {
 
 fn check_request(line: &str, peer: &PeerName) {
     let parsed = plain::parse(line, DESTINATIONS_DEFAULT);
-    assert_eq!(parsed.is_none(), line.trim().is_empty(), "only blanks are no request: {line:?}");
+    assert_eq!(parsed.is_none(), line.trim().is_empty(), "only a blank line is no request: {line:?}");
     let request = match parsed {
         Some(Ok(request)) => request.request,
         Some(Err(Rejected { refusal, .. })) => {
-            let became = if line.trim().starts_with('/') { "; nothing was done" } else { "; not sent" };
-            assert!(refusal.message.ends_with(became), "what became of {line:?}: {refusal:?}");
+            let outcome = if line.trim().starts_with('/') { "; nothing was done" } else { "; not sent" };
+            assert!(
+                refusal.message.ends_with(outcome),
+                "the refusal of {line:?} does not say the outcome: {refusal:?}"
+            );
             check_refusal(&refusal.message, values_of(line).into_iter());
             return check_lines(&Reply::Refused(refusal), 1);
         }
@@ -239,8 +242,8 @@ fn check_request(line: &str, peer: &PeerName) {
     match request {
         Request::Send(Draft { to, text }) => check_send(line, &to, &text, peer),
         Request::Ping { token } => {
-            let said = line.trim().strip_prefix("/ping").expect("it asked for that");
-            check_cleaned(said, token.as_ref());
+            let written = line.trim().strip_prefix("/ping").expect("the line is a /ping");
+            check_cleaned(written, token.as_ref());
             check_lines(&Reply::Pong { token }, 1);
         }
         Request::History(HistoryRequest { with, count, .. }) => {
@@ -252,17 +255,17 @@ fn check_request(line: &str, peer: &PeerName) {
             assert_eq!(line.split_whitespace().nth(1).map(Room::parse), Some(Ok(room)), "{line:?}");
         }
         Request::SetTopic { room, topic } => {
-            let said = line.trim().strip_prefix("/topic").expect("it asked for that").trim_start();
-            let (name, text) = said.split_once(char::is_whitespace).expect("a room and a text");
+            let written = line.trim().strip_prefix("/topic").expect("the line is a /topic").trim_start();
+            let (name, text) = written.split_once(char::is_whitespace).expect("the line has a room and a text");
             assert_eq!(Room::parse(name), Ok(room), "{line:?}");
             check_cleaned(if text.trim() == "-" { "" } else { text }, topic.as_ref());
         }
         Request::Search { words, .. } => {
-            check_cleaned(line.trim().strip_prefix("/search").expect("it asked for that"), Some(&words));
+            check_cleaned(line.trim().strip_prefix("/search").expect("the line is a /search"), Some(&words));
         }
         Request::Command { name, arguments } => {
-            let said = line.trim().strip_prefix('/').and_then(|said| said.strip_prefix(&name));
-            assert_eq!(said.map(str::trim), Some(&*arguments), "{line:?}");
+            let written = line.trim().strip_prefix('/').and_then(|rest| rest.strip_prefix(&name));
+            assert_eq!(written.map(str::trim), Some(&*arguments), "{line:?}");
         }
         Request::Who | Request::Help | Request::Plugins | Request::Quit => {
             assert!(["/who", "/help", "/plugins", "/quit"].contains(&line.trim()), "{line:?}");
@@ -271,7 +274,7 @@ fn check_request(line: &str, peer: &PeerName) {
     }
 }
 
-/// Everything that a refusal of this line can be about.
+/// Returns every value that a refusal of this line may quote.
 fn values_of(line: &str) -> Vec<&str> {
     let line = line.trim();
     let (command, arguments) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -282,11 +285,11 @@ fn values_of(line: &str) -> Vec<&str> {
 }
 
 fn check_send(line: &str, to: &[Destination], text: &Text, peer: &PeerName) {
-    let (list, said) = line.split_once(':').expect("a message has a colon");
-    check_cleaned(said, Some(text));
+    let (list, written) = line.split_once(':').expect("a message has a colon");
+    check_cleaned(written, Some(text));
     let mut named: Vec<_> = Vec::new();
     for name in list.split(',') {
-        let destination = Destination::parse(name.trim()).expect("a message goes to names alone");
+        let destination = Destination::parse(name.trim()).expect("every recipient has a valid name");
         if !named.contains(&destination) {
             named.push(destination);
         }
@@ -296,10 +299,10 @@ fn check_send(line: &str, to: &[Destination], text: &Text, peer: &PeerName) {
     check_message(peer, text);
 }
 
-/// Checks a text against what it was made of.
-fn check_cleaned(said: &str, text: Option<&Text>) {
+/// Checks that a text is the written one, cleaned.
+fn check_cleaned(written: &str, text: Option<&Text>) {
     let replaced = |c: char| if c.is_control() && c != '\t' { '\u{FFFD}' } else { c };
-    let expected: String = said.trim().chars().map(replaced).collect();
+    let expected: String = written.trim().chars().map(replaced).collect();
     assert_eq!(text.map_or("", Text::as_str), expected);
     let Some(text) = text else { return };
     assert!(!text.as_str().contains(|c: char| c.is_control() && c != '\t'), "a control character: {text:?}");
@@ -307,7 +310,7 @@ fn check_cleaned(said: &str, text: Option<&Text>) {
     assert!((1..=TEXT_BYTES_MAX).contains(&text.len()), "{} bytes", text.len());
 }
 
-/// Checks that a message is one line, and says what was said.
+/// Checks that a message is one line with its text.
 fn check_message(peer: &PeerName, text: &Text) {
     let room = Room::stored("#kitchen");
     for (room, place) in [(None, ""), (Some(room), " in #kitchen")] {
@@ -330,19 +333,19 @@ fn check_message(peer: &PeerName, text: &Text) {
     }
 }
 
-/// Checks that a reply is so many lines, which people and programs can tell from messages.
+/// Checks that a reply has this number of lines, and that no line looks like a message.
 fn check_lines(reply: &Reply, count: usize) {
     let mut out = Vec::new();
     plain::encode_reply(reply, &mut out);
-    let out = str::from_utf8(&out).expect("what is written is UTF-8");
-    assert!(out.ends_with('\n') && out.lines().count() == count, "{count} lines are wanted: {out:?}");
+    let out = str::from_utf8(&out).expect("the output is UTF-8");
+    assert!(out.ends_with('\n') && out.lines().count() == count, "expected {count} lines: {out:?}");
     for line in out.lines() {
         assert!(line.starts_with("* ") || line.starts_with("! "), "neither a notice nor an error: {line:?}");
         assert!(!line.contains(|c: char| c.is_control() && c != '\t'), "not safe for a terminal: {line:?}");
     }
 }
 
-/// Numbers that follow from an input.
+/// Pseudorandom numbers whose seed is an input.
 struct Random(u64);
 
 impl Random {

@@ -16,7 +16,7 @@ const PAGE_SECTORS: usize = 8;
 
 type Sector = [u8; SECTOR_BYTES];
 
-/// All files and directories, by their numbers.
+/// Files and directories, by their numbers.
 #[derive(Debug)]
 pub(super) struct Medium {
     nodes: BTreeMap<u64, Node>,
@@ -284,7 +284,7 @@ impl Directory {
     }
 }
 
-/// Which of these has survived, the newest being the last: `None` if it is what was there before all of them.
+/// Picks the one that has survived, of which the newest is the last. `None` if the state before all of them has.
 fn survivor<T>(mut held: Vec<T>, luck: f64, random: &mut Rng) -> Option<T> {
     while let Some(newest) = held.pop() {
         if random.f64() < luck {
@@ -294,14 +294,14 @@ fn survivor<T>(mut held: Vec<T>, luck: f64, random: &mut Rng) -> Option<T> {
     None
 }
 
-/// What comes behind the end is zero.
+/// Bytes behind the end are zero.
 fn set_len(bytes: &mut Vec<u8>, len: usize) {
     // As `resize` does it, which takes a hundred times as long where it is not optimised.
     bytes.truncate(len);
     bytes.extend_from_slice(&vec![0; len - bytes.len()]);
 }
 
-/// The sector at this place; what lies behind the end is zero.
+/// Returns the sector at this place; bytes behind the end are zero.
 fn sector_of(bytes: &[u8], place: usize) -> Sector {
     let start = (place * SECTOR_BYTES).min(bytes.len());
     let there = &bytes[start..bytes.len().min(start + SECTOR_BYTES)];

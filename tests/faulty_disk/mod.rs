@@ -1,4 +1,4 @@
-//! A disk that loses power, is full or fails when the test says so. It is a real file system in memory: the server,
+//! A disk that loses power, is full or fails when the test makes it. It is a real file system in memory: the server,
 //! SQLite and the kernel's page cache use it like any other. Owns the mount, and what the test may do to it; never looks
 //! at what is written.
 //!
@@ -132,7 +132,7 @@ impl FaultyDisk {
             trace: VecDeque::new(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let mount_point = tempfile::tempdir().expect("a temporary directory");
+        let mount_point = tempfile::tempdir().expect("a temporary directory can be created");
         match mount(&shared, mount_point.path()) {
             Ok(session) => Some(FaultyDisk { session: Some(session), shared, mount_point }),
             Err(error) => {
@@ -192,7 +192,7 @@ impl FaultyDisk {
             medium.cut(*luck, random);
             state.power = Power::On;
         }
-        self.session = Some(mount(&self.shared, self.mount_point.path()).expect("it was mounted before"));
+        self.session = Some(mount(&self.shared, self.mount_point.path()).expect("the disk can be mounted again"));
     }
 
     // Faults
@@ -273,7 +273,7 @@ impl FaultyDisk {
         let Some(session) = self.session.take() else { return };
         let mut unmounted = Ok(());
         // A program that another test is just starting holds a copy of the open descriptors until it has begun.
-        eventually("nobody uses the disk any more", || {
+        eventually("no process uses the disk any more", || {
             unmounted = unmount(self.mount_point.path(), UnmountFlags::empty());
             unmounted != Err(rustix::io::Errno::BUSY)
         });

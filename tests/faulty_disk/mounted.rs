@@ -14,7 +14,7 @@ use fuser::{
 use super::medium::{Content, Node};
 use super::{HeldSync, Operation, Shared, State};
 
-/// How long the kernel may believe what it was told: always, as nothing changes but through it.
+/// Time for which the kernel may cache answers: forever, as every change passes through it.
 const TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A disk that is mounted.
@@ -100,7 +100,7 @@ impl State {
         Ok(())
     }
 
-    /// Writes as much as there is room for; says how much.
+    /// Writes as much as there is room for. Returns the number of bytes.
     fn write(&mut self, number: u64, offset: usize, bytes: &[u8]) -> Result<usize, Errno> {
         let free_bytes = self.free_bytes();
         let file = self.medium.file(number).ok_or(Errno::EISDIR)?;

@@ -1,5 +1,5 @@
 //! The modules of a crate and the imports between their files, read from their text. Owns how a path leads to the file that
-//! defines the name; never says which imports are allowed.
+//! defines the name; never decides which imports are allowed.
 //!
 //! A name that a module re-exports counts as imported from the file that defines it. Calls of methods name no path and are not
 //! seen.

@@ -93,7 +93,7 @@ impl BadLine {
 
     fn lay() -> Result<Self, String> {
         let hosts = Host::pair()?;
-        let sockets = tempfile::tempdir().expect("a temporary directory");
+        let sockets = tempfile::tempdir().expect("a temporary directory can be created");
         let is_wanted = Arc::new(AtomicBool::new(true));
         // Carriers first: an interface that finds none ends.
         let carriers = start_carriers(sockets.path(), &is_wanted).expect("sockets in a directory of our own");
@@ -156,7 +156,7 @@ impl Interface {
     }
 
     fn has_ended(&mut self) -> bool {
-        self.0.try_wait().expect("a child of ours").is_some()
+        self.0.try_wait().expect("the process is a child of the test").is_some()
     }
 
     fn complaint(&mut self) -> String {

@@ -1,4 +1,4 @@
-//! Chats written as transcripts. Owns how a transcript is parsed and played; never what a server says.
+//! Chats written as transcripts. Owns how a transcript is parsed and played; never what a server answers.
 
 use super::client::TestClient;
 use super::lines::{is_notice, messages};

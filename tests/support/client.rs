@@ -37,10 +37,10 @@ impl TestClient {
 
     /// Takes over an open connection.
     pub(crate) fn over(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
-        stream.set_nodelay(true).expect("no delay");
-        let input = BufReader::new(stream.try_clone().expect("a second handle"));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout can be set");
+        stream.set_nodelay(true).expect("the option can be set");
+        let input = BufReader::new(stream.try_clone().expect("the socket can be cloned"));
         TestClient { label: "a client".to_owned(), stream, input, pending: VecDeque::new() }
     }
 
@@ -184,8 +184,8 @@ impl TestClient {
     #[track_caller]
     pub(crate) fn expect_nothing(&mut self) {
         let lines = self.ping();
-        let said: Vec<_> = lines.iter().filter(|line| !is_notice(line)).collect();
-        assert!(said.is_empty(), "{} expected nothing, and read {said:?}", self.label);
+        let read: Vec<_> = lines.iter().filter(|line| !is_notice(line)).collect();
+        assert!(read.is_empty(), "{} expected nothing, and read {read:?}", self.label);
     }
 
     /// Reads until the server has closed the connection. Returns the lines.
@@ -223,7 +223,8 @@ impl TestClient {
 
     /// Breaks the connection, as a crash of the system does: the server reads a reset.
     pub(crate) fn reset(self) {
-        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("a linger time of zero");
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
+            .expect("the linger time can be set");
     }
 
     /// Whether the reply to `/who` contains this name.

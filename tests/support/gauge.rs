@@ -22,7 +22,7 @@ pub(crate) fn peak_kib(server: &TestServer) -> u64 {
 
 /// Resets the peak to the memory that is resident now; proc(5), `clear_refs`.
 pub(crate) fn forget_peak(server: &TestServer) {
-    fs::write(format!("/proc/{}/clear_refs", server.pid()), "5").expect("the server is ours");
+    fs::write(format!("/proc/{}/clear_refs", server.pid()), "5").expect("the server belongs to this user");
 }
 
 fn memory_kib(server: &TestServer, key: &str) -> u64 {
@@ -51,7 +51,7 @@ fn processor_ticks(server: &TestServer) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("the server runs, on Linux");
     let (_, fields) = stat.rsplit_once(')').expect("the name of the program");
     // `utime` and `stime`; the first field here is the third of the file.
-    fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+    fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("the text is a number")).sum()
 }
 
 /// Waits until the server has at most this many descriptors open.

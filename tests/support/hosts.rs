@@ -179,9 +179,9 @@ impl Namespace {
         if output.read_exact(&mut [0]).is_ok() {
             return Ok(());
         }
-        let mut said = String::new();
-        let _ = self.holder.stderr.as_mut().expect("stderr is a pipe").read_to_string(&mut said);
-        Err(said.trim().to_owned())
+        let mut stderr = String::new();
+        let _ = self.holder.stderr.as_mut().expect("stderr is a pipe").read_to_string(&mut stderr);
+        Err(stderr.trim().to_owned())
     }
 
     fn command(&self, program: &str) -> Command {

@@ -34,10 +34,10 @@ impl JsonClient {
     #[track_caller]
     pub(crate) fn connect_to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
-        stream.set_nodelay(true).expect("no delay");
-        let input = BufReader::new(stream.try_clone().expect("a second handle"));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout can be set");
+        stream.set_nodelay(true).expect("the option can be set");
+        let input = BufReader::new(stream.try_clone().expect("the socket can be cloned"));
         JsonClient { label: "a program".to_owned(), stream, input, pending: VecDeque::new() }
     }
 
@@ -238,6 +238,7 @@ impl JsonClient {
 
     /// Breaks the connection, as a crash of the system does: the server reads a reset.
     pub(crate) fn reset(self) {
-        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("a linger time of zero");
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
+            .expect("the linger time can be set");
     }
 }

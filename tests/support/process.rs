@@ -96,7 +96,7 @@ pub(crate) fn installed(program: &'static str) -> Option<&'static str> {
 pub(crate) fn wait_for_exit(process: &mut Child) -> ExitStatus {
     let start = Instant::now();
     loop {
-        if let Some(status) = process.try_wait().expect("a child of ours") {
+        if let Some(status) = process.try_wait().expect("the process is a child of the test") {
             return status;
         }
         if start.elapsed() > DEADLINE {

@@ -51,9 +51,9 @@ impl<'h> HostServer<'h> {
     /// network.
     #[track_caller]
     pub(crate) fn start(host: &'h Host, toml: &str) -> Self {
-        let home = tempfile::tempdir().expect("a temporary directory");
+        let home = tempfile::tempdir().expect("a temporary directory can be created");
         let toml = format!("durability = \"crash\"\n{toml}");
-        fs::write(home.path().join("holdline.toml"), toml).expect("a configuration");
+        fs::write(home.path().join("holdline.toml"), toml).expect("the configuration can be written");
         let (process, log) = spawn_server(host, &home);
         HostServer { host, process, log, home }
     }
@@ -101,8 +101,8 @@ fn spawn_server(host: &Host, home: &TempDir) -> (Child, Arc<Output>) {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("HOLDLINE_LOG");
     let mut process = command.spawn().expect("the server can be started");
     let log = Output::of(process.stderr.take().expect("stderr is a pipe"));
-    let said = log.wait_until(|text| text.contains("listening on"));
-    assert!(said.contains("listening on"), "the server did not say that it listens:\n{said}");
+    let text = log.wait_until(|text| text.contains("listening on"));
+    assert!(text.contains("listening on"), "the server did not log that it listens:\n{text}");
     (process, log)
 }
 
@@ -191,8 +191,8 @@ impl Nc {
     #[track_caller]
     pub(crate) fn expect_nothing(&mut self) {
         let lines = self.ping();
-        let said = messages(&lines);
-        assert!(said.is_empty(), "{} expected nothing, and read {}", self.name, shortened(&said.join("\n")));
+        let read = messages(&lines);
+        assert!(read.is_empty(), "{} expected nothing, and read {}", self.name, shortened(&read.join("\n")));
     }
 
     /// Whether the reply to `/who` contains this name.

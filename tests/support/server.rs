@@ -70,7 +70,7 @@ impl TestServer {
     }
 
     fn with(files: &[(&str, &str)], data: Option<&Path>, descriptors: Option<u32>, variables: &[(&str, &str)]) -> Self {
-        let home = tempfile::tempdir().expect("a temporary directory");
+        let home = tempfile::tempdir().expect("a temporary directory can be created");
         let directory = home.path().join("empty");
         fs::create_dir(&directory).expect("a working directory");
         for (path, text) in files.iter().filter(|(_, text)| !text.is_empty()) {
@@ -96,12 +96,12 @@ impl TestServer {
     /// Reloads the plugins. Returns what the server logs about it.
     #[track_caller]
     pub(crate) fn reload(&self) -> String {
-        let said =
+        let reloads =
             |log: &str| Vec::from_iter(log.lines().filter(|line| line.contains("the plugins")).map(str::to_owned));
-        let before = said(&self.log()).len();
+        let before = reloads(&self.log()).len();
         self.signal(Signal::HUP);
-        eventually("the plugins are reloaded", || said(&self.log()).len() > before);
-        said(&self.log()).remove(before)
+        eventually("the plugins are reloaded", || reloads(&self.log()).len() > before);
+        reloads(&self.log()).remove(before)
     }
 
     /// Waits until the log contains this.
@@ -173,7 +173,7 @@ impl TestServer {
 
     #[track_caller]
     fn start_again_at(&mut self, listen: &str) {
-        let ended = self.process.try_wait().expect("a child of ours");
+        let ended = self.process.try_wait().expect("the process is a child of the test");
         assert!(ended.is_some(), "the server still runs");
         (self.process, self.log, self.address) =
             spawn(listen, self.home.path(), &self.data, self.descriptors, &self.environment);
@@ -226,12 +226,12 @@ impl Drop for TestServer {
 
 fn write_file(directory: &Path, path: &str, text: &str) {
     let path = directory.join(path);
-    fs::create_dir_all(path.parent().expect("a file is in a directory")).expect("a directory");
+    fs::create_dir_all(path.parent().expect("a file is in a directory")).expect("the directory can be created");
     // Renamed into place, so that a concurrent reader finds the whole file.
     let new = path.with_extension("new");
-    fs::write(&new, text).expect("a file");
+    fs::write(&new, text).expect("the file can be written");
     if text.starts_with("#!") {
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("it can be run");
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("the file can be made executable");
     }
     fs::rename(&new, &path).expect("a file in place");
 }
@@ -278,13 +278,13 @@ fn spawn(
 pub(crate) fn refusal(command: &mut Command) -> String {
     let mut process = command.spawn().expect("the command can be started");
     let status = wait_for_exit(&mut process);
-    let mut said = String::new();
-    process.stderr.take().expect("stderr is a pipe").read_to_string(&mut said).expect("stderr is text");
-    let code = status.code().unwrap_or_else(|| panic!("{status}, not an exit code:\n{said}"));
-    assert!(code != 0 && code != 101, "exit code {code}:\n{said}");
-    assert!(!said.contains("panicked") && !said.contains("RUST_BACKTRACE"), "a panic is no refusal:\n{said}");
-    assert_eq!(said.lines().count(), 1, "a refusal is one line:\n{said}");
-    said
+    let mut stderr = String::new();
+    process.stderr.take().expect("stderr is a pipe").read_to_string(&mut stderr).expect("stderr is text");
+    let code = status.code().unwrap_or_else(|| panic!("{status}, not an exit code:\n{stderr}"));
+    assert!(code != 0 && code != 101, "exit code {code}:\n{stderr}");
+    assert!(!stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE"), "a panic is no refusal:\n{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "a refusal is one line:\n{stderr}");
+    stderr
 }
 
 #[track_caller]
@@ -292,8 +292,8 @@ pub(super) fn sqlite3(options: &[&str], database: &Path, sql: &str) -> String {
     let mut command = Command::new("sqlite3");
     command.args(options).args(["-batch", "-cmd", ".timeout 5000"]).arg(database).arg(sql);
     let output = command.output().expect("the sqlite3 shell is installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "sqlite3 on `{sql}`: {}\n{said}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.is_empty(), "sqlite3 on `{sql}`: {}\n{stderr}", output.status);
     let rows = String::from_utf8(output.stdout).expect("sqlite3 writes UTF-8");
     rows.strip_suffix('\n').unwrap_or(&rows).to_owned()
 }

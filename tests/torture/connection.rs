@@ -121,7 +121,7 @@ impl Connection {
             if let Some(line) = self.line_within_a_tick()? {
                 return Ok(line);
             }
-            assert!(start.elapsed() < PATIENCE, "the server says nothing any more");
+            assert!(start.elapsed() < PATIENCE, "the server sends nothing any more");
         }
     }
 
@@ -146,7 +146,7 @@ impl Connection {
 
     /// Breaks the connection: the server reads a reset, and unread bytes are lost.
     pub(crate) fn break_off(self) {
-        sockopt::set_socket_linger(self.input.get_ref(), Some(Duration::ZERO)).expect("a linger time of zero");
+        sockopt::set_socket_linger(self.input.get_ref(), Some(Duration::ZERO)).expect("the linger time can be set");
     }
 }
 

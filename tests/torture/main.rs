@@ -60,7 +60,7 @@ struct Torture {
 
 impl Torture {
     fn from_environment() -> Self {
-        let number = |name| Some(std::env::var(name).ok()?.parse::<u64>().expect("a number"));
+        let number = |name| Some(std::env::var(name).ok()?.parse::<u64>().expect("the text is a number"));
         let seed = number("HOLDLINE_TORTURE_SEED").unwrap_or_else(|| fastrand::u64(0..1_000_000));
         let kills = number("HOLDLINE_TORTURE_KILLS").map_or(KILLS_DEFAULT, |kills| kills as u32);
         Torture { seed, kills }
@@ -68,7 +68,7 @@ impl Torture {
 
     fn run(&self) -> Evidence {
         let mut rng = Rng::with_seed(self.seed);
-        let durability = rng.choice(["power-loss", "crash"]).expect("there are two");
+        let durability = rng.choice(["power-loss", "crash"]).expect("there are two kinds of durability");
         let server = TestServer::with_config(&format!("durability = \"{durability}\"\n[limits]\nmailbox_max = 0\n"));
         let plan = Plan { seed: self.seed, receivers: RECEIVERS.map(|(name, ..)| name) };
         let reach = Reach::new();
@@ -156,7 +156,7 @@ impl Victim {
         start.args(["--listen", "127.0.0.1:0", "--data"]).arg(self.server.data()).current_dir(self.server.data());
         let mut newborn = start.stderr(Stdio::null()).spawn().expect("the server can be started");
         self.sleep_up_to(CUT_OFF_MS_MAX);
-        newborn.kill().and_then(|()| newborn.wait()).expect("a child of ours");
+        newborn.kill().and_then(|()| newborn.wait()).expect("the process is a child of the test");
     }
 
     fn sleep_up_to(&mut self, ms: u64) {

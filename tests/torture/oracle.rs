@@ -13,20 +13,20 @@ use super::support::TestServer;
 /// own buffer held.
 const UNREAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Everything that is known at the end.
+/// Results of a run: the attempts, the visits, the crashes and the log.
 pub(crate) struct Evidence {
     plan: Plan,
     attempts: Vec<Vec<Attempt>>,
     /// Visits of each receiver.
     visits: Vec<Vec<Visit>>,
     crashes: Vec<Crash>,
-    log: Vec<Kept>,
+    log: Vec<LoggedMessage>,
     /// Messages that the log holds for each receiver.
     feeds: Vec<Feed>,
 }
 
 /// Message in the log.
-struct Kept {
+struct LoggedMessage {
     seq: usize,
     message: Message,
     text_bytes: usize,
@@ -52,8 +52,8 @@ impl Crash {
             );
         }
         let rows = server.sqlite(&sql);
-        let mut seqs = rows.lines().map(|row| row.parse().expect("a seq"));
-        let newest = seqs.next().expect("the newest");
+        let mut seqs = rows.lines().map(|row| row.parse().expect("the seq is a number"));
+        let newest = seqs.next().expect("the line has the newest number");
         Crash { life, newest, undelivered: seqs.map(|seq| (seq > 0).then_some(seq)).collect() }
     }
 }
@@ -68,10 +68,10 @@ struct Feed {
 }
 
 impl Feed {
-    fn push(&mut self, kept: &Kept) {
-        self.places.insert(kept.message, self.seqs.len());
-        self.seqs.push(kept.seq);
-        let line_bytes = "from : \n".len() + kept.message.sender.len() + kept.text_bytes;
+    fn push(&mut self, logged: &LoggedMessage) {
+        self.places.insert(logged.message, self.seqs.len());
+        self.seqs.push(logged.seq);
+        let line_bytes = "from : \n".len() + logged.message.sender.len() + logged.text_bytes;
         self.ends.push(self.bytes_before(self.ends.len()) + line_bytes);
     }
 
@@ -95,9 +95,9 @@ impl Evidence {
         assert_eq!(server.sqlite("pragma integrity_check"), "ok");
         let log = read_log(server);
         let mut feeds = Vec::from_iter(RECEIVERS.map(|_| Feed::default()));
-        for kept in &log {
-            for receiver in plan.recipients(kept.message) {
-                feeds[receiver].push(kept);
+        for logged in &log {
+            for receiver in plan.recipients(logged.message) {
+                feeds[receiver].push(logged);
             }
         }
         Evidence { plan, attempts, visits, crashes, log, feeds }
@@ -140,10 +140,10 @@ impl Evidence {
         }
     }
 
-    /// Checks that the log has no gap, and holds messages as they were sent.
+    /// Checks that the log has no gap, and contains messages as they were sent.
     fn check_log(&self) {
-        for (before, kept) in self.log.iter().enumerate() {
-            let Kept { seq, message, text_bytes, recipients } = kept;
+        for (before, logged) in self.log.iter().enumerate() {
+            let LoggedMessage { seq, message, text_bytes, recipients } = logged;
             assert_eq!(*seq, before + 1, "the log has a gap");
             let expected = self.plan.recipients(*message);
             let expected = Vec::from_iter(expected.into_iter().map(|receiver| self.plan.receivers[receiver])).join(",");
@@ -154,27 +154,27 @@ impl Evidence {
     /// Checks that of each connection of a sender, the log holds a beginning without gaps or duplicates, in the order
     /// sent, and at least the messages before its last pong.
     fn check_attempts(&self) {
-        let mut kept: HashMap<(&str, u32), Vec<u32>> = HashMap::new();
-        for Kept { message, .. } in &self.log {
-            kept.entry((message.sender, message.attempt)).or_default().push(message.number);
+        let mut numbers_of: HashMap<(&str, u32), Vec<u32>> = HashMap::new();
+        for LoggedMessage { message, .. } in &self.log {
+            numbers_of.entry((message.sender, message.attempt)).or_default().push(message.number);
         }
         for attempts in &self.attempts {
             for (nth, Attempt { sender, first, ponged, sent }) in attempts.iter().enumerate() {
-                let numbers = kept.remove(&(*sender, nth as u32)).unwrap_or_default();
+                let numbers = numbers_of.remove(&(*sender, nth as u32)).unwrap_or_default();
                 let wrong = numbers.iter().zip(*first..).find(|(number, expected)| *number != expected);
                 assert!(
                     wrong.is_none(),
-                    "{sender} sent {first} to {sent}; the log holds, instead of what comes: {wrong:?}"
+                    "{sender} sent {first} to {sent}; the log contains, instead of the next: {wrong:?}"
                 );
                 let end = *first + numbers.len() as u32;
                 assert!(
                     end >= *ponged,
-                    "{sender} had a pong for what is before {ponged}; the log holds {first} to {end}"
+                    "{sender} had a pong for all before {ponged}; the log contains {first} to {end}"
                 );
-                assert!(end <= *sent, "{sender} sent {first} to {sent}; the log holds {first} to {end}");
+                assert!(end <= *sent, "{sender} sent {first} to {sent}; the log contains {first} to {end}");
             }
         }
-        assert!(kept.is_empty(), "the log holds what nobody sent: {:?}", kept.keys());
+        assert!(numbers_of.is_empty(), "the log contains messages that no client sent: {:?}", numbers_of.keys());
     }
 
     /// Part of the receiver's feed that a visit read: in order, without gaps or duplicates.
@@ -242,17 +242,17 @@ struct Seen {
     broke_off: bool,
 }
 
-fn read_log(server: &TestServer) -> Vec<Kept> {
+fn read_log(server: &TestServer) -> Vec<LoggedMessage> {
     // The text begins with its numbers, which are shorter than this.
     let rows =
         server.sqlite("select seq, sender, recipients, length(text), substr(text, 1, 24) from history order by seq");
-    let kept = |row: &str| {
+    let logged = |row: &str| {
         let mut columns = row.split('|');
         let mut column = || columns.next().expect("five columns");
         let (seq, sender, recipients) = (column(), column(), column().to_owned());
         let text_bytes = column().parse().expect("a length");
         let message = parse(sender, column());
-        Kept { seq: seq.parse().expect("a seq"), message, text_bytes, recipients }
+        LoggedMessage { seq: seq.parse().expect("the seq is a number"), message, text_bytes, recipients }
     };
-    rows.lines().map(kept).collect()
+    rows.lines().map(logged).collect()
 }

@@ -61,7 +61,7 @@ impl<'t> Receiver<'t> {
     fn visit(&mut self, mut connection: Connection, visit: &mut Visit) {
         let leaves_at = self.rng.usize(..2000);
         let stalls_at = self.rng.usize(..2000);
-        let pace = Duration::from_micros(self.rng.choice([0, 0, 100]).expect("there are some"));
+        let pace = Duration::from_micros(self.rng.choice([0, 0, 100]).expect("there are several paces"));
         while visit.read.len() < leaves_at && !self.reach.is_reading_over() {
             match connection.line_within_a_tick() {
                 Ok(Some(line)) => visit.read.extend(message(&line)),

@@ -128,7 +128,7 @@ impl<'t> Sender<'t> {
     }
 
     fn attempt(&mut self) -> &mut Attempt {
-        self.attempts.last_mut().expect("it has begun")
+        self.attempts.last_mut().expect("an attempt has begun")
     }
 }
 

@@ -8,7 +8,7 @@ mod connection;
 #[allow(dead_code, reason = "only its lines are used here")]
 mod plain;
 #[path = "../../corpus/words.rs"]
-#[allow(dead_code, reason = "used by what is not used of `plain`")]
+#[allow(dead_code, reason = "used by the unused part of `plain`")]
 mod words;
 
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +19,7 @@ use holdline::config::{Config, Flags};
 use holdline::server::Server;
 use tempfile::TempDir;
 
-/// However much waits for those who never log in, nothing is refused.
+/// Configuration without limits on waiting messages: recipients that never log in must not cause refusals.
 const CONFIGURATION: &str = r#"
 data = "data"
 durability = "crash"
@@ -28,7 +28,7 @@ limits = { mailbox_max = 0, unknown_names_max = 0 }
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| connection::check(server(), input));
 
-/// Where the server of this process listens; it serves until the process ends.
+/// Returns the address of the server in this process, which serves until the process ends.
 fn server() -> SocketAddr {
     static SERVER: OnceLock<(SocketAddr, TempDir)> = OnceLock::new();
     SERVER.get_or_init(start).0
@@ -37,14 +37,14 @@ fn server() -> SocketAddr {
 fn start() -> (SocketAddr, TempDir) {
     let home = tempfile::tempdir().expect("a temporary directory");
     let file = home.path().join("holdline.toml");
-    fs::write(&file, CONFIGURATION).expect("a configuration");
+    fs::write(&file, CONFIGURATION).expect("the file can be written");
     let address = free_address();
     let flags = Flags { listen: vec![address.to_string()], config: Some(file), ..Flags::default() };
-    let server = Server::bind(&Config::load(&flags).expect("a configuration")).expect("a server");
+    let server = Server::bind(&Config::load(&flags).expect("the configuration is valid")).expect("the server starts");
     thread::spawn(|| server.run());
     (address, home)
 }
 
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free")
 }
