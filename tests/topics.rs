@@ -140,3 +140,23 @@ fn topic_survives_a_restart_and_empty_rooms() {
     bob.send("/join #home");
     bob.expect_notice("the topic of #home: dinner at 7");
 }
+
+#[test]
+fn each_reply_shows_the_topic_that_was_set_last_before_it() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/join #a");
+    alice.ping();
+    // One packet, so that one turn takes them all.
+    let lines = "/topic #a\n/topic #a one\n/topic #a\n/join #a\n/topic #a two\n/who\n/topic #a three\n/topic #a -\n";
+    alice.send_bytes(lines.as_bytes());
+    let replies = alice.ping();
+    let topics: Vec<_> = replies.iter().filter(|line| line.contains("topic")).map(String::as_str).collect();
+    let one = "* the topic of #a: one";
+    let two = "* the topic of #a: two";
+    assert_eq!(
+        topics,
+        ["* #a has no topic", one, one, one, two, two, "* the topic of #a: three", "* #a has no topic"],
+        "{replies:?}"
+    );
+}

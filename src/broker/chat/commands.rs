@@ -94,11 +94,13 @@ pub(super) fn complete(completion: Completion, chat: &mut Chat, delivery: &mut D
         Completion::Repeat { requester, nth } => send::complete_repeated(&requester, nth, chat, delivery),
         Completion::Reply { requester, reply } => chat.reply(&requester, &reply, delivery),
         Completion::Join { requester, room } => join::complete(&requester, room, chat, delivery),
+        Completion::JoinAgain { requester, room } => join::complete_again(&requester, room, chat, delivery),
         Completion::Leave { requester, room } => leave::complete(&requester, room, chat, delivery),
         Completion::ShowTopic { requester, room } => topic::complete_show(&requester, room, chat, delivery),
         Completion::SetTopic { requester, room, topic } => {
             topic::complete_set(&requester, room, topic, chat, delivery);
         }
+        Completion::Who { requester, here, rooms } => who::complete(&requester, here, rooms, chat, delivery),
         Completion::History { requester, page } => history::complete(&requester, page.result(), chat, delivery),
         Completion::SetValue { requester, key } => set_value::complete(&requester, key, chat, delivery),
         Completion::ListValues { requester, values } => {

@@ -3,7 +3,7 @@
 
 use crate::broker::event::EndReason;
 use crate::message::{PeerId, PeerName, RequestId, RoomId, SessionId, Text};
-use crate::protocol::Reply;
+use crate::protocol::{Reply, RoomSummary};
 use crate::store::{PastPage, ReadReceiver};
 
 /// Client that makes a request: the reply goes to its session, with the id of the request.
@@ -28,12 +28,16 @@ pub(super) enum Completion {
     Reply { requester: Requester, reply: Reply },
     /// Replies that the peer is in a room.
     Join { requester: Requester, room: RoomId },
+    /// Replies that the peer was in a room before the turn.
+    JoinAgain { requester: Requester, room: RoomId },
     /// Replies that the peer has left a room.
     Leave { requester: Requester, room: RoomId },
     /// Replies with the topic of a room.
     ShowTopic { requester: Requester, room: RoomId },
     /// Replies that the topic of a room is set, and announces it to the members that are online.
     SetTopic { requester: Requester, room: RoomId, topic: Option<Text> },
+    /// Replies with the peers that are online, and the rooms of the peer, to which the topics are added.
+    Who { requester: Requester, here: Vec<PeerName>, rooms: Vec<RoomSummary> },
     /// Replies with the messages that were read.
     History { requester: Requester, page: ReadReceiver<PastPage> },
     /// Replies that a value is stored.

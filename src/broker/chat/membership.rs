@@ -26,14 +26,14 @@ impl Chat {
         self.peers[&peer].rooms.get(&room).is_some_and(|member| member.is_in)
     }
 
-    /// Returns the rooms that a peer is a member of, with their members that are online.
+    /// Returns the rooms that a peer is a member of, with their members that are online, and without topics.
     pub(super) fn rooms_of(&self, peer: PeerId) -> Vec<protocol::RoomSummary> {
         let rooms = self.peers[&peer].rooms.iter().filter(|(_, member)| member.is_in);
         let mut rooms: Vec<_> = rooms
             .map(|(id, _)| (id, &self.rooms[id]))
-            .map(|(id, RoomState { name, online, topic, .. })| {
+            .map(|(id, RoomState { name, online, .. })| {
                 let here = self.names_of(online.iter().filter(|peer| self.is_member(**peer, *id)));
-                protocol::RoomSummary { room: name.clone(), here, topic: topic.clone() }
+                protocol::RoomSummary { room: name.clone(), here, topic: None }
             })
             .collect();
         rooms.sort_unstable_by(|one, other| one.room.cmp(&other.room));
@@ -47,7 +47,7 @@ impl Chat {
         turn.change_membership(MembershipChange { peer, room });
     }
 
-    /// Applies the memberships and topics that a turn committed: a new member gets the messages after its join in the log, a former member
+    /// Applies the memberships that a turn committed: a new member gets the messages after its join in the log, a former member
     /// gets no more. Must be called before the next turn is decided.
     pub(in crate::broker) fn apply_room_changes(&mut self, turn: &mut Turn, outcome: &TurnOutcome) {
         if !turn.is_awaited() {
@@ -59,9 +59,6 @@ impl Chat {
                 Entry::Message { .. } => newest = newest.next(),
                 Entry::Join { room, peer } => self.member(*peer, *room).joined = Some(newest),
                 Entry::Leave { room, peer } => self.member(*peer, *room).joined = None,
-                Entry::Topic { room, topic } => {
-                    self.rooms.get_mut(room).expect("a room in flight is in memory").topic.clone_from(topic);
-                }
                 _ => {}
             }
         }

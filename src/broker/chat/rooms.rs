@@ -13,7 +13,7 @@ pub(super) struct RoomState {
     pub(super) members: u64,
     /// Members that are online: committed members, and those that a turn in flight adds or removes.
     pub(super) online: IdSet<PeerId>,
-    /// Committed topic, if one is set.
+    /// Topic that was delivered last, if one is set: a reply shows the topic that was set before its request.
     pub(super) topic: Option<Text>,
 }
 

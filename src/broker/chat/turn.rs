@@ -27,8 +27,6 @@ pub(in crate::broker) struct Turn {
     pub(super) permits: Vec<(SessionId, SemaphoreGuardArc)>,
     /// Changes of membership that the turn commits.
     pub(super) membership_changes: Vec<MembershipChange>,
-    /// Whether the turn commits a topic.
-    changes_topics: bool,
     /// Time at which the turn was decided: the time of its messages.
     pub(super) at: Timestamp,
 }
@@ -36,7 +34,7 @@ pub(in crate::broker) struct Turn {
 impl Turn {
     /// Whether the outcome of this turn must be known before the next turn is decided.
     pub(in crate::broker) fn is_awaited(&self) -> bool {
-        !self.membership_changes.is_empty() || self.changes_topics
+        !self.membership_changes.is_empty()
     }
 }
 
@@ -83,7 +81,6 @@ impl TurnBuilder {
             pages: Vec::new(),
             permits: Vec::new(),
             membership_changes: Vec::new(),
-            changes_topics: false,
             at,
         };
         TurnBuilder { turn, request: TurnRequest::default(), messages: 0, commits_cursors: false, is_removal: false }
@@ -198,11 +195,6 @@ impl TurnBuilder {
     /// Notes that the turn changes a membership.
     pub(super) fn change_membership(&mut self, change: MembershipChange) {
         self.turn.membership_changes.push(change);
-    }
-
-    /// Notes that the turn changes the topic of a room.
-    pub(super) fn change_topic(&mut self) {
-        self.turn.changes_topics = true;
     }
 
     /// Makes the turn commit all cursors that moved.

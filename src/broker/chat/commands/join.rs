@@ -46,7 +46,7 @@ fn join_again(requester: Requester, room: RoomId, chat: &Chat, turn: &mut TurnBu
     if chat.peers[&requester.peer].rooms[&room].joined.is_none() {
         turn.complete(Completion::Join { requester, room });
     } else {
-        turn.reply(requester, joined(room, chat));
+        turn.complete(Completion::JoinAgain { requester, room });
     }
 }
 
@@ -64,6 +64,10 @@ fn create(name: Room, chat: &mut Chat, turn: &mut TurnBuilder) -> Result<RoomId,
 
 pub(super) fn complete(requester: &Requester, room: RoomId, chat: &mut Chat, delivery: &mut Delivery) {
     chat.reply_if_committed(requester, |chat| joined(room, chat), "not joined", delivery);
+}
+
+pub(super) fn complete_again(requester: &Requester, room: RoomId, chat: &mut Chat, delivery: &mut Delivery) {
+    chat.reply(requester, &joined(room, chat), delivery);
 }
 
 fn joined(room: RoomId, chat: &Chat) -> Reply {

@@ -33,7 +33,6 @@ pub(super) fn decide_set(
 ) -> Result<(), Refusal> {
     let room = chat.membership(requester.peer, room, "nothing was done")?;
     turn.write(Entry::Topic { room, topic: topic.clone() });
-    turn.change_topic();
     turn.complete(Completion::SetTopic { requester: requester.clone(), room, topic });
     Ok(())
 }
@@ -59,7 +58,9 @@ pub(super) fn complete_set(
     if delivery.commit.is_err() {
         return chat.refuse_uncommitted(requester, "nothing was done", delivery);
     }
-    let name = chat.rooms[&room].name.clone();
+    let state = chat.rooms.get_mut(&room).expect("a room in flight is in memory");
+    state.topic.clone_from(&topic);
+    let name = state.name.clone();
     chat.reply(requester, &Reply::Topic { room: name.clone(), topic: topic.clone() }, delivery);
     let set_by = chat.peers[&requester.peer].record.name.clone();
     let announcement = Reply::TopicSet { room: name, name: set_by, topic };
