@@ -24,7 +24,7 @@ impl Failure {
         Failure { what: what.into(), cause: FailureCause::Call }
     }
 
-    /// Returns the failure of a call during which the plugin ended. The end itself is reported by [`Host::report_failure`].
+    /// Returns the failure of a call during which the plugin ended. The end itself is reported by [`Host::report_failure`](super::Host::report_failure).
     pub fn ended(what: impl Into<String>) -> Self {
         Failure { what: what.into(), cause: FailureCause::End }
     }

@@ -63,7 +63,7 @@ pub struct FoundId {
     pub seq: Seq,
     /// Time at which the message was accepted.
     pub at: Timestamp,
-    /// [`SendId::fingerprint`].
+    /// [`SendId::fingerprint`](super::SendId::fingerprint).
     pub fingerprint: i64,
 }
 
