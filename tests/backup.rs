@@ -56,7 +56,7 @@ fn backup_during_a_flood_is_a_consistent_prefix_of_the_log() {
     let floods = Vec::from_iter(["alice", "bob"].map(|name| Flood::start(&server, name, &is_over)));
     let home = Home::new();
     for nth in 0..6 {
-        eventually("all have sent something more", || floods.iter().all(|flood| flood.ponged() > nth * 500));
+        eventually("every flood has advanced", || floods.iter().all(|flood| flood.ponged() > nth * 500));
         let before = Vec::from_iter(floods.iter().map(Flood::ponged));
         let file = home.file(&format!("{nth}.db"));
         backed_up(&server.data(), &file);

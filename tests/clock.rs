@@ -37,7 +37,7 @@ impl Clock {
         fs::write(&new, format!("@{time}\n")).and_then(|()| fs::rename(&new, &self.file)).expect("a file of ours");
     }
 
-    /// A server with this clock. What it measures by the monotonic clock, such as timeouts, goes on undisturbed: that one
+    /// Starts a server with this clock. Times that it measures by the monotonic clock, such as timeouts, are not affected: that one
     /// does not jump on a real system either.
     fn server(&self) -> TestServer {
         let text = |path: &PathBuf| path.to_str().expect("paths here are text").to_owned();

@@ -121,7 +121,7 @@ fn views_show_rooms_as_addressed_and_waiting_members_by_name() {
     let mut carol = TestClient::login(&server, "carol");
     carol.send("/leave #home");
     carol.ping();
-    eventually("nothing waits", || server.sqlite("select count(*) from waiting") == "0");
+    eventually("no message waits", || server.sqlite("select count(*) from waiting") == "0");
     assert_eq!(server.sqlite("select group_concat(waiting_for, ';') from history"), ";;;;");
 }
 

@@ -686,7 +686,7 @@ impl Chat {
         log
     }
 
-    /// Checks that the log holds every acknowledged message, and every message that bob has read, in the order read.
+    /// Checks that the log contains every acknowledged message, and every message that bob has read, in the order read.
     #[track_caller]
     fn expect_surviving(&mut self) {
         assert_eq!(self.lost(), 0, "messages that were answered are lost; answered: {:?}", self.answered);
@@ -752,7 +752,7 @@ fn send_until_gone(mut client: TestClient, to: &str, from: usize, lines: usize) 
     }
 }
 
-/// Whether this reply comes, and no error before it.
+/// Returns whether this reply comes, and no error before it.
 fn is_answered(client: &mut TestClient, answer: &str) -> bool {
     while let Some(line) = client.next_line() {
         if line == answer || line.starts_with("! ") {

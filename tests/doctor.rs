@@ -480,7 +480,7 @@ fn rows_waiting_in_the_table_outbox_are_reported() {
 fn refused_rows_are_reported_with_a_query_that_shows_them() {
     let server = TestServer::start();
     server.sqlite_write("insert into outbox values ('alice', '#nowhere', 'one'), (null, 'bob', 'two')");
-    eventually("they are refused", || server.sqlite("select count(*) from outbox_refused") == "2");
+    eventually("both rows are refused", || server.sqlite("select count(*) from outbox_refused") == "2");
     let found = examine(&server.data());
     found.expect(
         "note: 2 rows of the table outbox could not be sent; reason of the last: bad_request: sender is NULL; not sent",
@@ -752,7 +752,7 @@ fn examine_with(mut command: Command, data: &Path) -> Examined {
     Examined::of(command.args(["doctor", "--data"]).arg(data))
 }
 
-/// Alice, bob, and carol, who never logged in: three messages wait for her.
+/// Sends messages between alice, bob, and carol, who never logs in: three messages wait for her.
 fn a_few_messages(server: &TestServer) {
     let mut alice = TestClient::login(server, "alice");
     let mut bob = TestClient::login(server, "bob");
@@ -878,7 +878,7 @@ fn shell_in_a_mount(mount: &Path, script: &str) -> Command {
     command
 }
 
-/// The program as a user who may write only to their own files: the superuser may write everywhere.
+/// Program, run as a user who may write only to their own files: the superuser may write everywhere.
 struct Unprivileged {
     home: TempDir,
 }

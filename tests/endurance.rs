@@ -19,7 +19,7 @@ use support::{
 /// Time that a client that ended its input may read nothing of its backlog.
 const STALL: Duration = Duration::from_secs(10);
 
-/// Time limit for what a server with a long history does at once: many times what it takes.
+/// Time limit for work that a server with a long history does at once: many times the usual time.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Maximum that an idle connection may add to the server's resident memory.
@@ -28,7 +28,7 @@ const IDLE_CONNECTION_BYTES: u64 = 4 * 1024;
 /// Maximum that a history may add to the server's resident memory.
 const HISTORY_MEMORY_KIB: u64 = 4 * 1024;
 
-/// Minimum that an idle server gives back after a flood: most of what its database holds in memory.
+/// Minimum that an idle server releases after a flood: most of the memory of its database.
 const GIVEN_BACK_KIB: u64 = 1024;
 
 /// More connections than there are descriptors. By default, a server counts its descriptors, and refuses the connections
@@ -117,7 +117,7 @@ fn client_that_ended_its_input_and_reads_nothing_is_disconnected() {
     let mut alice = TestClient::login(&server, "alice");
     let stuck = half_closed_with_a_backlog(&server, &mut alice, "stuck");
     let start = Instant::now();
-    eventually("stuck is given up", || !alice.who_is_here("stuck"));
+    eventually("stuck is disconnected", || !alice.who_is_here("stuck"));
     let given_up_after = start.elapsed();
     assert!(given_up_after > STALL * 9 / 10 && given_up_after < STALL * 3 / 2, "given up after {given_up_after:?}");
 
@@ -376,7 +376,9 @@ fn server_uses_little_memory_after_a_flood() {
         assert_whole(&alice.read_flood("alice", numbers.end - 1), numbers);
     }
     let after_kib = resident_kib(&server);
-    eventually("the server gives back what it does not need", || resident_kib(&server) + GIVEN_BACK_KIB <= after_kib);
+    eventually("the server releases memory that it does not need", || {
+        resident_kib(&server) + GIVEN_BACK_KIB <= after_kib
+    });
     alice.send("alice: hi");
     alice.expect("from alice: hi");
 }

@@ -131,7 +131,7 @@ fn messages_in_rooms() -> TestServer {
         clients[nth].ping();
     }
     clients.into_iter().for_each(TestClient::quit);
-    eventually("all have all", || server.sqlite("select count(*) from waiting") == "0");
+    eventually("every message is delivered", || server.sqlite("select count(*) from waiting") == "0");
     server
 }
 

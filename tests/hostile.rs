@@ -40,7 +40,7 @@ struct Siege {
     pair: Pair,
     descriptors: usize,
     before_kib: u64,
-    /// One siege at a time: the effect on the pair's time is measured.
+    /// Lock for one siege at a time, because the effect on the pair's time is measured.
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -346,7 +346,7 @@ fn nul_bytes_and_escape_sequences_reach_neither_terminals_nor_the_log() {
 /// Checks that it contains nothing that a terminal would interpret.
 #[track_caller]
 fn assert_printable(line: &str) {
-    assert!(!line.chars().any(char::is_control), "{line:?} holds a control character");
+    assert!(!line.chars().any(char::is_control), "{line:?} contains a control character");
 }
 
 // Requests

@@ -14,7 +14,7 @@ fn with_program(hooks: &str, more: &str, script: &str) -> TestServer {
     TestServer::with_files(&[("plugins.toml", &entry), ("p.sh", &format!("#!/bin/sh\n{script}\n"))])
 }
 
-/// A message goes its way, and is read.
+/// Checks that a message is sent and read.
 #[track_caller]
 fn exchange(client: &mut TestClient, text: &str) {
     client.send(&format!("alice: {text}"));
@@ -42,7 +42,7 @@ fn plugin_that_hangs_slows_only_its_clients_and_is_quarantined() {
     }
     server.wait_for_log("no answer to message within 100 ms (timeout_ms)");
     server.wait_for_log("quarantined after");
-    eventually("it is killed", || !program.exists());
+    eventually("the program is killed", || !program.exists());
     exchange(&mut alice, "at once");
 }
 
@@ -92,7 +92,7 @@ fn plugin_with_invalid_answers_is_skipped() {
 
 #[test]
 fn late_answer_is_not_taken_for_the_answer_to_the_next_call() {
-    // It answers each call when the next one comes.
+    // The program answers each call when the next one comes.
     let script = r#"
         last=
         while read -r line; do
@@ -115,7 +115,7 @@ fn plugin_that_dies_in_the_middle_of_a_line_is_restarted() {
     let mut alice = TestClient::login(&server, "alice");
     exchange(&mut alice, "hi");
     server.wait_for_log("exit status 3");
-    eventually("it is back", || {
+    eventually("the program is restarted", || {
         alice.send("alice: and now?");
         alice.next_message() == "from alice: back"
     });
@@ -129,7 +129,7 @@ fn child_processes_end_with_their_plugin() {
     let mut alice = TestClient::login(&server, "alice");
     assert!(child.exists());
     exchange(&mut alice, "hi");
-    eventually("what it has forked is gone", || !child.exists());
+    eventually("the forked process has ended", || !child.exists());
     exchange(&mut alice, "ho");
 }
 

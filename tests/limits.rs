@@ -27,7 +27,7 @@ fn full_server_refuses_connections_until_one_ends() {
         pair.exchange();
     }
     drop(third);
-    // Logged in or not, it held a place.
+    // A connection counts whether it is logged in or not.
     let mut alice = login_once_there_is_room(&server, "alice");
     check_too_many(TestClient::connect(&server), "(connections_max)");
     alice.expect_nothing();
@@ -57,7 +57,7 @@ fn crowd_that_a_full_server_refuses_disturbs_no_other_client() {
     login_once_there_is_room(&server, "alice").expect_nothing();
 }
 
-/// Each address of the loopback network is a host of its own, as far as the server knows.
+/// To the server, each address of the loopback network is another host.
 #[cfg(target_os = "linux")]
 #[test]
 fn connections_of_one_address_are_limited() {
@@ -96,7 +96,7 @@ fn check_too_many(mut refused: TestClient, why: &str) {
 #[track_caller]
 fn login_once_there_is_room(server: &TestServer, name: &str) -> TestClient {
     let mut came_in = None;
-    eventually("there is room", || {
+    eventually("a connection is accepted", || {
         let mut client = TestClient::connect(server);
         client.try_send_bytes(format!("{name}\n").as_bytes()).unwrap();
         came_in = client.next_line().is_some_and(|line| is_notice(&line)).then_some(client);

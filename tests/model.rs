@@ -61,7 +61,7 @@ fn run(seed: u64) {
 }
 
 /// Message of the model; its `seq` is its index and one.
-struct Kept {
+struct LoggedMessage {
     sender: &'static str,
     to: Vec<String>,
     text: String,
@@ -98,7 +98,7 @@ struct Visit {
 struct World {
     server: TestServer,
     rng: Rng,
-    log: Vec<Kept>,
+    log: Vec<LoggedMessage>,
     /// Members of rooms, with the time when they joined.
     members: BTreeMap<(&'static str, &'static str), usize>,
     /// Number of messages up to which everything is delivered.
@@ -130,9 +130,9 @@ impl World {
 
     // Expected state
 
-    /// Way in which a message reaches a peer: `None`, not at all; else the room through which it comes, if any.
+    /// Returns the way in which a message reaches a peer: through a room, or directly. `None` if it does not.
     fn way(&self, name: &str, seq: usize) -> Option<Option<&str>> {
-        let Kept { sender, to, .. } = &self.log[seq - 1];
+        let LoggedMessage { sender, to, .. } = &self.log[seq - 1];
         if to.iter().any(|to| to == name) {
             return Some(None);
         }
@@ -158,7 +158,7 @@ impl World {
     }
 
     fn line(&self, name: &str, seq: usize) -> String {
-        let Kept { sender, text, .. } = &self.log[seq - 1];
+        let LoggedMessage { sender, text, .. } = &self.log[seq - 1];
         let text = text.replace('\n', " ");
         match self.way(name, seq).expect("the message reaches this peer") {
             Some(room) => format!("from {sender} in {room}: {text}"),
@@ -167,7 +167,7 @@ impl World {
     }
 
     fn frame(&self, name: &str, seq: usize) -> Value {
-        let Kept { sender, to, text } = &self.log[seq - 1];
+        let LoggedMessage { sender, to, text } = &self.log[seq - 1];
         let mut frame = json!({"type": "message", "seq": seq, "from": sender, "to": to, "text": text});
         if let Some(room) = self.way(name, seq).expect("the message reaches this peer") {
             frame["room"] = json!(room);
@@ -355,7 +355,7 @@ impl World {
                 }
             }
         }
-        self.log.push(Kept { sender: name, to, text });
+        self.log.push(LoggedMessage { sender: name, to, text });
         self.everyone_reads();
     }
 
@@ -390,12 +390,12 @@ impl World {
             self.server.sqlite("select count(*) from outbox_refused").parse::<usize>().expect("the text is a number");
         let insert = format!("insert into outbox values ('{sender}', '{}', '{text}')", to.join(", "));
         self.server.sqlite_write(&insert);
-        eventually("the row is taken", || self.server.sqlite("select count(*) from outbox") == "0");
+        eventually("the row is sent", || self.server.sqlite("select count(*) from outbox") == "0");
         let now =
             self.server.sqlite("select count(*) from outbox_refused").parse::<usize>().expect("the text is a number");
         assert_eq!(now, refused + usize::from(!may), "{insert}");
         if may {
-            self.log.push(Kept { sender, to, text });
+            self.log.push(LoggedMessage { sender, to, text });
         }
         self.everyone_reads();
     }
@@ -419,7 +419,7 @@ impl World {
             _ => Some(ROOMS[self.rng.usize(..ROOMS.len())]),
         };
         let is_with = |seq: &usize| {
-            let Kept { sender, to, .. } = &self.log[seq - 1];
+            let LoggedMessage { sender, to, .. } = &self.log[seq - 1];
             let sent_to = |from: &str, name: &str| *sender == from && to.iter().any(|to| to == name);
             match with {
                 None => true,

@@ -177,7 +177,7 @@ fn server_killed_among_many_rows_sends_each_once() {
     insert_numbers(&server, "bob", 1, INSERTED);
     let (mut sent, mut kills) = (0, 0);
     while sent < INSERTED && kills < 5 {
-        eventually("some more are sent", || number(&server, "select count(*) from history") > sent);
+        eventually("more rows are sent", || number(&server, "select count(*) from history") > sent);
         server.kill();
         kills += 1;
         sent = number(&server, "select count(*) from history");
@@ -254,7 +254,7 @@ fn row_for_an_empty_room_is_refused() {
         alice.ping();
     }
     server.sqlite_write("insert into outbox values ('door', '#home', 'somebody rings')");
-    eventually("it is refused", || server.sqlite(ROWS) == "0|1");
+    eventually("the row is refused", || server.sqlite(ROWS) == "0|1");
     assert!(server.sqlite("select reason from outbox_refused").starts_with("not_a_member: "));
 }
 
@@ -334,7 +334,7 @@ fn idle_server_does_not_poll_the_outbox() {
     wait_until_dealt_with(&server);
     // The last thing that an idle server does, after a while, is to release memory.
     let mut before = wakes(&server);
-    eventually("it does not wake for a second", || {
+    eventually("no thread wakes for a second", || {
         thread::sleep(Duration::from_secs(1));
         let now = wakes(&server);
         std::mem::replace(&mut before, now) == now

@@ -13,7 +13,7 @@ use support::{TestClient, TestServer, eventually, installed};
 
 const DOCUMENTATION: &str = include_str!("../docs/plugins.md");
 
-/// One fenced block: its language, and its lines.
+/// Fenced block: its language and its lines.
 type Block<'a> = (&'a str, &'a str);
 
 fn blocks() -> Vec<Block<'static>> {
@@ -23,13 +23,13 @@ fn blocks() -> Vec<Block<'static>> {
     inside.map(|block| block.split_once('\n').expect("a block has lines")).collect()
 }
 
-/// The value of a key in an entry of `plugins.toml`.
+/// Returns the value of a key in an entry of `plugins.toml`.
 fn value<'a>(entry: &'a str, key: &str) -> &'a str {
     let line = entry.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
     line.unwrap_or_else(|| panic!("no {key} in {entry}")).trim_matches('"')
 }
 
-/// The entries that follow a plugin, each with that, and with the chat that follows it if there is one.
+/// Returns the entries that follow a plugin, each with the plugin and with the chat behind it, if there is one.
 fn examples() -> Vec<(&'static str, &'static str, Option<&'static str>)> {
     let blocks = blocks();
     let is_plugin = |(language, _): &Block| matches!(*language, "luau" | "sh" | "python");
@@ -76,7 +76,7 @@ fn play(server: &TestServer, chat: &str) {
     }
     if let Some((name, text)) = file.split_once('\n') {
         let read = || fs::read_to_string(server.path(name)).unwrap_or_default();
-        eventually(&format!("{name} holds {text}"), || read() == text);
+        eventually(&format!("{name} contains {text}"), || read() == text);
     }
 }
 
@@ -175,7 +175,7 @@ fn each_hook_and_each_limit_is_documented() {
     }
 }
 
-// The example in Rust: each line of it is one of this file.
+// Example in Rust: the test checks that each of its lines is in this file.
 
 struct Echo;
 

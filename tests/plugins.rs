@@ -537,7 +537,9 @@ fn plugins_cause_no_presence() {
     let mut watch = TestClient::login(&server, "watch");
     assert_eq!(watch.next_message(), "from p: watch came");
     watch.send("other: hi");
-    eventually("it got it", || server.sqlite("select count(*) from waiting where recipient = 'other'") == "0");
+    eventually("other has received the message", || {
+        server.sqlite("select count(*) from waiting where recipient = 'other'") == "0"
+    });
     server.write_file("plugins.toml", &entry("p", "join leave delivered", ""));
     server.reload();
     TestClient::login(&server, "bob").quit();
@@ -563,7 +565,7 @@ fn effects_of_a_plugin_happen_once_for_each_message_despite_repeated_crashes() {
         server.start_again();
     }
     let done = "select count(*) from history where sender = 'p'";
-    eventually("everything is done", || server.sqlite(done).parse::<usize>().unwrap() >= MESSAGES);
+    eventually("every message is processed", || server.sqlite(done).parse::<usize>().unwrap() >= MESSAGES);
     let mut sink = TestClient::login(&server, "sink");
     for nth in 0..MESSAGES {
         assert_eq!(sink.next_message(), format!("from p: saw {nth}"));

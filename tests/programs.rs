@@ -170,7 +170,7 @@ fn every_line_arrives_once_and_in_order_despite_crashes_of_the_server() {
     let (run, mut input) = Run::open(&mut command(&server, "send", &["--as=alice", "--to=bob"]));
     for (part, lines) in parts() {
         // The parts before are accepted, or were repeated; this part is in flight when the server dies.
-        eventually("the part before it is accepted", || count(&server) == part * PART);
+        eventually("the part before is accepted", || count(&server) == part * PART);
         input.write_all(lines.as_bytes()).expect("the program reads its input");
         server.kill();
         server.start_again_in_place();
@@ -188,7 +188,7 @@ fn every_line_is_sent_once_despite_crashes_of_the_sender() {
     let arguments = ["--as=alice", "--to=bob", "--id=batch-7"];
     let (mut run, mut input) = Run::open(&mut command(&server, "send", &arguments));
     for (part, lines) in parts().take(2) {
-        eventually("the part before it is accepted", || count(&server) == part * PART);
+        eventually("the part before is accepted", || count(&server) == part * PART);
         input.write_all(lines.as_bytes()).expect("the program reads its input");
     }
     run.kill();

@@ -120,11 +120,11 @@ fn reminder_arrives_exactly_once_despite_repeated_crashes() {
     }
     let sent = "select text from history where sender = 'remind' and text like 'tea%' order by seq";
     for count in [1, 3, 5] {
-        eventually("it reminds", || server.sqlite(sent).lines().count() >= count);
+        eventually("a reminder is sent", || server.sqlite(sent).lines().count() >= count);
         server.kill();
         server.start_again();
     }
-    eventually("it reminds of all", || server.sqlite(sent).lines().count() == 6);
+    eventually("every reminder is sent", || server.sqlite(sent).lines().count() == 6);
     let mut alice = TestClient::login(&server, "alice");
     alice.send("remind: list");
     while alice.next_message() != "from remind: you have no reminders" {}
@@ -316,7 +316,7 @@ fn greeter_greets_new_and_long_absent_peers_once() {
     alice.expect_nothing();
     // A peer that stays is not absent.
     let was_seen = seen(&server);
-    eventually("who is here is seen again", || {
+    eventually("peers that are online are recorded again", || {
         let now: Value = serde_json::from_str(&seen(&server)).expect("the text is JSON");
         let before: Value = serde_json::from_str(&was_seen).expect("the text is JSON");
         now["alice"].as_i64() > before["alice"].as_i64() && now["bob"] == before["bob"]
@@ -552,14 +552,14 @@ fn failed_push_is_repeated_and_a_refused_one_delays_no_other_client() {
     alice.send("bob: one");
     alice.send("alice: nobody waits");
     alice.expect("from alice: nobody waits");
-    eventually("it is tried again", || phones.taken().len() >= 2);
-    eventually("the call has failed, and came again", || server.log().contains("could not be reached for 3 s"));
+    eventually("the push is repeated", || phones.taken().len() >= 2);
+    eventually("the call has failed and was repeated", || server.log().contains("could not be reached for 3 s"));
     // Unfinished pushes survive as well.
     server.kill();
     phones.status.store(200, Ordering::SeqCst);
     let before = phones.taken().len();
     server.start_again();
-    eventually("it is pushed", || phones.taken().len() > before);
+    eventually("the message is pushed", || phones.taken().len() > before);
     assert!(phones.taken().iter().all(|push| push == "t-bob: alice: one"));
 
     phones.status.store(403, Ordering::SeqCst);
@@ -568,7 +568,9 @@ fn failed_push_is_repeated_and_a_refused_one_delays_no_other_client() {
     server.wait_for_log("answers with 403: not pushed");
     phones.status.store(200, Ordering::SeqCst);
     alice.send("bob: three");
-    eventually("the next one is pushed", || phones.taken().last().is_some_and(|push| push == "t-bob: alice: three"));
+    eventually("the next message is pushed", || {
+        phones.taken().last().is_some_and(|push| push == "t-bob: alice: three")
+    });
     assert_eq!(phones.taken().iter().filter(|push| push.ends_with("two")).count(), 1);
 }
 
@@ -585,12 +587,12 @@ fn failed_push_does_not_count_for_the_rate_limit() {
     server.wait_for_log("could not be reached for 1 s");
     phones.status.store(200, Ordering::SeqCst);
     let before = phones.taken().len();
-    eventually("it is pushed", || phones.taken().len() > before);
+    eventually("the message is pushed", || phones.taken().len() > before);
 }
 
 // mqtt
 
-/// A mosquitto for one test, on a socket of its own.
+/// Broker mosquitto for one test, on a socket of its own.
 struct Broker {
     home: TempDir,
     running: Option<(Child, Arc<Output>)>,
@@ -695,7 +697,9 @@ fn bridging(broker: &Broker) -> String {
 /// Waits until the lamp could not be reached this many times.
 #[track_caller]
 fn wait_until_tried(server: &TestServer, times: usize) {
-    eventually("it is tried", || server.log().matches("home/lamp/set is not published yet").count() >= times);
+    eventually("the publication is tried", || {
+        server.log().matches("home/lamp/set is not published yet").count() >= times
+    });
 }
 
 #[test]
@@ -796,7 +800,7 @@ fn sensor_reports_when_a_limit_is_crossed_and_when_it_is_back() {
     // Two readings: one may have begun before.
     let look = |server: &TestServer| {
         let before = looks(server);
-        eventually("it has looked", || looks(server) >= before + 2);
+        eventually("the plugin has looked", || looks(server) >= before + 2);
     };
     let mut alice = TestClient::login(&server, "alice");
     look(&server);
@@ -866,7 +870,7 @@ fn sensor_report_that_could_not_be_sent_is_sent_once_after_a_restart() {
     let texts = "select text from history where sender = 'thermometer' order by seq";
     let all = "cellar: 3, past the limit of 2\ncellar: 1, fine again";
     eventually("the messages are sent", || server.sqlite(texts) == all);
-    eventually("it is known to be", || stored_state(&server).contains(r#""changes":2,"state":"fine","unsaid":"""#));
+    eventually("the state is stored", || stored_state(&server).contains(r#""changes":2,"state":"fine","unsaid":"""#));
 
     // As if it had been killed before it knew; and as if its settings had changed since.
     for unsaid in ["cellar: 1, fine again", "in other words"] {
@@ -874,7 +878,9 @@ fn sensor_report_that_could_not_be_sent_is_sent_once_after_a_restart() {
         let state = json!({"state": "fine", "changes": 2, "unsaid": unsaid});
         server.sqlite_write(&format!("update value set value = '{state}' where key = 'state'"));
         server.start_again();
-        eventually("it is known again", || stored_state(&server).contains(r#""changes":2,"state":"fine","unsaid":"""#));
+        eventually("the state is stored again", || {
+            stored_state(&server).contains(r#""changes":2,"state":"fine","unsaid":"""#)
+        });
         assert_eq!(server.sqlite(texts), all);
     }
 }

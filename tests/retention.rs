@@ -36,7 +36,7 @@ fn configuration(server: &TestServer) -> PathBuf {
 fn restart_with_all_too_old(server: &mut TestServer) {
     server.terminate();
     let young = "select count(*) from history where julianday('now') - julianday(at) < 1.0 / 86400";
-    eventually("all is a second old", || server.sqlite(young) == "0");
+    eventually("every message is a second old", || server.sqlite(young) == "0");
     fs::write(configuration(server), "[retention]\nmax_age = \"1s\"\n").unwrap();
     server.start_again();
 }
@@ -50,7 +50,7 @@ fn log_lines(server: &TestServer, words: &str) -> Vec<String> {
     server.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
 }
 
-/// Alice sends so many messages to bob, who takes them; carol is away, and every tenth is for her too.
+/// Lets alice send this many messages to bob, who receives them. Every tenth is also for carol, who is offline.
 fn delivered_flood(server: &TestServer, messages: usize, padding: usize) {
     let mut alice = TestClient::login(server, "alice");
     let mut bob = TestClient::login(server, "bob");
@@ -79,8 +79,8 @@ fn old_messages_are_removed_while_the_server_is_idle() {
     alice.send("bob: two");
     bob.expect("from alice: one");
     bob.expect("from alice: two");
-    eventually("both are removed", || server.sqlite(ROWS) == "0|0");
-    eventually("it is logged", || log_lines(&server, "removed ").len() == 1);
+    eventually("both messages are removed", || server.sqlite(ROWS) == "0|0");
+    eventually("the removal is logged", || log_lines(&server, "removed ").len() == 1);
 }
 
 #[test]
@@ -96,14 +96,14 @@ fn waiting_messages_are_removed_only_after_their_delivery() {
     bob.expect("from alice: before");
     bob.expect("from alice: for both");
     bob.expect("from alice: after");
-    eventually("what bob has is removed", || server.sqlite("select count(*) from history") == "2");
+    eventually("delivered messages are removed", || server.sqlite("select count(*) from history") == "2");
     assert_eq!(server.sqlite("select recipient, text from waiting order by seq"), "carol|for both\ncarol|for one");
     assert_eq!(server.sqlite("select text, waiting_for from history"), "for both|carol\nfor one|carol");
 
     let mut carol = TestClient::login(&server, "carol");
     carol.expect("from alice: for both");
     carol.expect("from alice: for one");
-    eventually("all is removed", || server.sqlite(ROWS) == "0|0");
+    eventually("every message is removed", || server.sqlite(ROWS) == "0|0");
     carol.expect_nothing();
 }
 
@@ -125,7 +125,7 @@ fn room_messages_are_removed_only_after_delivery_to_each_member() {
     bob.expect("from alice in #home: one");
     bob.expect("from alice: two");
     bob.expect("from alice: three");
-    eventually("what bob has is removed", || server.sqlite("select count(*) from history") == "2");
+    eventually("delivered messages are removed", || server.sqlite("select count(*) from history") == "2");
     assert_eq!(server.sqlite("select recipient, text from waiting order by seq"), "carol|one\ncarol|three");
     // A member that joins now need not receive it.
     let mut dave = TestClient::login(&server, "dave");
@@ -135,7 +135,7 @@ fn room_messages_are_removed_only_after_delivery_to_each_member() {
     let mut carol = TestClient::login(&server, "carol");
     carol.expect("from alice in #home: one");
     carol.expect("from alice in #home: three");
-    eventually("all is removed", || server.sqlite(ROWS) == "0|0");
+    eventually("every message is removed", || server.sqlite(ROWS) == "0|0");
     carol.expect_nothing();
     TestClient::login(&server, "dave").expect_nothing();
 }
@@ -148,7 +148,7 @@ fn sequence_numbers_of_removed_messages_are_not_reused() {
     alice.send("#empty: nobody hears me");
     alice.ping();
     assert_eq!(server.sqlite("select seq, text from history"), "1|nobody hears me");
-    eventually("it is removed", || server.sqlite(ROWS) == "0|0");
+    eventually("the message is removed", || server.sqlite(ROWS) == "0|0");
     server.restart();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("alice: next");
@@ -172,7 +172,7 @@ fn database_stays_within_its_size_limit_under_a_flood() {
     // All of it would take five times as much.
     assert!(largest < 2 * max_size, "the file had {largest} bytes");
     server.wait_until_delivered("bob");
-    eventually("it is below its cap", || number(&server, USED_BYTES) <= max_size);
+    eventually("the database is below its limit", || number(&server, USED_BYTES) <= max_size);
     assert!(number(&server, USED_BYTES) > max_size / 2, "more was removed than had to be");
     assert_eq!(
         server.sqlite("select max(seq), max(seq) - min(seq) + 1 = count(*) from history"),
@@ -210,7 +210,7 @@ fn waiting_messages_are_stored_beyond_the_size_limit() {
 
     let mut carol = TestClient::login(&server, "carol");
     assert_eq!(carol.read_flood("alice", 3000), Vec::from_iter(0..=3000));
-    eventually("it is below its cap", || number(&server, USED_BYTES) <= 200_000);
+    eventually("the database is below its limit", || number(&server, USED_BYTES) <= 200_000);
     assert_eq!(log_lines(&server, "more than max_size").len(), 1, "it is logged once: {}", server.log());
 }
 
@@ -222,7 +222,7 @@ fn waiting_messages_are_replayed_completely_while_others_are_removed() {
     let mut carol = TestClient::login(&server, "carol");
     let numbers = carol.read_flood("alice", 19_999);
     assert_eq!(numbers, Vec::from_iter((9..20_000).step_by(10)));
-    eventually("all is removed", || server.sqlite(ROWS) == "0|0");
+    eventually("every message is removed", || server.sqlite(ROWS) == "0|0");
     carol.expect_nothing();
 }
 
@@ -234,7 +234,7 @@ fn emptied_log_continues_with_the_next_sequence_number() {
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("alice", 0..10, 0));
     alice.read_flood("alice", 9);
-    eventually("all is removed", || server.sqlite(ROWS) == "0|0");
+    eventually("every message is removed", || server.sqlite(ROWS) == "0|0");
     server.restart();
     let mut alice = TestClient::login(&server, "alice");
     alice.send("carol: kept");
@@ -254,7 +254,7 @@ fn history_shows_all_remaining_messages() {
     alice.ping();
     bob.expect("from alice: goes");
     bob.expect("from alice: goes too");
-    eventually("what bob has is removed", || server.sqlite("select count(*) from history") == "2");
+    eventually("delivered messages are removed", || server.sqlite("select count(*) from history") == "2");
     assert_eq!(alice.history(""), ["to carol: waits, the first", "to carol: waits, the second"]);
     alice.send("dave: and a new one");
     alice.ping();
@@ -313,7 +313,7 @@ fn retention_continues_after_a_crash_at_any_time() {
         server.start_again();
     }
     let all_but_waiting = "select count(*) from history where waiting_for = ''";
-    eventually("all but what waits is removed", || server.sqlite(all_but_waiting) == "0");
+    eventually("every message that does not wait is removed", || server.sqlite(all_but_waiting) == "0");
     assert_eq!(server.sqlite("select count(*) from waiting"), "1000");
     assert_eq!(server.sqlite("pragma integrity_check"), "ok");
     let mut carol = TestClient::login(&server, "carol");
@@ -333,11 +333,11 @@ fn concurrent_writer_delays_retention_and_is_logged_once() {
     let mut output = BufReader::new(shell.stdout.take().unwrap()).lines();
     writeln!(shell.stdin.as_mut().unwrap(), "begin immediate; select 'locked';").unwrap();
     assert_eq!(output.next().unwrap().unwrap(), "locked");
-    eventually("it is logged", || !log_lines(&server, "cannot remove old messages").is_empty());
+    eventually("the failure is logged", || !log_lines(&server, "cannot remove old messages").is_empty());
     assert_eq!(server.sqlite("select count(*) from history"), "1");
     drop(shell.stdin.take());
     shell.wait().unwrap();
-    eventually("it is removed", || server.sqlite(ROWS) == "0|0");
+    eventually("the message is removed", || server.sqlite(ROWS) == "0|0");
     assert_eq!(log_lines(&server, "cannot remove old messages").len(), 1, "{}", server.log());
 }
 
@@ -359,7 +359,7 @@ fn retention_does_not_wake_while_nothing_is_due() {
         sleeps() == before
     };
     eventually("all requests are processed", || nothing_woke_for(Duration::from_millis(50)));
-    eventually("all sleep", || nothing_woke_for(Duration::from_millis(1200)));
+    eventually("every thread sleeps", || nothing_woke_for(Duration::from_millis(1200)));
 }
 
 /// Returns the number of times that the store's thread has gone to sleep.

@@ -299,7 +299,7 @@ fn who_lists_own_rooms_with_their_online_members() {
     carol.quit();
     server.wait_until_gone("carol");
     let shown = ["* here: alice, bob", "* #a: alice, bob", "* #b: alice"];
-    eventually("the onlooker is gone", || {
+    eventually("the onlooker is offline", || {
         alice.send("/who");
         alice.ping() == shown
     });

@@ -212,7 +212,7 @@ fn owner_of_the_file_finds_all_messages_indexed_or_not() {
     alice.send("bob: the boiler is broken");
     alice.send("#home: boiler!");
     alice.ping();
-    // The index holds these, and not those that follow.
+    // The index contains these messages, and not the next ones.
     search(&mut alice, "boiler");
     bob.send("carol: boiler 日本語");
     bob.send("alice: nothing");

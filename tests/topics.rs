@@ -1,4 +1,5 @@
-//! Topics of rooms, in both protocols: who may set one, who sees it and when, and that it is stored. Owns what clients read of topics.
+//! Topics of rooms, in both protocols: which members may set one, which clients read it and when, and that it is stored.
+//! Owns the lines and frames about topics.
 
 mod support;
 

@@ -62,7 +62,7 @@ fn newest_version() -> String {
     TestServer::start().sqlite("pragma user_version")
 }
 
-/// Runs a command on a data directory; what it prints.
+/// Runs a command on a data directory. Returns its output.
 #[track_caller]
 fn printed(command: &str, data: &Path, arguments: &[&str]) -> String {
     let output =
@@ -176,7 +176,7 @@ fn rooms_and_the_table_outbox_work_after_an_upgrade() {
             client.expect_nothing();
         }
         TestClient::login(&server, "carol").expect("from door: somebody rings");
-        eventually("all is delivered", || server.sqlite("select count(*) from waiting") == "0");
+        eventually("every message is delivered", || server.sqlite("select count(*) from waiting") == "0");
         assert_eq!(server.sqlite("select count(*) from history"), "10", "version {version}");
     }
 }

@@ -158,7 +158,7 @@ impl Client {
         self.stream.set_nonblocking(true)?;
         while self.read()? {
             let line = self.next_message()?.map(|line| line.escape_ascii().to_string());
-            ensure!(line.is_none(), "{} got a message that nobody sent: {line:?}", self.name);
+            ensure!(line.is_none(), "{} got a message that no client sent: {line:?}", self.name);
         }
         Ok(())
     }

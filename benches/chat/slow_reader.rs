@@ -127,5 +127,5 @@ fn arriving() -> Numbered {
 }
 
 fn median(times: &Sample) -> Result<f64> {
-    times.median().context("nobody talked beside the flood")
+    times.median().context("no message was exchanged beside the flood")
 }

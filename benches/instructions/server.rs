@@ -91,10 +91,10 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().map_err(|error| not_started(&command, error))?;
         let stderr = process.stderr.take().expect("stderr is piped");
-        let mut said = BufReader::new(stderr).lines().map_while(Result::ok);
-        let address = said.find_map(|line| listening_address(&line));
+        let mut log = BufReader::new(stderr).lines().map_while(Result::ok);
+        let address = log.find_map(|line| listening_address(&line));
         // Later output is read too, so that the server never waits for this process.
-        thread::spawn(move || said.for_each(drop));
+        thread::spawn(move || log.for_each(drop));
         let Some(address) = address else {
             let status = process.wait()?;
             bail!("the server did not say where it listens, and ended with {status}");

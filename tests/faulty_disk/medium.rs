@@ -56,7 +56,7 @@ pub(super) struct File {
 struct Changes {
     /// Length to which it was truncated first, if it was.
     shortened_to: Option<usize>,
-    /// Changed sectors, each with everything that it held since, the oldest first.
+    /// Changed sectors, each with all of its contents since, the oldest first.
     sectors: BTreeMap<usize, Vec<Sector>>,
     /// Greater lengths that the file had since, the oldest first.
     lengths: Vec<usize>,

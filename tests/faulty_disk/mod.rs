@@ -64,7 +64,7 @@ pub(crate) enum Operation {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// The power was cut, or a sync is held.
+    /// Signals that the power was cut, or that a sync is blocked.
     changed: Condvar,
 }
 
@@ -91,7 +91,7 @@ struct State {
 #[derive(Debug)]
 enum Power {
     On,
-    /// The power goes off instead of the last of this many writes and syncs; if a file is named, only its operations
+    /// Power that fails instead of the last of this many writes and syncs; if a file is named, only its operations
     /// count.
     Until {
         operations: usize,
@@ -289,7 +289,7 @@ impl FaultyDisk {
 }
 
 impl HeldSyncs<'_> {
-    /// Waits until a sync is held.
+    /// Waits until a sync is blocked.
     #[track_caller]
     pub(crate) fn wait_for_one(&self) {
         self.disk.wait_while(|state| state.held.as_ref().is_some_and(Vec::is_empty));

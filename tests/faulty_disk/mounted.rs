@@ -230,7 +230,7 @@ impl Filesystem for Mounted {
         reply: ReplyWrite,
     ) {
         let write = |state: &mut State| {
-            // What comes from shared memory comes when the kernel likes: no program waits for it, and no fault counts it.
+            // The kernel writes pages of shared memory when it likes: no program waits for such a write, and no fault counts it.
             if !flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
                 state.admit(Operation::Write, number.0, format!("{} bytes at {offset}", bytes.len()))?;
             }

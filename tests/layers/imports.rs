@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 
 use crate::tokens::{Token, tokens, without_test_items};
 
-/// The name of a module in the list of modules.
+/// Name of a module in the list of modules.
 type Id = usize;
 
-/// All files of a package, as modules.
+/// Files of a package, as modules.
 pub(crate) struct Modules {
     all: Vec<Module>,
 }
 
-/// One file.
+/// File of a package.
 pub(crate) struct Module {
-    /// Its path, such as `broker::chat`; `lib` or `main` for the root of a crate.
+    /// Path of the module, such as `broker::chat`; `lib` or `main` for the root of a crate.
     pub(crate) path: String,
     /// Whether only tests compile it.
     pub(crate) is_test: bool,
@@ -34,10 +34,10 @@ pub(crate) struct Module {
     items: BTreeSet<String>,
 }
 
-/// One name that a `use` declaration brings into a file.
+/// Name that a `use` declaration brings into a file.
 struct Use {
     path: Vec<String>,
-    /// The name here; `*` for all of a module.
+    /// Name in the importing file; `*` for all of a module.
     name: String,
     is_public: bool,
     line: usize,
@@ -49,7 +49,7 @@ pub(crate) struct Import {
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) line: usize,
-    /// The path as it is written.
+    /// Path as it is written.
     pub(crate) path: String,
     /// Whether only tests compile the importing file.
     pub(crate) is_test: bool,
@@ -76,7 +76,7 @@ impl Modules {
         modules
     }
 
-    /// The modules, in the order in which they are declared.
+    /// Returns the modules, in the order of their declarations.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Module> {
         self.all.iter()
     }
@@ -101,7 +101,7 @@ impl Modules {
         id
     }
 
-    /// All imports between different files.
+    /// Returns all imports between different files.
     pub(crate) fn imports(&self) -> Vec<Import> {
         let mut imports: Vec<Import> = (0..self.all.len()).flat_map(|id| self.imports_of(id)).collect();
         imports.sort();
@@ -270,7 +270,7 @@ fn use_tree<'a>(
     report(path, name.unwrap_or_default());
 }
 
-/// The modules that a file declares and that have files of their own.
+/// Returns the modules that a file declares and that have files of their own.
 fn declared_modules(tokens: &[Token], file: &Path) -> Vec<String> {
     let mut declared = Vec::new();
     for window in tokens.windows(3) {

@@ -10,8 +10,8 @@ use std::path::Path;
 use self::check::{cycles, upward_imports};
 use self::imports::Modules;
 
-/// The modules of the source, the lowest layer first. A module in a module, such as `protocol::request`, may stand in a layer of its own.
-/// What is not listed here fails the test.
+/// Modules of the source, the lowest layer first. A module in a module, such as `protocol::request`, may be in a layer of its own.
+/// A module that is not listed fails the test.
 const LAYERS: &[&str] = &[
     // The foundation: plain values, and no knowledge of a chat.
     "limits",

@@ -10,7 +10,7 @@ pub(crate) struct Token {
     pub(crate) line: usize,
 }
 
-/// The tokens of a file without comments, strings, characters and lifetimes.
+/// Returns the tokens of a file without comments, strings, characters and lifetimes.
 pub(crate) fn tokens(source: &str) -> Vec<Token> {
     let mut scanner = Scanner { rest: source, line: 1 };
     std::iter::from_fn(|| scanner.next_token()).collect()

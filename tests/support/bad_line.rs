@@ -37,7 +37,7 @@ const PACKET_BYTES_MAX: usize = 2048;
 
 /// Two hosts and the line between them.
 pub(crate) struct BadLine {
-    /// The hosts.
+    /// Hosts at the ends of the line.
     pub(crate) hosts: [Host; 2],
     /// Network interfaces at the ends of the line.
     interfaces: Vec<Interface>,

@@ -20,7 +20,7 @@ pub(crate) struct Host {
 
 /// Hosts on one switch, each with a cable.
 pub(crate) struct Lan<const N: usize> {
-    /// The hosts.
+    /// Hosts that the switch connects.
     pub(crate) hosts: [Host; N],
     /// Namespace with the other ends of their cables.
     switch: Namespace,
@@ -28,7 +28,7 @@ pub(crate) struct Lan<const N: usize> {
 
 /// Network namespace.
 struct Namespace {
-    /// Process that holds the namespace; it lives as long as its standard input is open.
+    /// Process that owns the namespace; it lives as long as its standard input is open.
     holder: Child,
 }
 
@@ -98,7 +98,7 @@ impl<const N: usize> Lan<N> {
             let state = namespace.ip(&format!("-brief link show dev {end}"));
             state.unwrap_or_else(|error| panic!("{error}")).contains(" UP ")
         };
-        eventually("the cable is in", || is_up(&host.namespace, "cable") && is_up(&self.switch, &host.port()));
+        eventually("the cable is connected", || is_up(&host.namespace, "cable") && is_up(&self.switch, &host.port()));
     }
 
     fn set(&self, host: &Host, what: &str) {
@@ -138,7 +138,7 @@ impl Host {
         format!("port{}", self.number)
     }
 
-    /// Its address: one of those reserved for examples; RFC 5737.
+    /// Returns the address of the host, one of those reserved for examples; RFC 5737.
     pub(crate) fn address(&self) -> Ipv4Addr {
         Ipv4Addr::new(192, 0, 2, self.number + 1)
     }

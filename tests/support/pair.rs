@@ -32,7 +32,7 @@ impl Pair {
         pair
     }
 
-    /// One asks, the other answers.
+    /// Lets one peer ask and the other answer. Returns how long that takes.
     #[track_caller]
     pub(crate) fn exchange(&mut self) -> Duration {
         let start = Instant::now();

@@ -107,7 +107,7 @@ impl TestServer {
     /// Waits until the log contains this.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, what: &str) {
-        eventually(&format!("the log holds `{what}`"), || self.log().contains(what));
+        eventually(&format!("the log contains `{what}`"), || self.log().contains(what));
     }
 
     /// Address at which the server listens: another port after each start, unless it was started in place.

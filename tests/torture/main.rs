@@ -52,7 +52,7 @@ fn messages_before_a_pong_survive_every_crash_once_and_in_order() {
     evidence.check();
 }
 
-/// One run, and how to repeat it.
+/// Run with its seed, so that it can be repeated.
 struct Torture {
     seed: u64,
     kills: u32,

@@ -1,5 +1,5 @@
 //! Checks after the torture: the promises, compared with what the senders sent, what the receivers read, and what the
-//! database holds. Owns the verdict; takes no part in the run.
+//! database contains. Owns the verdict; takes no part in the run.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub(crate) struct Evidence {
     visits: Vec<Vec<Visit>>,
     crashes: Vec<Crash>,
     log: Vec<LoggedMessage>,
-    /// Messages that the log holds for each receiver.
+    /// Messages in the log for each receiver.
     feeds: Vec<Feed>,
 }
 
@@ -151,7 +151,7 @@ impl Evidence {
         }
     }
 
-    /// Checks that of each connection of a sender, the log holds a beginning without gaps or duplicates, in the order
+    /// Checks that of each connection of a sender, the log contains a beginning without gaps or duplicates, in the order
     /// sent, and at least the messages before its last pong.
     fn check_attempts(&self) {
         let mut numbers_of: HashMap<(&str, u32), Vec<u32>> = HashMap::new();

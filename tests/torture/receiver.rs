@@ -23,7 +23,7 @@ pub(crate) enum Habits {
     Rude,
 }
 
-/// One connection of a receiver.
+/// Connection of a receiver.
 #[derive(Debug, Default)]
 pub(crate) struct Visit {
     /// Number of the server's life that it connected to.
