@@ -1,7 +1,7 @@
 //! Topics of rooms as a client reads them: in replies, and in announcements of other sessions' changes. Owns which topic
 //! may be read, and which must be; never what is committed.
 
-use super::{ClientModel, ModelRequest};
+use super::{ClientModel, ModelRequest, Stage};
 use crate::simulation::oracle::{Oracle, Topic};
 
 impl ClientModel {
@@ -52,7 +52,8 @@ impl ClientModel {
 
     /// `NAME cleared the topic of #ROOM`
     pub(super) fn topic_announced(&mut self, name: &str, room: usize, topic: Topic, oracle: &Oracle) {
-        assert!(self.wants_topics, "session {} is told a topic, and does not listen", self.session);
+        let listens = self.wants_topics && self.stage == Stage::Greeted;
+        assert!(listens, "session {} is told a topic, and does not listen", self.session);
         assert!(
             oracle.rooms.is_member(room, self.peer),
             "session {} is told that the topic of room {room} is {topic:?}, and is not a member",
