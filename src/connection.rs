@@ -50,7 +50,7 @@ pub(crate) async fn serve(transport: impl Transport, session: SessionId, shared:
     }
 }
 
-/// Tells a client for whom there is no room why, and closes the connection.
+/// Sends a refusal to a client that is over a limit of connections, and closes the connection.
 pub(crate) async fn refuse(transport: impl Transport, refusal: Refusal, protocols: ProtocolTable, stop: Receiver<()>) {
     // The client's protocol is not known yet.
     let decoder = (protocols.fallback)();
@@ -59,7 +59,7 @@ pub(crate) async fn refuse(transport: impl Transport, refusal: Refusal, protocol
     reject(&mut reader, &last_words).await;
 }
 
-/// Writes the last words and closes the connection. A client that does not read them in time gets none.
+/// Writes the last words, if the client reads them in time, and closes the connection.
 async fn reject(reader: &mut LineReader<'_, impl Transport>, last_words: &[u8]) {
     let written = async {
         if transport::write_all(reader.transport(), last_words).await.is_ok() {
@@ -86,20 +86,20 @@ async fn run_session<T: Transport>(
     let sender = MessageSender { name: &name, wants_accepted };
     let mut requests = RequestReader::new(reader, session, sender, shared, &progress);
     let end = run_halves(&mut requests, &mut writer, &progress).await;
-    // What was acknowledged last is delivered too, however the connection ended.
+    // A last report, because messages may have been acknowledged since the one before.
     writer.report(0).await;
     broker.send(Event::Leave { session }).await;
     if writer.is_dead() {
         log::debug!("session {session} is dead: no sign of life for {} s", limits.dead_after_s);
         return transport.abort();
     }
-    // A shutdown waits for no client: what was written is acknowledged.
+    // A shutdown does not linger: everything that was written is acknowledged.
     let linger_s = if end == ReaderEnd::Stop { 0 } else { LINGER_S_MAX };
     close(reader, linger_s).await;
 }
 
-/// Makes what the broker needs of a session, and the end of its outbox that is written to the client. Also returns whether the client gets
-/// a reply to each message that it sends.
+/// Makes the encoder and the outbox of a session. Returns the name, whether the client gets a reply to each message that it sends, the
+/// broker's part of the session, and the receiving end of the outbox.
 fn start_session(
     reader: &mut LineReader<'_, impl Transport>,
     login: Login,
@@ -118,7 +118,7 @@ async fn run_halves<T: Transport>(
     progress: &Progress,
 ) -> ReaderEnd {
     let mut writing = pin!(writer.run());
-    // Locked while plugins look at a batch: it is submitted whatever becomes of the connection.
+    // Locked while plugins filter a batch, so that the batch is submitted even if the connection ends meanwhile.
     let filtering = Mutex::new(());
     let broker_closed = async {
         writing.as_mut().await;

@@ -1,5 +1,5 @@
-//! Streams of bytes to and from clients: TCP now, TLS records or WebSocket frames over it later. Owns what a connection needs of a stream;
-//! never looks at what the bytes mean.
+//! Streams of bytes to and from clients: TCP now, TLS or WebSocket frames over TCP later. Owns the interface that a connection needs of a
+//! stream; never interprets the bytes.
 
 pub(crate) mod tcp;
 
@@ -13,40 +13,41 @@ use smol::future;
 /// Stream to one client. All methods take a shared reference, because the reading and the writing half of a connection run side by side in
 /// one task. All byte counts are bytes of the connection, not of the frames that carry them.
 pub(crate) trait Transport {
-    /// Reads what is there. Fails with [`ErrorKind::WouldBlock`] if nothing is; 0 bytes are the end of the stream.
+    /// Reads available bytes. Fails with [`ErrorKind::WouldBlock`] if there are none; 0 bytes are the end of the stream.
     fn read(&self, bytes: &mut [u8]) -> io::Result<usize>;
 
-    /// Waits until [`read`](Self::read) may succeed. One task reads a stream, so one waker is kept.
+    /// Waits until [`read`](Self::read) may succeed. One task reads a stream, so one waker is stored.
     fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()>;
 
     /// Writes some of these bytes, and returns how many. They may stay in the transport until it is flushed.
     fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
-    /// Hands all that was written to the system.
+    /// Passes all written bytes to the system.
     fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Flushes, and ends the writing direction.
     fn poll_close(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Makes the end of the stream a reset, which drops what is in flight.
+    /// Makes the connection end with a reset, which drops the bytes in flight.
     fn abort(&self);
 
-    /// Bytes that were written since the stream began.
+    /// Returns the number of bytes that were written since the stream began.
     fn written_bytes(&self) -> u64;
 
-    /// Bytes of those that the client's TCP has acknowledged. A byte counts when all TCP bytes that carry its frame are acknowledged.
+    /// Returns the number of written bytes that the client's TCP has acknowledged. A byte counts when all TCP bytes that carry its frame are
+    /// acknowledged.
     fn acknowledged_bytes(&self) -> u64;
 
-    /// Time since the client's TCP acknowledged anything, as it does when it is probed. `None`: the system does not report it.
+    /// Returns the time since the client's TCP last acknowledged anything, including probes. `None`: the system does not report it.
     fn silence(&self) -> Option<Duration>;
 
-    /// Whether the stream was reset, also if a read or a write has taken the error away.
+    /// Whether the stream was reset, even if a read or a write has already returned the error.
     fn is_broken(&self) -> bool;
 
-    /// Address of the client; 0.0.0.0 if it has disconnected already.
+    /// Returns the address of the client; 0.0.0.0 if it has disconnected already.
     fn peer_address(&self) -> IpAddr;
 
-    /// Whether nobody in between can read the stream.
+    /// Whether the stream is encrypted on its way.
     fn is_encrypted(&self) -> bool;
 }
 
@@ -55,7 +56,7 @@ pub(crate) async fn readable(transport: &impl Transport) {
     future::poll_fn(|context| transport.poll_readable(context)).await;
 }
 
-/// Writes and flushes all of `bytes`, from which what is written is taken away: so the wait can be given up and begun again.
+/// Writes and flushes all of `bytes`. Removes the written part from `bytes`, so the future can be dropped and a new call continues.
 pub(crate) async fn write_from(transport: &impl Transport, bytes: &mut &[u8]) -> io::Result<()> {
     future::poll_fn(|context| {
         while !bytes.is_empty() {

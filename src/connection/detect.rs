@@ -1,11 +1,11 @@
-//! Detection of a client's protocol by its first bytes. Owns the rows for protocols that are detected only to be refused; never reads
-//! further than it must.
+//! Detection of a client's protocol by its first bytes. Owns the rows for protocols that are detected only to be refused; never reads more
+//! bytes than it needs.
 
 use super::reader::{LineReader, ReadOutcome};
 use crate::protocol::{Detected, Detector, Match, ProtocolTable};
 use crate::transport::Transport;
 
-/// The HTTP methods that are told from a login line by the blank behind them; RFC 9110, section 9, and RFC 5789.
+/// The HTTP methods. The blank after the method distinguishes a request from a login line; RFC 9110, section 9, and RFC 5789.
 const HTTP_METHODS: [&[u8]; 9] =
     [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"TRACE ", b"CONNECT "];
 
@@ -16,10 +16,10 @@ const HTTP_REFUSAL: &[u8] =
     b"HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain\r\nContent-Length: 56\r\nConnection: close\r\n\r\n\
       holdline is not a web server: connect with nc HOST PORT\n";
 
-/// HTTP/1.1: refused, in words that a browser shows.
+/// HTTP/1.1: refused with a page that a browser shows.
 pub(crate) const HTTP: Detector = Detector { matches: match_http, then: Detected::Refused(HTTP_REFUSAL) };
 
-/// TLS: closed without a word, as there is none that the client understands before a handshake.
+/// TLS: closed without a reply, as the client could read none before a handshake.
 pub(crate) const TLS: Detector =
     Detector { matches: |first| Match::prefix(first, TLS_HANDSHAKE), then: Detected::Refused(b"") };
 
@@ -31,7 +31,7 @@ pub(super) async fn detect(reader: &mut LineReader<'_, impl Transport>, protocol
         }
         match reader.fill().await {
             ReadOutcome::Some => {}
-            // It may be a whole login.
+            // The bytes may be a whole login without a newline.
             ReadOutcome::End => return protocols.detect(reader.unread(), true),
             ReadOutcome::Stop | ReadOutcome::Reset => return None,
         }

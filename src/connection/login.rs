@@ -1,4 +1,5 @@
-//! A connection up to its login: detection, plugins' consent, refused logins. Owns how often a client may try; never starts the session.
+//! A connection up to its login: detection of the protocol, the hooks `connect` and `login`, refused logins. Owns how often a client may
+//! try; never starts the session.
 
 use smol::future;
 
@@ -12,9 +13,9 @@ use crate::transport::{self, Transport};
 
 /// Result of a connection's first lines.
 pub(super) enum Handshake {
-    /// The client logged in. Boxed, because a connection has room for its largest state all the time.
+    /// The client logged in. Boxed, because the future of a connection always takes the memory of its largest state.
     LoggedIn(Box<Login>),
-    /// The client speaks a protocol that is not spoken here, and gets these last words.
+    /// The client speaks a protocol that the server does not support, and gets these last words.
     Unsupported(&'static [u8]),
     /// The client was refused, and may not try again.
     Refused,
@@ -64,7 +65,7 @@ async fn log_in(reader: &mut LineReader<'_, impl Transport>, plugins: &Plugins) 
             Ok(login) => return Handshake::LoggedIn(Box::new(login)),
             Err(rejected) => rejected,
         };
-        // Only a client that sent a whole login may be guessing passwords.
+        // Only these codes count: a client with other mistakes is not guessing passwords.
         refusals += usize::from(matches!(rejected.refusal.code, Code::BadPassword | Code::Rejected));
         let is_last = refusals >= LOGIN_REFUSALS_MAX;
         rejected.refusal.message.push_str(if is_last { ", connection closed" } else { ", try again" });
@@ -74,7 +75,7 @@ async fn log_in(reader: &mut LineReader<'_, impl Transport>, plugins: &Plugins) 
         if is_last {
             return Handshake::Refused;
         }
-        // Thousands of bad names may have been read already.
+        // Other tasks get a turn, because the buffer may hold thousands of bad logins.
         future::yield_now().await;
     }
     Handshake::Disconnected
@@ -116,7 +117,7 @@ async fn admit(login: Login, connection: ConnectCall, plugins: &Plugins) -> Resu
     Err(Rejected { id: login.id, refusal })
 }
 
-/// A person who types a name of two words sends a password without knowing it.
+/// Refuses a password. Often the client sent none on purpose: a user typed a name of two words, and the second is taken for a password.
 fn without_password(Login { name, .. }: &Login) -> Refusal {
     let words =
         format!("{name} has no password: log in with one word, without blanks, for example uncle-bob; not logged in");

@@ -1,4 +1,4 @@
-//! Rate at which one connection's lines are read, if a rate is set. Owns the count; never refuses anything, and never looks at a line.
+//! Limit of the rate at which one connection's lines are read. Owns the count; never refuses a line, and never reads one itself.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use smol::Timer;
 pub(super) struct RateLimiter {
     /// Lines per second; 0: no limit.
     per_s: u64,
-    /// Time at which the bucket was empty, or will be if it is in debt: it fills from then on.
+    /// Time from which on the bucket fills. It is in the future if more lines were read than there were tokens.
     empty_at: Instant,
 }
 
@@ -31,7 +31,7 @@ impl RateLimiter {
         }
     }
 
-    /// Returns the number of lines that may be read now: at least one, for a client that has waited.
+    /// Returns the number of lines that may be read now; at least one, because the caller has waited for it.
     pub(super) fn allowed(&self) -> usize {
         if self.per_s == 0 {
             return usize::MAX;

@@ -18,9 +18,9 @@ pub(super) struct LineReader<'a, T> {
     decoder: Box<dyn Decoder>,
     /// Closed when the server stops.
     stop: Pin<Box<Receiver<()>>>,
-    /// The client ended its input: the last line needs no newline.
+    /// Whether the client ended its input: then the last line needs no newline.
     is_at_end: bool,
-    /// Lines taken since the other tasks last had their turn.
+    /// Lines taken since the task last yielded to other tasks.
     lines_taken: usize,
 }
 
@@ -33,7 +33,7 @@ pub(super) enum ReadOutcome {
     End,
     /// The connection broke: an unfinished line is dropped.
     Reset,
-    /// The server stops: what was not read stays unread.
+    /// The server stops: nothing more is read.
     Stop,
 }
 
@@ -48,7 +48,7 @@ impl<'a, T: Transport> LineReader<'a, T> {
         self.transport
     }
 
-    /// Has another decoder read all lines, those in the buffer too; none of them may have been taken yet.
+    /// Sets the decoder of all lines, including those in the buffer. No line may have been taken yet.
     pub(super) fn set_decoder(&mut self, decoder: Box<dyn Decoder>) {
         self.lines.set_framing(decoder.framing());
         self.decoder = decoder;
@@ -112,8 +112,8 @@ impl<'a, T: Transport> LineReader<'a, T> {
         Some((line, &mut *self.decoder))
     }
 
-    /// Reads once, as soon as there is something. An idle connection holds no buffer meanwhile. A client that sends without end would never
-    /// make its task wait, so the other tasks have their turn first here.
+    /// Reads once, as soon as there is something to read; a connection that waits holds no buffer. Yields to other tasks first, because a
+    /// client that sends without end would never make its task wait.
     pub(super) async fn fill(&mut self) -> ReadOutcome {
         future::yield_now().await;
         if std::mem::take(&mut self.lines_taken) == LINES_AT_ONCE_MAX {
@@ -148,7 +148,7 @@ impl<'a, T: Transport> LineReader<'a, T> {
         }
     }
 
-    /// Waits for something to happen. Returns whether it did before the server stopped.
+    /// Waits for a future, or until the server stops. Returns false if the server stopped.
     pub(super) async fn unless_stopped(&mut self, happens: impl Future<Output = ()>) -> bool {
         let stopped = async {
             self.stop.next().await;
@@ -174,7 +174,7 @@ impl<'a, T: Transport> LineReader<'a, T> {
     }
 }
 
-/// Reads once and drops what was read. The buffer is not in the future itself: it would be part of each connection's memory.
+/// Reads once and drops the bytes. A function of its own, because a buffer in the future would be part of each connection's memory.
 fn discard_once(transport: &impl Transport) -> io::Result<usize> {
     transport.read(&mut [0; 1024])
 }

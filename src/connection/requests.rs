@@ -1,5 +1,5 @@
-//! The reading half of a session: decodes requests and submits them to the broker, one batch at a time. Owns where a batch ends; never what
-//! becomes of it.
+//! The reading half of a session: decodes requests and submits them to the broker, one batch at a time. Owns where a batch ends; never
+//! handles a request.
 
 use std::mem;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) enum ReaderEnd {
     Stop,
     /// The connection broke.
     Broken,
-    /// The broker closed the session by itself, as after a login that it cannot look up.
+    /// The broker closed the session, for example because the name of the login could not be looked up.
     BrokerClosed,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct RequestReader<'c, 's, T> {
     sender: MessageSender<'c>,
     shared: &'c Shared,
     progress: &'c Progress,
-    /// Decoded, and left for the next batches.
+    /// Decoded requests that belong to the next batches.
     held: Vec<Submission>,
 }
 
@@ -55,15 +55,15 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
         RequestReader { reader, session, sender, shared, progress, held: Vec::new() }
     }
 
-    /// Submits requests until there are no more, and tells the broker so. `filtering` is locked while plugins look at a batch, which is submitted whatever becomes of
-    /// the connection. Everything that was read is submitted before anything else is read.
+    /// Submits requests until there are no more, and reports the end to the broker. `filtering` is locked while plugins filter a batch: the
+    /// batch is submitted even if the connection ends meanwhile. All requests that were read are submitted before more is read.
     pub(super) async fn run(&mut self, filtering: &Mutex<()>) -> ReaderEnd {
         let permits = Arc::new(Semaphore::new(1));
         let mut rate_limiter = RateLimiter::new(self.shared.limits.messages_per_s);
         loop {
             // One batch of a connection is in flight at a time.
             let permit = permits.acquire_arc().await;
-            // A server that stops submits at once what was read.
+            // When the server stops, the rest of what was read is submitted at once.
             if !rate_limiter.is_ready() && !self.reader.unless_stopped(rate_limiter.ready()).await {
                 rate_limiter = RateLimiter::new(0);
             }
@@ -91,7 +91,7 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
         }
     }
 
-    /// Tells the broker that no more requests come. It knows after a request to quit, and of a broken connection it is told when that leaves.
+    /// Reports to the broker that no more requests come. After `/quit` the broker knows it; a broken connection only leaves.
     async fn report_end(&self, end: ReaderEnd) {
         let reason = match end {
             ReaderEnd::Input => EndReason::Client,
@@ -139,9 +139,9 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     }
 }
 
-/// Returns the number of requests in a batch if it is complete; those before `scanned` do not end it. A batch is answered with little more
-/// than it holds, so a request with a large reply ends it. A plugin's command has a batch of its own: what was requested before it is
-/// processed first.
+/// Returns the number of requests in the batch, if it is complete; the requests before `scanned` were checked before. A request with a large
+/// reply ends a batch, so that the replies to a batch are bounded. A plugin's command has a batch of its own, so that the requests before it
+/// are handled first.
 fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize) -> Option<usize> {
     for (index, request) in requests.iter().enumerate().skip(scanned) {
         if index == requests_max || (index > 0 && request.is_plugin_command()) {
@@ -154,7 +154,7 @@ fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize) -> Op
     (requests.len() == requests_max).then_some(requests_max)
 }
 
-/// Drops the requests from index `from` on that are only made for their replies, which reach nobody any more.
+/// Drops the requests from index `from` on that only read: the connection is broken, so nothing can get their replies.
 fn drop_read_only(requests: &mut Vec<Submission>, from: usize) {
     let unheard = requests.split_off(from);
     requests.extend(unheard.into_iter().filter(|request| !request.is_read_only()));

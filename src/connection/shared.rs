@@ -12,9 +12,9 @@ use crate::protocol::ProtocolTable;
 /// Broker, plugins and settings of a server, as its connections use them.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Takes the clients' requests.
+    /// Handle of the broker, which gets the clients' requests.
     pub(crate) broker: Handle,
-    /// Filter logins and requests before the broker gets them.
+    /// Plugins, which filter logins and requests before the broker gets them.
     pub(crate) plugins: Arc<Plugins>,
     /// Protocols that clients may speak.
     pub(crate) protocols: ProtocolTable,

@@ -14,7 +14,7 @@ use crate::message::SessionId;
 use crate::timeout::{Elapsed, timeout};
 use crate::transport::{self, Transport};
 
-/// Writes one session's outbox, and follows what the client's system acknowledges.
+/// Writes one session's outbox, and polls which bytes the client's system has acknowledged.
 pub(super) struct OutboxWriter<'a, T> {
     transport: &'a T,
     session: SessionId,
@@ -25,29 +25,29 @@ pub(super) struct OutboxWriter<'a, T> {
     dead_after: Option<Duration>,
     /// Bytes that were not acknowledged at the last poll.
     outstanding_bytes: u64,
-    /// Begin of the time in which there were some at every poll.
+    /// Time since which every poll has found outstanding bytes.
     outstanding_since: Option<Instant>,
-    /// Messages written and not yet acknowledged, by where in the stream they end.
+    /// Messages that are not acknowledged, each with the position in the stream where it ends.
     marks: VecDeque<(u64, Delivered)>,
 }
 
 /// State of the writing half that the reading half needs.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Grows with what the client takes.
+    /// Counter that grows when the client takes or acknowledges bytes.
     taken: AtomicU64,
-    /// The stream has failed. What comes now is dropped, and stays in the log: so the outbox keeps room while what the client sent before
-    /// is still read.
+    /// Whether the stream has failed. Output is dropped then, and its messages stay in the log: the outbox keeps its room, so that the
+    /// requests that the client sent before are still read and handled.
     is_broken: AtomicBool,
 }
 
 impl Progress {
-    /// Returns a number that changes while the client takes what is written.
+    /// Returns a counter that grows while the client takes or acknowledges bytes.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing reaches the client any more.
+    /// Whether the stream has failed, so that the client gets nothing more.
     pub(super) fn is_broken(&self) -> bool {
         self.is_broken.load(Ordering::Relaxed)
     }
@@ -61,14 +61,14 @@ impl Progress {
     }
 }
 
-/// WriterStep step of a writer.
+/// Next step of a writer.
 enum WriterStep {
     Write(Chunk),
     Poll,
     Finish,
 }
 
-/// Delays between two polls of what is acknowledged: they double while nothing is.
+/// Delays between two polls of the acknowledged bytes: they double while none are acknowledged.
 const POLL: Backoff = Backoff::new(Duration::from_millis(ACK_POLL_MS_MIN), Duration::from_millis(ACK_POLL_MS_MAX));
 
 impl<'a, T: Transport> OutboxWriter<'a, T> {
@@ -118,7 +118,7 @@ impl<'a, T: Transport> OutboxWriter<'a, T> {
         }
     }
 
-    /// Reports to the broker how much of the outbox was written, and what is acknowledged by now. Returns whether anything was acknowledged.
+    /// Reports to the broker how many bytes of the outbox were written, and which messages are acknowledged by now. Returns whether any were.
     pub(super) async fn report(&mut self, bytes: usize) -> bool {
         let delivered = self.take_acknowledged();
         if bytes > 0 || delivered.is_some() {
@@ -148,7 +148,7 @@ impl<'a, T: Transport> OutboxWriter<'a, T> {
         timeout((!is_settled).then(|| poll.delay()), chunk).await.unwrap_or(WriterStep::Poll)
     }
 
-    /// Writes until all is written or the stream fails. While a slow client delays it, what that client acknowledges is reported.
+    /// Writes all bytes, unless the stream fails. While a slow client delays this, reports what that client acknowledges.
     async fn write(&mut self, mut bytes: &[u8]) {
         let mut poll = POLL;
         while !self.progress.is_broken() && !self.is_dead() {
@@ -180,7 +180,7 @@ impl<'a, T: Transport> OutboxWriter<'a, T> {
     fn take_acknowledged(&mut self) -> Option<Delivered> {
         let acknowledged_bytes = self.transport.acknowledged_bytes();
         self.outstanding_bytes = self.transport.written_bytes().saturating_sub(acknowledged_bytes);
-        // After a reset they stay outstanding: there is nothing to wait for.
+        // After a reset the bytes stay outstanding forever.
         if self.outstanding_bytes > 0 && self.transport.is_broken() {
             self.progress.mark_broken();
         }

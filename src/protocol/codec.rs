@@ -1,5 +1,5 @@
-//! Two halves of a protocol: a decoder in the connection, an encoder in the broker's session. Owns what each half must do and what a
-//! client may declare; never does I/O.
+//! Interfaces of a protocol's two halves: a decoder in the connection, and an encoder in the broker's session. Owns these interfaces and the
+//! capabilities of a client; never does I/O.
 
 use std::fmt::Debug;
 use std::num::NonZeroU64;
@@ -11,7 +11,7 @@ use super::request::Login;
 use super::submission::Submission;
 use crate::message::{Message, RequestId};
 
-/// Capabilities that a client declared at its login. The code above the codecs knows no more of a protocol than these.
+/// Capabilities of a session: declared by the client at its login, or implied by its protocol. The broker knows nothing else of a protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// Acknowledges messages with requests; the acknowledgements of its TCP stack do not count.
@@ -33,7 +33,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Whether the session gets anything that is neither a message nor an answer.
+    /// Whether the session must be among the subscribers of presence, copies, memberships or read marks. Topics are announced to the members
+    /// of a room.
     pub fn wants_announcements(self) -> bool {
         self.wants_presence || self.wants_copies || self.wants_membership || self.wants_read_marks
     }
@@ -54,7 +55,8 @@ impl SharedForm {
     }
 }
 
-/// Forms of a session's messages, fixed at its login. `None`: the bytes are the session's own, as if they hold its name.
+/// Forms of a session's messages, fixed at its login. `None`: no other session gets the same bytes, for example because they contain the
+/// session's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SharedForms {
     /// Form of a message that is addressed to the session's name.
@@ -78,18 +80,18 @@ pub trait Decoder: Debug + Send + Sync {
     /// Form of the lines that a client sends.
     fn framing(&self) -> Framing;
 
-    /// Reads a line before the login. `None`: the line does not complete a login and is not an error. What the protocol itself answers, as
-    /// IRC does to `CAP LS`, is appended to `replies`.
+    /// Decodes a line before the login. `None`: the line does not complete a login and is not an error. Replies of the protocol itself, as to
+    /// `CAP LS` in IRC, are appended to `replies`.
     fn decode_login(&mut self, line: &str, replies: &mut Vec<u8>) -> Option<Result<Login, Rejected>>;
 
-    /// Appends a refusal of something before the login.
+    /// Encodes a refusal before the login.
     fn encode_rejection(&self, rejected: Rejected, out: &mut Vec<u8>);
 
     /// Makes the other half of the codec, once the login is admitted.
     fn start_session(&mut self, login: &Login) -> SessionEncoder;
 
-    /// Reads a line after the login, which may name `destinations_max` destinations; appends none, one or several requests. A reply that only
-    /// this protocol has is a submission, too ([`Reply::Encoded`]), so that it stays in order.
+    /// Decodes a line after the login, with at most `destinations_max` destinations. Appends no, one or several requests. A reply that only
+    /// this protocol has is submitted, too, as [`Reply::Encoded`], so that it stays in order.
     fn decode(&mut self, line: &str, destinations_max: u64, requests: &mut Vec<Submission>);
 }
 
@@ -105,15 +107,15 @@ pub trait Encoder: Debug + Send + Sync {
 /// A session's encoder, with what its client declared.
 #[derive(Debug)]
 pub struct SessionEncoder {
-    /// Encodes all that is written to the session.
+    /// Encoder of all output of the session.
     pub encoder: Box<dyn Encoder>,
     /// Encodings that it shares with other sessions.
     pub forms: SharedForms,
-    /// Declared by the client, or implied by its protocol.
+    /// Capabilities of the session.
     pub capabilities: Capabilities,
 }
 
-/// Answer of one protocol to a client's first bytes.
+/// Result of comparing a client's first bytes with one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
     /// The client speaks it.
@@ -141,32 +143,32 @@ pub type StartDecoder = fn() -> Box<dyn Decoder>;
 /// Row of the table of protocols.
 #[derive(Clone, Copy, Debug)]
 pub struct Detector {
-    /// Looks at a client's first bytes; there is at least one.
+    /// Compares a client's first bytes with the protocol; there is at least one byte.
     pub matches: fn(&[u8]) -> Match,
-    /// Done with a client that matches.
+    /// Action for a client that matches.
     pub then: Detected,
 }
 
-/// Way to go on with a client whose protocol was detected.
+/// Action for a client whose protocol was detected.
 #[derive(Clone, Copy, Debug)]
 pub enum Detected {
-    /// Decode it.
+    /// Decode the client's lines with this decoder.
     Supported(StartDecoder),
-    /// Write these bytes, and close the connection: the protocol is not spoken here.
+    /// Write these bytes, and close the connection: the server does not support the protocol.
     Refused(&'static [u8]),
 }
 
 /// Table of the protocols that share a port.
 #[derive(Clone, Copy, Debug)]
 pub struct ProtocolTable {
-    /// Tried in order; a later row decides only if the earlier ones do not match.
+    /// Rows, tried in order; a later row decides only if the earlier ones do not match.
     pub detectors: &'static [Detector],
     /// Protocol of a client that matches none of them, or has sent nothing yet.
     pub fallback: StartDecoder,
 }
 
 impl ProtocolTable {
-    /// Detects the protocol. `None`: more bytes are needed, unless `is_all` says that no more will come.
+    /// Detects the protocol. `None`: more bytes are needed. `is_all`: no more bytes will come, so an undecided row does not match.
     pub fn detect(&self, first: &[u8], is_all: bool) -> Option<Detected> {
         if first.is_empty() {
             return None;

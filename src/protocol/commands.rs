@@ -8,10 +8,10 @@ use super::refusal::Refusal;
 use super::request::Request;
 use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX};
 
-/// Parser of a command's arguments on a plain line; takes its name, too.
+/// Parser of a command on a plain line, from its name and its arguments.
 type ParseLine = fn(&str, &str) -> Result<Request, Refusal>;
 
-/// Parser of a command's keys in a JSON line, which may name this many destinations.
+/// Parser of a command in a JSON line, from its keys and the maximum number of destinations.
 type ParseFrame = fn(&Fields<'_>, u64) -> Result<Request, FieldError>;
 
 /// Row of the table.
@@ -32,7 +32,7 @@ pub(super) struct PlainCommand {
     pub(super) arguments: &'static str,
     /// Effect of the command, for `/help`.
     pub(super) help: &'static str,
-    /// Reads the arguments, which are trimmed, of the command of this name.
+    /// Parser of the trimmed arguments.
     pub(super) parse: ParseLine,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct PlainCommand {
 pub(super) struct JsonCommand {
     /// Value of the key `type`.
     pub(super) kind: &'static str,
-    /// Reads the other keys.
+    /// Parser of the other keys.
     pub(super) parse: ParseFrame,
 }
 
@@ -107,7 +107,7 @@ pub(super) const COMMANDS: &[CommandRow] = &[
     },
 ];
 
-// The text of `/history` says both numbers.
+// The help of `/history` contains both numbers.
 const _: () = assert!(HISTORY_MESSAGES_DEFAULT == 20 && HISTORY_MESSAGES_MAX == 1000);
 
 impl PlainCommand {

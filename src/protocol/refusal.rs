@@ -1,4 +1,4 @@
-//! Refusals: the code for programs, and the words for people. Owns the codes, which never change their meaning.
+//! Refusals: a code for programs, and a text for people. Owns the codes, which never change their meaning.
 
 use strum::{EnumString, IntoStaticStr};
 
@@ -9,22 +9,22 @@ use crate::message::{RequestId, quoted};
 pub struct Refusal {
     /// Code, for programs.
     pub code: Code,
-    /// Words for people: what was wrong, with which value, and what became of the request.
+    /// Text for people: what was wrong, the value, and what happened to the request.
     pub message: String,
 }
 
 impl Refusal {
-    /// A refusal with this code and these words.
+    /// Makes a refusal with this code and text.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Refusal { code, message: message.into() }
     }
 
-    /// Refusal of a command that does not exist.
+    /// Makes the refusal of a command that does not exist.
     pub fn unknown_command(name: &str) -> Self {
         Refusal::new(Code::UnknownCommand, unknown_command(name)).with_outcome("nothing was done")
     }
 
-    /// Appends what became of the request.
+    /// Appends what happened to the request, for example "not sent".
     pub fn with_outcome(mut self, outcome: &str) -> Self {
         self.message.push_str("; ");
         self.message.push_str(outcome);
@@ -32,7 +32,7 @@ impl Refusal {
     }
 }
 
-/// Words about a command that does not exist, without what became of the request.
+/// Text about a command that does not exist, without its outcome.
 pub(super) fn unknown_command(name: &str) -> String {
     format!("{} is not a command; /help lists the commands", quoted(&format!("/{name}")))
 }
@@ -56,7 +56,7 @@ impl From<Refusal> for Rejected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum Code {
-    /// The line has no form that is understood.
+    /// The line has none of the valid forms.
     BadRequest,
     /// A name is not valid.
     BadName,
@@ -97,7 +97,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// Whether the cause ends by itself, so that the same request may succeed later.
+    /// Whether the same request may succeed later, without a change by the client.
     pub(crate) fn is_passing(self) -> bool {
         matches!(self, Code::StorageFull | Code::ShuttingDown | Code::Internal)
     }

@@ -1,4 +1,4 @@
-//! Replies and announcements, as types. Owns what a client can be sent besides messages; never how it is written.
+//! Replies and announcements, as types: everything that a client gets besides messages. Owns these types; never encodes one.
 
 use super::refusal::Refusal;
 use crate::message::{Message, PeerName, Room, Seq, Text, Timestamp};
@@ -98,7 +98,7 @@ pub enum Reply {
     },
     /// Answers [`Request::Plugins`](super::Request::Plugins).
     Plugins {
-        /// Plugins in the order in which they are asked.
+        /// Plugins in the order of `plugins.toml`.
         plugins: Vec<PluginState>,
     },
     /// Answers [`PluginRequest::SetValue`](super::PluginRequest::SetValue): the value is on disk.
@@ -120,7 +120,7 @@ pub enum Reply {
     },
     /// Message that another session of the client's name has sent. Only programs get it.
     Sent(Message),
-    /// Bytes of the session's own protocol, made by its decoder; written as they are.
+    /// Bytes that the session's decoder made, in its own protocol; written unchanged.
     Encoded(Vec<u8>),
     /// The request was not carried out.
     Refused(Refusal),
@@ -129,7 +129,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// Returns about the memory that the strings of the reply take. Short replies count as 0.
+    /// Returns roughly the memory that the strings of the reply take. Short replies count as 0.
     pub(crate) fn string_bytes(&self) -> usize {
         match self {
             Reply::History { messages, .. } | Reply::Found { messages, .. } => {
@@ -163,7 +163,7 @@ fn list_bytes<'s>(strings: impl Iterator<Item = &'s str>) -> usize {
     strings.map(|string| size_of::<String>() + string.len()).sum()
 }
 
-/// Room, as one of its members sees it.
+/// Room in the reply to `/who`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomSummary {
     /// The room.
@@ -187,7 +187,7 @@ pub struct PluginState {
     pub state: String,
 }
 
-/// Message of the past, as a peer that sent or received it sees it.
+/// Message of a history or a search, as the requester sent or received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastMessage {
     /// Whether the requester sent it.

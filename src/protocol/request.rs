@@ -1,5 +1,5 @@
-//! Requests as types: a login, the requests of a client that is logged in, and those that only plugins can make. Owns what can be
-//! asked; never how it is written, nor what becomes of it.
+//! Requests as types: a login, the requests of a client that is logged in, and those that only plugins can make. Owns these types; never
+//! parses or handles one.
 
 use crate::limits::COMMAND_CHARS_MAX;
 use crate::message::{Destination, PeerName, RequestId, Room, Seq, Text};
@@ -11,11 +11,11 @@ use super::refusal::{Refusal, Rejected};
 pub struct Login {
     /// Id that the client gave its login: the answer carries it.
     pub id: Option<RequestId>,
-    /// Name of the peer that the client speaks for.
+    /// Name of the peer that the client logs in as.
     pub name: PeerName,
     /// Password, if one was sent.
     pub password: Option<String>,
-    /// Whether the client acknowledges messages itself ([`Request::Ack`]), so that an acknowledgement of TCP does not count.
+    /// Whether the client acknowledges explicitly ([`Request::Ack`]), so that TCP acknowledgements do not count.
     pub acks: bool,
 }
 
@@ -35,7 +35,7 @@ impl From<Request> for ClientRequest {
     }
 }
 
-/// Result of parsing a line that is not blank: a request, or the reason why it is none.
+/// Result of parsing a line that is not blank: a request, or a refusal.
 pub type ParsedRequest = Result<ClientRequest, Rejected>;
 
 /// Request of a client that is logged in.
@@ -81,7 +81,7 @@ pub enum Request {
         /// Number of messages at most: 1 to [`HISTORY_MESSAGES_MAX`](crate::limits::HISTORY_MESSAGES_MAX).
         count: usize,
     },
-    /// Asks for an answer as soon as everything before it is processed and on disk.
+    /// Requests a `pong` once everything before it is handled and on disk.
     Ping {
         /// Token that the answer repeats.
         token: Option<Text>,
@@ -128,7 +128,7 @@ pub struct Draft {
     pub text: Text,
 }
 
-/// Part of the past that a client asks for.
+/// Part of the message history that a client requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryRequest {
     /// Only messages exchanged with this peer, or sent in this room.
@@ -154,7 +154,7 @@ pub enum PluginRequest {
 }
 
 impl Request {
-    /// A command that is not one of the server's own. Fails if no plugin can have a command of this name.
+    /// Makes the request of a plugin command. Fails if no plugin can have a command of this name.
     pub fn command(name: &str, arguments: &str) -> Result<Self, Refusal> {
         if !is_command_name(name) {
             return Err(Refusal::unknown_command(name));
@@ -162,7 +162,7 @@ impl Request {
         Ok(Request::Command { name: name.to_owned(), arguments: arguments.trim().to_owned() })
     }
 
-    /// Whether the request is made for nothing but its reply.
+    /// Whether the request changes nothing, so that only its reply matters.
     pub fn is_read_only(&self) -> bool {
         self.traits().is_read_only
     }
@@ -172,7 +172,7 @@ impl Request {
         self.traits().has_large_reply
     }
 
-    /// Part that plugins have in the request.
+    /// Returns the part that plugins have in the request.
     pub(crate) fn plugin_part(&self) -> PluginPart {
         self.traits().plugins
     }

@@ -1,21 +1,20 @@
-//! Requests on their way to the broker: as they were parsed, or as plugins left them. Owns these types; never decides what becomes
-//! of a request.
+//! Requests on their way to the broker: as they were parsed, or as plugins changed them. Owns these types; never handles a request.
 
 use super::refusal::{Refusal, Rejected};
 use super::reply::Reply;
 use super::request::{ClientRequest, Draft, ParsedRequest, PluginRequest, Request};
 use crate::message::RequestId;
 
-/// Work for the broker, in the place of the line that led to it.
+/// Work for the broker, from one line of a client or one request of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
     /// Id of the request, if it has one.
     pub id: Option<RequestId>,
-    /// Work that is left for the broker.
+    /// The work.
     pub work: Work,
 }
 
-/// Work that a request leaves for the broker.
+/// What the broker must do for a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
     /// A request of a client, as it was parsed.
@@ -26,21 +25,21 @@ pub enum Work {
     Filtered(FilteredSend),
     /// A refusal: of a line that is not a request, or by a plugin.
     Refused(Refusal),
-    /// A reply that was made before the broker: by a plugin, or by a codec.
+    /// A reply that a plugin or a codec has made. The broker only sends it, so that it stays in order.
     Answered(Box<Reply>),
 }
 
-/// Message with an id that plugins changed or refused. It is accepted again if it was accepted before, whatever plugins say now.
+/// Message with an id that plugins changed or refused. If it was accepted before, it is accepted again, whatever the plugins decided now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilteredSend {
     /// Message as the client sent it, by which it is recognised.
     pub original: Box<Draft>,
-    /// Message to be sent instead, or why none is sent.
+    /// Message that is sent instead, or the refusal.
     pub outcome: Result<Box<Draft>, Refusal>,
 }
 
 impl Submission {
-    /// Whether the client only wants the reply.
+    /// Whether the request changes nothing, so that only its reply matters.
     pub fn is_read_only(&self) -> bool {
         match &self.work {
             Work::Client(request) => request.is_read_only(),
@@ -59,12 +58,12 @@ impl Submission {
         }
     }
 
-    /// Whether the session ends with it.
+    /// Whether the request ends the session.
     pub fn is_quit(&self) -> bool {
         matches!(self.work, Work::Client(Request::Quit))
     }
 
-    /// Whether it runs a command of a plugin.
+    /// Whether the request runs a command of a plugin.
     pub fn is_plugin_command(&self) -> bool {
         matches!(self.work, Work::Client(Request::Command { .. }))
     }

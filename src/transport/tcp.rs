@@ -20,7 +20,7 @@ use crate::limits::{KEEPALIVE_PROBES, KEEPALIVE_S_MAX};
 #[derive(Debug)]
 pub(crate) struct Tcp {
     socket: Async<TcpStream>,
-    /// Read and written by one task; atomic only so that both halves of a connection may hold a reference.
+    /// Bytes written so far. One task reads and writes it; it is atomic only so that both halves of a connection may hold a reference.
     written_bytes: AtomicU64,
 }
 
@@ -32,12 +32,12 @@ impl Tcp {
         Tcp { socket, written_bytes: AtomicU64::new(0) }
     }
 
-    /// Has the kernel probe the connection while it is idle, so that it fails in time if the other end is gone; tcp(7).
+    /// Makes the kernel probe the connection while it is idle, so that it fails in time if the other end is gone; tcp(7).
     pub(crate) fn keep_alive(&self, dead_after_s: u64) {
         if dead_after_s == 0 {
             return;
         }
-        // Idle for two fifths of the time, then the probes.
+        // The probes begin after two fifths of the time without traffic.
         let dead_after_s = dead_after_s.min(KEEPALIVE_S_MAX);
         let interval_s = (dead_after_s / (KEEPALIVE_PROBES as u64 + 2)).max(1);
         let idle_s = dead_after_s.saturating_sub(KEEPALIVE_PROBES as u64 * interval_s).max(1);
@@ -79,7 +79,7 @@ impl Transport for Tcp {
     }
 
     fn abort(&self) {
-        // It fails on a socket that has failed already.
+        // This fails if the socket has failed already.
         let _ = sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
     }
 
@@ -88,7 +88,7 @@ impl Transport for Tcp {
     }
 
     fn acknowledged_bytes(&self) -> u64 {
-        // What is written counts as acknowledged if the system does not report it.
+        // If the system does not report outstanding bytes, written bytes count as acknowledged.
         let outstanding = kernel::outstanding_bytes(self.socket.get_ref()).unwrap_or(0);
         self.written_bytes().saturating_sub(outstanding)
     }
