@@ -491,7 +491,7 @@ fn refused_rows_are_reported_with_a_query_that_shows_them() {
     let shown = Command::new("sh").args(["-c", shows]).output().unwrap();
     assert!(shown.status.success(), "{shown:?}");
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("|alice|#nowhere|one|not_a_member: nobody is in #nowhere; not sent"), "{shown}");
+    assert!(shown.contains("|alice|#nowhere|one|not_a_member: #nowhere has no members; not sent"), "{shown}");
 }
 
 #[test]

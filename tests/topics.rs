@@ -51,7 +51,7 @@ fn only_members_set_or_see_a_topic() {
         ("/topic #home", "not_a_member", "you are not in #home; nothing is shown"),
         ("/topic #home mine", "not_a_member", "you are not in #home; nothing was done"),
         ("/topic #nowhere mine", "not_a_member", "you are not in #nowhere; nothing was done"),
-        ("/topic", "bad_request", "\"\" after /topic, which takes one #ROOM; nothing was done"),
+        ("/topic", "bad_request", "/topic takes a #ROOM, such as /topic #home; nothing was done"),
         ("/topic home", "bad_name", "\"home\" does not start with \"#\""),
         (
             &format!("/topic #home {}", "x".repeat(513)),

@@ -417,7 +417,7 @@ fn batch_is_committed_as_a_whole_or_not_at_all() {
         reply.send(failed(turn.entries)).unwrap();
         let said = next_output(&outboxes[0]).await;
         assert_eq!(said.matches("! storage_full: ").count(), 4, "{said}");
-        assert!(said.contains("; not kept\n"), "{said}");
+        assert!(said.contains("; not stored\n"), "{said}");
 
         // A batch is in one turn, however many clients flood the broker.
         for sender in 2..=SENDERS + 1 {

@@ -176,7 +176,11 @@ impl Dialogue<'_> {
             Request::History(HistoryRequest { count, .. }) => self.expect_history(count, "* no messages"),
             Request::Search { count, .. } => {
                 self.skip_notices();
-                if self.answers.front().is_some_and(|line| line.starts_with("! bad_request: there is no word in it")) {
+                if self
+                    .answers
+                    .front()
+                    .is_some_and(|line| line.starts_with("! bad_request: ") && line.contains(" contains no word "))
+                {
                     self.answers.pop_front();
                 } else {
                     self.expect_history(count, "* no messages contain that");

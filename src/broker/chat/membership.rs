@@ -18,7 +18,7 @@ impl Chat {
     /// Returns a room that has members. Fails if it has none; `outcome` says what that means for the request.
     pub(super) fn populated_room(&self, room: &Room, outcome: &str) -> Result<RoomId, Refusal> {
         let found = self.find_room(room, outcome)?.filter(|found| self.rooms[found].members > 0);
-        found.ok_or_else(|| Refusal::new(Code::NotAMember, format!("nobody is in {room}; {outcome}")))
+        found.ok_or_else(|| Refusal::new(Code::NotAMember, format!("{room} has no members; {outcome}")))
     }
 
     /// Whether a peer is a member of a room, including turns in flight.

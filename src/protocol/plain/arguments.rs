@@ -61,14 +61,17 @@ pub(in crate::protocol) fn alone(command: &str, arguments: &str, request: Reques
 
 /// Reads `#ROOM`.
 pub(in crate::protocol) fn room(command: &str, arguments: &str) -> Result<Room, Refusal> {
-    if arguments.is_empty() || arguments.contains(char::is_whitespace) {
+    if arguments.is_empty() {
+        return Err(not_done(Code::BadRequest, format_args!("{command} takes a #ROOM, such as {command} #home")));
+    }
+    if arguments.contains(char::is_whitespace) {
         let arguments = quoted(arguments);
         return Err(not_done(Code::BadRequest, format_args!("{arguments} after {command}, which takes one #ROOM")));
     }
     Room::parse(arguments).map_err(|bad| not_done(Code::BadName, bad))
 }
 
-/// Reads `#ROOM [TEXT]`, where `-` is no text.
+/// Reads `#ROOM [TEXT]`, where the text `-` clears the topic.
 pub(in crate::protocol) fn topic(command: &str, arguments: &str) -> Result<Request, Refusal> {
     let (name, text) = arguments.split_once(char::is_whitespace).unwrap_or((arguments, ""));
     let (room, text) = (room(command, name)?, text.trim());
@@ -85,7 +88,7 @@ pub(in crate::protocol) fn topic(command: &str, arguments: &str) -> Result<Reque
 /// Reads `WORDS`.
 pub(in crate::protocol) fn search(command: &str, arguments: &str) -> Result<Request, Refusal> {
     let words = Text::clean(arguments).ok_or_else(|| {
-        not_done(Code::BadRequest, format_args!("\"\" after {command}, which takes the words to look for"))
+        not_done(Code::BadRequest, format_args!("{command} takes words to look for, such as {command} dinner"))
     })?;
     Ok(Request::Search { words, count: HISTORY_MESSAGES_DEFAULT })
 }

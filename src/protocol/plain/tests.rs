@@ -162,9 +162,9 @@ fn commands_are_recognized_by_their_names() {
     check("/search two  words", expect!["search two  words up to 20"]);
     check(
         "/search",
-        expect![[r#"bad_request: "" after /search, which takes the words to look for; nothing was done"#]],
+        expect![[r#"bad_request: /search takes words to look for, such as /search dinner; nothing was done"#]],
     );
-    check("/join", expect![[r#"bad_request: "" after /join, which takes one #ROOM; nothing was done"#]]);
+    check("/join", expect!["bad_request: /join takes a #ROOM, such as /join #home; nothing was done"]);
     check("/topic #a", expect!["topic of #a"]);
     check("/topic #A  two  words ", expect![[r##"topic of #a is Some("two  words")"##]]);
     check("/topic #a -", expect!["topic of #a is None"]);

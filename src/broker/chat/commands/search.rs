@@ -7,7 +7,7 @@ use crate::broker::chat::searches::PendingSearch;
 use crate::broker::chat::state::Chat;
 use crate::broker::chat::turn::TurnBuilder;
 use crate::limits::TURN_SEARCHES_MAX;
-use crate::message::{SessionId, Text};
+use crate::message::{SessionId, Text, quoted};
 use crate::protocol::{Code, Refusal, Reply};
 use crate::store::{PastPage, Read, ReadFailure, SearchQuery, SearchResult};
 
@@ -47,11 +47,14 @@ pub(in crate::broker::chat) fn complete(
             return chat.searches.push_back(search);
         }
         Ok(SearchResult::NoWords) => {
-            let words = "there is no word in it, of letters or digits, to search for; nothing is shown";
+            let query = quoted(search.words.as_str());
+            let words = format!(
+                "{query} contains no word to search for; give at least one with letters or digits; nothing is shown"
+            );
             Reply::Refused(Refusal::new(Code::BadRequest, words))
         }
         Err(_) => {
-            let words = "it cannot be searched now, the server's log says why; nothing is shown";
+            let words = "messages cannot be searched now, the server's log says why; nothing is shown";
             Reply::Refused(Refusal::new(Code::Internal, words))
         }
     };

@@ -19,5 +19,5 @@ pub(super) fn decide(
 }
 
 pub(super) fn complete(requester: &Requester, key: String, chat: &mut Chat, delivery: &mut Delivery) {
-    chat.reply_if_committed(requester, |_| Reply::Set { key }, "not kept", delivery);
+    chat.reply_if_committed(requester, |_| Reply::Set { key }, "not stored", delivery);
 }
