@@ -36,9 +36,12 @@ impl Topics {
         Topics { rooms, undelivered: Vec::new(), requests: HashMap::new() }
     }
 
-    /// Topic of a room, by what is committed.
-    pub(in crate::simulation) fn committed(&self, room: usize) -> Topic {
-        self.rooms[room].committed
+    /// Topics that a room had in the turn that is being delivered, in order; the first is the one before the turn.
+    pub(in crate::simulation) fn of_turn(&self, room: usize) -> Vec<Topic> {
+        let RoomTopics { committed, former } = &self.rooms[room];
+        let set = self.undelivered.iter().filter(|(other, _)| *other == room).count();
+        let before = former[former.len() - set..].iter().map(|(topic, _)| *topic);
+        before.chain([*committed]).collect()
     }
 
     /// Whether this was the topic of a room at some time since this step.
