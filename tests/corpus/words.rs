@@ -7,12 +7,16 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 /// Most characters of a refusal, with its quotation: far more than the longest of today.
 const REFUSAL_CHARS_MAX: usize = 300;
 
-/// Checks that a refusal is safe to print, and begins with one of the values that it may quote.
+/// Checks that a refusal is safe to print, and begins with one of the values that it may quote, or with the command whose argument is
+/// missing.
 pub(crate) fn check_refusal<'v>(refusal: &str, mut values: impl Iterator<Item = &'v str>) {
     check_shown(refusal);
     assert!(refusal.chars().count() <= REFUSAL_CHARS_MAX, "the refusal is too long: {refusal:?}");
     if refusal.starts_with('"') {
         assert!(values.any(|value| opens_with(refusal, value)), "the refusal quotes another value: {refusal:?}");
+    } else if refusal.starts_with('/') {
+        let is_missing = refusal.contains(" takes ") && values.any(str::is_empty);
+        assert!(is_missing, "the refusal names a missing argument, but there is one: {refusal:?}");
     } else {
         let has_reason = refusal.starts_with("a name is missing; ") || refusal.starts_with("more than ");
         assert!(has_reason, "the refusal does not say what was wrong: {refusal:?}");
