@@ -81,16 +81,16 @@ pub struct Store {
     pub found: Found,
 }
 
-/// State of a database that the broker needs from the start.
+/// State of a database that the broker needs at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Newest message that there ever was.
+    /// Newest message ever logged, even if it was removed since.
     pub newest: Seq,
     /// Highest id that was ever given to a peer.
     pub last_peer: PeerId,
     /// Highest id that was ever given to a room.
     pub last_room: RoomId,
-    /// Number of names for which messages wait, but which have never logged in.
+    /// Number of names that were never used, and for which messages wait.
     pub unknown_names: u64,
 }
 
@@ -278,7 +278,7 @@ fn handle<'c>(request: StoreRequest, log: &mut Log<'c>, sweep: &mut Sweep<'c>) -
     }
 }
 
-/// Reads the state of the database that the broker needs from the start.
+/// Reads the state of the database that the broker needs at its start.
 fn found(connection: &rusqlite::Connection, path: &Path) -> Result<Found, SchemaError> {
     let newest = schema::NEWEST;
     let sql = format!(

@@ -84,7 +84,7 @@ impl<'c> Tables<'c> {
         Ok(newest)
     }
 
-    /// Follows the commit of the transaction in which these entries were applied. `before` is the newest message before them.
+    /// Updates the caches after the commit of the transaction that applied these entries. `before` is the newest message before them.
     pub(super) fn committed(&mut self, entries: &[Entry], before: Seq) {
         let mut seq = before;
         for NewMessage { recipients, .. } in messages(entries) {
@@ -94,7 +94,7 @@ impl<'c> Tables<'c> {
         self.index.commit_sends();
     }
 
-    /// Follows the rollback of the transaction in which entries were applied.
+    /// Updates the caches after the rollback of a transaction that applied entries.
     pub(super) fn rolled_back(&mut self) {
         self.index.undo_sends();
         self.events.undo();
@@ -162,7 +162,7 @@ impl<'c> Tables<'c> {
         Ok(newest)
     }
 
-    /// Removes ids and events that are no longer needed, the more the more of them the turn has added.
+    /// Removes ids and events that are no longer needed: at most a fixed number for each that the turn has added.
     fn remove_outdated(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
         let with_id = || messages(entries).filter(|message| message.id.is_some());
         if let Some(last) = with_id().last() {

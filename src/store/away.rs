@@ -1,5 +1,5 @@
-//! Recipients who are offline and have not received a message. Caches the members of rooms during one turn; never knows who is
-//! online, which the caller passes in.
+//! Recipients who are offline and have not received a message. Owns a cache of the members of rooms during one turn; the caller passes in
+//! the peers that are online.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

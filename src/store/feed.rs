@@ -1,4 +1,5 @@
-//! Pages of a peer's feed: the messages for it and, since it joined them, for its rooms. Never stores a cursor.
+//! Pages of a peer's feed: the messages to the peer, and those to its rooms since it joined them. Owns the limits of a page; never stores a
+//! cursor.
 
 use super::{Fed, Page, PageQuery, WaitingQuery};
 use crate::database::inboxes::{InboxMessage, Inboxes, Sources};
@@ -15,7 +16,7 @@ pub(super) fn page(
     let mut page = Page::default();
     let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
     let mut inboxes = Inboxes::after(peer, after, sources)?;
-    // An inbox may still contain removed messages, and that of a room contains the peer's own ones: these are skipped.
+    // An inbox may still list removed messages, and that of a room lists the peer's own messages: these are skipped.
     while bytes_left > 0 && page.messages.len() < PAGE_MESSAGES_MAX {
         let Some(next) = inboxes.next(sources.index)? else { break };
         let Some(fed) = read(peer, &next, is_addressed, sources)? else { continue };
@@ -29,8 +30,8 @@ pub(super) fn page(
     Ok(page)
 }
 
-/// Counts the messages that wait for a peer after the one in the query. If very many are in rooms, the peer's own messages there
-/// are counted, too.
+/// Counts the messages after the one in the query that wait for a peer. The peer's own messages in rooms do not count, except beyond
+/// [`WAITING_SCAN_MESSAGES_MAX`].
 pub(super) fn waiting(query: WaitingQuery, sources: &mut Sources<'_, '_>) -> rusqlite::Result<u64> {
     let WaitingQuery { peer, after } = query;
     let mut inboxes = Inboxes::after(peer, after, sources)?;
@@ -63,7 +64,7 @@ fn read(
     let room = match &*next.rooms {
         [] => None,
         [room] => Some(*room),
-        // A message in several rooms counts for the one that was addressed first.
+        // A message to several rooms arrives through the room that was named first.
         rooms => stored.numbered_recipients().filter_map(Recipient::room).find(|room| rooms.contains(room)),
     };
     let room = room.map(|room| sources.names.room(room)).transpose()?;

@@ -126,12 +126,12 @@ impl<'c> Log<'c> {
         TurnOutcome { entries, commit, before, newest: self.newest, reads }
     }
 
-    /// Newest message up to which the index contains all messages.
+    /// Returns the newest message up to which the inbox index is complete.
     pub(super) fn indexed(&self) -> Seq {
         self.tables.index.indexed()
     }
 
-    /// Brings the index up to date in a transaction of its own. The transaction is not durable: after a power cut the unindexed tail is
+    /// Brings the inbox index up to date in a transaction of its own. The commit is not synced: after a power cut the unindexed tail is
     /// longer.
     pub(super) fn catch_up<'t>(
         &mut self,
@@ -149,7 +149,7 @@ impl<'c> Log<'c> {
         Ok(())
     }
 
-    /// Ends the use of the log: brings the index up to date, so that the next start has no tail to read. Returns whether the
+    /// Closes the log: brings the inbox index up to date, so that the next start has no tail to read. Returns whether the
     /// write-ahead log may be copied into the database file.
     pub(super) fn close(mut self) -> bool {
         let connection = self.connection;
@@ -241,7 +241,7 @@ impl<'c> Log<'c> {
     }
 
     /// Writes another commit in place of one that could not be synced: it was written all the same, and would be found after a crash,
-    /// though its senders were told that it failed. The new one changes nothing and is not synced.
+    /// though its senders got an error. The new one changes nothing and is not synced.
     fn replace_unsynced_commit(&mut self) {
         let _ = self.set_synchronous(Synchronous::Normal).and_then(|()| schema::write_unchanged_page(self.connection));
     }

@@ -12,7 +12,7 @@ use crate::limits::{HISTORY_BYTES_MAX, HISTORY_CHUNK_MESSAGES, HISTORY_SCAN_MESS
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 use crate::protocol::PastMessage;
 
-/// Prepared statements that follow the messages of one sender.
+/// Prepared statements that find the messages of one sender.
 pub(super) struct Past<'c> {
     sent: Statement<'c>,
     sent_lately: Statement<'c>,
@@ -151,13 +151,13 @@ impl<'v> PastPageBuilder<'v> {
         PastPageBuilder { viewer, room, count, page: PastPage::default() }
     }
 
-    /// Whether the page takes no more messages, and it is known that there are more.
+    /// Whether the page is full and there is at least one more message.
     pub(super) fn is_full(&self) -> bool {
         self.page.more
     }
 
-    /// Adds a message, unless it was removed. If the page has no space left, only notes that there is one more. The caller
-    /// checks that the viewer may see the message.
+    /// Adds a message, unless it was removed. If the page has no space left, only notes that there are more. The caller must check
+    /// that the viewer may see the message.
     pub(super) fn add(&mut self, seq: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<()> {
         let Some(stored) = sources.messages.find(seq)? else { return Ok(()) };
         if self.page.messages.len() == self.count || self.page.bytes >= HISTORY_BYTES_MAX {

@@ -1,4 +1,4 @@
-//! Reads that a turn asks for: each is a query, and the sender that takes its result. Owns these types; never a statement.
+//! Reads of a turn: each is a query, and the sender for its result. Owns these types; never runs SQL.
 
 use std::fmt;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ pub struct PageQuery {
     pub peer: PeerId,
     /// Message before the first one of the page.
     pub after: Seq,
-    /// Whether each message must name the destinations that it was addressed to.
+    /// Whether the destinations of each message must be read, too.
     pub is_addressed: bool,
 }
 
@@ -143,7 +143,7 @@ pub struct ValuesQuery {
     pub peer: PeerId,
 }
 
-/// Piece of the log, for one feed.
+/// Page of one feed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// Messages in the order of `seq`.
@@ -155,13 +155,13 @@ pub struct Page {
 /// Message of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fed {
-    /// Message that is delivered.
+    /// The message.
     pub message: Message,
     /// Whether the message was addressed to the peer itself: only those count for the limit of its mailbox.
     pub is_direct: bool,
 }
 
-/// Piece of the past, as a peer that sent or received it may see it.
+/// Page of a history or a search, with messages that its peer sent or received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PastPage {
     /// The messages.
@@ -177,7 +177,7 @@ pub struct PastPage {
 pub enum SearchResult {
     /// Messages that contain all words, newest first.
     Found(PastPage),
-    /// The index has moved towards the log and does not cover it yet: read again.
+    /// The search index has caught up a little and does not cover the log yet: the broker repeats the read.
     Indexing,
     /// The query contains no word.
     NoWords,

@@ -28,7 +28,7 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Whether nothing is to be looked up.
+    /// Whether there is nothing to look up.
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty() && self.rooms.is_empty() && self.ids.is_empty()
     }
@@ -86,9 +86,9 @@ impl TurnRequest {
 /// Outcome of a turn.
 #[derive(Debug)]
 pub struct TurnOutcome {
-    /// Entries of the turn, handed back.
+    /// Entries of the turn, returned to the broker.
     pub entries: Vec<Entry>,
-    /// Whether the entries are committed: all are, or none is.
+    /// Result of the commit: all entries are committed, or none is.
     pub commit: Result<(), CommitError>,
     /// Newest `seq` before the turn's first message.
     pub before: Seq,
