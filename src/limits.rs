@@ -87,7 +87,7 @@ pub const READ_BYTES_MIN: usize = 1024;
 /// Lines of one connection that are parsed before other connections have their turn.
 pub const LINES_AT_ONCE_MAX: usize = 1024;
 
-/// Bytes of one read, and so of all the lines of one connection that the broker has in hand.
+/// Bytes of one read, and so of all the lines of one connection that the broker is handling.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Seconds that a connection may take to log in, unless the configuration says otherwise.
@@ -96,7 +96,7 @@ pub const LOGIN_TIMEOUT_S_DEFAULT: u64 = 30;
 /// Refused logins after which a connection is closed.
 pub const LOGIN_REFUSALS_MAX: usize = 3;
 
-/// Requests of one connection that the broker has in hand.
+/// Requests of one connection in one batch, which the broker handles at a time.
 pub const BATCH_REQUESTS_MAX: usize = 1024;
 
 /// Events in the broker's inbox. As many again may be left over from a turn.
@@ -117,7 +117,7 @@ pub const ACK_POLL_MS_MIN: u64 = 2;
 /// Longest time in milliseconds between two such polls.
 pub const ACK_POLL_MS_MAX: u64 = 1000;
 
-/// Bytes of the log that one page hands to a replaying session.
+/// Bytes of the messages in one page for a replaying session.
 pub const PAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// Messages of one page.
@@ -231,7 +231,7 @@ pub const WAITING_COUNTED_MAX: u64 = 1_000_000;
 /// Faults of the file, and rows with the same fault, that `holdline doctor` lists one by one.
 pub const FAULTS_NAMED_MAX: usize = 10;
 
-/// Milliseconds that the time of a message may be ahead of the clock, as messages arrive during the check.
+/// Milliseconds that the time of a message may be ahead of the clock of `holdline doctor`, as messages arrive during its check.
 pub const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
 
 /// Bytes of free disk space below which `holdline doctor` warns.
@@ -273,8 +273,8 @@ pub const RETENTION_RETRY_S: u64 = 2;
 /// Shortest time in seconds between two log lines about removed messages.
 pub const RETENTION_REPORT_S_MIN: u64 = 3600;
 
-/// Seconds for which only waiting messages must be left, and exceed the size limit, before the log reports it: messages that are
-/// just being delivered count as waiting, too.
+/// Seconds after which the log reports that the messages that wait exceed the size limit alone. Messages that are just being delivered count
+/// as waiting, too.
 pub const RETENTION_FULL_S_MIN: u64 = 1;
 
 /// Free pages that a step of the retention returns to the file system.
@@ -304,8 +304,7 @@ pub const SENT_ID_DAYS_MAX: i64 = 30;
 /// Old message ids that are removed for each new one, at most.
 pub const SENT_IDS_REMOVED_PER_ID: usize = 2;
 
-/// Messages that were sent to a client with `acks`, and whose marks are kept one by one until it acknowledges them; beyond that,
-/// two messages share a mark.
+/// Messages sent to a client with `acks`, and not acknowledged yet, that are counted one by one; beyond that, two messages share an item.
 pub const UNACKNOWLEDGED_MARKS_MAX: usize = 4096;
 
 /// Rows of the table `outbox` that one turn sends.
@@ -481,7 +480,7 @@ pub const VALUE_DEPTH_MAX: usize = 32;
 /// Bytes of all stored values of a plugin.
 pub const VALUES_BYTES_MAX: usize = 1024 * 1024;
 
-/// Calls that a process has in hand.
+/// Calls of a process in flight.
 pub const PROCESS_CALLS_MAX: usize = 256;
 
 /// Milliseconds until a process that has ended is restarted; doubles with each failure.

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 use smol::Timer;
 
-/// Waits for `future`, for no longer than `limit`. `None` is no limit, and arms no timer.
+/// Waits for `future`, for no longer than `limit`. With `None` there is no limit, and no timer is set.
 pub(crate) fn timeout<F: Future>(limit: impl Into<Option<Duration>>, future: F) -> Timeout<F> {
     Timeout { future, timer: limit.into().map_or_else(Timer::never, Timer::after) }
 }
 
-/// Waits for `future` until `deadline`. `None` is no deadline, and arms no timer.
+/// Waits for `future` until `deadline`. With `None` there is no deadline, and no timer is set.
 pub(crate) fn timeout_at<F: Future>(deadline: impl Into<Option<Instant>>, future: F) -> Timeout<F> {
     Timeout { future, timer: deadline.into().map_or_else(Timer::never, Timer::at) }
 }
@@ -22,7 +22,7 @@ pub(crate) fn sleep(duration: Duration) -> Timer {
     Timer::after(duration)
 }
 
-/// Returns a limit as configuration files write it: in seconds, and 0 is no limit.
+/// Converts a limit of a configuration file: in seconds, and 0 means no limit.
 pub(crate) const fn seconds_or_none(seconds: u64) -> Option<Duration> {
     if seconds == 0 { None } else { Some(Duration::from_secs(seconds)) }
 }

@@ -40,7 +40,7 @@ pub enum Verdict {
     Drop,
     /// Refuse the subject, with this reason.
     Reject(String),
-    /// Let a login in, whatever the accounts say.
+    /// Let a login succeed, with any password or none.
     Allow,
     /// Answer a command with this text.
     Reply(String),

@@ -1,5 +1,5 @@
-//! Chain of plugins with deciding hooks, in the order of `plugins.toml`: each plugin gets what the one before it left. Owns the
-//! effect of their verdicts on a connection, a login, a message and a command; never waits for anything but a plugin.
+//! Chain of plugins with deciding hooks, in the order of `plugins.toml`: each plugin gets a message as the plugin before it left it. Owns
+//! the effect of their verdicts on connections, logins, messages and commands; waits for nothing but plugins.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,9 +52,9 @@ pub(crate) struct PluginSet {
 /// Verdict of all plugins on a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LoginVerdict {
-    /// No plugin decided; the accounts decide.
+    /// No plugin decided. A login without a password succeeds, one with a password fails.
     Pass,
-    /// The login succeeds, whatever the accounts say.
+    /// The login succeeds, with any password or none.
     Allow,
     /// The login is refused.
     Refuse(Refusal),
@@ -200,8 +200,8 @@ fn replace(to: Option<Vec<Destination>>, text: Option<Text>, submission: &mut Su
     filtered(Ok(Draft { to, text }), submission);
 }
 
-/// Replaces a message by the outcome of a plugin. A message with an id keeps its original, by which it is recognised when it is
-/// sent again.
+/// Replaces a message by the outcome of a plugin. For a message with an id, also stores the original, by which the message is recognised
+/// when it is sent again.
 fn filtered(outcome: Result<Draft, Refusal>, submission: &mut Submission) {
     let Submission { id, work } = submission;
     match (work, outcome) {

@@ -1,5 +1,5 @@
-//! Host of a plugin: requests, effects, values and log lines, which a plugin can use at any time. Owns the cache of the plugin's
-//! values; never decides when a plugin is called.
+//! Host of a plugin: its interface to the server, for requests, effects, values and log lines. Owns the cache of the plugin's values; never
+//! calls the plugin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ struct HostState {
     recorder: Option<Sender<Vec<ParsedRequest>>>,
     values: Mutex<ValueCache>,
     health: Mutex<Health>,
-    /// Queue of effects of deciding calls, for which nobody waits.
+    /// Queue of the effects of deciding calls. No caller waits for them.
     later: Sender<Vec<Effect>>,
     next_later: Receiver<Vec<Effect>>,
     /// Sends one message when the plugin is quarantined.

@@ -36,11 +36,11 @@ pub(super) struct Link {
     session: Mutex<SessionId>,
     /// Permit for requests that change something: one batch is in flight at a time, so they stay in order.
     changes: Arc<Semaphore>,
-    /// Permit for requests that change nothing. They do not wait for messages that are being filtered.
+    /// Permit for requests that only read. They do not wait for messages that other plugins are filtering.
     reads: Arc<Semaphore>,
     /// Receivers of the replies that are awaited, by the id of the request.
     awaited: Mutex<HashMap<RequestId, oneshot::Sender<Reply>>>,
-    /// Beginning of all ids, different in each run of the server.
+    /// Prefix of all ids, different in each run of the server.
     id_prefix: String,
     last_id: AtomicU64,
 }
@@ -71,7 +71,7 @@ impl Link {
         receiver
     }
 
-    /// Logs out for good, and fails all awaited replies.
+    /// Logs out permanently, and fails all awaited replies.
     pub(super) async fn close(&self) {
         self.send(Event::Leave { session: self.session() }).await;
         self.broker.lock().take();
@@ -122,7 +122,7 @@ impl Link {
         self.send_requests(requests, permit).await;
     }
 
-    /// Passes a reply to the caller that awaits it. Returns the reply if nobody does.
+    /// Passes a reply to the caller that awaits it. Returns the reply if there is no such caller.
     pub(super) fn receive_reply(&self, id: &RequestId, reply: Reply) -> Result<(), Reply> {
         let Some(awaited) = self.awaited.lock().remove(id) else { return Err(reply) };
         // The caller may have stopped waiting.

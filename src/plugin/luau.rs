@@ -33,7 +33,7 @@ pub struct Script {
     host: Arc<OnceLock<Host>>,
     /// Queue of calls that hold up a client.
     awaited: Sender<CallBatch>,
-    /// Queue of calls that hold up nobody.
+    /// Queue of calls that no client waits for.
     notified: Sender<CallBatch>,
     /// Closed when the thread ends.
     ended: Receiver<Infallible>,

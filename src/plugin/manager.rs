@@ -25,7 +25,7 @@ const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
 const RETRY: Duration = Duration::from_millis(PLUGIN_RETRY_MS_MAX);
 const STOP: Duration = Duration::from_millis(PLUGIN_STOP_MS_MAX);
 
-/// Starts, replaces and stops the plugins of a server.
+/// Manager of a server's plugins: starts, replaces and stops them.
 pub(crate) struct PluginManager {
     plugins: Arc<Plugins>,
     executor: Arc<Executor<'static>>,
@@ -38,7 +38,8 @@ struct PluginTasks {
     plugin: Arc<RunningPlugin>,
     /// Tasks that run until the plugin is stopped: the plugin itself, and the reader of its session.
     session: Vec<Task<()>>,
-    /// Task that calls the start hook, then sends notifications. `None` before the plugin has taken over its name.
+    /// Task that calls the start hook, then sends notifications. `None` until the plugin starts, after the notifications
+    /// to its predecessor of the same name have ended.
     notifier: Option<Task<()>>,
     mails: Receiver<ReceivedMail>,
 }
@@ -58,7 +59,7 @@ pub(crate) enum ReloadPlan {
 }
 
 impl PluginManager {
-    /// Starts plugins, in order, and waits until each has started or has used up its time for it.
+    /// Starts plugins, in order, and waits until all have started, or until the time limit for starting has passed.
     pub(crate) async fn start(
         loaded: Vec<LoadedPlugin>,
         plugins: Arc<Plugins>,
@@ -121,7 +122,7 @@ impl PluginManager {
         PluginTasks::spawn(plugin, &self.executor)
     }
 
-    /// Starts those of the plugins that have not started yet, then puts all of them into the chain.
+    /// Starts the plugins that have not started yet, then puts all plugins into the chain.
     async fn take_over(&mut self, running: Vec<PluginTasks>) {
         self.running = running;
         let configs = self.running.iter().map(|tasks| tasks.plugin.config());
@@ -248,7 +249,7 @@ async fn read_values(
     }
 }
 
-/// Passes a reply on to the caller that awaits it, or else to the plugin.
+/// Passes a reply to the caller in the server that awaits it, or else to the plugin.
 fn route_reply(id: Option<RequestId>, reply: Reply, plugin: &RunningPlugin, link: &Link) {
     if matches!(reply, Reply::Welcome { .. }) {
         return;
@@ -298,7 +299,7 @@ impl ReceivedMail {
     }
 }
 
-/// Carries out the effects of deciding calls, for which nobody waits.
+/// Carries out the effects of deciding calls, after the calls are answered.
 async fn perform_later(plugin: &RunningPlugin) {
     loop {
         let effects = plugin.host.next_effects().await;

@@ -264,7 +264,7 @@ impl Process {
     ) {
         let mut output = Output::new();
         while output.read(&mut stdout).await {
-            // Yields after each batch, so that a program that writes much stalls nobody.
+            // Yields after each batch, so that a program that writes much does not stall other tasks.
             while let Some(batch) = output.next_lines(&self.exchange) {
                 if batch.late > 0 {
                     log::debug!("plugin {}: {} answers were late, or to no call", self.name, batch.late);

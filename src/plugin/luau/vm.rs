@@ -224,7 +224,7 @@ impl ScriptLimits {
         }
     }
 
-    /// Returns the time for the top level, which holds up nobody and may prepare data for the calls.
+    /// Returns the time for the top level, which no client waits for, and which may prepare data for the calls.
     fn load_time(&self) -> Duration {
         self.timeout.max(Duration::from_millis(SCRIPT_LOAD_MS_MAX))
     }

@@ -122,7 +122,7 @@ impl Exchange {
         }
     }
 
-    /// Passes an answer to its call. Returns false if nobody waits for it.
+    /// Passes an answer to its call. Returns false if no call waits for it.
     pub(super) fn answer(&self, id: &str, answer: Result<RawAnswer, Failure>) -> bool {
         let Ok(id) = id.parse::<u64>() else { return false };
         let Some(call) = self.state().take(id) else { return false };
@@ -131,7 +131,7 @@ impl Exchange {
         call.answer.send(verdict.map(Answer::from)).is_ok()
     }
 
-    /// Whether the id is that of a pending call whose answer holds up nobody.
+    /// Whether the id is that of a pending call that no client waits for.
     pub(super) fn is_notification(&self, id: &str) -> bool {
         let Ok(id) = id.parse::<u64>() else { return false };
         self.state().pending.get(&id).is_some_and(|call| !call.hook.decides())
@@ -288,7 +288,7 @@ impl ExchangeState {
     }
 }
 
-/// Waits until `ready` returns a value. Whoever changes what `ready` looks at notifies the event.
+/// Waits until `ready` returns a value. Code that changes the state that `ready` reads must notify the event.
 async fn wait_for<T>(event: &Event, mut ready: impl FnMut() -> Option<T>) -> T {
     loop {
         if let Some(value) = ready() {

@@ -23,11 +23,11 @@ pub(super) struct Output {
 /// Contents of some lines, without the answers that were passed on at once.
 #[derive(Debug, Default)]
 pub(super) struct OutputBatch {
-    /// Requests, and answers to calls that hold up nobody, in order.
+    /// Requests, and answers to calls that no client waits for, in order.
     pub(super) requests: Vec<ProgramRequest>,
     /// All invalid lines, as one failure.
     pub(super) invalid: Option<Failure>,
-    /// Number of answers that nobody waits for.
+    /// Number of answers that match no pending call.
     pub(super) late: u64,
 }
 

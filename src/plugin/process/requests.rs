@@ -21,7 +21,7 @@ pub(super) enum ProgramRequest {
     Get { id: Option<RequestId>, key: String },
     /// Store a value, or remove it.
     Set { id: Option<RequestId>, key: String, value: Option<Value> },
-    /// Answer to a call that holds up nobody. It counts after the requests before it are submitted.
+    /// Answer to a call that no client waits for. It counts once the requests before it are submitted.
     Answer { id: String, answer: Result<RawAnswer, Failure> },
 }
 
