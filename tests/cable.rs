@@ -283,7 +283,7 @@ fn stuck_second_connection_takes_no_messages_from_a_disconnected_one() {
     bob.expect_flood("alice", ALL..ALL + 200);
     bob.expect_nothing();
 
-    stuck.go_on();
+    stuck.resume();
     stuck.expect_flood("alice", 0..ALL + 200);
     stuck.expect_nothing();
 }
@@ -375,9 +375,9 @@ fn live_client_that_neither_sends_nor_reads_is_not_disconnected() {
     alice.send("stuck", 0..WINDOWFUL, LARGE);
     // Later the probes of a closed window are further apart than this short time allows.
     thread::sleep(DEAD_AFTER + Duration::from_secs(1));
-    assert!(alice.who_is_here("silent") && alice.who_is_here("stuck"));
+    assert!(alice.is_online("silent") && alice.is_online("stuck"));
 
-    stuck.go_on();
+    stuck.resume();
     stuck.expect_flood("alice", 0..WINDOWFUL);
     alice.send("silent", 0..1, 0);
     silent.expect_flood("alice", 0..1);
@@ -408,8 +408,8 @@ fn by_default_a_connection_ends_after_150_s_of_silence_but_not_for_not_reading()
     });
     // The system probes a closed window less and less often, every two minutes in the end.
     thread::sleep(Duration::from_secs(350).saturating_sub(start.elapsed()));
-    assert!(alices[0].who_is_here("stuck"));
-    stuck.go_on();
+    assert!(alices[0].is_online("stuck"));
+    stuck.resume();
     stuck.expect_flood("alice", 0..ALL);
 }
 
@@ -418,7 +418,7 @@ fn by_default_a_connection_ends_after_150_s_of_silence_but_not_for_not_reading()
 fn wait_until_dead(onlooker: &mut Nc, name: &str, dead_after: Duration) {
     let start = Instant::now();
     let at_most = dead_after + dead_after / 20 + MARGIN;
-    while onlooker.who_is_here(name) {
+    while onlooker.is_online(name) {
         assert!(start.elapsed() < at_most, "{name} is still here after {:?}", start.elapsed());
         thread::sleep(LOOK_AGAIN);
     }

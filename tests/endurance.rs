@@ -44,7 +44,7 @@ fn without_free_descriptors_connected_clients_chat_on_and_new_ones_wait() {
     let mut alice = TestClient::login(&server, "alice");
     let mut bob = TestClient::login(&server, "bob");
     let guests = more_guests_than_descriptors(&server);
-    assert!(!alice.who_is_here("guest39"), "40 guests, alice and bob have more than 40 descriptors");
+    assert!(!alice.is_online("guest39"), "40 guests, alice and bob have more than 40 descriptors");
 
     for number in 0..100 {
         alice.send(&format!("bob: {number}"));
@@ -117,7 +117,7 @@ fn client_that_ended_its_input_and_reads_nothing_is_disconnected() {
     let mut alice = TestClient::login(&server, "alice");
     let stuck = half_closed_with_a_backlog(&server, &mut alice, "stuck");
     let start = Instant::now();
-    eventually("stuck is disconnected", || !alice.who_is_here("stuck"));
+    eventually("stuck is disconnected", || !alice.is_online("stuck"));
     let given_up_after = start.elapsed();
     assert!(given_up_after > STALL * 9 / 10 && given_up_after < STALL * 3 / 2, "given up after {given_up_after:?}");
 

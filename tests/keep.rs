@@ -377,7 +377,7 @@ fn short_connections_leave_nothing_behind() {
         new.expect(&format!("from alice: {round}"));
         new.quit();
         server.wait_until_delivered("bob");
-        eventually("bob is offline", || !alice.who_is_here("bob"));
+        eventually("bob is offline", || !alice.is_online("bob"));
     }
 }
 
@@ -496,7 +496,7 @@ fn sender_that_does_not_read_its_replies_delays_no_other_client() {
     stop.shutdown(Shutdown::Both).unwrap();
     drop(stop);
     sender.join().unwrap();
-    eventually("stuck is offline", || !carol.who_is_here("stuck"));
+    eventually("stuck is offline", || !carol.is_online("stuck"));
 }
 
 // Mailboxes

@@ -484,7 +484,7 @@ fn unfinished_line_is_dropped_on_a_reset() {
     alice.send_bytes(b"bob: whole\n/ping\nbob: half");
     assert_eq!(alice.expect_line(), "* pong");
     alice.reset();
-    eventually("alice is offline", || !bob.who_is_here("alice"));
+    eventually("alice is offline", || !bob.is_online("alice"));
     assert_eq!(server.sqlite("select text from history"), "whole");
 }
 
@@ -618,9 +618,9 @@ fn who_lists_each_online_name_once() {
     assert_eq!((times("bob"), times("carol")), (1, 0), "{who:?}");
 
     phone.quit();
-    assert!(alice.who_is_here("bob"), "one connection of bob is left");
+    assert!(alice.is_online("bob"), "one connection of bob is left");
     laptop.quit();
-    eventually("bob is offline", || !alice.who_is_here("bob"));
+    eventually("bob is offline", || !alice.is_online("bob"));
 }
 
 #[test]
@@ -675,7 +675,7 @@ fn quit_writes_what_is_queued_and_closes() {
     let mut bob = TestClient::connect(&server);
     bob.send_bytes(b"bob\nbob: four\n/quit\n");
     assert_eq!(messages(&bob.expect_closed()), ["from alice: one", "from alice: two", "from bob: four"]);
-    eventually("bob is offline", || !alice.who_is_here("bob"));
+    eventually("bob is offline", || !alice.is_online("bob"));
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(crate) struct BadLine {
     /// Threads that carry packets, one for each direction.
     carriers: Vec<JoinHandle<Carried>>,
     /// False when the line is taken down.
-    is_wanted: Arc<AtomicBool>,
+    is_up: Arc<AtomicBool>,
     /// Directory of the sockets through which packets pass.
     sockets: TempDir,
 }
@@ -72,9 +72,9 @@ struct Carrier {
     /// Address of the other end.
     end: PathBuf,
     /// Packets in flight, by due time and order of arrival.
-    on_the_way: BinaryHeap<Reverse<(Instant, usize, Vec<u8>)>>,
+    in_flight: BinaryHeap<Reverse<(Instant, usize, Vec<u8>)>>,
     /// Packets received so far.
-    came: usize,
+    received: usize,
     /// Number of the newest packet that was passed on.
     newest: usize,
     carried: Carried,
@@ -94,10 +94,10 @@ impl BadLine {
     fn lay() -> Result<Self, String> {
         let hosts = Host::pair()?;
         let sockets = tempfile::tempdir().expect("a temporary directory can be created");
-        let is_wanted = Arc::new(AtomicBool::new(true));
+        let is_up = Arc::new(AtomicBool::new(true));
         // Carriers first: an interface that finds none ends.
-        let carriers = start_carriers(sockets.path(), &is_wanted).expect("sockets in a directory of our own");
-        let mut line = BadLine { hosts, interfaces: Vec::new(), carriers, is_wanted, sockets };
+        let carriers = start_carriers(sockets.path(), &is_up).expect("sockets in a directory of our own");
+        let mut line = BadLine { hosts, interfaces: Vec::new(), carriers, is_up, sockets };
         for number in 0..2 {
             let interface = Interface::start(&line.hosts[number], line.sockets.path(), number)?;
             line.interfaces.push(interface);
@@ -107,23 +107,23 @@ impl BadLine {
 
     /// Takes the line down. Returns the packets of each direction, the first host's first.
     pub(crate) fn take_down(mut self) -> Vec<Carried> {
-        self.is_wanted.store(false, Ordering::Relaxed);
+        self.is_up.store(false, Ordering::Relaxed);
         self.carriers.drain(..).map(|carrier| carrier.join().expect("a carrier does not panic")).collect()
     }
 }
 
 impl Drop for BadLine {
     fn drop(&mut self) {
-        self.is_wanted.store(false, Ordering::Relaxed);
+        self.is_up.store(false, Ordering::Relaxed);
     }
 }
 
-fn start_carriers(directory: &Path, is_wanted: &Arc<AtomicBool>) -> io::Result<Vec<JoinHandle<Carried>>> {
+fn start_carriers(directory: &Path, is_up: &Arc<AtomicBool>) -> io::Result<Vec<JoinHandle<Carried>>> {
     let sockets = [carrier_socket(directory, 0)?, carrier_socket(directory, 1)?];
     let carriers = [(0, 1), (1, 0)].map(|(from, to)| {
         let (from, to, end) = (sockets[from].clone(), sockets[to].clone(), interface_path(directory, to));
-        let is_wanted = is_wanted.clone();
-        thread::spawn(move || Carrier::new(from, to, end).carry(&is_wanted))
+        let is_up = is_up.clone();
+        thread::spawn(move || Carrier::new(from, to, end).carry(&is_up))
     });
     Ok(carriers.into())
 }
@@ -174,14 +174,14 @@ impl Drop for Interface {
 
 impl Carrier {
     fn new(from: Arc<UnixDatagram>, to: Arc<UnixDatagram>, end: PathBuf) -> Self {
-        let (on_the_way, carried) = (BinaryHeap::new(), Carried::default());
-        Carrier { from, to, end, on_the_way, came: 0, newest: 0, carried, random: Random(0) }
+        let (in_flight, carried) = (BinaryHeap::new(), Carried::default());
+        Carrier { from, to, end, in_flight, received: 0, newest: 0, carried, random: Random(0) }
     }
 
     /// Carries packets until the line is taken down.
-    fn carry(mut self, is_wanted: &AtomicBool) -> Carried {
+    fn carry(mut self, is_up: &AtomicBool) -> Carried {
         let mut packet = [0; PACKET_BYTES_MAX];
-        while is_wanted.load(Ordering::Relaxed) {
+        while is_up.load(Ordering::Relaxed) {
             self.from.set_read_timeout(Some(self.until_next_due())).expect("a time that is not zero");
             if let Ok(bytes) = self.from.recv(&mut packet) {
                 self.take(&packet[..bytes]);
@@ -192,26 +192,26 @@ impl Carrier {
     }
 
     fn until_next_due(&self) -> Duration {
-        let due = self.on_the_way.peek().map(|Reverse((due, ..))| *due);
+        let due = self.in_flight.peek().map(|Reverse((due, ..))| *due);
         let left = due.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
         left.clamp(Duration::from_micros(1), IDLE)
     }
 
     fn take(&mut self, packet: &[u8]) {
-        self.came += 1;
+        self.received += 1;
         if self.random.below(100) < LOST_PERCENT {
             self.carried.lost += 1;
             return;
         }
         let delay = DELAY_US_MIN + self.random.below(DELAY_US_MAX - DELAY_US_MIN);
         let due = Instant::now() + Duration::from_micros(delay);
-        self.on_the_way.push(Reverse((due, self.came, packet.to_owned())));
+        self.in_flight.push(Reverse((due, self.received, packet.to_owned())));
     }
 
     fn deliver_due(&mut self) {
-        while let Some(Reverse((due, ..))) = self.on_the_way.peek()
+        while let Some(Reverse((due, ..))) = self.in_flight.peek()
             && *due <= Instant::now()
-            && let Some(Reverse((_, number, packet))) = self.on_the_way.pop()
+            && let Some(Reverse((_, number, packet))) = self.in_flight.pop()
         {
             if self.to.send_to(&packet, &self.end).is_err() {
                 self.carried.lost += 1;

@@ -229,7 +229,7 @@ impl TestClient {
 
     /// Whether the reply to `/who` contains this name.
     #[track_caller]
-    pub(crate) fn who_is_here(&mut self, name: &str) -> bool {
+    pub(crate) fn is_online(&mut self, name: &str) -> bool {
         self.who().iter().any(|here| here == name)
     }
 

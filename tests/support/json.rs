@@ -63,7 +63,7 @@ impl JsonClient {
         self.label = name.to_owned();
         self.send(json!({"type": "login", "name": name, "acks": acks}));
         let welcome = self.next_frame();
-        assert_eq!(welcome["type"], "welcome", "{name} was to be welcomed, and read {welcome}");
+        assert_eq!(welcome["type"], "welcome", "{name} expected a welcome, and read {welcome}");
         welcome
     }
 

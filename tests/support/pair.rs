@@ -58,9 +58,9 @@ impl Pair {
             thread::sleep(BREATH);
             times.push(self.exchange());
         }
-        let (exchanges, calm, trouble) = (times.len(), self.calm, median(times));
-        println!("{exchanges} exchanges, the median took {trouble:?}, in calm {calm:?}");
-        assert!(trouble < SLOWER * calm.max(CALM), "the median exchange took {trouble:?}, in calm {calm:?}");
+        let (exchanges, calm, disturbed) = (times.len(), self.calm, median(times));
+        println!("{exchanges} exchanges, the median took {disturbed:?}, undisturbed {calm:?}");
+        assert!(disturbed < SLOWER * calm.max(CALM), "the median exchange took {disturbed:?}, undisturbed {calm:?}");
     }
 }
 

@@ -197,7 +197,7 @@ impl Nc {
 
     /// Whether the reply to `/who` contains this name.
     #[track_caller]
-    pub(crate) fn who_is_here(&mut self, name: &str) -> bool {
+    pub(crate) fn is_online(&mut self, name: &str) -> bool {
         self.write("/who\n");
         let is_part = |c: char| c.is_alphanumeric() || "-_.".contains(c);
         self.ping().iter().any(|line| line.split(|c| !is_part(c)).any(|word| word == name))
@@ -209,7 +209,7 @@ impl Nc {
     }
 
     /// Lets the process continue.
-    pub(crate) fn go_on(&self) {
+    pub(crate) fn resume(&self) {
         self.signal(Signal::CONT);
     }
 

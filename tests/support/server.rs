@@ -210,7 +210,7 @@ impl TestServer {
     #[track_caller]
     pub(crate) fn wait_until_gone(&self, name: &str) {
         let mut onlooker = TestClient::login(self, "onlooker");
-        eventually(&format!("{name} is offline"), || !onlooker.who_is_here(name));
+        eventually(&format!("{name} is offline"), || !onlooker.is_online(name));
         onlooker.quit();
     }
 }
@@ -268,7 +268,7 @@ fn spawn(
     let Some(address) = wait_for_address(&log) else {
         let _ = process.kill();
         let _ = process.wait();
-        panic!("the server did not say where it listens:\n{}", log.text());
+        panic!("the server did not log where it listens:\n{}", log.text());
     };
     (process, log, address)
 }
