@@ -1,5 +1,5 @@
 //! The database file: the data directory, the schema with its migrations, and the tables that both users of the file read. Owns what
-//! the server's thread (`store`) and the commands at a shell (`archive`) share; never starts a transaction of its own accord, and never
+//! the server's thread (`store`) and the commands at a shell (`archive`) share; never starts a transaction by itself, and never
 //! knows which of the two calls it.
 
 pub(crate) mod array;

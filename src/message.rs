@@ -386,7 +386,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A message as one of its readers sees it.
+/// A message as a recipient, or its sender, gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Sequence number.

@@ -119,7 +119,7 @@ fn replays_histories_and_views_are_in_the_order_of_seq() {
     assert_eq!(server.sqlite("select text from waiting where recipient = 'bob' order by seq"), texts);
     assert_eq!(printed_history(&server), JUMPS.map(|(_, text)| text));
 
-    // A start at the beginning of time, as without a battery, before the network tells the hour.
+    // A start at the beginning of time, as without a battery, before the network sets the time.
     clock.set("1970-01-01 00:00:30");
     server.restart();
     assert_eq!(messages(&TestClient::login(&server, "bob").ping()), read_by_bob());

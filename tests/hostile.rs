@@ -209,7 +209,7 @@ fn endless_sender_does_not_delay_the_shutdown() {
         for (stream, (first, again)) in streams.iter().zip(floods) {
             scope.spawn(move || send_until_closed(stream, first, again));
         }
-        eventually("the floods are under way", || server.sqlite("select count(*) > 1000 from history") == "1");
+        eventually("the floods have begun", || server.sqlite("select count(*) > 1000 from history") == "1");
         let start = Instant::now();
         assert_eq!(server.terminate().code(), Some(0), "{}", server.log());
         assert!(start.elapsed() < SHUTDOWN, "it took {:?}", start.elapsed());
@@ -513,7 +513,7 @@ fn log_in(server: &TestServer, name: &str) -> TcpStream {
         greeting.extend(byte);
     }
     let greeting = String::from_utf8(greeting).unwrap();
-    assert!(is_notice(&greeting), "{name} was to be greeted, and read `{greeting}`");
+    assert!(is_notice(&greeting), "{name} expected a greeting, and read `{greeting}`");
     stream
 }
 

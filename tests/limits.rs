@@ -275,7 +275,7 @@ fn sender_that_is_slowed_down_delays_no_other_sender() {
     let fast = TcpStream::connect(server.address()).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| send_without_end(&fast, "fast"));
-        eventually("the flood is under way", || server.sqlite("select count(*) > 20 from history") == "1");
+        eventually("the flood has begun", || server.sqlite("select count(*) > 20 from history") == "1");
         // Lines for hours wait.
         for number in 0..10 {
             carol.send(&format!("carol: {number}"));
@@ -317,7 +317,7 @@ fn check_fairness(floods: usize) {
             scope.spawn(move || send_without_end(stream, &format!("flood{number}")));
         }
         let under_way = format!("select count(distinct sender) > {} from history where seq > {calm}", floods / 2);
-        eventually("the floods are under way", || server.sqlite(&under_way) == "1");
+        eventually("the floods have begun", || server.sqlite(&under_way) == "1");
         for _ in 0..EXCHANGES {
             pair.exchange();
         }

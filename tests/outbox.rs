@@ -218,7 +218,7 @@ fn refused_rows_are_stored_with_the_reason() {
         ("(x'ff', 'bob', 'hi')", "not_utf8: sender is not UTF-8"),
     ] {
         server.sqlite_write(&format!("delete from outbox_refused; insert into outbox values {row}"));
-        eventually(&format!("{row} is dealt with"), || server.sqlite(ROWS) == "0|1");
+        eventually(&format!("{row} is processed"), || server.sqlite(ROWS) == "0|1");
         let found = server.sqlite("select reason from outbox_refused");
         assert!(found.starts_with(reason) && found.ends_with("not sent"), "{row}: {found}");
         let same = format!(

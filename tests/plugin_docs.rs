@@ -70,7 +70,7 @@ fn play(server: &TestServer, chat: &str) {
             None => {
                 let read = client.expect_line();
                 let is_it = line.strip_suffix('…').map_or(read == line, |start| read.starts_with(start));
-                assert!(is_it, "`{line}` was to be read, and `{read}` was");
+                assert!(is_it, "expected `{line}`, and read `{read}`");
             }
         }
     }

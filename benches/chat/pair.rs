@@ -18,7 +18,7 @@ pub(crate) const PAIRS: usize = 50;
 /// server routes for one pair while the sender is not polling.
 const WINDOW_MESSAGES: u32 = 4000;
 
-/// Bytes of texts that it may be ahead, so that large messages do not exceed what a server hands over at once.
+/// Bytes of texts that it may be ahead, so that large messages do not exceed what a server writes at once.
 const WINDOW_BYTES: u32 = WINDOW_MESSAGES * TEXT_BYTES as u32;
 
 /// Load of the pairs of a run.

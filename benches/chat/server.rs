@@ -1,4 +1,4 @@
-//! Servers under test, each a process of its own, so that all are measured alike. Owns their homes, starting and
+//! Servers under test, each a process of its own, so that all are measured in the same way. Owns their homes, starting and
 //! stopping them; never sends a line to one.
 
 use std::fmt;

@@ -10,7 +10,7 @@ use crate::message::{PeerId, Recipient, RoomId, Seq};
 /// Newer ones still wait for it.
 pub(crate) const MEMBER_POSITION: &str = "max(peer.cursor, member.joined)";
 
-/// Peer that asks for messages, with its rooms.
+/// Peer that reads messages, with its rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Viewer {
     peer: PeerId,
@@ -47,7 +47,7 @@ impl Viewer {
         Viewer::with_rooms(PeerId::new(0), vec![(room, Seq::ZERO)])
     }
 
-    /// Returns the peer that asks.
+    /// Returns the peer that reads.
     pub(crate) fn peer(&self) -> PeerId {
         self.peer
     }

@@ -1,5 +1,5 @@
 //! A running plugin: its calls are bounded in time, a missing answer is replaced by the configured verdict, and notifications are
-//! repeated until they are handled. Owns what becomes of its answers; never knows where the calls come from.
+//! repeated until they are handled. Owns the handling of its answers; never knows where the calls come from.
 
 use std::time::Duration;
 

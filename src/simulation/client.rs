@@ -37,7 +37,7 @@ pub(super) struct Client {
     receiver: OutboxReceiver,
     permits: Arc<Semaphore>,
     /// Chunks taken from the outbox as soon as they are there, and not yet written.
-    handed: VecDeque<Chunk>,
+    flushed: VecDeque<Chunk>,
     /// Chunks that were not reported as written, the oldest first.
     unreported: VecDeque<UnreportedChunk>,
     /// Sum of the bytes of `unreported`.
@@ -76,7 +76,7 @@ impl Client {
             session,
             receiver,
             permits: Arc::new(Semaphore::new(1)),
-            handed: VecDeque::new(),
+            flushed: VecDeque::new(),
             unreported: VecDeque::new(),
             unreported_bytes: 0,
             unread_report_bytes: 0,
@@ -115,8 +115,8 @@ impl Client {
         let taken = self.receiver.poll_take(&Context::from_waker(Waker::noop()));
         self.is_released = taken == Poll::Ready(None);
         let Poll::Ready(Some(chunk)) = taken else { return None };
-        self.handed.push_back(chunk);
-        self.handed.back()
+        self.flushed.push_back(chunk);
+        self.flushed.back()
     }
 
     /// Promise 6: output for a client that does not read is bounded. Messages are bounded by the room in the outbox;
@@ -152,7 +152,7 @@ impl Client {
 
     pub(super) fn can_write(&self, socket_bytes: u64) -> bool {
         let has_room = self.is_broken || self.written - self.arrived < socket_bytes;
-        has_room && (self.writing_chunks > 0 || !self.handed.is_empty())
+        has_room && (self.writing_chunks > 0 || !self.flushed.is_empty())
     }
 
     /// Writes all that is there, as far as the socket takes it. Returns the report for the broker, if any.
@@ -172,7 +172,7 @@ impl Client {
     }
 
     fn take_handed(&mut self) {
-        for chunk in self.handed.drain(..) {
+        for chunk in self.flushed.drain(..) {
             self.writing_chunks += 1;
             if self.is_broken {
                 continue;
@@ -229,6 +229,6 @@ impl Client {
     /// Whether everything is written and acknowledged, and nothing more comes.
     pub(super) fn is_finished(&self) -> bool {
         let may_skip = self.acknowledged == self.written || self.is_broken;
-        self.is_released && self.handed.is_empty() && self.writing_chunks == 0 && may_skip
+        self.is_released && self.flushed.is_empty() && self.writing_chunks == 0 && may_skip
     }
 }

@@ -60,11 +60,11 @@ pub(super) struct ClientModel {
     /// Room of the history.
     shown_room: Option<usize>,
     is_reading_who: bool,
-    /// Whether the session is told when others set the topics of its rooms.
+    /// Whether the session gets announcements when others set the topics of its rooms.
     wants_topics: bool,
     /// Room whose topic comes next, if it has one.
     topic_may_follow: Option<usize>,
-    /// Topics that were set, as the session was told since the last turn was delivered.
+    /// Topics that were set, as announced to the session since the last turn was delivered.
     topics_read: Vec<(usize, Topic)>,
     /// Index in the log before which everything is still to be read after the session ended.
     ends_at: Option<usize>,
@@ -450,7 +450,7 @@ impl ClientModel {
             let receive_observation = self.empty_room_notices.contains(&room)
                 || !is_certain
                 || !oracle.rooms.is_empty_without(room, self.peer);
-            assert!(receive_observation, "session {} is not told that it is alone in room {room}", self.session);
+            assert!(receive_observation, "session {} gets no notice that it is alone in room {room}", self.session);
         }
     }
 
@@ -469,7 +469,7 @@ fn check_text(rest: &[u8], oracle: &Oracle) -> (usize, usize) {
 }
 
 fn line(rest: &[u8]) -> &str {
-    let end = rest.iter().position(|byte| *byte == b'\n').expect("the broker hands over whole lines");
+    let end = rest.iter().position(|byte| *byte == b'\n').expect("the broker flushes whole lines");
     words(&rest[..end])
 }
 

@@ -401,7 +401,7 @@ impl Oracle {
         self.peers.iter().filter(|peer| peer.seen_at.is_none_or(|seen_at| seen_at >= step)).count() as u64
     }
 
-    /// Checks the recipients that an observer was told are away: no online peer is among them, and no offline peer is
+    /// Checks the recipients that an item of an observer lists as away: no online peer is among them, and no offline peer is
     /// missing.
     pub(super) fn check_away(&self, items: &[Observed]) {
         for thing in items {

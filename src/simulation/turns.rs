@@ -93,7 +93,7 @@ impl World {
             let (place, is_released_now) = (model.place(), client.is_released && !was_released);
             if messages > 0 || is_released_now {
                 let end = if is_released_now { ", and is released" } else { "" };
-                self.note(|| format!("    #{session} is handed {messages} messages, up to its peer's {place}.{end}"));
+                self.note(|| format!("    #{session} is flushed {messages} messages, up to its peer's {place}.{end}"));
             }
         }
     }

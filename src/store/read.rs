@@ -128,7 +128,7 @@ pub struct SearchQuery {
 pub struct ObservedQuery {
     /// Peer that observes.
     pub observer: PeerId,
-    /// Messages and events that the observer has processed; `None`: as far as that is stored.
+    /// Cursor after which the page begins; `None`: the stored cursor of the observer.
     pub after: Option<ObserverCursor>,
     /// Messages and events that the observer wants.
     pub wants: EventFilter,

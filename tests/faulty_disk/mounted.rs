@@ -32,7 +32,7 @@ impl Mounted {
         self.shared.state.lock().unwrap()
     }
 
-    /// Does something with the state, and tells the test that it may have changed.
+    /// Runs a function on the state, and notifies the test that the state may have changed.
     fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let done = work(&mut self.state());
         self.shared.changed.notify_all();

@@ -59,7 +59,7 @@ pub(crate) struct Import {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Target {
     Module(Id),
-    /// An item that stands in this file.
+    /// An item that is defined in this file.
     Item(Id),
 }
 
@@ -142,7 +142,7 @@ impl Modules {
         all.map(import).collect()
     }
 
-    /// Whether a file only hands on a name of one of its children and does not use it itself.
+    /// Whether a file only re-exports a name of one of its children and does not use it itself.
     fn is_reexport_only(&self, id: Id, import: &Use) -> bool {
         let module = &self.all[id];
         let Some(Target::Item(to) | Target::Module(to)) = self.resolve(id, &import.path, &mut Vec::new()) else {

@@ -1,5 +1,5 @@
 //! A sender that numbers its messages, and repeats those without a pong. Owns what is sent; the number of the attempt in
-//! each message tells repetitions by the sender from repetitions by the server.
+//! each message distinguishes repetitions by the sender from repetitions by the server.
 
 use std::io::{self, ErrorKind};
 

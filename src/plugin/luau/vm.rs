@@ -155,7 +155,7 @@ impl Vm {
         Failure::new(self.limits.shown(hook.as_str(), error))
     }
 
-    /// Whether so much memory is in use, garbage aside, that the next call would fail, too.
+    /// Whether so much memory is in use, not counting garbage, that the next call would fail, too.
     pub(super) fn is_full(&self) -> bool {
         let full = self.limits.memory_bytes_max / 4 * 3;
         self.lua.used_memory() > full && self.lua.gc_collect().is_ok_and(|()| self.lua.used_memory() > full)

@@ -1,12 +1,12 @@
-//! Messages handed to a session, and how many of them its client has acknowledged explicitly. Owns the counting; never
+//! Messages flushed to a session, and how many of them its client has acknowledged explicitly. Owns the counting; never
 //! decides when it changes.
 
 use crate::message::Seq;
 
 /// Messages of a session that acknowledges explicitly.
 pub(super) struct Acks {
-    /// Messages handed to the session: where each ends in the stream, its index in the log, and its sequence number.
-    pub(super) handed: Vec<(u64, usize, Seq)>,
+    /// Messages flushed to the session: where each ends in the stream, its index in the log, and its sequence number.
+    pub(super) flushed: Vec<(u64, usize, Seq)>,
     /// Bytes that have arrived.
     pub(super) arrived_bytes: u64,
     /// Bytes that the broker knows written.
@@ -19,14 +19,14 @@ pub(super) struct Acks {
     pub(super) at_most: Seq,
     /// Newest acknowledgement in the batch in flight: more messages may be fed before the broker reads it.
     pub(super) said: Seq,
-    /// Index in `handed` before which messages may count as delivered.
+    /// Index in `flushed` before which messages may count as delivered.
     pub(super) delivered: usize,
 }
 
 impl Acks {
     pub(super) fn new() -> Self {
         Acks {
-            handed: Vec::new(),
+            flushed: Vec::new(),
             arrived_bytes: 0,
             written_bytes: 0,
             at_least: Seq::ZERO,
@@ -37,8 +37,8 @@ impl Acks {
         }
     }
 
-    pub(super) fn handed(&mut self, end: u64, place: usize, seq: Seq) {
-        self.handed.push((end, place, seq));
+    pub(super) fn flushed(&mut self, end: u64, place: usize, seq: Seq) {
+        self.flushed.push((end, place, seq));
     }
 
     pub(super) fn arrived(&mut self, bytes: u64) {
@@ -46,13 +46,13 @@ impl Acks {
     }
 
     pub(super) fn last_handed(&self) -> Seq {
-        self.handed.last().map_or(Seq::ZERO, |(_, _, seq)| *seq)
+        self.flushed.last().map_or(Seq::ZERO, |(_, _, seq)| *seq)
     }
 
     /// Newest message that counts as delivered if everything up to `acknowledged` is acknowledged.
     pub(super) fn delivered_up_to(&self, acknowledged: Seq) -> Seq {
         let counts = |(end, _, seq): &(u64, usize, Seq)| *end <= self.written_bytes && *seq <= acknowledged;
-        let count = self.handed.partition_point(counts);
-        count.checked_sub(1).map_or(Seq::ZERO, |place| self.handed[place].2)
+        let count = self.flushed.partition_point(counts);
+        count.checked_sub(1).map_or(Seq::ZERO, |place| self.flushed[place].2)
     }
 }

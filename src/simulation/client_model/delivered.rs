@@ -9,15 +9,15 @@ impl ClientModel {
     /// Newest message that has arrived, if the client acknowledges explicitly and has not acknowledged it.
     pub(in crate::simulation) fn unacknowledged(&self) -> Option<Seq> {
         let acks = self.acks.as_ref()?;
-        let arrived = acks.handed.partition_point(|(end, _, _)| *end <= acks.arrived_bytes);
-        let seq = acks.handed[arrived.checked_sub(1)?].2;
+        let arrived = acks.flushed.partition_point(|(end, _, _)| *end <= acks.arrived_bytes);
+        let seq = acks.flushed[arrived.checked_sub(1)?].2;
         (seq > acks.soon_at_least).then_some(seq)
     }
 
-    /// Picks a message that was handed to the session, whether it has arrived or not.
+    /// Picks a message that was flushed to the session, whether it has arrived or not.
     pub(in crate::simulation) fn any_handed(&self, chosen: usize) -> Option<Seq> {
         let acks = self.acks.as_ref()?;
-        acks.handed.get(chosen % acks.handed.len().max(1)).map(|(_, _, seq)| *seq)
+        acks.flushed.get(chosen % acks.flushed.len().max(1)).map(|(_, _, seq)| *seq)
     }
 
     /// Newest message that is acknowledged.
@@ -31,7 +31,7 @@ impl ClientModel {
 
     /// Whether the session leaves so much unacknowledged that it may not keep up.
     pub(in crate::simulation) fn leaves_much_unacknowledged(&self) -> bool {
-        self.acks.as_ref().is_some_and(|acks| acks.handed.len() - acks.delivered > 1000)
+        self.acks.as_ref().is_some_and(|acks| acks.flushed.len() - acks.delivered > 1000)
     }
 
     /// Notes that the broker is sent an acknowledgement.
@@ -42,7 +42,7 @@ impl ClientModel {
         self.note_delivered(oracle);
     }
 
-    /// Notes that the acknowledgements of the batch are processed: they cannot cover messages handed over later.
+    /// Notes that the acknowledgements of the batch are processed: they cannot cover messages that are flushed later.
     pub(in crate::simulation) fn acks_processed(&mut self, oracle: &mut Oracle) {
         let Some(acks) = &mut self.acks else { return };
         if acks.said > Seq::ZERO {
@@ -74,7 +74,7 @@ impl ClientModel {
         let Some(acks) = &mut self.acks else { return };
         let peer = &mut oracle.peers[self.peer];
         let at_most = acks.at_most.max(acks.at_least).max(acks.said);
-        while let Some((end, place, seq)) = acks.handed.get(acks.delivered)
+        while let Some((end, place, seq)) = acks.flushed.get(acks.delivered)
             && *end <= acks.written_bytes
             && *seq <= at_most
         {

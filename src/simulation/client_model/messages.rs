@@ -68,7 +68,7 @@ impl ClientModel {
 
     fn is_handed(&mut self, end: u64, place: usize, seq: Seq) {
         match &mut self.acks {
-            Some(acks) => acks.handed(end, place, seq),
+            Some(acks) => acks.flushed(end, place, seq),
             None => self.on_their_way.push_back((end, place)),
         }
     }

@@ -29,7 +29,7 @@ impl ClientModel {
         match self.pending.pop_front() {
             Some(ModelRequest::ShowTopic(asked)) if asked == room => {
                 let topics = oracle.topics.of_turn(room);
-                // A topic that the session was told of before is not undone.
+                // A topic that was announced to the session before is not undone.
                 let told = self.topics_read.iter().rev().find(|(other, _)| *other == room);
                 let from =
                     told.and_then(|(_, told)| topics[1..].iter().position(|set| set == told)).map_or(0, |n| n + 1);
@@ -58,7 +58,7 @@ impl ClientModel {
     /// `NAME cleared the topic of #ROOM`
     pub(super) fn topic_announced(&mut self, name: &str, room: usize, topic: Topic, oracle: &Oracle) {
         let listens = self.wants_topics && self.stage == Stage::Greeted;
-        assert!(listens, "session {} is told a topic, and does not listen", self.session);
+        assert!(listens, "session {} gets a topic, and does not listen", self.session);
         assert!(
             oracle.rooms.is_member(room, self.peer),
             "session {} is told that the topic of room {room} is {topic:?}, and is not a member",
@@ -89,7 +89,7 @@ impl ClientModel {
         }
     }
 
-    /// Checks that the session was told the topics that a turn set in its rooms, once the turn is delivered: in order, its
+    /// Checks the announcements of the topics that a turn set in the session's rooms, once the turn is delivered: in order, its
     /// own in replies and those of others in announcements. All of them if it was certainly online and has certainly
     /// enough room in its outbox.
     pub(in crate::simulation) fn check_topics_told(&mut self, has_room: bool, oracle: &Oracle) {
@@ -98,10 +98,10 @@ impl ClientModel {
         let mut set = oracle.topics.undelivered().iter().filter(is_own_room).copied();
         let since = |(session, since): &(usize, u64)| *session == self.session && *since < oracle.step;
         if has_room && self.wants_topics && oracle.peers[self.peer].here.iter().any(since) {
-            assert_eq!(read, set.collect::<Vec<_>>(), "session {} is told the topics of its rooms", self.session);
+            assert_eq!(read, set.collect::<Vec<_>>(), "session {} gets the topics of its rooms", self.session);
         } else {
             let is_in_order = read.iter().all(|topic| set.any(|set| set == *topic));
-            assert!(is_in_order, "session {} is told topics out of order: {read:?}", self.session);
+            assert!(is_in_order, "session {} gets topics out of order: {read:?}", self.session);
         }
         self.topics_read.clear();
     }

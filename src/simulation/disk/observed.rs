@@ -1,4 +1,4 @@
-//! Items that an observer is told. Owns which items those are, and their order; never changes any.
+//! Items for an observer. Owns which items an observer gets, and their order; never changes an item.
 
 use super::{Disk, MessageRow};
 use crate::limits::{AWAY_NAMES_MAX, OBSERVATIONS_MAX, PAGE_BYTES_MAX};

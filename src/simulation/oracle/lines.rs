@@ -42,7 +42,7 @@ pub(in crate::simulation) enum Fate {
     /// Its turn could not be committed.
     Failed,
     Committed(Seq),
-    /// The sender was told that it was not sent.
+    /// The sender got the error that it was not sent.
     Refused,
 }
 

@@ -1,4 +1,4 @@
-//! Observers in this process, and the items that each must be told. Owns the promises that concern them: every item in
+//! Observers in this process, and the items that each must get. Owns the promises that concern them: every item in
 //! order, at least once across crashes, and never again what was passed while the server runs.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use crate::message::{PeerId, PeerName, Seq};
 use crate::simulation::disk::Disk;
 use crate::store::{Entry, EventFilter, EventKind, Observed, ObserverCursor, PeerEvent};
 
-/// All observers, and every item that they may be told.
+/// All observers, and every item that they may get.
 pub(in crate::simulation) struct Observers {
     pub(in crate::simulation) all: Vec<Observer>,
     /// Events that the store keeps for observers that have not seen them.
@@ -188,7 +188,7 @@ impl Observers {
         }
     }
 
-    /// Checks that an observer was told all of its items up to a cursor, except items that may have been removed.
+    /// Checks that an observer got all of its items up to a cursor, except items that may have been removed.
     fn check_passed(&self, place: usize, seen: ObserverCursor, told: &[OccurrenceKind], disk: &Disk) {
         let observer = &self.all[place];
         let Some(id) = disk.peer(&name(observer.peer)).map(|record| record.id) else { return };
@@ -196,10 +196,10 @@ impl Observers {
             let is_due = observer.is_next(id, occurrence) && !occurrence.is_optional;
             is_due && occurrence.is_within(seen) && !told.contains(&occurrence.what)
         });
-        assert!(passed.is_none(), "p{} is never told of {passed:?}", observer.peer);
+        assert!(passed.is_none(), "p{} never gets {passed:?}", observer.peer);
     }
 
-    /// Checks that an observer is told its next items.
+    /// Checks that an observer gets its next items.
     pub(in crate::simulation) fn check_next_items(
         &self,
         place: usize,
@@ -207,7 +207,7 @@ impl Observers {
         disk: &Disk,
     ) {
         let observer = &self.all[place];
-        assert!((1..=OBSERVATIONS_MAX).contains(&items.len()), "{} items are told at once", items.len());
+        assert!((1..=OBSERVATIONS_MAX).contains(&items.len()), "{} items come at once", items.len());
         let id = disk.peer(&name(observer.peer)).expect("an observer is stored as a peer").id;
         let mut next = self.occurrences.iter().filter(|occurrence| observer.is_next(id, occurrence));
         let told: Vec<OccurrenceKind> = items.iter().map(what).collect();
@@ -223,7 +223,7 @@ impl Observers {
         self.check_passed(place, *seen, &told, disk);
     }
 
-    /// While nothing fails and everything is read: checks that each waiting observer was told everything.
+    /// While nothing fails and everything is read: checks that each waiting observer got everything.
     pub(in crate::simulation) fn check_quiescent(&self, disk: &Disk) {
         let everything = ObserverCursor { seq: Seq::MAX, event: i64::MAX };
         for (place, _) in self.all.iter().enumerate().filter(|(_, observer)| observer.reply.is_some()) {
