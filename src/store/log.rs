@@ -127,21 +127,18 @@ impl<'c> Log<'c> {
     }
 
     /// Returns the newest message up to which the inbox index is complete.
-    pub(super) fn indexed(&self) -> Seq {
+    fn indexed(&self) -> Seq {
         self.tables.index.indexed()
     }
 
     /// Brings the inbox index up to date in a transaction of its own. The commit is not synced: after a power cut the unindexed tail is
     /// longer.
-    pub(super) fn catch_up<'t>(
-        &mut self,
-        begin: impl FnOnce() -> rusqlite::Result<Transaction<'t>>,
-    ) -> rusqlite::Result<()> {
+    pub(super) fn catch_up(&mut self) -> rusqlite::Result<()> {
         if self.indexed() == self.newest {
             return Ok(());
         }
         self.set_synchronous(Synchronous::Normal)?;
-        let transaction = begin()?;
+        let transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
         self.wal.rewrite_in_transaction()?;
         self.tables.index.write(self.newest)?;
         transaction.commit()?;
@@ -152,9 +149,7 @@ impl<'c> Log<'c> {
     /// Closes the log: brings the inbox index up to date, so that the next start has no tail to read. Returns whether the
     /// write-ahead log may be copied into the database file.
     pub(super) fn close(mut self) -> bool {
-        let connection = self.connection;
-        let begin = || Transaction::new_unchecked(connection, TransactionBehavior::Immediate);
-        if let Err(error) = self.catch_up(begin) {
+        if let Err(error) = self.catch_up() {
             self.wal.note_failure(&error);
         }
         self.wal.rewrite().is_ok()

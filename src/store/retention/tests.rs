@@ -342,7 +342,7 @@ fn inbox_row_of_a_room_is_shortened_and_removed() {
     for _ in 0..4 {
         world.send(0, &[-7]);
     }
-    world.log.catch_up(|| world.sweep.oldest.begin()).unwrap();
+    world.log.catch_up().unwrap();
     let ends = "select last from inbox where recipient = -7";
     assert_eq!(world.numbers(ends), [4]);
     // The four messages become removable; the fifth waits for peer 4.
@@ -639,7 +639,7 @@ fn removed_messages_that_are_still_in_an_inbox_are_skipped() {
     let mut world = World::new(&connection, Retention::default());
     let last = 2 * PAGE_MESSAGES_MAX as i64 + 5;
     world.turn((1..=last).map(|seq| message(0, 1, &[2], &seq.to_string())).collect());
-    world.log.catch_up(|| world.sweep.oldest.begin()).unwrap();
+    world.log.catch_up().unwrap();
     connection.execute("delete from message where seq > 1 and seq < ?1", [last]).unwrap();
     assert_eq!(world.history(2, 5), ["1".to_owned(), last.to_string()]);
     let query = PageQuery { peer: PeerId::new(2), after: Seq::new(1), is_addressed: false };
@@ -858,7 +858,7 @@ proptest! {
         }
         // The index and each history contain exactly the messages that are left.
         let inbox: Vec<i64> = world.numbers(&format!("{INBOX} order by seq, recipient"));
-        world.log.catch_up(|| world.sweep.oldest.begin()).unwrap();
+        world.log.catch_up().unwrap();
         let endless = "select count(*) from inbox where last not in (select seq from message)";
         assert_eq!(world.number(endless), 0, "a row goes when its last message goes");
         let expected = sent.iter().filter(|sent| kept.contains(&sent.seq));
