@@ -44,6 +44,7 @@ pub use self::turn::{CommitError, FoundId, FoundPeer, FoundPosts, LookedUp, Look
 use self::wal::WalPages;
 pub use self::watch::DatabaseWatch;
 
+use crate::config::Retention;
 use crate::database::directory::DataDirectory;
 pub use crate::database::directory::DirectoryError;
 use crate::database::index::{self, UnindexedTail};
@@ -72,8 +73,8 @@ pub enum StoreError {
 #[derive(Debug)]
 pub struct Store {
     requests: SyncSender<StoreRequest>,
-    /// Removals of old messages that the thread proposes, one at a time.
-    removals: async_channel::Receiver<Vec<SeqRange>>,
+    /// Removals of old messages that the thread proposes, one at a time; `None` if every message is kept.
+    removals: Option<async_channel::Receiver<Vec<SeqRange>>>,
     thread: JoinHandle<()>,
     /// Path of the write-ahead log.
     wal: PathBuf,
@@ -137,6 +138,7 @@ impl Store {
         let tail = index::tail(&connection, options.limits.index).map_err(schema::explain(&directory.database()))?;
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         let (proposals, removals) = async_channel::bounded(1);
+        let removals = (options.retention != Retention::default()).then_some(removals);
         let database = OpenDatabase { connection, wal: (pages, wal), options, newest: found.newest, tail, directory };
         let thread = std::thread::Builder::new()
             .name("store".into())
@@ -153,7 +155,7 @@ impl Store {
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         let (proposals, removals) = async_channel::bounded(1);
         let thread = std::thread::spawn(|| ());
-        (Store { requests, removals, thread, wal: PathBuf::new(), found }, receiver, proposals)
+        (Store { requests, removals: Some(removals), thread, wal: PathBuf::new(), found }, receiver, proposals)
     }
 
     /// Looks up names and ids, as of the last commit that was begun.
@@ -179,16 +181,18 @@ impl Store {
 
     /// Whether a removal of old messages is proposed.
     pub(crate) fn proposes_removal(&self) -> bool {
-        !self.removals.is_empty()
+        self.removals.as_ref().is_some_and(|removals| !removals.is_empty())
     }
 
     /// Waits until the store proposes to remove old messages, and returns them.
     pub(crate) async fn removal(&self) -> Vec<SeqRange> {
-        match self.removals.recv().await {
-            Ok(ranges) => ranges,
-            // The thread has ended.
-            Err(_) => std::future::pending().await,
+        if let Some(removals) = &self.removals
+            && let Ok(ranges) = removals.recv().await
+        {
+            return ranges;
         }
+        // Every message is kept, or the thread has ended.
+        std::future::pending().await
     }
 
     /// Starts to watch for writes to the database by any process.
