@@ -96,7 +96,7 @@ pub(super) fn complete(completion: Completion, chat: &mut Chat, delivery: &mut D
         Completion::Join { requester, room } => join::complete(&requester, room, chat, delivery),
         Completion::JoinAgain { requester, room } => join::complete_again(&requester, room, chat, delivery),
         Completion::Leave { requester, room } => leave::complete(&requester, room, chat, delivery),
-        Completion::ShowTopic { requester, room } => topic::complete_show(&requester, room, chat, delivery),
+        Completion::ShowTopic { requester, room } => topic::complete_show(&requester, &room, chat, delivery),
         Completion::SetTopic { requester, room, topic } => {
             topic::complete_set(&requester, room, topic, chat, delivery);
         }

@@ -2,7 +2,7 @@
 //! steps; the files in `commands` carry them out.
 
 use crate::broker::event::EndReason;
-use crate::message::{PeerId, PeerName, RequestId, RoomId, SessionId, Text};
+use crate::message::{PeerId, PeerName, RequestId, Room, RoomId, SessionId, Text};
 use crate::protocol::{Reply, RoomSummary};
 use crate::store::{PastPage, ReadReceiver};
 
@@ -33,7 +33,7 @@ pub(super) enum Completion {
     /// Replies that the peer has left a room.
     Leave { requester: Requester, room: RoomId },
     /// Replies with the topic of a room.
-    ShowTopic { requester: Requester, room: RoomId },
+    ShowTopic { requester: Requester, room: Room },
     /// Replies that the topic of a room is set, and announces it to the members that are online.
     SetTopic { requester: Requester, room: RoomId, topic: Option<Text> },
     /// Replies with the peers that are online, and the rooms of the peer, to which the topics are added.

@@ -19,8 +19,8 @@ pub(super) fn decide_show(
     chat: &Chat,
     turn: &mut TurnBuilder,
 ) -> Result<(), Refusal> {
-    let room = chat.membership(requester.peer, room, "nothing is shown")?;
-    turn.complete(Completion::ShowTopic { requester: requester.clone(), room });
+    chat.membership(requester.peer, room, "nothing is shown")?;
+    turn.complete(Completion::ShowTopic { requester: requester.clone(), room: room.clone() });
     Ok(())
 }
 
@@ -37,8 +37,9 @@ pub(super) fn decide_set(
     Ok(())
 }
 
-pub(super) fn complete_show(requester: &Requester, room: RoomId, chat: &mut Chat, delivery: &mut Delivery) {
-    match chat.rooms.get(&room) {
+/// Shows the topic of the room of this name: if the commit that creates a room fails, another room may get its id.
+pub(super) fn complete_show(requester: &Requester, room: &Room, chat: &mut Chat, delivery: &mut Delivery) {
+    match chat.room_ids.get(room).and_then(|id| chat.rooms.get(id)) {
         Some(state) => {
             let reply = Reply::Topic { room: state.name.clone(), topic: state.topic.clone() };
             chat.reply(requester, &reply, delivery);
