@@ -91,6 +91,14 @@ fn a_peer_may_fall_behind_while_its_reports_wait_in_the_inbox() {
     run(0xa9bd2bc2d889543d, Backend::Model);
 }
 
+/// The commit that creates a room fails, and another room gets its id before the reply to a request for the topic is delivered.
+#[test]
+fn topic_is_shown_of_the_room_that_was_requested() {
+    for seed in [0x6d3f376106ccb5e1, 0xee3ffde36cd56c91] {
+        run(seed, Backend::Model);
+    }
+}
+
 #[test]
 fn offline_peers_are_evicted_from_memory() {
     World::new(Swarm::of_many_names(), false, false).check_forgetting();
