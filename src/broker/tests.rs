@@ -5,6 +5,7 @@ mod failed_turns;
 mod observers;
 mod rooms;
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, mpsc};
 
 use smol::future;
@@ -94,6 +95,27 @@ fn failed(entries: Vec<Entry>) -> TurnOutcome {
 fn committed(entries: Vec<Entry>) -> TurnOutcome {
     let newest = Seq::new(entries.iter().filter(is_message).count() as i64);
     TurnOutcome { entries, commit: Ok(()), before: Seq::ZERO, newest, reads: None }
+}
+
+/// Lets these senders join, and returns their outboxes.
+async fn join_all(handle: &Handle, senders: RangeInclusive<u64>) -> Vec<OutboxReceiver> {
+    let mut outboxes = Vec::new();
+    for sender in senders {
+        let (event, outbox_receiver) = join(sender);
+        handle.send(event).await;
+        outboxes.push(outbox_receiver);
+    }
+    outboxes
+}
+
+/// Logs the first sender in, and returns its outbox after the greeting.
+async fn login(handle: &Handle, store: &StoreInbox) -> OutboxReceiver {
+    let (event, outbox_receiver) = join(1);
+    handle.send(event).await;
+    let (turn, reply) = store.turn().await;
+    reply.send(committed(turn.entries)).unwrap();
+    next_output(&outbox_receiver).await;
+    outbox_receiver
 }
 
 /// Returns the rooms that are created, and the number of messages that are sent into a room.

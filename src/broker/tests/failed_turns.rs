@@ -7,12 +7,7 @@ use crate::protocol::PluginRequest;
 #[test]
 fn turn_decided_ahead_stores_the_peers_of_a_failed_turn_before_it() {
     play(async |handle, store| {
-        let mut outboxes = Vec::new();
-        for sender in 1..=SENDERS {
-            let (event, outbox_receiver) = join(sender);
-            handle.send(event).await;
-            outboxes.push(outbox_receiver);
-        }
+        let _outboxes = join_all(&handle, 1..=SENDERS).await;
         let (logins, reply) = store.turn().await;
         assert_eq!(peers(&logins.entries).len() as u64, SENDERS);
 
@@ -41,11 +36,7 @@ fn turn_decided_ahead_stores_the_peers_of_a_failed_turn_before_it() {
 #[test]
 fn id_of_a_failed_turn_is_free_and_each_request_with_it_is_refused() {
     play(async |handle, store| {
-        let (event, outbox_receiver) = join(1);
-        handle.send(event).await;
-        let (login, reply) = store.turn().await;
-        reply.send(committed(login.entries)).unwrap();
-        next_output(&outbox_receiver).await;
+        let outbox_receiver = login(&handle, &store).await;
         let with_id = Submission { id: RequestId::parse("x"), work: send("s1").into() };
         handle.send(submits(1, vec![with_id.clone(), with_id.clone()])).await;
         let (turn, reply) = store.turn().await;
@@ -66,12 +57,7 @@ fn id_of_a_failed_turn_is_free_and_each_request_with_it_is_refused() {
 #[test]
 fn batch_is_committed_as_a_whole_or_not_at_all() {
     play(async |handle, store| {
-        let mut outboxes = Vec::new();
-        for sender in 1..=SENDERS + 1 {
-            let (event, outbox_receiver) = join(sender);
-            handle.send(event).await;
-            outboxes.push(outbox_receiver);
-        }
+        let outboxes = join_all(&handle, 1..=SENDERS + 1).await;
         let (turn, reply) = store.turn().await;
         reply.send(committed(turn.entries)).unwrap();
         next_output(&outboxes[0]).await;

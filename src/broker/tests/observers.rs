@@ -175,13 +175,8 @@ fn shutdown_stores_that_all_peers_leave() {
     let (handle, broker, store) = new();
     let script = async move {
         let (observing, _observation) = observe(PRESENCE);
-        let mut outboxes = Vec::new();
         handle.send(observing).await;
-        for sender in 2..=4 {
-            let (event, outbox_receiver) = join(sender);
-            handle.send(event).await;
-            outboxes.push(outbox_receiver);
-        }
+        let _outboxes = join_all(&handle, 2..=4).await;
         let (turn, reply) = store.turn().await;
         assert_eq!(events(&turn.entries).len(), 3);
         show(turn.reads, &[], 3);

@@ -5,11 +5,7 @@ use super::*;
 #[test]
 fn failed_join_makes_no_member_and_may_be_tried_again() {
     play(async |handle, store| {
-        let (event, outbox_receiver) = join(1);
-        handle.send(event).await;
-        let (login, reply) = store.turn().await;
-        reply.send(committed(login.entries)).unwrap();
-        next_output(&outbox_receiver).await;
+        let outbox_receiver = login(&handle, &store).await;
         handle.send(requests(1, vec![join_room(), send("#a")])).await;
         let (turn, reply) = store.turn().await;
         assert_eq!(of_rooms(&turn.entries), (vec![1], 1));
@@ -50,12 +46,7 @@ fn failed_leave_keeps_the_member() {
 #[test]
 fn no_turn_is_decided_ahead_of_a_change_of_membership() {
     play(async |handle, store| {
-        let mut outboxes = Vec::new();
-        for sender in 1..=SENDERS {
-            let (event, outbox_receiver) = join(sender);
-            handle.send(event).await;
-            outboxes.push(outbox_receiver);
-        }
+        let _outboxes = join_all(&handle, 1..=SENDERS).await;
         let (turn, reply) = store.turn().await;
         reply.send(committed(turn.entries)).unwrap();
         handle.send(requests(1, vec![join_room()])).await;
@@ -104,11 +95,7 @@ fn topic_of_a_failed_turn_is_not_shown() {
 #[test]
 fn topic_of_a_room_that_was_not_created_is_refused() {
     play(async |handle, store| {
-        let (event, outbox_receiver) = join(1);
-        handle.send(event).await;
-        let (login, reply) = store.turn().await;
-        reply.send(committed(login.entries)).unwrap();
-        next_output(&outbox_receiver).await;
+        let outbox_receiver = login(&handle, &store).await;
         handle.send(requests(1, vec![join_room(), Request::ShowTopic { room: Room::stored("#a") }])).await;
         let (turn, reply) = store.turn().await;
         reply.send(failed(turn.entries)).unwrap();
@@ -120,11 +107,7 @@ fn topic_of_a_room_that_was_not_created_is_refused() {
 #[test]
 fn two_joins_of_one_room_in_a_failed_turn_are_both_refused() {
     play(async |handle, store| {
-        let (event, outbox_receiver) = join(1);
-        handle.send(event).await;
-        let (login, reply) = store.turn().await;
-        reply.send(committed(login.entries)).unwrap();
-        next_output(&outbox_receiver).await;
+        let outbox_receiver = login(&handle, &store).await;
         handle.send(requests(1, vec![join_room(), join_room()])).await;
         let (turn, reply) = store.turn().await;
         reply.send(failed(turn.entries)).unwrap();
