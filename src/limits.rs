@@ -139,9 +139,11 @@ pub const MAILBOX_MESSAGES_DEFAULT: u64 = 10_000;
 pub const UNKNOWN_NAMES_DEFAULT: u64 = 10_000;
 
 /// Seconds without a sign of life from a client's system after which its connection counts as dead, unless the configuration says
-/// otherwise. The system of a client that does not read still answers every two minutes at least: Linux sends probes of a closed
-/// window no further apart than TCP_RTO_MAX.
+/// otherwise. The system of a client that does not read still answers probes of its closed window.
 pub const DEAD_AFTER_S_DEFAULT: u64 = 150;
+
+/// Longest time in seconds between two probes of a closed window; Linux' TCP_RTO_MAX.
+const WINDOW_PROBE_S_MAX: u64 = 120;
 
 /// Unanswered probes of an idle connection after which it counts as dead; tcp(7), TCP_KEEPCNT.
 pub const KEEPALIVE_PROBES: u32 = 3;
@@ -550,6 +552,8 @@ pub const EVENTS_REMOVED_MAX: usize = 256;
 const _: () = {
     // A new row of the table `outbox` is sent within a second.
     assert!(OUTBOX_POLL_MS < 1000);
+    // A client that is alive and does not read stays connected, although the system's long timers are late by up to a tenth.
+    assert!(DEAD_AFTER_S_DEFAULT > WINDOW_PROBE_S_MAX + WINDOW_PROBE_S_MAX / 10);
     assert!(REQUEST_ID_BYTES_MAX < JSON_LINE_BYTES_MAX);
     // A client reads every line that the server writes: no text grows more than sixfold when it is encoded.
     assert!(CLIENT_LINE_BYTES_MAX >= 6 * TEXT_BYTES_MAX + JSON_LINE_BYTES_MAX);

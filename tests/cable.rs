@@ -9,13 +9,15 @@
 
 mod support;
 
+use std::fs;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use support::bad_line::BadLine;
-use support::flood_number;
 use support::hosts::{Host, Lan};
 use support::residents::{HostServer, Nc};
+use support::{TestClient, TestServer, comes_true_within, eventually, flood_number};
 
 /// Messages read before something happens to the cable.
 const BEFORE: usize = 10;
@@ -38,15 +40,12 @@ const DEAD_AFTER: Duration = Duration::from_secs(4);
 /// Configuration with that value.
 const DEAD_AFTER_4_S: &str = "[limits]\ndead_after_s = 4\n";
 
-/// Default of that value.
-const DEAD_AFTER_DEFAULT: Duration = Duration::from_secs(150);
+/// Default of that value in seconds.
+const DEAD_AFTER_S_DEFAULT: u64 = 150;
 
 /// Tolerance: the pause between two polls, and a busy machine. The system's own timers may be late by a small part of
 /// their time besides.
 const MARGIN: Duration = Duration::from_secs(3);
-
-/// Time between two checks whether a peer is online.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Event that happens to the cable of a host.
 type Befalls = fn(&Lan<2>, &Host);
@@ -172,6 +171,7 @@ fn check_same_connection(padding: usize, is_lost: Befalls, is_back: Befalls) {
     alice.send("bob", BEFORE..ALL, padding);
     assert_eq!(server.waiting("bob"), 200);
     alice.expect_nothing();
+    // The outage is the subject: both systems repeat what they sent, and neither gives up.
     thread::sleep(OUTAGE.saturating_sub(lost.elapsed()));
     is_back(&lan, garden);
 
@@ -373,7 +373,7 @@ fn live_client_that_neither_sends_nor_reads_is_not_disconnected() {
     let mut stuck = Nc::log_in(garden, &server, "stuck");
     stuck.stop();
     alice.send("stuck", 0..WINDOWFUL, LARGE);
-    // Later the probes of a closed window are further apart than this short time allows.
+    // The silence is the subject. Later the probes of a closed window are further apart than this short time allows.
     thread::sleep(DEAD_AFTER + Duration::from_secs(1));
     assert!(alice.is_online("silent") && alice.is_online("stuck"));
 
@@ -384,33 +384,29 @@ fn live_client_that_neither_sends_nor_reads_is_not_disconnected() {
 }
 
 #[test]
-#[ignore = "takes six minutes: what is above, with the default"]
-fn by_default_a_connection_ends_after_150_s_of_silence_but_not_for_not_reading() {
-    let Some(lan) = Lan::<4>::new() else { return };
-    let [home, garden, shed, attic] = &lan.hosts;
-    let server = HostServer::start(home, "");
-    let mut alice = Nc::log_in(home, &server, "alice");
-    let _idle = Nc::log_in(garden, &server, "idle");
-    let _awaiting = Nc::log_in(shed, &server, "awaiting");
-    let mut stuck = Nc::log_in(attic, &server, "stuck");
-    stuck.stop();
-    alice.send("stuck", 0..ALL, LARGE);
-    let start = Instant::now();
-    lan.pull(garden);
-    lan.pull(shed);
-    alice.send("awaiting", 0..ALL, 0);
-
-    let mut alices = [alice, Nc::log_in(home, &server, "alice")];
-    thread::scope(|scope| {
-        for (alice, name) in alices.iter_mut().zip(["idle", "awaiting"]) {
-            scope.spawn(move || wait_until_dead(alice, name, DEAD_AFTER_DEFAULT));
-        }
+fn by_default_the_system_probes_an_idle_connection_before_150_s_are_over() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.ping();
+    // Another timer is set while the last reply is not acknowledged yet.
+    let mut probed_in_s = None;
+    eventually("the system will probe the connection", || {
+        probed_in_s = seconds_until_probe(server.address());
+        probed_in_s.is_some()
     });
-    // The system probes a closed window less and less often, every two minutes in the end.
-    thread::sleep(Duration::from_secs(350).saturating_sub(start.elapsed()));
-    assert!(alices[0].is_online("stuck"));
-    stuck.resume();
-    stuck.expect_flood("alice", 0..ALL);
+    assert!(probed_in_s < Some(DEAD_AFTER_S_DEFAULT), "{probed_in_s:?}");
+}
+
+/// Returns the time until the system probes the only connection of this address while it is idle; proc_pid_net(5).
+fn seconds_until_probe(address: SocketAddr) -> Option<u64> {
+    let SocketAddr::V4(address) = address else { panic!("{address} is not IPv4") };
+    let local = format!("{:08X}:{:04X}", u32::from(*address.ip()).swap_bytes(), address.port());
+    let connections = fs::read_to_string("/proc/net/tcp").expect("the system is Linux");
+    let established = |line: &&str| line.split_whitespace().skip(1).step_by(2).take(2).eq([local.as_str(), "01"]);
+    let connection = connections.lines().find(established)?;
+    let timer = connection.split_whitespace().nth(5)?;
+    // In hundredths of a second.
+    timer.strip_prefix("02:").map(|when| u64::from_str_radix(when, 16).expect("a time is hexadecimal") / 100)
 }
 
 /// Waits until a peer is offline, and not for longer than documented.
@@ -418,10 +414,8 @@ fn by_default_a_connection_ends_after_150_s_of_silence_but_not_for_not_reading()
 fn wait_until_dead(onlooker: &mut Nc, name: &str, dead_after: Duration) {
     let start = Instant::now();
     let at_most = dead_after + dead_after / 20 + MARGIN;
-    while onlooker.is_online(name) {
-        assert!(start.elapsed() < at_most, "{name} is still here after {:?}", start.elapsed());
-        thread::sleep(LOOK_AGAIN);
-    }
+    let is_offline = comes_true_within(at_most, || !onlooker.is_online(name));
+    assert!(is_offline, "{name} is still here after {:?}", start.elapsed());
     eprintln!("{name} was gone after another {:.1} s", start.elapsed().as_secs_f64());
 }
 

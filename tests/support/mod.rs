@@ -40,10 +40,36 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Polls until the condition is true.
 #[track_caller]
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(comes_true_within(DEADLINE, is_so), "never came true: {what}");
+}
+
+/// Polls until the condition is true or the time is over. Returns whether it is true.
+pub(crate) fn comes_true_within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < DEADLINE, "never came true: {what}");
+    loop {
+        if is_so() {
+            return true;
+        }
+        if start.elapsed() >= time {
+            return false;
+        }
         thread::sleep(POLL);
+    }
+}
+
+/// Waits until a value stays the same for this time. No barrier can say that nothing happens any more.
+#[track_caller]
+pub(crate) fn wait_until_steady<T: PartialEq>(what: &str, time: Duration, mut value: impl FnMut() -> T) {
+    let start = Instant::now();
+    let mut before = value();
+    loop {
+        thread::sleep(time);
+        let now = value();
+        if now == before {
+            return;
+        }
+        assert!(start.elapsed() < DEADLINE, "never stayed the same: {what}");
+        before = now;
     }
 }
