@@ -144,6 +144,7 @@ fn client_that_ended_its_input_and_reads_slowly_gets_the_whole_backlog() {
     // Each pause is far shorter than the time limit of a client; all together are longer.
     let start = Instant::now();
     while start.elapsed() < STALL * 23 / 20 {
+        // Reading slowly is the subject.
         thread::sleep(STALL / 10);
         (&slow).take(64 * 1024).read_to_end(&mut bytes).expect("the connection is open");
     }

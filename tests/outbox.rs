@@ -4,10 +4,9 @@
 mod support;
 
 use std::fs;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{TestClient, TestServer, eventually, wait_until_at_rest};
+use support::{TestClient, TestServer, eventually, wait_until_at_rest, wait_until_steady};
 
 /// Rows of the table, and of the one with what could not be sent.
 const ROWS: &str = "select (select count(*) from outbox), (select count(*) from outbox_refused)";
@@ -333,12 +332,7 @@ fn idle_server_does_not_poll_the_outbox() {
     bob.expect("from alice: hi");
     wait_until_dealt_with(&server);
     // The last thing that an idle server does, after a while, is to release memory.
-    let mut before = wakes(&server);
-    eventually("no thread wakes for a second", || {
-        thread::sleep(Duration::from_secs(1));
-        let now = wakes(&server);
-        std::mem::replace(&mut before, now) == now
-    });
+    wait_until_steady("the wakeups of all threads", Duration::from_secs(1), || wakes(&server));
 }
 
 /// Returns the number of times that the server's threads have waited; proc(5), `voluntary_ctxt_switches`.

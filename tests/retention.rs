@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::{TestClient, TestServer, assert_contiguous, eventually, flood, holdline};
+use support::{TestClient, TestServer, assert_contiguous, eventually, flood, holdline, wait_until_steady};
 
 /// Messages in the log, and in inboxes.
 const ROWS: &str = "select (select count(*) from message), (
@@ -308,6 +308,7 @@ fn retention_continues_after_a_crash_at_any_time() {
     delivered_flood(&server, 10_000, 300);
     restart_with_all_too_old(&mut server);
     for pause_ms in [0, 5, 20, 50] {
+        // The time of the crash varies: before the first step, and after more and more of them.
         thread::sleep(Duration::from_millis(pause_ms));
         server.kill();
         server.start_again();
@@ -353,13 +354,7 @@ fn retention_does_not_wake_while_nothing_is_due() {
         (server, alice)
     });
     let sleeps = || servers.iter().map(|(server, _)| store_sleeps(server)).collect::<Vec<_>>();
-    let nothing_woke_for = |pause| {
-        let before = sleeps();
-        thread::sleep(pause);
-        sleeps() == before
-    };
-    eventually("all requests are processed", || nothing_woke_for(Duration::from_millis(50)));
-    eventually("every thread sleeps", || nothing_woke_for(Duration::from_millis(1200)));
+    wait_until_steady("the wakeups of the stores", Duration::from_millis(1200), sleeps);
 }
 
 /// Returns the number of times that the store's thread has gone to sleep.

@@ -1,13 +1,12 @@
 //! Resources of a server's process: memory and descriptors, from /proc. Owns the measurement; never a limit.
 
 use std::fs;
-use std::thread;
 use std::time::Duration;
 
-use super::eventually;
 use super::server::TestServer;
+use super::{eventually, wait_until_steady};
 
-/// Time in which an idle server uses almost no processor time.
+/// Time in which an idle server uses no processor time.
 const SPELL: Duration = Duration::from_millis(100);
 
 /// Resident memory of the server, in KiB.
@@ -36,14 +35,10 @@ pub(crate) fn descriptors(server: &TestServer) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("the server runs, on Linux").count()
 }
 
-/// Waits until the server is idle: it uses almost no processor time for a while.
+/// Waits until the server is idle: it uses no processor time for a while.
 #[track_caller]
 pub(crate) fn wait_until_at_rest(server: &TestServer) {
-    eventually("the server is idle", || {
-        let before = processor_ticks(server);
-        thread::sleep(SPELL);
-        processor_ticks(server) <= before + 1
-    });
+    wait_until_steady("the processor time of the server", SPELL, || processor_ticks(server));
 }
 
 /// Processor time used so far, in hundredths of a second; proc(5), `stat`.

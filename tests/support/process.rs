@@ -4,9 +4,9 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{DEADLINE, POLL};
+use super::{DEADLINE, comes_true_within};
 
 /// Program used over its standard input and output.
 pub(crate) struct Program {
@@ -94,17 +94,15 @@ pub(crate) fn installed(program: &'static str) -> Option<&'static str> {
 /// Waits until a process has ended.
 #[track_caller]
 pub(crate) fn wait_for_exit(process: &mut Child) -> ExitStatus {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = process.try_wait().expect("the process is a child of the test") {
-            return status;
-        }
-        if start.elapsed() > DEADLINE {
-            let _ = process.kill();
-            panic!("process {} did not end", process.id());
-        }
-        thread::sleep(POLL);
-    }
+    let mut status = None;
+    comes_true_within(DEADLINE, || {
+        status = process.try_wait().expect("the process is a child of the test");
+        status.is_some()
+    });
+    status.unwrap_or_else(|| {
+        let _ = process.kill();
+        panic!("process {} did not end", process.id());
+    })
 }
 
 /// Output of a process through a pipe, as far as it was read.

@@ -3,8 +3,8 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Reach {
     /// Number of the server's life, and its address. `None` while it is dead.
     server: Mutex<Option<(u32, SocketAddr)>>,
+    /// Notified when that changes.
+    changed: Condvar,
     is_writing_over: AtomicBool,
     is_reading_over: AtomicBool,
 }
@@ -26,12 +28,13 @@ pub(crate) struct Reach {
 impl Reach {
     pub(crate) fn new() -> Self {
         let (is_writing_over, is_reading_over) = Default::default();
-        Reach { server: Mutex::new(None), is_writing_over, is_reading_over }
+        Reach { server: Mutex::new(None), changed: Condvar::new(), is_writing_over, is_reading_over }
     }
 
     /// Notes that a new life begins.
     pub(crate) fn open(&self, life: u32, address: SocketAddr) {
         *self.server.lock().unwrap() = Some((life, address));
+        self.changed.notify_all();
     }
 
     /// Notes that the life has ended.
@@ -74,9 +77,15 @@ impl Reach {
             {
                 return Some((life, connection));
             }
-            std::thread::sleep(TICK / 5);
+            self.wait_for_change(before);
         }
         None
+    }
+
+    /// Waits until the server is another one, for a while.
+    fn wait_for_change(&self, before: Option<(u32, SocketAddr)>) {
+        let server = self.server.lock().unwrap();
+        drop(self.changed.wait_timeout_while(server, TICK, |server| *server == before).unwrap());
     }
 }
 

@@ -159,6 +159,7 @@ impl Victim {
         newborn.kill().and_then(|()| newborn.wait()).expect("the process is a child of the test");
     }
 
+    /// Lets a random time pass: the time of the next event is the subject.
     fn sleep_up_to(&mut self, ms: u64) {
         thread::sleep(Duration::from_micros(self.rng.u64(..ms * 1000)));
     }

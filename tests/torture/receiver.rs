@@ -68,6 +68,7 @@ impl<'t> Receiver<'t> {
                 Ok(None) => {}
                 Err(_) => return,
             }
+            // A receiver that stalls or reads slowly is the subject.
             if visit.read.len() == stalls_at {
                 thread::sleep(Duration::from_millis(self.rng.u64(..60)));
             }
