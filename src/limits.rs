@@ -461,6 +461,12 @@ pub const SCRIPT_LOG_LINES_MAX: u64 = 32;
 /// Characters of a script's error that are shown.
 pub const SCRIPT_ERROR_CHARS_MAX: usize = 500;
 
+/// Bytes of a script's error that leave its VM.
+pub const SCRIPT_ERROR_BYTES_MAX: usize = 4 * SCRIPT_ERROR_CHARS_MAX;
+
+/// Bytes of the table that a script returns: as many as a program's answer may have.
+pub const SCRIPT_ANSWER_BYTES_MAX: usize = JSON_LINE_BYTES_MAX;
+
 /// Effects of one call of a plugin.
 pub const EFFECTS_MAX: usize = 256;
 
@@ -476,7 +482,7 @@ pub const VALUE_KEY_BYTES_MAX: usize = 128;
 /// Bytes of a stored value as JSON.
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 
-/// Tables within tables of a value that a script stores.
+/// Tables within tables of a value that a script stores or returns.
 pub const VALUE_DEPTH_MAX: usize = 32;
 
 /// Bytes of all stored values of a plugin.

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 
-use support::{TestClient, TestServer, eventually};
+use support::{TestClient, TestServer, eventually, forget_peak, peak_kib, resident_kib};
 
 /// A server with one program, `p`.
 fn with_program(hooks: &str, more: &str, script: &str) -> TestServer {
@@ -179,4 +179,39 @@ fn script_that_uses_too_much_memory_or_never_ends_is_stopped_at_its_limits() {
         server.wait_for_log(reason);
     }
     exchange(&mut alice, "fine");
+}
+
+/// Each would copy 100 MB or more out of a VM of 16 MiB.
+const LARGE: [(&str, &str); 11] = [
+    ("a string that is returned many times", "return { to = table.create(25, huge) }"),
+    ("a table of many entries", "return { to = table.create(6e5, '') }"),
+    ("a table nested deeply", "local t = huge for _ = 1, 1e5 do t = { to = t } end return t"),
+    ("a key", "return { [huge] = huge }"),
+    ("an error", "error(huge)"),
+    ("an error that describes itself", "error(setmetatable({}, { __tostring = function() return huge end }))"),
+    ("log lines", "for _ = 1, 30 do log(huge) end"),
+    ("a stored value", "store.set('k', table.create(25, huge))"),
+    ("recipients", "chat.send(table.create(25, huge), 'x')"),
+    ("options", "chat.history({ with = huge })"),
+    ("texts", "for _ = 1, 25 do pcall(chat.send, 'bob', huge) pcall(store.set, huge, huge) end error('done')"),
+];
+
+#[test]
+fn script_copies_nothing_large_out_of_its_memory() {
+    for (what, body) in LARGE {
+        let script =
+            format!("local huge = ('x'):rep(5e6)\nfunction message(m) if m.text ~= 'go' then return end {body} end");
+        let entry =
+            "[[plugin]]\nname = \"p\"\nkind = \"luau\"\npath = \"p.luau\"\nhooks = [\"message\"]\ntimeout_ms = 5000\n";
+        let server = TestServer::with_files(&[("plugins.toml", entry), ("p.luau", &script)]);
+        let mut alice = TestClient::login(&server, "alice");
+        exchange(&mut alice, "calm");
+        forget_peak(&server);
+        let calm = resident_kib(&server);
+        exchange(&mut alice, "go");
+        let added = peak_kib(&server).saturating_sub(calm);
+        // The script itself may use 16 MiB, and has taken 5 of them before.
+        assert!(added < 16 * 1024, "{what}: {added} KiB beyond {calm} KiB");
+        exchange(&mut alice, "calm");
+    }
 }

@@ -12,10 +12,10 @@ use serde_json::Value as Json;
 
 use super::deadline::Deadline;
 use super::reply::reply_to_lua;
-use super::value::{kind, to_json, to_lua};
+use super::value::{check_size, kind, to_json, to_lua};
 use crate::limits::{
-    DESTINATIONS_DEFAULT, EFFECTS_BYTES_MAX, EFFECTS_MAX, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX,
-    LINE_BYTES_MAX, SCRIPT_LOG_LINES_MAX, VALUE_KEY_BYTES_MAX,
+    ANSWER_BYTES_MAX, DESTINATIONS_DEFAULT, EFFECTS_BYTES_MAX, EFFECTS_MAX, HISTORY_MESSAGES_DEFAULT,
+    HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, SCRIPT_LOG_LINES_MAX, VALUE_KEY_BYTES_MAX,
 };
 use crate::message::{Destination, PeerName, Room, Seq, Text, printable};
 use crate::plugin::answer::{parse_destinations, parse_text};
@@ -192,13 +192,14 @@ impl ScriptApi {
 
     fn send(&self, to: &Value, text: &Value) -> Result<(), ApiError> {
         let to = parse_destinations(&names(to)?).map_err(|failure| at("chat.send", failure))?;
-        let text = string("chat.send", "the text", text)?;
+        let text = string("chat.send", "the text", text, ANSWER_BYTES_MAX)?;
         let text: Text = parse_text(&text).map_err(|failure| at("chat.send", failure))?;
         self.push("chat.send", Effect::Send { id: None, to, text })
     }
 
     fn join(&self, function: &str, room: &Value, effect: fn(Room) -> Effect) -> Result<(), ApiError> {
-        let room = Room::parse(&string(function, "the room", room)?).map_err(|bad| at(function, bad))?;
+        let room =
+            Room::parse(&string(function, "the room", room, LINE_BYTES_MAX)?).map_err(|bad| at(function, bad))?;
         self.push(function, effect(room))
     }
 
@@ -290,8 +291,13 @@ fn at(function: &str, what: impl std::fmt::Display) -> ApiError {
     ApiError::Fault(format!("{function}: {what}"))
 }
 
-fn string(function: &str, what: &str, value: &Value) -> Result<String, ApiError> {
+/// Copies a string, unless it is too long.
+fn string(function: &str, what: &str, value: &Value, bytes_max: usize) -> Result<String, ApiError> {
     match value {
+        Value::String(text) if text.as_bytes().len() > bytes_max => {
+            let bytes = text.as_bytes().len();
+            Err(at(function, format_args!("{what} has {bytes} bytes; at most {bytes_max} are allowed")))
+        }
         Value::String(text) => {
             text.to_str().map(|text| text.to_owned()).map_err(|_| at(function, format_args!("{what} is not UTF-8")))
         }
@@ -301,7 +307,7 @@ fn string(function: &str, what: &str, value: &Value) -> Result<String, ApiError>
 
 /// Reads a name, or a list of names.
 fn names(to: &Value) -> Result<Vec<String>, ApiError> {
-    let name = |value: &Value| string("chat.send", "the recipient", value);
+    let name = |value: &Value| string("chat.send", "the recipient", value, LINE_BYTES_MAX);
     match to {
         Value::Table(list) if list.raw_len() as u64 > DESTINATIONS_DEFAULT => {
             Err(at("chat.send", format_args!("the message has more than {DESTINATIONS_DEFAULT} recipients")))
@@ -312,10 +318,12 @@ fn names(to: &Value) -> Result<Vec<String>, ApiError> {
 }
 
 fn parse_key(function: &str, key: &Value) -> Result<String, ApiError> {
-    let key = string(function, "the key", key)?;
-    match key.len() {
-        1..=VALUE_KEY_BYTES_MAX => Ok(key),
-        len => Err(at(function, format_args!("the key has {len} bytes; 1 to {VALUE_KEY_BYTES_MAX} are allowed"))),
+    match key {
+        Value::String(text) if !(1..=VALUE_KEY_BYTES_MAX).contains(&text.as_bytes().len()) => {
+            let bytes = text.as_bytes().len();
+            Err(at(function, format_args!("the key has {bytes} bytes; 1 to {VALUE_KEY_BYTES_MAX} are allowed")))
+        }
+        key => string(function, "the key", key, VALUE_KEY_BYTES_MAX),
     }
 }
 
@@ -327,6 +335,7 @@ fn parse_limit(function: &str, limit: Option<usize>) -> Result<usize, ApiError> 
 }
 
 fn from_lua<T: for<'de> Deserialize<'de>>(lua: &Lua, function: &str, options: Value) -> Result<T, ApiError> {
+    check_size(&options, LINE_BYTES_MAX).map_err(|what| at(function, what))?;
     lua.from_value(options).map_err(|error| match error {
         mlua::Error::DeserializeError(what) => at(function, what),
         error => ApiError::Vm(error),

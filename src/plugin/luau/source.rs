@@ -34,6 +34,12 @@ pub enum ScriptError {
         /// Number of the line, from 1.
         line: usize,
     },
+    /// The file is compiled bytecode, which Luau runs unchecked.
+    #[error("{} is compiled bytecode, which the server does not run; name the script as text", path.display())]
+    Bytecode {
+        /// File of the script.
+        path: PathBuf,
+    },
     /// The script does not compile, or its top level fails.
     #[error("{problem}")]
     Faulty {
@@ -85,6 +91,10 @@ pub(super) fn read(path: &Path) -> Result<String, ScriptError> {
     let bytes = read_bytes(path).map_err(|error| ScriptError::Unreadable { path: path.to_owned(), error })?;
     if bytes.len() > SCRIPT_BYTES_MAX {
         return Err(ScriptError::TooLarge { path: path.to_owned() });
+    }
+    // Bytecode begins with its version, a small number.
+    if bytes.first().is_some_and(|byte| *byte < b'\t') {
+        return Err(ScriptError::Bytecode { path: path.to_owned() });
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];

@@ -1,4 +1,5 @@
-//! Conversion of Luau values to JSON, for a script's `store`. Owns which values can be stored; never stores them.
+//! Luau values outside their VM: conversion to JSON, for a script's `store`, and the size of a copy. Owns which values can be stored
+//! or copied; never stores them.
 
 use mlua::serde::SerializeOptions;
 use mlua::{Lua, LuaSerdeExt, Table, Value};
@@ -21,6 +22,44 @@ pub(super) fn to_json(value: &Value) -> Result<Json, String> {
     let json = ValueReader { left_bytes: VALUE_BYTES_MAX }.read(value, 0)?;
     // Escapes make the JSON longer than the bytes that were counted.
     if json.to_string().len() > VALUE_BYTES_MAX { Err(too_large()) } else { Ok(json) }
+}
+
+/// Checks that a copy of a value has at most this many bytes, before anything is copied: a small table that contains the same string
+/// many times would make a large copy. Fails with the limit that the value exceeds.
+pub(super) fn check_size(value: &Value, bytes_max: usize) -> Result<(), String> {
+    match (CopySize { left_bytes: bytes_max }).count(value, 0) {
+        Some(()) => Ok(()),
+        None => Err(format!(
+            "the value has more than {bytes_max} bytes, or more than {VALUE_DEPTH_MAX} tables within tables"
+        )),
+    }
+}
+
+/// Counter of the bytes that a copy would have.
+struct CopySize {
+    left_bytes: usize,
+}
+
+impl CopySize {
+    /// Counts a value, and one byte for itself. `None` if it exceeds the limits.
+    fn count(&mut self, value: &Value, depth: usize) -> Option<()> {
+        let bytes = match value {
+            Value::String(text) => text.as_bytes().len(),
+            Value::Buffer(buffer) => buffer.len(),
+            _ => 0,
+        };
+        self.left_bytes = self.left_bytes.checked_sub(bytes.checked_add(1)?)?;
+        let Value::Table(table) = value else { return Some(()) };
+        if depth == VALUE_DEPTH_MAX {
+            return None;
+        }
+        for pair in table.pairs::<Value, Value>() {
+            let (key, value) = pair.ok()?;
+            self.count(&key, depth + 1)?;
+            self.count(&value, depth + 1)?;
+        }
+        Some(())
+    }
 }
 
 /// Returns the type of a value as `type` names it in a script.

@@ -5,16 +5,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use mlua::chunk::Compiler;
-use mlua::{Error, Function, Lua, LuaOptions, LuaSerdeExt, StdLib, Value, Variadic, VmState};
+use mlua::chunk::{ChunkMode, Compiler};
+use mlua::{Error, Function, Lua, LuaOptions, LuaSerdeExt, StdLib, Table, Value, Variadic, VmState};
 
 use super::api::ScriptApi;
 use super::deadline::Deadline;
-use super::value::{kind, to_lua};
+use super::value::{check_size, kind, to_lua};
 use super::{ScriptError, ScriptSource};
 use crate::limits::{
-    SCRIPT_DATE_BYTES_MAX, SCRIPT_ERROR_CHARS_MAX, SCRIPT_LOAD_MS_MAX, SCRIPT_MOVED_ELEMENTS_MAX,
-    SCRIPT_SEARCH_STEPS_MAX,
+    SCRIPT_ANSWER_BYTES_MAX, SCRIPT_DATE_BYTES_MAX, SCRIPT_ERROR_BYTES_MAX, SCRIPT_ERROR_CHARS_MAX, SCRIPT_LOAD_MS_MAX,
+    SCRIPT_MOVED_ELEMENTS_MAX, SCRIPT_SEARCH_STEPS_MAX,
 };
 use crate::message::printable;
 use crate::plugin::answer::RawAnswer;
@@ -55,14 +55,25 @@ const GLOBALS: [&str; 28] = [
 /// Luau's error text when the memory limit is reached.
 const NOT_ENOUGH_MEMORY: &str = "not enough memory";
 
+/// Text between an error and the lines of the script that led to it.
+const TRACEBACK: &str = "\nstack traceback:";
+
 /// VM of a script that has run its top level, with the script's functions.
 pub(super) struct Vm {
     lua: Lua,
     limits: ScriptLimits,
     deadline: Arc<Deadline>,
     api: Arc<ScriptApi>,
-    /// Function of each hook. The function of `message` takes the fields of a message: see the prelude.
+    prelude: Prelude,
     hooks: Vec<(Hook, Function)>,
+}
+
+/// Functions of the prelude that call those of the script, and keep errors short.
+struct Prelude {
+    /// Calls a function with its arguments.
+    call: Function,
+    /// Calls the function of `message` with the fields of a message in place of a table.
+    call_message: Function,
 }
 
 impl Vm {
@@ -77,14 +88,14 @@ impl Vm {
         if deadline.has_expired() {
             return Err(faulty(limits.located(limits.too_long("its top level", limits.load_time()))));
         }
-        let (lua, of_message) = run.map_err(|error| faulty(limits.located(limits.shown("its top level", &error))))?;
+        let (lua, prelude) = run.map_err(|error| faulty(limits.located(limits.shown("its top level", &error))))?;
         let mut hooks = Vec::with_capacity(source.config.hooks.len());
         for &hook in &source.config.hooks {
-            let function = lua.globals().get(hook.as_str()).map_err(|_| source.no_function(hook))?;
-            let called = if hook == Hook::Message { of_message.call(function) } else { Ok(function) };
-            hooks.push((hook, called.map_err(|error| faulty(limits.located(limits.shown("its top level", &error))))?));
+            // A metatable of the globals could run code of the script.
+            let function = lua.globals().raw_get(hook.as_str()).map_err(|_| source.no_function(hook))?;
+            hooks.push((hook, function));
         }
-        Ok(Vm { lua, limits, deadline, api, hooks })
+        Ok(Vm { lua, limits, deadline, api, prelude, hooks })
     }
 
     /// Starts a batch: the host has the values of all earlier batches.
@@ -118,8 +129,10 @@ impl Vm {
                         to.iter().map(|to| lua.create_string(to.as_str())).collect::<mlua::Result<Variadic<_>>>()?;
                     Ok((lua.create_string(from.as_str())?, lua.create_string(text.as_str())?, to))
                 })
-                .and_then(|fields| function.call(fields)),
-            call => self.without_limit(|lua| to_lua(lua, call)).and_then(|call| function.call(call)),
+                .and_then(|(from, text, to)| self.prelude.call_message.call((function, from, text, to))),
+            call => self
+                .without_limit(|lua| to_lua(lua, call))
+                .and_then(|argument| self.prelude.call.call((function, argument))),
         };
         let returned = returned.map_err(|error| self.failure(hook, &error))?;
         match returned {
@@ -143,6 +156,8 @@ impl Vm {
     }
 
     fn read(&self, hook: Hook, returned: Value) -> Result<RawAnswer, Failure> {
+        check_size(&returned, SCRIPT_ANSWER_BYTES_MAX)
+            .map_err(|what| Failure::new(format!("{} returned an invalid answer: {what}", hook.as_str())))?;
         self.lua.from_value(returned).map_err(|error| match error {
             Error::DeserializeError(what) => {
                 Failure::new(format!("{} returned an invalid answer: {}", hook.as_str(), cut(&what)))
@@ -162,18 +177,19 @@ impl Vm {
     }
 }
 
-/// Makes a VM and runs the top level of the script. Also returns the function of the prelude that wraps a `message` function, so
-/// that it takes the fields of a message in place of a table.
+/// Makes a VM and runs the top level of the script.
 fn run(
     source: &ScriptSource,
     limits: &ScriptLimits,
     deadline: &Arc<Deadline>,
     api: &Arc<ScriptApi>,
-) -> mlua::Result<(Lua, Function)> {
+) -> mlua::Result<(Lua, Prelude)> {
     let libraries = StdLib::COROUTINE | StdLib::TABLE | StdLib::OS | StdLib::STRING | StdLib::UTF8 | StdLib::BIT;
-    let lua = Lua::new_with(libraries | StdLib::MATH | StdLib::BUFFER, LuaOptions::default())?;
+    // The prelude needs `debug` to find the line of an error; scripts do not get it.
+    let libraries = libraries | StdLib::MATH | StdLib::BUFFER | StdLib::DEBUG;
+    let lua = Lua::new_with(libraries, LuaOptions::default())?;
     lua.set_memory_limit(limits.memory_bytes_max)?;
-    let of_message = install_globals(&lua, api)?;
+    let prelude = install_globals(&lua, api)?;
     lua.sandbox(true)?;
     let globals = lua.globals();
     globals.raw_set("_G", &globals)?;
@@ -187,13 +203,16 @@ fn run(
     lua.set_interrupt(
         move |_| if interrupted.check() { Err(Error::runtime("too long")) } else { Ok(VmState::Continue) },
     );
-    lua.load(source.text.as_str()).set_name(format!("={}", limits.path)).exec()?;
-    Ok((lua, of_message))
+    // Luau does not check bytecode, which could do anything to the server.
+    let script = lua.load(source.text.as_str()).set_mode(ChunkMode::Text).set_name(format!("={}", limits.path));
+    prelude.call.call::<()>(script.into_function()?)?;
+    Ok((lua, prelude))
 }
 
 /// Removes all globals that a script may not use, and adds those of the prelude.
-fn install_globals(lua: &Lua, api: &Arc<ScriptApi>) -> mlua::Result<Function> {
+fn install_globals(lua: &Lua, api: &Arc<ScriptApi>) -> mlua::Result<Prelude> {
     let globals = lua.globals();
+    let info: Function = globals.get::<Table>("debug")?.get("info")?;
     for pair in globals.pairs::<String, Value>() {
         let (name, _) = pair?;
         if !GLOBALS.contains(&name.as_str()) {
@@ -204,8 +223,13 @@ fn install_globals(lua: &Lua, api: &Arc<ScriptApi>) -> mlua::Result<Function> {
     limits.raw_set("search", SCRIPT_SEARCH_STEPS_MAX)?;
     limits.raw_set("move", SCRIPT_MOVED_ELEMENTS_MAX)?;
     limits.raw_set("date", SCRIPT_DATE_BYTES_MAX)?;
+    limits.raw_set("error", SCRIPT_ERROR_BYTES_MAX)?;
+    limits.raw_set("no_memory", NOT_ENOUGH_MEMORY)?;
+    limits.raw_set("frame", format!("{TRACEBACK}\n"))?;
     let prelude = lua.load(include_str!("prelude.luau")).set_name("=holdline");
-    prelude.set_compiler(Compiler::new().set_debug_level(0)).call((api.functions(lua)?, limits))
+    let prelude = prelude.set_compiler(Compiler::new().set_debug_level(0));
+    let (call, call_message) = prelude.call((api.functions(lua)?, limits, info))?;
+    Ok(Prelude { call, call_message })
 }
 
 /// Limits of a script, and the texts of failures, which name them.
@@ -238,7 +262,7 @@ impl ScriptLimits {
         let error = root(error);
         let (text, frames) = match error {
             Error::RuntimeError(text) => {
-                let (text, frames) = text.split_once("\nstack traceback:").unwrap_or((text, ""));
+                let (text, frames) = text.split_once(TRACEBACK).unwrap_or((text, ""));
                 (text.to_owned(), frames)
             }
             Error::SyntaxError { message, .. } => (message.clone(), ""),

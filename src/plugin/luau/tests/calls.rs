@@ -78,6 +78,10 @@ fn return_value_is_the_answer() {
         ("return { 'why' }", "invalid type"),
         ("return { reject = '\\xff' }", "invalid"),
         ("local t = {} t.to = { t } return t", ""),
+        ("return { to = table.create(25, ('x'):rep(1e6)) }", "the value has more than 65536 bytes"),
+        ("return { to = table.create(1e5, true) }", "the value has more than 65536 bytes"),
+        ("return { [('x'):rep(1e6)] = true }", "the value has more than 65536 bytes"),
+        ("return { text = buffer.create(1e6) }", "the value has more than 65536 bytes"),
     ];
     for (body, words) in unfit {
         let failure = Case::on_message(body).load().message("hi").unwrap_err();

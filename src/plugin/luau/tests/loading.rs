@@ -36,6 +36,23 @@ fn faulty_script_is_refused_with_line_and_fix() {
 }
 
 #[test]
+fn bytecode_is_refused() {
+    let bytecode =
+        b"\x06\x03\x01\x01f\x01\x02\x00\x00\x01\x02\x00\x02\xa3\x00\x00\x00\x16\x00\x01\x00\x00\x00\x01\x01\x00\x00";
+    let refusal = "test.luau is compiled bytecode, which the server does not run; name the script as text";
+    assert_eq!(Case::new(bytecode, &[Hook::Message]).refusal(), refusal);
+    for version in 0..=8 {
+        assert_eq!(Case::new([version], &[Hook::Message]).refusal(), refusal);
+    }
+}
+
+#[test]
+fn script_with_line_ends_of_windows_works() {
+    let script = Case::new("-- one\r\nfunction message(m)\r\n return { text = 'fine' }\r\nend\r\n", &[Hook::Message]);
+    assert_eq!(script.load().message("hi").unwrap().verdict, replaced("fine"));
+}
+
+#[test]
 fn limits_hold_for_the_top_level() {
     let endless = Case::new("while true do end", &[]).with(|config| config.timeout = HASTY);
     assert_eq!(endless.refusal(), "test.luau: its top level ran longer than 1000 ms");
