@@ -36,6 +36,7 @@ pub mod protocol;
 pub mod server;
 #[cfg(test)]
 mod simulation;
+pub mod source;
 pub mod store;
 mod timeout;
 mod transport;

@@ -157,6 +157,26 @@ pub const LISTEN_BACKLOG_CONNECTIONS: i32 = 4096;
 /// Descriptors that stay free for the database, the listeners, the signals, and connections that are rejected.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
 
+/// Open connections, unless the configuration says otherwise: a LAN party with a phone and a computer for each of a thousand people.
+pub const CONNECTIONS_DEFAULT: u64 = 2048;
+
+/// Open connections from one address, unless the configuration says otherwise: half a LAN party behind one router, and a fourth of
+/// all connections.
+pub const CONNECTIONS_PER_ADDRESS_DEFAULT: u64 = 512;
+
+/// Connections that one address may open in a second, unless the configuration says otherwise. A shell loop that runs `nc` for each
+/// message opens about 200 while it has burst left.
+pub const CONNECTS_PER_S_DEFAULT: u64 = 100;
+
+/// Seconds of connects that one address may make at once after a pause.
+pub const CONNECT_BURST_S: u64 = 4;
+
+/// Seconds that a connection of an address that connects too fast waits until it is served; beyond that, it is refused.
+pub const CONNECT_DELAY_S_MAX: u64 = 10;
+
+/// Addresses without connections whose rate of connects is remembered.
+pub const SOURCES_REMEMBERED_MAX: usize = 4096;
+
 /// Connections over the limit that are sent the reason at a time; more are closed without a word.
 pub const REJECTED_CONNECTIONS_MAX: usize = 8;
 

@@ -34,6 +34,9 @@ const SHUTDOWN: Duration = Duration::from_secs(4);
 /// Exchanges of the pair during an attack that continues as long as they chat.
 const EXCHANGES: usize = 30;
 
+/// The crowds come from one address. That these limits hold them off by themselves is the subject of `strangers`.
+const CROWDS_ALLOWED: &str = "limits.connections_per_address_max = 0\nlimits.connects_per_address_per_s = 0\n";
+
 /// Server under attack, and a pair that chats.
 struct Siege {
     server: TestServer,
@@ -63,7 +66,7 @@ impl Siege {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         raise_descriptor_limit();
-        let server = TestServer::start();
+        let server = TestServer::with_config(CROWDS_ALLOWED);
         let pair = Pair::login(&server);
         let descriptors = descriptors(&server);
         forget_peak(&server);

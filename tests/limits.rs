@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,13 +65,12 @@ fn connections_of_one_address_are_limited() {
     let mut pair = Pair::login(&server);
     check_too_many(TestClient::connect(&server), "2 connections from 127.0.0.1 are open (connections_per_address_max)");
 
-    let mut others =
-        Vec::from_iter((0..2).map(|_| TestClient::over(connect_from(Ipv4Addr::new(127, 0, 0, 2), &server))));
+    let mut others = Vec::from_iter((0..2).map(|_| TestClient::connect_from("127.0.0.2", &server)));
     for (number, other) in others.iter_mut().enumerate() {
         other.log_in(&format!("other{number}"));
     }
     check_too_many(
-        TestClient::over(connect_from(Ipv4Addr::new(127, 0, 0, 2), &server)),
+        TestClient::connect_from("127.0.0.2", &server),
         "2 connections from 127.0.0.2 are open (connections_per_address_max)",
     );
     pair.exchange();
@@ -103,17 +102,6 @@ fn login_once_there_is_room(server: &TestServer, name: &str) -> TestClient {
         came_in.is_some()
     });
     came_in.expect("the condition came true")
-}
-
-#[cfg(target_os = "linux")]
-fn connect_from(address: Ipv4Addr, server: &TestServer) -> TcpStream {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
-    use std::net::{SocketAddr, SocketAddrV4};
-
-    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
-    bind(&socket, &SocketAddr::from(SocketAddrV4::new(address, 0))).expect("all of 127.0.0.0/8 is this host");
-    connect(&socket, &server.address()).expect("the server listens");
-    TcpStream::from(socket)
 }
 
 // Logging in

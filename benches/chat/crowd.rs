@@ -31,7 +31,7 @@ fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
         eprintln!("crowd: skipped: {reason}");
         return Ok(None);
     }
-    let server = Server::start(contestant, options)?;
+    let server = Server::start_for_crowd(contestant, options)?;
     let (cpu, started) = (server.cpu()?, Instant::now());
     let mut clients = Client::start_all(server.address(), (0..CLIENTS).map(|client| format!("c{client:04}")))?;
     log_in_all(&mut clients)?;

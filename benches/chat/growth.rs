@@ -119,7 +119,7 @@ fn with_connections(connections: u64, options: &Options) -> Result<Option<Figure
         return Ok(None);
     }
     let pairs = PAIRS.min(connections as usize / 2);
-    let server = Server::start(Contestant::Holdline, options)?;
+    let server = Server::start_for_crowd(Contestant::Holdline, options)?;
     let idle = Client::login_all(server.address(), (2 * pairs as u64..connections).map(|idle| format!("idle{idle}")))?;
     let figures = pairs::measure(&server, Load::new(pairs, (messages(options) / pairs as u64) as u32))?;
     drop(idle);

@@ -26,7 +26,7 @@ fn run(contestant: Contestant, options: &Options) -> Result<Option<Figures>> {
         eprintln!("idle: skipped: {reason}");
         return Ok(None);
     }
-    let server = Server::start(contestant, options)?;
+    let server = Server::start_for_crowd(contestant, options)?;
     let before = server.resident_bytes()?;
     let clients = Client::login_all(server.address(), (0..CONNECTIONS).map(|client| format!("c{client:05}")))?;
     let after = server.resident_bytes()?;

@@ -117,6 +117,15 @@ impl Server {
         Server::start_in(home, contestant, options)
     }
 
+    /// Starts a server in an empty home, for thousands of connections from one address.
+    pub(crate) fn start_for_crowd(contestant: Contestant, options: &Options) -> Result<Self> {
+        let home = Home::new()?;
+        for limit in ["connections_max", "connections_per_address_max", "connects_per_address_per_s"] {
+            home.configure(&format!("limits.{limit} = 0\n"))?;
+        }
+        Server::start_in(home, contestant, options)
+    }
+
     /// Starts a server in a home that may have data and a configuration, and waits until it listens.
     pub(crate) fn start_in(home: Home, contestant: Contestant, options: &Options) -> Result<Self> {
         let mut command = command(contestant, options, &home)?;

@@ -154,6 +154,10 @@ pub(super) const CONFIG_KEYS: &[Key] = &[
         "expected a number of connections, such as 500, or 0 for as many as the system allows",
     ),
     Key::new("limits.connections_per_address_max", "expected a number of connections, such as 20, or 0 for no limit"),
+    Key::new(
+        "limits.connects_per_address_per_s",
+        "expected a number of connections a second, such as 100, or 0 for no limit",
+    ),
     Key::new("limits.login_timeout_s", "expected a number of seconds, such as 30, or 0 for no timeout"),
     Key::new(
         "limits.dead_after_s",

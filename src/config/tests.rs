@@ -66,6 +66,7 @@ fn every_key_is_read() {
         open = true
         limits.connections_max = 1
         limits.connections_per_address_max = 2
+        limits.connects_per_address_per_s = 9
         limits.login_timeout_s = 3
         limits.dead_after_s = 4
         limits.messages_per_s = 5
@@ -87,6 +88,7 @@ fn every_key_is_read() {
         limits: Limits {
             connections_max: 1,
             connections_per_address_max: 2,
+            connects_per_address_per_s: 9,
             login_timeout_s: 3,
             dead_after_s: 4,
             messages_per_s: 5,

@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer};
 use strum::EnumString;
 
 use crate::limits::{
-    DEAD_AFTER_S_DEFAULT, DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT, ROOMS_DEFAULT,
-    UNKNOWN_NAMES_DEFAULT,
+    CONNECTIONS_DEFAULT, CONNECTIONS_PER_ADDRESS_DEFAULT, CONNECTS_PER_S_DEFAULT, DEAD_AFTER_S_DEFAULT,
+    DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT, ROOMS_DEFAULT, UNKNOWN_NAMES_DEFAULT,
 };
 
 /// Failures that an accepted message survives.
@@ -41,8 +41,10 @@ impl TryFrom<String> for Durability {
 pub struct Limits {
     /// Open connections. 0 is as many as the process may have descriptors for.
     pub connections_max: u64,
-    /// Open connections from one address.
+    /// Open connections from one address; of IPv6, from one /64 network.
     pub connections_per_address_max: u64,
+    /// Connections a second that one address may open.
+    pub connects_per_address_per_s: u64,
     /// Seconds that a connection may take to log in.
     pub login_timeout_s: u64,
     /// Seconds without a sign of life from a client's system after which its connection counts as dead.
@@ -62,8 +64,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            connections_max: 0,
-            connections_per_address_max: 0,
+            connections_max: CONNECTIONS_DEFAULT,
+            connections_per_address_max: CONNECTIONS_PER_ADDRESS_DEFAULT,
+            connects_per_address_per_s: CONNECTS_PER_S_DEFAULT,
             login_timeout_s: LOGIN_TIMEOUT_S_DEFAULT,
             dead_after_s: DEAD_AFTER_S_DEFAULT,
             messages_per_s: 0,

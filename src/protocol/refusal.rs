@@ -86,6 +86,8 @@ pub enum Code {
     Rejected,
     /// As many connections as allowed are open.
     TooManyConnections,
+    /// Too many connects come from one address.
+    RateLimited,
     /// No login came in time.
     LoginTimeout,
     /// The disk is full, or the database has reached its limit.

@@ -1,20 +1,21 @@
 //! Listening and accepting connections. Owns the listening sockets' options, and the tasks of the connections; never reads from a
 //! connection.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use smol::lock::Semaphore;
 use smol::{Async, Executor, future};
 
-use super::admission::Admission;
+use super::admission::{Admission, Admitted};
 use super::error::ServeError;
 use crate::backoff::Backoff;
 use crate::connection::{self, Shared};
 use crate::limits::{ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, LISTEN_BACKLOG_CONNECTIONS};
 use crate::message::SessionId;
+use crate::source::Source;
 use crate::timeout::sleep;
 use crate::transport::tcp::Tcp;
 
@@ -54,7 +55,7 @@ impl Acceptor {
                 Ok((socket, address)) => {
                     backoff.reset();
                     log::debug!("accepted {address}");
-                    self.serve(Tcp::new(socket), address.ip());
+                    self.serve(Tcp::new(socket), Source::of(address.ip()));
                     // While a crowd connects, `accept` never waits, and the others would have no turn.
                     future::yield_now().await;
                 }
@@ -67,12 +68,15 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, tcp: Tcp, address: IpAddr) {
-        match self.admission.admit(address) {
+    fn serve(&self, tcp: Tcp, source: Source) {
+        match self.admission.admit(source, Instant::now()) {
             Ok(admitted) => {
                 tcp.keep_alive(self.shared.limits.dead_after_s);
                 let served = connection::serve(tcp, SessionId::unused(), self.shared.clone());
-                self.spawn(served, admitted);
+                match admitted.delay {
+                    Duration::ZERO => self.spawn(served, admitted),
+                    delay => self.spawn_later(delay, served, admitted),
+                }
             }
             // In a flood of connections, most are closed without a word.
             Err(refusal) => {
@@ -82,6 +86,16 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// Runs a connection of a source that connects too fast, after a while. What the client sends meanwhile waits in the system's buffer.
+    fn spawn_later(&self, delay: Duration, served: impl Future<Output = ()> + Send + 'static, admitted: Admitted) {
+        // A future of its own, so that a connection that need not wait holds no memory for it.
+        let later = async move {
+            sleep(delay).await;
+            served.await;
+        };
+        self.spawn(later, admitted);
     }
 
     /// Runs a connection until it ends, or until the shutdown cuts it off. Holds `held` as long.

@@ -113,16 +113,18 @@ fn check_limits(limits: &Limits, written: &Value) {
     }
 }
 
-fn numbers(limits: &Limits) -> [(&'static str, u64); 8] {
+fn numbers(limits: &Limits) -> [(&'static str, u64); 10] {
     [
         ("connections_max", limits.connections_max),
         ("connections_per_address_max", limits.connections_per_address_max),
+        ("connects_per_address_per_s", limits.connects_per_address_per_s),
         ("login_timeout_s", limits.login_timeout_s),
         ("dead_after_s", limits.dead_after_s),
         ("messages_per_s", limits.messages_per_s),
         ("destinations_max", limits.destinations_max),
         ("mailbox_max", limits.mailbox_max),
         ("unknown_names_max", limits.unknown_names_max),
+        ("rooms_max", limits.rooms_max),
     ]
 }
 

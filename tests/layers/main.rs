@@ -17,6 +17,7 @@ const LAYERS: &[&str] = &[
     "limits",
     "memory",
     "message",
+    "source",
     "outage_log",
     "backoff",
     "timeout",

@@ -35,6 +35,29 @@ impl TestClient {
         Self::over(TcpStream::connect(address).expect("the server listens"))
     }
 
+    /// Connects from this loopback address, and sends nothing. To the server, each address of the loopback network is another host.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    pub(crate) fn connect_from(address: &str, server: &TestServer) -> Self {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+
+        let address: std::net::IpAddr = address.parse().expect("an address");
+        let socket =
+            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket");
+        bind(&socket, &SocketAddr::from((address, 0))).expect("all of 127.0.0.0/8 is this host");
+        connect(&socket, &server.address()).expect("the server listens");
+        Self::over(TcpStream::from(socket))
+    }
+
+    /// Connects from this loopback address, logs in, and waits for the greeting.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    pub(crate) fn login_from(address: &str, server: &TestServer, name: &str) -> Self {
+        let mut client = Self::connect_from(address, server);
+        client.log_in(name);
+        client
+    }
+
     /// Takes over an open connection.
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");

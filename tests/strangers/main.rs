@@ -1,0 +1,8 @@
+//! Strangers: the worst that one client, file or script can do, next to a pair that behaves well. One module for each subject. Owns the
+//! proof that nobody is crowded out; broken and hostile clients that only disturb are in `hostile`.
+
+#![cfg(target_os = "linux")]
+
+mod connects;
+#[path = "../support/mod.rs"]
+mod support;
