@@ -2,6 +2,7 @@
 //! never knows SQL or any other peer.
 
 mod detect;
+mod http;
 mod login;
 mod rate_limiter;
 mod reader;

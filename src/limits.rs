@@ -23,6 +23,9 @@ pub const WHO_LINE_BYTES_MAX: usize = 512;
 /// Bytes of one plain line, without its end.
 pub const LINE_BYTES_MAX: usize = 8192;
 
+/// Bytes of one line before the login, in every protocol. A stranger can open many connections, and an unfinished line stays in memory.
+pub const LOGIN_LINE_BYTES_MAX: usize = 8192;
+
 /// Bytes of a Telnet subnegotiation that is skipped; a longer one makes its line invalid.
 pub const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
 
@@ -93,7 +96,7 @@ pub const READ_BYTES_MAX: usize = 64 * 1024;
 /// Seconds that a connection may take to log in, unless the configuration says otherwise.
 pub const LOGIN_TIMEOUT_S_DEFAULT: u64 = 30;
 
-/// Refused logins after which a connection is closed.
+/// Refused names and passwords after which a connection is closed.
 pub const LOGIN_REFUSALS_MAX: usize = 3;
 
 /// Requests of one connection in one batch, which the broker handles at a time.

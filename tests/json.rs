@@ -76,6 +76,25 @@ fn refused_login_may_be_tried_again() {
 }
 
 #[test]
+fn line_may_be_longer_once_the_client_is_logged_in() {
+    let server = TestServer::start();
+    let mut client = JsonClient::connect(&server);
+    let ignored = |bytes: usize| format!(r#""ignored":"{}""#, "x".repeat(bytes));
+    let login = |bytes: usize| {
+        let line = format!(r#"{{"type":"login","name":"bob",{}}}"#, ignored(0));
+        line.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - line.len())))
+    };
+    client.send_line(&login(8193));
+    let error = client.expect_error("too_long");
+    let words = "the line is longer than 8192 bytes; not logged in, try again";
+    assert_eq!(error, json!({"type": "error", "code": "too_long", "message": words}));
+    client.send_line(&login(8192));
+    assert_eq!(client.expect("welcome")["name"], "bob");
+    client.send_line(&format!(r#"{{"type":"ping","id":"p",{}}}"#, ignored(60_000)));
+    assert_eq!(client.expect("pong")["id"], "p");
+}
+
+#[test]
 fn password_for_a_name_without_one_is_refused_and_the_third_attempt_closes() {
     let server = TestServer::start();
     let mut client = JsonClient::connect(&server);

@@ -110,7 +110,7 @@ fn login_once_there_is_room(server: &TestServer, name: &str) -> TestClient {
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Input that a client may send forever without logging in.
-const NO_LOGINS: [&[u8]; 4] = [b"", b"x", b" \n\n", b"?\n"];
+const NO_LOGINS: [&[u8]; 4] = [b"", b"x", b" \n\n", b"\xff\n"];
 
 #[test]
 fn client_that_does_not_log_in_in_time_gets_an_error_and_is_disconnected() {

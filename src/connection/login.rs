@@ -4,7 +4,7 @@
 use smol::future;
 
 use super::detect;
-use super::reader::{LineReader, ReadOutcome};
+use super::reader::{LineReader, LoginLine, ReadOutcome};
 use super::shared::Shared;
 use crate::limits::LOGIN_REFUSALS_MAX;
 use crate::plugin::{ConnectCall, LoginCall, LoginVerdict, Plugins};
@@ -17,7 +17,7 @@ pub(super) enum Handshake {
     LoggedIn(Box<Login>),
     /// The client speaks a protocol that the server does not support, and gets these last words.
     Unsupported(&'static [u8]),
-    /// The client was refused, and may not try again.
+    /// The client was refused and may not try again, or sent an HTTP request.
     Refused,
     /// The client did not log in within the time limit.
     TimedOut,
@@ -56,17 +56,19 @@ pub(super) fn encode(decoder: &dyn Decoder, rejected: impl Into<Rejected>) -> Ve
 
 async fn log_in(reader: &mut LineReader<'_, impl Transport>, plugins: &Plugins) -> Handshake {
     let mut refusals = 0;
-    while let Some(login) = next_login(reader).await {
-        let admitted = match login {
-            Ok(login) => admit(login, connect_call(reader), plugins).await,
-            Err(rejected) => Err(rejected),
+    while let Some(line) = next_login(reader).await {
+        let admitted = match line {
+            LoginLine::Http => return Handshake::Refused,
+            LoginLine::Login(Ok(_)) if reader.is_http_next() => return Handshake::Refused,
+            LoginLine::Login(Ok(login)) => admit(login, connect_call(reader), plugins).await,
+            LoginLine::Login(Err(rejected)) => Err(rejected),
         };
         let mut rejected = match admitted {
             Ok(login) => return Handshake::LoggedIn(Box::new(login)),
             Err(rejected) => rejected,
         };
-        // Only these codes count: a client with other mistakes is not guessing passwords.
-        refusals += usize::from(matches!(rejected.refusal.code, Code::BadPassword | Code::Rejected));
+        // A program with other mistakes guesses neither names nor passwords.
+        refusals += usize::from(matches!(rejected.refusal.code, Code::BadName | Code::BadPassword | Code::Rejected));
         let is_last = refusals >= LOGIN_REFUSALS_MAX;
         rejected.refusal.message.push_str(if is_last { ", connection closed" } else { ", try again" });
         if transport::write_all(reader.transport(), &encode(reader.decoder(), rejected)).await.is_err() {
@@ -81,8 +83,8 @@ async fn log_in(reader: &mut LineReader<'_, impl Transport>, plugins: &Plugins) 
     Handshake::Disconnected
 }
 
-/// Reads up to the next login or mistake, and writes the protocol's own answers to the lines before it. `None`: the client disconnected.
-async fn next_login(reader: &mut LineReader<'_, impl Transport>) -> Option<Result<Login, Rejected>> {
+/// Reads up to the next login, mistake or HTTP request, and writes the protocol's own answers to the lines before it. `None`: the client disconnected.
+async fn next_login(reader: &mut LineReader<'_, impl Transport>) -> Option<LoginLine> {
     loop {
         let mut replies = Vec::new();
         let login = reader.decode_login(&mut replies);

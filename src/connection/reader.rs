@@ -7,8 +7,9 @@ use async_channel::Receiver;
 use smol::future;
 use smol::stream::StreamExt;
 
-use crate::limits::LINES_AT_ONCE_MAX;
-use crate::protocol::{Code, Decoder, Line, LineBuffer, Login, Refusal, Rejected, SessionEncoder, Submission};
+use super::http;
+use crate::limits::{LINES_AT_ONCE_MAX, LOGIN_LINE_BYTES_MAX};
+use crate::protocol::{Code, Decoder, Framing, Line, LineBuffer, Login, Refusal, Rejected, SessionEncoder, Submission};
 use crate::transport::{Transport, readable};
 
 /// The reading half of a connection.
@@ -22,6 +23,27 @@ pub(super) struct LineReader<'a, T> {
     is_at_end: bool,
     /// Lines taken since the task last yielded to other tasks.
     lines_taken: usize,
+    /// Whether the session has begun, and no line of it was taken that is not blank.
+    is_first: bool,
+}
+
+/// Line before the login.
+pub(super) enum LoginLine {
+    /// A login, or a mistake.
+    Login(Result<Login, Rejected>),
+    /// A line of an HTTP request.
+    Http,
+}
+
+/// Result of decoding a line after the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DecodeOutcome {
+    /// The requests in it were appended.
+    Decoded,
+    /// No line is left of what was read.
+    NoLine,
+    /// The session begins with an HTTP request: the name before it was no login of a person.
+    Http,
 }
 
 /// Result of a read.
@@ -39,8 +61,9 @@ pub(super) enum ReadOutcome {
 
 impl<'a, T: Transport> LineReader<'a, T> {
     pub(super) fn new(transport: &'a T, decoder: Box<dyn Decoder>, stop: Receiver<()>) -> Self {
-        let lines = LineBuffer::new(decoder.framing());
-        LineReader { transport, lines, decoder, stop: Box::pin(stop), is_at_end: false, lines_taken: 0 }
+        let lines = LineBuffer::new(login_framing(&*decoder));
+        let stop = Box::pin(stop);
+        LineReader { transport, lines, decoder, stop, is_at_end: false, lines_taken: 0, is_first: false }
     }
 
     /// Stream that is read.
@@ -50,7 +73,7 @@ impl<'a, T: Transport> LineReader<'a, T> {
 
     /// Sets the decoder of all lines, including those in the buffer. No line may have been taken yet.
     pub(super) fn set_decoder(&mut self, decoder: Box<dyn Decoder>) {
-        self.lines.set_framing(decoder.framing());
+        self.lines.set_framing(login_framing(&*decoder));
         self.decoder = decoder;
     }
 
@@ -59,8 +82,10 @@ impl<'a, T: Transport> LineReader<'a, T> {
         &*self.decoder
     }
 
-    /// Makes the encoder of the session that this login starts.
+    /// Makes the encoder of the session that this login starts. From here on, lines may be as long as the protocol allows.
     pub(super) fn start_session(&mut self, login: &Login) -> SessionEncoder {
+        self.lines.set_framing(self.decoder.framing());
+        self.is_first = true;
         self.decoder.start_session(login)
     }
 
@@ -71,45 +96,48 @@ impl<'a, T: Transport> LineReader<'a, T> {
 
     /// Decodes lines up to the next login or mistake. `None`: what was read holds neither. The protocol's own answers to the lines before it
     /// are appended to `replies`.
-    pub(super) fn decode_login(&mut self, replies: &mut Vec<u8>) -> Option<Result<Login, Rejected>> {
+    pub(super) fn decode_login(&mut self, replies: &mut Vec<u8>) -> Option<LoginLine> {
         loop {
             let (line, decoder) = self.next_line()?;
             let login = match line {
-                Ok(line) => decoder.decode_login(line, replies),
-                Err(refusal) => Some(Err(refusal.with_outcome("not logged in").into())),
+                Line::Text(text) if http::is_http(text) => return Some(LoginLine::Http),
+                Line::Text(text) => decoder.decode_login(text, replies),
+                invalid => Some(Err(refusal(invalid, LOGIN_LINE_BYTES_MAX).with_outcome("not logged in").into())),
             };
-            if login.is_some() {
-                return login;
+            if let Some(login) = login {
+                return Some(LoginLine::Login(login));
             }
         }
     }
 
-    /// Decodes the next line, and appends the requests in it. Returns false if no line is left of what was read.
-    pub(super) fn decode(&mut self, destinations_max: u64, requests: &mut Vec<Submission>) -> bool {
-        let Some((line, decoder)) = self.next_line() else { return false };
+    /// Whether the line behind the login, if it was read already, is the first of an HTTP request.
+    pub(super) fn is_http_next(&self) -> bool {
+        http::next_line(self.unread()).is_some_and(http::is_request_line)
+    }
+
+    /// Decodes the next line, and appends the requests in it.
+    pub(super) fn decode(&mut self, destinations_max: u64, requests: &mut Vec<Submission>) -> DecodeOutcome {
+        let is_first = self.is_first;
+        let line_bytes_max = self.lines.line_bytes_max();
+        let Some((line, decoder)) = self.next_line() else { return DecodeOutcome::NoLine };
+        let is_blank = matches!(line, Line::Text(text) if text.trim().is_empty());
         match line {
-            Ok(line) => decoder.decode(line, destinations_max, requests),
-            Err(refusal) => requests.push(Rejected::from(refusal.with_outcome("not sent")).into()),
+            Line::Text(text) if is_first && http::is_request_line(text) => return DecodeOutcome::Http,
+            Line::Text(text) => decoder.decode(text, destinations_max, requests),
+            invalid => requests.push(Rejected::from(refusal(invalid, line_bytes_max).with_outcome("not sent")).into()),
         }
-        true
+        self.is_first = is_first && is_blank;
+        DecodeOutcome::Decoded
     }
 
     /// Takes the next line of what was read, for the decoder. `None`: there is none before the next read.
-    fn next_line(&mut self) -> Option<(Result<&str, Refusal>, &mut dyn Decoder)> {
+    fn next_line(&mut self) -> Option<(Line<'_>, &mut dyn Decoder)> {
         if self.lines_taken == LINES_AT_ONCE_MAX {
             return None;
         }
         self.lines_taken += 1;
-        let line_bytes_max = self.lines.line_bytes_max();
         let line = if self.is_at_end { self.lines.end_of_input() } else { self.lines.next_line() };
-        let line = match line? {
-            Line::Text(text) => Ok(text),
-            Line::TooLong => {
-                Err(Refusal::new(Code::TooLong, format!("the line is longer than {line_bytes_max} bytes")))
-            }
-            Line::NotUtf8 => Err(Refusal::new(Code::NotUtf8, "the line is not UTF-8")),
-        };
-        Some((line, &mut *self.decoder))
+        Some((line?, &mut *self.decoder))
     }
 
     /// Reads once, as soon as there is something to read; a connection that waits holds no buffer. Yields to other tasks first, because a
@@ -177,4 +205,18 @@ impl<'a, T: Transport> LineReader<'a, T> {
 /// Reads once and drops the bytes. A function of its own, because a buffer in the future would be part of each connection's memory.
 fn discard_once(transport: &impl Transport) -> io::Result<usize> {
     transport.read(&mut [0; 1024])
+}
+
+/// Form of lines before the login: a stranger's unfinished line takes little memory.
+fn login_framing(decoder: &dyn Decoder) -> Framing {
+    let framing = decoder.framing();
+    Framing { line_bytes_max: framing.line_bytes_max.min(LOGIN_LINE_BYTES_MAX), ..framing }
+}
+
+/// Refuses a line that is not a text.
+fn refusal(line: Line<'_>, line_bytes_max: usize) -> Refusal {
+    match line {
+        Line::TooLong => Refusal::new(Code::TooLong, format!("the line is longer than {line_bytes_max} bytes")),
+        Line::Text(_) | Line::NotUtf8 => Refusal::new(Code::NotUtf8, "the line is not UTF-8"),
+    }
 }

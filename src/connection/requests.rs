@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smol::lock::{Mutex, Semaphore};
 
 use super::rate_limiter::RateLimiter;
-use super::reader::{LineReader, ReadOutcome};
+use super::reader::{DecodeOutcome, LineReader, ReadOutcome};
 use super::shared::Shared;
 use super::writer::Progress;
 use crate::broker::{EndReason, Event};
@@ -29,6 +29,8 @@ pub(super) enum ReaderEnd {
     Stop,
     /// The connection broke.
     Broken,
+    /// The session begins with an HTTP request.
+    Http,
     /// The broker closed the session, for example because the name of the login could not be looked up.
     BrokerClosed,
 }
@@ -96,7 +98,7 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
         let reason = match end {
             ReaderEnd::Input => EndReason::Client,
             ReaderEnd::Stop => EndReason::Shutdown,
-            ReaderEnd::Quit | ReaderEnd::Broken | ReaderEnd::BrokerClosed => return,
+            ReaderEnd::Quit | ReaderEnd::Broken | ReaderEnd::Http | ReaderEnd::BrokerClosed => return,
         };
         self.shared.broker.send(Event::End { session: self.session, reason }).await;
     }
@@ -104,7 +106,7 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     /// Returns the next batch, once there is a request.
     async fn next_batch(&mut self, requests_max: usize) -> Result<Vec<Submission>, ReaderEnd> {
         loop {
-            let batch = self.decode_batch(requests_max);
+            let batch = self.decode_batch(requests_max)?;
             if !batch.is_empty() {
                 return Ok(batch);
             }
@@ -118,7 +120,7 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     }
 
     /// Decodes a batch of what was read.
-    fn decode_batch(&mut self, requests_max: usize) -> Vec<Submission> {
+    fn decode_batch(&mut self, requests_max: usize) -> Result<Vec<Submission>, ReaderEnd> {
         let destinations_max = Limits::or_none(self.shared.limits.destinations_max);
         let mut batch = mem::take(&mut self.held);
         let mut scanned = 0;
@@ -127,15 +129,17 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
                 break end;
             }
             scanned = batch.len();
-            if !self.reader.decode(destinations_max, &mut batch) {
-                break scanned;
+            match self.reader.decode(destinations_max, &mut batch) {
+                DecodeOutcome::Decoded => {}
+                DecodeOutcome::NoLine => break scanned,
+                DecodeOutcome::Http => return Err(ReaderEnd::Http),
             }
             if self.progress.is_broken() {
                 drop_read_only(&mut batch, scanned);
             }
         };
         self.held = batch.split_off(end);
-        batch
+        Ok(batch)
     }
 }
 

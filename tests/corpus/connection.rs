@@ -23,6 +23,7 @@ const HTTP_METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTION
 pub(crate) fn check(server: SocketAddr, input: &[u8]) {
     let output = talk(server, input);
     match input.first() {
+        Some(b'{') if output.is_empty() => assert!(lines(input).iter().any(Seen::is_http), "no answer"),
         Some(b'{') => check_json(str::from_utf8(&output).expect("the output is UTF-8")),
         Some(0x16) => assert_eq!(output, b""),
         _ if is_http(input) => assert!(output.starts_with(b"HTTP/1.1 501 ")),
@@ -32,6 +33,39 @@ pub(crate) fn check(server: SocketAddr, input: &[u8]) {
 
 fn is_http(input: &[u8]) -> bool {
     HTTP_METHODS.iter().any(|method| input.strip_prefix(method.as_bytes()).is_some_and(|rest| rest.starts_with(b" ")))
+}
+
+impl Seen {
+    /// Whether the line ends a connection that is not logged in, as one of an HTTP request.
+    fn is_http(&self) -> bool {
+        let Seen::Text(line) = self else { return false };
+        version_start(line).is_some() || line.trim().to_ascii_lowercase().starts_with("host:")
+    }
+
+    fn is_login(&self) -> bool {
+        matches!(self, Seen::Text(line) if matches!(plain::parse_login(line), Some(Ok(Login { password: None, .. }))))
+    }
+}
+
+/// Whether the first line that is not blank begins an HTTP request: then the name before it may be greeted, but nothing behind it is taken.
+fn is_request_next(lines: &[Seen]) -> bool {
+    let next = lines.iter().find(|line| !matches!(line, Seen::Text(line) if line.trim().is_empty()));
+    let Some(Seen::Text(line)) = next else { return false };
+    let Some(request) = version_start(line).map(|start| &line.trim()[..start]) else { return false };
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    request.split_once(' ').is_some_and(|(method, target)| {
+        !method.is_empty()
+            && method.chars().all(is_token)
+            && !target.trim().is_empty()
+            && !target.trim().starts_with([':', ','])
+    })
+}
+
+/// Returns where ` HTTP/1.1`, or another version, begins at the end of a trimmed line.
+fn version_start(line: &str) -> Option<usize> {
+    let start = line.trim().rfind(" HTTP/")?;
+    let version: Vec<char> = line.trim()[start..].chars().skip(" HTTP/".len()).collect();
+    matches!(version[..], ['0'..='9', '.', '0'..='9']).then_some(start)
 }
 
 /// Sends the input and ends it: the bytes by which the protocol is detected one by one, the rest in two pieces. Returns what the server
@@ -99,9 +133,11 @@ struct Dialogue<'s> {
 
 impl Dialogue<'_> {
     fn check(&mut self, lines: &[Seen]) {
-        let mut refusals = 0;
-        for line in lines {
+        let (mut refusals, mut rest) = (0, lines);
+        while let Some((line, behind)) = rest.split_first() {
+            rest = behind;
             match (line, self.name.clone()) {
+                (line, None) if line.is_http() || (line.is_login() && is_request_next(rest)) => break,
                 (Seen::TooLong, _) => self.expect_start("! too_long: "),
                 (Seen::NotUtf8, _) => self.expect_start("! not_utf8: "),
                 (Seen::Text(line), Some(name)) => {
@@ -133,7 +169,9 @@ impl Dialogue<'_> {
                 self.expect_start("! bad_password: ");
             }
             Some(Err(Rejected { mut refusal, .. })) => {
-                refusal.message.push_str(", try again");
+                *refusals += 1;
+                let is_last = *refusals == LOGIN_REFUSALS_MAX;
+                refusal.message.push_str(if is_last { ", connection closed" } else { ", try again" });
                 self.expect_reply(&Reply::Refused(refusal));
             }
         }
