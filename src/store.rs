@@ -64,9 +64,6 @@ pub enum StoreError {
     /// The database cannot be used.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// A query failed.
-    #[error("cannot read the log ({0}); run holdline doctor to examine the database")]
-    Unreadable(#[from] rusqlite::Error),
 }
 
 /// Handle to the store's thread; the broker owns it.
