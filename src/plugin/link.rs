@@ -20,9 +20,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     wants_presence: false,
     wants_accepted: true,
     wants_copies: false,
-    wants_membership: false,
     wants_topics: false,
-    wants_read_marks: false,
 };
 
 /// Sending side of the session.

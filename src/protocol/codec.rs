@@ -24,19 +24,14 @@ pub struct Capabilities {
     pub wants_accepted: bool,
     /// Gets [`Reply::Sent`] when another session of its name sends a message.
     pub wants_copies: bool,
-    /// Gets announcements about the rooms that it is in.
-    pub wants_membership: bool,
     /// Gets [`Reply::TopicSet`] when another session sets the topic of a room that it is in.
     pub wants_topics: bool,
-    /// Gets the positions up to which its name has read.
-    pub wants_read_marks: bool,
 }
 
 impl Capabilities {
-    /// Whether the session must be among the subscribers of presence, copies, memberships or read marks. Topics are announced to the members
-    /// of a room.
+    /// Whether the session must be among the subscribers of presence or copies. Topics are announced to the members of a room.
     pub fn wants_announcements(self) -> bool {
-        self.wants_presence || self.wants_copies || self.wants_membership || self.wants_read_marks
+        self.wants_presence || self.wants_copies
     }
 }
 

@@ -24,9 +24,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     wants_presence: true,
     wants_accepted: true,
     wants_copies: true,
-    wants_membership: true,
     wants_topics: true,
-    wants_read_marks: true,
 };
 
 #[derive(Debug)]
