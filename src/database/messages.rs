@@ -99,7 +99,8 @@ pub(crate) fn numbered(recipients: &str) -> impl Iterator<Item = Recipient> + Cl
     array::read(recipients).map(Recipient::numbered)
 }
 
-/// Reads a text and replaces what is not UTF-8: one damaged character must not hide the rest.
+/// Reads a text and replaces what is not UTF-8: one damaged message must not hide the rest of it, or other messages.
 pub(crate) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
-    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
+    let bytes = row.get_ref(column)?.as_bytes().unwrap_or_default();
+    Ok(String::from_utf8_lossy(bytes).into_owned())
 }

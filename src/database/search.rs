@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 pub(crate) use self::terms::WordQuery;
-use super::messages::numbered;
+use super::messages::{numbered, text};
 use super::visibility::Viewer;
 use crate::limits::{
     SEARCH_REFUSED_MESSAGES_MIN, SEARCH_REMOVAL_MERGE_PAGES, SEARCH_SCAN_MESSAGES_MAX, SEARCH_STEP_BYTES_MAX,
@@ -313,12 +313,12 @@ impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Scan<'_, F> {
 
     fn is_match(&mut self, seq: Seq, row: &Row<'_>) -> rusqlite::Result<bool> {
         if let Some(viewer) = self.viewer
-            && viewer.route(seq, PeerId::new(row.get(0)?), numbered(&lossy(row, 1)?)).is_none()
+            && viewer.route(seq, PeerId::new(row.get(0)?), numbered(&text(row, 1)?)).is_none()
         {
             self.refused += 1;
             return Ok(false);
         }
-        Ok(self.is_all_in_index || self.query.matches(&lossy(row, 2)?))
+        Ok(self.is_all_in_index || self.query.matches(&text(row, 2)?))
     }
 }
 
@@ -333,7 +333,7 @@ fn recipient_tokens(viewer: &Viewer, before: Seq) -> Vec<String> {
 
 /// Replaces `tokens` by the tokens of a message. Returns the bytes of its text.
 fn write_tokens(tokens: &mut String, row: &Row<'_>) -> rusqlite::Result<usize> {
-    let (sender, recipients, text) = (PeerId::new(row.get(1)?), lossy(row, 2)?, lossy(row, 3)?);
+    let (sender, recipients, text) = (PeerId::new(row.get(1)?), text(row, 2)?, text(row, 3)?);
     let recipients = numbered(&recipients);
     tokens.clear();
     for recipient in [Recipient::Peer(sender)].into_iter().chain(recipients) {
@@ -353,12 +353,6 @@ impl std::fmt::Display for RecipientToken {
             Recipient::Room(room) => write!(f, "#{room}"),
         }
     }
-}
-
-/// Reads a text and replaces what is not UTF-8: a damaged message must not keep the later ones out of the index.
-fn lossy(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
-    let bytes = row.get_ref(column)?.as_bytes().unwrap_or_default();
-    Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
 #[cfg(test)]
