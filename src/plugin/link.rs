@@ -78,7 +78,9 @@ impl Link {
 
     /// Reports that bytes from the receiver are handled, so that the broker can send more.
     pub(super) async fn report_handled(&self, bytes: usize) {
-        self.send(Event::DeliveryReport { session: self.session(), bytes, delivered: None }).await;
+        if bytes > 0 {
+            self.send(Event::DeliveryReport { session: self.session(), bytes, delivered: None }).await;
+        }
     }
 
     /// Returns a new id.
