@@ -28,18 +28,13 @@ fn failed_join_makes_no_member_and_may_be_tried_again() {
 #[test]
 fn failed_leave_keeps_the_member() {
     play(async |handle, store| {
-        let (event, outbox_receiver) = join(1);
-        handle.send(event).await;
-        handle.send(requests(1, vec![join_room()])).await;
-        let (turn, reply) = store.turn().await;
-        reply.send(committed(turn.entries)).unwrap();
+        let _outbox = login_to_room(&handle, &store).await;
         handle.send(requests(1, vec![Request::Leave { room: Room::stored("#a") }])).await;
         let (turn, reply) = store.turn().await;
         reply.send(failed(turn.entries)).unwrap();
         handle.send(requests(1, vec![send("#a")])).await;
         let (turn, _reply) = store.turn().await;
         assert_eq!(of_rooms(&turn.entries), (vec![], 1));
-        drop(outbox_receiver);
     });
 }
 
@@ -69,12 +64,7 @@ fn no_turn_is_decided_ahead_of_a_change_of_membership() {
 #[test]
 fn topic_of_a_failed_turn_is_not_shown() {
     play(async |handle, store| {
-        let (event, outbox_receiver) = join(1);
-        handle.send(event).await;
-        handle.send(requests(1, vec![join_room()])).await;
-        let (turn, reply) = store.turn().await;
-        reply.send(committed(turn.entries)).unwrap();
-        while !next_output(&outbox_receiver).await.contains("* you are in #a now\n") {}
+        let outbox_receiver = login_to_room(&handle, &store).await;
         let room = || Room::stored("#a");
         let topic = Text::clean("lunch");
         let requested =
@@ -141,4 +131,14 @@ fn failed_leave_delivers_messages_sent_before() {
         }
         assert!(said.contains("from s2 in #a: hi\n"), "{said}");
     });
+}
+
+/// Logs the first sender in, and lets it join the room.
+async fn login_to_room(handle: &Handle, store: &StoreInbox) -> OutboxReceiver {
+    let outbox_receiver = login(handle, store).await;
+    handle.send(requests(1, vec![join_room()])).await;
+    let (turn, reply) = store.turn().await;
+    reply.send(committed(turn.entries)).unwrap();
+    while !next_output(&outbox_receiver).await.contains("* you are in #a now\n") {}
+    outbox_receiver
 }
