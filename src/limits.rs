@@ -481,11 +481,11 @@ pub const SCRIPT_DATE_BYTES_MAX: usize = 256;
 /// Lines that one call of a script may log; the rest is only counted.
 pub const SCRIPT_LOG_LINES_MAX: u64 = 32;
 
-/// Characters of a script's error that are shown.
-pub const SCRIPT_ERROR_CHARS_MAX: usize = 500;
+/// Characters of the reason why a plugin failed.
+pub const FAILURE_CHARS_MAX: usize = 500;
 
 /// Bytes of a script's error that leave its VM.
-pub const SCRIPT_ERROR_BYTES_MAX: usize = 4 * SCRIPT_ERROR_CHARS_MAX;
+pub const SCRIPT_ERROR_BYTES_MAX: usize = 4 * FAILURE_CHARS_MAX;
 
 /// Bytes of the table that a script returns: as many as a program's answer may have.
 pub const SCRIPT_ANSWER_BYTES_MAX: usize = JSON_LINE_BYTES_MAX;
@@ -541,6 +541,16 @@ pub const PROCESS_UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes of a process's settings as JSON. The system allows an environment variable 128 KiB.
 pub const PROCESS_SETTINGS_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of the names and values of a process's `env`.
+pub const PROCESS_ENVIRONMENT_BYTES_MAX: usize = 64 * 1024;
+
+/// Processes and threads of the user of a process, unless `processes_max` says otherwise and if the process has a user of its own.
+pub const PROCESS_USER_PROCESSES_DEFAULT: u64 = 256;
+
+/// Processes and threads of the user that the server and its processes share, unless `processes_max` says otherwise. A desktop has
+/// up to two thousand.
+pub const PROCESS_SHARED_PROCESSES_DEFAULT: u64 = 4096;
 
 /// Bytes of one line of a process's standard error in the log; a longer line is cut.
 pub const PROCESS_ERROR_LINE_BYTES_MAX: usize = 1024;

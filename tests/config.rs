@@ -585,14 +585,14 @@ fn invalid_list_of_plugins_is_refused() {
     check_plugins(
         "[[plugin]]\n\n[[plugin]]\nnam = \"manners\"",
         expect![[r#"
-            holdline: plugins.toml:4: unknown key `plugin.nam`; known keys: name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+            holdline: plugins.toml:4: unknown key `plugin.nam`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, processes_max, settings, commands
             exit 2
         "#]],
     );
     check_plugins(
         "plugin = [{ nam = \"manners\" }]",
         expect![[r#"
-            holdline: plugins.toml:1: unknown key `plugin.nam`; known keys: name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+            holdline: plugins.toml:1: unknown key `plugin.nam`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, processes_max, settings, commands
             exit 2
         "#]],
     );
@@ -642,7 +642,7 @@ fn invalid_keys_of_plugins_are_refused() {
     check_script(
         "hook = \"message\"",
         expect![[r#"
-            holdline: plugins.toml:6: unknown key `plugin.hook`; known keys: name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+            holdline: plugins.toml:6: unknown key `plugin.hook`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, processes_max, settings, commands
             exit 2
         "#]],
     );
@@ -668,16 +668,30 @@ fn invalid_keys_of_plugins_are_refused() {
         "#]],
     );
     check_script(
+        "processes_max = 5",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.processes_max = 5 works only with kind = "process"; remove it
+        exit 2
+    "#]],
+    );
+    check_script(
+        "[plugin.env]\nTZ = \"UTC\"",
+        expect![[r#"
+        holdline: plugins.toml:6: plugin.env works only with kind = "process"; remove it
+        exit 2
+    "#]],
+    );
+    check_script(
         "[plugin.setings]\nwords = []",
         expect![[r#"
-            holdline: plugins.toml:6: unknown key `plugin.setings`; known keys: name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+            holdline: plugins.toml:6: unknown key `plugin.setings`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, processes_max, settings, commands
             exit 2
         "#]],
     );
     check_script(
         "mailbox_max = 5",
         expect![[r#"
-            holdline: plugins.toml:6: unknown key `plugin.mailbox_max`; known keys: name, kind, path, arguments, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, settings, commands
+            holdline: plugins.toml:6: unknown key `plugin.mailbox_max`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, processes_max, settings, commands
             exit 2
         "#]],
     );
@@ -782,6 +796,62 @@ fn invalid_types_of_plugin_keys_are_refused() {
             holdline: plugins.toml:5: plugin.cpu_s_max = "5 s" is not valid; expected a number of seconds from 1, such as 600
             exit 2
         "#]],
+    );
+    check_program(
+        "processes_max = 0",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.processes_max = 0 is not valid; expected a number of processes from 1, such as 64
+        exit 2
+    "#]],
+    );
+    check_program(
+        "env = [\"TZ\"]",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.env = ["TZ"] is not valid; expected a table: [plugin.env] on its own line, with a line for each variable below, such as TZ = "Europe/Berlin"
+        exit 2
+    "#]],
+    );
+    check_program(
+        "env = { TZ = 1 }",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.env.TZ = 1 is not valid; expected a string, such as "Europe/Berlin"
+        exit 2
+    "#]],
+    );
+    check_program(
+        "env = { \"\" = 'y' }",
+        expect![[r#"
+            holdline: plugins.toml:5: "" is not the name of a variable; use A-Z, a-z, 0-9 and "_", not starting with a digit
+            exit 2
+        "#]],
+    );
+    check_program(
+        "env = { \"A=B\" = 'y' }",
+        expect![[r#"
+            holdline: plugins.toml:5: "A=B" is not the name of a variable; use A-Z, a-z, 0-9 and "_", not starting with a digit
+            exit 2
+        "#]],
+    );
+    check_program(
+        "env = { 2ND = 'y' }",
+        expect![[r#"
+            holdline: plugins.toml:5: "2ND" is not the name of a variable; use A-Z, a-z, 0-9 and "_", not starting with a digit
+            exit 2
+        "#]],
+    );
+    check_program(
+        "env = { HOLDLINE_X = 'y' }",
+        expect![[r#"
+            holdline: plugins.toml:5: "HOLDLINE_X" begins with HOLDLINE_, as the variables that holdline sets; use another name
+            exit 2
+        "#]],
+    );
+    check_program(
+        "env = { TZ = \"a\\u0000\" }",
+        expect![[r#"
+        holdline: plugins.toml:5: plugin.env.TZ = "a\u0000" contains U+0000, which a variable cannot contain; remove it
+        exit 2
+    "#]],
     );
     check_script(
         "settings = [\"heck\"]",

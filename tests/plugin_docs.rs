@@ -154,6 +154,12 @@ fn each_hook_and_each_limit_is_documented() {
         format!("| a line of a program | {} KiB |", kib(JSON_LINE_BYTES_MAX)),
         format!("| calls in flight to a program | {PROCESS_CALLS_MAX} |"),
         format!("| settings of a program | {} KiB as JSON |", kib(PROCESS_SETTINGS_BYTES_MAX)),
+        format!("| names and values in `env` | {} KiB together |", kib(PROCESS_ENVIRONMENT_BYTES_MAX)),
+        format!(
+            "| a table that a script returns | {} KiB, tables nested {VALUE_DEPTH_MAX} deep |",
+            kib(SCRIPT_ANSWER_BYTES_MAX)
+        ),
+        format!("{PROCESS_USER_PROCESSES_DEFAULT} with a `user` of its own, else {PROCESS_SHARED_PROCESSES_DEFAULT} |"),
         format!(
             "| lines of standard error in the log | {PROCESS_ERROR_LINES_PER_S_MAX} a second, {} KiB each",
             kib(PROCESS_ERROR_LINE_BYTES_MAX)

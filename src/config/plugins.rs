@@ -113,6 +113,8 @@ pub struct PluginConfig {
     pub directory: PathBuf,
     /// Command-line arguments of a program.
     pub arguments: Vec<String>,
+    /// Environment variables of a program, besides those that the server sets.
+    pub environment: Vec<(String, String)>,
     /// Hooks of the plugin, without duplicates.
     pub hooks: Vec<Hook>,
     /// Longest time for one reply.
@@ -131,6 +133,8 @@ pub struct PluginConfig {
     pub memory_bytes_max: Option<u64>,
     /// Seconds of processor time that a program may use until it is restarted.
     pub cpu_s_max: Option<u64>,
+    /// Processes and threads that the user of a program may have while the program starts another.
+    pub processes_max: Option<u64>,
 }
 
 impl PluginConfig {
@@ -142,6 +146,7 @@ impl PluginConfig {
             path: PathBuf::new(),
             directory: PathBuf::new(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             hooks: hooks.to_vec(),
             timeout: Duration::from_millis(PLUGIN_TIMEOUT_MS_DEFAULT),
             on_failure: OnFailure::Pass,
@@ -151,6 +156,7 @@ impl PluginConfig {
             user: None,
             memory_bytes_max: None,
             cpu_s_max: None,
+            processes_max: None,
         }
     }
 

@@ -233,6 +233,7 @@ fn plugin_without_optional_keys_has_the_defaults() {
         path: directory.path().join("manners.luau"),
         directory: directory.path().to_owned(),
         arguments: Vec::new(),
+        environment: Vec::new(),
         hooks: vec![Hook::Message],
         timeout: Duration::from_millis(PLUGIN_TIMEOUT_MS_DEFAULT),
         on_failure: OnFailure::Pass,
@@ -242,6 +243,7 @@ fn plugin_without_optional_keys_has_the_defaults() {
         user: None,
         memory_bytes_max: None,
         cpu_s_max: None,
+        processes_max: None,
     };
     assert_eq!(plugins.unwrap(), [expected]);
 }
@@ -276,6 +278,10 @@ fn every_key_of_a_plugin_is_read_and_plugins_keep_their_order() {
         user = "nobody"
         memory_max = "64 MB"
         cpu_s_max = 600
+        processes_max = 64
+        [plugin.env]
+        TZ = "Europe/Berlin"
+        _empty2 = ""
         [plugin.commands]
         weather = "PLACE: the weather there"
         moon = "how full it is"
@@ -300,6 +306,9 @@ fn every_key_of_a_plugin_is_read_and_plugins_keep_their_order() {
         path: directory.path().join("sky.py"),
         directory: directory.path().to_owned(),
         arguments: vec!["--level".to_owned(), String::new()],
+        environment: [("TZ", "Europe/Berlin"), ("_empty2", "")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
         hooks: vec![Hook::Tick, Hook::Command],
         timeout: Duration::from_secs(60),
         on_failure: OnFailure::Reject,
@@ -316,6 +325,7 @@ fn every_key_of_a_plugin_is_read_and_plugins_keep_their_order() {
         user: Some("nobody".to_owned()),
         memory_bytes_max: Some(64_000_000),
         cpu_s_max: Some(600),
+        processes_max: Some(64),
     };
     assert_eq!(plugins[0], sky);
     assert_eq!((plugins[1].name.as_str(), plugins[1].memory_bytes_max), ("manners", Some(1024 * 1024)));

@@ -1,4 +1,6 @@
-//! Failures of calls. Owns which of them count toward the quarantine.
+//! Failures of calls. Owns which of them count toward the quarantine, and how long their texts are.
+
+use crate::limits::FAILURE_CHARS_MAX;
 
 /// Reason for a missing answer. Its text names the limit or the line of the script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,17 +23,21 @@ enum FailureCause {
 impl Failure {
     /// Returns a failure of the plugin at this call.
     pub fn new(what: impl Into<String>) -> Self {
-        Failure { what: what.into(), cause: FailureCause::Call }
+        Failure::of(what, FailureCause::Call)
     }
 
     /// Returns the failure of a call during which the plugin ended. The end itself is reported by [`Host::report_failure`](super::Host::report_failure).
     pub fn ended(what: impl Into<String>) -> Self {
-        Failure { what: what.into(), cause: FailureCause::End }
+        Failure::of(what, FailureCause::End)
     }
 
     /// Returns the failure of a call that was not made, because the plugin does not run at the moment.
     pub fn down(what: impl Into<String>) -> Self {
-        Failure { what: what.into(), cause: FailureCause::Down }
+        Failure::of(what, FailureCause::Down)
+    }
+
+    fn of(what: impl Into<String>, cause: FailureCause) -> Self {
+        Failure { what: shortened(what.into()), cause }
     }
 
     /// Whether the failure counts toward the quarantine.
@@ -42,5 +48,26 @@ impl Failure {
     /// Whether the plugin was called at all.
     pub(super) fn is_tried(&self) -> bool {
         self.cause != FailureCause::Down
+    }
+}
+
+/// Cuts a reason that a plugin may have made long.
+pub(super) fn shortened(mut reason: String) -> String {
+    if let Some((end, _)) = reason.char_indices().nth(FAILURE_CHARS_MAX) {
+        reason.truncate(end);
+        reason.push('…');
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_reason_is_cut() {
+        let reason = "é".repeat(FAILURE_CHARS_MAX);
+        assert_eq!(Failure::new(reason.clone()).to_string(), reason);
+        assert_eq!(Failure::ended(reason.clone() + "x").to_string(), reason + "…");
     }
 }

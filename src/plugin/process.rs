@@ -116,6 +116,7 @@ fn start_hint(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "; check the permissions of its directories, and of the interpreter in its first line"
         }
+        io::ErrorKind::WouldBlock => "; its user has as many processes as it may have (processes_max)",
         _ => "",
     }
 }

@@ -17,7 +17,7 @@ use crate::config::file::{File, Key, Span};
 use crate::config::values::size;
 use crate::limits::{
     COMMAND_CHARS_MAX, COMMAND_HELP_CHARS_MAX, COMMANDS_MAX, PLUGIN_TICK_S_MAX, PLUGIN_TIMEOUT_MS_DEFAULT,
-    PLUGIN_TIMEOUT_MS_MAX, PLUGINS_MAX,
+    PLUGIN_TIMEOUT_MS_MAX, PLUGINS_MAX, PROCESS_ENVIRONMENT_BYTES_MAX,
 };
 use crate::message::{PeerName, quoted, repeated};
 use crate::protocol::{is_command_name, is_reserved_command};
@@ -37,6 +37,7 @@ pub(in crate::config) struct PluginKeys {
     kind: Option<PluginKind>,
     path: Option<Spanned<PathBuf>>,
     arguments: Option<Spanned<Vec<Spanned<String>>>>,
+    env: Option<Spanned<BTreeMap<Spanned<String>, Spanned<String>>>>,
     hooks: Option<Spanned<Vec<Spanned<String>>>>,
     timeout_ms: Option<UpTo<PLUGIN_TIMEOUT_MS_MAX>>,
     #[serde(default)]
@@ -46,6 +47,7 @@ pub(in crate::config) struct PluginKeys {
     #[serde(default, deserialize_with = "size", rename = "memory_max")]
     memory_bytes_max: Option<u64>,
     cpu_s_max: Option<Spanned<NonZeroU64>>,
+    processes_max: Option<Spanned<NonZeroU64>>,
     settings: Option<Spanned<toml::Table>>,
     commands: Option<Spanned<BTreeMap<Spanned<String>, Spanned<String>>>>,
 }
@@ -74,6 +76,11 @@ pub(in crate::config) const PLUGINS_KEYS: &[Key] = &[
     Key::new("plugin.kind", r#"use "luau" or "process""#),
     Key::new("plugin.path", r#"expected a file, such as "plugins/manners.luau""#),
     Key::new("plugin.arguments", r#"expected a list of strings, such as ["--quiet"]"#),
+    Key::new(
+        "plugin.env",
+        "expected a table: [plugin.env] on its own line, with a line for each variable below, such as TZ = \"Europe/Berlin\"",
+    ),
+    Key::new("plugin.env.*", r#"expected a string, such as "Europe/Berlin""#),
     Key::new("plugin.hooks", HOOKS_FIX),
     Key::new("plugin.timeout_ms", "expected a number of milliseconds from 1 to 60000, such as 200"),
     Key::new("plugin.on_failure", r#"use "pass" or "reject""#),
@@ -81,6 +88,7 @@ pub(in crate::config) const PLUGINS_KEYS: &[Key] = &[
     Key::new("plugin.user", r#"expected a user of the system, such as "nobody""#),
     Key::new("plugin.memory_max", r#"expected a size, such as "64 MB""#),
     Key::new("plugin.cpu_s_max", "expected a number of seconds from 1, such as 600"),
+    Key::new("plugin.processes_max", "expected a number of processes from 1, such as 64"),
     Key::new("plugin.settings", "expected a table: [plugin.settings] on its own line, with its keys below"),
     Key::new("plugin.settings.**", "expected a string, or a number that fits 64 bits"),
     Key::new(
@@ -138,6 +146,7 @@ impl PluginEntry<'_> {
             path,
             directory,
             arguments: self.arguments()?,
+            environment: self.environment()?,
             hooks,
             timeout: Duration::from_millis(keys.timeout_ms.map_or(PLUGIN_TIMEOUT_MS_DEFAULT, |timeout| timeout.0)),
             on_failure: keys.on_failure,
@@ -147,6 +156,7 @@ impl PluginEntry<'_> {
             user: self.user()?,
             memory_bytes_max: keys.memory_bytes_max,
             cpu_s_max: keys.cpu_s_max.as_ref().map(|seconds| seconds.get_ref().get()),
+            processes_max: keys.processes_max.as_ref().map(|processes| processes.get_ref().get()),
         })
     }
 
@@ -165,13 +175,19 @@ impl PluginEntry<'_> {
 
     /// Checks that a script has no key that is for programs only.
     fn check_kind(&self, kind: PluginKind) -> Result<(), ConfigError> {
-        let PluginKeys { arguments, user, cpu_s_max, .. } = &self.keys;
+        let PluginKeys { arguments, env, user, cpu_s_max, processes_max, .. } = &self.keys;
         let given = [
             ("arguments", arguments.as_ref().map(Spanned::span)),
+            ("env", env.as_ref().map(Spanned::span)),
             ("user", user.as_ref().map(Spanned::span)),
             ("cpu_s_max", cpu_s_max.as_ref().map(Spanned::span)),
+            ("processes_max", processes_max.as_ref().map(Spanned::span)),
         ];
         match given.into_iter().find_map(|(key, span)| Some((key, span?))) {
+            // The span of a table is its header.
+            Some(("env", span)) if kind == PluginKind::Luau => {
+                Err(self.file.malformed(span, r#"plugin.env works only with kind = "process"; remove it"#))
+            }
             Some((key, span)) if kind == PluginKind::Luau => {
                 Err(self.invalid(key, span, r#"works only with kind = "process"; remove it"#))
             }
@@ -216,6 +232,49 @@ impl PluginEntry<'_> {
             text => Ok(text.clone()),
         };
         arguments.map(argument).collect()
+    }
+
+    /// Returns the environment variables, by name.
+    fn environment(&self) -> Result<Vec<(String, String)>, ConfigError> {
+        let mut environment = Vec::new();
+        for (name, value) in self.keys.env.iter().flat_map(Spanned::get_ref) {
+            self.check_variable(name, value)?;
+            environment.push((name.get_ref().clone(), value.get_ref().clone()));
+        }
+        let bytes: usize = environment.iter().map(|(name, value)| name.len() + value.len()).sum();
+        match &self.keys.env {
+            Some(env) if bytes > PROCESS_ENVIRONMENT_BYTES_MAX => {
+                let problem = format!(
+                    "plugin.env has {bytes} bytes; at most {PROCESS_ENVIRONMENT_BYTES_MAX} are allowed, so move some of it to a file"
+                );
+                Err(self.file.malformed(env.span(), problem))
+            }
+            _ => Ok(environment),
+        }
+    }
+
+    fn check_variable(&self, name: &Spanned<String>, value: &Spanned<String>) -> Result<(), ConfigError> {
+        let shown = name.get_ref();
+        let is_name = shown.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if shown.is_empty() || !is_name || shown.starts_with(|first: char| first.is_ascii_digit()) {
+            let problem = format!(
+                "{} is not the name of a variable; use A-Z, a-z, 0-9 and \"_\", not starting with a digit",
+                quoted(shown)
+            );
+            return Err(self.file.malformed(name.span(), problem));
+        }
+        if shown.starts_with("HOLDLINE_") {
+            let problem = format!(
+                "{} begins with HOLDLINE_, as the variables that holdline sets; use another name",
+                quoted(shown)
+            );
+            return Err(self.file.malformed(name.span(), problem));
+        }
+        if value.get_ref().contains('\0') {
+            let problem = "contains U+0000, which a variable cannot contain; remove it";
+            return Err(self.invalid(&format!("env.{shown}"), value.span(), problem));
+        }
+        Ok(())
     }
 
     /// Returns the hooks, without duplicates.

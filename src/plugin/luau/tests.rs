@@ -45,6 +45,7 @@ impl Case {
             path,
             directory: directory.path().to_owned(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             hooks: hooks.to_vec(),
             timeout: PATIENT,
             on_failure: OnFailure::Pass,
@@ -54,6 +55,7 @@ impl Case {
             user: None,
             memory_bytes_max: None,
             cpu_s_max: None,
+            processes_max: None,
         };
         Case { config, _directory: directory }
     }

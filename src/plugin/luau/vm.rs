@@ -13,11 +13,12 @@ use super::deadline::Deadline;
 use super::value::{check_size, kind, to_lua};
 use super::{ScriptError, ScriptSource};
 use crate::limits::{
-    SCRIPT_ANSWER_BYTES_MAX, SCRIPT_DATE_BYTES_MAX, SCRIPT_ERROR_BYTES_MAX, SCRIPT_ERROR_CHARS_MAX, SCRIPT_LOAD_MS_MAX,
+    SCRIPT_ANSWER_BYTES_MAX, SCRIPT_DATE_BYTES_MAX, SCRIPT_ERROR_BYTES_MAX, SCRIPT_LOAD_MS_MAX,
     SCRIPT_MOVED_ELEMENTS_MAX, SCRIPT_SEARCH_STEPS_MAX,
 };
 use crate::message::printable;
 use crate::plugin::answer::RawAnswer;
+use crate::plugin::failure::shortened;
 use crate::plugin::{Answer, Call, Failure, Hook, Host, MessageCall, Verdict};
 
 /// Luau's own globals that a script has. None of them loads code, reads files, or inspects functions.
@@ -309,8 +310,5 @@ fn root(error: &Error) -> &Error {
 }
 
 fn cut(words: &str) -> String {
-    let mut chars = words.chars();
-    let shown: String = chars.by_ref().take(SCRIPT_ERROR_CHARS_MAX).collect();
-    let cut = if chars.next().is_some() { "…" } else { "" };
-    printable(&shown) + cut
+    printable(&shortened(words.to_owned()))
 }

@@ -26,6 +26,8 @@ pub(super) struct Confinement {
     pub(super) memory_bytes_max: Option<u64>,
     /// Seconds of processor time.
     pub(super) cpu_s_max: Option<u64>,
+    /// Processes and threads of the user, all of them counted. The system does not limit root.
+    pub(super) processes_max: u64,
 }
 
 /// Makes the command's process confine itself before it executes the program. The calling thread must be the one that spawns
@@ -49,6 +51,8 @@ impl Confinement {
             // SIGXCPU names the reason; a program that ignores it gets SIGKILL.
             limit(Resource::Cpu, seconds, seconds.saturating_add(1))?;
         }
+        limit(Resource::Nproc, self.processes_max, self.processes_max)?;
+        give_up_privileges()?;
         if let Some(identity) = &self.identity {
             setgroups(&identity.groups)?;
             setgid(identity.group)?;
@@ -63,6 +67,18 @@ impl Confinement {
 fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
     setrlimit(resource, Rlimit { current: Some(soft.min(most)), maximum: Some(hard.min(most)) })?;
+    Ok(())
+}
+
+/// Makes sure that no program with the set-user-ID bit gives this process or its children more privileges: prctl(2),
+/// PR_SET_NO_NEW_PRIVS.
+#[cfg(target_os = "linux")]
+fn give_up_privileges() -> io::Result<()> {
+    Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up_privileges() -> io::Result<()> {
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Program of a plugin, on disk and as a process. Owns the checks before its start, the start itself, and its process group;
 //! never reads what it writes.
 
-use std::ffi::CString;
+use std::env;
+use std::ffi::{CString, OsString};
 use std::fmt;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -17,9 +18,12 @@ use smol::process::{ChildStderr, ChildStdin, ChildStdout};
 
 use super::confine::{Confinement, Identity, confine};
 use crate::config::PluginConfig;
-use crate::limits::PROCESS_SETTINGS_BYTES_MAX;
+use crate::limits::{PROCESS_SETTINGS_BYTES_MAX, PROCESS_SHARED_PROCESSES_DEFAULT, PROCESS_USER_PROCESSES_DEFAULT};
 use crate::message::quoted;
 use crate::timeout::timeout;
+
+/// Path of a program if the server has none.
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Reason why a program cannot be run as `plugins.toml` says. Its text names the key, the value and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +91,8 @@ pub(super) struct Program {
     path: PathBuf,
     arguments: Vec<String>,
     directory: PathBuf,
-    /// Variables added to the server's own environment.
-    environment: Vec<(&'static str, String)>,
+    /// All environment variables; the last one of a name counts.
+    environment: Vec<(String, OsString)>,
     confinement: Confinement,
 }
 
@@ -116,23 +120,29 @@ impl Program {
         if settings.len() > PROCESS_SETTINGS_BYTES_MAX {
             return Err(ProcessError::Settings { bytes: settings.len() });
         }
-        let mut environment = vec![("HOLDLINE_PLUGIN", config.name.to_string()), ("HOLDLINE_SETTINGS", settings)];
+        let mut environment = base_environment();
         let user = config.user.as_deref().map(find_user).transpose()?;
-        let identity = user.map(|(user, identity)| {
-            environment.push(("HOME", user.dir.to_string_lossy().into_owned()));
-            environment.push(("USER", user.name.clone()));
-            environment.push(("LOGNAME", user.name));
+        let identity = user.and_then(|(user, identity)| {
+            environment.push(("HOME".to_owned(), user.dir.into()));
+            environment.push(("USER".to_owned(), user.name.clone().into()));
+            environment.push(("LOGNAME".to_owned(), user.name.into()));
             identity
         });
+        environment.extend(config.environment.iter().map(|(name, value)| (name.clone(), value.into())));
+        environment.push(("HOLDLINE_PLUGIN".to_owned(), config.name.as_str().into()));
+        environment.push(("HOLDLINE_SETTINGS".to_owned(), settings.into()));
+        let processes_default =
+            if identity.is_some() { PROCESS_USER_PROCESSES_DEFAULT } else { PROCESS_SHARED_PROCESSES_DEFAULT };
         Ok(Program {
             path,
             arguments: config.arguments.clone(),
             directory: absolute(config, Path::new("."))?,
             environment,
             confinement: Confinement {
-                identity: identity.flatten(),
+                identity,
                 memory_bytes_max: config.memory_bytes_max,
                 cpu_s_max: config.cpu_s_max,
+                processes_max: config.processes_max.unwrap_or(processes_default),
             },
         })
     }
@@ -145,6 +155,7 @@ impl Program {
         command
             .args(&self.arguments)
             .current_dir(&self.directory)
+            .env_clear()
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .process_group(0);
         confine(&mut command, &self.confinement);
@@ -156,6 +167,13 @@ impl Program {
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         Ok((Child { child, group }, Streams { stdin, stdout, stderr }))
     }
+}
+
+/// Returns what a program gets of the server's own environment. The rest may contain secrets.
+fn base_environment() -> Vec<(String, OsString)> {
+    let path = env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
+    let others = ["LANG", "HOME"].into_iter().filter_map(|name| Some((name.to_owned(), env::var_os(name)?)));
+    others.chain([("PATH".to_owned(), path)]).collect()
 }
 
 fn absolute(config: &PluginConfig, path: &Path) -> Result<PathBuf, ProcessError> {

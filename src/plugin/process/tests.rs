@@ -111,6 +111,7 @@ impl Script {
             path: "/bin/sh".into(),
             directory: directory.path().to_owned(),
             arguments: vec!["-c".to_owned(), format!("{PRELUDE}{script}")],
+            environment: Vec::new(),
             hooks: vec![Hook::Message],
             timeout: Duration::from_millis(200),
             on_failure: OnFailure::Pass,
@@ -120,6 +121,7 @@ impl Script {
             user: None,
             memory_bytes_max: None,
             cpu_s_max: None,
+            processes_max: None,
         };
         // No test depends on these limits unless it sets them.
         let timeouts = Timeouts {

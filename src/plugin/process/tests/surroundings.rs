@@ -20,6 +20,51 @@ fn program_gets_its_directory_name_settings_and_arguments() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn program_gets_nothing_else_of_the_environment() {
+    let mut script = Script::new("say $(tr '\\0' '\\n' < /proc/$$/environ | cut -d = -f 1 | sort); say $TZ $LANG; ask");
+    script.config.environment = [("TZ", "Europe/Berlin"), ("LANG", "C")].map(|(k, v)| (k.into(), v.into())).to_vec();
+    let inherited = |name| std::env::var_os(name).map(|_| name);
+    let home = inherited("HOME").map_or(String::new(), |name| format!("{name} "));
+    // The tests themselves have more variables than that.
+    assert!(std::env::vars_os().count() > 6);
+    script.run(async |_, recorder| {
+        until(|| recorder.logged().len() == 2).await;
+        assert_eq!(
+            recorder.logged(),
+            [format!("HOLDLINE_PLUGIN HOLDLINE_SETTINGS {home}LANG PATH TZ"), "Europe/Berlin C".to_owned()]
+        );
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn program_can_gain_no_privileges() {
+    let script = Script::new("say $(grep NoNewPrivs /proc/$$/status); ask");
+    script.run(async |_, recorder| {
+        until(|| !recorder.logged().is_empty()).await;
+        assert_eq!(recorder.logged(), ["NoNewPrivs: 1"]);
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn number_of_processes_is_limited() {
+    let mut script = Script::new(r#"say $(ulimit -u); /bin/true && say forked; ask"#);
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    // No other test runs processes of this user.
+    script.config.user = Some("daemon".to_owned());
+    script.config.processes_max = Some(1);
+    script.run(async |_, recorder| {
+        until(|| recorder.logged().len() == 2 || !recorder.failures().is_empty()).await;
+        let logged = recorder.logged().join(" ");
+        assert!(!logged.contains("forked") && logged.to_lowercase().contains("fork"), "{logged}");
+    });
+}
+
+#[test]
 fn program_leads_its_own_process_group() {
     let script = Script::new("say $$; say $(cut -d ' ' -f 5 /proc/$$/stat); ask");
     script.run(async |_, recorder| {
