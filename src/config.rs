@@ -17,6 +17,7 @@ use self::file::File;
 pub use self::plugins::{Hook, OnFailure, PluginConfig, PluginKind};
 use self::settings::{NO_SUCH_FILE, Setting, Settings};
 pub use self::values::{Durability, Flags, Limits, Retention};
+pub use crate::trust::TrustError;
 
 /// Configuration of a server. [`Config::default`] is what `holdline` uses without flags and files.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -40,4 +40,5 @@ pub mod source;
 pub mod store;
 mod timeout;
 mod transport;
+mod trust;
 pub mod wire;

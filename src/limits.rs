@@ -243,6 +243,9 @@ pub const PRINTED_MESSAGES_MAX: usize = 500;
 /// Attempts to read a database that another process changes each time, without SQLite's locks.
 pub const READ_ATTEMPTS_MAX: usize = 3;
 
+/// Symbolic links that are followed to one file, as many as Linux follows.
+pub const LINKS_FOLLOWED_MAX: usize = 40;
+
 /// Bytes of the database that `holdline doctor` caches.
 pub const EXAMINATION_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -668,7 +668,7 @@ fn file_of_another_user_is_found() {
     let database = data.path().join("holdline.db");
     std::os::unix::fs::chown(&database, Some(OTHER_USER), None).unwrap();
     let found = examine(data.path());
-    found.expect(&format!("{} belongs to user {OTHER_USER}, but the directory to user 0", database.display()));
+    found.expect(&format!("problem: {} belongs to user nobody (mode 600), but only root", database.display()));
     assert_eq!(found.code, 1, "{found:?}");
     found.commands().iter().for_each(|command| shell(command));
     examine(data.path()).expect_all_well();

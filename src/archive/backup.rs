@@ -9,7 +9,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError, beside, open_at_rest};
-use crate::database::directory::{FILE_MODE, LOCK, database_in};
+use crate::database::directory::{FILE_MODE, database_in, lock_of};
 use crate::database::schema::{self, NEWEST};
 use crate::database::words::{at_most_counted, counted, size};
 use crate::limits::WAITING_COUNTED_MAX;
@@ -147,11 +147,11 @@ impl Backup {
             return Err(BackupError::Empty { path: database.path().to_owned() });
         }
         let newest = newest(connection).map_err(|error| self.failed(error))?;
-        self.unfinished.create().map_err(unwritable("create", self.unfinished.path()))?;
+        let file = self.unfinished.create().map_err(unwritable("create", self.unfinished.path()))?;
         self.copy(connection).map_err(|error| self.failed(error))?;
+        self.unfinished.check_is(&file).map_err(unwritable("write", self.unfinished.path()))?;
         let summary = self.check(version, newest)?;
-        let synced = File::open(self.unfinished.path()).and_then(|file| file.sync_all());
-        synced.map_err(unwritable("sync", self.unfinished.path()))?;
+        file.sync_all().map_err(unwritable("sync", self.unfinished.path()))?;
         Ok(summary)
     }
 
@@ -208,7 +208,9 @@ impl Backup {
 
 impl Unfinished {
     fn of(file: &Path) -> Result<Self, BackupError> {
-        let mut path = std::path::absolute(file).map_err(unwritable("resolve", file))?.into_os_string();
+        // SQLite must not follow a link that somebody puts there meanwhile, so it gets a path without any.
+        let directory = directory_of(file).canonicalize().map_err(unwritable("create", file))?;
+        let mut path = directory.join(file.file_name().unwrap_or_default()).into_os_string();
         path.push(UNFINISHED);
         path.push(std::process::id().to_string());
         Ok(Unfinished(path.into()))
@@ -227,10 +229,19 @@ impl Unfinished {
     }
 
     /// Creates the file: empty, and private from the first byte. Replaces an old one.
-    fn create(&self) -> io::Result<()> {
+    fn create(&self) -> io::Result<File> {
         self.remove();
-        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(self.path())?;
-        Ok(())
+        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(self.path())
+    }
+
+    /// Checks that the path still leads to the file that was created: the directory may be somebody else's.
+    fn check_is(&self, created: &File) -> io::Result<()> {
+        let (created, found) = (created.metadata()?, self.path().symlink_metadata()?);
+        if (created.dev(), created.ino()) == (found.dev(), found.ino()) {
+            Ok(())
+        } else {
+            Err(io::Error::other("somebody replaced the file meanwhile"))
+        }
     }
 }
 
@@ -243,8 +254,13 @@ fn check_name(data: &Path, file: &Path) -> Result<(), BackupError> {
     if file.symlink_metadata().is_ok() {
         return Err(BackupError::Exists { path: file.to_owned() });
     }
-    if is_same_directory(directory_of(file), data) && reserved_names(data).iter().any(|path| path.ends_with(name)) {
-        return invalid("is a name that the database uses itself");
+    let database = database_in(data);
+    // The database may be a link; its other files are beside the real one.
+    for database in [&database, &database.canonicalize().unwrap_or_default()] {
+        let is_beside = database.parent().is_some_and(|directory| is_same_directory(directory_of(file), directory));
+        if is_beside && reserved_names(database).iter().any(|path| path.ends_with(name)) {
+            return invalid("is a name that the database uses itself");
+        }
     }
     Ok(())
 }
@@ -253,11 +269,10 @@ fn is_same_directory(one: &Path, other: &Path) -> bool {
     one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
-/// Returns the paths that the server and SQLite use in the data directory.
-fn reserved_names(data: &Path) -> [PathBuf; 5] {
-    let database = database_in(data);
-    let beside = |suffix| beside(&database, suffix);
-    [database.clone(), beside("-wal"), beside("-shm"), beside("-journal"), data.join(LOCK)]
+/// Returns the paths that the server and SQLite use for a database.
+fn reserved_names(database: &Path) -> [PathBuf; 5] {
+    let beside = |suffix| beside(database, suffix);
+    [database.to_owned(), beside("-wal"), beside("-shm"), beside("-journal"), lock_of(database)]
 }
 
 /// Removes the files that backups to this file left when they were killed, and returns their paths. Keeps the file of a backup

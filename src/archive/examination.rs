@@ -12,7 +12,7 @@ mod surroundings;
 
 use std::path::Path;
 
-use self::finding::{FaultWords, for_shell};
+use self::finding::FaultWords;
 pub use self::finding::{Finding, Fix, Severity};
 use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError};
 

@@ -29,6 +29,12 @@ pub enum ReadOnlyError {
     /// The database is missing, belongs to another program, has the wrong version, or is damaged.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// A directory, a pipe or a device is where the database should be.
+    #[error("{} is not a file; move it away, or choose another directory with --data DIR", path.display())]
+    NotAFile {
+        /// Path of the database.
+        path: PathBuf,
+    },
     /// The system denies access.
     #[error("cannot read {}: {source}; run this as the user of the server, or as root", path.display())]
     Unreadable {
@@ -183,13 +189,20 @@ fn is_in_wal_mode(path: &Path) -> io::Result<bool> {
 /// Returns the path of the database with links resolved. Fails if the database does not exist.
 fn resolved(data: &Path) -> Result<PathBuf, ReadOnlyError> {
     let path = database_in(data);
-    path.canonicalize().map_err(|source| match source.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => SchemaError::Missing { path }.into(),
-        _ => ReadOnlyError::Unreadable { path, source },
-    })
+    let resolved = path.canonicalize().and_then(|resolved| Ok((resolved.metadata()?, resolved)));
+    match resolved {
+        Ok((found, resolved)) if found.is_file() => Ok(resolved),
+        Ok((_, path)) => Err(ReadOnlyError::NotAFile { path }),
+        Err(source) => Err(match source.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => SchemaError::Missing { path }.into(),
+            _ => ReadOnlyError::Unreadable { path, source },
+        }),
+    }
 }
 
-const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+/// The path has no links. A backup is written with the same flags, so it follows none either.
+const READ_ONLY: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX).union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
 
 /// Opens a database that another process has open, through the `-wal` and `-shm` files of that process.
 fn open_beside_others(path: &Path) -> rusqlite::Result<Connection> {

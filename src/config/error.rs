@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::trust::TrustError;
+
 /// Mistake in a file or in a flag. The message says where it is, and how to correct it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,6 +18,9 @@ pub enum ConfigError {
         /// Error of the system.
         source: io::Error,
     },
+    /// Another user may change the file.
+    #[error(transparent)]
+    Untrusted(#[from] TrustError),
     /// A line of the file is not TOML, or has an unknown key, or a value of the wrong type.
     #[error("{}:{line}: {problem}", path.display())]
     Malformed {

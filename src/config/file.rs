@@ -1,7 +1,6 @@
 //! A TOML file and the mistakes in it. serde finds a mistake; this module reports its file, line, key and value, and how to correct
 //! it. Owns the form of these reports; never knows what a key means.
 
-use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use toml::de::{DeTable, DeValue, Error};
 
 use super::error::ConfigError;
 use crate::message::repeated;
+use crate::trust::{self, TrustError};
 
 /// Key of a file, and the advice that is given if its value is not valid.
 pub(super) struct Key {
@@ -57,10 +57,12 @@ impl File {
     /// Reads a file. Returns `None` if it does not exist.
     pub(super) fn read(path: &Path) -> Result<Option<File>, ConfigError> {
         let path = path.to_owned();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        let bytes = match trust::read(&path).map_err(TrustError::into_system) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(Ok(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(Ok(source)) => return Err(ConfigError::Unreadable { path, source }),
+            Err(Err(untrusted)) => return Err(untrusted.into()),
         };
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Some(File { path, text })),

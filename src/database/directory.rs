@@ -1,16 +1,30 @@
 //! The data directory: private to the server's user, and locked against a second server. Owns paths, permissions and the lock;
 //! never runs SQL.
+//!
+//! The database may be a link to a file elsewhere, such as on a larger disk. Then the other files of the database, and the lock, are
+//! beside that file.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::schema::APPLICATION_ID;
+use crate::trust::{Directory, Place, Trust, TrustError};
 
 pub(crate) const DIRECTORY_MODE: u32 = 0o700;
 pub(crate) const FILE_MODE: u32 = 0o600;
 const DATABASE: &str = "holdline.db";
-const WAL: &str = "holdline.db-wal";
-pub(crate) const LOCK: &str = "holdline.lock";
+
+/// Ends of the names of the files that SQLite puts beside a database.
+const BESIDE: [&str; 3] = [WAL, "-shm", "-journal"];
+const WAL: &str = "-wal";
+
+/// Offset of the application id in the header of a database: <https://www.sqlite.org/fileformat2.html>
+const APPLICATION_ID_OFFSET: u64 = 68;
 
 /// Reason why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +39,9 @@ pub enum DirectoryError {
         /// Error of the system.
         source: io::Error,
     },
+    /// Another user may change the directory or a file in it.
+    #[error("{0}")]
+    Untrusted(TrustError),
     /// Another server uses the directory.
     #[error("the data directory {} is in use by {holder}; stop that process first, or choose another directory with --data DIR", path.display())]
     Locked {
@@ -53,70 +70,126 @@ pub enum DirectoryError {
 /// Data directory, locked until this is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
+    /// Absolute path, without links.
     path: PathBuf,
+    /// The database, elsewhere if it is a link.
+    database: Place,
     /// `flock(2)`: the system releases it when the process ends, even by a crash.
     _lock: File,
 }
 
 impl DataDirectory {
-    /// Creates the directory if it is missing, makes it and the database file private, and locks it.
+    /// Creates the directory if it is missing, makes it and the database file private, and locks the database. Fails if a user who
+    /// is neither root nor that of this process owns one of the files or may write to it.
     pub(crate) fn open(path: &Path) -> Result<Self, DirectoryError> {
-        make_private(path)?;
-        let lock = lock(path)?;
-        let directory = DataDirectory { path: path.to_owned(), _lock: lock };
-        make_database_file(&directory.database())?;
-        Ok(directory)
+        create(path)?;
+        let trust = Trust::of_this_process();
+        let directory = trust.open_directory(path)?;
+        make_private(&directory, &trust)?;
+        let database = locate(&directory, &trust)?;
+        let lock = lock(&database, path)?;
+        make_database_file(&database)?;
+        Ok(DataDirectory { path: directory.path().to_owned(), database, _lock: lock })
     }
 
     /// Opens the write-ahead log. The file exists while the database is open.
     pub(crate) fn open_wal(&self) -> Result<File, DirectoryError> {
-        let path = self.wal();
-        OpenOptions::new().read(true).write(true).open(&path).map_err(unusable("open", &path))
+        let wal = self.database.sibling(named(&self.database, WAL))?;
+        Ok(wal.open_regular(OFlags::RDWR, FILE_MODE)?)
     }
 
-    /// Syncs the directory and its parents: a new file survives a power cut only once its directory is synced, too; fsync(2).
+    /// Syncs the directories and their parents: a new file survives a power cut only once its directory is synced, too; fsync(2).
     pub(crate) fn sync(&self) -> Result<(), DirectoryError> {
-        let path = std::path::absolute(&self.path).map_err(unusable("resolve", &self.path))?;
-        sync_directory(&path).map_err(unusable("sync", &path))?;
-        for parent in path.ancestors().skip(1) {
-            // A parent that this process may not open was not changed by it either.
-            let _ = sync_directory(parent);
+        let elsewhere = Some(self.database.directory().path()).filter(|path| *path != self.path);
+        for path in [&*self.path].into_iter().chain(elsewhere) {
+            sync_directory(path).map_err(unusable("sync", path))?;
+            for parent in path.ancestors().skip(1) {
+                // A parent that this process may not open was not changed by it either.
+                let _ = sync_directory(parent);
+            }
         }
         Ok(())
     }
 
     /// Returns the path of the write-ahead log.
     pub(crate) fn wal(&self) -> PathBuf {
-        self.path.join(WAL)
+        self.database.directory().path().join(named(&self.database, WAL))
     }
 
-    /// Returns the path of the database file.
+    /// Returns the path of the database file, without links.
     pub(crate) fn database(&self) -> PathBuf {
-        database_in(&self.path)
+        self.database.path()
     }
 }
 
-/// Returns the path of the database file in a data directory.
+impl From<TrustError> for DirectoryError {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::System { path, source } => DirectoryError::Unusable { what: "open", path, source },
+            untrusted => DirectoryError::Untrusted(untrusted),
+        }
+    }
+}
+
+/// Returns the path of the database file in a data directory. It may be a link.
 pub(crate) fn database_in(data: &Path) -> PathBuf {
     data.join(DATABASE)
 }
 
-fn make_private(path: &Path) -> Result<(), DirectoryError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(DIRECTORY_MODE)
-        .create(path)
-        .map_err(unusable("create the directory", path))?;
-    let mode = path.metadata().map_err(unusable("read the permissions of", path))?.permissions().mode();
+/// Returns the path of the lock of a database: `holdline.lock` beside `holdline.db`.
+pub(crate) fn lock_of(database: &Path) -> PathBuf {
+    database.with_extension("lock")
+}
+
+/// Returns the name of a file that SQLite puts beside a database.
+fn named(database: &Place, end: &str) -> OsString {
+    let mut name = database.name().to_owned();
+    name.push(end);
+    name
+}
+
+/// Finds the database, and checks it and the files beside it.
+fn locate(directory: &Directory, trust: &Trust) -> Result<Place, TrustError> {
+    let database = trust.find_in(directory, DATABASE)?;
+    // SQLite creates and removes files beside the database.
+    database.check_directory_is_private()?;
+    database.check_regular()?;
+    for end in BESIDE {
+        database.sibling(named(&database, end))?.check_regular()?;
+    }
+    lock_place(&database)?.check_regular()?;
+    Ok(database)
+}
+
+/// Checks who may change the directory and its files, as a server of this user does at its start. Changes nothing.
+pub(crate) fn check(path: &Path, trust: Trust) -> Result<(), TrustError> {
+    let directory = trust.open_directory(path)?;
+    trust.check_is_private(&directory)?;
+    locate(&directory, &trust).map(drop)
+}
+
+fn create(path: &Path) -> Result<(), DirectoryError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(DIRECTORY_MODE);
+    builder.create(path).map_err(unusable("create the directory", path))
+}
+
+/// Makes the directory private, if it is empty or has a database. Other users may have put anything into one that they may write to.
+fn make_private(directory: &Directory, trust: &Trust) -> Result<(), DirectoryError> {
+    let path = directory.path();
+    let file = directory.file()?;
+    let mode = file.metadata().map_err(unusable("read the permissions of", path))?.permissions().mode();
     if mode & 0o777 & !DIRECTORY_MODE == 0 {
         return Ok(());
     }
-    let ours = database_in(path).exists() || is_empty(path).map_err(unusable("read", path))?;
-    if !ours {
-        // It may be a home directory or /tmp; changing the permissions of these is up to the operator.
-        return Err(DirectoryError::Shared { path: path.to_owned() });
+    if !is_empty(path).map_err(unusable("read", path))? {
+        trust.check_is_private(directory)?;
+        if database_in(path).symlink_metadata().is_err() {
+            // It may be a home directory; changing the permissions of that is up to the operator.
+            return Err(DirectoryError::Shared { path: path.to_owned() });
+        }
     }
-    path.set_mode(DIRECTORY_MODE).map_err(unusable("restrict the permissions of", path))
+    set_mode(&file, DIRECTORY_MODE).map_err(unusable("restrict the permissions of", path))
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -131,25 +204,23 @@ fn is_empty(path: &Path) -> io::Result<bool> {
     Ok(path.read_dir()?.next().is_none())
 }
 
-fn lock(path: &Path) -> Result<File, DirectoryError> {
-    let lock_path = path.join(LOCK);
-    let mut lock = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .open(&lock_path)
-        .map_err(unusable("open", &lock_path))?;
+fn lock(database: &Place, data: &Path) -> Result<File, DirectoryError> {
+    let place = lock_place(database)?;
+    let path = place.path();
+    let mut lock = place.open_regular(OFlags::RDWR | OFlags::CREATE, FILE_MODE)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(DirectoryError::Locked { path: path.to_owned(), holder: holder(&mut lock) });
+            return Err(DirectoryError::Locked { path: data.to_owned(), holder: holder(&mut lock) });
         }
-        Err(TryLockError::Error(source)) => return Err(unusable("lock", &lock_path)(source)),
+        Err(TryLockError::Error(source)) => return Err(unusable("lock", &path)(source)),
     }
-    write_holder(&mut lock).map_err(unusable("write", &lock_path))?;
+    write_holder(&mut lock).map_err(unusable("write", &path))?;
     Ok(lock)
+}
+
+fn lock_place(database: &Place) -> Result<Place, TrustError> {
+    database.sibling(Path::new(database.name()).with_extension("lock").into_os_string())
 }
 
 /// Writes this process's id into the lock file, for people. Only the lock itself decides who holds the directory.
@@ -169,30 +240,29 @@ pub(crate) fn holder(lock: &mut File) -> String {
 }
 
 /// Creates the database file, private. SQLite gives its `-wal` and `-shm` files the same permissions.
-fn make_database_file(path: &Path) -> Result<(), DirectoryError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .open(path)
-        .map_err(unusable("open", path))?;
-    let mode = file.metadata().map_err(unusable("read the permissions of", path))?.permissions().mode();
-    if mode & 0o777 & !FILE_MODE != 0 {
-        path.set_mode(FILE_MODE).map_err(unusable("restrict the permissions of", path))?;
+fn make_database_file(database: &Place) -> Result<(), DirectoryError> {
+    let path = database.path();
+    let file = database.open_regular(OFlags::RDWR | OFlags::CREATE, FILE_MODE)?;
+    let mode = file.metadata().map_err(unusable("read the permissions of", &path))?.permissions().mode();
+    // A link may lead to a file of something else by mistake; the schema's check refuses that.
+    if mode & 0o777 & !FILE_MODE != 0 && is_ours(&file).map_err(unusable("read", &path))? {
+        set_mode(&file, FILE_MODE).map_err(unusable("restrict the permissions of", &path))?;
     }
     Ok(())
 }
 
-trait SetMode {
-    fn set_mode(&self, mode: u32) -> io::Result<()>;
+/// Whether a file is empty, or a database of holdline by its header.
+fn is_ours(file: &File) -> io::Result<bool> {
+    let mut id = [0; 4];
+    match file.read_exact_at(&mut id, APPLICATION_ID_OFFSET) {
+        Ok(()) => Ok(i64::from(u32::from_be_bytes(id)) == APPLICATION_ID),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(file.metadata()?.len() == 0),
+        Err(error) => Err(error),
+    }
 }
 
-impl SetMode for Path {
-    fn set_mode(&self, mode: u32) -> io::Result<()> {
-        std::fs::set_permissions(self, Permissions::from_mode(mode))
-    }
+fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 fn unusable(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {

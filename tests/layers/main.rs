@@ -21,6 +21,7 @@ const LAYERS: &[&str] = &[
     "outage_log",
     "backoff",
     "timeout",
+    "trust",
     // JSON frames as types, for the server and for its clients.
     "wire",
     // Bytes from and to requests, replies and messages. No I/O.

@@ -3,12 +3,13 @@
 
 use rusqlite::Connection;
 
-use super::{Finding, for_shell};
+use super::Finding;
 use crate::archive::read_only::{ReadOnlyDatabase, beside};
 use crate::database::schema::{self, APPLICATION_ID, MIGRATIONS};
 use crate::database::words::size;
 use crate::limits::{EXAMINATION_CACHE_BYTES_MAX, FAULTS_NAMED_MAX};
 use crate::message::quoted;
+use crate::trust::for_shell;
 
 /// Checks the file. Returns the findings, and whether its tables can be queried.
 pub(super) fn check(database: &ReadOnlyDatabase) -> (Vec<Finding>, bool) {

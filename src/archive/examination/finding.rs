@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::trust::for_shell;
+
 /// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -90,27 +92,5 @@ impl Finding {
         let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
         debug_assert!(!sql.contains(['"', '$', '`', '\\', '!']), "SQL must need no escapes in double quotes: {sql}");
         self.with_offline_command(format!("sqlite3 {} \"{sql}\"", for_shell(database)))
-    }
-}
-
-/// Quotes a path for a shell, if it needs quotes.
-pub(super) fn for_shell(path: &Path) -> String {
-    let path = path.display().to_string();
-    shlex::try_quote(&path).expect("no path holds U+0000").into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn path_is_quoted_for_the_shell_if_necessary() {
-        for (path, quoted) in [
-            ("/var/lib/holdline/holdline.db", "/var/lib/holdline/holdline.db"),
-            ("/my data/holdline.db", "'/my data/holdline.db'"),
-            ("/it's/$HOME", r#""/it's/"'$HOME'"#),
-        ] {
-            assert_eq!(for_shell(Path::new(path)), quoted);
-        }
     }
 }

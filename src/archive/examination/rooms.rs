@@ -4,9 +4,10 @@
 use rusqlite::Connection;
 
 use super::check::{Check, RowFault};
-use super::{Finding, Severity, for_shell};
+use super::{Finding, Severity};
 use crate::archive::read_only::ReadOnlyDatabase;
 use crate::database::words::counted;
+use crate::trust::for_shell;
 
 /// Checks rooms, ids and the table `outbox`.
 pub(super) fn check(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {

@@ -1,25 +1,30 @@
 //! Checks around the database: permissions of the data directory and its files, the process that has them open, and the disk.
 //! Never opens the database.
 
-use std::fs::{File, Metadata, TryLockError};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{Metadata, OpenOptions, TryLockError};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
+use rustix::fs::{OFlags, StatVfs, StatVfsMountFlags, statvfs};
 
-use super::{Finding, for_shell};
+use super::Finding;
 use crate::archive::read_only::{OpenBy, beside, open_by};
-use crate::database::directory::{DIRECTORY_MODE, FILE_MODE, LOCK, database_in, holder};
+use crate::database::directory::{self, DIRECTORY_MODE, FILE_MODE, database_in, holder, lock_of};
 use crate::database::words::size;
 use crate::limits::FREE_DISK_BYTES_LOW;
+use crate::trust::{Trust, TrustError, for_shell};
 
 /// Checks the permissions of the files, and which process has them open. Returns nothing if there is no database: opening it
 /// reports that, and the directory may be a home directory.
 pub(super) fn check_files(data: &Path) -> Vec<Finding> {
     let (Ok(directory), Ok(database)) = (data.metadata(), database_in(data).canonicalize()) else { return Vec::new() };
+    if !database.is_file() {
+        return Vec::new();
+    }
     let mut findings = check_permissions(data, &directory, &database);
+    findings.extend(check_link(data, &database));
     if let Ok(open_by) = open_by(&database) {
-        findings.push(check_server(data, open_by));
+        findings.push(check_server(&database, open_by));
         findings.extend(check_wal(&database, open_by));
     }
     findings
@@ -36,9 +41,14 @@ pub(super) fn check_disk(data: &Path) -> Vec<Finding> {
 }
 
 fn check_permissions(data: &Path, directory: &Metadata, database: &Path) -> Vec<Finding> {
-    let mut faults = faults_of(data, directory, DIRECTORY_MODE, directory.uid());
-    for path in files(data, database) {
-        if let Ok(metadata) = path.metadata() {
+    let untrusted = directory::check(data, Trust::of(directory.uid(), directory.gid())).err();
+    let is_reported = |path: &Path| untrusted.as_ref().is_some_and(|error| path == error.path());
+    let mut faults = Vec::from_iter(untrusted.as_ref().and_then(untrusted_file));
+    if !data.canonicalize().is_ok_and(|data| is_reported(&data)) {
+        faults.extend(faults_of(data, directory, DIRECTORY_MODE, directory.uid()));
+    }
+    for path in files(database).into_iter().filter(|path| !is_reported(path)) {
+        if let Ok(metadata) = path.symlink_metadata() {
             faults.extend(faults_of(&path, &metadata, FILE_MODE, directory.uid()));
         }
     }
@@ -49,9 +59,29 @@ fn check_permissions(data: &Path, directory: &Metadata, database: &Path) -> Vec<
     faults
 }
 
-fn files(data: &Path, database: &Path) -> [PathBuf; 5] {
+/// Reports a file for which a server refuses to start.
+fn untrusted_file(error: &TrustError) -> Option<Finding> {
+    match (error, error.mending()) {
+        (_, Some((fault, command))) => Some(Finding::problem(fault).with_command(command.to_owned())),
+        (TrustError::NotAFile { .. }, None) => Some(Finding::problem(error.to_string())),
+        // The examination of the database reports what cannot be read.
+        _ => None,
+    }
+}
+
+/// Reports a database that is elsewhere.
+fn check_link(data: &Path, database: &Path) -> Option<Finding> {
+    let link = database_in(data);
+    let is_link = link.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    is_link.then(|| {
+        let what = format!("{} is a link to {}", link.display(), database.display());
+        Finding::ok(format!("{what}; the -wal and the lock are beside that file"))
+    })
+}
+
+fn files(database: &Path) -> [PathBuf; 5] {
     let beside = |suffix| beside(database, suffix);
-    [database.to_owned(), beside("-wal"), beside("-shm"), beside("-journal"), data.join(LOCK)]
+    [database.to_owned(), beside("-wal"), beside("-shm"), beside("-journal"), lock_of(database)]
 }
 
 fn faults_of(path: &Path, metadata: &Metadata, expected: u32, owner: u32) -> Vec<Finding> {
@@ -74,8 +104,8 @@ fn faults_of(path: &Path, metadata: &Metadata, expected: u32, owner: u32) -> Vec
     faults
 }
 
-fn check_server(data: &Path, open_by: OpenBy) -> Finding {
-    match (open_by, lock_holder(data, open_by)) {
+fn check_server(database: &Path, open_by: OpenBy) -> Finding {
+    match (open_by, lock_holder(database, open_by)) {
         (_, Some(holder)) => Finding::ok(format!("a server is running, {holder}")),
         (OpenBy::None, None) => Finding::ok("no server is running"),
         (OpenBy::Process(Some(process)), None) => {
@@ -87,11 +117,13 @@ fn check_server(data: &Path, open_by: OpenBy) -> Finding {
 
 /// Returns the process that holds the lock of the directory. Tests the lock only if a process has the database open: testing
 /// takes the lock for a moment, during which no server could start.
-fn lock_holder(data: &Path, open_by: OpenBy) -> Option<String> {
+fn lock_holder(database: &Path, open_by: OpenBy) -> Option<String> {
     if open_by == OpenBy::None {
         return None;
     }
-    let mut lock = File::open(data.join(LOCK)).ok()?;
+    // Neither a link nor a pipe that somebody put there is followed or waited for.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let mut lock = OpenOptions::new().read(true).custom_flags(flags as i32).open(lock_of(database)).ok()?;
     match lock.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Some(holder(&mut lock)),
         Ok(()) | Err(TryLockError::Error(_)) => None,

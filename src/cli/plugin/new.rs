@@ -133,11 +133,12 @@ pub(crate) fn options() -> OptionParser<NewPluginArgs> {
 /// Creates the plugin, and prints the next steps.
 pub(crate) fn run(file: &Path, args: &NewPluginArgs) -> Result<(), NewError> {
     let NewPluginArgs { template, name, .. } = args;
-    if may_exist(file) {
-        let plugins = config::load_plugins(file).map_err(NewError::List)?;
-        if plugins.iter().any(|plugin| plugin.name == *name) {
-            return Err(NewError::Taken { file: file.to_owned(), name: name.clone() });
-        }
+    let plugins = match config::load_plugins(file) {
+        Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+        loaded => loaded.map_err(NewError::List)?,
+    };
+    if plugins.iter().any(|plugin| plugin.name == *name) {
+        return Err(NewError::Taken { file: file.to_owned(), name: name.clone() });
     }
     let created = CreatedFiles::write(file, args)?;
     if let Err(error) = check(file, name) {
@@ -151,11 +152,6 @@ pub(crate) fn run(file: &Path, args: &NewPluginArgs) -> Result<(), NewError> {
     let _ = writeln!(report, "next: start holdline, or reload a running one: kill -HUP $(pidof holdline)");
     let _ = writeln!(report, "then: send it a message: {name}: {}", template.example);
     super::super::output::show(&report).map_err(NewError::Report)
-}
-
-/// Whether the file exists, or that cannot be known.
-fn may_exist(file: &Path) -> bool {
-    !matches!(file.try_exists(), Ok(false))
 }
 
 /// Loads the new plugin as the server will.

@@ -1,12 +1,14 @@
 //! Source of a script. Owns reading it, and the mistakes that it may have.
 
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::config::{Hook, PluginConfig};
 use crate::limits::{SCRIPT_BYTES_MAX, SCRIPT_MEMORY_BYTES_DEFAULT};
 use crate::message::PeerName;
+use crate::trust::{Trust, TrustError};
 
 /// Reason why a script cannot be run. Its text says where the mistake is, and how to fix it.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,9 @@ pub enum ScriptError {
         /// Error of the system.
         error: io::Error,
     },
+    /// Another user may change the file.
+    #[error(transparent)]
+    Untrusted(#[from] TrustError),
     /// The file is too large.
     #[error("{} has more than {SCRIPT_BYTES_MAX} bytes; move its data to `store`", path.display())]
     TooLarge {
@@ -88,7 +93,7 @@ impl ScriptSource {
 }
 
 pub(super) fn read(path: &Path) -> Result<String, ScriptError> {
-    let bytes = read_bytes(path).map_err(|error| ScriptError::Unreadable { path: path.to_owned(), error })?;
+    let bytes = read_bytes(path)?;
     if bytes.len() > SCRIPT_BYTES_MAX {
         return Err(ScriptError::TooLarge { path: path.to_owned() });
     }
@@ -104,12 +109,11 @@ pub(super) fn read(path: &Path) -> Result<String, ScriptError> {
 }
 
 /// Reads a file, up to one byte more than the limit for scripts.
-fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would block.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
+fn read_bytes(path: &Path) -> Result<Vec<u8>, ScriptError> {
+    let unreadable = |error| ScriptError::Unreadable { path: path.to_owned(), error };
+    let opened = Trust::of_this_process().find(path).and_then(|place| place.open_regular(OFlags::RDONLY, 0));
+    let file = opened.map_err(|error| error.into_system().map_or_else(ScriptError::from, unreadable))?;
     let mut bytes = Vec::new();
-    File::open(path)?.take(SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }

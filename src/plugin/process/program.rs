@@ -21,6 +21,7 @@ use crate::config::PluginConfig;
 use crate::limits::{PROCESS_SETTINGS_BYTES_MAX, PROCESS_SHARED_PROCESSES_DEFAULT, PROCESS_USER_PROCESSES_DEFAULT};
 use crate::message::quoted;
 use crate::timeout::timeout;
+use crate::trust::{Trust, TrustError};
 
 /// Path of a program if the server has none.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -42,6 +43,9 @@ pub enum ProcessError {
         /// Path as written.
         path: PathBuf,
     },
+    /// Another user may change the file.
+    #[error(transparent)]
+    Untrusted(#[from] TrustError),
     /// The file is not executable.
     #[error("path = {path:?} is not executable; run: chmod +x {}", path.display())]
     NotExecutable {
@@ -186,10 +190,13 @@ fn check_path(config: &PluginConfig) -> Result<PathBuf, ProcessError> {
     match path.metadata() {
         Err(source) => Err(ProcessError::NotFound { path: written(), source }),
         Ok(metadata) if !metadata.is_file() => Err(ProcessError::NotAFile { path: written() }),
-        Ok(_) => match rustix::fs::access(&path, Access::EXEC_OK) {
-            Ok(()) => Ok(path),
-            Err(_) => Err(ProcessError::NotExecutable { path: written() }),
-        },
+        Ok(_) => {
+            Trust::of_this_process().find(&path)?.check_regular()?;
+            match rustix::fs::access(&path, Access::EXEC_OK) {
+                Ok(()) => Ok(path),
+                Err(_) => Err(ProcessError::NotExecutable { path: written() }),
+            }
+        }
     }
 }
 

@@ -32,7 +32,7 @@ fn faulty_script_is_refused_with_line_and_fix() {
     let absent = Case::new("", &message).with(|config| config.path.set_extension("lua").then_some(()).unwrap());
     assert_eq!(absent.refusal(), "test.lua cannot be read: No such file or directory (os error 2)");
     let directory = Case::new("", &message).with(|config| config.path = config.directory.clone());
-    assert!(directory.refusal().ends_with("cannot be read: it is not a file"));
+    assert!(directory.refusal().contains("is a directory and not a file"));
 }
 
 #[test]
