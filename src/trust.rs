@@ -105,7 +105,7 @@ impl Trust {
 
     /// Finds the place of a file in an open directory. Follows links as [`find`](Self::find) does.
     pub(crate) fn find_in(&self, directory: &Directory, name: &str) -> Result<Place, TrustError> {
-        let mut walk = Walk::from(*self, directory.reopened()?);
+        let mut walk = PathWalk::from(*self, directory.reopened()?);
         walk.pending.push(name.into());
         match walk.run()? {
             End::Place(place) => Ok(place),
@@ -115,7 +115,7 @@ impl Trust {
 
     fn walk(&self, path: &Path) -> Result<End, TrustError> {
         let absolute = std::path::absolute(path).map_err(|source| TrustError::system(path, source))?;
-        let mut walk = Walk::from(*self, Directory::root()?);
+        let mut walk = PathWalk::from(*self, Directory::root()?);
         walk.push(&absolute);
         walk.run()
     }
@@ -285,7 +285,7 @@ const PASSED: OFlags = OFlags::PATH;
 const PASSED: OFlags = OFlags::RDONLY;
 
 /// Way through directories and links, one component of the path after the other.
-struct Walk {
+struct PathWalk {
     trust: Trust,
     directory: Directory,
     /// Components that are left, the next one last.
@@ -302,9 +302,9 @@ enum End {
     Directory(Directory),
 }
 
-impl Walk {
-    fn from(trust: Trust, directory: Directory) -> Walk {
-        Walk { trust, directory, pending: Vec::new(), links: 0 }
+impl PathWalk {
+    fn from(trust: Trust, directory: Directory) -> PathWalk {
+        PathWalk { trust, directory, pending: Vec::new(), links: 0 }
     }
 
     /// Puts the components of a path before those that are left.
