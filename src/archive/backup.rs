@@ -367,6 +367,26 @@ mod tests {
     }
 
     #[test]
+    fn link_that_somebody_puts_in_the_place_of_the_file_is_not_followed() {
+        let (data, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        drop(schema::open(&database_in(data.path())).unwrap());
+        let (precious, file) = (home.path().join("precious"), home.path().join("copy.db"));
+        let backup = Backup::prepare(data.path(), &file).unwrap();
+        let copied = || {
+            let copied = |database: &ReadOnlyDatabase| Ok::<_, ReadOnlyError>(backup.copy(database.connection()));
+            read_only::read(data.path(), copied).unwrap()
+        };
+        let created = backup.unfinished.create().unwrap();
+        fs::remove_file(backup.unfinished.path()).unwrap();
+        std::os::unix::fs::symlink(&precious, backup.unfinished.path()).unwrap();
+        copied().unwrap_err();
+        assert!(!precious.exists(), "the link was followed");
+        fs::remove_file(backup.unfinished.path()).unwrap();
+        copied().unwrap();
+        backup.unfinished.check_is(&created).unwrap_err();
+    }
+
+    #[test]
     fn leftovers_are_only_files_of_ended_backups_to_the_same_file() {
         let gone = i32::MAX;
         for (name, expected) in [
