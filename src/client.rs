@@ -12,7 +12,7 @@ mod tail;
 
 pub use self::account::{Account, BadAddress, Password, ServerAddress};
 pub use self::error::PermanentError;
-pub use self::input::{InputLine, LineSource};
+pub use self::input::LineSource;
 pub use self::send::{Addressing, BadIdPrefix, IdPrefix, SendError, SendJob, Summary, send};
 pub use self::tail::{MessageSink, TailError, TailRange, tail};
 pub use crate::wire::{ErrorFrame, MessageFrame};

@@ -13,7 +13,7 @@ use crate::wire::ErrorFrame;
 pub struct LineSource(pub(super) Receiver<InputLine>);
 
 /// A line of the input.
-pub struct InputLine {
+pub(super) struct InputLine {
     /// Number of the line. The first is 1, and blank lines count.
     pub(super) number: u64,
     /// Text of the line without its end, or the reason why it cannot be sent.
