@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row, Statement, params};
 use super::SeqRange;
 use super::waiting::Waiting;
 use crate::database::array;
+use crate::database::messages::{numbered, text};
 use crate::database::search::LazySearchIndex;
 use crate::limits::RETENTION_CHUNK_ROWS;
 use crate::message::{PeerId, Recipient, Seq};
@@ -161,6 +162,6 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
     Ok(Candidate {
         seq: Seq::new(row.get(0)?),
         sender: PeerId::new(row.get(1)?),
-        recipients: array::read(row.get_ref(2)?.as_str()?).map(Recipient::numbered).collect(),
+        recipients: numbered(&text(row, 2)?).collect(),
     })
 }

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, Row, Statement, Transaction, params};
 
-use crate::database::array;
+use crate::database::messages::{numbered, text};
 use crate::limits::{RETENTION_CHUNK_ROWS, RETENTION_RETURNED_PAGES};
 use crate::message::{PeerId, Recipient, Seq, Timestamp};
 use crate::store::log::begin_unless_busy;
@@ -124,7 +124,7 @@ fn old_message(row: &Row<'_>) -> rusqlite::Result<OldMessage> {
         seq: Seq::new(row.get(0)?),
         at: Timestamp::from_millis(row.get(1)?),
         sender: PeerId::new(row.get(4)?),
-        recipients: array::read(row.get_ref(2)?.as_str()?).map(Recipient::numbered).collect(),
+        recipients: numbered(&text(row, 2)?).collect(),
         text_bytes: number(row, 3)?,
     })
 }

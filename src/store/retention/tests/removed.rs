@@ -180,3 +180,17 @@ fn young_message_is_removed_if_the_database_is_too_large() {
     assert_eq!(reason(aged(u64::MAX), &at(i64::MIN), 0, clock), Some(Reason::Age));
     assert_eq!(reason(aged(u64::MAX), &at(0), 0, clock), None);
 }
+
+#[test]
+fn message_with_damaged_recipients_holds_back_no_other() {
+    let (_home, connection) = database();
+    let mut world = World::new(&connection, aged(1_000));
+    for _ in 0..3 {
+        world.send(0, &[2]);
+    }
+    world.deliver(2, 3);
+    world.log.catch_up().unwrap();
+    connection.execute("update message set recipients = cast(x'5b32ff5d' as text) where seq = 1", []).unwrap();
+    world.pass(5_000);
+    assert_eq!(world.stored(), [0; 0]);
+}
