@@ -82,7 +82,8 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
             let (session, set) = (self.session, plugins.current());
             if set.concerns(&requests) {
                 let _filtering = filtering.lock().await;
-                let requests = set.filter(self.sender, requests).await;
+                // Boxed, because the future of a connection always takes the memory of its largest state.
+                let requests = Box::pin(set.filter(self.sender, requests)).await;
                 broker.send(Event::Requests { session, requests, permit }).await;
             } else {
                 broker.send(Event::Requests { session, requests, permit }).await;

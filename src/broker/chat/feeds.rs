@@ -107,7 +107,7 @@ impl Chat {
 /// destination.
 fn feed_peer(
     peer: &Peer,
-    sessions: &mut IdMap<SessionId, Session>,
+    sessions: &mut IdMap<SessionId, Box<Session>>,
     room: Option<(RoomId, &Room)>,
     outgoing: &mut OutgoingMessage<'_>,
     delivery: &mut Delivery,

@@ -61,7 +61,7 @@ impl Chat {
             awaits_page: false,
             is_in_batch: false,
         };
-        let earlier = self.sessions.insert(id, session);
+        let earlier = self.sessions.insert(id, Box::new(session));
         assert!(earlier.is_none(), "session {id} joins once");
     }
 

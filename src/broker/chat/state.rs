@@ -43,8 +43,8 @@ pub(in crate::broker) struct Chat {
     pub(super) absent_rooms: HashSet<Room>,
     /// Message ids in the turn that is being decided, each with its sender.
     pub(super) known_ids: HashMap<(PeerId, RequestId), KnownId>,
-    /// Sessions that have logged in and not left.
-    pub(super) sessions: IdMap<SessionId, Session>,
+    /// Sessions that have logged in and not left. Boxed, because half of the places in a table may be free.
+    pub(super) sessions: IdMap<SessionId, Box<Session>>,
     /// Sessions that were welcomed and get announcements of presence or copies.
     pub(super) subscribers: IdSet<SessionId>,
     /// Peers whose records must be stored before the next message.
