@@ -1,7 +1,6 @@
 //! Filter for the requests that a plugin submits, which the other plugins see first. Owns what the session of a plugin needs to
 //! know of the chain; filters nothing itself.
 
-use std::fmt::Debug;
 use std::pin::Pin;
 
 use crate::message::PeerName;
@@ -20,7 +19,7 @@ pub(crate) struct MessageSender<'a> {
 pub(super) type FilteredRequests<'a> = Pin<Box<dyn Future<Output = Vec<Submission>> + Send + 'a>>;
 
 /// Plugins that filter requests.
-pub(super) trait SubmissionFilter: Debug + Send + Sync {
+pub(super) trait SubmissionFilter: Send + Sync {
     /// Returns the requests of a sender as the plugins leave them, in order.
     fn filter<'a>(&self, sender: MessageSender<'a>, requests: Vec<Submission>) -> FilteredRequests<'a>;
 }
