@@ -337,6 +337,41 @@ fn plugin_reads_its_own_history() {
     alice.expect_notice("alice=one alice=two alice+p");
 }
 
+#[test]
+fn replies_in_a_script_have_the_keys_of_json_frames() {
+    let script = r##"
+        function mail(m) end
+        function start() chat.join("#home") end
+        function command(c)
+            local who, past = chat.who(), chat.history({ limit = 2 })
+            local found = chat.search({ text = "two" })
+            local lines = {
+                `{who.type}: {who.here[2]}, {who.rooms[1]}, {who.topics["#home"]}`,
+                `{past.type}: {#past.messages}, {past.more}, {found.type}: {#found.messages}, {found.more}`,
+            }
+            for _, m in past.messages do
+                table.insert(lines, `{m.seq + 1} {#m.at} {m.from} {m.to[1]} {m.room} {m.text}`)
+            end
+            return { answer = table.concat(lines, "\n") }
+        end
+    "##;
+    let server = with_script("start mail command", "[plugin.commands]\nshow = \"shows\"", script);
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/join #home");
+    alice.send("/topic #home \"é\"");
+    alice.send("p: one");
+    alice.send("#home: two");
+    alice.send("p: three");
+    alice.expect_notice("you are in #home now");
+    alice.expect_notice("the topic of #home: \"é\"");
+    alice.send("/show");
+    for line in ["who: p, #home, \"é\"", "history: 2, true, search: 1, false"] {
+        alice.expect_notice(line);
+    }
+    alice.expect_notice("3 24 alice #home #home two");
+    alice.expect_notice("4 24 alice p nil three");
+}
+
 // Failures
 
 #[test]

@@ -78,16 +78,19 @@ pub enum Effect {
 pub(super) struct RawAnswer {
     /// Id of the call, from programs only.
     pub(super) id: Option<String>,
-    reject: Option<String>,
-    drop: bool,
-    text: Option<String>,
-    to: Option<Vec<String>>,
-    allow: bool,
-    answer: Option<String>,
-    error: Option<String>,
+    pub(super) reject: Option<String>,
+    pub(super) drop: bool,
+    pub(super) text: Option<String>,
+    pub(super) to: Option<Vec<String>>,
+    pub(super) allow: bool,
+    pub(super) answer: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 impl RawAnswer {
+    /// All keys.
+    pub(super) const KEYS: [&str; 8] = ["id", "reject", "drop", "text", "to", "allow", "answer", "error"];
+
     /// Returns the verdict for a call of this hook. Fails if the answer has `error`, contradicts itself, or does not fit the hook.
     pub(super) fn verdict(self, hook: Hook) -> Result<Verdict, Failure> {
         let RawAnswer { id: _, reject, drop, text, to, allow, answer, error } = self;

@@ -3,8 +3,8 @@
 
 mod api;
 mod deadline;
-mod reply;
 mod source;
+mod table;
 mod value;
 mod vm;
 mod worker;

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use mlua::{FromLuaMulti, IntoLuaMulti, Lua, LuaSerdeExt, Table, Value};
+use mlua::{FromLuaMulti, IntoLuaMulti, Lua, Table, Value};
 use parking_lot::{Mutex, MutexGuard};
-use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::Value as Json;
 
 use super::deadline::Deadline;
-use super::reply::reply_to_lua;
-use super::value::{check_size, kind, to_json, to_lua};
+use super::table::KnownTable;
+use super::value::{kind, to_json, to_lua};
 use crate::limits::{
     ANSWER_BYTES_MAX, DESTINATIONS_DEFAULT, EFFECTS_BYTES_MAX, EFFECTS_MAX, HISTORY_MESSAGES_DEFAULT,
     HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, SCRIPT_LOG_LINES_MAX, VALUE_KEY_BYTES_MAX,
@@ -20,7 +20,7 @@ use crate::limits::{
 use crate::message::{Destination, PeerName, Room, Seq, Text, printable};
 use crate::plugin::answer::{parse_destinations, parse_text};
 use crate::plugin::{Effect, Failure, Host};
-use crate::protocol::{HistoryRequest, Request};
+use crate::protocol::{HistoryRequest, Reply, Request, json};
 use crate::timeout::{Elapsed, timeout_at};
 
 /// Functions behind `chat`, `store` and `log`.
@@ -68,24 +68,6 @@ impl From<mlua::Error> for ApiError {
     fn from(error: mlua::Error) -> Self {
         ApiError::Vm(error)
     }
-}
-
-/// `chat.history { with = "bob", before = 42, limit = 50 }`
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct HistoryOptions {
-    with: Option<String>,
-    before: Option<i64>,
-    limit: Option<usize>,
-}
-
-/// `chat.search { text = "boiler", limit = 20 }`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SearchOptions {
-    text: String,
-    #[serde(default)]
-    limit: Option<usize>,
 }
 
 impl ScriptApi {
@@ -203,20 +185,29 @@ impl ScriptApi {
         self.push(function, effect(room))
     }
 
-    fn history(&self, lua: &Lua, options: Value) -> Result<Value, ApiError> {
+    /// `chat.history { with = "bob", before = 42, limit = 50 }`
+    fn history(&self, lua: &Lua, options: Option<Value>) -> Result<Value, ApiError> {
         let function = "chat.history";
-        let HistoryOptions { with, before, limit } = match options {
-            Value::Nil => HistoryOptions::default(),
-            options => from_lua(lua, function, options)?,
+        let read = |options| -> mlua::Result<_> {
+            let options = KnownTable::new(&options, LINE_BYTES_MAX, &["with", "before", "limit"])?;
+            Ok((options.text("with")?, options.number("before")?, options.number("limit")?))
         };
+        let read = options.map(read).transpose().map_err(|error| mistake(function, error))?;
+        let (with, before, limit) = read.unwrap_or_default();
         let with = with.map(|with| Destination::parse(&with)).transpose().map_err(|bad| at(function, bad))?;
         let count = parse_limit(function, limit)?;
         self.request(lua, function, Request::History(HistoryRequest { with, before: before.map(Seq::new), count }))
     }
 
+    /// `chat.search { text = "boiler", limit = 20 }`
     fn search(&self, lua: &Lua, options: Value) -> Result<Value, ApiError> {
         let function = "chat.search";
-        let SearchOptions { text, limit } = from_lua(lua, function, options)?;
+        let read = |options| -> mlua::Result<_> {
+            let options = KnownTable::new(&options, LINE_BYTES_MAX, &["text", "limit"])?;
+            let text = options.text("text")?.ok_or_else(|| mlua::Error::missing_field("text"))?;
+            Ok((text, options.number("limit")?))
+        };
+        let (text, limit) = read(options).map_err(|error| mistake(function, error))?;
         let words = Text::clean(&text).ok_or_else(|| at(function, "the text has no words"))?;
         self.request(lua, function, Request::Search { words, count: parse_limit(function, limit)? })
     }
@@ -327,19 +318,25 @@ fn parse_key(function: &str, key: &Value) -> Result<String, ApiError> {
     }
 }
 
-fn parse_limit(function: &str, limit: Option<usize>) -> Result<usize, ApiError> {
-    match limit.unwrap_or(HISTORY_MESSAGES_DEFAULT) {
-        count @ 1..=HISTORY_MESSAGES_MAX => Ok(count),
-        count => Err(at(function, format_args!("limit is {count}; 1 to {HISTORY_MESSAGES_MAX} are allowed"))),
-    }
+fn parse_limit(function: &str, limit: Option<i64>) -> Result<usize, ApiError> {
+    let Some(limit) = limit else { return Ok(HISTORY_MESSAGES_DEFAULT) };
+    let count = usize::try_from(limit).ok().filter(|count| (1..=HISTORY_MESSAGES_MAX).contains(count));
+    count.ok_or_else(|| at(function, format_args!("limit is {limit}; 1 to {HISTORY_MESSAGES_MAX} are allowed")))
 }
 
-fn from_lua<T: for<'de> Deserialize<'de>>(lua: &Lua, function: &str, options: Value) -> Result<T, ApiError> {
-    check_size(&options, LINE_BYTES_MAX).map_err(|what| at(function, what))?;
-    lua.from_value(options).map_err(|error| match error {
+/// Converts a reply to a table with the keys of its JSON frame; nil if it has none.
+fn reply_to_lua(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
+    let frame = serde_json::to_string(&json::reply_frame(None, reply)).expect("each frame is JSON");
+    let frame: Json = serde_json::from_str(&frame).map_err(mlua::Error::external)?;
+    to_lua(lua, &frame)
+}
+
+/// Names the function whose options have a mistake.
+fn mistake(function: &str, error: mlua::Error) -> ApiError {
+    match error {
         mlua::Error::DeserializeError(what) => at(function, what),
         error => ApiError::Vm(error),
-    })
+    }
 }
 
 fn bytes_of(effect: &Effect) -> usize {

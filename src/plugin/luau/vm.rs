@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use mlua::chunk::{ChunkMode, Compiler};
-use mlua::{Error, Function, Lua, LuaOptions, LuaSerdeExt, StdLib, Table, Value, Variadic, VmState};
+use mlua::{Error, Function, Lua, LuaOptions, StdLib, Table, Value, Variadic, VmState};
 
 use super::api::ScriptApi;
 use super::deadline::Deadline;
-use super::value::{check_size, kind, to_lua};
+use super::table::KnownTable;
+use super::value::{kind, to_lua};
 use super::{ScriptError, ScriptSource};
 use crate::limits::{
     SCRIPT_ANSWER_BYTES_MAX, SCRIPT_DATE_BYTES_MAX, SCRIPT_ERROR_BYTES_MAX, SCRIPT_LOAD_MS_MAX,
@@ -138,7 +139,7 @@ impl Vm {
         let returned = returned.map_err(|error| self.failure(hook, &error))?;
         match returned {
             Value::Nil => Ok(Verdict::Pass),
-            Value::Table(_) => self.read(hook, returned)?.verdict(hook),
+            Value::Table(_) => self.read(hook, &returned)?.verdict(hook),
             other => Err(Failure::new(format!(
                 "{} returned a {}; return nothing, or a table such as {{ reject = \"reason\" }}",
                 hook.as_str(),
@@ -156,10 +157,8 @@ impl Vm {
         made
     }
 
-    fn read(&self, hook: Hook, returned: Value) -> Result<RawAnswer, Failure> {
-        check_size(&returned, SCRIPT_ANSWER_BYTES_MAX)
-            .map_err(|what| Failure::new(format!("{} returned an invalid answer: {what}", hook.as_str())))?;
-        self.lua.from_value(returned).map_err(|error| match error {
+    fn read(&self, hook: Hook, returned: &Value) -> Result<RawAnswer, Failure> {
+        raw_answer(returned).map_err(|error| match error {
             Error::DeserializeError(what) => {
                 Failure::new(format!("{} returned an invalid answer: {}", hook.as_str(), cut(&what)))
             }
@@ -176,6 +175,20 @@ impl Vm {
         let full = self.limits.memory_bytes_max / 4 * 3;
         self.lua.used_memory() > full && self.lua.gc_collect().is_ok_and(|()| self.lua.used_memory() > full)
     }
+}
+
+fn raw_answer(returned: &Value) -> mlua::Result<RawAnswer> {
+    let table = KnownTable::new(returned, SCRIPT_ANSWER_BYTES_MAX, &RawAnswer::KEYS)?;
+    Ok(RawAnswer {
+        id: table.text("id")?,
+        reject: table.text("reject")?,
+        drop: table.flag("drop")?,
+        text: table.text("text")?,
+        to: table.texts("to")?,
+        allow: table.flag("allow")?,
+        answer: table.text("answer")?,
+        error: table.text("error")?,
+    })
 }
 
 /// Makes a VM and runs the top level of the script.
