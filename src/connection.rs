@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use async_channel::Receiver;
 use smol::future;
-use smol::lock::Mutex;
+use smol::lock::{Mutex, Semaphore};
 
 pub(crate) use self::detect::{HTTP, TLS};
 use self::login::Handshake;
@@ -79,13 +79,14 @@ async fn run_session<T: Transport>(
 ) {
     let Shared { broker, limits, .. } = shared;
     let transport = reader.transport();
-    let (name, wants_accepted, joining, receiver) = start_session(reader, *login);
+    let permits = Arc::new(Semaphore::new(1));
+    let (name, wants_accepted, joining, receiver) = start_session(reader, *login, &permits);
     broker.send(Event::Join { session, name: name.clone(), joining }).await;
     let progress = Progress::default();
     let mut writer = OutboxWriter::new(transport, session, broker, receiver, &progress);
     writer.set_dead_after(seconds_or_none(limits.dead_after_s));
     let sender = MessageSender { name: &name, wants_accepted };
-    let mut requests = RequestReader::new(reader, session, sender, shared, &progress);
+    let mut requests = RequestReader::new(reader, (session, permits), sender, shared, &progress);
     let end = run_halves(&mut requests, &mut writer, &progress).await;
     // A last report, because messages may have been acknowledged since the one before.
     writer.report(0).await;
@@ -104,12 +105,14 @@ async fn run_session<T: Transport>(
 fn start_session(
     reader: &mut LineReader<'_, impl Transport>,
     login: Login,
+    permits: &Arc<Semaphore>,
 ) -> (PeerName, bool, Joining, OutboxReceiver) {
     let (sender, receiver) = broker::outbox();
     let encoder = reader.start_session(&login);
     let wants_accepted = encoder.capabilities.wants_accepted;
     let Login { id, name, .. } = login;
-    (name, wants_accepted, Joining { id, output: SessionOutput::Lines { encoder, outbox: sender } }, receiver)
+    let output = SessionOutput::Lines { encoder, outbox: sender };
+    (name, wants_accepted, Joining { id, output, permit: permits.try_acquire_arc() }, receiver)
 }
 
 /// Reads and writes side by side, until the client's requests end and everything queued for it is written.

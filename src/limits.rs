@@ -51,7 +51,10 @@ pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
 pub const HISTORY_SCAN_MESSAGES_MAX: usize = 50_000;
 
 /// Messages that a `/history NAME` reads from the inbox index at a time.
-pub const HISTORY_CHUNK_MESSAGES: usize = 1000;
+pub const HISTORY_CHUNK_MESSAGES: usize = INBOX_ROW_MESSAGES_MAX;
+
+/// Messages of the log that a history scans at a time for those of one sender.
+pub const HISTORY_WINDOW_MESSAGES: usize = 256;
 
 /// Bytes of a token in the search index; of a longer word the index contains the start and a hash.
 pub const SEARCH_TOKEN_BYTES_MAX: usize = 64;
@@ -65,8 +68,15 @@ pub const SEARCH_STEP_MESSAGES_MAX: usize = 128;
 /// Bytes of text that one step adds to the search index; the last message may exceed them.
 pub const SEARCH_STEP_BYTES_MAX: usize = 8 * 1024;
 
-/// Milliseconds that one turn spends on the search index while it catches up with the log; other requests wait that long.
-pub const SEARCH_TURN_MS: u64 = 8;
+/// Words of one search.
+pub const SEARCH_WORDS_MAX: usize = 128;
+
+/// Peers and rooms that one query of the search index names: a query for all rooms of a peer that is in a thousand takes tens of
+/// milliseconds.
+pub const SEARCH_GROUP_RECIPIENTS: usize = 32;
+
+/// Microseconds that one turn spends on the search index while it catches up with the log; other requests wait that long.
+pub const SEARCH_TURN_US: u64 = 2000;
 
 /// Pages of the search index that FTS5 merges in one step. A full step adds two pages, and in a long log each page is merged six
 /// to eight times; with a lower limit, FTS5 would have to merge many pages at once in the end.
@@ -320,9 +330,6 @@ pub const ROOMS_DEFAULT: u64 = 10_000;
 /// Rooms that one peer may be a member of.
 pub const ROOMS_PER_PEER_MAX: usize = 1024;
 
-/// Messages in rooms whose sender a login checks to count the waiting ones; beyond that, the peer's own messages are counted, too.
-pub const WAITING_SCAN_MESSAGES_MAX: usize = 10_000;
-
 /// Message ids that are remembered, of all senders together.
 pub const SENT_IDS_MAX: usize = 1_000_000;
 
@@ -350,8 +357,24 @@ pub const REFUSED_POSTS_MAX: usize = 1000;
 /// Milliseconds between two reads of the table `outbox`, each after a process has written to the database.
 pub const OUTBOX_POLL_MS: u64 = 250;
 
-/// Searches that one turn continues.
-pub const TURN_SEARCHES_MAX: usize = 4;
+/// Scans (histories, searches, counts of waiting messages) of which one turn does a slice at most.
+pub const TURN_SCANS_MAX: usize = 16;
+
+/// Scans in their first turn that go ahead of one in a later turn.
+pub const FRESH_SCANS_AHEAD: usize = 3;
+
+/// Microseconds that all reads of a turn take together; other requests wait that long. One page, one page for an observer and one slice of
+/// a scan are read however long they take.
+pub const READ_TURN_US: u64 = 3000;
+
+/// Microseconds of [`READ_TURN_US`] after which a turn reads no more pages.
+pub const READ_PAGES_US: u64 = 2000;
+
+/// Microseconds that a scan takes in its first turn: most are done then, and a hundred others at most wait so long each.
+pub const READ_FIRST_SLICE_US: u64 = 250;
+
+/// Microseconds that a scan takes in each later turn.
+pub const READ_SLICE_US: u64 = 1000;
 
 /// Bytes of the prefix of a client's ids: a `-` and any line number follow it.
 pub const ID_PREFIX_BYTES_MAX: usize = REQUEST_ID_BYTES_MAX - 1 - U64_DIGITS_MAX;
@@ -592,6 +615,7 @@ pub const EVENTS_MAX: usize = 100_000;
 pub const EVENTS_REMOVED_MAX: usize = 256;
 
 const _: () = {
+    assert!(READ_PAGES_US < READ_TURN_US && READ_FIRST_SLICE_US <= READ_SLICE_US && READ_SLICE_US <= READ_TURN_US);
     // A new row of the table `outbox` is sent within a second.
     assert!(OUTBOX_POLL_MS < 1000);
     // A client that is alive and does not read stays connected, although the system's long timers are late by up to a tenth.

@@ -3,6 +3,7 @@
 
 mod apply;
 mod away;
+mod budget;
 mod entry;
 mod events;
 mod feed;
@@ -13,9 +14,12 @@ mod observers;
 mod options;
 mod past;
 mod posts;
+mod query;
 mod read;
 mod removal;
 mod retention;
+mod search;
+mod sent;
 mod sent_ids;
 mod turn;
 mod values;
@@ -32,14 +36,17 @@ use std::time::{Duration, Instant};
 pub use self::entry::{DecodeError, Entry, PeerRecord, Post, SendId, SeqRange};
 #[cfg(test)]
 pub(crate) use self::events::EventLimits;
+pub use self::feed::WaitingScan;
 use self::log::Log;
 pub use self::observed::{EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent};
 pub use self::options::{StoreLimits, StoreOptions};
-pub use self::read::{
-    Fed, HistoryQuery, ObservedQuery, Page, PageQuery, PastPage, Read, ReadFailure, ReadReceiver, ReadSender,
-    SearchQuery, SearchResult, ValuesQuery, WaitingQuery,
-};
+pub use self::past::HistoryScan;
+pub use self::query::{Fed, HistoryQuery, ObservedQuery, Page, PageQuery, PastPage, ValuesQuery, WaitingQuery};
+#[cfg(test)]
+pub(crate) use self::read::ScanTask;
+pub use self::read::{Read, ReadFailure, ReadReceiver, ReadSender, Scan, ScanOutcome, ScanResult};
 use self::retention::{Clocks, Sweep, TurnSummary};
+pub use self::search::{SearchScan, UnsearchableWords};
 pub use self::turn::{CommitError, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, TurnOutcome, TurnRequest};
 use self::wal::WalPages;
 pub use self::watch::DatabaseWatch;

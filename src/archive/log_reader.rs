@@ -191,13 +191,13 @@ fn seqs_with(connection: &Connection, with: &Destination, before: Seq, count: us
                 let peer = PeerId::new(peer);
                 let sent = sent(connection, peer, index.newest_sent(peer)?, before, count)?;
                 let viewer = Viewer::of(peer, &mut members)?;
-                let inboxes = Inboxes::before(&viewer, before, &mut index)?;
+                let inboxes = Inboxes::before(&viewer, before).opened(&mut index)?;
                 newest.merge(sent, inboxes, &mut index)?;
             }
         }
         Destination::Room(room) => {
             if let Some(room) = find_id(connection, "select id from room where name = ?1", room.as_str())? {
-                let inbox = Inboxes::of_room(RoomId::new(room), Seq::ZERO, before, &mut index)?;
+                let inbox = Inboxes::of_room(RoomId::new(room), Seq::ZERO, before).opened(&mut index)?;
                 newest.merge(Vec::new(), inbox, &mut index)?;
             }
         }

@@ -95,6 +95,9 @@ pub(crate) struct Joining {
     pub(crate) id: Option<RequestId>,
     /// Output of the session.
     pub(crate) output: SessionOutput,
+    /// Right of the session to submit requests, given back with the welcome, so that the welcome is the first reply. `None` for a plugin,
+    /// whose replies have ids.
+    pub(crate) permit: Option<SemaphoreGuardArc>,
 }
 
 /// Form of a session's output, and the sending end of its outbox. The broker drops that end when there is no more output.

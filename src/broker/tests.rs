@@ -59,7 +59,7 @@ fn join(sender: u64) -> (Event, OutboxReceiver) {
     let (outbox_sender, outbox_receiver) = outbox();
     let session = SessionId::new(sender);
     let encoder = plain::session(Capabilities::default());
-    let joining = Joining { id: None, output: SessionOutput::Lines { encoder, outbox: outbox_sender } };
+    let joining = Joining { id: None, output: SessionOutput::Lines { encoder, outbox: outbox_sender }, permit: None };
     (Event::Join { session, name: name(sender), joining }, outbox_receiver)
 }
 

@@ -39,6 +39,8 @@ pub(super) enum ReaderEnd {
 pub(super) struct RequestReader<'c, 's, T> {
     reader: &'c mut LineReader<'s, T>,
     session: SessionId,
+    /// Permit for a batch: one of a connection is in flight at a time, after the welcome.
+    permits: Arc<Semaphore>,
     sender: MessageSender<'c>,
     shared: &'c Shared,
     progress: &'c Progress,
@@ -49,22 +51,20 @@ pub(super) struct RequestReader<'c, 's, T> {
 impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     pub(super) fn new(
         reader: &'c mut LineReader<'s, T>,
-        session: SessionId,
+        (session, permits): (SessionId, Arc<Semaphore>),
         sender: MessageSender<'c>,
         shared: &'c Shared,
         progress: &'c Progress,
     ) -> Self {
-        RequestReader { reader, session, sender, shared, progress, held: Vec::new() }
+        RequestReader { reader, session, permits, sender, shared, progress, held: Vec::new() }
     }
 
     /// Submits requests until there are no more, and reports the end to the broker. `filtering` is locked while plugins filter a batch: the
     /// batch is submitted even if the connection ends meanwhile. All requests that were read are submitted before more is read.
     pub(super) async fn run(&mut self, filtering: &Mutex<()>) -> ReaderEnd {
-        let permits = Arc::new(Semaphore::new(1));
         let mut rate_limiter = RateLimiter::new(self.shared.limits.messages_per_s);
         loop {
-            // One batch of a connection is in flight at a time.
-            let permit = permits.acquire_arc().await;
+            let permit = self.permits.acquire_arc().await;
             // When the server stops, the rest of what was read is submitted at once.
             if !rate_limiter.is_ready() && !self.reader.unless_stopped(rate_limiter.ready()).await {
                 rate_limiter = RateLimiter::new(0);

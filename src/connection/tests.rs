@@ -23,7 +23,7 @@ use crate::store::{Store, StoreOptions};
 use crate::transport::tcp::Tcp;
 
 /// Bytes of the future that serves a connection: they are most of an idle connection's memory.
-const CONNECTION_BYTES_MAX: usize = 1840;
+const CONNECTION_BYTES_MAX: usize = 1856;
 
 /// The protocols of the server, and one more.
 const PROTOCOLS: ProtocolTable =

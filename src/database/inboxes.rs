@@ -27,11 +27,15 @@ pub(crate) struct InboxMessage {
     pub(crate) rooms: Vec<RoomId>,
 }
 
-/// Merged inboxes.
+/// Merged inboxes. A peer may have a thousand of them: [`open_next`](Self::open_next) opens one at a time, so that other requests need not
+/// wait for all. Holds no statement, so it can be put aside between two turns.
+#[derive(Debug)]
 pub(crate) struct Inboxes {
     direction: Direction,
     inboxes: Vec<Inbox>,
-    /// InboxMessage message of each inbox, and the index of the inbox; an inbox that is used up has no head.
+    /// Number of inboxes that are open: their heads were read.
+    opened: usize,
+    /// Next message of each open inbox, and the index of the inbox; an inbox that is used up has no head.
     heads: BTreeSet<(Seq, usize)>,
 }
 
@@ -42,6 +46,7 @@ enum Direction {
 }
 
 /// Messages of one recipient between two others, both excluded.
+#[derive(Debug)]
 struct Inbox {
     recipient: Recipient,
     after: Seq,
@@ -51,39 +56,51 @@ struct Inbox {
 }
 
 impl Inboxes {
-    /// Merges the inboxes of a peer after `after`, oldest first.
+    /// Merges the inboxes of a peer after `after`, oldest first. All of them are open.
     pub(crate) fn after(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
         let viewer = Viewer::of(peer, sources.members)?;
-        Inboxes::of(&viewer, (after, Seq::MAX), Direction::Up, sources.index)
+        Inboxes::between(&viewer, after, Seq::MAX).opened(sources.index)
     }
 
-    /// Merges the inboxes of a viewer before `before`, newest first.
-    pub(crate) fn before(viewer: &Viewer, before: Seq, index: &mut Index<'_>) -> rusqlite::Result<Self> {
-        Inboxes::of(viewer, (Seq::ZERO, before), Direction::Down, index)
+    /// Merges the inboxes of a viewer between `after` and `before`, both excluded, oldest first. None of them is open yet.
+    pub(crate) fn between(viewer: &Viewer, after: Seq, before: Seq) -> Self {
+        Inboxes::of(viewer, (after, before), Direction::Up)
     }
 
-    /// Returns the inbox of a room between `after` and `before`, newest first.
-    pub(crate) fn of_room(room: RoomId, after: Seq, before: Seq, index: &mut Index<'_>) -> rusqlite::Result<Self> {
-        Inboxes::merged(vec![Inbox::new(room, after, before)], Direction::Down, index)
+    /// Merges the inboxes of a viewer before `before`, newest first. None of them is open yet.
+    pub(crate) fn before(viewer: &Viewer, before: Seq) -> Self {
+        Inboxes::of(viewer, (Seq::ZERO, before), Direction::Down)
     }
 
-    fn of(
-        viewer: &Viewer,
-        (after, before): (Seq, Seq),
-        direction: Direction,
-        index: &mut Index<'_>,
-    ) -> rusqlite::Result<Self> {
+    /// Returns the inbox of a room between `after` and `before`, newest first. It is not open yet.
+    pub(crate) fn of_room(room: RoomId, after: Seq, before: Seq) -> Self {
+        Inboxes::merged(vec![Inbox::new(room, after, before)], Direction::Down)
+    }
+
+    fn of(viewer: &Viewer, (after, before): (Seq, Seq), direction: Direction) -> Self {
         let recipients = viewer.recipients();
         let inboxes = recipients.map(|(recipient, unseen)| Inbox::new(recipient, after.max(unseen), before)).collect();
-        Inboxes::merged(inboxes, direction, index)
+        Inboxes::merged(inboxes, direction)
     }
 
-    fn merged(inboxes: Vec<Inbox>, direction: Direction, index: &mut Index<'_>) -> rusqlite::Result<Self> {
-        let mut merged = Inboxes { direction, inboxes, heads: BTreeSet::new() };
-        for place in 0..merged.inboxes.len() {
-            merged.read_head(place, index)?;
+    fn merged(inboxes: Vec<Inbox>, direction: Direction) -> Self {
+        Inboxes { direction, inboxes, opened: 0, heads: BTreeSet::new() }
+    }
+
+    /// Opens all inboxes.
+    pub(crate) fn opened(mut self, index: &mut Index<'_>) -> rusqlite::Result<Self> {
+        while self.open_next(index)? {}
+        Ok(self)
+    }
+
+    /// Opens the next inbox that is not open. Returns false if all are.
+    pub(crate) fn open_next(&mut self, index: &mut Index<'_>) -> rusqlite::Result<bool> {
+        if self.opened == self.inboxes.len() {
+            return Ok(false);
         }
-        Ok(merged)
+        self.read_head(self.opened, index)?;
+        self.opened += 1;
+        Ok(true)
     }
 
     /// Whether no message is left.

@@ -7,7 +7,7 @@
 mod terms;
 
 use std::fmt::Write;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
@@ -186,6 +186,38 @@ pub(crate) struct SearchReader<'c> {
     message: Statement<'c>,
 }
 
+/// Search in the index, as far as it got. Holds no statement, so it can be put aside between two turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SearchCursor {
+    /// Message that was scanned last.
+    before: Seq,
+    /// Messages scanned so far.
+    scanned: usize,
+    /// Messages that the peer may not read, after which the index is queried again.
+    refused_max: usize,
+}
+
+/// Words of a search, and the messages among which it searches.
+#[derive(Clone, Debug)]
+pub(crate) struct SearchTarget<'q> {
+    pub(crate) query: &'q WordQuery,
+    /// Peer that searches; `None`: every message may be read.
+    pub(crate) viewer: Option<&'q Viewer>,
+    /// Indexes of those of the viewer's recipients whose messages are searched.
+    pub(crate) recipients: Range<usize>,
+}
+
+/// Instruction of the caller of a search after a message was scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScanNext {
+    /// Scan the next message.
+    Continue,
+    /// End the search.
+    End,
+    /// End the search for now; the cursor continues it.
+    Pause,
+}
+
 /// Reason for the end of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScanEnd {
@@ -195,6 +227,8 @@ pub(crate) enum ScanEnd {
     Through,
     /// [`SearchLimits::scan_messages_max`] messages were scanned, down to this one; older ones may match, too.
     DownTo(Seq),
+    /// The caller paused the search.
+    Paused,
 }
 
 impl<'c> SearchReader<'c> {
@@ -215,119 +249,118 @@ impl<'c> SearchReader<'c> {
     }
 
     /// Passes each message that matches the query and that `viewer` may read to `wants_more_after`, newest first, until it
-    /// returns false.
+    /// returns false. `viewer` is `None` for the owner of the file, who may read every message.
     pub(crate) fn newest_first(
-        &mut self,
-        query: &WordQuery,
-        viewer: &Viewer,
-        before: Option<Seq>,
-        wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
-    ) -> rusqlite::Result<ScanEnd> {
-        self.scan(query, Some(viewer), before, wants_more_after)
-    }
-
-    /// Like [`newest_first`](Self::newest_first), for the owner of the file, who may read every message.
-    pub(crate) fn everything(
-        &mut self,
-        query: &WordQuery,
-        before: Option<Seq>,
-        wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
-    ) -> rusqlite::Result<ScanEnd> {
-        self.scan(query, None, before, wants_more_after)
-    }
-
-    fn scan(
         &mut self,
         query: &WordQuery,
         viewer: Option<&Viewer>,
         before: Option<Seq>,
-        wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
+        mut wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<ScanEnd> {
-        let is_all_in_index = query.is_all_in_index();
-        let mut before = before.unwrap_or(Seq::new(i64::MAX));
-        let mut scan = Scan { query, is_all_in_index, viewer, scanned: 0, refused: 0, wants_more_after };
-        let mut refused_max = self.limits.refused_messages_min;
-        loop {
-            let expression = scan.expression(before);
-            match scan.run(self, &expression, before, refused_max)? {
-                ControlFlow::Break(end) => return Ok(end),
-                ControlFlow::Continue(last) => before = last,
+        let mut cursor = self.cursor(before.unwrap_or(Seq::MAX));
+        let target = SearchTarget { query, viewer, recipients: 0..usize::MAX };
+        self.advance(&target, &mut cursor, |found| match found {
+            Some(seq) if !wants_more_after(seq)? => Ok(ScanNext::End),
+            _ => Ok(ScanNext::Continue),
+        })
+    }
+
+    /// Returns the cursor of a search for messages before `before`.
+    pub(crate) fn cursor(&self, before: Seq) -> SearchCursor {
+        SearchCursor { before, scanned: 0, refused_max: self.limits.refused_messages_min }
+    }
+
+    /// Continues a search, newest first. After each message that it scans it asks `next`, which gets the message if it matches and the
+    /// viewer may read it.
+    pub(crate) fn advance(
+        &mut self,
+        target: &SearchTarget<'_>,
+        cursor: &mut SearchCursor,
+        mut next: impl FnMut(Option<Seq>) -> rusqlite::Result<ScanNext>,
+    ) -> rusqlite::Result<ScanEnd> {
+        while let Some(expression) = target.expression(cursor.before) {
+            if let ControlFlow::Break(end) = self.run(target, &expression, cursor, &mut next)? {
+                return Ok(end);
             }
-            refused_max *= 2;
+            cursor.refused_max *= 2;
         }
-    }
-}
-
-/// State of one search.
-struct Scan<'q, F> {
-    query: &'q WordQuery,
-    is_all_in_index: bool,
-    /// `None`: every message may be read.
-    viewer: Option<&'q Viewer>,
-    /// Messages scanned so far.
-    scanned: usize,
-    /// Messages that the peer may not read, since the index was last queried.
-    refused: usize,
-    wants_more_after: F,
-}
-
-impl<F: FnMut(Seq) -> rusqlite::Result<bool>> Scan<'_, F> {
-    fn expression(&self, before: Seq) -> String {
-        let mut expression = self.query.expression();
-        if let Some(viewer) = self.viewer {
-            write!(expression, " AND (\"{}\")", recipient_tokens(viewer, before).join("\" OR \""))
-                .expect("writing to a string cannot fail");
-        }
-        expression
+        Ok(ScanEnd::Through)
     }
 
-    /// Scans the matches before `before`. Stops after `refused_max` messages from before the peer joined a room, and returns
-    /// the last one: from there the caller queries the index again, without that room.
+    /// Scans the matches of an expression. Stops after as many messages from before the peer joined a room as the cursor allows: from
+    /// there the caller queries the index again, without that room.
     fn run(
         &mut self,
-        SearchReader { limits, find, message, .. }: &mut SearchReader<'_>,
+        target: &SearchTarget<'_>,
         expression: &str,
-        before: Seq,
-        refused_max: usize,
-    ) -> rusqlite::Result<ControlFlow<ScanEnd, Seq>> {
-        self.refused = 0;
-        let mut last = before;
-        let mut rows = find.query(params![expression, before.get()])?;
+        cursor: &mut SearchCursor,
+        next: &mut impl FnMut(Option<Seq>) -> rusqlite::Result<ScanNext>,
+    ) -> rusqlite::Result<ControlFlow<ScanEnd>> {
+        let SearchReader { limits, find, message, .. } = self;
+        let mut refused = 0;
+        let mut rows = find.query(params![expression, cursor.before.get()])?;
         while let Some(row) = rows.next()? {
-            if self.scanned == limits.scan_messages_max {
-                return Ok(ControlFlow::Break(ScanEnd::DownTo(last)));
+            if cursor.scanned == limits.scan_messages_max {
+                return Ok(ControlFlow::Break(ScanEnd::DownTo(cursor.before)));
             }
-            if self.refused == refused_max {
-                return Ok(ControlFlow::Continue(last));
+            if refused == cursor.refused_max {
+                return Ok(ControlFlow::Continue(()));
             }
             let seq = Seq::new(row.get(0)?);
-            self.scanned += 1;
-            let is_match = message.query_row([seq.get()], |row| self.is_match(seq, row)).optional()?;
-            if is_match == Some(true) && !(self.wants_more_after)(seq)? {
-                return Ok(ControlFlow::Break(ScanEnd::Enough));
+            let fit = message.query_row([seq.get()], |row| target.fit(seq, row)).optional()?;
+            (cursor.before, cursor.scanned) = (seq, cursor.scanned + 1);
+            refused += usize::from(fit == Some(Fit::Refused));
+            match next((fit == Some(Fit::Match)).then_some(seq))? {
+                ScanNext::Continue => {}
+                ScanNext::End => return Ok(ControlFlow::Break(ScanEnd::Enough)),
+                ScanNext::Pause => return Ok(ControlFlow::Break(ScanEnd::Paused)),
             }
-            last = seq;
         }
         Ok(ControlFlow::Break(ScanEnd::Through))
     }
+}
 
-    fn is_match(&mut self, seq: Seq, row: &Row<'_>) -> rusqlite::Result<bool> {
+/// Result of the check of a message that the index has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Match,
+    /// The text does not contain all words.
+    Other,
+    /// The viewer may not read the message.
+    Refused,
+}
+
+impl SearchTarget<'_> {
+    /// Returns the FTS5 expression for messages before `before`; `None` if the viewer may read none of them.
+    fn expression(&self, before: Seq) -> Option<String> {
+        let mut expression = self.query.expression();
+        if let Some(viewer) = self.viewer {
+            let tokens = recipient_tokens(viewer, self.recipients.clone(), before);
+            if tokens.is_empty() {
+                return None;
+            }
+            write!(expression, " AND (\"{}\")", tokens.join("\" OR \"")).expect("writing to a string cannot fail");
+        }
+        Some(expression)
+    }
+
+    fn fit(&self, seq: Seq, row: &Row<'_>) -> rusqlite::Result<Fit> {
         if let Some(viewer) = self.viewer
             && viewer.route(seq, PeerId::new(row.get(0)?), numbered(&text(row, 1)?)).is_none()
         {
-            self.refused += 1;
-            return Ok(false);
+            return Ok(Fit::Refused);
         }
-        Ok(self.is_all_in_index || self.query.matches(&text(row, 2)?))
+        let is_match = self.query.is_all_in_index() || self.query.matches(&text(row, 2)?);
+        Ok(if is_match { Fit::Match } else { Fit::Other })
     }
 }
 
-/// Returns tokens of which every message before `before` that the viewer may read has at least one. A room is left out if the peer
-/// joined it too late to read any message before `before`.
-fn recipient_tokens(viewer: &Viewer, before: Seq) -> Vec<String> {
+/// Returns tokens of which every message before `before` to one of these recipients of the viewer has at least one. A room is left out if
+/// the peer joined it too late to read any message before `before`.
+fn recipient_tokens(viewer: &Viewer, recipients: Range<usize>, before: Seq) -> Vec<String> {
+    let recipients = viewer.recipients().skip(recipients.start).take(recipients.len());
     // The peer itself is never left out: it may read what it sent.
-    let recipients =
-        viewer.recipients().filter(|(recipient, after)| recipient.peer().is_some() || after.next() < before);
+    let recipients = recipients.filter(|(recipient, after)| recipient.peer().is_some() || after.next() < before);
     recipients.map(|(recipient, _)| RecipientToken(recipient).to_string()).collect()
 }
 

@@ -64,7 +64,7 @@ impl Link {
         let session = SessionId::unused();
         *self.session.lock() = session;
         let output = SessionOutput::Values { capabilities: CAPABILITIES, outbox: sender };
-        let joining = Joining { id: None, output };
+        let joining = Joining { id: None, output, permit: None };
         self.send(Event::Join { session, name: self.name.clone(), joining }).await;
         receiver
     }

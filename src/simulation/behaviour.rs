@@ -24,10 +24,12 @@ impl World {
         self.step(|| format!("#{session} logs in as p{peer}{}", if acks { ", and acknowledges" } else { "" }));
         let wants_topics = self.swarm.topics > 0 && self.rng.u32(..4) > 0;
         self.models.push(ClientModel::new(self.models.len(), peer, acks, wants_topics));
-        self.clients.push(Client::new(session, receiver));
+        let client = Client::new(session, receiver);
+        let permit = client.permit();
+        self.clients.push(client);
         let name = self.oracle.peers[peer].name.clone();
         let encoder = plain::session(Capabilities { acknowledges: acks, wants_topics, ..Capabilities::default() });
-        let joining = Joining { id: None, output: SessionOutput::Lines { encoder, outbox: sender } };
+        let joining = Joining { id: None, output: SessionOutput::Lines { encoder, outbox: sender }, permit };
         let join = Event::Join { session, name, joining };
         self.send_event(self.clients.len() - 1, join, Vec::new());
         true

@@ -1,6 +1,7 @@
 //! Model of the store and, if requested, the real store beside it: both get the same requests and must answer the same.
 //! Owns the comparison; never decides what is requested.
 
+use fastrand::Rng;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -16,6 +17,8 @@ use crate::store::{
 pub(super) struct CheckedStore {
     pub(super) disk: Disk,
     real: Option<RealStore>,
+    /// Decides which scans are paused.
+    pauses: Rng,
 }
 
 /// Real store on a database of its own.
@@ -28,8 +31,9 @@ struct RealStore {
 }
 
 impl CheckedStore {
-    pub(super) fn new(durability: Durability, limits: StoreLimits, is_checked: bool) -> Self {
-        CheckedStore { disk: Disk::new(durability, limits), real: is_checked.then(|| RealStore::new(limits)) }
+    pub(super) fn new(durability: Durability, limits: StoreLimits, is_checked: bool, seed: u64) -> Self {
+        let (disk, real) = (Disk::new(durability, limits), is_checked.then(|| RealStore::new(limits)));
+        CheckedStore { disk, real, pauses: Rng::with_seed(seed) }
     }
 
     /// Restarts the real store, as after the death of the process.
@@ -98,7 +102,7 @@ impl CheckedStore {
         }
         let read_result = is_unreadable.then(injected).map_or(Ok(()), Err);
         let read_outcome = (!reads.is_empty()).then_some(read_result);
-        let mut answers = Answers::new(is_unreadable, self.real.is_some());
+        let mut answers = Answers::new(is_unreadable, self.real.is_some(), &mut self.pauses);
         let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
         for read in reads {
             self.disk.read(read, &mut page_bytes_left, &mut answers);
@@ -106,8 +110,11 @@ impl CheckedStore {
         let commit = if fails { Err(CommitError::Storage("injected".into())) } else { Ok(()) };
         let applied = if self.real.is_some() { applied.to_vec() } else { Vec::new() };
         let outcome = TurnOutcome { entries, commit, before, newest: self.disk.newest(), reads: read_outcome };
-        self.check(TurnRequest { entries: applied, reads: answers.reads }, &outcome);
-        answers.checks.into_iter().for_each(|check| check());
+        let Answers { reads, checks, .. } = answers;
+        self.check(TurnRequest { entries: applied, reads }, &outcome);
+        if let Some(RealStore { store: Some(store), .. }) = &self.real {
+            checks.into_iter().for_each(|check| check(store));
+        }
         outcome
     }
 

@@ -53,7 +53,7 @@ impl fmt::Debug for World {
 
 impl World {
     pub(super) fn new(swarm: Swarm, is_checked: bool, is_traced: bool) -> Self {
-        let store = CheckedStore::new(swarm.durability, swarm.store_limits, is_checked);
+        let store = CheckedStore::new(swarm.durability, swarm.store_limits, is_checked, swarm.seed);
         let (names, rooms) = ((0..swarm.names()).map(name), (0..swarm.rooms).map(room));
         World {
             // A random sequence other than the one that chose the swarm.

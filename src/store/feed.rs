@@ -1,50 +1,84 @@
-//! Pages of a peer's feed: the messages to the peer, and those to its rooms since it joined them. Owns the limits of a page; never stores a
-//! cursor.
+//! Pages of a peer's feed, and the number of messages in it: the messages to the peer, and those to its rooms since it joined them. Owns
+//! the limits of a page; never stores a cursor.
 
+use super::budget::ReadBudget;
 use super::{Fed, Page, PageQuery, WaitingQuery};
 use crate::database::inboxes::{InboxMessage, Inboxes, Sources};
-use crate::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_SCAN_MESSAGES_MAX};
-use crate::message::{PeerId, Recipient};
+use crate::database::visibility::Viewer;
+use crate::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use crate::message::{PeerId, Recipient, Seq};
 
-/// Reads the next messages for a peer after the one in the query, with their recipients if the query asks for these.
+/// Reads the next messages for a peer after the one in the query, with their recipients if the query asks for these. Ends the page when
+/// the budget is used up.
 pub(super) fn page(
     query: PageQuery,
     page_bytes_left: &mut usize,
+    budget: ReadBudget,
     sources: &mut Sources<'_, '_>,
 ) -> rusqlite::Result<Page> {
     let PageQuery { peer, after, is_addressed } = query;
-    let mut page = Page::default();
+    let mut page = Page::empty(after);
     let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
     let mut inboxes = Inboxes::after(peer, after, sources)?;
     // An inbox may still list removed messages, and that of a room lists the peer's own messages: these are skipped.
     while bytes_left > 0 && page.messages.len() < PAGE_MESSAGES_MAX {
         let Some(next) = inboxes.next(sources.index)? else { break };
-        let Some(fed) = read(peer, &next, is_addressed, sources)? else { continue };
-        // The last message may exceed the limit, so that a page with any space left has at least one message.
-        let bytes = fed.message.text.len() + fed.message.sender.as_str().len();
-        bytes_left = bytes_left.saturating_sub(bytes);
-        *page_bytes_left = page_bytes_left.saturating_sub(bytes);
-        page.messages.push(fed);
+        page.reached = next.seq;
+        if let Some(fed) = read(peer, &next, is_addressed, sources)? {
+            // The last message may exceed the limit, so that a page with any space left has at least one message.
+            let bytes = fed.message.text.len() + fed.message.sender.as_str().len();
+            bytes_left = bytes_left.saturating_sub(bytes);
+            *page_bytes_left = page_bytes_left.saturating_sub(bytes);
+            page.messages.push(fed);
+        }
+        if budget.is_used_up() {
+            break;
+        }
     }
     page.complete = inboxes.is_empty();
     Ok(page)
 }
 
-/// Counts the messages after the one in the query that wait for a peer. The peer's own messages in rooms do not count, except beyond
-/// [`WAITING_SCAN_MESSAGES_MAX`].
-pub(super) fn waiting(query: WaitingQuery, sources: &mut Sources<'_, '_>) -> rusqlite::Result<u64> {
-    let WaitingQuery { peer, after } = query;
-    let mut inboxes = Inboxes::after(peer, after, sources)?;
-    let (mut waiting, mut scanned) = (0, 0);
-    while let Some(next) = inboxes.next(sources.index)? {
-        // A message that the peer sent into a room may be removed before the peer has received what others sent.
-        let is_own = !next.rooms.is_empty() && scanned < WAITING_SCAN_MESSAGES_MAX && {
-            scanned += 1;
-            sources.messages.sender(next.seq)?.is_none_or(|sender| sender == peer)
-        };
-        waiting += u64::from(!is_own);
+/// Count of the messages that wait for a peer. The peer's own messages in rooms do not wait for it.
+#[derive(Debug)]
+pub struct WaitingScan {
+    query: WaitingQuery,
+    /// Inboxes with the messages that are not counted yet; `None` before the first step.
+    inboxes: Option<Inboxes>,
+    waiting: u64,
+}
+
+impl WaitingScan {
+    /// Makes a scan that counts the messages of this query, up to the newest one at its first step.
+    pub fn new(query: WaitingQuery) -> Self {
+        WaitingScan { query, inboxes: None, waiting: 0 }
     }
-    Ok(waiting)
+
+    /// Returns the query.
+    #[cfg(test)]
+    pub(crate) fn query(&self) -> WaitingQuery {
+        self.query
+    }
+
+    /// Does the next piece of work. Returns the number of messages once all are counted. `newest` is the newest message of the log.
+    pub(super) fn step(&mut self, newest: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Option<u64>> {
+        let WaitingQuery { peer, after } = self.query;
+        let inboxes = match &mut self.inboxes {
+            Some(inboxes) => inboxes,
+            none => {
+                let viewer = Viewer::of(peer, sources.members)?;
+                none.insert(Inboxes::between(&viewer, after, newest.next()))
+            }
+        };
+        if inboxes.open_next(sources.index)? {
+            return Ok(None);
+        }
+        let Some(next) = inboxes.next(sources.index)? else { return Ok(Some(self.waiting)) };
+        // A message that the peer sent into a room may be removed before the peer has received what others sent.
+        let is_own = !next.rooms.is_empty() && sources.messages.sender(next.seq)?.is_none_or(|sender| sender == peer);
+        self.waiting += u64::from(!is_own);
+        Ok(None)
+    }
 }
 
 /// Reads a message for a feed; `None` if it was removed, or if the peer sent it into a room itself.

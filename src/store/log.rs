@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transaction, TransactionBehavior};
 
 use super::apply::Tables;
-use super::past::Past;
+use super::budget::ReadLimits;
+use super::sent::SentMessages;
 use super::wal::{Wal, WalPages};
 use super::{
     CommitError, Entry, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, PeerRecord, StoreOptions, TurnOutcome,
@@ -36,7 +37,8 @@ pub(super) struct Log<'c> {
     tables: Tables<'c>,
     names: Names<'c>,
     messages: Messages<'c>,
-    past: Past<'c>,
+    sent: SentMessages<'c>,
+    read_limits: ReadLimits,
     statements: Statements<'c>,
     /// Time that the last commit took.
     commit_time: Duration,
@@ -76,7 +78,8 @@ impl<'c> Log<'c> {
             tables: Tables::new(connection, limits, tail)?,
             names: Names::new(connection)?,
             messages: Messages::new(connection)?,
-            past: Past::new(connection)?,
+            sent: SentMessages::new(connection)?,
+            read_limits: limits.reads,
             statements: Statements::prepare(connection)?,
             commit_time: Duration::ZERO,
         })

@@ -166,3 +166,10 @@ pub struct ObservedPage {
     /// Whether the page reaches the newest commit: nothing later is for this observer.
     pub complete: bool,
 }
+
+impl ObservedPage {
+    /// Returns a page without items after this cursor.
+    pub(crate) fn empty(after: ObserverCursor) -> Self {
+        ObservedPage { items: Vec::new(), after, seen: after, complete: false }
+    }
+}

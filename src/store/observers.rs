@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::away::Away;
+use super::budget::ReadBudget;
 use super::events::{Events, StoredEvent};
 use super::{EventFilter, Observed, ObservedPage, ObserverCursor};
 use crate::database::inboxes::Sources;
@@ -29,6 +30,8 @@ pub(super) struct ObserverQuery<'a> {
     pub(super) wants: EventFilter,
     /// Peers that are online, sorted.
     pub(super) online: &'a [PeerId],
+    /// Time after which the page ends.
+    pub(super) budget: ReadBudget,
 }
 
 impl<'c> ObserverTable<'c> {
@@ -101,13 +104,13 @@ impl<'c> ObserverTable<'c> {
         events: &mut Events<'c>,
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<ObservedPage> {
-        let ObserverQuery { peer, wants, online } = observer;
+        let ObserverQuery { peer, wants, online, budget } = observer;
         let events = if wants.events() { events.after(after.event, peer, wants)? } else { Vec::new() };
         let may_be_more = events.len() == OBSERVATIONS_MAX;
         let mut events = events.into_iter().peekable();
         let mut next = next_message(wants, after.seq, sources.messages)?;
         let mut page = PageBuilder::after(after, self.skipped_max);
-        while !page.is_full() {
+        while !page.is_full() && (page.is_empty() || !budget.is_used_up()) {
             let is_before = |event: &StoredEvent| next.as_ref().is_none_or(|message| event.seq < message.seq());
             if let Some(event) = events.next_if(is_before) {
                 page.add_event(event);
@@ -147,8 +150,11 @@ struct PageBuilder {
 
 impl PageBuilder {
     fn after(after: ObserverCursor, skipped_max: usize) -> Self {
-        let page = ObservedPage { items: Vec::new(), after, seen: after, complete: false };
-        PageBuilder { page, bytes_left: PAGE_BYTES_MAX, skips_left: skipped_max }
+        PageBuilder { page: ObservedPage::empty(after), bytes_left: PAGE_BYTES_MAX, skips_left: skipped_max }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.page.seen == self.page.after
     }
 
     fn is_full(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Options of the store: what the operator configures, and the limits that tests lower. Owns these types; never reads a file.
 
+use super::budget::ReadLimits;
 use super::events::EventLimits;
 use crate::config::{Durability, Retention};
 use crate::database::index::IndexLimits;
@@ -27,6 +28,7 @@ pub struct StoreLimits {
     pub(crate) sent_ids_max: usize,
     /// Messages of an observer's own that one page skips.
     pub(crate) observed_skipped_max: usize,
+    pub(crate) reads: ReadLimits,
 }
 
 impl StoreOptions {
@@ -50,6 +52,7 @@ impl Default for StoreLimits {
             events: EventLimits::default(),
             sent_ids_max: SENT_IDS_MAX,
             observed_skipped_max: OBSERVED_SKIPPED_MAX,
+            reads: ReadLimits::default(),
         }
     }
 }
@@ -68,5 +71,6 @@ impl StoreLimits {
         events: EventLimits { stored_max: 5000, removed_per_turn_max: 4 },
         sent_ids_max: 100,
         observed_skipped_max: 4,
+        reads: ReadLimits::SINGLE_STEPS,
     };
 }

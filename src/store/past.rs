@@ -1,154 +1,166 @@
 //! Message history of a peer, for `/history` and `/search`: messages that it sent or received, and those of its rooms since it
-//! joined them. Never reads for a shell, which may see every message.
+//! joined them. Reads them piece by piece, so that nobody waits for a long history. Never reads for a shell, which may see every message.
 
-use rusqlite::{Connection, OptionalExtension, Statement, params};
+use std::collections::VecDeque;
 
+use super::sent::{SentMessages, SentScan};
 use super::{HistoryQuery, PastPage};
 use crate::database::inboxes::{Inboxes, Sources};
-use crate::database::index::Index;
 use crate::database::messages::StoredMessage;
 use crate::database::visibility::{Route, Viewer};
 use crate::limits::{HISTORY_BYTES_MAX, HISTORY_CHUNK_MESSAGES, HISTORY_SCAN_MESSAGES_MAX};
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 use crate::protocol::PastMessage;
 
-/// Prepared statements that find the messages of one sender.
-pub(super) struct Past<'c> {
-    sent: Statement<'c>,
-    sent_lately: Statement<'c>,
-    sent_before: Statement<'c>,
+/// Scan for the newest messages of a history. It begins with the first step: what is sent, or removed from view, after that does not
+/// change it.
+#[derive(Debug)]
+pub struct HistoryScan {
+    query: HistoryQuery,
+    /// `None` before the first step.
+    state: Option<HistoryState>,
 }
 
-impl<'c> Past<'c> {
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        Ok(Past {
-            sent: connection.prepare(
-                "with recursive sent (seq) as (
-                     select ?2
-                     union all
-                     select previous from sent join message using (seq)
-                     limit ?3 + 1
-                 ),
-                 -- Where a removed message breaks the chain, older messages may remain: they still wait for a recipient.
-                 left (seq) as (
-                     select seq from (
-                         select seq, sender from message
-                         where seq < (select min(seq) from sent having count(*) <= ?3)
-                         order by seq desc limit ?4
-                     )
-                     where sender = ?1 limit ?3
-                 )
-                 select seq from sent union select seq from left order by seq desc limit ?3 + 1",
-            )?,
-            sent_lately: connection.prepare(
-                "select seq from message where seq < ?2 and seq >= ?2 - ?3 and sender = ?1 order by seq desc limit 1",
-            )?,
-            sent_before: connection.prepare(
-                "with recursive sent (seq) as (
-                     select ?1
-                     union all
-                     select previous from sent join message using (seq) where seq >= ?2
-                     limit ?3
-                 )
-                 select coalesce(max(seq), 0) from sent where seq < ?2",
-            )?,
-        })
+#[derive(Debug)]
+struct HistoryState {
+    viewer: Viewer,
+    page: PastPageBuilder,
+    candidates: Candidates,
+}
+
+/// Messages that may belong to a history, newest first.
+#[derive(Debug)]
+enum Candidates {
+    /// All messages that the viewer may see: those that it sent, and those in its inboxes.
+    All { sent: SentScan, inboxes: Inboxes },
+    /// Messages from the viewer to a peer, then those from the peer to the viewer.
+    Exchanged([DirectScan; 2]),
+    /// Messages that were found, newest first.
+    Found(VecDeque<Seq>),
+    /// Messages in a room since the viewer joined it.
+    Room(Inboxes),
+}
+
+impl HistoryScan {
+    /// Makes a scan for the messages of this query.
+    pub fn new(query: HistoryQuery) -> Self {
+        HistoryScan { query, state: None }
     }
 
-    /// Reads the newest messages of a history, oldest first.
-    pub(super) fn history(&mut self, query: HistoryQuery, sources: &mut Sources<'_, 'c>) -> rusqlite::Result<PastPage> {
-        let HistoryQuery { peer, with, before, count } = query;
-        let viewer = Viewer::of(peer, sources.members)?;
-        let mut history = PastPageBuilder::new(&viewer, with.and_then(Recipient::room), count);
-        match with {
-            None => self.add_all(&mut history, before, sources)?,
-            Some(Recipient::Peer(with)) => {
-                let sent = exchanged(with, peer, before, count, sources)?;
-                let received = exchanged(peer, with, before, count, sources)?;
-                let mut seqs = [sent, received].concat();
-                seqs.sort_unstable_by(|one, other| other.cmp(one));
-                seqs.dedup();
-                let mut seqs = seqs.into_iter();
-                while !history.is_full()
-                    && let Some(seq) = seqs.next()
-                {
-                    history.add(seq, sources)?;
+    /// Returns the query.
+    #[cfg(test)]
+    pub(crate) fn query(&self) -> HistoryQuery {
+        self.query
+    }
+
+    /// Does the next piece of work. Returns the messages, oldest first, once the history is complete. `newest` is the newest message of the
+    /// log.
+    pub(super) fn step<'c>(
+        &mut self,
+        newest: Seq,
+        sent: &mut SentMessages<'c>,
+        sources: &mut Sources<'_, 'c>,
+    ) -> rusqlite::Result<Option<PastPage>> {
+        let HistoryState { viewer, page, candidates } = match &mut self.state {
+            Some(state) => state,
+            none => none.insert(HistoryState::new(self.query, newest, sources)?),
+        };
+        let is_done = match candidates {
+            Candidates::All { sent: scan, inboxes } => step_all(scan, inboxes, viewer, page, (sent, sources))?,
+            Candidates::Exchanged(scans) => {
+                match scans.iter_mut().find(|scan| !scan.is_done(self.query.count)) {
+                    Some(scan) => scan.step(sources)?,
+                    None => *candidates = Candidates::Found(merged(scans)),
                 }
+                false
+            }
+            Candidates::Found(seqs) => step_one(seqs.pop_front(), viewer, page, sources)?,
+            Candidates::Room(inbox) => {
+                if inbox.open_next(sources.index)? {
+                    return Ok(None);
+                }
+                let seq = inbox.next(sources.index)?.map(|next| next.seq);
+                step_one(seq, viewer, page, sources)?
+            }
+        };
+        Ok(is_done.then(|| {
+            let mut page = page.take();
+            page.messages.reverse();
+            page
+        }))
+    }
+}
+
+impl HistoryState {
+    fn new(query: HistoryQuery, newest: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
+        let HistoryQuery { peer, with, before, count } = query;
+        let before = before.min(newest.next());
+        let viewer = Viewer::of(peer, sources.members)?;
+        let candidates = match with {
+            None => Candidates::All { sent: SentScan::new(peer, before), inboxes: Inboxes::before(&viewer, before) },
+            Some(Recipient::Peer(with)) => {
+                Candidates::Exchanged([DirectScan::new(peer, with, before), DirectScan::new(with, peer, before)])
             }
             Some(Recipient::Room(room)) => {
                 // A peer that is not a member sees no message of the room.
                 let joined = viewer.sees_after(room.into()).unwrap_or(Seq::MAX);
-                let mut inbox = Inboxes::of_room(room, joined, before, sources.index)?;
-                while !history.is_full()
-                    && let Some(next) = inbox.next(sources.index)?
-                {
-                    history.add(next.seq, sources)?;
-                }
+                Candidates::Room(Inboxes::of_room(room, joined, before))
             }
-        }
-        let mut page = history.finish();
-        page.messages.reverse();
-        Ok(page)
-    }
-
-    /// Adds all messages that the viewer may see, newest first.
-    fn add_all(
-        &mut self,
-        history: &mut PastPageBuilder<'_>,
-        before: Seq,
-        sources: &mut Sources<'_, 'c>,
-    ) -> rusqlite::Result<()> {
-        let sent = self.sent(history.viewer.peer(), before, history.count + 1, sources.index)?;
-        let mut sent = sent.into_iter().peekable();
-        let mut inboxes = Inboxes::before(history.viewer, before, sources.index)?;
-        while !history.is_full()
-            && let Some(seq) = sent.peek().copied().max(inboxes.peek())
-        {
-            sent.next_if_eq(&seq);
-            if inboxes.peek() == Some(seq) {
-                inboxes.next(sources.index)?;
-            }
-            history.add(seq, sources)?;
-        }
-        Ok(())
-    }
-
-    /// Returns the newest messages before `before` that a peer sent, newest first.
-    fn sent(&mut self, peer: PeerId, before: Seq, count: usize, index: &mut Index<'_>) -> rusqlite::Result<Vec<Seq>> {
-        let scan = HISTORY_SCAN_MESSAGES_MAX as i64;
-        let mut newest = index.newest_sent(peer)?;
-        if newest >= before {
-            newest = self.newest_sent_before(peer, newest, before)?;
-        }
-        let sent = params![peer.get(), newest.get(), count as i64, scan];
-        self.sent.query_map(sent, |row| row.get(0).map(Seq::new))?.collect()
-    }
-
-    /// Returns the newest message before `before` that a peer sent. Scans the log just before it first, then follows the chain
-    /// of the peer's messages: a peer that sends often has a message nearby, and one that sends seldom has a short chain.
-    fn newest_sent_before(&mut self, peer: PeerId, newest: Seq, before: Seq) -> rusqlite::Result<Seq> {
-        let scan = HISTORY_SCAN_MESSAGES_MAX as i64;
-        let nearby = self.sent_lately.query_row([peer.get(), before.get(), scan], |row| row.get(0)).optional()?;
-        let found = match nearby {
-            Some(seq) => seq,
-            None => self.sent_before.query_row([newest.get(), before.get(), scan], |row| row.get(0))?,
         };
-        Ok(Seq::new(found))
+        let page = PastPageBuilder::new(with.and_then(Recipient::room), count);
+        Ok(HistoryState { viewer, page, candidates })
     }
 }
 
+/// Adds the next of all messages that the viewer may see. Returns whether the page is complete.
+fn step_all<'c>(
+    scan: &mut SentScan,
+    inboxes: &mut Inboxes,
+    viewer: &Viewer,
+    page: &mut PastPageBuilder,
+    (sent, sources): (&mut SentMessages<'c>, &mut Sources<'_, 'c>),
+) -> rusqlite::Result<bool> {
+    if inboxes.open_next(sources.index)? {
+        return Ok(false);
+    }
+    if !scan.is_at_message() {
+        scan.step(sent, sources.index)?;
+        return Ok(false);
+    }
+    let seq = scan.peek().max(inboxes.peek());
+    if seq == scan.peek() {
+        scan.take();
+    }
+    if seq == inboxes.peek() {
+        inboxes.next(sources.index)?;
+    }
+    step_one(seq, viewer, page, sources)
+}
+
+/// Adds a message, if there is one. Returns whether the page is complete.
+fn step_one(
+    seq: Option<Seq>,
+    viewer: &Viewer,
+    page: &mut PastPageBuilder,
+    sources: &mut Sources<'_, '_>,
+) -> rusqlite::Result<bool> {
+    let Some(seq) = seq else { return Ok(true) };
+    page.add(seq, viewer, sources)?;
+    Ok(page.is_full())
+}
+
 /// Page of history that is being filled.
-pub(super) struct PastPageBuilder<'v> {
-    viewer: &'v Viewer,
+#[derive(Debug)]
+pub(super) struct PastPageBuilder {
     /// Room to show for each message; `None`: the room through which the message reached the viewer.
     room: Option<RoomId>,
     count: usize,
     page: PastPage,
 }
 
-impl<'v> PastPageBuilder<'v> {
-    pub(super) fn new(viewer: &'v Viewer, room: Option<RoomId>, count: usize) -> Self {
-        PastPageBuilder { viewer, room, count, page: PastPage::default() }
+impl PastPageBuilder {
+    pub(super) fn new(room: Option<RoomId>, count: usize) -> Self {
+        PastPageBuilder { room, count, page: PastPage::default() }
     }
 
     /// Whether the page is full and there is at least one more message.
@@ -158,31 +170,32 @@ impl<'v> PastPageBuilder<'v> {
 
     /// Adds a message, unless it was removed. If the page has no space left, only notes that there are more. The caller must check
     /// that the viewer may see the message.
-    pub(super) fn add(&mut self, seq: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<()> {
+    pub(super) fn add(&mut self, seq: Seq, viewer: &Viewer, sources: &mut Sources<'_, '_>) -> rusqlite::Result<()> {
         let Some(stored) = sources.messages.find(seq)? else { return Ok(()) };
         if self.page.messages.len() == self.count || self.page.bytes >= HISTORY_BYTES_MAX {
             self.page.more = true;
             return Ok(());
         }
-        let past = self.past_message(seq, stored, sources)?;
+        let past = self.past_message(seq, stored, viewer, sources)?;
         self.page.bytes += past.message.text.len();
         self.page.messages.push(past);
         Ok(())
     }
 
-    /// Returns the page, with its messages in the order in which they were added.
-    pub(super) fn finish(self) -> PastPage {
-        self.page
+    /// Takes the page, with its messages in the order in which they were added.
+    pub(super) fn take(&mut self) -> PastPage {
+        std::mem::take(&mut self.page)
     }
 
     fn past_message(
         &self,
         seq: Seq,
         stored: StoredMessage,
+        viewer: &Viewer,
         sources: &mut Sources<'_, '_>,
     ) -> rusqlite::Result<PastMessage> {
-        let sent = stored.sender == self.viewer.peer();
-        let route = self.viewer.route(seq, stored.sender, stored.numbered_recipients());
+        let sent = stored.sender == viewer.peer();
+        let route = viewer.route(seq, stored.sender, stored.numbered_recipients());
         let room = self.room.or_else(|| route.and_then(Route::room));
         let room = room.map(|room| sources.names.room(room)).transpose()?;
         let to = sources.names.of(&stored.recipients)?;
@@ -190,28 +203,48 @@ impl<'v> PastPageBuilder<'v> {
     }
 }
 
-/// Returns the newest messages to a peer from another before `before`, newest first, at most `count` + 1.
-fn exchanged(
-    to: PeerId,
+/// Scan for the newest messages from one peer to another.
+#[derive(Debug)]
+struct DirectScan {
     from: PeerId,
+    to: PeerId,
     before: Seq,
-    count: usize,
-    Sources { index, messages, .. }: &mut Sources<'_, '_>,
-) -> rusqlite::Result<Vec<Seq>> {
-    let (mut seqs, mut before) = (Vec::new(), before);
-    let mut left = HISTORY_SCAN_MESSAGES_MAX;
-    while left > 0 && seqs.len() <= count {
-        let scanned = index.last_before(to.into(), before, left.min(HISTORY_CHUNK_MESSAGES))?;
-        let Some(last) = scanned.last() else { break };
-        (before, left) = (*last, left - scanned.len());
-        for seq in scanned {
-            if messages.sender(seq)? == Some(from) {
-                seqs.push(seq);
-                if seqs.len() > count {
-                    break;
-                }
-            }
-        }
+    /// Messages of the recipient that may still be scanned.
+    left: usize,
+    /// Messages of the recipient that are scanned next.
+    inbox: VecDeque<Seq>,
+    /// Messages that were found, newest first.
+    found: Vec<Seq>,
+}
+
+impl DirectScan {
+    fn new(from: PeerId, to: PeerId, before: Seq) -> Self {
+        DirectScan { from, to, before, left: HISTORY_SCAN_MESSAGES_MAX, inbox: VecDeque::new(), found: Vec::new() }
     }
-    Ok(seqs)
+
+    /// Whether more messages were found than are wanted, or there are no more.
+    fn is_done(&self, count: usize) -> bool {
+        self.found.len() > count || (self.inbox.is_empty() && self.left == 0)
+    }
+
+    fn step(&mut self, Sources { index, messages, .. }: &mut Sources<'_, '_>) -> rusqlite::Result<()> {
+        if let Some(seq) = self.inbox.pop_front() {
+            let is_found = messages.sender(seq)? == Some(self.from);
+            self.found.extend(is_found.then_some(seq));
+            return Ok(());
+        }
+        let inbox = index.last_before(self.to.into(), self.before, self.left.min(HISTORY_CHUNK_MESSAGES))?;
+        self.left = inbox.last().map_or(0, |_| self.left - inbox.len());
+        self.before = inbox.last().copied().unwrap_or(self.before);
+        self.inbox = inbox.into();
+        Ok(())
+    }
+}
+
+/// Returns what both scans found, newest first, each message once.
+fn merged([sent, received]: &[DirectScan; 2]) -> VecDeque<Seq> {
+    let mut seqs = [&*sent.found, &*received.found].concat();
+    seqs.sort_unstable_by(|one, other| other.cmp(one));
+    seqs.dedup();
+    seqs.into()
 }

@@ -1,23 +1,23 @@
 //! Reads of a turn: each is a query, and the sender for its result. Owns these types; never runs SQL.
+//!
+//! A read that may take long is a [`Scan`]: it owns its progress, does a slice of its work in a turn, and is returned to the broker until it
+//! is done.
 
 use std::fmt;
-use std::sync::Arc;
 
-use super::observed::{EventFilter, ObservedPage, ObserverCursor};
-use crate::message::{Message, PeerId, Recipient, Seq, Text};
-use crate::protocol::PastMessage;
+use super::feed::WaitingScan;
+use super::observed::ObservedPage;
+use super::past::HistoryScan;
+use super::query::{ObservedQuery, Page, PageQuery, PastPage, ValuesQuery};
+use super::search::SearchScan;
 
 /// A read of a turn, made after the turn's entries are committed.
 #[derive(Debug)]
 pub enum Read {
     /// Next messages for a peer and for its rooms, in the order of `seq`.
     Page(PageQuery, ReadSender<Page>),
-    /// Number of messages that wait for a peer, those of its rooms included.
-    Waiting(WaitingQuery, ReadSender<u64>),
-    /// Newest messages that a peer sent or received, oldest first.
-    History(HistoryQuery, ReadSender<PastPage>),
-    /// Newest messages that a peer sent or received and that contain all of some words.
-    Search(SearchQuery, ReadSender<SearchResult>),
+    /// Slice of a scan.
+    Scan(Box<Scan>, ReadSender<ScanOutcome>),
     /// Next messages and events for an observer; `None` if the observer is not stored.
     Observed(ObservedQuery, ReadSender<Option<ObservedPage>>),
     /// All values that a plugin stores: keys and JSON, in the order of the keys.
@@ -30,13 +30,66 @@ impl Read {
         // The broker may have been dropped.
         match self {
             Read::Page(_, reply) => drop(reply.send(Err(failure))),
-            Read::Waiting(_, reply) => drop(reply.send(Err(failure))),
-            Read::History(_, reply) => drop(reply.send(Err(failure))),
-            Read::Search(_, reply) => drop(reply.send(Err(failure))),
+            Read::Scan(_, reply) => drop(reply.send(Err(failure))),
             Read::Observed(_, reply) => drop(reply.send(Err(failure))),
             Read::Values(_, reply) => drop(reply.send(Err(failure))),
         }
     }
+}
+
+/// Read that may take several turns. Between them it is with the broker, and holds nothing of the store.
+#[derive(Debug)]
+pub struct Scan {
+    /// Number of turns in which it did some of its work.
+    pub slices: u64,
+    pub(crate) task: ScanTask,
+}
+
+/// Task of a [`Scan`], with its progress.
+#[derive(Debug)]
+pub(crate) enum ScanTask {
+    /// Counts the messages that wait for a peer, those of its rooms included.
+    Waiting(WaitingScan),
+    /// Finds the newest messages that a peer sent or received, oldest first.
+    History(HistoryScan),
+    /// Finds the newest messages that a peer sent or received and that contain all of some words, newest first.
+    Search(SearchScan),
+}
+
+impl From<WaitingScan> for Scan {
+    fn from(scan: WaitingScan) -> Self {
+        Scan { slices: 0, task: ScanTask::Waiting(scan) }
+    }
+}
+
+impl From<HistoryScan> for Scan {
+    fn from(scan: HistoryScan) -> Self {
+        Scan { slices: 0, task: ScanTask::History(scan) }
+    }
+}
+
+impl From<SearchScan> for Scan {
+    fn from(scan: SearchScan) -> Self {
+        Scan { slices: 0, task: ScanTask::Search(scan) }
+    }
+}
+
+/// Outcome of a slice of a [`Scan`].
+#[derive(Debug)]
+pub enum ScanOutcome {
+    /// The scan is done.
+    Done(ScanResult),
+    /// The scan needs another slice.
+    Paused(Box<Scan>),
+}
+
+/// Result of a [`Scan`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanResult {
+    /// Number of messages that wait.
+    Waiting(u64),
+    /// Messages of a history or a search.
+    Messages(PastPage),
 }
 
 /// Store's end of a read: takes its result, before the store reports the outcome of the turn.
@@ -75,110 +128,4 @@ impl From<rusqlite::Error> for ReadFailure {
     fn from(error: rusqlite::Error) -> Self {
         ReadFailure::new(error)
     }
-}
-
-/// Query for one page of a feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageQuery {
-    /// Peer whose feed it is.
-    pub peer: PeerId,
-    /// Message before the first one of the page.
-    pub after: Seq,
-    /// Whether the destinations of each message must be read, too.
-    pub is_addressed: bool,
-}
-
-/// Query for the number of messages that wait for a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaitingQuery {
-    /// The peer.
-    pub peer: PeerId,
-    /// Message before the first one that is counted.
-    pub after: Seq,
-}
-
-/// Query for the newest messages that a peer sent or received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HistoryQuery {
-    /// The peer.
-    pub peer: PeerId,
-    /// Only messages exchanged with this peer, or sent in this room.
-    pub with: Option<Recipient>,
-    /// Only messages before this one.
-    pub before: Seq,
-    /// Number of messages at most.
-    pub count: usize,
-}
-
-/// Query for the newest messages that contain all of some words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SearchQuery {
-    /// Peer that sent or received the messages.
-    pub peer: PeerId,
-    /// Words as the client wrote them.
-    pub words: Text,
-    /// Newest message that the index must cover; `None`: the newest message of the log.
-    pub until: Option<Seq>,
-    /// Number of messages at most.
-    pub count: usize,
-}
-
-/// Query for at most [`OBSERVATIONS_MAX`](crate::limits::OBSERVATIONS_MAX) messages and events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObservedQuery {
-    /// Peer that observes.
-    pub observer: PeerId,
-    /// Cursor after which the page begins; `None`: the stored cursor of the observer.
-    pub after: Option<ObserverCursor>,
-    /// Messages and events that the observer wants.
-    pub wants: EventFilter,
-    /// All peers that are online, in the order of their ids.
-    pub online: Arc<[PeerId]>,
-}
-
-/// Query for all values that a plugin stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ValuesQuery {
-    /// Peer of the plugin.
-    pub peer: PeerId,
-}
-
-/// Page of one feed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Messages in the order of `seq`.
-    pub messages: Vec<Fed>,
-    /// Whether the page reaches the newest commit, so that nothing for this peer comes after it.
-    pub complete: bool,
-}
-
-/// Message of a feed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fed {
-    /// The message.
-    pub message: Message,
-    /// Whether the message was addressed to the peer itself: only those count for the limit of its mailbox.
-    pub is_direct: bool,
-}
-
-/// Page of a history or a search, with messages that its peer sent or received.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PastPage {
-    /// The messages.
-    pub messages: Vec<PastMessage>,
-    /// Whether there are older ones.
-    pub more: bool,
-    /// Bytes of the texts of the messages.
-    pub(crate) bytes: usize,
-}
-
-/// Result of one step of a search.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SearchResult {
-    /// Messages that contain all words, newest first.
-    Found(PastPage),
-    /// The search index has caught up a little and does not cover the log yet: the broker repeats the read.
-    Indexing,
-    /// The query contains no word.
-    NoWords,
 }

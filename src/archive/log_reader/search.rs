@@ -28,10 +28,7 @@ pub(super) fn seqs(connection: &Connection, query: &WordQuery, selection: &Selec
             seqs.push(seq);
             Ok(seqs.len() < *count)
         };
-        let end = match &viewer {
-            Some(viewer) => reader.newest_first(query, viewer, Some(before), wants_more_after)?,
-            None => reader.everything(query, Some(before), wants_more_after)?,
-        };
+        let end = reader.newest_first(query, viewer.as_ref(), Some(before), wants_more_after)?;
         // A command may take its time: it continues where the scan limit of a session ends.
         let ScanEnd::DownTo(seq) = end else { break };
         before = seq;

@@ -11,7 +11,7 @@ mod ping;
 mod plugin_command;
 mod plugins;
 mod quit;
-pub(super) mod search;
+mod search;
 pub(super) mod send;
 mod set_value;
 mod topic;
@@ -20,10 +20,12 @@ mod who;
 use super::completion::{Completion, Requester};
 use super::delivery::Delivery;
 use super::lookup::LookupBuilder;
+use super::scans::{FinishedScan, ScanPurpose};
 use super::state::Chat;
 use super::turn::TurnBuilder;
 use crate::message::SessionId;
 use crate::protocol::{PluginRequest, Refusal, Request, Submission, Work};
+use crate::store::ScanResult;
 
 /// Adds the names and ids that a request needs, before its turn is decided.
 pub(super) fn lookup<'a>(submission: &'a Submission, session: SessionId, lookup: &mut LookupBuilder<'a>) {
@@ -77,7 +79,7 @@ fn decide_client_request(
         Request::ShowTopic { room } => topic::decide_show(&room, requester, chat, turn),
         Request::SetTopic { room, topic } => topic::decide_set(&room, topic, requester, chat, turn),
         Request::Who => who::decide(requester, chat, turn),
-        Request::History(range) => history::decide(range, requester, chat, turn),
+        Request::History(range) => history::decide(range, requester, chat),
         Request::Search { words, count } => search::decide(words, count, requester, chat),
         Request::Ping { token } => ping::decide(token, requester, chat, turn),
         Request::Help => help::decide(requester, turn),
@@ -101,7 +103,6 @@ pub(super) fn complete(completion: Completion, chat: &mut Chat, delivery: &mut D
             topic::complete_set(&requester, room, topic, chat, delivery);
         }
         Completion::Who { requester, here, rooms } => who::complete(&requester, here, rooms, chat, delivery),
-        Completion::History { requester, page } => history::complete(&requester, page.result(), chat, delivery),
         Completion::SetValue { requester, key } => set_value::complete(&requester, key, chat, delivery),
         Completion::ListValues { requester, values } => {
             list_values::complete(&requester, values.result(), chat, delivery);
@@ -109,4 +110,17 @@ pub(super) fn complete(completion: Completion, chat: &mut Chat, delivery: &mut D
         Completion::Presence { name, here } => chat.announce_presence(name, here, delivery),
         Completion::End { session, reason } => quit::complete(session, reason, chat, delivery),
     }
+}
+
+/// Uses the result of a scan.
+pub(super) fn complete_scan(scan: FinishedScan, chat: &mut Chat, delivery: &mut Delivery) {
+    let FinishedScan { requester, purpose, result } = scan;
+    match (purpose, result) {
+        (ScanPurpose::Welcome, Ok(ScanResult::Waiting(waiting))) => chat.welcome(&requester, waiting),
+        (ScanPurpose::Welcome, _) => chat.welcome_uncounted(&requester),
+        (ScanPurpose::History, result) => history::complete(&requester, result, chat, delivery),
+        (ScanPurpose::Search, result) => search::complete(&requester, result, chat, delivery),
+    }
+    chat.end_scan(requester.session);
+    chat.end_if_fed(requester.session, delivery);
 }

@@ -4,7 +4,7 @@
 use crate::broker::event::EndReason;
 use crate::message::{PeerId, PeerName, RequestId, Room, RoomId, SessionId, Text};
 use crate::protocol::{Reply, RoomSummary};
-use crate::store::{PastPage, ReadReceiver};
+use crate::store::ReadReceiver;
 
 /// Client that makes a request: the reply goes to its session, with the id of the request.
 #[derive(Clone, Debug)]
@@ -38,8 +38,6 @@ pub(super) enum Completion {
     SetTopic { requester: Requester, room: RoomId, topic: Option<Text> },
     /// Replies with the peers that are online, and the rooms of the peer, to which the topics are added.
     Who { requester: Requester, here: Vec<PeerName>, rooms: Vec<RoomSummary> },
-    /// Replies with the messages that were read.
-    History { requester: Requester, page: ReadReceiver<PastPage> },
     /// Replies that a value is stored.
     SetValue { requester: Requester, key: String },
     /// Replies with the values that were read.

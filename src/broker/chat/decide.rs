@@ -43,9 +43,9 @@ impl Chat {
         self.send_posts(posts, &mut turn);
         self.known_ids.clear();
         self.absent_rooms.clear();
-        self.read_for_observers(&mut turn);
-        commands::search::continue_searches(self, &mut turn);
         self.read_pages(&mut turn);
+        self.read_for_observers(&mut turn);
+        self.continue_scans(&mut turn);
         turn
     }
 

@@ -13,7 +13,7 @@ use crate::store::TurnOutcome;
 impl Chat {
     /// Delivers a turn whose outcome is known.
     pub(in crate::broker) fn deliver(&mut self, turn: Turn, outcome: TurnOutcome) {
-        let Turn { completions, greetings, observer_reads, searches, pages, permits, at, .. } = turn;
+        let Turn { completions, observer_reads, scans, pages, permits, at, .. } = turn;
         let TurnOutcome { entries, commit, before, newest, .. } = outcome;
         assert!(newest >= self.newest, "the log grows: {newest} after {}", self.newest);
         self.newest = newest;
@@ -21,10 +21,6 @@ impl Chat {
             self.observers.note_committed(&entries);
         }
         let mut delivery = Delivery::new(at, commit, before, entries);
-        // The welcome is the first output of a session.
-        for greeting in greetings {
-            self.welcome_counted(greeting);
-        }
         // The pages were read after the commit of this turn: a session that reaches the end of its page is live, and has the turn's messages.
         for (session, page) in pages {
             self.feed_page(session, page.result(), &mut delivery);
@@ -32,8 +28,11 @@ impl Chat {
         for completion in completions {
             commands::complete(completion, self, &mut delivery);
         }
-        for (search, result) in searches {
-            commands::search::complete(search, result.result(), self, &mut delivery);
+        // In reverse, so that those that did nothing are in their order again.
+        for scan in scans.into_iter().rev() {
+            if let Some(finished) = self.finished(scan) {
+                commands::complete_scan(finished, self, &mut delivery);
+            }
         }
         self.flush(&mut delivery);
         // After the flush, because closed outboxes are noticed there: their peers are offline now, and listed in `away`.
@@ -51,10 +50,10 @@ impl Chat {
         self.deliver(turn, TurnOutcome { entries: Vec::new(), commit: Ok(()), before, newest, reads: None });
     }
 
-    /// Allows a client to submit more, unless it does not read its replies, or waits for a search.
+    /// Allows a client to submit more, unless it does not read its replies, or waits for a scan.
     fn give_permit_back(&mut self, id: SessionId, permit: SemaphoreGuardArc) {
         if let Some(session) = self.sessions.get_mut(&id)
-            && (session.is_searching || !session.outbox.has_room(0))
+            && (session.scans > 0 || !session.outbox.has_room(0))
         {
             session.permit = Some(permit);
         }

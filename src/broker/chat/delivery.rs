@@ -139,7 +139,7 @@ impl Chat {
     /// Closes a session that must end, once it has all messages that wait for it. Its writer writes what is left, then the session leaves.
     pub(super) fn end_if_fed(&mut self, id: SessionId, delivery: &mut Delivery) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Some(ends_at) = session.ends_at else { return };
+        let Some(ends_at) = session.ends_at.filter(|_| session.is_welcomed) else { return };
         if session.feed == Feed::Live || session.fed >= ends_at {
             session.outbox.flush();
             session.outbox.close();

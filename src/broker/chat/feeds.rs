@@ -32,10 +32,10 @@ impl Chat {
     /// Puts a page into the outbox of a session. If the page reaches the newest message, the session is live from then on.
     pub(super) fn feed_page(&mut self, id: SessionId, page: Result<Page, ReadFailure>, delivery: &mut Delivery) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Ok(Page { messages, complete }) = page else { return self.failed_reads.push(id) };
-        if messages.is_empty() && !complete {
-            // Other pages used up the turn's bytes: the next turn reads this one first.
-            self.page_queue.push_front(id);
+        let Ok(Page { messages, reached, complete }) = page else { return self.failed_reads.push(id) };
+        if messages.is_empty() && reached == session.fed && !complete {
+            // Other pages used up the time or the bytes of the turn.
+            self.page_queue.push_back(id);
             return;
         }
         session.awaits_page = false;
@@ -45,10 +45,11 @@ impl Chat {
             count_removed(session, peer, message.seq);
             session.feed(message, is_direct);
         }
+        let reached = if complete { self.newest } else { reached };
+        count_removed(session, peer, reached.next());
+        session.fed = session.fed.max(reached);
         if complete {
-            count_removed(session, peer, self.newest.next());
             session.feed = Feed::Live;
-            session.fed = self.newest;
         }
         delivery.add(id, session);
         self.end_if_fed(id, delivery);

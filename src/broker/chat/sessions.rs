@@ -2,19 +2,20 @@
 
 use super::acks::Acks;
 use super::completion::{Completion, Requester};
+use super::scans::ScanPurpose;
 use super::session_outbox::SessionOutbox;
 use super::state::{Chat, Feed, Session};
-use super::turn::{Greeting, TurnBuilder};
+use super::turn::TurnBuilder;
 use crate::broker::event::Joining;
 use crate::broker::outbox::Delivered;
 use crate::message::{PeerName, SessionId};
 use crate::protocol::Reply;
-use crate::store::{EventKind, Read, WaitingQuery};
+use crate::store::{EventKind, WaitingQuery, WaitingScan};
 
 impl Chat {
     /// Logs a session in, and welcomes it at once. If the peer has rooms, the welcome waits until the messages that wait in them are counted.
     pub(super) fn log_in(&mut self, session: SessionId, name: &PeerName, joining: Joining, turn: &mut TurnBuilder) {
-        let Joining { id, output } = joining;
+        let Joining { id, output, permit } = joining;
         let mut outbox = SessionOutbox::new(output);
         let peer = match self.find_peer(name, "not logged in") {
             Ok(peer) => peer,
@@ -30,14 +31,14 @@ impl Chat {
         if state.rooms.is_empty() {
             self.welcome(&requester, state.waiting());
         } else {
-            let waiting = turn.read(Read::Waiting, WaitingQuery { peer, after: state.record.cursor });
-            turn.greet_later(Greeting { requester, waiting });
+            let query = WaitingQuery { peer, after: state.record.cursor };
+            self.begin_scan(requester, ScanPurpose::Welcome, WaitingScan::new(query));
+            self.sessions.get_mut(&session).expect("the session is open").permit = permit;
         }
         if self.attach(session, peer) {
             turn.complete(Completion::Presence { name: name.clone(), here: true });
             self.record_event(EventKind::Join, peer, turn);
         }
-        self.queue_page(session);
         log::debug!("session {session} joined as {name}");
     }
 
@@ -57,7 +58,7 @@ impl Chat {
             outbox,
             ends_at: None,
             permit: None,
-            is_searching: false,
+            scans: 0,
             awaits_page: false,
             is_in_batch: false,
         };
@@ -65,16 +66,14 @@ impl Chat {
         assert!(earlier.is_none(), "session {id} joins once");
     }
 
-    /// Welcomes a session whose messages in rooms have been counted.
-    pub(super) fn welcome_counted(&mut self, Greeting { requester, waiting }: Greeting) {
-        // If the count failed, only the messages that were addressed directly are counted.
-        let waiting =
-            waiting.result().unwrap_or_else(|_| self.peers.get(&requester.peer).map_or(0, |peer| peer.waiting()));
-        self.welcome(&requester, waiting);
+    /// Welcomes a session although the messages that wait could not be counted: with the number of those that were addressed directly.
+    pub(super) fn welcome_uncounted(&mut self, requester: &Requester) {
+        let waiting = self.peers.get(&requester.peer).map_or(0, |peer| peer.waiting());
+        self.welcome(requester, waiting);
     }
 
-    /// Sends a session its first reply.
-    fn welcome(&mut self, requester: &Requester, waiting: u64) {
+    /// Sends a session its first reply; then its messages follow.
+    pub(super) fn welcome(&mut self, requester: &Requester, waiting: u64) {
         let Some(session) = self.sessions.get_mut(&requester.session) else { return };
         let name = self.peers[&session.peer].record.name.clone();
         session.reply(requester.id.as_ref(), &Reply::Welcome { name, waiting });
@@ -83,13 +82,14 @@ impl Chat {
         if session.outbox.capabilities().wants_announcements() {
             self.subscribers.insert(requester.session);
         }
+        self.queue_page(requester.session);
     }
 
     /// Handles a delivery report: bytes that were written to a client, and messages that its system has acknowledged.
     pub(super) fn take_delivery_report(&mut self, id: SessionId, bytes: usize, delivered: Option<Delivered>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.outbox.written(bytes);
-        if session.outbox.has_room(0) && !session.is_searching {
+        if session.outbox.has_room(0) && session.scans == 0 {
             session.permit = None;
         }
         let delivered = match &mut session.acks {

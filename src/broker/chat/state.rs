@@ -9,7 +9,7 @@ use smol::lock::SemaphoreGuardArc;
 use super::acks::Acks;
 use super::observers::Observers;
 use super::rooms::{Member, RoomState};
-use super::searches::Searches;
+use super::scans::Scans;
 use super::session_outbox::SessionOutbox;
 use crate::broker::outbox::Delivered;
 use crate::config::Limits;
@@ -55,8 +55,8 @@ pub(in crate::broker) struct Chat {
     pub(super) page_queue: VecDeque<SessionId>,
     /// Replaying sessions whose page could not be read: it is read again with the next event, or after a while.
     pub(super) failed_reads: Vec<SessionId>,
-    /// Searches that are not answered yet.
-    pub(super) searches: Searches,
+    /// Scans that are not done.
+    pub(super) scans: Scans,
     /// Plugins that observe.
     pub(super) observers: Observers,
 }
@@ -111,10 +111,10 @@ pub(super) struct Session {
     pub(super) acks: Option<Box<Acks>>,
     /// Last message that the session gets before it is closed; set when no more requests come.
     pub(super) ends_at: Option<Seq>,
-    /// Permit of the session, held back while the client does not read its replies, or waits for a search.
+    /// Permit of the session, held back while the client does not read its replies, or waits for a scan.
     pub(super) permit: Option<SemaphoreGuardArc>,
-    /// Whether the client waits for a search.
-    pub(super) is_searching: bool,
+    /// Number of scans that the client waits for.
+    pub(super) scans: usize,
     /// Whether the session is in `page_queue`, in `failed_reads`, or in a turn that is in flight.
     pub(super) awaits_page: bool,
     /// Whether the delivery of this turn has listed the session as one with output to flush.
@@ -191,14 +191,14 @@ impl Chat {
             dirty_cursors: IdSet::default(),
             page_queue: VecDeque::new(),
             failed_reads: Vec::new(),
-            searches: Searches::default(),
+            scans: Scans::default(),
             observers: Observers::default(),
         }
     }
 
-    /// Whether a turn must read something: a page of a session, a step of a search, or a page of an observer.
+    /// Whether a turn must read something: a page of a session, a slice of a scan, or a page of an observer.
     pub(in crate::broker) fn has_pending_reads(&self) -> bool {
-        !self.page_queue.is_empty() || !self.searches.is_empty() || self.observers.have_pending_reads()
+        !self.page_queue.is_empty() || !self.scans.is_empty() || self.observers.have_pending_reads()
     }
 
     /// Whether there is something to store.
@@ -217,10 +217,14 @@ impl Chat {
         self.observers.retry_failed_reads();
     }
 
-    /// Queues a replaying session for its next page, if its outbox has room for one.
+    /// Queues a replaying session for its next page, if it was welcomed and its outbox has room for one.
     pub(super) fn queue_page(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.feed == Feed::Replaying && !session.awaits_page && session.outbox.has_room_for_page() {
+        if session.is_welcomed
+            && session.feed == Feed::Replaying
+            && !session.awaits_page
+            && session.outbox.has_room_for_page()
+        {
             session.awaits_page = true;
             self.page_queue.push_back(id);
         }

@@ -5,22 +5,20 @@ use smol::lock::SemaphoreGuardArc;
 
 use super::completion::{Completion, Requester};
 use super::rooms::MembershipChange;
-use super::searches::PendingSearch;
+use super::scans::ScanInTurn;
 use crate::message::{PeerId, SessionId, Timestamp};
 use crate::protocol::Reply;
-use crate::store::{Entry, ObservedPage, Page, Read, ReadReceiver, ReadSender, SearchResult, SeqRange, TurnRequest};
+use crate::store::{Entry, ObservedPage, Page, Read, ReadReceiver, ReadSender, SeqRange, TurnRequest};
 
 /// Work of the broker once the outcome of a turn is known.
 #[derive(Debug)]
 pub(in crate::broker) struct Turn {
     /// Completions of requests, in the order of the requests.
     pub(super) completions: Vec<Completion>,
-    /// Welcomes that need a count of waiting messages.
-    pub(super) greetings: Vec<Greeting>,
     /// Reads for observers.
     pub(super) observer_reads: Vec<ObserverRead>,
-    /// Searches that the store continues in this turn.
-    pub(super) searches: Vec<(PendingSearch, ReadReceiver<SearchResult>)>,
+    /// Scans of which the store does a slice in this turn.
+    pub(super) scans: Vec<ScanInTurn>,
     /// Sessions for which a page of their feed is read.
     pub(super) pages: Vec<(SessionId, ReadReceiver<Page>)>,
     /// Permits of the sessions whose requests are in this turn.
@@ -36,15 +34,6 @@ impl Turn {
     pub(in crate::broker) fn is_awaited(&self) -> bool {
         !self.membership_changes.is_empty()
     }
-}
-
-/// Welcome that is sent once the messages that wait for its peer are counted.
-#[derive(Debug)]
-pub(super) struct Greeting {
-    /// Client that logs in.
-    pub(super) requester: Requester,
-    /// Number of messages that wait for its peer.
-    pub(super) waiting: ReadReceiver<u64>,
 }
 
 /// Read for an observer in a turn.
@@ -75,9 +64,8 @@ impl TurnBuilder {
     pub(in crate::broker) fn new(at: Timestamp) -> Self {
         let turn = Turn {
             completions: Vec::new(),
-            greetings: Vec::new(),
             observer_reads: Vec::new(),
-            searches: Vec::new(),
+            scans: Vec::new(),
             pages: Vec::new(),
             permits: Vec::new(),
             membership_changes: Vec::new(),
@@ -152,11 +140,6 @@ impl TurnBuilder {
         receiver
     }
 
-    /// Sends a welcome once the messages that wait are counted.
-    pub(super) fn greet_later(&mut self, greeting: Greeting) {
-        self.turn.greetings.push(greeting);
-    }
-
     /// Appends a read for an observer.
     pub(super) fn read_for_observer(&mut self, read: ObserverRead) {
         self.turn.observer_reads.push(read);
@@ -167,14 +150,14 @@ impl TurnBuilder {
         self.turn.observer_reads.len()
     }
 
-    /// Adds a step of a search.
-    pub(super) fn search(&mut self, search: PendingSearch, result: ReadReceiver<SearchResult>) {
-        self.turn.searches.push((search, result));
+    /// Appends a slice of a scan.
+    pub(super) fn scan(&mut self, scan: ScanInTurn) {
+        self.turn.scans.push(scan);
     }
 
-    /// Number of searches.
-    pub(super) fn searches(&self) -> usize {
-        self.turn.searches.len()
+    /// Number of scans.
+    pub(super) fn scans(&self) -> usize {
+        self.turn.scans.len()
     }
 
     /// Feeds a page to a session, once it is read.

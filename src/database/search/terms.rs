@@ -6,7 +6,7 @@
 //! are code points: a piece may begin or end between a Thai letter and the vowel above it.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 
 use unicode_normalization::UnicodeNormalization;
@@ -38,13 +38,24 @@ impl WordQuery {
         (!words.is_empty() || !pieces.is_empty()).then_some(WordQuery { words, pieces })
     }
 
-    /// Whether a text contains all words and pieces.
+    /// Returns the number of words and pieces.
+    pub(crate) fn words(&self) -> usize {
+        self.words.len() + self.pieces.len()
+    }
+
+    /// Whether a text contains all words and pieces. Reads the text once for all words, and once for each piece.
     pub(crate) fn matches(&self, text: &str) -> bool {
         let folded = fold(text);
-        let is_word = |word: &String| runs(&folded).any(|run| run.kind == Kind::Word && run.chars == *word);
-        let is_piece =
-            |piece: &String| runs(&folded).any(|run| run.kind == Kind::Unbroken && run.chars.contains(piece.as_str()));
-        self.words.iter().all(is_word) && self.pieces.iter().all(is_piece)
+        let mut words: HashSet<&str> = self.words.iter().map(String::as_str).collect();
+        let mut unbroken = Vec::new();
+        for TextRun { chars, kind } in runs(&folded) {
+            match kind {
+                Kind::Word => drop(words.remove(chars)),
+                Kind::Unbroken => unbroken.push(chars),
+            }
+        }
+        let is_piece = |piece: &String| unbroken.iter().any(|chars| chars.contains(piece.as_str()));
+        words.is_empty() && self.pieces.iter().all(is_piece)
     }
 
     /// Returns the FTS5 expression for the query. Every matching text has these tokens; if there are too many, the first

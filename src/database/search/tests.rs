@@ -80,14 +80,14 @@ impl<'c> SearchLog<'c> {
     /// Returns the messages that the owner of the file finds.
     fn all(&mut self, query: &str) -> Vec<i64> {
         let mut seqs = Vec::new();
-        let end = self.search.reader().everything(&parse(query), None, all_into(&mut seqs)).unwrap();
+        let end = self.search.reader().newest_first(&parse(query), None, None, all_into(&mut seqs)).unwrap();
         assert_eq!(end, ScanEnd::Through);
         seqs
     }
 
     fn found_by(&mut self, searcher: &Viewer, query: &str) -> Vec<i64> {
         let mut seqs = Vec::new();
-        let end = self.search.reader().newest_first(&parse(query), searcher, None, all_into(&mut seqs)).unwrap();
+        let end = self.search.reader().newest_first(&parse(query), Some(searcher), None, all_into(&mut seqs)).unwrap();
         assert_eq!(end, ScanEnd::Through);
         seqs
     }
@@ -192,7 +192,7 @@ fn search_stops_when_the_caller_has_enough_and_starts_before_a_given_message() {
         Ok(seqs.len() < 2)
     };
     let bob = searcher(BOB, &[]);
-    let end = log.search.reader().newest_first(&parse("tea"), &bob, Some(Seq::new(5)), two).unwrap();
+    let end = log.search.reader().newest_first(&parse("tea"), Some(&bob), Some(Seq::new(5)), two).unwrap();
     assert_eq!((end, seqs), (ScanEnd::Enough, vec![4, 3]));
 }
 
@@ -206,9 +206,9 @@ fn search_stops_at_the_scan_limit_and_returns_where() {
     }
     log.catch_up();
     let mut seqs = Vec::new();
-    let end = log.search.reader().everything(&parse("日本語"), None, all_into(&mut seqs)).unwrap();
+    let end = log.search.reader().newest_first(&parse("日本語"), None, None, all_into(&mut seqs)).unwrap();
     assert_eq!((end, &*seqs), (ScanEnd::DownTo(Seq::new(2)), &[][..]));
-    let end = log.search.reader().everything(&parse("日本語"), Some(Seq::new(2)), all_into(&mut seqs)).unwrap();
+    let end = log.search.reader().newest_first(&parse("日本語"), None, Some(Seq::new(2)), all_into(&mut seqs)).unwrap();
     assert_eq!((end, &*seqs), (ScanEnd::Through, &[1][..]));
 }
 
@@ -376,7 +376,7 @@ fn backup_contains_a_sound_index() {
         let mut search = SearchReader::new(&reading, LIMITS).unwrap();
         assert_eq!(search.searched().unwrap(), Seq::new(200));
         let mut seqs = Vec::new();
-        search.everything(&parse("日本語"), None, all_into(&mut seqs)).unwrap();
+        search.newest_first(&parse("日本語"), None, None, all_into(&mut seqs)).unwrap();
         assert_eq!(seqs, Vec::from_iter((101..=200).rev()));
     }
     let connection = Connection::open(&copy).unwrap();

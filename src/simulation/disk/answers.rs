@@ -3,10 +3,15 @@
 
 use std::fmt::Debug;
 
-use crate::store::{Read, ReadFailure, ReadReceiver, ReadSender};
+use fastrand::Rng;
+
+use crate::store::{Read, ReadFailure, ReadReceiver, ReadSender, Scan, ScanOutcome, ScanResult, Store, TurnRequest};
+
+/// Comparison of a result with that of the real store.
+type Check = Box<dyn FnOnce(&Store)>;
 
 /// Results of a turn's reads, sent to the broker and compared with the results of the real store.
-pub(in crate::simulation) struct Answers {
+pub(in crate::simulation) struct Answers<'r> {
     /// Whether all reads of the broker fail.
     is_unreadable: bool,
     /// Whether there is a real store to compare with.
@@ -14,12 +19,14 @@ pub(in crate::simulation) struct Answers {
     /// The same reads, for the real store.
     pub(in crate::simulation) reads: Vec<Read>,
     /// Comparisons, to be made once the real store has answered.
-    pub(in crate::simulation) checks: Vec<Box<dyn FnOnce()>>,
+    pub(in crate::simulation) checks: Vec<Check>,
+    /// Decides which scans are paused.
+    pauses: &'r mut Rng,
 }
 
-impl Answers {
-    pub(in crate::simulation) fn new(is_unreadable: bool, is_checked: bool) -> Self {
-        Answers { is_unreadable, is_checked, reads: Vec::new(), checks: Vec::new() }
+impl<'r> Answers<'r> {
+    pub(in crate::simulation) fn new(is_unreadable: bool, is_checked: bool, pauses: &'r mut Rng) -> Self {
+        Answers { is_unreadable, is_checked, reads: Vec::new(), checks: Vec::new(), pauses }
     }
 
     /// Sends what the model found for a query.
@@ -34,12 +41,50 @@ impl Answers {
             let (sender, actual) = ReadReceiver::channel();
             self.reads.push(read(query, sender));
             let expected = found.clone();
-            self.checks.push(Box::new(move || {
+            self.checks.push(Box::new(move |_| {
                 assert_eq!(actual.result(), Ok(expected), "the store and the model read the same");
             }));
         }
         // A broker that was killed takes no result.
         drop(reply.send(if self.is_unreadable { Err(injected()) } else { Ok(found) }));
+    }
+
+    /// Sends what the model found by a scan, or pauses the scan: for want of time, or after a slice. `again` is the same scan from its begin.
+    pub(super) fn send_scan(
+        &mut self,
+        mut scan: Box<Scan>,
+        again: impl Into<Scan>,
+        reply: ReadSender<ScanOutcome>,
+        found: ScanResult,
+    ) {
+        if !self.is_unreadable && self.pauses.u32(..3) == 0 {
+            scan.slices += self.pauses.u64(..2);
+            return drop(reply.send(Ok(ScanOutcome::Paused(scan))));
+        }
+        if self.is_checked {
+            let (sender, actual) = ReadReceiver::channel();
+            self.reads.push(Read::Scan(Box::new(again.into()), sender));
+            let expected = found.clone();
+            self.checks.push(Box::new(move |store| {
+                assert_eq!(done(actual, store), expected, "the store and the model find the same");
+            }));
+        }
+        drop(reply.send(if self.is_unreadable { Err(injected()) } else { Ok(ScanOutcome::Done(found)) }));
+    }
+}
+
+/// Continues a scan of the real store until it is done, and returns its result.
+fn done(mut outcome: ReadReceiver<ScanOutcome>, store: &Store) -> ScanResult {
+    loop {
+        match outcome.result().expect("the store can be read") {
+            ScanOutcome::Done(result) => return result,
+            ScanOutcome::Paused(scan) => {
+                let (sender, next) = ReadReceiver::channel();
+                let request = TurnRequest { entries: Vec::new(), reads: vec![Read::Scan(scan, sender)] };
+                drop(smol::block_on(store.begin(request).outcome()));
+                outcome = next;
+            }
+        }
     }
 }
 

@@ -4,21 +4,31 @@ use std::collections::BTreeMap;
 
 use super::answers::Answers;
 use super::{Disk, MessageRow};
-use crate::limits::{
-    HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, WAITING_SCAN_MESSAGES_MAX,
-};
+use crate::limits::{HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
 use crate::message::{Destination, Message, PeerId, Recipient, Room, RoomId, Seq};
 use crate::protocol::PastMessage;
-use crate::store::{Fed, HistoryQuery, Page, PageQuery, PastPage, Read, WaitingQuery};
+use crate::store::{
+    Fed, HistoryQuery, HistoryScan, Page, PageQuery, PastPage, Read, ScanResult, ScanTask, WaitingQuery, WaitingScan,
+};
 
 impl Disk {
     /// Executes a read of a turn; `page_bytes_left` is what the pages of the turn may still hold.
-    pub(in crate::simulation) fn read(&self, read: Read, page_bytes_left: &mut usize, answers: &mut Answers) {
+    pub(in crate::simulation) fn read(&self, read: Read, page_bytes_left: &mut usize, answers: &mut Answers<'_>) {
         match read {
             Read::Page(query, reply) => answers.send(Read::Page, query, reply, self.page(query, page_bytes_left)),
-            Read::Waiting(query, reply) => answers.send(Read::Waiting, query, reply, self.waiting(query)),
-            Read::History(query, reply) => answers.send(Read::History, query, reply, self.history(query)),
-            Read::Search(..) => unreachable!("no client of the simulation searches"),
+            Read::Scan(scan, reply) => match &scan.task {
+                ScanTask::Waiting(waiting) => {
+                    let query = waiting.query();
+                    let found = ScanResult::Waiting(self.waiting(query));
+                    answers.send_scan(scan, WaitingScan::new(query), reply, found);
+                }
+                ScanTask::History(history) => {
+                    let query = history.query();
+                    let found = ScanResult::Messages(self.history(query));
+                    answers.send_scan(scan, HistoryScan::new(query), reply, found);
+                }
+                ScanTask::Search(_) => unreachable!("no client of the simulation searches"),
+            },
             Read::Observed(query, reply) => {
                 let page = self.observed(&query);
                 answers.send(Read::Observed, query, reply, page);
@@ -51,12 +61,13 @@ impl Disk {
 
     fn page(&self, query: PageQuery, page_bytes_left: &mut usize) -> Page {
         let PageQuery { peer, after, is_addressed } = query;
-        let mut page = Page::default();
+        let mut page = Page::empty(after);
         let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
         let inboxes = self.inboxes_after(peer, after);
         let mut waiting = inboxes.iter().peekable();
         while bytes_left > 0 && page.messages.len() < PAGE_MESSAGES_MAX {
             let Some((seq, rooms)) = waiting.next() else { break };
+            page.reached = *seq;
             let is_direct = rooms.is_empty();
             let stored = &self.messages[seq];
             if !is_direct && stored.sender == peer {
@@ -75,12 +86,7 @@ impl Disk {
     }
 
     fn waiting(&self, WaitingQuery { peer, after }: WaitingQuery) -> u64 {
-        let mut looked_at = 0;
-        let mut is_others = |(seq, rooms): &(Seq, Vec<RoomId>)| {
-            let is_looked_at = !rooms.is_empty() && looked_at < WAITING_SCAN_MESSAGES_MAX;
-            looked_at += usize::from(is_looked_at);
-            !(is_looked_at && self.messages[seq].sender == peer)
-        };
+        let is_others = |(seq, rooms): &(Seq, Vec<RoomId>)| rooms.is_empty() || self.messages[seq].sender != peer;
         self.inboxes_after(peer, after).into_iter().filter(|waiting| is_others(waiting)).count() as u64
     }
 

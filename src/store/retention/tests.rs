@@ -17,7 +17,8 @@ use crate::config::Durability;
 use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Seq, Text};
 use crate::store::wal::WalPages;
 use crate::store::{
-    HistoryQuery, PeerRecord, Read, ReadReceiver, ReadSender, StoreOptions, TurnRequest, index, schema,
+    HistoryQuery, HistoryScan, PeerRecord, Read, ReadReceiver, ReadSender, Scan, ScanOutcome, ScanResult, StoreOptions,
+    TurnRequest, index, schema,
 };
 
 const PEERS: i64 = 4;
@@ -152,7 +153,14 @@ impl<'c> World<'c> {
     /// Returns the texts of a peer's history.
     fn history(&mut self, peer: i64, count: usize) -> Vec<String> {
         let query = HistoryQuery { peer: PeerId::new(peer), with: None, before: Seq::MAX, count };
-        let page = self.read(Read::History, query);
+        let mut scan = Box::new(Scan::from(HistoryScan::new(query)));
+        let page = loop {
+            match self.read(Read::Scan, scan) {
+                ScanOutcome::Done(ScanResult::Messages(page)) => break page,
+                ScanOutcome::Done(other) => panic!("a history finds {other:?}"),
+                ScanOutcome::Paused(paused) => scan = paused,
+            }
+        };
         page.messages.into_iter().map(|past| past.message.text.as_str().to_owned()).collect()
     }
 
