@@ -1,5 +1,5 @@
-//! The documents: their links lead somewhere, and the map of the code names files and functions that exist. Owns this comparison; what
-//! the documents promise is tested elsewhere.
+//! The documents: their links lead somewhere, the map of the code names files and functions that exist, and commands use the locked
+//! dependencies. Owns this comparison; what the documents promise is tested elsewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
 }
 
 fn documents() -> Vec<PathBuf> {
-    let at_root = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|name| root().join(name));
+    let at_root = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name));
     at_root.into_iter().chain(files("docs", "md")).collect()
 }
 
@@ -118,4 +118,23 @@ fn every_dependency_has_its_reason() {
     let is_named = |name: &str| reasons.lines().any(|line| line.split([' ', ',']).any(|word| word == name));
     let missing: Vec<_> = names.into_iter().filter(|name| !is_named(name)).collect();
     assert!(missing.is_empty(), "crates without a row in ARCHITECTURE.md: {missing:?}");
+}
+
+/// Without `--locked`, cargo may take other versions of the dependencies than those that were tested.
+#[test]
+fn commands_for_a_newcomer_and_the_gate_use_the_locked_dependencies() {
+    let mut loose = Vec::new();
+    for name in ["README.md", ".ci/run"] {
+        let text = read(&root().join(name));
+        let commands = text.split("cargo ").skip(1).filter_map(|rest| rest.split(['`', '\n', '#', ';']).next());
+        let builds = commands.filter(|command| {
+            let word = command.split_whitespace().next().unwrap_or_default();
+            ["run", "test", "build", "bench", "install", "clippy", "doc", "metadata", "fetch"].contains(&word)
+        });
+        let count = builds.clone().count();
+        assert!(count >= 4, "only {count} commands in {name}");
+        loose
+            .extend(builds.filter(|command| !command.contains("--locked")).map(|command| format!("{name}: {command}")));
+    }
+    assert!(loose.is_empty(), "commands without --locked:\n{}", loose.join("\n"));
 }
