@@ -61,11 +61,6 @@ impl Hook {
     pub const fn decides(self) -> bool {
         matches!(self, Hook::Connect | Hook::Login | Hook::Message | Hook::Command)
     }
-
-    /// Whether the database stores the event until the plugin has processed it.
-    pub const fn observes(self) -> bool {
-        matches!(self, Hook::Mail | Hook::Logged | Hook::Join | Hook::Leave | Hook::Delivered)
-    }
 }
 
 /// Kind of a plugin.
