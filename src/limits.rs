@@ -568,6 +568,9 @@ pub const PROCESS_UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a process's settings as JSON. The system allows an environment variable 128 KiB.
 pub const PROCESS_SETTINGS_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes at the start of a script in which the system finds its interpreter; execve(2).
+pub const PROCESS_INTERPRETER_BYTES_MAX: u64 = 256;
+
 /// Bytes of the names and values of a process's `env`.
 pub const PROCESS_ENVIRONMENT_BYTES_MAX: usize = 64 * 1024;
 

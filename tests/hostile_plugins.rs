@@ -122,6 +122,42 @@ fn plugin_that_dies_in_the_middle_of_a_line_is_restarted() {
 }
 
 #[test]
+fn command_of_a_program_that_ends_fails_and_plugins_shows_why() {
+    let commands = "timeout_ms = 60000\n[plugin.commands]\ndisk = \"how full it is\"";
+    let server = with_program("\"command\"", commands, "read -r line; rm p.sh; exit 3");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/disk");
+    let reason = "/disk failed; the log of the server has the reason";
+    assert_eq!(alice.next_message(), format!("! rejected: {reason} (p); it may have been carried out"));
+    server.wait_for_log("the program ended with exit status 3; restarting");
+    server.wait_for_log("the program could not be started");
+    let reason = "/disk failed, because its plugin does not run at the moment; try again later";
+    eventually("the asker is told", || {
+        alice.send("/disk");
+        alice.next_message() == format!("! rejected: {reason} (p); nothing was done")
+    });
+    eventually("the state is shown", || {
+        alice.send("/plugins");
+        let state = alice.expect_line();
+        state.starts_with("* p (process, command): restarts in ")
+            && state.contains(" s: the program could not be started: No such file or directory")
+            && state.ends_with("failures within 600 s")
+    });
+}
+
+#[test]
+fn command_of_a_script_that_fails_has_done_nothing() {
+    let script = "function command(c) chat.send('alice', 'hi') store.set('k', 1) error('secret') end";
+    let entry = "[[plugin]]\nname = \"p\"\nkind = \"luau\"\npath = \"p.luau\"\nhooks = [\"command\"]\n[plugin.commands]\nx = \"x\"\n";
+    let server = TestServer::with_files(&[("plugins.toml", entry), ("p.luau", script)]);
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/x");
+    let reason = "/x failed; the log of the server has the reason";
+    assert_eq!(alice.next_message(), format!("! rejected: {reason} (p); nothing was done"));
+    server.wait_for_log("command failed: ");
+}
+
+#[test]
 fn child_processes_end_with_their_plugin() {
     let script = "sleep 1000 & echo $! > child; sleep 1000 & echo $$ > pid; read -r line; exit 1";
     let server = with_program("\"message\"", "", script);

@@ -8,9 +8,10 @@ use parking_lot::RwLock;
 
 use super::answer::Verdict;
 use super::call::{Call, CommandCall, ConnectCall, LoginCall, MessageCall};
+use super::failure::Failure;
 use super::filter::{FilteredRequests, MessageSender, SubmissionFilter};
 use super::running::RunningPlugin;
-use crate::config::Hook;
+use crate::config::{Hook, PluginKind};
 use crate::message::{Destination, PeerName, Text, printable};
 use crate::protocol::{Code, Draft, FilteredSend, PluginPart, PluginState, Refusal, Reply, Request, Submission, Work};
 
@@ -160,13 +161,15 @@ impl PluginSet {
         let Some(plugin) = self.commands.get(&call.command) else {
             return Work::Refused(Refusal::unknown_command(&call.command));
         };
-        match only(plugin.decide(vec![Call::Command(call)]).await) {
-            Verdict::Reply(text) => match Text::verbatim(&text) {
+        let command = call.command.clone();
+        match plugin.answer(call).await {
+            Ok(Verdict::Reply(text)) => match Text::verbatim(&text) {
                 Some(text) => answered(Reply::Answer { text }),
                 None => answered(Reply::Answer { text: done() }),
             },
-            Verdict::Reject(reason) => Work::Refused(rejected(plugin, &reason, "nothing was done")),
-            _ => answered(Reply::Answer { text: done() }),
+            Ok(Verdict::Reject(reason)) => Work::Refused(rejected(plugin, &reason, "nothing was done")),
+            Ok(_) => answered(Reply::Answer { text: done() }),
+            Err(failure) => Work::Refused(failed(plugin, &command, &failure)),
         }
     }
 
@@ -239,6 +242,18 @@ fn answered(reply: Reply) -> Work {
 
 fn done() -> Text {
     Text::stored("done".to_owned())
+}
+
+/// Returns the refusal of a command that failed. The reason may show paths of the server, and is in the log only.
+fn failed(plugin: &RunningPlugin, command: &str, failure: &Failure) -> Refusal {
+    if !failure.is_tried() {
+        let words = format!("/{command} failed, because its plugin does not run at the moment; try again later");
+        return rejected(plugin, &words, "nothing was done");
+    }
+    // The effects of a script that fails are dropped. A program acts as it likes.
+    let outcome =
+        if plugin.config().kind == PluginKind::Luau { "nothing was done" } else { "it may have been carried out" };
+    rejected(plugin, &format!("/{command} failed; the log of the server has the reason"), outcome)
 }
 
 fn rejected(plugin: &RunningPlugin, reason: &str, outcome: &str) -> Refusal {

@@ -45,6 +45,11 @@ pub trait Plugin: Send + Sync + 'static {
         let _ = (id, reply);
     }
 
+    /// Returns in words why the plugin does not run at the moment. `None` if it runs.
+    fn outage(&self) -> Option<String> {
+        None
+    }
+
     /// Stops the plugin. Everything that it has started is cleaned up when the future resolves.
     fn stop(&self) -> Pending<'_, ()> {
         Box::pin(future::ready(()))

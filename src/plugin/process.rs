@@ -152,12 +152,12 @@ impl Process {
                 restarts.reset();
             }
             let delay = restarts.next_delay();
-            self.exchange.close(&end.to_string(), &format!("{end}; not restarted yet"));
+            self.exchange.close(&end.to_string(), Some(Instant::now() + delay));
             host.report_failure(Failure::new(format!("{end}; restarting in {} ms", delay.as_millis())));
             let _ = timeout(delay, self.until_stopped()).await;
             self.exchange.open();
         }
-        self.exchange.close("the program was stopped", "the program was stopped");
+        self.exchange.close(&ProgramEnd::Stopped.to_string(), None);
     }
 
     async fn until_stopped(&self) {
@@ -379,6 +379,10 @@ impl Plugin for Process {
 
     fn receive_reply(&self, id: Option<&RequestId>, reply: &Reply) {
         self.exchange.push_reply(id, reply);
+    }
+
+    fn outage(&self) -> Option<String> {
+        self.exchange.outage()
     }
 
     fn stop(&self) -> Pending<'_, ()> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::load::LoadedPlugin;
-use super::{Answer, Call, Effect, Failure, Host, Plugin, Verdict};
+use super::{Answer, Call, CommandCall, Effect, Failure, Host, Plugin, Verdict};
 use crate::backoff::Backoff;
 use crate::config::{Hook, OnFailure, PluginConfig};
 use crate::limits::{
@@ -57,6 +57,21 @@ impl RunningPlugin {
             verdicts.extend(answers.into_iter().map(|answer| self.verdict(answer)));
         }
         verdicts
+    }
+
+    /// Calls the hook `command`, which has nothing to continue with if the plugin fails: `on_failure` does not matter.
+    pub(super) async fn answer(&self, call: CommandCall) -> Result<Verdict, Failure> {
+        let mut answers = self.call_all(vec![Call::Command(call)]).await;
+        match answers.pop().expect("each call has an answer") {
+            Ok(Answer { verdict, effects }) => {
+                self.host.apply_later(effects);
+                Ok(verdict)
+            }
+            Err(failure) => {
+                self.host.report_failure(failure.clone());
+                Err(failure)
+            }
+        }
     }
 
     async fn call_all(&self, calls: Vec<Call>) -> Vec<Result<Answer, Failure>> {
@@ -150,7 +165,12 @@ impl RunningPlugin {
     pub(super) fn state(&self) -> PluginState {
         let config = self.config();
         let hooks = config.hooks.iter().copied().map(Hook::as_str).collect();
-        PluginState { name: config.name.clone(), kind: config.kind.as_str(), hooks, state: self.host.state() }
+        PluginState {
+            name: config.name.clone(),
+            kind: config.kind.as_str(),
+            hooks,
+            state: self.host.state(self.plugin().outage()),
+        }
     }
 }
 

@@ -17,6 +17,9 @@ use crate::plugin::answer::RawAnswer;
 use crate::plugin::{Answer, Call, Failure};
 use crate::protocol::{Reply, json};
 
+/// Reason why a program gets no calls although it runs.
+const STDIN_CLOSED: &str = "the program has closed its standard input";
+
 /// Answer to a call in flight.
 pub(super) struct PendingAnswer {
     /// Id of the call.
@@ -76,8 +79,13 @@ enum InputState {
     Open,
     /// The program has closed its standard input.
     Closed,
-    /// The program does not run, for this reason.
-    Down(String),
+    /// The program does not run.
+    Down {
+        /// Way in which it ended.
+        end: String,
+        /// Time of its restart; `None` if the plugin was stopped.
+        restart: Option<Instant>,
+    },
 }
 
 impl Exchange {
@@ -117,8 +125,9 @@ impl Exchange {
         match &state.input {
             InputState::Open if state.has_room() => Ok(Some(state.push(call))),
             InputState::Open => Ok(None),
-            InputState::Closed => Err(Failure::down("the program has closed its standard input")),
-            InputState::Down(reason) => Err(Failure::down(reason.clone())),
+            InputState::Closed => Err(Failure::down(STDIN_CLOSED)),
+            InputState::Down { end, restart: Some(_) } => Err(Failure::down(format!("{end}; not restarted yet"))),
+            InputState::Down { end, restart: None } => Err(Failure::down(end.clone())),
         }
     }
 
@@ -224,10 +233,23 @@ impl Exchange {
         self.lines_taken.notify(1);
     }
 
-    /// Fails all pending calls with `end`, which says how the program ended, and later calls with `reason`.
-    pub(super) fn close(&self, end: &str, reason: &str) {
+    /// Returns in words why the program cannot be called at the moment. `None` if it can.
+    pub(super) fn outage(&self) -> Option<String> {
+        match &self.state().input {
+            InputState::Open => None,
+            InputState::Closed => Some(STDIN_CLOSED.to_owned()),
+            InputState::Down { end, restart: None } => Some(end.clone()),
+            InputState::Down { end, restart: Some(restart) } => {
+                let left = restart.saturating_duration_since(Instant::now());
+                Some(format!("restarts in {} s: {end}", left.as_secs_f32().ceil()))
+            }
+        }
+    }
+
+    /// Fails all pending calls with `end`, which says how the program ended. Later calls fail, too, until the restart.
+    pub(super) fn close(&self, end: &str, restart: Option<Instant>) {
         let mut state = self.state();
-        state.input = InputState::Down(reason.to_owned());
+        state.input = InputState::Down { end: end.to_owned(), restart };
         state.unwritten = Vec::new();
         state.awaited.clear();
         for (_, PendingCall { hook, answer }) in state.pending.drain() {
@@ -415,7 +437,7 @@ mod tests {
             assert!(future::poll_once(exchange.until_drained()).await.is_some());
             assert!(future::poll_once(exchange.call(&call)).await.is_some());
             assert!(future::poll_once(exchange.until_overfull()).await.is_some(), "a line was dropped");
-            exchange.close("", "");
+            exchange.close("", None);
             exchange.open();
             assert!(future::poll_once(exchange.until_overfull()).await.is_none(), "a restart resets it");
         });
@@ -449,7 +471,7 @@ mod tests {
         let exchange = Exchange::new();
         smol::block_on(async {
             let mut pending = exchange.call(&message("x")).await.unwrap();
-            exchange.close("the program ended", "the program is down");
+            exchange.close("the program ended", Some(Instant::now() + Duration::from_millis(1500)));
             let words = |failure: Failure| failure.to_string();
             assert_eq!(
                 pending.answer().await.map_err(words),
@@ -457,9 +479,11 @@ mod tests {
             );
             assert_eq!(
                 exchange.call(&message("x")).await.map(drop).map_err(words),
-                Err("the program is down".to_owned())
+                Err("the program ended; not restarted yet".to_owned())
             );
+            assert_eq!(exchange.outage().unwrap(), "restarts in 2 s: the program ended");
             exchange.open();
+            assert_eq!(exchange.outage(), None);
             assert!(exchange.call(&message("x")).await.is_ok());
         });
     }

@@ -4,7 +4,8 @@
 use std::env;
 use std::ffi::{CString, OsString};
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -18,7 +19,10 @@ use smol::process::{ChildStderr, ChildStdin, ChildStdout};
 
 use super::confine::{Confinement, Identity, confine};
 use crate::config::PluginConfig;
-use crate::limits::{PROCESS_SETTINGS_BYTES_MAX, PROCESS_SHARED_PROCESSES_DEFAULT, PROCESS_USER_PROCESSES_DEFAULT};
+use crate::limits::{
+    PROCESS_INTERPRETER_BYTES_MAX, PROCESS_SETTINGS_BYTES_MAX, PROCESS_SHARED_PROCESSES_DEFAULT,
+    PROCESS_USER_PROCESSES_DEFAULT,
+};
 use crate::message::quoted;
 use crate::timeout::timeout;
 use crate::trust::{Trust, TrustError};
@@ -51,6 +55,23 @@ pub enum ProcessError {
     NotExecutable {
         /// Path as written.
         path: PathBuf,
+    },
+    /// The first line of a script ends as on Windows.
+    #[error(
+        "path = {path:?}: its first line ends with a carriage return, as on Windows, and the system takes that for a part of the \
+             interpreter's name; run: sed -i 's/\\r$//' {}", path.display()
+    )]
+    CarriageReturn {
+        /// Path as written.
+        path: PathBuf,
+    },
+    /// The interpreter of a script does not exist.
+    #[error("path = {path:?}: its first line names the interpreter {interpreter}, which does not exist; correct it")]
+    NoInterpreter {
+        /// Path as written.
+        path: PathBuf,
+        /// Interpreter, quoted.
+        interpreter: String,
     },
     /// An argument contains the character that ends arguments.
     #[error("arguments: {argument} contains the character U+0000, which ends an argument; remove it")]
@@ -193,10 +214,31 @@ fn check_path(config: &PluginConfig) -> Result<PathBuf, ProcessError> {
         Ok(_) => {
             Trust::of_this_process().find(&path)?.check_regular()?;
             match rustix::fs::access(&path, Access::EXEC_OK) {
-                Ok(()) => Ok(path),
+                Ok(()) => check_interpreter(config, &path).map(|()| path),
                 Err(_) => Err(ProcessError::NotExecutable { path: written() }),
             }
         }
+    }
+}
+
+/// Checks the first line of a script, for which the system's own error would be that the script does not exist.
+fn check_interpreter(config: &PluginConfig, path: &Path) -> Result<(), ProcessError> {
+    let mut start = Vec::new();
+    // A program need not be readable to be executed.
+    let read = File::open(path).and_then(|file| file.take(PROCESS_INTERPRETER_BYTES_MAX).read_to_end(&mut start));
+    let Some(line) = read.ok().and_then(|_| start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()) else {
+        return Ok(());
+    };
+    if line.ends_with(b"\r") {
+        return Err(ProcessError::CarriageReturn { path: config.path.clone() });
+    }
+    let words = String::from_utf8_lossy(line);
+    let Some(interpreter) = words.split_whitespace().next() else { return Ok(()) };
+    match config.directory.join(interpreter).metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(ProcessError::NoInterpreter { path: config.path.clone(), interpreter: quoted(interpreter) })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -194,6 +194,22 @@ fn program_that_cannot_be_run_is_refused() {
         refused(|config| config.path = "plugins/push.sh".into()),
         "path = \"plugins/push.sh\" is not executable; run: chmod +x plugins/push.sh"
     );
+    write_executable(&directory.join("windows.sh"), "#!/bin/sh\r\nexit 0\r\n");
+    assert_eq!(
+        refused(|config| config.path = "windows.sh".into()),
+        "path = \"windows.sh\": its first line ends with a carriage return, as on Windows, and the system takes that for a part of \
+         the interpreter's name; run: sed -i 's/\\r$//' windows.sh"
+    );
+    write_executable(&directory.join("typo.py"), "#!/usr/bin/pyhton3 -u\n");
+    assert_eq!(
+        refused(|config| config.path = "typo.py".into()),
+        "path = \"typo.py\": its first line names the interpreter \"/usr/bin/pyhton3\", which does not exist; correct it"
+    );
+    for (name, start) in [("fine.sh", "#! /bin/sh -e\n"), ("empty", ""), ("none", "#!\n"), ("binary", "\x7fELF\r\n")] {
+        write_executable(&directory.join(name), start);
+        let config = PluginConfig { path: name.into(), ..script.config.clone() };
+        assert!(Process::load(&config).is_ok(), "{name}");
+    }
     assert_eq!(
         refused(|config| config.user = Some("no-such-user".to_owned())),
         "user = \"no-such-user\": this system has no such user; list them with: getent passwd"
@@ -206,4 +222,11 @@ fn program_that_cannot_be_run_is_refused() {
         refused(|config| config.arguments.push("a\0b".to_owned())),
         "arguments: \"a\u{fffd}b\" contains the character U+0000, which ends an argument; remove it"
     );
+}
+
+fn write_executable(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
