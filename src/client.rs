@@ -5,6 +5,7 @@ mod account;
 mod connection;
 mod error;
 mod input;
+mod outgoing;
 #[cfg(test)]
 mod scripted;
 mod send;
@@ -13,6 +14,7 @@ mod tail;
 pub use self::account::{Account, BadAddress, Password, ServerAddress};
 pub use self::error::PermanentError;
 pub use self::input::LineSource;
-pub use self::send::{Addressing, BadIdPrefix, IdPrefix, SendError, SendJob, Summary, send};
+pub use self::outgoing::{Addressing, BadIdPrefix, IdPrefix};
+pub use self::send::{SendError, SendJob, Summary, send};
 pub use self::tail::{MessageSink, TailError, TailRange, tail};
 pub use crate::wire::{ErrorFrame, MessageFrame};

@@ -83,11 +83,11 @@ pub(crate) fn run(args: SendArgs) -> Result<bool, SendCommandError> {
     let SendArgs { account, addressing, id, timeout, text } = args;
     let is_one_text = text.is_some();
     let input = match text {
-        Some(text) => LineSource::of_text(text),
-        None => LineSource::read(io::stdin()).map_err(SendCommandError::Input)?,
+        Some(text) => LineSource::of_text(text, &addressing),
+        None => LineSource::read(io::stdin(), addressing).map_err(SendCommandError::Input)?,
     };
     let ids = id.unwrap_or_else(IdPrefix::random);
-    let job = SendJob { addressing, ids, give_up_after: timeout, input };
+    let job = SendJob { ids, give_up_after: timeout, input };
     let report = |number, error: &ErrorFrame| {
         if is_one_text {
             eprintln!("holdline: not sent: {error}");

@@ -1,11 +1,12 @@
 //! Lines that a program wants to send. A thread reads them, so that a slow input delays nothing else. Owns what a line of the input
-//! is; never knows where a line goes.
+//! is; never sends one.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::thread;
 
 use async_channel::{Receiver, Sender};
 
+use super::outgoing::{Addressing, OutgoingMessage};
 use crate::limits::{CLIENT_INPUT_LINES_MAX, LINE_BYTES_MAX};
 use crate::wire::ErrorFrame;
 
@@ -16,55 +17,56 @@ pub struct LineSource(pub(super) Receiver<InputLine>);
 pub(super) struct InputLine {
     /// Number of the line. The first is 1, and blank lines count.
     pub(super) number: u64,
-    /// Text of the line without its end, or the reason why it cannot be sent.
-    pub(super) text: Result<String, ErrorFrame>,
+    /// Message of the line, or the reason why the line cannot be sent.
+    pub(super) message: Result<OutgoingMessage, ErrorFrame>,
 }
 
 impl LineSource {
     /// Returns a source of one line, `text`. The text may contain newlines.
-    pub fn of_text(text: String) -> Self {
+    pub fn of_text(text: String, addressing: &Addressing) -> Self {
         let (sender, receiver) = async_channel::bounded(1);
-        let sent = sender.try_send(InputLine::new(1, text.into_bytes()));
+        let sent = sender.try_send(InputLine::new(1, check(text.into_bytes()), addressing));
         debug_assert!(sent.is_ok(), "the channel has room for one line");
         LineSource(receiver)
     }
 
     /// Returns a source of all lines of `input`. Fails if no thread can be started.
-    pub fn read(input: impl Read + Send + 'static) -> io::Result<Self> {
+    pub fn read(input: impl Read + Send + 'static, addressing: Addressing) -> io::Result<Self> {
         let (sender, receiver) = async_channel::bounded(CLIENT_INPUT_LINES_MAX);
-        thread::Builder::new().name("input".into()).spawn(move || read_lines(BufReader::new(input), &sender))?;
+        let read = move || read_lines(BufReader::new(input), &addressing, &sender);
+        thread::Builder::new().name("input".into()).spawn(read)?;
         Ok(LineSource(receiver))
     }
 }
 
 impl InputLine {
-    fn new(number: u64, bytes: Vec<u8>) -> Self {
-        let text = if bytes.len() > LINE_BYTES_MAX {
-            Err(ErrorFrame::new("too_long", format!("the line is longer than {LINE_BYTES_MAX} bytes")))
-        } else {
-            String::from_utf8(bytes).map_err(|_| ErrorFrame::new("not_utf8", "the line is not UTF-8"))
-        };
-        InputLine { number, text }
-    }
-
-    fn is_blank(&self) -> bool {
-        self.text.as_ref().is_ok_and(|text| text.trim().is_empty())
+    fn new(number: u64, text: Result<String, ErrorFrame>, addressing: &Addressing) -> Self {
+        InputLine { number, message: text.and_then(|text| addressing.address(text)) }
     }
 }
 
+/// Returns the text of a line. Fails if no message can contain it.
+fn check(line: Vec<u8>) -> Result<String, ErrorFrame> {
+    if line.len() > LINE_BYTES_MAX {
+        return Err(ErrorFrame::new("too_long", format!("the line is longer than {LINE_BYTES_MAX} bytes")));
+    }
+    String::from_utf8(line).map_err(|_| ErrorFrame::new("not_utf8", "the line is not UTF-8"))
+}
+
 /// Reads until the input ends, or until the receiver is dropped.
-fn read_lines(mut input: impl BufRead, lines: &Sender<InputLine>) {
+fn read_lines(mut input: impl BufRead, addressing: &Addressing, lines: &Sender<InputLine>) {
     for number in 1.. {
-        let line = match read_line(&mut input) {
-            Ok(Some(bytes)) => InputLine::new(number, bytes),
+        let text = match read_line(&mut input) {
+            Ok(Some(line)) => check(line),
             Ok(None) => return,
             Err(error) => {
                 let unreadable = ErrorFrame::new("unreadable", format!("cannot read the input ({error})"));
-                let _ = lines.send_blocking(InputLine { number, text: Err(unreadable) });
+                let _ = lines.send_blocking(InputLine { number, message: Err(unreadable) });
                 return;
             }
         };
-        if !line.is_blank() && lines.send_blocking(line).is_err() {
+        let is_blank = text.as_ref().is_ok_and(|text| text.trim().is_empty());
+        if !is_blank && lines.send_blocking(InputLine::new(number, text, addressing)).is_err() {
             return;
         }
     }
@@ -92,9 +94,10 @@ mod tests {
     use super::*;
 
     fn read(input: Vec<u8>) -> Vec<(u64, Result<String, String>)> {
-        let LineSource(lines) = LineSource::read(io::Cursor::new(input)).unwrap();
+        let LineSource(lines) = LineSource::read(io::Cursor::new(input), Addressing::To(Vec::new())).unwrap();
         let lines = std::iter::from_fn(move || lines.recv_blocking().ok());
-        lines.map(|line| (line.number, line.text.map_err(|error| error.to_string()))).collect()
+        let text = |line: InputLine| line.message.map(|message| message.text).map_err(|error| error.to_string());
+        lines.map(|line| (line.number, text(line))).collect()
     }
 
     fn check(input: &[u8], expected: Expect) {

@@ -1,7 +1,6 @@
 //! Sends lines so that the server accepts each exactly once. Many are in flight at a time; after a lost connection, those without a
 //! reply are sent again, in order, with the same ids. Owns when to connect, to repeat and to give up; never prints.
 
-mod compose;
 mod window;
 
 use std::fmt;
@@ -13,17 +12,14 @@ use super::account::Account;
 use super::connection::{Connection, ConnectionEvent};
 use super::error::{ConnectionError, ConnectionLost, PermanentError, RECONNECT, REPLY};
 use super::input::{InputLine, LineSource};
+use super::outgoing::IdPrefix;
 use crate::timeout::{Elapsed, sleep, timeout_at};
 use crate::wire::{ErrorFrame, ServerFrame};
 
 use self::window::Window;
 
-pub use self::compose::{Addressing, BadIdPrefix, IdPrefix};
-
 /// Lines to send, and how.
 pub struct SendJob {
-    /// Recipients of the lines.
-    pub addressing: Addressing,
     /// Beginning of the lines' ids.
     pub ids: IdPrefix,
     /// Time without a reply to any line after which the job is given up.
@@ -95,10 +91,9 @@ impl fmt::Display for Remaining {
 
 /// Sends all lines of a job. Calls `report` with the number and the error of each line that the server does not accept.
 pub async fn send(account: Account, job: SendJob, report: impl FnMut(u64, &ErrorFrame)) -> Result<Summary, SendError> {
-    let SendJob { addressing, ids, give_up_after, input } = job;
+    let SendJob { ids, give_up_after, input } = job;
     let mut run = SendRun {
         account,
-        addressing,
         ids,
         give_up_after,
         input,
@@ -117,7 +112,6 @@ pub async fn send(account: Account, job: SendJob, report: impl FnMut(u64, &Error
 /// State of a job.
 struct SendRun<R> {
     account: Account,
-    addressing: Addressing,
     ids: IdPrefix,
     give_up_after: Duration,
     input: LineSource,
@@ -211,16 +205,16 @@ impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
 
     /// Adds a line of the input to the window; `None` is the end of the input.
     fn add_line(&mut self, line: Option<InputLine>) {
-        let Some(InputLine { number, text }) = line else {
+        let Some(InputLine { number, message }) = line else {
             self.is_input_ended = true;
             return;
         };
-        match text.and_then(|text| self.addressing.compose(&self.ids.id(number), &text)) {
-            Ok(request) => {
+        match message {
+            Ok(message) => {
                 if self.window.is_empty() {
                     self.last_progress = Instant::now();
                 }
-                self.window.push(number, request);
+                self.window.push(number, message.encode(&self.ids.id(number)));
             }
             Err(error) => self.fail(number, &error),
         }

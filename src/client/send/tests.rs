@@ -4,16 +4,20 @@ use std::net::TcpListener;
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::client::outgoing::Addressing;
 use crate::client::scripted::{ScriptedConnection, ScriptedServer};
 use crate::message::Destination;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+fn to_bob() -> Addressing {
+    Addressing::To(vec![Destination::parse("bob").unwrap()])
+}
+
 /// Runs a job. Returns its end and the errors of single lines.
 fn run(account: &Account, input: LineSource, give_up_after: Duration) -> (Result<Summary, String>, Vec<String>) {
     let mut errors = Vec::new();
-    let addressing = Addressing::To(vec![Destination::parse("bob").unwrap()]);
-    let job = SendJob { addressing, ids: IdPrefix::parse("i").unwrap(), give_up_after, input };
+    let job = SendJob { ids: IdPrefix::parse("i").unwrap(), give_up_after, input };
     let report = |number, error: &ErrorFrame| errors.push(format!("line {number}: {error}"));
     let end = smol::block_on(send(account.clone(), job, report));
     (end.map_err(|error| error.to_string()), errors)
@@ -34,7 +38,7 @@ fn server_port_in(end: &Result<Summary, String>) -> String {
 }
 
 fn lines(input: &'static str) -> LineSource {
-    LineSource::read(Cursor::new(input)).unwrap()
+    LineSource::read(Cursor::new(input), to_bob()).unwrap()
 }
 
 fn sent(number: u64, text: &str) -> String {
@@ -209,7 +213,7 @@ fn slow_input_is_sent_line_by_line() {
         alice.say(&accepted(3));
     };
     let server = ScriptedServer::start(script);
-    let (end, errors) = run(&server.account, LineSource::read(input).unwrap(), MINUTE);
+    let (end, errors) = run(&server.account, LineSource::read(input, to_bob()).unwrap(), MINUTE);
     server.join();
     assert_eq!((end, errors), (Ok(Summary { accepted: 3, failed: 0 }), vec![]));
 }
@@ -236,7 +240,7 @@ fn flood_of_lines_passes_while_messages_arrive() {
     };
     let server = ScriptedServer::start(script);
     let input = Cursor::new("reading\n".repeat(LINES as usize));
-    let (end, errors) = run(&server.account, LineSource::read(input).unwrap(), MINUTE);
+    let (end, errors) = run(&server.account, LineSource::read(input, to_bob()).unwrap(), MINUTE);
     server.join();
     assert_eq!((end, errors), (Ok(Summary { accepted: LINES, failed: 0 }), vec![]));
 }

@@ -1,10 +1,10 @@
-//! Turns a line of the input into a request with an id, destinations and a text. Owns how a line names its destinations; never
-//! sends a request.
+//! Message that a program wants to send: destinations and a text, and the id with which it is sent. Owns how a line names its
+//! destinations; never sends a request.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::limits::{ID_PREFIX_BYTES_MAX, JSON_LINE_BYTES_MAX};
+use crate::limits::{ID_PREFIX_BYTES_MAX, JSON_LINE_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::message::Destination;
 use crate::wire::{ErrorFrame, RequestFrame};
 
@@ -17,26 +17,41 @@ pub enum Addressing {
     InLine,
 }
 
+/// Message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutgoingMessage {
+    /// Peers and rooms that it is sent to.
+    pub(super) to: Vec<Destination>,
+    /// Text, unchanged.
+    pub(super) text: String,
+}
+
 impl Addressing {
-    /// Returns the request that sends `line`. Fails if no request can.
-    pub(super) fn compose(&self, id: &str, line: &str) -> Result<String, ErrorFrame> {
-        let (named, text) = match self {
-            Addressing::To(_) => (Vec::new(), line),
-            Addressing::InLine => split(line)?,
+    /// Returns the message of a line. Fails if the line does not name its destinations, or if no request can contain the message.
+    pub(super) fn address(&self, line: String) -> Result<OutgoingMessage, ErrorFrame> {
+        let message = match self {
+            Addressing::To(to) => OutgoingMessage { to: to.clone(), text: line },
+            Addressing::InLine => split(&line)?,
         };
-        let to = if let Addressing::To(to) = self { to } else { &named };
-        let to = to.iter().map(Destination::as_str).collect();
-        let request = RequestFrame::Send { id, to, text }.encode();
-        if request.len() > JSON_LINE_BYTES_MAX {
+        let longest_id = "x".repeat(REQUEST_ID_BYTES_MAX);
+        if message.encode(&longest_id).len() > JSON_LINE_BYTES_MAX {
             let problem =
                 format!("with its destinations and escapes the line is longer than {JSON_LINE_BYTES_MAX} bytes");
             return Err(ErrorFrame::new("too_long", problem));
         }
-        Ok(request)
+        Ok(message)
     }
 }
 
-fn split(line: &str) -> Result<(Vec<Destination>, &str), ErrorFrame> {
+impl OutgoingMessage {
+    /// Returns the request that sends the message.
+    pub(super) fn encode(&self, id: &str) -> String {
+        let to = self.to.iter().map(Destination::as_str).collect();
+        RequestFrame::Send { id, to, text: &self.text }.encode()
+    }
+}
+
+fn split(line: &str) -> Result<OutgoingMessage, ErrorFrame> {
     let Some((names, text)) = line.split_once(':') else {
         return Err(ErrorFrame::new(
             "bad_request",
@@ -44,10 +59,10 @@ fn split(line: &str) -> Result<(Vec<Destination>, &str), ErrorFrame> {
         ));
     };
     let names = names.split(',').map(|name| Destination::parse(name.trim()));
-    let names = names.collect::<Result<_, _>>().map_err(|error| ErrorFrame::new("bad_name", error.to_string()))?;
+    let to = names.collect::<Result<_, _>>().map_err(|error| ErrorFrame::new("bad_name", error.to_string()))?;
     match text.trim() {
         "" => Err(ErrorFrame::new("empty", "the line has no text after the colon")),
-        text => Ok((names, text)),
+        text => Ok(OutgoingMessage { to, text: text.to_owned() }),
     }
 }
 
@@ -102,8 +117,8 @@ mod tests {
     use super::*;
 
     fn check(addressing: &Addressing, line: &str, expected: Expect) {
-        match addressing.compose("i-1", line) {
-            Ok(request) => expected.assert_eq(&request),
+        match addressing.address(line.to_owned()) {
+            Ok(message) => expected.assert_eq(&message.encode("i-1")),
             Err(error) => expected.assert_eq(&error.to_string()),
         }
     }
@@ -121,7 +136,7 @@ mod tests {
             expect!["bad_request: the line has no colon; write NAME, #ROOM: TEXT, or name the recipients with --to"],
         );
         check(&Addressing::InLine, "bob: \t", expect!["empty: the line has no text after the colon"]);
-        let error = Addressing::InLine.compose("i-1", "bob,,carol: hi").unwrap_err();
+        let error = Addressing::InLine.address("bob,,carol: hi".to_owned()).unwrap_err();
         assert_eq!(error.code(), "bad_name");
     }
 
@@ -138,7 +153,7 @@ mod tests {
     #[test]
     fn request_that_is_too_long_for_the_server_is_an_error() {
         let to = Addressing::To((0..3000).map(|n| Destination::parse(&format!("{n:032}")).unwrap()).collect());
-        assert_eq!(to.compose("i-1", "hi").unwrap_err().code(), "too_long");
+        assert_eq!(to.address("hi".to_owned()).unwrap_err().code(), "too_long");
     }
 
     #[test]
