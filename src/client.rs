@@ -6,6 +6,7 @@ mod connection;
 mod error;
 mod input;
 mod outgoing;
+mod queue;
 #[cfg(test)]
 mod scripted;
 mod send;
@@ -13,8 +14,9 @@ mod tail;
 
 pub use self::account::{Account, BadAddress, Password, ServerAddress};
 pub use self::error::PermanentError;
-pub use self::input::LineSource;
+pub use self::input::{LineForm, LineSource};
 pub use self::outgoing::{Addressing, BadIdPrefix, IdPrefix};
-pub use self::send::{SendError, SendJob, Summary, send};
+pub use self::queue::{Queue, QueueError, QueueReader};
+pub use self::send::{LineOutcome, ReportError, Resumption, SendError, SendJob, SendReport, Summary, send};
 pub use self::tail::{MessageSink, TailError, TailRange, tail};
 pub use crate::wire::{ErrorFrame, MessageFrame};

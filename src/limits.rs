@@ -394,6 +394,15 @@ pub const SEND_WINDOW_BYTES_MAX: usize = 256 * 1024;
 /// Seconds without a reply to any line after which `holdline send` gives up, unless `--timeout` says otherwise.
 pub const SEND_GIVE_UP_S_DEFAULT: u64 = 60;
 
+/// Bytes of the database of a queue of `holdline send`.
+pub const QUEUE_BYTES_MAX: i64 = 256 * 1024 * 1024;
+
+/// Messages that are read from a queue at a time.
+pub const QUEUE_READ_LINES_MAX: usize = 256;
+
+/// Milliseconds between two looks for new messages in a queue that is drained.
+pub const QUEUE_POLL_MS: u64 = 200;
+
 /// Bytes of a line of the server that a client reads.
 pub const CLIENT_LINE_BYTES_MAX: usize = 256 * 1024;
 

@@ -361,6 +361,11 @@ impl ErrorFrame {
         &self.code
     }
 
+    /// Words for people.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Whether the cause ends by itself, so that the same request may succeed later.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(

@@ -1,27 +1,57 @@
-//! `holdline send`: sends a text, or each line of standard input, and succeeds only if all of it was accepted. Owns its flags and its
-//! messages on standard error; never knows how lines are sent.
+//! `holdline send`: sends a text, or each line of standard input, at once or through a queue, and succeeds only if all of it was accepted.
+//! Owns its flags and its messages on standard error; never knows how lines are sent.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bpaf::{OptionParser, Parser, construct, long, positional};
-use holdline::client::{self, Account, Addressing, ErrorFrame, IdPrefix, LineSource, SendJob};
+use holdline::client::{
+    self, Account, Addressing, ErrorFrame, IdPrefix, LineForm, LineOutcome, LineSource, Queue, QueueError, ReportError,
+    Resumption, SendJob, SendReport,
+};
 use holdline::limits::SEND_GIVE_UP_S_DEFAULT;
 use holdline::message::Destination;
 
+/// Time without a reply to any line after which `send` gives up by default.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(SEND_GIVE_UP_S_DEFAULT);
+
 /// Arguments of `send`.
 #[derive(Clone, Debug)]
-pub(crate) struct SendArgs {
-    /// Account of the sender.
-    account: Account,
-    /// Recipients.
-    addressing: Addressing,
-    /// Prefix of the ids; random by default.
-    id: Option<IdPrefix>,
-    /// Time without a reply to any line after which it gives up.
-    timeout: Duration,
-    /// Text to send instead of standard input.
-    text: Option<String>,
+pub(crate) enum SendArgs {
+    /// Append to a queue.
+    Queue {
+        /// Directory of the queue.
+        directory: PathBuf,
+        /// Recipients.
+        addressing: Addressing,
+        /// Text to append instead of standard input.
+        text: Option<String>,
+    },
+    /// Send what is in a queue.
+    Drain {
+        /// Directory of the queue.
+        directory: PathBuf,
+        /// Account of the sender.
+        account: Account,
+        /// Whether to end once the queue is empty.
+        once: bool,
+        /// Time without a reply to any line after which it gives up.
+        timeout: Option<Duration>,
+    },
+    /// Send at once.
+    Now {
+        /// Account of the sender.
+        account: Account,
+        /// Recipients.
+        addressing: Addressing,
+        /// Prefix of the ids; random by default.
+        id: Option<IdPrefix>,
+        /// Time without a reply to any line after which it gives up.
+        timeout: Option<Duration>,
+        /// Text to send instead of standard input.
+        text: Option<String>,
+    },
 }
 
 /// Error of `send`.
@@ -30,6 +60,9 @@ pub(crate) enum SendCommandError {
     /// The server cannot be reached, or refuses the client.
     #[error(transparent)]
     Send(#[from] client::SendError),
+    /// The queue cannot be used.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     /// No thread can be started to read standard input.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),
@@ -37,35 +70,61 @@ pub(crate) enum SendCommandError {
 
 /// Returns the flags of `send`, with their help.
 pub(crate) fn options() -> OptionParser<SendArgs> {
-    let account = super::account::flags();
-    let addressing = long("to")
-        .argument::<String>("NAMES")
-        .help("Peers and rooms, separated by commas; without it, each line is NAMES: TEXT")
-        .parse(|names| destinations(&names))
-        .many()
-        .map(|lists| if lists.is_empty() { Addressing::InLine } else { Addressing::To(lists.concat()) });
+    construct!([queue(), drain(), now()])
+        .to_options()
+        .descr("Sends TEXT, or each line of standard input, exactly once, even if connections are lost")
+        .header("Exits with 0 if everything was accepted. Otherwise it reports what failed and why, and exits with 1.")
+        .footer(FOOTER)
+}
+
+fn queue() -> impl Parser<SendArgs> {
+    let directory = long("queue")
+        .argument::<PathBuf>("DIR")
+        .help("Puts the text or the lines into the queue in DIR, and returns once they are on the disk");
+    let (addressing, text) = (addressing(), text());
+    construct!(SendArgs::Queue { directory, addressing, text })
+}
+
+fn drain() -> impl Parser<SendArgs> {
+    let directory = long("drain")
+        .argument::<PathBuf>("DIR")
+        .help("Sends what is in the queue in DIR, and what is put into it, without end");
+    let once = long("once").switch().help("With --drain: exits once the queue is empty");
+    let (account, timeout) = (super::account::flags(), timeout());
+    construct!(SendArgs::Drain { directory, once, timeout, account })
+}
+
+fn now() -> impl Parser<SendArgs> {
     let id = long("id")
         .argument::<String>("PREFIX")
         .help("Prefix of the lines' ids: the same lines with the same PREFIX are sent once [default: random]")
         .parse(|prefix| IdPrefix::parse(&prefix).map_err(|error| format!("--id: {error}")))
         .optional();
-    let timeout = long("timeout")
-        .argument::<String>("S")
-        .help(
-            format!("Seconds without a reply to any line until it gives up [default: {SEND_GIVE_UP_S_DEFAULT}]")
-                .as_str(),
-        )
-        .parse(|seconds| seconds_of(&seconds))
-        .fallback(Duration::from_secs(SEND_GIVE_UP_S_DEFAULT));
-    let text = positional::<String>("TEXT")
+    let (account, addressing, timeout, text) = (super::account::flags(), addressing(), timeout(), text());
+    construct!(SendArgs::Now { account, addressing, id, timeout, text })
+}
+
+fn addressing() -> impl Parser<Addressing> {
+    long("to")
+        .argument::<String>("NAMES")
+        .help("Peers and rooms, separated by commas; without it, each line is NAMES: TEXT")
+        .parse(|names| destinations(&names))
+        .many()
+        .map(|lists| if lists.is_empty() { Addressing::InLine } else { Addressing::To(lists.concat()) })
+}
+
+fn timeout() -> impl Parser<Option<Duration>> {
+    let help = format!(
+        "Seconds without a reply to any line until it gives up [default: {SEND_GIVE_UP_S_DEFAULT}; --drain without --once: never]"
+    );
+    long("timeout").argument::<String>("S").help(help.as_str()).parse(|seconds| seconds_of(&seconds)).optional()
+}
+
+fn text() -> impl Parser<Option<String>> {
+    positional::<String>("TEXT")
         .help("Text to send [default: each line of standard input]")
         .parse(|text| if text.trim().is_empty() { Err("TEXT is empty; write the text to send") } else { Ok(text) })
-        .optional();
-    construct!(SendArgs { account, addressing, id, timeout, text })
-        .to_options()
-        .descr("Sends TEXT, or each line of standard input, exactly once, even if connections are lost")
-        .header("Exits with 0 if everything was accepted. Otherwise it reports what failed and why, and exits with 1.")
-        .footer(FOOTER)
+        .optional()
 }
 
 /// Environment variables, and examples.
@@ -76,27 +135,92 @@ Examples:
 
         holdline send --to=bob,#home 'dinner at 7'
         df -h / | holdline send --as=backup --to=alice
-        sensor | holdline send --as=boiler --to=#home --server=pi.local:7878";
+        sensor | holdline send --as=boiler --to=#home --server=pi.local:7878
+        holdline send --queue=/var/spool/motion --to=bob 'motion in the hall'
+        holdline send --drain=/var/spool/motion --as=motion --server=pi.local:7878";
 
-/// Sends everything. Returns `true` if all of it was accepted.
+/// Sends or queues everything. Returns `true` if all of it was accepted.
 pub(crate) fn run(args: SendArgs) -> Result<bool, SendCommandError> {
-    let SendArgs { account, addressing, id, timeout, text } = args;
-    let is_one_text = text.is_some();
-    let input = match text {
-        Some(text) => LineSource::of_text(text, &addressing),
-        None => LineSource::read(io::stdin(), addressing).map_err(SendCommandError::Input)?,
-    };
-    let ids = id.unwrap_or_else(IdPrefix::random);
-    let job = SendJob { ids, give_up_after: timeout, input };
-    let report = |number, error: &ErrorFrame| {
-        if is_one_text {
-            eprintln!("holdline: not sent: {error}");
-        } else {
-            eprintln!("holdline: line {number}: {error}");
+    match args {
+        SendArgs::Queue { directory, addressing, text } => {
+            let is_one_text = text.is_some();
+            let mut queue = Queue::open(&directory)?;
+            // The queue gives each message an id of its own.
+            let input = input(text, LineForm { addressing, ids: IdPrefix::random() })?;
+            let summary = queue.append_all(&input, |number, error| {
+                print_failure((!is_one_text).then_some(number), "queued", error);
+            })?;
+            Ok(summary.failed == 0)
         }
-    };
-    let summary = smol::block_on(client::send(account, job, report))?;
+        SendArgs::Drain { directory, account, once, timeout } => drain_queue(&directory, account, once, timeout),
+        SendArgs::Now { account, addressing, id, timeout, text } => {
+            let is_one_text = text.is_some();
+            let ids = id.unwrap_or_else(IdPrefix::random);
+            let resumption = Resumption::Ids(ids.clone());
+            let input = input(text, LineForm { addressing, ids })?;
+            let timeout = timeout.unwrap_or(TIMEOUT_DEFAULT);
+            let job = SendJob { give_up_after: Some(timeout), resumption, input };
+            let report = |number, outcome: LineOutcome<'_>| {
+                if let LineOutcome::Failed(error) = outcome {
+                    print_failure((!is_one_text).then_some(number), "sent", error);
+                }
+                Ok(())
+            };
+            Ok(smol::block_on(client::send(account, job, report))?.failed == 0)
+        }
+    }
+}
+
+fn drain_queue(
+    directory: &Path,
+    account: Account,
+    once: bool,
+    timeout: Option<Duration>,
+) -> Result<bool, SendCommandError> {
+    let queue = Queue::open(directory)?;
+    let reader = queue.read(once)?;
+    let timeout = timeout.or(once.then_some(TIMEOUT_DEFAULT));
+    let job = SendJob { give_up_after: timeout, resumption: Resumption::Queue, input: reader.lines.clone() };
+    let summary = smol::block_on(client::send(account, job, DrainReport { queue }))?;
+    reader.join()?;
     Ok(summary.failed == 0)
+}
+
+/// Notes outcomes in the queue, and prints what a person should know.
+struct DrainReport {
+    queue: Queue,
+}
+
+impl SendReport for DrainReport {
+    fn outcome(&mut self, number: u64, outcome: LineOutcome<'_>) -> Result<(), ReportError> {
+        self.queue.note(number, outcome)?;
+        if let LineOutcome::Failed(error) = outcome {
+            eprintln!("holdline: message {number} is not sent, and moved to the table refused: {error}");
+        }
+        Ok(())
+    }
+
+    fn disconnected(&mut self, reason: &str) {
+        eprintln!("holdline: {reason}; trying again");
+    }
+
+    fn reconnected(&mut self) {
+        eprintln!("holdline: reconnected");
+    }
+}
+
+fn input(text: Option<String>, form: LineForm) -> Result<LineSource, SendCommandError> {
+    match text {
+        Some(text) => Ok(LineSource::of_text(text, &form)),
+        None => LineSource::read(io::stdin(), form).map_err(SendCommandError::Input),
+    }
+}
+
+fn print_failure(line: Option<u64>, done: &str, error: &ErrorFrame) {
+    match line {
+        Some(number) => eprintln!("holdline: line {number}: {error}"),
+        None => eprintln!("holdline: not {done}: {error}"),
+    }
 }
 
 fn destinations(names: &str) -> Result<Vec<Destination>, String> {

@@ -6,42 +6,53 @@ use std::thread;
 
 use async_channel::{Receiver, Sender};
 
-use super::outgoing::{Addressing, OutgoingMessage};
+use super::outgoing::{AddressedText, Addressing, IdPrefix};
 use crate::limits::{CLIENT_INPUT_LINES_MAX, LINE_BYTES_MAX};
 use crate::wire::ErrorFrame;
 
-/// Source of the lines to send; it leaves out blank lines.
+/// Source of the lines to send, with growing numbers; it leaves out blank lines.
+#[derive(Clone)]
 pub struct LineSource(pub(super) Receiver<InputLine>);
+
+/// Beginning of the ids of the lines, and recipients.
+pub struct LineForm {
+    /// Recipients of the lines.
+    pub addressing: Addressing,
+    /// Beginning of the lines' ids.
+    pub ids: IdPrefix,
+}
 
 /// A line of the input.
 pub(super) struct InputLine {
     /// Number of the line. The first is 1, and blank lines count.
     pub(super) number: u64,
+    /// Id with which the line is sent; it ends with the number.
+    pub(super) id: String,
     /// Message of the line, or the reason why the line cannot be sent.
-    pub(super) message: Result<OutgoingMessage, ErrorFrame>,
+    pub(super) message: Result<AddressedText, ErrorFrame>,
 }
 
 impl LineSource {
     /// Returns a source of one line, `text`. The text may contain newlines.
-    pub fn of_text(text: String, addressing: &Addressing) -> Self {
+    pub fn of_text(text: String, form: &LineForm) -> Self {
         let (sender, receiver) = async_channel::bounded(1);
-        let sent = sender.try_send(InputLine::new(1, check(text.into_bytes()), addressing));
+        let sent = sender.try_send(InputLine::new(1, check(text.into_bytes()), form));
         debug_assert!(sent.is_ok(), "the channel has room for one line");
         LineSource(receiver)
     }
 
     /// Returns a source of all lines of `input`. Fails if no thread can be started.
-    pub fn read(input: impl Read + Send + 'static, addressing: Addressing) -> io::Result<Self> {
+    pub fn read(input: impl Read + Send + 'static, form: LineForm) -> io::Result<Self> {
         let (sender, receiver) = async_channel::bounded(CLIENT_INPUT_LINES_MAX);
-        let read = move || read_lines(BufReader::new(input), &addressing, &sender);
+        let read = move || read_lines(BufReader::new(input), &form, &sender);
         thread::Builder::new().name("input".into()).spawn(read)?;
         Ok(LineSource(receiver))
     }
 }
 
 impl InputLine {
-    fn new(number: u64, text: Result<String, ErrorFrame>, addressing: &Addressing) -> Self {
-        InputLine { number, message: text.and_then(|text| addressing.address(text)) }
+    fn new(number: u64, text: Result<String, ErrorFrame>, form: &LineForm) -> Self {
+        InputLine { number, id: form.ids.id(number), message: text.and_then(|text| form.addressing.address(text)) }
     }
 }
 
@@ -54,19 +65,19 @@ fn check(line: Vec<u8>) -> Result<String, ErrorFrame> {
 }
 
 /// Reads until the input ends, or until the receiver is dropped.
-fn read_lines(mut input: impl BufRead, addressing: &Addressing, lines: &Sender<InputLine>) {
+fn read_lines(mut input: impl BufRead, form: &LineForm, lines: &Sender<InputLine>) {
     for number in 1.. {
         let text = match read_line(&mut input) {
             Ok(Some(line)) => check(line),
             Ok(None) => return,
             Err(error) => {
                 let unreadable = ErrorFrame::new("unreadable", format!("cannot read the input ({error})"));
-                let _ = lines.send_blocking(InputLine { number, message: Err(unreadable) });
+                let _ = lines.send_blocking(InputLine::new(number, Err(unreadable), form));
                 return;
             }
         };
         let is_blank = text.as_ref().is_ok_and(|text| text.trim().is_empty());
-        if !is_blank && lines.send_blocking(InputLine::new(number, text, addressing)).is_err() {
+        if !is_blank && lines.send_blocking(InputLine::new(number, text, form)).is_err() {
             return;
         }
     }
@@ -94,7 +105,8 @@ mod tests {
     use super::*;
 
     fn read(input: Vec<u8>) -> Vec<(u64, Result<String, String>)> {
-        let LineSource(lines) = LineSource::read(io::Cursor::new(input), Addressing::To(Vec::new())).unwrap();
+        let form = LineForm { addressing: Addressing::To(Vec::new()), ids: IdPrefix::random() };
+        let LineSource(lines) = LineSource::read(io::Cursor::new(input), form).unwrap();
         let lines = std::iter::from_fn(move || lines.recv_blocking().ok());
         let text = |line: InputLine| line.message.map(|message| message.text).map_err(|error| error.to_string());
         lines.map(|line| (line.number, text(line))).collect()

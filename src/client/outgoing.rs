@@ -17,9 +17,9 @@ pub enum Addressing {
     InLine,
 }
 
-/// Message to send.
+/// Text to send, and its destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutgoingMessage {
+pub struct AddressedText {
     /// Peers and rooms that it is sent to.
     pub(super) to: Vec<Destination>,
     /// Text, unchanged.
@@ -28,9 +28,9 @@ pub struct OutgoingMessage {
 
 impl Addressing {
     /// Returns the message of a line. Fails if the line does not name its destinations, or if no request can contain the message.
-    pub(super) fn address(&self, line: String) -> Result<OutgoingMessage, ErrorFrame> {
+    pub(super) fn address(&self, line: String) -> Result<AddressedText, ErrorFrame> {
         let message = match self {
-            Addressing::To(to) => OutgoingMessage { to: to.clone(), text: line },
+            Addressing::To(to) => AddressedText { to: to.clone(), text: line },
             Addressing::InLine => split(&line)?,
         };
         let longest_id = "x".repeat(REQUEST_ID_BYTES_MAX);
@@ -43,7 +43,7 @@ impl Addressing {
     }
 }
 
-impl OutgoingMessage {
+impl AddressedText {
     /// Returns the request that sends the message.
     pub(super) fn encode(&self, id: &str) -> String {
         let to = self.to.iter().map(Destination::as_str).collect();
@@ -51,7 +51,7 @@ impl OutgoingMessage {
     }
 }
 
-fn split(line: &str) -> Result<OutgoingMessage, ErrorFrame> {
+fn split(line: &str) -> Result<AddressedText, ErrorFrame> {
     let Some((names, text)) = line.split_once(':') else {
         return Err(ErrorFrame::new(
             "bad_request",
@@ -62,7 +62,7 @@ fn split(line: &str) -> Result<OutgoingMessage, ErrorFrame> {
     let to = names.collect::<Result<_, _>>().map_err(|error| ErrorFrame::new("bad_name", error.to_string()))?;
     match text.trim() {
         "" => Err(ErrorFrame::new("empty", "the line has no text after the colon")),
-        text => Ok(OutgoingMessage { to, text: text.to_owned() }),
+        text => Ok(AddressedText { to, text: text.to_owned() }),
     }
 }
 
@@ -97,11 +97,11 @@ impl IdPrefix {
     pub(super) fn id(&self, number: u64) -> String {
         format!("{}-{number}", self.0)
     }
+}
 
-    /// Returns the line number of an id; `None` if the id has another prefix.
-    pub(super) fn number(&self, id: &str) -> Option<u64> {
-        id.strip_prefix(&self.0)?.strip_prefix('-')?.parse().ok()
-    }
+/// Returns the line number at the end of an id, if there is one.
+pub(super) fn line_number(id: &str) -> Option<u64> {
+    id.rsplit_once('-')?.1.parse().ok()
 }
 
 impl fmt::Display for IdPrefix {
@@ -160,9 +160,9 @@ mod tests {
     fn id_is_the_prefix_and_the_line_number() {
         let ids = IdPrefix::parse("backup-2026-11-23").unwrap();
         assert_eq!(ids.id(3), "backup-2026-11-23-3");
-        assert_eq!(ids.number("backup-2026-11-23-3"), Some(3));
-        for other in ["backup-2026-11-23", "backup-2026-11-23-", "backup-2026-11-23-x", "other-3", ""] {
-            assert_eq!(ids.number(other), None, "{other}");
+        assert_eq!(line_number("backup-2026-11-23-3"), Some(3));
+        for other in ["backup", "backup-2026-11-23-", "backup-2026-11-23-x", ""] {
+            assert_eq!(line_number(other), None, "{other}");
         }
     }
 

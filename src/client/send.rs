@@ -20,12 +20,51 @@ use self::window::Window;
 
 /// Lines to send, and how.
 pub struct SendJob {
-    /// Beginning of the lines' ids.
-    pub ids: IdPrefix,
-    /// Time without a reply to any line after which the job is given up.
-    pub give_up_after: Duration,
+    /// Time without a reply to any line after which the job is given up; `None`: never.
+    pub give_up_after: Option<Duration>,
+    /// Way to send the rest of a job that was given up.
+    pub resumption: Resumption,
     /// Source of the lines.
     pub input: LineSource,
+}
+
+/// Way to send the rest of a job that was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resumption {
+    /// The same input, with the same prefix.
+    Ids(IdPrefix),
+    /// Same queue, in which the rest stays.
+    Queue,
+}
+
+/// Outcome of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineOutcome<'a> {
+    /// The message of the line is on the server's disk.
+    Accepted,
+    /// The line cannot be sent, or the server refused it.
+    Failed(&'a ErrorFrame),
+}
+
+/// Reason why the outcome of a line could not be noted.
+pub type ReportError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Receiver of what happens to the lines of a job.
+pub trait SendReport {
+    /// Takes the outcome of the line with this number. An error ends the job.
+    fn outcome(&mut self, number: u64, outcome: LineOutcome<'_>) -> Result<(), ReportError>;
+
+    /// Learns that the server cannot be reached, and why. Called once until there is a connection again.
+    fn disconnected(&mut self, _reason: &str) {}
+
+    /// Learns that there is a connection again.
+    fn reconnected(&mut self) {}
+}
+
+impl<F: FnMut(u64, LineOutcome<'_>) -> Result<(), ReportError>> SendReport for F {
+    fn outcome(&mut self, number: u64, outcome: LineOutcome<'_>) -> Result<(), ReportError> {
+        self(number, outcome)
+    }
 }
 
 /// Counts of a job that was not given up.
@@ -42,7 +81,7 @@ pub struct Summary {
 #[error("{reason}; {remaining}")]
 pub struct SendError {
     reason: GiveUpReason,
-    remaining: Remaining,
+    remaining: Box<Remaining>,
 }
 
 /// Reason why a job was given up.
@@ -58,6 +97,9 @@ enum GiveUpReason {
         /// End of the last connection.
         cause: String,
     },
+    /// The outcome of a line could not be noted.
+    #[error(transparent)]
+    Report(#[from] ReportError),
 }
 
 /// Rest of a job that was given up.
@@ -68,7 +110,7 @@ struct Remaining {
     lines: Option<(u64, u64)>,
     /// Whether lines may follow that were not read.
     has_more: bool,
-    ids: IdPrefix,
+    resumption: Resumption,
 }
 
 impl fmt::Display for Remaining {
@@ -85,19 +127,25 @@ impl fmt::Display for Remaining {
         if self.has_more {
             f.write_str(", the rest of the input was not sent")?;
         }
-        write!(f, "; run it again with --id={} and the same input: no line is sent twice", self.ids)
+        match &self.resumption {
+            Resumption::Ids(ids) => {
+                write!(f, "; run it again with --id={ids} and the same input: no line is sent twice")
+            }
+            Resumption::Queue => f.write_str("; the rest stays in the queue: run it again"),
+        }
     }
 }
 
-/// Sends all lines of a job. Calls `report` with the number and the error of each line that the server does not accept.
-pub async fn send(account: Account, job: SendJob, report: impl FnMut(u64, &ErrorFrame)) -> Result<Summary, SendError> {
-    let SendJob { ids, give_up_after, input } = job;
+/// Sends all lines of a job, and reports the outcome of each.
+pub async fn send(account: Account, job: SendJob, report: impl SendReport) -> Result<Summary, SendError> {
+    let SendJob { give_up_after, resumption, input } = job;
     let mut run = SendRun {
         account,
-        ids,
         give_up_after,
+        resumption,
         input,
         is_input_ended: false,
+        is_disconnected: false,
         window: Window::new(),
         last_progress: Instant::now(),
         summary: Summary::default(),
@@ -105,18 +153,20 @@ pub async fn send(account: Account, job: SendJob, report: impl FnMut(u64, &Error
     };
     match run.run().await {
         Ok(()) => Ok(run.summary),
-        Err(reason) => Err(SendError { reason, remaining: run.remaining() }),
+        Err(reason) => Err(SendError { reason, remaining: run.remaining().into() }),
     }
 }
 
 /// State of a job.
 struct SendRun<R> {
     account: Account,
-    ids: IdPrefix,
-    give_up_after: Duration,
+    give_up_after: Option<Duration>,
+    resumption: Resumption,
     input: LineSource,
     /// Whether the input has no further line.
     is_input_ended: bool,
+    /// Whether the last connection was lost, or could not be made.
+    is_disconnected: bool,
     window: Window,
     /// Time of the last reply to a line, or of the first line of the window.
     last_progress: Instant,
@@ -124,20 +174,26 @@ struct SendRun<R> {
     report: R,
 }
 
-impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
+impl<R: SendReport> SendRun<R> {
     /// Uses one connection after another, and connects only when there is a line to send.
     async fn run(&mut self) -> Result<(), GiveUpReason> {
         let mut backoff = RECONNECT;
-        while self.wait_for_line().await {
+        while self.wait_for_line().await? {
             let last_progress = self.last_progress;
             let lost = match self.use_connection().await {
                 Ok(()) => return Ok(()),
-                Err(ConnectionError::Permanent(error)) => return Err(GiveUpReason::Permanent(error.into())),
-                Err(ConnectionError::Lost(lost)) => lost,
+                Err(SendStop::Connection(ConnectionError::Lost(lost))) => lost,
+                Err(SendStop::Connection(ConnectionError::Permanent(error))) => {
+                    return Err(GiveUpReason::Permanent(error.into()));
+                }
+                Err(SendStop::Report(error)) => return Err(error.into()),
             };
             self.window.rewind();
             if self.last_progress > last_progress {
                 backoff.reset();
+            }
+            if !std::mem::replace(&mut self.is_disconnected, true) {
+                self.report.disconnected(&lost.to_string());
             }
             if !self.window.is_empty() {
                 self.wait_to_reconnect(backoff.next_delay(), &lost).await?;
@@ -147,20 +203,25 @@ impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
     }
 
     /// Waits until a line is in the window. Returns `false` at the end of the input.
-    async fn wait_for_line(&mut self) -> bool {
+    async fn wait_for_line(&mut self) -> Result<bool, ReportError> {
         while self.window.is_empty() && !self.is_input_ended {
             let line = self.input.0.recv().await.ok();
-            self.add_line(line);
+            self.add_line(line)?;
         }
-        !self.window.is_empty()
+        Ok(!self.window.is_empty())
     }
 
     /// Sends lines over a new connection until all are accepted. Fails if the connection ends before.
-    async fn use_connection(&mut self) -> Result<(), ConnectionError> {
+    async fn use_connection(&mut self) -> Result<(), SendStop> {
         let (mut connection, _) = match timeout_at(self.give_up_at(), Connection::open(&self.account)).await {
             Ok(opened) => opened?,
-            Err(Elapsed) => return Err(ConnectionLost::Silent(self.account.server.clone()).into()),
+            Err(Elapsed) => {
+                return Err(ConnectionError::from(ConnectionLost::Silent(self.account.server.clone())).into());
+            }
         };
+        if std::mem::take(&mut self.is_disconnected) {
+            self.report.reconnected();
+        }
         let mut last_read = Instant::now();
         loop {
             while let Some(request) = self.window.next_to_write() {
@@ -172,16 +233,16 @@ impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
             match self.next_event(&mut connection, last_read).await? {
                 SendEvent::Connection(ConnectionEvent::Line(line)) => {
                     last_read = Instant::now();
-                    let frame = connection.parse(&line)?;
+                    let frame = connection.parse(&line).map_err(ConnectionError::from)?;
                     self.handle_frame(frame, &connection)?;
                 }
                 SendEvent::Connection(ConnectionEvent::Drained) => {}
-                SendEvent::Connection(ConnectionEvent::TimedOut) => return Err(connection.silent()),
+                SendEvent::Connection(ConnectionEvent::TimedOut) => return Err(connection.silent().into()),
                 SendEvent::Input(line) => {
                     if self.window.is_empty() {
                         last_read = Instant::now();
                     }
-                    self.add_line(line);
+                    self.add_line(line)?;
                 }
             }
         }
@@ -189,7 +250,8 @@ impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
 
     /// Waits for the connection or the input. While replies are due, the connection has a deadline.
     async fn next_event(&self, connection: &mut Connection, last_read: Instant) -> Result<SendEvent, ConnectionError> {
-        let deadline = (!self.window.is_empty()).then(|| self.give_up_at().min(last_read + REPLY));
+        let reply = last_read + REPLY;
+        let deadline = (!self.window.is_empty()).then(|| self.give_up_at().map_or(reply, |give_up| give_up.min(reply)));
         let input = async { Ok(SendEvent::Input(self.next_line().await)) };
         future::or(async { connection.next(deadline).await.map(SendEvent::Connection) }, input).await
     }
@@ -204,34 +266,38 @@ impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
     }
 
     /// Adds a line of the input to the window; `None` is the end of the input.
-    fn add_line(&mut self, line: Option<InputLine>) {
-        let Some(InputLine { number, message }) = line else {
+    fn add_line(&mut self, line: Option<InputLine>) -> Result<(), ReportError> {
+        let Some(InputLine { number, id, message }) = line else {
             self.is_input_ended = true;
-            return;
+            return Ok(());
         };
         match message {
             Ok(message) => {
                 if self.window.is_empty() {
                     self.last_progress = Instant::now();
                 }
-                self.window.push(number, message.encode(&self.ids.id(number)));
+                let request = message.encode(&id);
+                self.window.push(number, id, request);
+                Ok(())
             }
             Err(error) => self.fail(number, &error),
         }
     }
 
-    fn handle_frame(&mut self, frame: ServerFrame<'_>, connection: &Connection) -> Result<(), ConnectionError> {
+    fn handle_frame(&mut self, frame: ServerFrame<'_>, connection: &Connection) -> Result<(), SendStop> {
         match frame {
             ServerFrame::Accepted { id, .. } => {
-                let finished = id.and_then(|id| self.finish_line(&id));
-                self.summary.accepted += u64::from(finished.is_some());
+                if let Some(number) = id.and_then(|id| self.finish_line(&id)) {
+                    self.summary.accepted += 1;
+                    self.report.outcome(number, LineOutcome::Accepted)?;
+                }
             }
             ServerFrame::Error { id: Some(id), error } if !error.is_passing() => {
                 if let Some(number) = self.finish_line(&id) {
-                    self.fail(number, &error);
+                    self.fail(number, &error)?;
                 }
             }
-            ServerFrame::Error { error, .. } => return Err(connection.failed(error)),
+            ServerFrame::Error { error, .. } => return Err(connection.failed(error).into()),
             // Messages to the name are for another client: they are not acknowledged, and stay in the log.
             _ => {}
         }
@@ -240,14 +306,14 @@ impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
 
     /// Removes the line with this id, which has its reply, and returns its number.
     fn finish_line(&mut self, id: &str) -> Option<u64> {
-        let number = self.ids.number(id).filter(|number| self.window.remove(*number))?;
+        let number = self.window.remove(id)?;
         self.last_progress = Instant::now();
         Some(number)
     }
 
-    fn fail(&mut self, number: u64, error: &ErrorFrame) {
+    fn fail(&mut self, number: u64, error: &ErrorFrame) -> Result<(), ReportError> {
         self.summary.failed += 1;
-        (self.report)(number, error);
+        self.report.outcome(number, LineOutcome::Failed(error))
     }
 
     /// Waits before the next connection. Fails if the job is given up before.
@@ -255,11 +321,12 @@ impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
         if timeout_at(self.give_up_at(), sleep(delay)).await.is_ok() {
             return Ok(());
         }
-        Err(GiveUpReason::Timeout { seconds: self.give_up_after.as_secs(), cause: lost.to_string() })
+        let seconds = self.give_up_after.map_or(0, |after| after.as_secs());
+        Err(GiveUpReason::Timeout { seconds, cause: lost.to_string() })
     }
 
-    fn give_up_at(&self) -> Instant {
-        self.last_progress + self.give_up_after
+    fn give_up_at(&self) -> Option<Instant> {
+        self.give_up_after.map(|after| self.last_progress + after)
     }
 
     fn remaining(&self) -> Remaining {
@@ -267,8 +334,27 @@ impl<R: FnMut(u64, &ErrorFrame)> SendRun<R> {
             accepted: self.summary.accepted,
             lines: self.window.span(),
             has_more: !(self.is_input_ended || self.input.0.is_closed() && self.input.0.is_empty()),
-            ids: self.ids.clone(),
+            resumption: self.resumption.clone(),
         }
+    }
+}
+
+/// End of a connection before all lines had their reply.
+enum SendStop {
+    Connection(ConnectionError),
+    /// The outcome of a line could not be noted.
+    Report(ReportError),
+}
+
+impl From<ConnectionError> for SendStop {
+    fn from(error: ConnectionError) -> Self {
+        SendStop::Connection(error)
+    }
+}
+
+impl From<ReportError> for SendStop {
+    fn from(error: ReportError) -> Self {
+        SendStop::Report(error)
     }
 }
 

@@ -4,21 +4,32 @@ use std::net::TcpListener;
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::client::input::LineForm;
 use crate::client::outgoing::Addressing;
 use crate::client::scripted::{ScriptedConnection, ScriptedServer};
 use crate::message::Destination;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn to_bob() -> Addressing {
-    Addressing::To(vec![Destination::parse("bob").unwrap()])
+fn to_bob() -> LineForm {
+    let addressing = Addressing::To(vec![Destination::parse("bob").unwrap()]);
+    LineForm { addressing, ids: prefix() }
+}
+
+fn prefix() -> IdPrefix {
+    IdPrefix::parse("i").unwrap()
 }
 
 /// Runs a job. Returns its end and the errors of single lines.
 fn run(account: &Account, input: LineSource, give_up_after: Duration) -> (Result<Summary, String>, Vec<String>) {
     let mut errors = Vec::new();
-    let job = SendJob { ids: IdPrefix::parse("i").unwrap(), give_up_after, input };
-    let report = |number, error: &ErrorFrame| errors.push(format!("line {number}: {error}"));
+    let job = SendJob { give_up_after: Some(give_up_after), resumption: Resumption::Ids(prefix()), input };
+    let report = |number, outcome: LineOutcome<'_>| {
+        if let LineOutcome::Failed(error) = outcome {
+            errors.push(format!("line {number}: {error}"));
+        }
+        Ok(())
+    };
     let end = smol::block_on(send(account.clone(), job, report));
     (end.map_err(|error| error.to_string()), errors)
 }

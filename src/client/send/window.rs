@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::client::outgoing::line_number;
 use crate::limits::{SEND_WINDOW_BYTES_MAX, SEND_WINDOW_LINES_MAX};
 
 /// Window of lines in flight.
@@ -16,6 +17,7 @@ pub(super) struct Window {
 /// Line that has no reply yet.
 struct PendingLine {
     number: u64,
+    id: String,
     request: String,
 }
 
@@ -33,11 +35,12 @@ impl Window {
         self.lines.len() < SEND_WINDOW_LINES_MAX && self.bytes < SEND_WINDOW_BYTES_MAX
     }
 
-    /// Appends a line.
-    pub(super) fn push(&mut self, number: u64, request: String) {
+    /// Appends a line. Its id ends with its number.
+    pub(super) fn push(&mut self, number: u64, id: String, request: String) {
         debug_assert!(self.lines.back().is_none_or(|last| last.number < number), "line numbers grow");
+        debug_assert_eq!(line_number(&id), Some(number), "the id of a line ends with its number");
         self.bytes += request.len();
-        self.lines.push_back(PendingLine { number, request });
+        self.lines.push_back(PendingLine { number, id, request });
     }
 
     /// Returns the first line that was not written on this connection, and marks it as written.
@@ -47,16 +50,18 @@ impl Window {
         Some(&next.request)
     }
 
-    /// Removes a line that has its reply. Returns `false` if the line is not in the window or was not written.
-    pub(super) fn remove(&mut self, number: u64) -> bool {
-        let Ok(index) = self.lines.binary_search_by_key(&number, |line| line.number) else { return false };
-        if index >= self.written {
-            return false;
+    /// Removes the line with this id, which has its reply. Returns the number of the line; `None` if it is not in the window or was not
+    /// written.
+    pub(super) fn remove(&mut self, id: &str) -> Option<u64> {
+        let number = line_number(id)?;
+        let index = self.lines.binary_search_by_key(&number, |line| line.number).ok()?;
+        if index >= self.written || self.lines[index].id != id {
+            return None;
         }
         self.written -= 1;
         let line = self.lines.remove(index).expect("it was just found there");
         self.bytes -= line.request.len();
-        true
+        Some(number)
     }
 
     /// Marks all lines as not written, for the next connection.
@@ -77,7 +82,7 @@ mod tests {
     fn window(numbers: &[u64]) -> Window {
         let mut window = Window::new();
         for number in numbers {
-            window.push(*number, format!("line {number}"));
+            window.push(*number, format!("i-{number}"), format!("line {number}"));
         }
         window
     }
@@ -90,8 +95,8 @@ mod tests {
     fn lines_without_a_reply_are_written_again_in_order() {
         let mut window = window(&[1, 3, 4]);
         assert_eq!(write_all(&mut window), ["line 1", "line 3", "line 4"]);
-        assert!(window.remove(3));
-        window.push(7, "line 7".to_owned());
+        assert_eq!(window.remove("i-3"), Some(3));
+        window.push(7, "i-7".to_owned(), "line 7".to_owned());
         assert_eq!(write_all(&mut window), ["line 7"]);
         window.rewind();
         assert_eq!(write_all(&mut window), ["line 1", "line 4", "line 7"]);
@@ -101,12 +106,13 @@ mod tests {
     #[test]
     fn only_a_written_line_is_removed_and_only_once() {
         let mut window = window(&[1, 2]);
-        assert!(!window.remove(1));
+        assert_eq!(window.remove("i-1"), None);
         write_all(&mut window);
-        assert!(window.remove(2));
-        assert!(!window.remove(2));
-        assert!(!window.remove(9));
-        assert!(window.remove(1));
+        assert_eq!(window.remove("i-2"), Some(2));
+        for other in ["i-2", "i-9", "other-1", "i", ""] {
+            assert_eq!(window.remove(other), None, "{other}");
+        }
+        assert_eq!(window.remove("i-1"), Some(1));
         assert!(window.is_empty());
         assert_eq!(window.span(), None);
     }
@@ -116,15 +122,15 @@ mod tests {
         let mut window = Window::new();
         for number in 0..SEND_WINDOW_LINES_MAX {
             assert!(window.has_room());
-            window.push(number as u64, String::new());
+            window.push(number as u64, format!("i-{number}"), String::new());
         }
         assert!(!window.has_room());
 
         let mut window = self::window(&[]);
-        window.push(1, "x".repeat(SEND_WINDOW_BYTES_MAX));
+        window.push(1, "i-1".to_owned(), "x".repeat(SEND_WINDOW_BYTES_MAX));
         assert!(!window.has_room());
         write_all(&mut window);
-        assert!(window.remove(1));
+        assert_eq!(window.remove("i-1"), Some(1));
         assert!(window.has_room());
     }
 }
