@@ -19,7 +19,7 @@ pub enum Addressing {
 
 /// Text to send, and its destinations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressedText {
+pub(super) struct AddressedText {
     /// Peers and rooms that it is sent to.
     pub(super) to: Vec<Destination>,
     /// Text, unchanged.
