@@ -5,6 +5,7 @@ mod account;
 pub(crate) mod backup;
 pub(crate) mod doctor;
 mod flags;
+mod hangup;
 pub(crate) mod history;
 mod lines;
 pub(crate) mod logging;

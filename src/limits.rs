@@ -412,6 +412,12 @@ pub const CLIENT_READ_BYTES: usize = 16 * 1024;
 /// Messages that `holdline tail` acknowledges together.
 pub const TAIL_ACK_MESSAGES_MAX: usize = 256;
 
+/// Microseconds until `holdline tail` looks whether the reader of its pipe has read a message; doubles while it has not.
+pub const PIPE_POLL_US_MIN: u64 = 20;
+
+/// Longest time in milliseconds between two such looks.
+pub const PIPE_POLL_MS_MAX: u64 = 5;
+
 /// Seconds without a reply after which a client takes its connection for dead.
 pub const SERVER_REPLY_S_MAX: u64 = 10;
 

@@ -141,6 +141,7 @@ Examples:
 
 /// Sends or queues everything. Returns `true` if all of it was accepted.
 pub(crate) fn run(args: SendArgs) -> Result<bool, SendCommandError> {
+    let _hangups = super::hangup::outlive();
     match args {
         SendArgs::Queue { directory, addressing, text } => {
             let is_one_text = text.is_some();

@@ -1,9 +1,13 @@
 //! `holdline tail`: prints messages as they arrive, and acknowledges those that standard output took. Owns its flags and the form of a
 //! line; never knows how messages arrive.
 
-use std::fmt;
-use std::io::{self, BufWriter, StdoutLock, Write};
+mod pipe;
 
+use std::fmt;
+use std::future::pending;
+use std::io::{self, BufWriter, Write};
+
+use async_channel::Receiver;
 use bpaf::{OptionParser, Parser, construct, long};
 use holdline::client::{self, Account, MessageFrame, MessageSink, TailError, TailRange};
 
@@ -53,29 +57,57 @@ Examples:
         holdline tail --as=logger --json >> messages.jsonl
         holdline tail --as=door --count=1";
 
-/// Prints messages until standard output is closed, or the last wanted message is printed.
+/// Prints messages until the reader of standard output is gone, or the last wanted message is printed.
 pub(crate) fn run(args: TailArgs) -> Result<(), TailError> {
     let TailArgs { account, range, json } = args;
-    let printer = Printer { out: BufWriter::new(io::stdout().lock()), json };
-    match smol::block_on(client::tail(account, range, printer)) {
-        Err(TailError::Write(error)) => super::output::unless_reader_gone(Err(error)).map_err(TailError::Write),
-        other => other,
+    if pipe::is_closed() {
+        return Err(TailError::Write(io::Error::other("standard output is closed")));
     }
+    let _hangups = super::hangup::outlive();
+    let printer = Printer::new(json).map_err(TailError::Write)?;
+    smol::block_on(client::tail(account, range, printer))
 }
 
 /// Sink that prints messages to standard output.
 struct Printer {
-    out: BufWriter<StdoutLock<'static>>,
+    out: BufWriter<io::Stdout>,
     json: bool,
+    /// Closed once the reader of the pipe is gone; `None` if standard output is no pipe.
+    reader: Option<Receiver<()>>,
+}
+
+impl Printer {
+    fn new(json: bool) -> io::Result<Self> {
+        let reader = if pipe::is_pipe() { Some(pipe::watch()?) } else { None };
+        Ok(Printer { out: BufWriter::new(io::stdout()), json, reader })
+    }
 }
 
 impl MessageSink for Printer {
     fn message(&mut self, message: &MessageFrame<'_>, line: &str) -> io::Result<()> {
-        if self.json { writeln!(self.out, "{line}") } else { writeln!(self.out, "{}", MessageText(message)) }
+        if self.json {
+            writeln!(self.out, "{line}")?;
+        } else {
+            writeln!(self.out, "{}", MessageText(message))?;
+        }
+        if self.reader.is_none() {
+            return Ok(());
+        }
+        // The next message goes into the pipe only after the reader has taken this one. So a reader that ends leaves the rest for later.
+        self.out.flush()?;
+        pipe::wait_until_read()
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        // What the reader of a pipe has taken is flushed. Only a message that it did not take may be left.
+        if self.reader.is_some() { Ok(()) } else { self.out.flush() }
+    }
+
+    async fn closed(&mut self) {
+        match &self.reader {
+            Some(reader) => drop(reader.recv().await),
+            None => pending().await,
+        }
     }
 
     fn disconnected(&mut self, reason: &str) {

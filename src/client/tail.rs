@@ -5,6 +5,8 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use smol::future;
+
 use super::account::Account;
 use super::connection::{Connection, ConnectionEvent};
 use super::error::{ConnectionError, ConnectionLost, PermanentError, RECONNECT, REPLY};
@@ -33,11 +35,15 @@ pub struct TailRange {
 
 /// Receiver of messages.
 pub trait MessageSink {
-    /// Takes a message. It may stay in a buffer until [`flush`](Self::flush). `line` is the line that the server sent.
+    /// Takes a message. It may stay in a buffer until [`flush`](Self::flush). `line` is the line that the server sent. Fails with
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if nobody will read the message: then it is not acknowledged, but those before it are.
     fn message(&mut self, message: &MessageFrame<'_>, line: &str) -> io::Result<()>;
 
     /// Writes out the buffer. The messages taken so far are acknowledged afterwards, and do not come again.
     fn flush(&mut self) -> io::Result<()>;
+
+    /// Waits until nobody reads what the sink takes.
+    fn closed(&mut self) -> impl Future<Output = ()>;
 
     /// Learns that the connection is lost, and why. Called once until there is a connection again.
     fn disconnected(&mut self, reason: &str);
@@ -57,9 +63,9 @@ pub enum TailError {
     Write(#[source] io::Error),
 }
 
-/// Hands the messages of `range` to `sink`. Ends when all are handed out, or when the sink takes no more.
+/// Hands the messages of `range` to `sink`. Ends when all are handed out, or when nobody reads them any more.
 pub async fn tail(account: Account, range: TailRange, sink: impl MessageSink) -> Result<(), TailError> {
-    Tail { account, sink, taken: range.after, remaining: range.count, backoff: RECONNECT }.run().await
+    Tail { account, sink, taken: range.after, remaining: range.count, is_closed: false, backoff: RECONNECT }.run().await
 }
 
 /// State over all connections.
@@ -70,6 +76,8 @@ struct Tail<S> {
     taken: i64,
     /// Number of messages that are still wanted.
     remaining: Option<u64>,
+    /// Whether nobody reads the messages any more.
+    is_closed: bool,
     backoff: Backoff,
 }
 
@@ -102,10 +110,24 @@ impl<S: MessageSink> Tail<S> {
                 Ok(()) => return Ok(()),
                 Err(TailStop::Error(error)) => return Err(error),
                 Err(TailStop::Lost(lost)) => {
+                    if self.is_closed {
+                        return Ok(());
+                    }
                     if !mem::replace(&mut is_disconnected, true) {
                         self.sink.disconnected(&lost.to_string());
                     }
-                    sleep(self.backoff.next_delay()).await;
+                    let Tail { backoff, sink, .. } = &mut self;
+                    let delay = async {
+                        sleep(backoff.next_delay()).await;
+                        false
+                    };
+                    let closed = async {
+                        sink.closed().await;
+                        true
+                    };
+                    if future::or(delay, closed).await {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -120,11 +142,18 @@ impl<S: MessageSink> Tail<S> {
         if self.is_complete() && waiting == 0 {
             return Ok(());
         }
-        let mut session = TailSession { connection, to_acknowledge: None, awaits_pong: false };
+        let mut session = TailSession { connection, to_acknowledge: None, awaits_pong: false, is_ending: false };
         loop {
             session.acknowledge(self.is_complete());
+            if self.is_closed {
+                session.end();
+            }
             let limit = if session.awaits_pong { REPLY } else { SILENCE };
-            match session.connection.next(Some(Instant::now() + limit)).await? {
+            let Some(event) = self.next_event(&mut session.connection, Instant::now() + limit).await? else {
+                self.is_closed = true;
+                continue;
+            };
+            match event {
                 ConnectionEvent::Line(line) => {
                     if self.handle_lines(line, &mut session).await? {
                         return Ok(());
@@ -135,6 +164,22 @@ impl<S: MessageSink> Tail<S> {
                 ConnectionEvent::TimedOut => session.ping(LIVENESS_PING),
             }
         }
+    }
+
+    /// Waits for the connection. Returns `None` once nobody reads the messages, the first time that this is so.
+    async fn next_event(
+        &mut self,
+        connection: &mut Connection,
+        deadline: Instant,
+    ) -> Result<Option<ConnectionEvent>, ConnectionError> {
+        if self.is_closed {
+            return connection.next(Some(deadline)).await.map(Some);
+        }
+        let closed = async {
+            self.sink.closed().await;
+            Ok(None)
+        };
+        future::or(closed, async { connection.next(Some(deadline)).await.map(Some) }).await
     }
 
     /// Handles a line, and those that arrived with it: their messages are written together, and then acknowledged. Returns `true`
@@ -148,8 +193,8 @@ impl<S: MessageSink> Tail<S> {
         while let Some(line) = next {
             match session.connection.parse(&line).map_err(ConnectionError::Permanent)? {
                 ServerFrame::Message(message) => {
-                    self.take(&message, &line)?;
-                    acknowledged = Some(message.seq.min(self.taken));
+                    let is_taken = self.take(&message, &line)?;
+                    acknowledged = if is_taken { Some(message.seq.min(self.taken)) } else { acknowledged };
                 }
                 ServerFrame::Pong { id } => {
                     self.backoff.reset();
@@ -162,23 +207,35 @@ impl<S: MessageSink> Tail<S> {
             next = if lines < TAIL_ACK_MESSAGES_MAX { session.connection.buffered_line().await? } else { None };
             lines += 1;
         }
-        if acknowledged.is_some() {
-            self.sink.flush()?;
+        if acknowledged.is_some() && self.unless_closed(|sink| sink.flush())? {
             self.backoff.reset();
             session.to_acknowledge = acknowledged;
         }
         Ok(is_finished)
     }
 
-    /// Hands a message to the sink, unless the sink has it already or wants no more.
-    fn take(&mut self, message: &MessageFrame<'_>, line: &str) -> io::Result<()> {
+    /// Hands a message to the sink, unless the sink has it already or wants no more. Returns `false` if nobody will read it.
+    fn take(&mut self, message: &MessageFrame<'_>, line: &str) -> io::Result<bool> {
         if message.seq <= self.taken || self.is_complete() {
-            return Ok(());
+            return Ok(!self.is_closed);
         }
-        self.sink.message(message, line)?;
+        if self.is_closed || !self.unless_closed(|sink| sink.message(message, line))? {
+            return Ok(false);
+        }
         self.taken = message.seq;
         self.remaining = self.remaining.map(|remaining| remaining - 1);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Uses the sink. Returns `false` if nobody reads what it takes.
+    fn unless_closed(&mut self, write: impl FnOnce(&mut S) -> io::Result<()>) -> io::Result<bool> {
+        match write(&mut self.sink) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(false)
+            }
+            other => other.map(|()| true),
+        }
     }
 
     fn is_complete(&self) -> bool {
@@ -193,6 +250,8 @@ struct TailSession {
     to_acknowledge: Option<i64>,
     /// Whether a ping has no reply yet.
     awaits_pong: bool,
+    /// Whether the ping after the last acknowledgement was sent.
+    is_ending: bool,
 }
 
 impl TailSession {
@@ -205,6 +264,13 @@ impl TailSession {
         let Some(seq) = self.to_acknowledge.take() else { return };
         self.connection.queue(&RequestFrame::Ack { seq }.encode());
         if is_last {
+            self.ping(FINAL_PING);
+        }
+    }
+
+    /// Ends the session once the server has stored what was acknowledged.
+    fn end(&mut self) {
+        if self.to_acknowledge.is_none() && !mem::replace(&mut self.is_ending, true) {
             self.ping(FINAL_PING);
         }
     }

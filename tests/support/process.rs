@@ -28,6 +28,11 @@ impl Program {
         Program { name, process, output, read: 0 }
     }
 
+    /// Returns its process id.
+    pub(crate) fn id(&self) -> String {
+        self.process.id().to_string()
+    }
+
     /// Writes to its standard input.
     #[track_caller]
     pub(crate) fn write(&mut self, text: &str) {
