@@ -75,6 +75,14 @@ pub const SEARCH_WORDS_MAX: usize = 128;
 /// milliseconds.
 pub const SEARCH_GROUP_RECIPIENTS: usize = 32;
 
+/// Microseconds that a search may spend in the search index without a result. Words that are frequent and never occur in the same message
+/// make the index read all of them.
+pub const SEARCH_QUERY_US_MAX: u64 = 3000;
+
+/// Times that a search is interrupted for that before it looks up only one of its words in the index. A repeated query gets further if the
+/// disk is what takes the time.
+pub const SEARCH_INTERRUPTS_MAX: u32 = 16;
+
 /// Microseconds that one turn spends on the search index while it catches up with the log; other requests wait that long.
 pub const SEARCH_TURN_US: u64 = 2000;
 
@@ -365,10 +373,14 @@ pub const FRESH_SCANS_AHEAD: usize = 3;
 
 /// Microseconds that all reads of a turn take together; other requests wait that long. One page, one page for an observer and one slice of
 /// a scan are read however long they take.
-pub const READ_TURN_US: u64 = 3000;
+pub const READ_TURN_US: u64 = 2000;
 
-/// Microseconds of [`READ_TURN_US`] after which a turn reads no more pages.
-pub const READ_PAGES_US: u64 = 2000;
+/// Microseconds that all reads of a turn take that commits something: as long as the commit, within these limits. Clients wait for it, and a
+/// session that catches up with a flood must read as fast as others send.
+pub const READ_COMMIT_TURN_US_MIN: u64 = 1000;
+
+/// See [`READ_COMMIT_TURN_US_MIN`].
+pub const READ_COMMIT_TURN_US_MAX: u64 = 4000;
 
 /// Microseconds that a scan takes in its first turn: most are done then, and a hundred others at most wait so long each.
 pub const READ_FIRST_SLICE_US: u64 = 250;
@@ -633,7 +645,8 @@ pub const EVENTS_MAX: usize = 100_000;
 pub const EVENTS_REMOVED_MAX: usize = 256;
 
 const _: () = {
-    assert!(READ_PAGES_US < READ_TURN_US && READ_FIRST_SLICE_US <= READ_SLICE_US && READ_SLICE_US <= READ_TURN_US);
+    assert!(READ_FIRST_SLICE_US <= READ_SLICE_US && READ_SLICE_US <= READ_TURN_US);
+    assert!(READ_COMMIT_TURN_US_MIN <= READ_COMMIT_TURN_US_MAX);
     // A new row of the table `outbox` is sent within a second.
     assert!(OUTBOX_POLL_MS < 1000);
     // A client that is alive and does not read stays connected, although the system's long timers are late by up to a tenth.

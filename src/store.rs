@@ -8,6 +8,7 @@ mod entry;
 mod events;
 mod feed;
 mod insert;
+mod interrupt;
 mod log;
 mod observed;
 mod observers;

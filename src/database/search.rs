@@ -205,6 +205,8 @@ pub(crate) struct SearchTarget<'q> {
     pub(crate) viewer: Option<&'q Viewer>,
     /// Indexes of those of the viewer's recipients whose messages are searched.
     pub(crate) recipients: Range<usize>,
+    /// Whether only one word is looked up in the index, and everything else is checked for each match.
+    pub(crate) is_single: bool,
 }
 
 /// Instruction of the caller of a search after a message was scanned.
@@ -258,7 +260,7 @@ impl<'c> SearchReader<'c> {
         mut wants_more_after: impl FnMut(Seq) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<ScanEnd> {
         let mut cursor = self.cursor(before.unwrap_or(Seq::MAX));
-        let target = SearchTarget { query, viewer, recipients: 0..usize::MAX };
+        let target = SearchTarget { query, viewer, recipients: 0..usize::MAX, is_single: false };
         self.advance(&target, &mut cursor, |found| match found {
             Some(seq) if !wants_more_after(seq)? => Ok(ScanNext::End),
             _ => Ok(ScanNext::Continue),
@@ -333,6 +335,9 @@ enum Fit {
 impl SearchTarget<'_> {
     /// Returns the FTS5 expression for messages before `before`; `None` if the viewer may read none of them.
     fn expression(&self, before: Seq) -> Option<String> {
+        if self.is_single {
+            return Some(self.query.longest_token());
+        }
         let mut expression = self.query.expression();
         if let Some(viewer) = self.viewer {
             let tokens = recipient_tokens(viewer, self.recipients.clone(), before);
@@ -350,7 +355,7 @@ impl SearchTarget<'_> {
         {
             return Ok(Fit::Refused);
         }
-        let is_match = self.query.is_all_in_index() || self.query.matches(&text(row, 2)?);
+        let is_match = (self.query.is_all_in_index() && !self.is_single) || self.query.matches(&text(row, 2)?);
         Ok(if is_match { Fit::Match } else { Fit::Other })
     }
 }

@@ -2,15 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{READ_FIRST_SLICE_US, READ_PAGES_US, READ_SLICE_US, READ_TURN_US};
+use crate::limits::{
+    READ_COMMIT_TURN_US_MAX, READ_COMMIT_TURN_US_MIN, READ_FIRST_SLICE_US, READ_SLICE_US, READ_TURN_US,
+};
 
 /// Time for the reads of a turn; the defaults are those of the server, tests lower them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadLimits {
-    /// Time of all reads of a turn together.
+    /// Time of all reads of a turn that commits nothing.
     pub(crate) turn: Duration,
-    /// Time of the pages of a turn together.
-    pub(crate) pages: Duration,
+    /// Least and longest time of all reads of a turn that commits something.
+    pub(crate) commit_turn: (Duration, Duration),
     /// Time of a scan in its first turn.
     pub(crate) first_slice: Duration,
     /// Time of a scan in each later turn.
@@ -22,7 +24,7 @@ impl ReadLimits {
     /// Limits with which a scan does one step in a turn, and nothing else depends on the clock.
     pub(crate) const SINGLE_STEPS: ReadLimits = ReadLimits {
         turn: Duration::from_secs(3600),
-        pages: Duration::from_secs(3600),
+        commit_turn: (Duration::from_secs(3600), Duration::from_secs(3600)),
         first_slice: Duration::ZERO,
         slice: Duration::ZERO,
     };
@@ -32,10 +34,21 @@ impl Default for ReadLimits {
     fn default() -> Self {
         ReadLimits {
             turn: Duration::from_micros(READ_TURN_US),
-            pages: Duration::from_micros(READ_PAGES_US),
+            commit_turn: (
+                Duration::from_micros(READ_COMMIT_TURN_US_MIN),
+                Duration::from_micros(READ_COMMIT_TURN_US_MAX),
+            ),
             first_slice: Duration::from_micros(READ_FIRST_SLICE_US),
             slice: Duration::from_micros(READ_SLICE_US),
         }
+    }
+}
+
+impl ReadLimits {
+    /// Returns the time of all reads of a turn, with the time that its commit took; `None` if it commits nothing.
+    pub(super) fn turn(&self, commit: Option<Duration>) -> Duration {
+        let (least, longest) = self.commit_turn;
+        commit.map_or(self.turn, |commit| commit.clamp(least, longest))
     }
 }
 

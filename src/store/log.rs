@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transac
 
 use super::apply::Tables;
 use super::budget::ReadLimits;
+use super::interrupt::Interrupt;
 use super::sent::SentMessages;
 use super::wal::{Wal, WalPages};
 use super::{
@@ -39,6 +40,7 @@ pub(super) struct Log<'c> {
     messages: Messages<'c>,
     sent: SentMessages<'c>,
     read_limits: ReadLimits,
+    interrupt: Interrupt,
     statements: Statements<'c>,
     /// Time that the last commit took.
     commit_time: Duration,
@@ -80,6 +82,7 @@ impl<'c> Log<'c> {
             messages: Messages::new(connection)?,
             sent: SentMessages::new(connection)?,
             read_limits: limits.reads,
+            interrupt: Interrupt::of(connection),
             statements: Statements::prepare(connection)?,
             commit_time: Duration::ZERO,
         })
@@ -125,7 +128,7 @@ impl<'c> Log<'c> {
         let TurnRequest { entries, reads } = turn;
         let before = self.newest;
         let commit = if entries.is_empty() { Ok(()) } else { self.commit(&entries) };
-        let reads = if reads.is_empty() { None } else { Some(self.read_all(reads)) };
+        let reads = if reads.is_empty() { None } else { Some(self.read_all(reads, !entries.is_empty())) };
         TurnOutcome { entries, commit, before, newest: self.newest, reads }
     }
 

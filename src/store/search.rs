@@ -11,7 +11,7 @@ use super::past::PastPageBuilder;
 use crate::database::inboxes::Sources;
 use crate::database::search::{ScanEnd, ScanNext, SearchCursor, SearchReader, SearchTarget, WordQuery};
 use crate::database::visibility::Viewer;
-use crate::limits::{SEARCH_GROUP_RECIPIENTS, SEARCH_WORDS_MAX};
+use crate::limits::{SEARCH_GROUP_RECIPIENTS, SEARCH_INTERRUPTS_MAX, SEARCH_WORDS_MAX};
 use crate::message::{PeerId, Seq};
 
 /// Scan for the newest messages that contain all words. The search index catches up with the log first. The scan begins after that.
@@ -24,6 +24,8 @@ pub struct SearchScan {
     /// Newest message that the index must cover; `None` before the first step.
     until: Option<Seq>,
     state: SearchState,
+    /// Number of queries that were interrupted.
+    interrupts: u32,
 }
 
 /// Progress of a search.
@@ -72,7 +74,7 @@ impl SearchScan {
         if words.words() > SEARCH_WORDS_MAX {
             return Err(UnsearchableWords::TooMany(words.words()));
         }
-        Ok(SearchScan { peer, words, count, until: None, state: SearchState::Indexing })
+        Ok(SearchScan { peer, words, count, until: None, state: SearchState::Indexing, interrupts: 0 })
     }
 
     /// Returns the newest message that the index must cover. `newest` is the newest message of the log: the index need not cover those
@@ -96,7 +98,8 @@ impl SearchScan {
                 self.state = SearchState::Finding(GroupSearch { viewer, group: 0, cursor, finds });
             }
             SearchState::Finding(finding) => {
-                if finding.advance(&self.words, self.count, budget, reader)? {
+                let is_single = self.interrupts >= SEARCH_INTERRUPTS_MAX;
+                if finding.advance((&self.words, is_single), self.count, budget, reader)? {
                     self.read();
                 }
             }
@@ -110,6 +113,15 @@ impl SearchScan {
             },
         }
         Ok(None)
+    }
+
+    /// Notes that the last step was interrupted, because the index took too long. After too many interrupts, the search begins again: looks up
+    /// one word only, and checks the others in the text of each match.
+    pub(super) fn interrupted(&mut self) {
+        self.interrupts += 1;
+        if self.interrupts >= SEARCH_INTERRUPTS_MAX {
+            self.state = SearchState::Indexing;
+        }
     }
 
     /// Continues with the reading of the messages that were found.
@@ -129,14 +141,15 @@ impl GroupSearch {
     /// Continues with the next group, until the budget is used up. Returns whether all groups are done.
     fn advance(
         &mut self,
-        query: &WordQuery,
+        (query, is_single): (&WordQuery, bool),
         count: usize,
         budget: ReadBudget,
         reader: &mut SearchReader<'_>,
     ) -> rusqlite::Result<bool> {
         let GroupSearch { viewer, group, cursor, finds } = self;
         let first = *group * SEARCH_GROUP_RECIPIENTS;
-        let target = SearchTarget { query, viewer: Some(viewer), recipients: first..first + SEARCH_GROUP_RECIPIENTS };
+        let recipients = if is_single { 0..usize::MAX } else { first..first + SEARCH_GROUP_RECIPIENTS };
+        let target = SearchTarget { query, viewer: Some(viewer), recipients, is_single };
         let end = reader.advance(&target, cursor, |found| {
             if finds.add(found, count) {
                 return Ok(ScanNext::End);
@@ -150,7 +163,7 @@ impl GroupSearch {
             *group += 1;
             *cursor = reader.cursor(Seq::MAX);
         }
-        Ok(*group * SEARCH_GROUP_RECIPIENTS >= viewer.recipients().count())
+        Ok(*group * SEARCH_GROUP_RECIPIENTS >= viewer.recipients().count() || is_single && *group > 0)
     }
 }
 

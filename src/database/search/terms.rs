@@ -65,6 +65,13 @@ impl WordQuery {
         format!("\"{}\"", tokens.join("\" AND \""))
     }
 
+    /// Returns the FTS5 expression for the longest token alone: a long word is often a rare one.
+    pub(crate) fn longest_token(&self) -> String {
+        let tokens = self.tokens();
+        let longest = tokens.iter().max_by_key(|token| token.len()).expect("a query has a token");
+        format!("\"{longest}\"")
+    }
+
     /// Whether every text that the FTS5 expression finds matches. It may not if a piece has more than two characters, as its
     /// pairs may occur apart, or if there are more tokens than the expression contains.
     pub(crate) fn is_all_in_index(&self) -> bool {

@@ -7,11 +7,12 @@ use rusqlite::{Transaction, TransactionBehavior};
 
 use super::{Log, Synchronous};
 use crate::database::inboxes::Sources;
-use crate::limits::{SEARCH_TURN_US, TURN_PAGES_BYTES_MAX};
+use crate::limits::{SEARCH_QUERY_US_MAX, SEARCH_TURN_US, TURN_PAGES_BYTES_MAX};
 use crate::message::Seq;
 use crate::store::apply::Tables;
 use crate::store::budget::{ReadBudget, ReadLimits};
 use crate::store::feed;
+use crate::store::interrupt::is_interrupted;
 use crate::store::observers::ObserverQuery;
 use crate::store::read::ScanTask;
 use crate::store::sent::SentMessages;
@@ -35,8 +36,8 @@ struct TurnReads {
 impl<'c> Log<'c> {
     /// Answers all reads in one transaction: a lock for each message that is read would cost more than the reading. Reads for which no time
     /// is left are answered with nothing, so that the broker repeats them. Returns the first failure.
-    pub(super) fn read_all(&mut self, mut reads: Vec<Read>) -> Result<(), ReadFailure> {
-        let mut turn = TurnReads::begin(self.read_limits);
+    pub(super) fn read_all(&mut self, mut reads: Vec<Read>, has_committed: bool) -> Result<(), ReadFailure> {
+        let mut turn = TurnReads::begin(self.read_limits, has_committed.then_some(self.commit_time));
         let is_searchable = self.prepare_search(&mut reads);
         let begun = self.statements.begin_to_read.execute([]).map_err(ReadFailure::from);
         self.tables.observers.begin_turn();
@@ -107,9 +108,17 @@ impl<'c> Log<'c> {
                 Ok(scan.step(newest, sent, &mut sources)?.map(ScanResult::Messages))
             }
             ScanTask::Search(scan) => {
-                let Log { tables: Tables { index, members, search, .. }, names, messages, .. } = self;
+                let Log { tables: Tables { index, members, search, .. }, names, messages, interrupt, .. } = self;
                 let mut sources = Sources { index, members, names, messages };
-                Ok(scan.step(budget, search.open()?.reader(), &mut sources)?.map(ScanResult::Messages))
+                let (reader, time) = (search.open()?.reader(), Duration::from_micros(SEARCH_QUERY_US_MAX));
+                let step = interrupt.after(time, || scan.step(budget, reader, &mut sources));
+                match step {
+                    Err(error) if is_interrupted(&error) => {
+                        scan.interrupted();
+                        Ok(None)
+                    }
+                    step => Ok(step?.map(ScanResult::Messages)),
+                }
             }
         }
     }
@@ -188,12 +197,14 @@ impl<'c> Log<'c> {
 }
 
 impl TurnReads {
-    fn begin(limits: ReadLimits) -> Self {
-        let all = ReadBudget::of(limits.turn);
+    fn begin(limits: ReadLimits, commit: Option<Duration>) -> Self {
+        let time = limits.turn(commit);
+        let all = ReadBudget::of(time);
         TurnReads {
             limits,
             all,
-            pages: all.part(limits.pages),
+            // Scans have a part of the time, however many pages there are.
+            pages: all.part(time * 2 / 3),
             page_bytes_left: TURN_PAGES_BYTES_MAX,
             has_page: false,
             has_observed: false,
