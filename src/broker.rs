@@ -20,7 +20,7 @@ pub(crate) use self::outbox::{Chunk, Delivered, Mark, OutboxReceiver, SessionVal
 use self::post::ReadPost;
 use self::turn_queue::TurnQueue;
 use crate::config::Limits;
-use crate::limits::{CURSOR_FLUSH_MS_MAX, INBOX_EVENTS_MAX, READ_RETRY_MS, TURN_REQUESTS_MAX};
+use crate::limits::{CURSOR_FLUSH_MS_MAX, INBOX_EVENTS_MAX, PRESENCE_MS, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::Timestamp;
 use crate::outage_log::OutageLog;
 use crate::store::{Commit, Entry, Post, SeqRange, Store, TurnOutcome};
@@ -34,6 +34,7 @@ pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
         pending: TurnQueue::default(),
         flush_within: Duration::from_millis(CURSOR_FLUSH_MS_MAX),
         flush_timer: None,
+        presence_timer: None,
         outbox_table: OutboxTableState::Unknown,
         removal: None,
         limits: *limits,
@@ -69,6 +70,8 @@ pub(crate) struct Broker {
     pub(crate) flush_within: Duration,
     /// Timer for changes that are not stored yet. After a failed commit it is not set again until an event comes.
     flush_timer: Option<FlushTimer>,
+    /// Timer for announcements of presence that are held back.
+    presence_timer: Option<FlushTimer>,
     /// Knowledge about the rows of the table `outbox`.
     outbox_table: OutboxTableState,
     /// Old messages that the store proposed to remove.
@@ -104,6 +107,8 @@ enum Wakeup {
     Removal(Vec<SeqRange>),
     /// Changes must be stored, or failed reads retried.
     Time,
+    /// An announcement of presence was held back for long enough.
+    Presence,
 }
 
 /// Time at which changes must be stored, and the timer that wakes the broker then.
@@ -142,7 +147,7 @@ impl Broker {
                 }
                 None => None,
             };
-            self.arm_flush_timer();
+            self.arm_timers();
         }
         self.flush_on_shutdown().await;
         self.store
@@ -187,7 +192,7 @@ impl Broker {
     }
 
     fn is_turn_full(&self) -> bool {
-        self.pending.requests() >= TURN_REQUESTS_MAX || self.pending.len() >= INBOX_EVENTS_MAX
+        self.pending.weight() >= TURN_REQUESTS_MAX || self.pending.len() >= INBOX_EVENTS_MAX
     }
 
     fn drain_inbox(&mut self, taken: &mut Vec<Event>) {
@@ -237,10 +242,18 @@ impl Broker {
             };
             Wakeup::Time
         };
-        match future::or(event, future::or(removal, time_is_up)).await {
+        let presence = async {
+            match &mut self.presence_timer {
+                Some(presence) => (&mut presence.timer).await,
+                None => future::pending().await,
+            };
+            Wakeup::Presence
+        };
+        match future::or(event, future::or(removal, future::or(time_is_up, presence))).await {
             Wakeup::Event(event) => self.sort(event?, taken),
             Wakeup::Removal(ranges) => self.removal = Some(ranges),
             Wakeup::Time => self.retry(),
+            Wakeup::Presence => {}
         }
         Some(())
     }
@@ -258,7 +271,12 @@ impl Broker {
         self.chat.has_pending_reads()
             || self.outbox_table == OutboxTableState::Unknown
             || self.is_time_to_flush()
+            || self.is_time_for_presence()
             || self.has_removal()
+    }
+
+    fn is_time_for_presence(&self) -> bool {
+        self.presence_timer.as_ref().is_some_and(|presence| presence.time <= Instant::now())
     }
 
     fn has_removal(&self) -> bool {
@@ -283,8 +301,11 @@ impl Broker {
         if events.iter().any(|event| matches!(event, Event::OutboxTouched)) {
             self.outbox_table = OutboxTableState::Unknown;
         }
+        if self.is_time_for_presence() {
+            self.presence_timer = None;
+        }
         let posts = self.read_posts().await;
-        self.resolve_names(&events, &posts).await;
+        let events = self.resolve_names(events, &posts).await;
         Some(self.chat.decide(events, posts, Timestamp::now()))
     }
 
@@ -332,8 +353,11 @@ impl Broker {
         (turn, commit)
     }
 
-    /// Sets the flush timer for peer events that were recorded while a turn was delivered: no other event may come.
-    fn arm_flush_timer(&mut self) {
+    /// Sets the timers for what happened while a turn was delivered: no other event may come.
+    fn arm_timers(&mut self) {
+        if self.presence_timer.is_none() && self.chat.holds_presence() {
+            self.presence_timer = FlushTimer::after(Duration::from_millis(PRESENCE_MS));
+        }
         if self.chat.take_needs_flush() && self.flush_timer.is_none() {
             self.flush_timer = FlushTimer::after(self.flush_within);
         }
@@ -372,10 +396,12 @@ impl Broker {
     }
 
     /// Looks up the names and ids in these events that are not in memory. If all are, makes no request to the store.
-    async fn resolve_names(&mut self, events: &[Event], posts: &[ReadPost]) {
-        let lookup = self.chat.lookup(events, posts);
+    /// Returns the events whose names are known then; the others wait for the next turn, because too many names would have to be looked up.
+    async fn resolve_names(&mut self, mut events: Vec<Event>, posts: &[ReadPost]) -> Vec<Event> {
+        let (lookup, count) = self.chat.lookup(&events, posts);
+        self.pending.put_back(events.drain(count..));
         if lookup.is_empty() {
-            return;
+            return events;
         }
         let found = self.store.lookup(lookup.clone()).await;
         self.lookups.note(found.as_ref().err());
@@ -383,6 +409,7 @@ impl Broker {
             Ok(found) => self.chat.add_looked_up(lookup, found),
             Err(_) => self.defer_outbox_rows(),
         }
+        events
     }
 }
 

@@ -117,13 +117,17 @@ pub const LOGIN_TIMEOUT_S_DEFAULT: u64 = 30;
 /// Refused names and passwords after which a connection is closed.
 pub const LOGIN_REFUSALS_MAX: usize = 3;
 
-/// Requests of one connection in one batch, which the broker handles at a time.
+/// Requests of one connection in one batch, which the broker handles at a time. A message counts once for each destination and for each
+/// [`WEIGHT_TEXT_BYTES`] of its text; a single message may exceed the limit.
 pub const BATCH_REQUESTS_MAX: usize = 1024;
+
+/// Bytes of a message's text that take as long as one more destination.
+pub const WEIGHT_TEXT_BYTES: usize = 256;
 
 /// Events in the broker's inbox. As many again may be left over from a turn.
 pub const INBOX_EVENTS_MAX: usize = 1024;
 
-/// Requests of one turn.
+/// Requests of one turn, counted as those of a batch.
 pub const TURN_REQUESTS_MAX: usize = 4096;
 
 /// Bytes that are queued for one session and not written yet. What exceeds them stays in the log, and the session replays it.
@@ -149,6 +153,12 @@ pub const TURN_PAGES_MAX: usize = 256;
 
 /// Bytes of the log in all pages of one turn.
 pub const TURN_PAGES_BYTES_MAX: usize = 1024 * 1024;
+
+/// Milliseconds after the announcement that a peer came online or went offline, until the next one about the same peer.
+pub const PRESENCE_MS: u64 = 1000;
+
+/// Names that are looked up for one turn; those of its first batch may exceed them.
+pub const TURN_LOOKUPS_MAX: usize = 1024;
 
 /// Offline peers that the broker caches; it looks up the others when they are named.
 pub const OFFLINE_PEERS_CACHED_MAX: usize = 4096;

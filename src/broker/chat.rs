@@ -18,6 +18,7 @@ mod membership;
 mod observation;
 mod observers;
 mod posts;
+mod presence;
 mod rooms;
 mod scanning;
 mod scans;

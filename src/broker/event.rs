@@ -3,6 +3,7 @@
 use smol::lock::SemaphoreGuardArc;
 
 use super::outbox::{Delivered, OutboxSender, ValueBatch};
+use crate::limits::BATCH_REQUESTS_MAX;
 use crate::message::{PeerName, RequestId, SessionId};
 use crate::protocol::{Capabilities, SessionEncoder, Submission};
 use crate::store::{EventFilter, Observed, ObserverCursor};
@@ -129,10 +130,12 @@ pub(crate) enum EndReason {
 }
 
 impl Event {
-    /// Returns the number of requests in the event: its share of a turn.
-    pub(super) fn requests(&self) -> usize {
+    /// Returns the weight of the requests in the event: its share of a turn. A single heavy request counts as a whole batch.
+    pub(in crate::broker) fn weight(&self) -> usize {
         match self {
-            Event::Requests { requests, .. } => requests.len(),
+            Event::Requests { requests, .. } => {
+                requests.iter().map(Submission::weight).sum::<usize>().clamp(requests.len(), BATCH_REQUESTS_MAX)
+            }
             Event::Join { .. } | Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => 0,
             Event::OutboxTouched | Event::Observe { .. } | Event::ObserverAdvanced { .. } => 0,
             Event::Observers { .. } => 0,

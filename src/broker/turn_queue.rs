@@ -10,13 +10,13 @@ use crate::limits::BATCH_REQUESTS_MAX;
 #[derive(Debug, Default)]
 pub(super) struct TurnQueue {
     events: VecDeque<Event>,
-    /// Number of requests in the events.
-    requests: usize,
+    /// Weight of the events.
+    weight: usize,
 }
 
 impl TurnQueue {
-    pub(super) fn requests(&self) -> usize {
-        self.requests
+    pub(super) fn weight(&self) -> usize {
+        self.weight
     }
 
     pub(super) fn len(&self) -> usize {
@@ -28,36 +28,44 @@ impl TurnQueue {
     }
 
     pub(super) fn push(&mut self, event: Event) {
-        assert!(event.requests() <= BATCH_REQUESTS_MAX, "a batch of requests fits into a turn");
-        self.requests += event.requests();
+        assert!(event.weight() <= BATCH_REQUESTS_MAX, "a batch of requests fits into a turn");
+        self.weight += event.weight();
         self.events.push_back(event);
     }
 
-    /// Takes the events of a turn, with at most `requests_max` requests. Half of these are shared evenly among the batches: a batch within
+    /// Puts events back before all others, in their order.
+    pub(super) fn put_back(&mut self, events: impl DoubleEndedIterator<Item = Event>) {
+        for event in events.rev() {
+            self.weight += event.weight();
+            self.events.push_front(event);
+        }
+    }
+
+    /// Takes the events of a turn, with at most this weight of requests. Half of these are shared evenly among the batches: a batch within
     /// its share is in the next turn, however many large batches wait. The large ones take the rest, one after the other.
-    pub(super) fn take(&mut self, requests_max: usize, turn: &mut Vec<Event>) {
-        let batches = self.events.iter().filter(|event| event.requests() > 0).count();
-        let share = requests_max / 2 / batches.max(1);
-        let mut requests_left = requests_max;
+    pub(super) fn take(&mut self, weight_max: usize, turn: &mut Vec<Event>) {
+        let batches = self.events.iter().filter(|event| event.weight() > 0).count();
+        let share = weight_max / 2 / batches.max(1);
+        let mut weight_left = weight_max;
         // Once an event of a session must wait, its later ones wait behind it.
         let mut held_back = HashSet::new();
         for event in std::mem::take(&mut self.events) {
             let session = event.session();
-            if event.requests() > share || session.is_some_and(|session| held_back.contains(&session)) {
+            if event.weight() > share || session.is_some_and(|session| held_back.contains(&session)) {
                 held_back.extend(session);
                 self.events.push_back(event);
             } else {
-                requests_left -= event.requests();
+                weight_left -= event.weight();
                 turn.push(event);
             }
         }
-        while self.events.front().is_some_and(|event| event.requests() <= requests_left)
+        while self.events.front().is_some_and(|event| event.weight() <= weight_left)
             && let Some(event) = self.events.pop_front()
         {
-            requests_left -= event.requests();
+            weight_left -= event.weight();
             turn.push(event);
         }
-        self.requests -= requests_max - requests_left;
+        self.weight -= weight_max - weight_left;
     }
 }
 
@@ -92,8 +100,8 @@ mod tests {
     fn take(waiting: &mut TurnQueue) -> Vec<(u64, usize)> {
         let mut turn = Vec::new();
         waiting.take(TURN_REQUESTS_MAX, &mut turn);
-        assert!(turn.iter().map(Event::requests).sum::<usize>() <= TURN_REQUESTS_MAX);
-        turn.iter().map(|event| (event.session().unwrap().get(), event.requests())).collect()
+        assert!(turn.iter().map(Event::weight).sum::<usize>() <= TURN_REQUESTS_MAX);
+        turn.iter().map(|event| (event.session().unwrap().get(), event.weight())).collect()
     }
 
     fn waiting(events: impl IntoIterator<Item = Event>) -> TurnQueue {

@@ -124,9 +124,9 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     fn decode_batch(&mut self, requests_max: usize) -> Result<Vec<Submission>, ReaderEnd> {
         let destinations_max = Limits::or_none(self.shared.limits.destinations_max);
         let mut batch = mem::take(&mut self.held);
-        let mut scanned = 0;
+        let (mut scanned, mut weight) = (0, 0);
         let end = loop {
-            if let Some(end) = batch_end(&batch, scanned, requests_max) {
+            if let Some(end) = batch_end(&batch, scanned, requests_max, &mut weight) {
                 break end;
             }
             scanned = batch.len();
@@ -144,12 +144,16 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     }
 }
 
-/// Returns the number of requests in the batch, if it is complete; the requests before `scanned` were checked before. A request with a large
+/// Returns the number of requests in the batch, if it is complete; the requests before `scanned` were checked before, and have this weight. A request with a large
 /// reply ends a batch, so that the replies to a batch are bounded. A plugin's command has a batch of its own, so that the requests before it
 /// are handled first.
-fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize) -> Option<usize> {
+fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize, weight: &mut usize) -> Option<usize> {
     for (index, request) in requests.iter().enumerate().skip(scanned) {
         if index == requests_max || (index > 0 && request.is_plugin_command()) {
+            return Some(index);
+        }
+        *weight += request.weight();
+        if index > 0 && *weight > BATCH_REQUESTS_MAX {
             return Some(index);
         }
         if request.has_large_reply() || request.is_quit() {
@@ -176,7 +180,7 @@ mod tests {
             requests.iter().cloned().map(|request| ClientRequest::from(request).into()).collect();
         let mut sizes = Vec::new();
         while !rest.is_empty() {
-            let end = batch_end(&rest, 0, requests_max).unwrap_or(rest.len());
+            let end = batch_end(&rest, 0, requests_max, &mut 0).unwrap_or(rest.len());
             sizes.push(end);
             rest.drain(..end);
         }

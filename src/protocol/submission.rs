@@ -3,6 +3,7 @@
 use super::refusal::{Refusal, Rejected};
 use super::reply::Reply;
 use super::request::{ClientRequest, Draft, ParsedRequest, PluginRequest, Request};
+use crate::limits::WEIGHT_TEXT_BYTES;
 use crate::message::RequestId;
 
 /// Work for the broker, from one line of a client or one request of a plugin.
@@ -55,6 +56,18 @@ impl Submission {
             Work::Plugin(PluginRequest::ListValues) => true,
             Work::Plugin(PluginRequest::SetValue { .. }) => false,
             Work::Filtered(_) | Work::Refused(_) | Work::Answered(_) => false,
+        }
+    }
+
+    /// Returns the share of a turn that the request takes: one for each destination, and for each [`WEIGHT_TEXT_BYTES`] of its text.
+    pub fn weight(&self) -> usize {
+        let draft = |draft: &Draft| draft.to.len() + draft.text.len() / WEIGHT_TEXT_BYTES;
+        match &self.work {
+            Work::Client(Request::Send(sent)) => draft(sent),
+            Work::Filtered(FilteredSend { original, outcome }) => {
+                draft(original) + outcome.as_ref().map_or(0, |sent| draft(sent))
+            }
+            Work::Client(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => 1,
         }
     }
 

@@ -107,7 +107,7 @@ pub(super) fn complete(completion: Completion, chat: &mut Chat, delivery: &mut D
         Completion::ListValues { requester, values } => {
             list_values::complete(&requester, values.result(), chat, delivery);
         }
-        Completion::Presence { name, here } => chat.announce_presence(name, here, delivery),
+        Completion::Presence { peer } => chat.change_presence(peer, delivery),
         Completion::End { session, reason } => quit::complete(session, reason, chat, delivery),
     }
 }

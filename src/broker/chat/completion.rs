@@ -43,7 +43,7 @@ pub(super) enum Completion {
     /// Replies with the values that were read.
     ListValues { requester: Requester, values: ReadReceiver<Vec<(String, String)>> },
     /// Announces that a peer came online or went offline.
-    Presence { name: PeerName, here: bool },
+    Presence { peer: PeerId },
     /// Ends a session once it has got all messages that wait for it.
     End { session: SessionId, reason: EndReason },
 }

@@ -13,19 +13,22 @@ use crate::protocol::{Reply, Submission};
 use crate::store::Lookup;
 
 impl Chat {
-    /// Returns the names and ids that these events and rows of the table `outbox` need and that are not in memory, each once.
-    pub(in crate::broker) fn lookup(&self, events: &[Event], posts: &[ReadPost]) -> Lookup {
+    /// Returns the names and ids that these events and rows of the table `outbox` need and that are not in memory, each once; and the number
+    /// of events for which these are enough, because a turn looks up a limited number of names.
+    pub(in crate::broker) fn lookup(&self, events: &[Event], posts: &[ReadPost]) -> (Lookup, usize) {
         let mut lookup = LookupBuilder::new(self);
-        for event in events {
-            add_event(event, &mut lookup);
-        }
         for post in posts {
             if let Ok(message) = &post.message {
                 lookup.peer(&message.sender);
                 lookup.destinations(&message.to);
             }
         }
-        lookup.finish()
+        let mut count = 0;
+        while count < events.len() && (count == 0 || lookup.has_room_for(events[count].weight())) {
+            add_event(&events[count], &mut lookup);
+            count += 1;
+        }
+        (lookup.finish(), count)
     }
 
     /// Decides a turn of events and rows of the table `outbox`. The names and ids that they need must have been looked up.

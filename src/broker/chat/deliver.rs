@@ -25,6 +25,7 @@ impl Chat {
         for (session, page) in pages {
             self.feed_page(session, page.result(), &mut delivery);
         }
+        self.announce_held_presence(&mut delivery);
         for completion in completions {
             commands::complete(completion, self, &mut delivery);
         }

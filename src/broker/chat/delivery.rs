@@ -6,7 +6,7 @@ use foldhash::HashSet as IdSet;
 use super::completion::{Requester, SenderNote};
 use super::encoded::Encodings;
 use super::state::{Chat, Feed, Session};
-use crate::message::{PeerId, PeerName, Recipient, RequestId, Seq, SessionId, Text, Timestamp};
+use crate::message::{PeerId, Recipient, RequestId, Seq, SessionId, Text, Timestamp};
 use crate::protocol::{Code, Refusal, Reply};
 use crate::store::{CommitError, Entry, EventKind};
 
@@ -120,9 +120,24 @@ impl Chat {
         }
     }
 
-    /// Announces to the subscribers of presence that a peer came online or went offline.
-    pub(super) fn announce_presence(&mut self, name: PeerName, here: bool, delivery: &mut Delivery) {
-        let presence = Reply::Presence { name, here };
+    /// Announces that a peer came online or went offline; later, if it was announced just before.
+    pub(super) fn change_presence(&mut self, peer: PeerId, delivery: &mut Delivery) {
+        if self.presence.change(peer, delivery.at) {
+            self.announce_presence(peer, delivery);
+        }
+    }
+
+    /// Announces the peers that came or went, and whose announcements were held back for long enough.
+    pub(super) fn announce_held_presence(&mut self, delivery: &mut Delivery) {
+        for peer in self.presence.expired(delivery.at) {
+            self.change_presence(peer, delivery);
+        }
+    }
+
+    /// Announces to the subscribers of presence whether a peer is online.
+    fn announce_presence(&mut self, peer: PeerId, delivery: &mut Delivery) {
+        let Some(peer) = self.peers.get(&peer) else { return };
+        let presence = Reply::Presence { name: peer.record.name.clone(), here: peer.is_online() };
         let wants = |id: &SessionId| self.sessions[id].outbox.capabilities().wants_presence;
         for session in self.subscribers.iter().copied().filter(wants).collect::<Vec<_>>() {
             self.announce_to(session, &presence, delivery);
@@ -150,9 +165,8 @@ impl Chat {
 
     fn detach_and_announce(&mut self, id: SessionId, peer: PeerId, delivery: &mut Delivery) {
         if self.detach(id, peer) {
-            let name = self.peers[&peer].record.name.clone();
             self.record_event_late(EventKind::Leave, peer, delivery.at);
-            self.announce_presence(name, false, delivery);
+            self.change_presence(peer, delivery);
         }
     }
 

@@ -7,6 +7,7 @@ use foldhash::{HashMap as IdMap, HashSet as IdSet};
 
 use super::rooms::{Member, RoomState};
 use super::state::{Chat, KnownId, Peer};
+use crate::limits::TURN_LOOKUPS_MAX;
 use crate::message::{Destination, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::{Code, Refusal};
 use crate::store::{FoundPeer, FoundRoom, LookedUp, Lookup, PeerRecord};
@@ -65,6 +66,11 @@ impl<'a> LookupBuilder<'a> {
         if let Some(name) = known.or(self.joining.get(&session).copied()) {
             self.lookup.ids.push((name.clone(), id.clone()));
         }
+    }
+
+    /// Whether an event with this many names may be added.
+    pub(super) fn has_room_for(&self, names: usize) -> bool {
+        self.lookup.peers.len() + self.lookup.rooms.len() + names <= TURN_LOOKUPS_MAX
     }
 
     pub(super) fn finish(self) -> Lookup {

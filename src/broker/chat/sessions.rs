@@ -36,7 +36,7 @@ impl Chat {
             self.sessions.get_mut(&session).expect("the session is open").permit = permit;
         }
         if self.attach(session, peer) {
-            turn.complete(Completion::Presence { name: name.clone(), here: true });
+            turn.complete(Completion::Presence { peer });
             self.record_event(EventKind::Join, peer, turn);
         }
         log::debug!("session {session} joined as {name}");
@@ -108,8 +108,7 @@ impl Chat {
         // A session whose login was refused was never open.
         let Some(session) = self.sessions.remove(&id) else { return };
         if self.detach(id, session.peer) {
-            let name = self.peers[&session.peer].record.name.clone();
-            turn.complete(Completion::Presence { name, here: false });
+            turn.complete(Completion::Presence { peer: session.peer });
             self.record_event(EventKind::Leave, session.peer, turn);
         }
         log::debug!("session {id} left");

@@ -8,6 +8,7 @@ use smol::lock::SemaphoreGuardArc;
 
 use super::acks::Acks;
 use super::observers::Observers;
+use super::presence::RecentPresence;
 use super::rooms::{Member, RoomState};
 use super::scans::Scans;
 use super::session_outbox::SessionOutbox;
@@ -47,6 +48,8 @@ pub(in crate::broker) struct Chat {
     pub(super) sessions: IdMap<SessionId, Box<Session>>,
     /// Sessions that were welcomed and get announcements of presence or copies.
     pub(super) subscribers: IdSet<SessionId>,
+    /// Peers whose presence was announced lately.
+    pub(super) presence: RecentPresence,
     /// Peers whose records must be stored before the next message.
     pub(super) dirty_peers: IdSet<PeerId>,
     /// Peers whose cursors moved. No reply waits for that, so the cursors are stored later, together.
@@ -187,6 +190,7 @@ impl Chat {
             known_ids: HashMap::new(),
             sessions: IdMap::default(),
             subscribers: IdSet::default(),
+            presence: RecentPresence::default(),
             dirty_peers: IdSet::default(),
             dirty_cursors: IdSet::default(),
             page_queue: VecDeque::new(),
@@ -199,6 +203,11 @@ impl Chat {
     /// Whether a turn must read something: a page of a session, a slice of a scan, or a page of an observer.
     pub(in crate::broker) fn has_pending_reads(&self) -> bool {
         !self.page_queue.is_empty() || !self.scans.is_empty() || self.observers.have_pending_reads()
+    }
+
+    /// Whether an announcement of presence is held back.
+    pub(in crate::broker) fn holds_presence(&self) -> bool {
+        self.presence.holds_any()
     }
 
     /// Whether there is something to store.
@@ -293,7 +302,9 @@ impl Chat {
     pub(in crate::broker) fn evict_offline_peers(&mut self) {
         let with_sessions: IdSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();
         let is_dirty = |id: &PeerId| self.dirty_peers.contains(id) || self.dirty_cursors.contains(id);
-        self.peers.retain(|id, _| with_sessions.contains(id) || is_dirty(id) || self.observers.include(*id));
+        let is_held = |id: &PeerId| self.presence.holds(*id);
+        self.peers
+            .retain(|id, _| with_sessions.contains(id) || is_dirty(id) || is_held(id) || self.observers.include(*id));
         self.ids.retain(|_, id| self.peers.contains_key(id));
         let rooms: IdSet<RoomId> = self.peers.values().flat_map(|peer| peer.rooms.keys().copied()).collect();
         self.rooms.retain(|id, _| rooms.contains(id));
