@@ -172,8 +172,9 @@ fn drop_read_only(requests: &mut Vec<Submission>, from: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Submission;
-    use crate::protocol::{ClientRequest, Request};
+    use crate::limits::WEIGHT_TEXT_BYTES;
+    use crate::message::{Destination, Text};
+    use crate::protocol::{ClientRequest, Draft, Request, Submission};
 
     fn batch_sizes(requests: &[Request], requests_max: usize) -> Vec<usize> {
         let mut rest: Vec<Submission> =
@@ -195,5 +196,19 @@ mod tests {
         assert_eq!(batch_sizes(&[ping(), Request::Who, ping()], 9), [2, 1]);
         assert_eq!(batch_sizes(&[ping(), command(), command(), ping()], 9), [1, 1, 1, 1]);
         assert_eq!(batch_sizes(&[ping(), Request::Quit, ping()], 9), [2, 1]);
+    }
+
+    #[test]
+    fn batch_ends_before_a_request_with_which_it_would_be_too_heavy() {
+        let send = |names: usize, bytes: usize| {
+            let to = (0..names).map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();
+            Request::Send(Draft { to, text: Text::clean(&"x".repeat(bytes)).unwrap() })
+        };
+        let names = vec![send(BATCH_REQUESTS_MAX / 4, 1); 9];
+        assert_eq!(batch_sizes(&names, BATCH_REQUESTS_MAX), [4, 4, 1]);
+        let long = vec![send(1, (BATCH_REQUESTS_MAX / 2 - 1) * WEIGHT_TEXT_BYTES); 3];
+        assert_eq!(batch_sizes(&long, BATCH_REQUESTS_MAX), [2, 1]);
+        let heavy = vec![send(2 * BATCH_REQUESTS_MAX, 1); 2];
+        assert_eq!(batch_sizes(&heavy, BATCH_REQUESTS_MAX), [1, 1]);
     }
 }
