@@ -4,5 +4,8 @@
 #![cfg(target_os = "linux")]
 
 mod connects;
+mod presence;
+mod reads;
+mod requests;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! Two clients that chat during a disturbance. Owns their exchange and how long it takes; never causes the disturbance.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,49 @@ impl Pair {
         let (exchanges, calm, disturbed) = (times.len(), self.calm, median(times));
         println!("{exchanges} exchanges, the median took {disturbed:?}, undisturbed {calm:?}");
         assert!(disturbed < SLOWER * calm.max(CALM), "the median exchange took {disturbed:?}, undisturbed {calm:?}");
+    }
+}
+
+/// Exchanges of a pair beside strangers.
+const EXCHANGES: usize = 60;
+
+/// Time that an exchange may take beside strangers, nineteen times out of twenty; far above that of a busy machine.
+const BESIDE_STRANGERS: Duration = Duration::from_millis(100);
+
+/// Time that every exchange beside strangers may take.
+const WORST: Duration = Duration::from_secs(1);
+
+impl Pair {
+    /// Exchanges while strangers attack, one in each thread, until the flag is set; fails if an exchange waits for them.
+    #[track_caller]
+    pub(crate) fn withstand(&mut self, strangers: usize, attack: impl Fn(usize, &AtomicBool) + Sync) {
+        let is_over = AtomicBool::new(false);
+        let mut times = thread::scope(|scope| {
+            for stranger in 0..strangers {
+                let (attack, is_over) = (&attack, &is_over);
+                scope.spawn(move || attack(stranger, is_over));
+            }
+            // If the pair fails, the attack ends too.
+            let _end = SetOnDrop(&is_over);
+            thread::sleep(20 * BREATH);
+            Vec::from_iter((0..EXCHANGES).map(|_| {
+                thread::sleep(BREATH);
+                self.exchange()
+            }))
+        });
+        times.sort();
+        let (most, worst, calm) = (times[EXCHANGES * 19 / 20], times[EXCHANGES - 1], self.calm);
+        println!("median {:?}, p95 {most:?}, worst {worst:?}; undisturbed {calm:?}", times[EXCHANGES / 2]);
+        assert!(most < BESIDE_STRANGERS.max(10 * calm), "one of twenty exchanges takes {most:?}, undisturbed {calm:?}");
+        assert!(worst < WORST.max(20 * calm), "an exchange takes {worst:?}, undisturbed {calm:?}");
+    }
+}
+
+struct SetOnDrop<'f>(&'f AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

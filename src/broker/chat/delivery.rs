@@ -164,6 +164,12 @@ impl Chat {
     }
 
     fn detach_and_announce(&mut self, id: SessionId, peer: PeerId, delivery: &mut Delivery) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.feed == Feed::Live
+            && self.peers[&peer].sessions.contains(&id)
+        {
+            session.live_to = Some(delivery.delivered);
+        }
         if self.detach(id, peer) {
             self.record_event_late(EventKind::Leave, peer, delivery.at);
             self.change_presence(peer, delivery);

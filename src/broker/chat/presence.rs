@@ -46,10 +46,13 @@ impl RecentPresence {
         let mut expired = Vec::new();
         // The clock may have been set back.
         let is_recent = |at: &Timestamp| (0..PRESENCE_MS as i64).contains(&(now.millis() - at.millis()));
-        while let Some((_, peer)) = self.announced.pop_front_if(|(at, _)| !is_recent(at)) {
-            if self.changed.remove(&peer) == Some(true) {
-                expired.push(peer);
+        while let Some((at, peer)) = self.announced.front()
+            && !is_recent(at)
+        {
+            if self.changed.remove(peer) == Some(true) {
+                expired.push(*peer);
             }
+            self.announced.pop_front();
         }
         self.held -= expired.len();
         expired

@@ -57,6 +57,7 @@ impl Chat {
             acks: outbox.capabilities().acknowledges.then(|| Box::new(Acks::new(cursor))),
             outbox,
             ends_at: None,
+            live_to: None,
             permit: None,
             scans: 0,
             awaits_page: false,
@@ -103,10 +104,26 @@ impl Chat {
         self.queue_page(id);
     }
 
+    /// Moves the cursor past the newest message if a session that leaves has received everything for its peer: the messages that the peer has
+    /// sent into its rooms since then are not scanned at its next login.
+    fn skip_own_messages(&mut self, id: SessionId, session: &Session) {
+        let peer = self.peers.get_mut(&session.peer).expect("the peer of a session is in memory");
+        let is_live = session.feed == Feed::Live && peer.sessions.contains(&id);
+        let reached = if is_live { Some(self.newest) } else { session.live_to };
+        if let Some(reached) = reached
+            && (session.fed..reached).contains(&peer.record.cursor)
+            && !peer.rooms.is_empty()
+        {
+            peer.record.cursor = reached;
+            self.dirty_cursors.insert(session.peer);
+        }
+    }
+
     /// Removes a session whose connection is closed.
     pub(super) fn log_out(&mut self, id: SessionId, turn: &mut TurnBuilder) {
         // A session whose login was refused was never open.
         let Some(session) = self.sessions.remove(&id) else { return };
+        self.skip_own_messages(id, &session);
         if self.detach(id, session.peer) {
             turn.complete(Completion::Presence { peer: session.peer });
             self.record_event(EventKind::Leave, session.peer, turn);

@@ -114,6 +114,8 @@ pub(super) struct Session {
     pub(super) acks: Option<Box<Acks>>,
     /// Last message that the session gets before it is closed; set when no more requests come.
     pub(super) ends_at: Option<Seq>,
+    /// Message up to which the session was fed everything, although it got no more since; set when it is detached from its peer while live.
+    pub(super) live_to: Option<Seq>,
     /// Permit of the session, held back while the client does not read its replies, or waits for a scan.
     pub(super) permit: Option<SemaphoreGuardArc>,
     /// Number of scans that the client waits for.
