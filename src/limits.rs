@@ -44,8 +44,9 @@ pub const HISTORY_MESSAGES_DEFAULT: usize = 20;
 /// Messages that one `/history` shows at most.
 pub const HISTORY_MESSAGES_MAX: usize = 1000;
 
-/// Bytes of text after which one `/history` stops.
-pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of messages after which one `/history` stops, as they are encoded and with their recipients; the last message may exceed them. A
+/// thousand messages of 300 letters fit.
+pub const HISTORY_BYTES_MAX: usize = 512 * 1024;
 
 /// Newest messages for a peer that one `/history NAME` scans.
 pub const HISTORY_SCAN_MESSAGES_MAX: usize = 50_000;
@@ -142,7 +143,13 @@ pub const ACK_POLL_MS_MIN: u64 = 2;
 /// Longest time in milliseconds between two such polls.
 pub const ACK_POLL_MS_MAX: u64 = 1000;
 
-/// Bytes of the messages in one page for a replaying session.
+/// Bytes that a message counts for in a page, besides its text and names: the keys of a frame, the number and the time.
+pub const MESSAGE_OVERHEAD_BYTES: usize = 160;
+
+/// Bytes that each name in a list counts for, besides its letters: its memory.
+pub const NAME_OVERHEAD_BYTES: usize = 40;
+
+/// Bytes of the messages in one page for a replaying session, as they are encoded and with their recipients; the last message may exceed them.
 pub const PAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// Messages of one page.
@@ -151,7 +158,7 @@ pub const PAGE_MESSAGES_MAX: usize = 2048;
 /// Pages that one turn reads for all replaying sessions.
 pub const TURN_PAGES_MAX: usize = 256;
 
-/// Bytes of the log in all pages of one turn.
+/// Bytes of the messages in all pages of one turn, counted as in one page.
 pub const TURN_PAGES_BYTES_MAX: usize = 1024 * 1024;
 
 /// Milliseconds after the announcement that a peer came online or went offline, until the next one about the same peer.

@@ -13,7 +13,10 @@ use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use serde::{Serialize, Serializer};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
-use crate::limits::{NAME_CHARS_MAX, QUOTED_CHARS_MAX, REQUEST_ID_BYTES_MAX, UNMAPPED_NAME_CHARS_MAX};
+use crate::limits::{
+    MESSAGE_OVERHEAD_BYTES, NAME_CHARS_MAX, NAME_OVERHEAD_BYTES, QUOTED_CHARS_MAX, REQUEST_ID_BYTES_MAX,
+    UNMAPPED_NAME_CHARS_MAX,
+};
 
 /// Last millisecond of the year 9999, the last year with four digits.
 const SHOWN_MILLIS_MAX: i64 = 253_402_300_799_999;
@@ -405,11 +408,28 @@ pub struct Message {
 }
 
 impl Message {
-    /// Returns about the memory that the strings of the message take.
-    pub(crate) fn string_bytes(&self) -> usize {
-        let to = self.to.iter().map(|to| size_of::<Destination>() + to.as_str().len());
-        self.sender.as_str().len() + self.text.len() + to.sum::<usize>()
+    /// Returns the bytes that the message counts for in a page: at least as many as it takes when it is encoded, in the longest of the
+    /// protocols, and about as many as it takes in memory.
+    pub(crate) fn counted_bytes(&self) -> usize {
+        let room = self.room.as_ref().map_or(0, |room| room.as_str().len());
+        let to: usize = self.to.iter().map(|to| counted_name_bytes(to.as_str())).sum();
+        MESSAGE_OVERHEAD_BYTES + self.sender.as_str().len() + room + to + json_string_bytes(self.text.as_str())
     }
+}
+
+/// Returns the bytes that a name in a list counts for: a name of one letter takes more in memory than when it is encoded.
+pub(crate) fn counted_name_bytes(name: &str) -> usize {
+    NAME_OVERHEAD_BYTES + name.len()
+}
+
+/// Returns the length of a text as a JSON string, without its quotes; RFC 8259, section 7.
+pub(crate) fn json_string_bytes(text: &str) -> usize {
+    let added = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 1,
+        0x00..0x20 => "\\u001f".len() - 1,
+        _ => 0,
+    };
+    text.len() + text.bytes().map(added).sum::<usize>()
 }
 
 /// Quotes a value from outside for an error.

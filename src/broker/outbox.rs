@@ -281,7 +281,7 @@ impl SessionValue {
     /// [`SESSION_VALUE_BYTES_MIN`].
     pub(in crate::broker) fn bytes(&self) -> usize {
         let bytes = match self {
-            SessionValue::Message(message) => message.string_bytes(),
+            SessionValue::Message(message) => message.counted_bytes(),
             SessionValue::Reply { reply, .. } => reply.string_bytes(),
         };
         SESSION_VALUE_BYTES_MIN + bytes

@@ -133,7 +133,7 @@ impl Reply {
     pub(crate) fn string_bytes(&self) -> usize {
         match self {
             Reply::History { messages, .. } | Reply::Found { messages, .. } => {
-                messages.iter().map(|past| size_of::<PastMessage>() + past.message.string_bytes()).sum()
+                messages.iter().map(|past| past.message.counted_bytes()).sum()
             }
             Reply::Who { here, rooms } => {
                 let rooms = rooms.iter().map(|room| (room.room.as_str(), room.topic.as_ref().map_or("", Text::as_str)));
@@ -144,7 +144,7 @@ impl Reply {
                 list_bytes(pairs.iter().flat_map(|(first, second)| [first.as_str(), second.as_str()]))
             }
             Reply::Plugins { plugins } => list_bytes(plugins.iter().map(|plugin| plugin.state.as_str())),
-            Reply::Sent(message) => message.string_bytes(),
+            Reply::Sent(message) => message.counted_bytes(),
             Reply::Answer { text } => text.len(),
             Reply::Encoded(bytes) => bytes.len(),
             Reply::Refused(refusal) => refusal.message.len(),

@@ -10,11 +10,8 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use super::client_model::ModelRequest;
 use crate::broker::{Chunk, Delivered, Event, OutboxReceiver};
-use crate::limits::{OUTBOX_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, TEXT_BYTES_MAX};
+use crate::limits::{OUTBOX_BYTES_MAX, PAGE_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::message::SessionId;
-
-/// Bytes by which a page may be larger than its texts and names: "from ", ": " and a newline for each message.
-const PAGE_FRAME_BYTES_MAX: usize = 8 * PAGE_MESSAGES_MAX;
 
 /// Chunk whose bytes still count as unwritten in the outbox.
 #[derive(Default)]
@@ -125,13 +122,13 @@ impl Client {
         self.unreported_bytes += bytes;
         self.unreported.push_back(UnreportedChunk { bytes, messages_bytes });
         let messages_bytes: usize = self.unreported.iter().map(|chunk| chunk.messages_bytes).sum();
-        let bound = OUTBOX_BYTES_MAX + PAGE_FRAME_BYTES_MAX + TEXT_BYTES_MAX;
+        let bound = OUTBOX_BYTES_MAX + TEXT_BYTES_MAX;
         assert!(messages_bytes <= bound, "{messages_bytes} bytes of messages wait for {}, of {bound}", self.session);
     }
 
     /// Whether the broker may have found too little room in the outbox for a live feed when it last ran.
     pub(super) fn may_be_full(&self) -> bool {
-        self.unwritten_bytes() + PAGE_FRAME_BYTES_MAX + TEXT_BYTES_MAX > OUTBOX_BYTES_MAX
+        self.unwritten_bytes() + TEXT_BYTES_MAX > OUTBOX_BYTES_MAX
     }
 
     /// Whether the broker has certainly found room in the outbox for announcements when it last ran.

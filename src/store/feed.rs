@@ -26,7 +26,7 @@ pub(super) fn page(
         page.reached = next.seq;
         if let Some(fed) = read(peer, &next, is_addressed, sources)? {
             // The last message may exceed the limit, so that a page with any space left has at least one message.
-            let bytes = fed.message.text.len() + fed.message.sender.as_str().len();
+            let bytes = fed.message.counted_bytes();
             bytes_left = bytes_left.saturating_sub(bytes);
             *page_bytes_left = page_bytes_left.saturating_sub(bytes);
             page.messages.push(fed);

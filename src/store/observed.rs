@@ -1,7 +1,7 @@
 //! Types for observers (plugins): the messages and events that they receive, the filter for these, and the cursor of what an
 //! observer has seen. Never runs SQL.
 
-use crate::message::{Message, PeerId, PeerName, Seq, Timestamp};
+use crate::message::{Message, PeerId, PeerName, Seq, Timestamp, counted_name_bytes};
 
 /// Kinds of messages and events that an observer wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,6 +143,12 @@ pub enum Observed {
 }
 
 impl Observed {
+    /// Returns the bytes that a message counts for in a page; an event counts for none.
+    pub(crate) fn counted_bytes(&self) -> usize {
+        let Observed::Logged { message, away } = self else { return 0 };
+        message.counted_bytes() + away.iter().map(|(_, name)| counted_name_bytes(name.as_str())).sum::<usize>()
+    }
+
     /// Returns the cursor of an observer that has seen this and everything before it. Only the part that this advances is set.
     pub fn seen(&self) -> ObserverCursor {
         match self {

@@ -10,7 +10,7 @@ use super::{EventFilter, Observed, ObservedPage, ObserverCursor};
 use crate::database::inboxes::Sources;
 use crate::database::messages::{Messages, StoredMessage};
 use crate::limits::{OBSERVATIONS_MAX, PAGE_BYTES_MAX};
-use crate::message::{Destination, PeerId, PeerName, Seq};
+use crate::message::{PeerId, PeerName, Seq};
 
 /// Prepared statements on the table `observer`.
 pub(super) struct ObserverTable<'c> {
@@ -169,7 +169,7 @@ impl PageBuilder {
     fn add_message(&mut self, seq: Seq, message: Observed) {
         self.page.seen.seq = seq;
         // The last message may exceed the limit.
-        self.bytes_left = self.bytes_left.saturating_sub(bytes(&message));
+        self.bytes_left = self.bytes_left.saturating_sub(message.counted_bytes());
         self.page.items.push(message);
     }
 
@@ -191,13 +191,6 @@ fn next_message(
     messages: &mut Messages<'_>,
 ) -> rusqlite::Result<Option<StoredMessage>> {
     if wants.logged { messages.find_after(after) } else { Ok(None) }
-}
-
-/// Returns the approximate size of an item of a page.
-fn bytes(observed: &Observed) -> usize {
-    let Observed::Logged { message, away } = observed else { return 0 };
-    let names = message.to.iter().map(Destination::as_str).chain(away.iter().map(|(_, name)| name.as_str()));
-    message.text.len() + names.map(str::len).sum::<usize>()
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl HistoryScan {
 
 impl HistoryState {
     fn new(query: HistoryQuery, newest: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
-        let HistoryQuery { peer, with, before, count } = query;
+        let HistoryQuery { peer, with, before, count, is_addressed } = query;
         let before = before.min(newest.next());
         let viewer = Viewer::of(peer, sources.members)?;
         let candidates = match with {
@@ -107,7 +107,7 @@ impl HistoryState {
                 Candidates::Room(Inboxes::of_room(room, joined, before))
             }
         };
-        let page = PastPageBuilder::new(with.and_then(Recipient::room), count);
+        let page = PastPageBuilder::new(with.and_then(Recipient::room), count, is_addressed);
         Ok(HistoryState { viewer, page, candidates })
     }
 }
@@ -155,12 +155,14 @@ pub(super) struct PastPageBuilder {
     /// Room to show for each message; `None`: the room through which the message reached the viewer.
     room: Option<RoomId>,
     count: usize,
+    /// Whether the destinations of all messages are read, and not only of those that the viewer sent.
+    is_addressed: bool,
     page: PastPage,
 }
 
 impl PastPageBuilder {
-    pub(super) fn new(room: Option<RoomId>, count: usize) -> Self {
-        PastPageBuilder { room, count, page: PastPage::default() }
+    pub(super) fn new(room: Option<RoomId>, count: usize, is_addressed: bool) -> Self {
+        PastPageBuilder { room, count, is_addressed, page: PastPage::default() }
     }
 
     /// Whether the page is full and there is at least one more message.
@@ -177,7 +179,7 @@ impl PastPageBuilder {
             return Ok(());
         }
         let past = self.past_message(seq, stored, viewer, sources)?;
-        self.page.bytes += past.message.text.len();
+        self.page.bytes += past.message.counted_bytes();
         self.page.messages.push(past);
         Ok(())
     }
@@ -198,7 +200,7 @@ impl PastPageBuilder {
         let route = viewer.route(seq, stored.sender, stored.numbered_recipients());
         let room = self.room.or_else(|| route.and_then(Route::room));
         let room = room.map(|room| sources.names.room(room)).transpose()?;
-        let to = sources.names.of(&stored.recipients)?;
+        let to = if sent || self.is_addressed { sources.names.of(&stored.recipients)? } else { Vec::new() };
         Ok(PastMessage { sent, message: stored.into_message(to, room) })
     }
 }

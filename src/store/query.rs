@@ -37,6 +37,8 @@ pub struct HistoryQuery {
     pub before: Seq,
     /// Number of messages at most.
     pub count: usize,
+    /// Whether the destinations of messages to the peer must be read, too.
+    pub is_addressed: bool,
 }
 
 /// Query for at most [`OBSERVATIONS_MAX`](crate::limits::OBSERVATIONS_MAX) messages and events.
@@ -93,6 +95,6 @@ pub struct PastPage {
     pub messages: Vec<PastMessage>,
     /// Whether there are older ones.
     pub more: bool,
-    /// Bytes of the texts of the messages.
+    /// Bytes that the messages count for.
     pub(crate) bytes: usize,
 }

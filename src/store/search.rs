@@ -21,6 +21,8 @@ pub struct SearchScan {
     words: WordQuery,
     /// Number of messages at most.
     count: usize,
+    /// Whether the destinations of messages to the peer must be read, too.
+    is_addressed: bool,
     /// Newest message that the index must cover; `None` before the first step.
     until: Option<Seq>,
     state: SearchState,
@@ -69,12 +71,13 @@ pub enum UnsearchableWords {
 
 impl SearchScan {
     /// Makes a search of a peer for its newest messages that contain all words of a query, at most `count`.
-    pub fn new(peer: PeerId, query: &str, count: usize) -> Result<Self, UnsearchableWords> {
+    /// `is_addressed`: with the destinations of messages to the peer.
+    pub fn new(peer: PeerId, query: &str, count: usize, is_addressed: bool) -> Result<Self, UnsearchableWords> {
         let words = WordQuery::parse(query).ok_or(UnsearchableWords::None)?;
         if words.words() > SEARCH_WORDS_MAX {
             return Err(UnsearchableWords::TooMany(words.words()));
         }
-        Ok(SearchScan { peer, words, count, until: None, state: SearchState::Indexing, interrupts: 0 })
+        Ok(SearchScan { peer, words, count, is_addressed, until: None, state: SearchState::Indexing, interrupts: 0 })
     }
 
     /// Returns the newest message that the index must cover. `newest` is the newest message of the log: the index need not cover those
@@ -131,7 +134,8 @@ impl SearchScan {
         {
             let Finds { mut seqs, complete_to } = finds;
             let seqs = seqs.split_off(&complete_to).into_iter().rev();
-            let (page, is_partial) = (PastPageBuilder::new(None, self.count), complete_to > Seq::ZERO);
+            let page = PastPageBuilder::new(None, self.count, self.is_addressed);
+            let is_partial = complete_to > Seq::ZERO;
             self.state = SearchState::Reading { viewer, seqs, page, is_partial };
         }
     }

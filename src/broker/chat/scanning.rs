@@ -17,6 +17,11 @@ impl Chat {
         self.scans.begin(PendingScan { requester, purpose, scan: Box::new(scan.into()) });
     }
 
+    /// Whether a session shows to whom messages were addressed.
+    pub(super) fn shows_recipients(&self, session: SessionId) -> bool {
+        self.sessions[&session].outbox.capabilities().shows_recipients
+    }
+
     /// Adds a slice of each pending scan to the turn, up to the limit of a turn.
     pub(super) fn continue_scans(&mut self, turn: &mut TurnBuilder) {
         while turn.scans() < TURN_SCANS_MAX

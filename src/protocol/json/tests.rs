@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::limits::{DESTINATIONS_DEFAULT, LINE_BYTES_MAX};
-use crate::message::{Destination, Message, Room, Seq, Text, Timestamp};
+use crate::message::{Destination, Message, Room, Seq, Text, Timestamp, json_string_bytes};
 use crate::protocol::{PastMessage, Reply, RoomSummary};
 use crate::wire::ServerFrame;
 
@@ -205,6 +205,31 @@ fn message_is_a_frame() {
         {"type":"message","seq":42,"at":"2026-11-23T06:18:35.123Z","from":"alice","to":["bob","#kitchen"],"room":"#kitchen","text":"two\nlines \"quoted\" \\ €"}
     "##]]
     .assert_eq(&delivered(&message("two\nlines \"quoted\" \\ €", Some("#kitchen"))));
+}
+
+/// A message may be longer nowhere than the bytes that it counts for, or pages and outboxes would hold more than they may.
+#[test]
+fn message_counts_for_at_least_its_encoding() {
+    let names = |count| (0..count).map(|nth| Destination::Peer(PeerName::stored(&format!("{nth}"))));
+    for text in ["x", "\"\\\n\t", "\u{1b}\u{0}\u{8}\u{c}\r", "€é😀\u{7f}\u{fffd}"] {
+        for (repeated, recipients, room) in [(1, 0, None), (8192, 1, Some("#kitchen")), (3, 255, None)] {
+            let (seq, at) = (Seq::MAX, Timestamp::from_millis(i64::MAX));
+            let to = names(recipients).collect();
+            let message = Message { seq, at, to, ..message(&text.repeat(repeated), room) };
+            let (mut line, mut plain) = (Vec::new(), Vec::new());
+            encode_message(&message, &mut line);
+            crate::protocol::plain::encode_message(&message, &mut plain);
+            let text_bytes = json_string_bytes(message.text.as_str());
+            assert_eq!(text_bytes, serde_json::to_string(message.text.as_str()).unwrap().len() - 2);
+            let counted = message.counted_bytes();
+            assert!(
+                line.len().max(plain.len()) <= counted,
+                "{} and {} bytes, counted {counted}",
+                line.len(),
+                plain.len()
+            );
+        }
+    }
 }
 
 #[test]

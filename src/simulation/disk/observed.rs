@@ -29,10 +29,7 @@ impl Disk {
             } else {
                 page.seen.seq = seq;
             }
-            if let Some(Observed::Logged { message, away }) = &thing {
-                let to: usize = message.to.iter().map(|to| to.as_str().len()).sum();
-                bytes += message.text.len() + to + away.iter().map(|(_, name)| name.as_str().len()).sum::<usize>();
-            }
+            bytes += thing.as_ref().map_or(0, Observed::counted_bytes);
             skipped += usize::from(thing.is_none());
             page.items.extend(thing);
         }

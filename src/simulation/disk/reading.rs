@@ -76,7 +76,7 @@ impl Disk {
             let room = stored.recipients.iter().filter_map(|to| to.room()).find(|room| rooms.contains(room));
             let to = if is_addressed { self.destinations(stored) } else { Vec::new() };
             let message = Message { to, room: room.map(|room| self.rooms.name(room).clone()), ..self.message(*seq) };
-            let bytes = message.text.len() + message.sender.as_str().len();
+            let bytes = message.counted_bytes();
             bytes_left = bytes_left.saturating_sub(bytes);
             *page_bytes_left = page_bytes_left.saturating_sub(bytes);
             page.messages.push(Fed { message, is_direct });
@@ -105,7 +105,7 @@ impl Disk {
     }
 
     fn history(&self, query: HistoryQuery) -> PastPage {
-        let HistoryQuery { peer: asker, with, before, count } = query;
+        let HistoryQuery { peer: asker, with, before, count, is_addressed } = query;
         assert!(count <= HISTORY_MESSAGES_MAX, "a history of {count} messages is asked for");
         let is_between = |from: PeerId, to: PeerId, stored: &MessageRow| {
             stored.sender == from && stored.recipients.contains(&to.into())
@@ -124,8 +124,11 @@ impl Disk {
                 page.more = true;
                 break;
             }
-            page.bytes += stored.text.len();
-            page.messages.push(self.past_message(asker, with.and_then(Recipient::room), *seq, stored));
+            let past = self.past_message(asker, with.and_then(Recipient::room), *seq, stored);
+            let to = if past.sent || is_addressed { past.message.to } else { Vec::new() };
+            let past = PastMessage { message: Message { to, ..past.message }, ..past };
+            page.bytes += past.message.counted_bytes();
+            page.messages.push(past);
         }
         page.messages.reverse();
         page

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::{Durability, Retention};
 use crate::limits::{AWAY_NAMES_MAX, TEXT_BYTES_MAX};
-use crate::message::{Recipient, Room, RoomId, Text, Timestamp};
+use crate::message::{Destination, Recipient, Room, RoomId, Text, Timestamp};
 use crate::store::log::Log;
 use crate::store::wal::WalPages;
 use crate::store::{

@@ -152,7 +152,7 @@ impl<'c> World<'c> {
 
     /// Returns the texts of a peer's history.
     fn history(&mut self, peer: i64, count: usize) -> Vec<String> {
-        let query = HistoryQuery { peer: PeerId::new(peer), with: None, before: Seq::MAX, count };
+        let query = HistoryQuery { peer: PeerId::new(peer), with: None, before: Seq::MAX, count, is_addressed: true };
         let mut scan = Box::new(Scan::from(HistoryScan::new(query)));
         let page = loop {
             match self.read(Read::Scan, scan) {

@@ -16,7 +16,8 @@ pub(super) fn lookup<'a>(range: &'a HistoryRequest, lookup: &mut LookupBuilder<'
 pub(super) fn decide(range: HistoryRequest, requester: &Requester, chat: &mut Chat) -> Result<(), Refusal> {
     let HistoryRequest { with, before, count } = range;
     let with = with.map(|with| recipient(requester.peer, &with, chat)).transpose()?;
-    let query = HistoryQuery { peer: requester.peer, with, before: before.unwrap_or(Seq::MAX), count };
+    let is_addressed = chat.shows_recipients(requester.session);
+    let query = HistoryQuery { peer: requester.peer, with, before: before.unwrap_or(Seq::MAX), count, is_addressed };
     chat.begin_scan(requester.clone(), ScanPurpose::History, HistoryScan::new(query));
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::protocol::{Code, Refusal, Reply};
 use crate::store::{PastPage, ReadFailure, ScanResult, SearchScan, UnsearchableWords};
 
 pub(super) fn decide(words: Text, count: usize, requester: &Requester, chat: &mut Chat) -> Result<(), Refusal> {
-    match SearchScan::new(requester.peer, words.as_str(), count) {
+    match SearchScan::new(requester.peer, words.as_str(), count, chat.shows_recipients(requester.session)) {
         Ok(scan) => {
             chat.begin_scan(requester.clone(), ScanPurpose::Search, scan);
             Ok(())
