@@ -173,6 +173,16 @@ pub const OFFLINE_PEERS_CACHED_MAX: usize = 4096;
 /// Messages that may wait for one peer, unless the configuration says otherwise.
 pub const MAILBOX_MESSAGES_DEFAULT: u64 = 10_000;
 
+/// Messages of a room that may wait for one of its members, unless the configuration says otherwise.
+pub const ROOM_WAITING_MESSAGES_DEFAULT: u64 = 10_000;
+
+/// Parts of [`ROOM_WAITING_MESSAGES_DEFAULT`] and of its configured value: each time that one more of them waits, the floor of the room is
+/// raised. A floor that was raised with each message would be written with each message.
+pub const FLOOR_STEPS: u64 = 8;
+
+/// Rooms for which the store caches how many messages they have above their floors; it counts the others when they get a message.
+pub const FLOORS_CACHED_MAX: usize = 16 * 1024;
+
 /// Names that never logged in and that messages wait for, unless the configuration says otherwise.
 pub const UNKNOWN_NAMES_DEFAULT: u64 = 10_000;
 

@@ -64,7 +64,9 @@ impl Server {
         let entries = config::load_plugins(&config.plugins)?;
         let loaded = entries.into_iter().map(plugin::load).collect::<Result<_, _>>()?;
         let admission = Arc::new(Admission::new(&config.limits, raise_descriptor_limit()));
-        let store = Store::open(&config.data, StoreOptions::new(config.durability, config.retention))?;
+        let options = StoreOptions::new(config.durability, config.retention)
+            .with_room_waiting_max(config.limits.room_waiting_max);
+        let store = Store::open(&config.data, options)?;
         let listeners = config.listen.iter().map(|address| accept::listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<String> = listeners.iter().map(address_of).collect();
         log::info!("listening on {}, data in {}", addresses.join(", "), config.data.display());

@@ -7,6 +7,7 @@ mod budget;
 mod entry;
 mod events;
 mod feed;
+mod floors;
 mod insert;
 mod interrupt;
 mod log;
@@ -42,7 +43,7 @@ use self::log::Log;
 pub use self::observed::{EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent};
 pub use self::options::{StoreLimits, StoreOptions};
 pub use self::past::HistoryScan;
-pub use self::query::{Fed, HistoryQuery, ObservedQuery, Page, PageQuery, PastPage, ValuesQuery, WaitingQuery};
+pub use self::query::{Fed, HistoryQuery, Missed, ObservedQuery, Page, PageQuery, PastPage, ValuesQuery, WaitingQuery};
 #[cfg(test)]
 pub(crate) use self::read::ScanTask;
 pub use self::read::{Read, ReadFailure, ReadReceiver, ReadSender, Scan, ScanOutcome, ScanResult};

@@ -102,6 +102,13 @@ pub enum ServerFrame<'a> {
         /// The room.
         room: Cow<'a, str>,
     },
+    /// Messages of a room that are no longer replayed, and that the client did not get.
+    Missed {
+        /// The room.
+        room: Cow<'a, str>,
+        /// Number of messages.
+        count: u64,
+    },
     /// The topic of a room: the reply to a request, or the announcement that a member has set it.
     Topic {
         /// Id of the request.

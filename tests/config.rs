@@ -147,14 +147,14 @@ fn invalid_keys_are_refused() {
     check_file(
         "[limits]\nmailbox = 5",
         expect![[r#"
-            holdline: holdline.toml:2: unknown key `limits.mailbox`; known keys: connections_max, connections_per_address_max, connects_per_address_per_s, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max, rooms_max
+            holdline: holdline.toml:2: unknown key `limits.mailbox`; known keys: connections_max, connections_per_address_max, connects_per_address_per_s, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, room_waiting_max, unknown_names_max, rooms_max
             exit 2
         "#]],
     );
     check_file(
         "[limits]\nopen = true",
         expect![[r#"
-            holdline: holdline.toml:2: unknown key `limits.open`; `open` belongs above the first [table]; known keys: connections_max, connections_per_address_max, connects_per_address_per_s, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, unknown_names_max, rooms_max
+            holdline: holdline.toml:2: unknown key `limits.open`; `open` belongs above the first [table]; known keys: connections_max, connections_per_address_max, connects_per_address_per_s, login_timeout_s, dead_after_s, messages_per_s, destinations_max, mailbox_max, room_waiting_max, unknown_names_max, rooms_max
             exit 2
         "#]],
     );

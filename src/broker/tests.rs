@@ -88,13 +88,13 @@ fn join_room() -> Request {
 /// Outcome of a turn that could not be committed.
 fn failed(entries: Vec<Entry>) -> TurnOutcome {
     let commit = Err(CommitError::Storage("full".to_owned()));
-    TurnOutcome { entries, commit, before: Seq::ZERO, newest: Seq::ZERO, reads: None }
+    TurnOutcome { entries, commit, before: Seq::ZERO, newest: Seq::ZERO, floors: Vec::new(), reads: None }
 }
 
 /// Outcome of the first turn that was committed.
 fn committed(entries: Vec<Entry>) -> TurnOutcome {
     let newest = Seq::new(entries.iter().filter(is_message).count() as i64);
-    TurnOutcome { entries, commit: Ok(()), before: Seq::ZERO, newest, reads: None }
+    TurnOutcome { entries, commit: Ok(()), before: Seq::ZERO, newest, floors: Vec::new(), reads: None }
 }
 
 /// Lets these senders join, and returns their outboxes.

@@ -110,6 +110,11 @@ impl MessageSink for Printer {
         }
     }
 
+    fn missed(&mut self, room: &str, count: u64) {
+        let room = on_one_line(room);
+        eprintln!("holdline: missed {count} in {room}; they are in its history: holdline history --with='{room}'");
+    }
+
     fn disconnected(&mut self, reason: &str) {
         eprintln!("holdline: {reason}; trying again");
     }

@@ -45,6 +45,9 @@ pub trait MessageSink {
     /// Waits until nobody reads what the sink takes.
     fn closed(&mut self) -> impl Future<Output = ()>;
 
+    /// Learns that this many messages of a room are no longer replayed, and were not taken.
+    fn missed(&mut self, room: &str, count: u64);
+
     /// Learns that the connection is lost, and why. Called once until there is a connection again.
     fn disconnected(&mut self, reason: &str);
 
@@ -201,6 +204,7 @@ impl<S: MessageSink> Tail<S> {
                     is_finished |= id.as_deref() == Some(FINAL_PING);
                 }
                 ServerFrame::Error { error, .. } => return Err(session.connection.failed(error).into()),
+                ServerFrame::Missed { room, count } => self.sink.missed(&room, count),
                 // Announcements, and replies to requests that this client does not make.
                 _ => {}
             }

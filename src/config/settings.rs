@@ -166,6 +166,7 @@ pub(super) const CONFIG_KEYS: &[Key] = &[
     Key::new("limits.messages_per_s", "expected a number of lines a second, such as 50, or 0 for no limit"),
     Key::new("limits.destinations_max", "expected a number of names, such as 256, or 0 for no limit"),
     Key::new("limits.mailbox_max", "expected a number of messages, such as 10000, or 0 for no limit"),
+    Key::new("limits.room_waiting_max", "expected a number of messages, such as 10000, or 0 for no limit"),
     Key::new("limits.unknown_names_max", "expected a number of names, such as 10000, or 0 for no limit"),
     Key::new("limits.rooms_max", "expected a number of rooms, such as 10000, or 0 for no limit"),
     Key::new("retention", "expected a table: [retention] on its own line, with its keys below"),

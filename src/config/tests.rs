@@ -74,6 +74,7 @@ fn every_key_is_read() {
         limits.mailbox_max = 0
         limits.unknown_names_max = 7
         limits.rooms_max = 8
+        limits.room_waiting_max = 9
         retention.max_age = "2 days"
         retention.max_size = "3 MiB"
         "#,
@@ -94,6 +95,7 @@ fn every_key_is_read() {
             messages_per_s: 5,
             destinations_max: 6,
             mailbox_max: 0,
+            room_waiting_max: 9,
             unknown_names_max: 7,
             rooms_max: 8,
         },

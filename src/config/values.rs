@@ -11,7 +11,8 @@ use strum::EnumString;
 
 use crate::limits::{
     CONNECTIONS_DEFAULT, CONNECTIONS_PER_ADDRESS_DEFAULT, CONNECTS_PER_S_DEFAULT, DEAD_AFTER_S_DEFAULT,
-    DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT, ROOMS_DEFAULT, UNKNOWN_NAMES_DEFAULT,
+    DESTINATIONS_DEFAULT, LOGIN_TIMEOUT_S_DEFAULT, MAILBOX_MESSAGES_DEFAULT, ROOM_WAITING_MESSAGES_DEFAULT,
+    ROOMS_DEFAULT, UNKNOWN_NAMES_DEFAULT,
 };
 
 /// Failures that an accepted message survives.
@@ -55,6 +56,8 @@ pub struct Limits {
     pub destinations_max: u64,
     /// Messages that may wait for one peer that is offline or does not keep up.
     pub mailbox_max: u64,
+    /// Messages of a room that may wait for one of its members.
+    pub room_waiting_max: u64,
     /// Names that never logged in, and that messages wait for.
     pub unknown_names_max: u64,
     /// Rooms, with members or without.
@@ -72,6 +75,7 @@ impl Default for Limits {
             messages_per_s: 0,
             destinations_max: DESTINATIONS_DEFAULT,
             mailbox_max: MAILBOX_MESSAGES_DEFAULT,
+            room_waiting_max: ROOM_WAITING_MESSAGES_DEFAULT,
             unknown_names_max: UNKNOWN_NAMES_DEFAULT,
             rooms_max: ROOMS_DEFAULT,
         }

@@ -14,6 +14,10 @@ pub(crate) struct Members<'c> {
     find_room: Statement<'c>,
     rooms_of: Statement<'c>,
     joined: Statement<'c>,
+    raise_floor: Statement<'c>,
+    replayed: Statement<'c>,
+    floors: Statement<'c>,
+    floor: Statement<'c>,
 }
 
 /// Membership of a peer in a room.
@@ -52,6 +56,16 @@ impl<'c> Members<'c> {
                  from member join room on room.id = member.room where member.peer = ?1 order by room.id",
             )?,
             joined: connection.prepare("select room, joined from member where peer = ?1 order by room")?,
+            raise_floor: connection.prepare("update room set floor = ?2 where id = ?1 and floor < ?2")?,
+            replayed: connection.prepare(
+                "select room.id, max(member.joined, room.floor) from member join room on room.id = member.room
+                 where member.peer = ?1 order by room.id",
+            )?,
+            floors: connection.prepare(
+                "select room.id, room.floor from member join room on room.id = member.room
+                 where member.peer = ?1 and room.floor > max(member.joined, ?2)",
+            )?,
+            floor: connection.prepare("select floor from room where id = ?1")?,
         })
     }
 
@@ -110,5 +124,28 @@ impl<'c> Members<'c> {
     /// Returns the ids of a peer's rooms, each with the newest message when the peer joined.
     pub(crate) fn joined(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
         self.joined.query_map([peer.get()], |row| Ok((RoomId::new(row.get(0)?), Seq::new(row.get(1)?))))?.collect()
+    }
+
+    /// Raises the floor of a room, unless it is higher. The row may be missing, as an operator may have removed the room.
+    pub(crate) fn raise_floor(&mut self, room: RoomId, floor: Seq) -> rusqlite::Result<()> {
+        self.raise_floor.execute([room.get(), floor.get()]).map(drop)
+    }
+
+    /// Returns the floor of a room: the newest of its messages that is no longer replayed; [`Seq::ZERO`] if all are.
+    pub(crate) fn floor(&mut self, room: RoomId) -> rusqlite::Result<Seq> {
+        Ok(Seq::new(self.floor.query_row([room.get()], |row| row.get(0)).optional()?.unwrap_or(0)))
+    }
+
+    /// Returns the ids of a peer's rooms, each with the newest message that the peer does not get: that of its join, or the floor of the room.
+    pub(crate) fn replayed(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
+        self.replayed.query_map([peer.get()], |row| Ok((RoomId::new(row.get(0)?), Seq::new(row.get(1)?))))?.collect()
+    }
+
+    /// Returns the rooms of a peer of which it has messages after `after` that are no longer replayed, each with its floor.
+    pub(crate) fn floors(&mut self, peer: PeerId, after: Seq) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
+        let floors = self
+            .floors
+            .query_map([peer.get(), after.get()], |row| Ok((RoomId::new(row.get(0)?), Seq::new(row.get(1)?))))?;
+        floors.collect()
     }
 }

@@ -6,9 +6,9 @@
 use super::members::Members;
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
-/// Newest message of a room that a member has received, or that was sent before it joined; for a join of `peer` and `member`.
-/// Newer ones still wait for it.
-pub(crate) const MEMBER_POSITION: &str = "max(peer.cursor, member.joined)";
+/// Newest message of a room that a member has received, that was sent before it joined, or that is no longer replayed; for a join of
+/// `peer`, `member` and `room`. Newer ones still wait for it.
+pub(crate) const MEMBER_POSITION: &str = "max(peer.cursor, member.joined, room.floor)";
 
 /// Peer that reads messages, with its rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -32,6 +32,13 @@ pub enum Reply {
         /// The room.
         room: Room,
     },
+    /// Messages of a room are no longer replayed, and the client did not get them. They are in the history of the room.
+    Missed {
+        /// The room.
+        room: Room,
+        /// Number of messages.
+        count: u64,
+    },
     /// Answers [`Request::Join`](super::Request::Join).
     Joined {
         /// Name of the room as it was mapped.
@@ -153,7 +160,7 @@ impl Reply {
             }
             Reply::Welcome { .. } | Reply::Accepted { .. } | Reply::StoredForLater { .. } | Reply::Alone { .. } => 0,
             Reply::Left { .. } | Reply::Pong { .. } | Reply::Set { .. } | Reply::Presence { .. } => 0,
-            Reply::ShuttingDown => 0,
+            Reply::ShuttingDown | Reply::Missed { .. } => 0,
         }
     }
 }

@@ -102,6 +102,7 @@ impl CheckedStore {
         }
         let read_result = is_unreadable.then(injected).map_or(Ok(()), Err);
         let read_outcome = (!reads.is_empty()).then_some(read_result);
+        let floors = self.disk.floors_to_raise(applied);
         let mut answers = Answers::new(is_unreadable, self.real.is_some(), &mut self.pauses);
         let mut page_bytes_left = TURN_PAGES_BYTES_MAX;
         for read in reads {
@@ -109,7 +110,7 @@ impl CheckedStore {
         }
         let commit = if fails { Err(CommitError::Storage("injected".into())) } else { Ok(()) };
         let applied = if self.real.is_some() { applied.to_vec() } else { Vec::new() };
-        let outcome = TurnOutcome { entries, commit, before, newest: self.disk.newest(), reads: read_outcome };
+        let outcome = TurnOutcome { entries, commit, before, newest: self.disk.newest(), floors, reads: read_outcome };
         let Answers { reads, checks, .. } = answers;
         self.check(TurnRequest { entries: applied, reads }, &outcome);
         if let Some(RealStore { store: Some(store), .. }) = &self.real {

@@ -33,6 +33,10 @@ pub(super) struct ClientModel {
     next: Option<usize>,
     /// Messages read.
     pub(super) messages_read: u64,
+    /// Messages that the session was notified it missed.
+    missed: u64,
+    /// Messages that it skipped and must be notified of.
+    skipped: u64,
     /// Bytes read.
     stream_bytes: u64,
     /// Messages in flight to the client: where each ends in the stream, and its index in the log.
@@ -126,6 +130,8 @@ impl ClientModel {
             greeted_waiting: 0,
             next: None,
             messages_read: 0,
+            missed: 0,
+            skipped: 0,
             stream_bytes: 0,
             on_their_way: VecDeque::new(),
             acks: acks.then(Acks::new),
@@ -330,6 +336,7 @@ impl ClientModel {
         let log = &oracle.peers[self.peer].log;
         let from = self.place();
         assert!(oracle.may_skip(self.peer, from, place), "session {} did not get {:?}", self.session, log.get(from));
+        self.check_missed(from, place, oracle);
     }
 
     /// `* WORDS`
@@ -353,6 +360,8 @@ impl ClientModel {
             );
         } else if let Some(room) = words.strip_prefix("nobody else is in ") {
             self.empty_room_notice(room, oracle);
+        } else if let Some(missed) = words.strip_prefix("you missed ") {
+            self.missed_notice(missed, oracle);
         } else if let Some(room) = words.strip_prefix("you are in ") {
             self.join_reply(room.strip_suffix(" now").expect("the notice ends with `now`"), oracle);
         } else if let Some(room) = words.strip_prefix("you are no longer in ") {

@@ -9,7 +9,7 @@ mod reading;
 mod rooms;
 mod sent_ids;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(super) use self::answers::{Answers, injected};
 use self::observers::Observers;
@@ -17,7 +17,7 @@ use self::outbox::Outbox;
 use self::rooms::Rooms;
 use self::sent_ids::SentIds;
 use crate::config::Durability;
-use crate::message::{PeerId, PeerName, Recipient, Room, Seq, Text, Timestamp};
+use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Seq, Text, Timestamp};
 use crate::store::{Entry, Found, FoundPeer, LookedUp, Lookup, PeerRecord, Post, SeqRange, StoreLimits};
 
 /// Database, and the medium under it.
@@ -65,6 +65,8 @@ struct Undo {
     removed: Vec<(Seq, MessageRow)>,
     /// The tables before, if it changed them.
     rooms: Option<Rooms>,
+    /// Whether it changed members or topics.
+    has_memberships: bool,
     sent_ids: Option<SentIds>,
     outbox: Option<Outbox>,
     observers: Option<Observers>,
@@ -152,7 +154,7 @@ impl Disk {
 
     /// Whether no power cut would undo a change of members or of a topic.
     pub(super) fn keeps_memberships(&self) -> bool {
-        self.unsynced.iter().all(|undo| undo.rooms.is_none())
+        self.unsynced.iter().all(|undo| !undo.has_memberships)
     }
 
     /// How far an observer got in messages and in events. `None` if it is not an observer.
@@ -222,7 +224,12 @@ impl Disk {
                 }
             }
             Entry::Remove { ranges } => self.remove(ranges, undo),
-            Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } | Entry::Topic { .. } => {
+            Entry::Room { .. }
+            | Entry::Join { .. }
+            | Entry::Leave { .. }
+            | Entry::Topic { .. }
+            | Entry::Floor { .. } => {
+                undo.has_memberships |= !matches!(entry, Entry::Floor { .. });
                 undo.rooms.get_or_insert_with(|| self.rooms.clone());
                 self.rooms.apply(entry, self.newest);
             }
@@ -261,6 +268,27 @@ impl Disk {
         &self.removed
     }
 
+    /// Newest message of a room that is no longer replayed.
+    pub(super) fn floor(&self, room: &Room) -> Seq {
+        self.rooms.find(room).map_or(Seq::ZERO, |found| self.rooms.floor(found.id))
+    }
+
+    /// Entries that raise the floors of the rooms of which too many messages may wait, after a turn with these entries.
+    pub(super) fn floors_to_raise(&self, entries: &[Entry]) -> Vec<Entry> {
+        let waiting_max = self.limits.room_waiting_max as usize;
+        let recipients = entries.iter().flat_map(|entry| match entry {
+            Entry::Message { recipients, .. } => &recipients[..],
+            _ => &[],
+        });
+        let rooms: BTreeSet<RoomId> = recipients.filter_map(|recipient| recipient.room()).collect();
+        let raised = rooms.into_iter().filter_map(|room| {
+            let above = self.after(room.into(), self.rooms.floor(room));
+            let is_due = waiting_max > 0 && above.len() > waiting_max;
+            is_due.then(|| Entry::Floor { room, floor: above[above.len() - waiting_max - 1] })
+        });
+        raised.collect()
+    }
+
     /// Removes the messages of some ranges for which no peer waits.
     fn remove(&mut self, ranges: &[SeqRange], undo: &mut Undo) {
         let in_ranges = ranges.iter().flat_map(|range| self.messages.range(range.first..=range.last));
@@ -285,7 +313,7 @@ impl Disk {
     /// Cuts the power: of the commits that are not synced, only the first `kept` survive.
     pub(super) fn cut_power(&mut self, kept: usize) {
         while self.unsynced.len() > kept {
-            let Undo { peers, added, removed, rooms, sent_ids, outbox, observers } =
+            let Undo { peers, added, removed, rooms, sent_ids, outbox, observers, .. } =
                 self.unsynced.pop().expect("there is a commit to undo");
             for (id, before) in peers.into_iter().rev() {
                 self.restore_peer(id, before);

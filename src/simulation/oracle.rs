@@ -16,8 +16,9 @@ pub(super) use self::ids::request_id;
 pub(super) use self::lines::{Fate, SentLine, Target, is_padding, number, text};
 use self::observers::Observers;
 pub(super) use self::observers::{Observer, name};
+pub(super) use self::peer::InboxEntry;
 pub(super) use self::peer::Peer;
-use self::peer::{InboxEntry, RoomRoute};
+use self::peer::RoomRoute;
 use self::posts::Posts;
 pub(super) use self::posts::RowContent;
 use self::rooms::Rooms;
@@ -40,6 +41,8 @@ pub(super) struct Oracle {
     pub(super) unknown_names_max: u64,
     /// 0: no limit.
     pub(super) rooms_max: u64,
+    /// 0: no limit.
+    pub(super) room_waiting_max: u64,
     /// Names that log in often, then rare names, then names that are only used at the end of a run.
     pub(super) peers: Vec<Peer>,
     pub(super) rooms: Rooms,
@@ -84,6 +87,7 @@ impl Oracle {
             mailbox_max,
             unknown_names_max,
             rooms_max,
+            room_waiting_max: swarm.store_limits.room_waiting_max,
             peers,
             rooms: Rooms::new(rooms),
             topics: Topics::new(swarm.rooms),
@@ -147,6 +151,7 @@ impl Oracle {
                 }
                 Entry::OutboxSent(post) => self.posts.sent(post, &self.sent),
                 Entry::OutboxRefused { post, reason, .. } => self.post_refused(post, reason),
+                Entry::Floor { room, floor } => self.floor_raised(*room, *floor),
                 Entry::Remove { .. } => self.removed(disk.removed()),
                 _ => {}
             }
@@ -221,6 +226,9 @@ impl Oracle {
         self.by_id = disk.peers().map(|record| (record.id, self.by_name[&record.name])).collect();
         self.rooms.restarted(disk, &self.by_name);
         self.topics.restarted(disk, self.rooms.names());
+        for (room, name) in self.rooms.names().cloned().collect::<Vec<_>>().iter().enumerate() {
+            self.set_floor(room, disk.floor(name));
+        }
         for line in self.posts.restarted(disk) {
             self.sent[line].fate = Fate::InFlight;
         }
@@ -332,7 +340,7 @@ impl Oracle {
         let mut reached: Vec<(usize, Vec<RoomRoute>)> = sent.peers().map(|peer| (peer, Vec::new())).collect();
         for room in sent.rooms() {
             for member in self.rooms.members(room).filter(|member| *member != sent.sender) {
-                let through = RoomRoute { room, has_left: false };
+                let through = RoomRoute { room, has_left: false, is_floored: false };
                 match reached.iter_mut().find(|(peer, _)| *peer == member) {
                     None => reached.push((member, vec![through])),
                     Some((_, rooms)) if !rooms.is_empty() => rooms.push(through),
@@ -353,6 +361,32 @@ impl Oracle {
             through.has_left |= through.room == room;
         }
         peer.advance();
+    }
+
+    /// Checks that a floor leaves as many messages as may wait, and notes that those up to it may be skipped.
+    fn floor_raised(&mut self, room: RoomId, floor: Seq) {
+        let room = self.rooms.place(room);
+        let is_above = |sent: &SentLine| sent.copies.iter().filter(|copy| **copy > floor).count() as u64;
+        let lines = self.sent.iter().filter(|sent| sent.rooms().any(|other| other == room));
+        let above = lines.map(is_above).sum::<u64>();
+        assert!(
+            self.room_waiting_max > 0 && above >= self.room_waiting_max,
+            "the floor of room {room} is {floor}, and only {above} messages are above it"
+        );
+        self.set_floor(room, floor);
+    }
+
+    /// Sets up to which message a room replays none.
+    fn set_floor(&mut self, room: usize, floor: Seq) {
+        for peer in &mut self.peers {
+            for InboxEntry { seq, rooms, .. } in &mut peer.log {
+                rooms
+                    .iter_mut()
+                    .filter(|through| through.room == room)
+                    .for_each(|through| through.is_floored = *seq <= floor);
+            }
+            peer.advance();
+        }
     }
 
     fn post_refused(&mut self, post: &Post, reason: &str) {

@@ -172,6 +172,7 @@ impl Swarm {
         swarm.observers = (0..observers).map(|_| wants(rng)).collect();
         swarm.weigh(rng);
         if swarm.rooms > 0 {
+            swarm.store_limits.room_waiting_max = one_of(rng, &[0, 0, 1, 3, 20, 100]);
             swarm.topics = one_of(rng, &[0, 0, 2, 8, 24]);
         }
         swarm

@@ -126,6 +126,7 @@ impl<'c> Tables<'c> {
             }
             Entry::Event(event) => self.events.insert(event, newest),
             Entry::Value { peer, key, value } => self.values.set(*peer, key, value.as_deref()),
+            Entry::Floor { room, floor } => self.members.raise_floor(*room, *floor),
             Entry::Remove { ranges } => self.removal.remove(ranges, before, &mut self.search),
         }
     }

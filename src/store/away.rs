@@ -22,7 +22,7 @@ pub(super) struct Away<'c> {
 /// Member of a room who is offline.
 struct OfflineMember {
     peer: PeerId,
-    /// Newest message that the member has received or that is from before it joined.
+    /// Newest message that the member has received, that is from before it joined, or that is no longer replayed.
     cursor: Seq,
 }
 
@@ -35,7 +35,8 @@ impl<'c> Away<'c> {
         Ok(Away {
             members: connection.prepare(&format!(
                 "select peer.id, {MEMBER_POSITION}
-                 from member join peer on peer.id = member.peer where member.room = ?1 order by peer.id"
+                 from member join peer on peer.id = member.peer join room on room.id = member.room
+                 where member.room = ?1 order by peer.id"
             ))?,
             peer: connection.prepare("select name from peer where id = ?1 and cursor < ?2")?,
             offline: HashMap::new(),

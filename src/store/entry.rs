@@ -94,6 +94,13 @@ pub enum Entry {
         /// Value in JSON; `None` removes it.
         value: Option<String>,
     },
+    /// Raises the floor of a room: its messages up to there are no longer replayed. A floor never moves back.
+    Floor {
+        /// The room.
+        room: RoomId,
+        /// Newest message that is no longer replayed.
+        floor: Seq,
+    },
     /// Removes old messages, except those that wait for a peer.
     Remove {
         /// Ranges in the order of `seq`, which do not overlap.
@@ -111,8 +118,8 @@ impl Entry {
             Entry::Topic { .. } | Entry::Observe { .. } | Entry::Value { .. } => true,
             Entry::Peer(_) | Entry::OutboxSent(_) | Entry::OutboxRefused { .. } => false,
             Entry::ObserverAdvanced { .. } | Entry::RetainObservers { .. } | Entry::Event(_) => false,
-            // Messages that a power cut brings back are removed again.
-            Entry::Remove { .. } => false,
+            // Messages that a power cut brings back are removed again, and a floor that it lowers is raised again.
+            Entry::Remove { .. } | Entry::Floor { .. } => false,
         }
     }
 }

@@ -2,11 +2,12 @@
 //! the limits of a page; never stores a cursor.
 
 use super::budget::ReadBudget;
-use super::{Fed, Page, PageQuery, WaitingQuery};
+use super::{Fed, Missed, Page, PageQuery, WaitingQuery};
 use crate::database::inboxes::{InboxMessage, Inboxes, Sources};
+use crate::database::messages::StoredMessage;
 use crate::database::visibility::Viewer;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
-use crate::message::{PeerId, Recipient, Seq};
+use crate::message::{PeerId, Recipient, RoomId, Seq};
 
 /// Reads the next messages for a peer after the one in the query, with their recipients if the query asks for these. Ends the page when
 /// the budget is used up.
@@ -19,12 +20,16 @@ pub(super) fn page(
     let PageQuery { peer, after, is_addressed } = query;
     let mut page = Page::empty(after);
     let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
+    let floors = Floors::of(peer, after, sources)?;
     let mut inboxes = Inboxes::after(peer, after, sources)?;
     // An inbox may still list removed messages, and that of a room lists the peer's own messages: these are skipped.
     while bytes_left > 0 && page.messages.len() < PAGE_MESSAGES_MAX {
         let Some(next) = inboxes.next(sources.index)? else { break };
         page.reached = next.seq;
-        if let Some(fed) = read(peer, &next, is_addressed, sources)? {
+        if floors.cover(&next) {
+            let room = missed_room(peer, &next, sources)?;
+            room.into_iter().for_each(|room| Missed::add(room, 1, &mut page.missed));
+        } else if let Some(fed) = read(peer, &next, is_addressed, sources)? {
             // The last message may exceed the limit, so that a page with any space left has at least one message.
             let bytes = fed.message.counted_bytes();
             bytes_left = bytes_left.saturating_sub(bytes);
@@ -36,7 +41,41 @@ pub(super) fn page(
         }
     }
     page.complete = inboxes.is_empty();
+    page.is_past_floors = page.complete || floors.are_up_to(page.reached);
     Ok(page)
+}
+
+/// Floors of a peer's rooms, as far as they are above the messages that the peer has.
+struct Floors(Vec<(RoomId, Seq)>);
+
+impl Floors {
+    fn of(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
+        sources.members.floors(peer, after).map(Floors)
+    }
+
+    /// Whether a message is replayed in none of the rooms through which it reaches the peer.
+    fn cover(&self, message: &InboxMessage) -> bool {
+        let covers = |room: &RoomId| self.0.iter().any(|(other, floor)| other == room && message.seq <= *floor);
+        !self.0.is_empty() && !message.rooms.is_empty() && message.rooms.iter().all(covers)
+    }
+
+    fn are_up_to(&self, seq: Seq) -> bool {
+        self.0.iter().all(|(_, floor)| *floor <= seq)
+    }
+}
+
+/// Returns the room through which a message would have reached a peer. `None` if the message was removed, or if the peer sent it.
+fn missed_room(peer: PeerId, next: &InboxMessage, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Option<RoomId>> {
+    if let [room] = next.rooms[..] {
+        return Ok(sources.messages.sender(next.seq)?.filter(|sender| *sender != peer).map(|_| room));
+    }
+    let found = sources.messages.find(next.seq)?.filter(|stored| stored.sender != peer);
+    Ok(found.and_then(|stored| first_room(&stored, &next.rooms)))
+}
+
+/// Returns the one of these rooms that a message names first: it arrives through that one.
+fn first_room(stored: &StoredMessage, rooms: &[RoomId]) -> Option<RoomId> {
+    stored.numbered_recipients().filter_map(Recipient::room).find(|room| rooms.contains(room))
 }
 
 /// Count of the messages that wait for a peer. The peer's own messages in rooms do not wait for it.
@@ -66,7 +105,7 @@ impl WaitingScan {
         let inboxes = match &mut self.inboxes {
             Some(inboxes) => inboxes,
             none => {
-                let viewer = Viewer::of(peer, sources.members)?;
+                let viewer = Viewer::with_rooms(peer, sources.members.replayed(peer)?);
                 none.insert(Inboxes::between(&viewer, after, newest.next()))
             }
         };
@@ -98,8 +137,7 @@ fn read(
     let room = match &*next.rooms {
         [] => None,
         [room] => Some(*room),
-        // A message to several rooms arrives through the room that was named first.
-        rooms => stored.numbered_recipients().filter_map(Recipient::room).find(|room| rooms.contains(room)),
+        rooms => first_room(&stored, rooms),
     };
     let room = room.map(|room| sources.names.room(room)).transpose()?;
     let to = if is_addressed { sources.names.of(&stored.recipients)? } else { Vec::new() };

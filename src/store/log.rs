@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transac
 use super::apply::Tables;
 use super::budget::ReadLimits;
 use super::interrupt::Interrupt;
+use super::floors::Floors;
 use super::sent::SentMessages;
 use super::wal::{Wal, WalPages};
 use super::{
@@ -41,6 +42,7 @@ pub(super) struct Log<'c> {
     sent: SentMessages<'c>,
     read_limits: ReadLimits,
     interrupt: Interrupt,
+    floors: Floors,
     statements: Statements<'c>,
     /// Time that the last commit took.
     commit_time: Duration,
@@ -83,6 +85,7 @@ impl<'c> Log<'c> {
             sent: SentMessages::new(connection)?,
             read_limits: limits.reads,
             interrupt: Interrupt::of(connection),
+            floors: Floors::new(limits.room_waiting_max),
             statements: Statements::prepare(connection)?,
             commit_time: Duration::ZERO,
         })
@@ -128,8 +131,15 @@ impl<'c> Log<'c> {
         let TurnRequest { entries, reads } = turn;
         let before = self.newest;
         let commit = if entries.is_empty() { Ok(()) } else { self.commit(&entries) };
+        let floors = if commit.is_ok() { self.floors_to_raise(&entries) } else { Vec::new() };
         let reads = if reads.is_empty() { None } else { Some(self.read_all(reads, !entries.is_empty())) };
-        TurnOutcome { entries, commit, before, newest: self.newest, reads }
+        TurnOutcome { entries, commit, before, newest: self.newest, floors, reads }
+    }
+
+    /// Returns an entry for each room of which too many messages may wait. If they cannot be counted now, they are with a later message.
+    fn floors_to_raise(&mut self, entries: &[Entry]) -> Vec<Entry> {
+        let Tables { index, members, .. } = &mut self.tables;
+        self.floors.note_committed(entries, index, members).unwrap_or_default()
     }
 
     /// Returns the newest message up to which the inbox index is complete.

@@ -5,7 +5,7 @@ use super::events::EventLimits;
 use crate::config::{Durability, Retention};
 use crate::database::index::IndexLimits;
 use crate::database::search::SearchLimits;
-use crate::limits::{OBSERVED_SKIPPED_MAX, SENT_IDS_MAX};
+use crate::limits::{OBSERVED_SKIPPED_MAX, ROOM_WAITING_MESSAGES_DEFAULT, SENT_IDS_MAX};
 
 /// Options with which the store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,8 @@ pub struct StoreLimits {
     pub(crate) sent_ids_max: usize,
     /// Messages of an observer's own that one page skips.
     pub(crate) observed_skipped_max: usize,
+    /// Messages of a room that may wait for one of its members; 0: no limit.
+    pub(crate) room_waiting_max: u64,
     pub(crate) reads: ReadLimits,
 }
 
@@ -35,6 +37,12 @@ impl StoreOptions {
     /// Returns options with the limits of the server.
     pub fn new(durability: Durability, retention: Retention) -> Self {
         StoreOptions { durability, retention, limits: StoreLimits::default() }
+    }
+
+    /// Sets the messages of a room that may wait for one of its members; 0: no limit.
+    pub fn with_room_waiting_max(mut self, room_waiting_max: u64) -> Self {
+        self.limits.room_waiting_max = room_waiting_max;
+        self
     }
 
     /// Returns options with [`StoreLimits::SMALL`].
@@ -52,6 +60,7 @@ impl Default for StoreLimits {
             events: EventLimits::default(),
             sent_ids_max: SENT_IDS_MAX,
             observed_skipped_max: OBSERVED_SKIPPED_MAX,
+            room_waiting_max: ROOM_WAITING_MESSAGES_DEFAULT,
             reads: ReadLimits::default(),
         }
     }
@@ -71,6 +80,7 @@ impl StoreLimits {
         events: EventLimits { stored_max: 5000, removed_per_turn_max: 4 },
         sent_ids_max: 100,
         observed_skipped_max: 4,
+        room_waiting_max: 100,
         reads: ReadLimits::SINGLE_STEPS,
     };
 }

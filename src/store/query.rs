@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::observed::{EventFilter, ObserverCursor};
-use crate::message::{Message, PeerId, Recipient, Seq};
+use crate::message::{Message, PeerId, Recipient, RoomId, Seq};
 use crate::protocol::PastMessage;
 
 /// Query for one page of a feed.
@@ -68,6 +68,10 @@ pub struct Page {
     pub messages: Vec<Fed>,
     /// Message up to which nothing for this peer is missing in the page, or was fed before it.
     pub reached: Seq,
+    /// Messages that the peer has not got and that are no longer replayed, by room, in the order of the first of each: they were skipped.
+    pub missed: Vec<Missed>,
+    /// Whether no such messages follow the page, as far as the store knows.
+    pub is_past_floors: bool,
     /// Whether the page reaches the newest commit, so that nothing for this peer comes after it.
     pub complete: bool,
 }
@@ -75,7 +79,26 @@ pub struct Page {
 impl Page {
     /// Returns a page without messages after this one.
     pub(crate) fn empty(after: Seq) -> Self {
-        Page { messages: Vec::new(), reached: after, complete: false }
+        Page { messages: Vec::new(), reached: after, missed: Vec::new(), is_past_floors: false, complete: false }
+    }
+}
+
+/// Messages of a room that a feed skipped because they are no longer replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// The room.
+    pub room: RoomId,
+    /// Number of messages.
+    pub count: u64,
+}
+
+impl Missed {
+    /// Adds messages of a room to a list.
+    pub(crate) fn add(room: RoomId, count: u64, all: &mut Vec<Missed>) {
+        match all.iter_mut().find(|missed| missed.room == room) {
+            Some(missed) => missed.count += count,
+            None => all.push(Missed { room, count }),
+        }
     }
 }
 

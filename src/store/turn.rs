@@ -94,8 +94,17 @@ pub struct TurnOutcome {
     pub before: Seq,
     /// Newest committed `seq`.
     pub newest: Seq,
+    /// Floors of rooms that must be raised after this turn: entries for a later one.
+    pub floors: Vec<Entry>,
     /// Whether all reads succeeded, or why the first that failed did; `None` if the turn had no reads.
     pub reads: Option<Result<(), ReadFailure>>,
+}
+
+impl TurnOutcome {
+    /// Returns the outcome of a turn that had nothing for the store.
+    pub(crate) fn empty(newest: Seq) -> Self {
+        TurnOutcome { entries: Vec::new(), commit: Ok(()), before: newest, newest, floors: Vec::new(), reads: None }
+    }
 }
 
 /// Reason why a turn could not be committed.

@@ -25,7 +25,8 @@ impl<'c> Waiting<'c> {
             cursor: connection.prepare("select cursor from peer where id = ?1")?,
             laggards_of: connection.prepare(&format!(
                 "select peer.id, {MEMBER_POSITION} as position
-                 from member join peer on peer.id = member.peer where member.room = ?1
+                 from member join peer on peer.id = member.peer join room on room.id = member.room
+                 where member.room = ?1
                  order by position limit 2"
             ))?,
         })

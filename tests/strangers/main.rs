@@ -3,6 +3,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod absent_member;
 mod connects;
 mod presence;
 mod reads;

@@ -6,6 +6,7 @@ use rusqlite::types::ValueRef;
 
 use super::{FaultWords, Finding, Severity};
 use crate::archive::read_only::ReadOnlyDatabase;
+use crate::database::visibility::MEMBER_POSITION;
 use crate::limits::FAULTS_NAMED_MAX;
 use crate::message::quoted;
 
@@ -95,9 +96,9 @@ const NEWEST_EVENT: &str = "(select coalesce(max(seq), 0) from sqlite_sequence w
 /// SQL for `{missed by a member}`: whether a member of the room `missing.recipient` has not received the message that is missing
 /// in the room's inbox.
 const MISSED_BY_A_MEMBER: &str = "exists (
-    select 1 from member join peer as reader on reader.id = member.peer
-    where member.room = -missing.recipient and reader.id <> message.sender
-    and max(reader.cursor, member.joined) < missing.seq)";
+    select 1 from member join peer on peer.id = member.peer join room on room.id = member.room
+    where member.room = -missing.recipient and peer.id <> message.sender
+    and {member position} < missing.seq)";
 
 /// SQL for `{addressed}`: the recipients of a message; none if the column is not JSON.
 const ADDRESSED: &str = "json_each(iif(json_valid(message.recipients), message.recipients, '[]'))";
@@ -111,6 +112,7 @@ fn expand(sql: &str) -> String {
         ("{entries}", ENTRIES),
         ("{indexed}", INDEXED),
         ("{missed by a member}", MISSED_BY_A_MEMBER),
+        ("{member position}", MEMBER_POSITION),
         ("{newest}", NEWEST),
         ("{newest event}", NEWEST_EVENT),
     ];

@@ -150,8 +150,8 @@ const STRAYS: Check = Check {
             condition: "message.seq is null and iif(stray.recipient >= 0,
                 stray.seq > coalesce(peer.cursor, 0),
                 1 < (
-                    select count(*) from member join peer as reader on reader.id = member.peer
-                    where member.room = -stray.recipient and max(reader.cursor, member.joined) < stray.seq))",
+                    select count(*) from member join peer on peer.id = member.peer join room on room.id = member.room
+                    where member.room = -stray.recipient and {member position} < stray.seq))",
             severity: Severity::Problem,
             one: "inbox entry has no message; it counts as waiting but is never delivered",
             many: "inbox entries have no message; they count as waiting but are never delivered",

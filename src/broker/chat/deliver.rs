@@ -14,9 +14,10 @@ impl Chat {
     /// Delivers a turn whose outcome is known.
     pub(in crate::broker) fn deliver(&mut self, turn: Turn, outcome: TurnOutcome) {
         let Turn { completions, observer_reads, scans, pages, permits, at, .. } = turn;
-        let TurnOutcome { entries, commit, before, newest, .. } = outcome;
+        let TurnOutcome { entries, commit, before, newest, floors, .. } = outcome;
         assert!(newest >= self.newest, "the log grows: {newest} after {}", self.newest);
         self.newest = newest;
+        self.floors.extend(floors);
         if commit.is_ok() {
             self.observers.note_committed(&entries);
         }
@@ -47,8 +48,8 @@ impl Chat {
 
     /// Delivers a turn that had nothing for the store.
     pub(in crate::broker) fn deliver_without_commit(&mut self, turn: Turn) {
-        let (before, newest) = (self.newest, self.newest);
-        self.deliver(turn, TurnOutcome { entries: Vec::new(), commit: Ok(()), before, newest, reads: None });
+        let newest = self.newest;
+        self.deliver(turn, TurnOutcome::empty(newest));
     }
 
     /// Allows a client to submit more, unless it does not read its replies, or waits for a scan.

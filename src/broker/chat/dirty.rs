@@ -12,6 +12,7 @@ impl Chat {
         self.observers.write_unstored(turn);
         // Entries are applied in order, and the entries after these refer to the peers.
         let peers = &self.peers;
+        turn.write_all(self.floors.drain(..));
         turn.write_first(self.dirty_peers.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
     }
 
@@ -45,6 +46,7 @@ impl Chat {
                     }
                 }
                 Entry::Room { id, name } => self.undo_room(*id, name),
+                Entry::Floor { .. } => self.floors.push(entry.clone()),
                 _ => {}
             }
         }

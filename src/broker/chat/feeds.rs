@@ -32,13 +32,15 @@ impl Chat {
     /// Puts a page into the outbox of a session. If the page reaches the newest message, the session is live from then on.
     pub(super) fn feed_page(&mut self, id: SessionId, page: Result<Page, ReadFailure>, delivery: &mut Delivery) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Ok(Page { messages, reached, complete }) = page else { return self.failed_reads.push(id) };
-        if messages.is_empty() && reached == session.fed && !complete {
+        let Ok(page) = page else { return self.failed_reads.push(id) };
+        if page.reached == session.fed && !page.complete {
             // Other pages used up the time or the bytes of the turn.
             self.page_queue.push_back(id);
             return;
         }
         session.awaits_page = false;
+        session.note_missed(&page, &self.rooms);
+        let Page { messages, reached, complete, .. } = page;
         let peer = &self.peers[&session.peer];
         for Fed { message, is_direct } in messages {
             assert!(message.seq > session.fed, "a feed goes forward: {} after {}", message.seq, session.fed);

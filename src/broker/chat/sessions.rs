@@ -52,6 +52,7 @@ impl Chat {
             is_welcomed: false,
             feed: if waits { Feed::Replaying } else { Feed::Live },
             fed: cursor,
+            missed: Vec::new(),
             counted: peer.delivered,
             delivered: peer.delivered,
             acks: outbox.capabilities().acknowledges.then(|| Box::new(Acks::new(cursor))),

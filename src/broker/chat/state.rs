@@ -17,7 +17,7 @@ use crate::config::Limits;
 use crate::limits::OFFLINE_PEERS_CACHED_MAX;
 use crate::message::{Message, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::Reply;
-use crate::store::{Found, FoundId, PeerRecord};
+use crate::store::{Entry, Found, FoundId, Missed, Page, PeerRecord};
 
 /// State of the chat.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub(in crate::broker) struct Chat {
     pub(super) dirty_peers: IdSet<PeerId>,
     /// Peers whose cursors moved. No reply waits for that, so the cursors are stored later, together.
     pub(super) dirty_cursors: IdSet<PeerId>,
+    /// Floors of rooms that the store proposed and that are not stored yet.
+    pub(super) floors: Vec<Entry>,
     /// Replaying sessions that get the next pages, in this order. A session that has left may still be in it.
     pub(super) page_queue: VecDeque<SessionId>,
     /// Replaying sessions whose page could not be read: it is read again with the next event, or after a while.
@@ -106,6 +108,8 @@ pub(super) struct Session {
     pub(super) feed: Feed,
     /// Last message of the feed: every message for the peer up to here was put into the outbox, or had been delivered before.
     pub(super) fed: Seq,
+    /// Messages that the feed skipped and the client is not notified of yet.
+    pub(super) missed: Vec<Missed>,
     /// Of the peer's `addressed` messages, the number that were put into the outbox or had been delivered before.
     pub(super) counted: u64,
     /// Of the peer's `addressed` messages, the number that are delivered, as far as this session knows.
@@ -159,6 +163,21 @@ impl Session {
         self.note_fed(delivered);
     }
 
+    /// Notes the messages that a page skips because they are no longer replayed. Notifies the client before it gets a later message.
+    pub(super) fn note_missed(&mut self, page: &Page, rooms: &IdMap<RoomId, RoomState>) {
+        for Missed { room, count } in &page.missed {
+            Missed::add(*room, *count, &mut self.missed);
+        }
+        if page.is_past_floors || !page.messages.is_empty() {
+            for Missed { room, count } in std::mem::take(&mut self.missed) {
+                // A room that nobody in memory is in any more is evicted.
+                if let Some(RoomState { name, .. }) = rooms.get(&room) {
+                    self.reply(None, &Reply::Missed { room: name.clone(), count });
+                }
+            }
+        }
+    }
+
     /// Returns the mark of a message; `None` for a client that acknowledges explicitly, because its TCP acknowledgements do not count.
     pub(super) fn mark(&self, delivered: Delivered) -> Option<Delivered> {
         self.acks.is_none().then_some(delivered)
@@ -195,6 +214,7 @@ impl Chat {
             presence: RecentPresence::default(),
             dirty_peers: IdSet::default(),
             dirty_cursors: IdSet::default(),
+            floors: Vec::new(),
             page_queue: VecDeque::new(),
             failed_reads: Vec::new(),
             scans: Scans::default(),
@@ -214,7 +234,10 @@ impl Chat {
 
     /// Whether there is something to store.
     pub(in crate::broker) fn is_dirty(&self) -> bool {
-        !self.dirty_peers.is_empty() || !self.dirty_cursors.is_empty() || self.observers.are_dirty()
+        !self.dirty_peers.is_empty()
+            || !self.dirty_cursors.is_empty()
+            || !self.floors.is_empty()
+            || self.observers.are_dirty()
     }
 
     /// Whether a session or an observer waits for something that could not be read.

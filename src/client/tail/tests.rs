@@ -25,6 +25,10 @@ impl MessageSink for &mut Recorder {
         Ok(())
     }
 
+    fn missed(&mut self, room: &str, count: u64) {
+        self.calls.push(format!("missed {count} in {room}"));
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.calls.push("flush".to_owned());
         Ok(())

@@ -75,6 +75,7 @@ pub fn reply_frame<'a>(id: Option<&'a RequestId>, reply: &'a Reply) -> Option<Se
         Reply::Joined { room, topic } => {
             ServerFrame::Joined { id, room: room.as_str().into(), topic: topic.as_ref().map(text) }
         }
+        Reply::Missed { room, count } => ServerFrame::Missed { room: room.as_str().into(), count: *count },
         Reply::Topic { room, topic } => topic_frame(id, room, None, topic.as_ref()),
         Reply::TopicSet { room, name, topic } => topic_frame(None, room, Some(name), topic.as_ref()),
         Reply::Left { room } => ServerFrame::Left { id, room: room.as_str().into() },

@@ -36,6 +36,9 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
             notice(format_args!("nobody has used the name {peer} yet, kept for later"), out);
         }
         Reply::Alone { room } => notice(format_args!("nobody else is in {room}"), out),
+        Reply::Missed { room, count } => {
+            notice(format_args!("you missed {} in {room}, see /history {room}", grouped(*count)), out);
+        }
         Reply::Joined { room, topic } => {
             notice(format_args!("you are in {room} now"), out);
             encode_topic(room, topic.as_ref(), out);
@@ -61,6 +64,19 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Accepted { .. } | Reply::Presence { .. } | Reply::Sent(_) => {}
         Reply::Set { .. } | Reply::Values { .. } => {}
     }
+}
+
+/// Writes a number with a comma before each three digits: 1,204.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 fn encode_who(here: &[PeerName], rooms: &[RoomSummary], out: &mut Vec<u8>) {

@@ -2,7 +2,7 @@
 
 use super::{ClientModel, Stage, check_text, words};
 use crate::message::Seq;
-use crate::simulation::oracle::Oracle;
+use crate::simulation::oracle::{InboxEntry, Oracle};
 
 impl ClientModel {
     /// `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.
@@ -48,6 +48,7 @@ impl ClientModel {
                     "session {session} reads line {number} again or late: {seq} at index {place}, and {next} is next"
                 );
                 let is_next = oracle.may_skip(self.peer, next, place);
+                self.skipped += peer.log[next..place].iter().filter(|logged| logged.is_missed()).count() as u64;
                 assert!(is_next, "session {session} reads line {number} before {:?}", peer.log[next]);
             }
             None => {
@@ -94,5 +95,40 @@ impl ClientModel {
     fn is_ahead(&self, seq: Seq, oracle: &Oracle) -> bool {
         let peer = &oracle.peers[self.peer];
         self.next.map_or(seq > self.reported_before, |next| peer.place_after(seq) > next)
+    }
+
+    /// `N in #ROOM, see /history #ROOM`
+    pub(super) fn missed_notice(&mut self, words: &str, oracle: &Oracle) {
+        assert_eq!(self.stage, Stage::Greeted, "session {} misses messages before it has joined", self.session);
+        let (count, rest) = words.split_once(" in ").expect("the notice names a room");
+        let (room, history) = rest.split_once(", see /history ").expect("the notice names the history");
+        assert_eq!(room, history, "session {} reads of two rooms", self.session);
+        let count: u64 = count.replace(',', "").parse().expect("the notice has a number");
+        let peer = &oracle.peers[self.peer];
+        let room = oracle.rooms.named(room);
+        let from = peer.place_after(self.reported_before);
+        let may_be_missed = |logged: &&InboxEntry| logged.rooms.iter().any(|through| through.room == room);
+        let at_most = peer.log[from..].iter().filter(|logged| logged.may_be_skipped()).filter(may_be_missed).count();
+        assert!(
+            (1..=at_most as u64).contains(&count),
+            "session {} missed {count} messages of room {room}, and at most {at_most}",
+            self.session
+        );
+        self.missed += count;
+    }
+
+    /// Checks that the session was notified of every message that it missed, once. It will read none before this index of its peer's log.
+    pub(super) fn check_missed(&self, from: usize, place: usize, oracle: &Oracle) {
+        let peer = &oracle.peers[self.peer];
+        let ahead = peer.log.get(from..place).unwrap_or_default().iter().filter(|logged| logged.is_missed()).count();
+        let at_least = self.skipped + ahead as u64;
+        let all = peer.log.len() - peer.place_after(self.reported_before);
+        let at_most = all as u64 - self.messages_read;
+        assert!(
+            (at_least..=at_most).contains(&self.missed),
+            "session {} missed {} messages, and {at_least} to {at_most} were skipped",
+            self.session,
+            self.missed
+        );
     }
 }

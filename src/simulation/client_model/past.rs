@@ -18,7 +18,7 @@ impl ClientModel {
         let seq = oracle.check_durable(number, |copy| copy > last);
         assert!(seq > last, "the history of session {} is out of order at line {number}", self.session);
         let logged = oracle.peers[self.peer].logged(seq);
-        let is_part = oracle.sent[number].sender == self.peer || logged.is_some_and(|logged| !logged.may_be_skipped());
+        let is_part = oracle.sent[number].sender == self.peer || logged.is_some_and(|logged| !logged.is_left());
         assert!(is_part, "the history of session {} shows line {number} of others", self.session);
         if let Some(room) = self.shown_room {
             assert!(oracle.sent[number].rooms().any(|other| other == room), "line {number} is not of room {room}");

@@ -8,7 +8,8 @@ use crate::limits::{HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAG
 use crate::message::{Destination, Message, PeerId, Recipient, Room, RoomId, Seq};
 use crate::protocol::PastMessage;
 use crate::store::{
-    Fed, HistoryQuery, HistoryScan, Page, PageQuery, PastPage, Read, ScanResult, ScanTask, WaitingQuery, WaitingScan,
+    Fed, HistoryQuery, HistoryScan, Missed, Page, PageQuery, PastPage, Read, ScanResult, ScanTask, WaitingQuery,
+    WaitingScan,
 };
 
 impl Disk {
@@ -68,26 +69,51 @@ impl Disk {
         while bytes_left > 0 && page.messages.len() < PAGE_MESSAGES_MAX {
             let Some((seq, rooms)) = waiting.next() else { break };
             page.reached = *seq;
-            let is_direct = rooms.is_empty();
-            let stored = &self.messages[seq];
-            if !is_direct && stored.sender == peer {
-                continue;
-            }
-            let room = stored.recipients.iter().filter_map(|to| to.room()).find(|room| rooms.contains(room));
-            let to = if is_addressed { self.destinations(stored) } else { Vec::new() };
-            let message = Message { to, room: room.map(|room| self.rooms.name(room).clone()), ..self.message(*seq) };
-            let bytes = message.counted_bytes();
+            let bytes = self.add_to_page(peer, *seq, rooms, is_addressed, &mut page);
             bytes_left = bytes_left.saturating_sub(bytes);
             *page_bytes_left = page_bytes_left.saturating_sub(bytes);
-            page.messages.push(Fed { message, is_direct });
         }
         page.complete = waiting.peek().is_none();
+        let is_past = |room: RoomId| self.rooms.floor(room) <= page.reached.max(self.joined(room, peer));
+        page.is_past_floors = page.complete || self.rooms.of(peer).iter().all(|membership| is_past(membership.room.id));
         page
+    }
+
+    /// Adds a message to a page, or skips it. Returns the bytes of the page that this takes.
+    fn add_to_page(&self, peer: PeerId, seq: Seq, rooms: &[RoomId], is_addressed: bool, page: &mut Page) -> usize {
+        let is_direct = rooms.is_empty();
+        let stored = &self.messages[&seq];
+        if !is_direct && stored.sender == peer {
+            return 0;
+        }
+        let room = stored.recipients.iter().filter_map(|to| to.room()).find(|room| rooms.contains(room));
+        if let Some(room) = room
+            && !self.is_replayed(seq, rooms)
+        {
+            Missed::add(room, 1, &mut page.missed);
+            return 0;
+        }
+        let to = if is_addressed { self.destinations(stored) } else { Vec::new() };
+        let message = Message { to, room: room.map(|room| self.rooms.name(room).clone()), ..self.message(seq) };
+        let bytes = message.counted_bytes();
+        page.messages.push(Fed { message, is_direct });
+        bytes
+    }
+
+    fn joined(&self, room: RoomId, peer: PeerId) -> Seq {
+        self.rooms.joined(room, peer).expect("the peer is a member")
+    }
+
+    /// Whether a message that comes through these rooms, or directly if there are none, is replayed.
+    fn is_replayed(&self, seq: Seq, rooms: &[RoomId]) -> bool {
+        rooms.is_empty() || rooms.iter().any(|room| self.rooms.floor(*room) < seq)
     }
 
     fn waiting(&self, WaitingQuery { peer, after }: WaitingQuery) -> u64 {
         let is_others = |(seq, rooms): &(Seq, Vec<RoomId>)| rooms.is_empty() || self.messages[seq].sender != peer;
-        self.inboxes_after(peer, after).into_iter().filter(|waiting| is_others(waiting)).count() as u64
+        let mut inboxes = self.inboxes_after(peer, after);
+        inboxes.retain(|seq, rooms| self.is_replayed(*seq, rooms));
+        inboxes.into_iter().filter(|waiting| is_others(waiting)).count() as u64
     }
 
     pub(super) fn message(&self, seq: Seq) -> Message {

@@ -15,6 +15,8 @@ struct Row {
     /// Members, each with the newest message when it joined.
     members: BTreeMap<PeerId, Seq>,
     topic: Option<Text>,
+    /// Newest message that is no longer replayed.
+    floor: Seq,
 }
 
 impl Row {
@@ -34,7 +36,9 @@ impl Rooms {
         match entry {
             Entry::Room { id, name } => {
                 assert!(self.find(name).is_none(), "{name} is created once");
-                let before = self.0.insert(*id, Row { name: name.clone(), members: BTreeMap::new(), topic: None });
+                let before = self
+                    .0
+                    .insert(*id, Row { name: name.clone(), members: BTreeMap::new(), topic: None, floor: Seq::ZERO });
                 assert!(before.is_none(), "room {id} is created once");
             }
             Entry::Join { room, peer } => {
@@ -46,6 +50,10 @@ impl Rooms {
                 assert!(before.is_some(), "{peer} leaves {room}, and is not a member");
             }
             Entry::Topic { room, topic } => self.row_mut(*room).topic.clone_from(topic),
+            Entry::Floor { room, floor } => {
+                let row = self.row_mut(*room);
+                row.floor = row.floor.max(*floor);
+            }
             _ => unreachable!("the entry is for these tables"),
         }
     }
@@ -72,9 +80,16 @@ impl Rooms {
         self.0[&room].members.get(&peer).copied()
     }
 
-    /// Members of a room that had joined before this message.
+    /// Members of a room to whom this message is replayed until they have it: those that had joined before it, if it is above the floor.
     pub(super) fn reached(&self, room: RoomId, seq: Seq) -> impl Iterator<Item = PeerId> {
-        self.0[&room].members.iter().filter(move |(_, joined)| **joined < seq).map(|(peer, _)| *peer)
+        let Row { members, floor, .. } = &self.0[&room];
+        let is_replayed = *floor < seq;
+        members.iter().filter(move |(_, joined)| is_replayed && **joined < seq).map(|(peer, _)| *peer)
+    }
+
+    /// Newest message of a room that is no longer replayed.
+    pub(super) fn floor(&self, room: RoomId) -> Seq {
+        self.0[&room].floor
     }
 
     pub(super) fn members(&self, name: &Room) -> impl Iterator<Item = (PeerId, Seq)> {

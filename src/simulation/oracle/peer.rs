@@ -1,6 +1,8 @@
 //! State of one peer: the messages committed for it, and which of them it has received. Owns its log; never other
 //! recipients.
 
+use std::ops::Range;
+
 use crate::message::{PeerName, Seq};
 
 /// State of one peer.
@@ -56,12 +58,26 @@ pub(in crate::simulation) struct RoomRoute {
     pub(in crate::simulation) room: usize,
     /// Whether the peer has left the room since: it need not receive what had not arrived by then.
     pub(super) has_left: bool,
+    /// Whether the message is no longer replayed to members of the room.
+    pub(super) is_floored: bool,
 }
 
 impl InboxEntry {
-    /// Whether the peer need not receive it any more, because it left all rooms through which it comes.
+    /// Whether the peer need not receive it any more, because it left all rooms through which it comes, or they do not replay it.
     pub(in crate::simulation) fn may_be_skipped(&self) -> bool {
+        !self.rooms.is_empty() && self.rooms.iter().all(|through| through.has_left || through.is_floored)
+    }
+
+    /// Whether the peer left all rooms through which it comes.
+    pub(in crate::simulation) fn is_left(&self) -> bool {
         !self.rooms.is_empty() && self.rooms.iter().all(|through| through.has_left)
+    }
+
+    /// Whether the peer is notified that it missed the message, if a session skips it.
+    pub(in crate::simulation) fn is_missed(&self) -> bool {
+        !self.removed
+            && !self.rooms.is_empty()
+            && self.rooms.iter().all(|through| !through.has_left && through.is_floored)
     }
 
     pub(in crate::simulation) fn is_direct(&self) -> bool {
@@ -113,6 +129,11 @@ impl Peer {
     pub(in crate::simulation) fn waiting_at_least(&self, with_rooms: bool) -> u64 {
         let counts = |logged: &&InboxEntry| logged.is_direct() || with_rooms && !logged.may_be_skipped();
         self.log[self.frontier..].iter().filter(counts).count() as u64
+    }
+
+    /// Number of messages in a range of the log that are replayed if the peer has not got them.
+    pub(in crate::simulation) fn replayed(&self, places: Range<usize>) -> u64 {
+        self.log[places].iter().filter(|logged| !logged.may_be_skipped()).count() as u64
     }
 
     /// Number of messages addressed to the peer from this index on.

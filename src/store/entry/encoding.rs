@@ -19,6 +19,7 @@
 //! | 12 | `Value` | peer: integer, key: text, value: option of text |
 //! | 13 | `Topic` | room: integer, topic: option of text |
 //! | 14 | `Remove` | ranges: list of (first: integer, last: integer) |
+//! | 15 | `Floor` | room: integer, floor: integer |
 //!
 //! - An integer is signed, of 64 bits, zigzag-coded as in Protocol Buffers (0, -1, 1, -2 become 0, 1, 2, 3), and written in groups of 7
 //!   bits, the lowest first, with the high bit set in all bytes but the last. The shortest form is the only one.
@@ -68,6 +69,7 @@ impl Entry {
                 out.integer(room.get());
                 out.option(topic.as_ref().map(Text::as_str), Writer::text);
             }
+            Entry::Floor { room, floor } => out.integers([room.get(), floor.get()]),
             Entry::Remove { ranges } => {
                 out.list(ranges, |out, range| out.integers([range.first.get(), range.last.get()]));
             }
@@ -91,6 +93,7 @@ impl Entry {
             Entry::Value { .. } => 12,
             Entry::Topic { .. } => 13,
             Entry::Remove { .. } => 14,
+            Entry::Floor { .. } => 15,
         }
     }
 
@@ -130,6 +133,7 @@ impl Entry {
                 topic: bytes.option("topic", |bytes| read_text("topic", bytes))?,
             },
             14 => Entry::Remove { ranges: bytes.list("ranges", read_range)? },
+            15 => Entry::Floor { room: RoomId::new(bytes.integer("room")?), floor: Seq::new(bytes.integer("floor")?) },
             found => return Err(DecodeError::Kind { found }),
         };
         bytes.end()?;

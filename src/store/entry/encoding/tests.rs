@@ -100,6 +100,7 @@ fn frozen() -> Vec<(Entry, &'static [u8])> {
             },
             b"\x01\x0e\x04\x02\xc8\x01\xcc\x01\xcc\x01",
         ),
+        (Entry::Floor { room: RoomId::new(2), floor: Seq::new(100) }, b"\x01\x0f\x04\xc8\x01"),
     ]
 }
 
@@ -206,6 +207,7 @@ fn entries() -> impl Strategy<Value = Entry> {
         (at(), peer(), proptest::collection::vec(recipient, 0..20), text(), proptest::option::of(id))
             .prop_map(|(at, sender, recipients, text, id)| Entry::Message { at, sender, recipients, text, id }),
         (room(), proptest::option::of(text())).prop_map(|(room, topic)| Entry::Topic { room, topic }),
+        (room(), seq()).prop_map(|(room, floor)| Entry::Floor { room, floor }),
         post().prop_map(Entry::OutboxSent),
         (post(), at(), any::<String>()).prop_map(|(post, at, reason)| Entry::OutboxRefused { post, at, reason }),
         (peer(), filter).prop_map(|(observer, wants)| Entry::Observe { observer, wants }),
