@@ -389,6 +389,12 @@ pub const POSTS_BYTES_MAX: usize = 256 * 1024;
 /// Rows of the table `outbox_refused`; older ones are removed.
 pub const REFUSED_POSTS_MAX: usize = 1000;
 
+/// Bytes of all rows of the table `outbox_refused`; the oldest above that are removed.
+pub const REFUSED_POSTS_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bytes of a column of the table `outbox_refused`; of a longer one, the start is stored.
+pub const REFUSED_COLUMN_BYTES_MAX: usize = LINE_BYTES_MAX;
+
 /// Milliseconds between two reads of the table `outbox`, each after a process has written to the database.
 pub const OUTBOX_POLL_MS: u64 = 250;
 
@@ -678,6 +684,9 @@ const _: () = {
     assert!(OUTBOX_POLL_MS < 1000);
     // A client that is alive and does not read stays connected, although the system's long timers are late by up to a tenth.
     assert!(DEAD_AFTER_S_DEFAULT > WINDOW_PROBE_S_MAX + WINDOW_PROBE_S_MAX / 10);
+    // The start of a column that is too long is read, and the newest refused row fits, with its reason.
+    assert!(REFUSED_COLUMN_BYTES_MAX < POST_BYTES_MAX);
+    assert!(4 * REFUSED_COLUMN_BYTES_MAX < REFUSED_POSTS_BYTES_MAX as usize);
     assert!(REQUEST_ID_BYTES_MAX < JSON_LINE_BYTES_MAX);
     // A client reads every line that the server writes: no text grows more than sixfold when it is encoded.
     assert!(CLIENT_LINE_BYTES_MAX >= 6 * TEXT_BYTES_MAX + JSON_LINE_BYTES_MAX);

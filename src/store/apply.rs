@@ -163,11 +163,14 @@ impl<'c> Tables<'c> {
         Ok(newest)
     }
 
-    /// Removes ids and events that are no longer needed: at most a fixed number for each that the turn has added.
+    /// Removes ids, refused rows and events that are no longer needed: at most a fixed number for each that the turn has added.
     fn remove_outdated(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
         let with_id = || messages(entries).filter(|message| message.id.is_some());
         if let Some(last) = with_id().last() {
             self.sent_ids.remove_oldest(with_id().count(), last.at)?;
+        }
+        if entries.iter().any(|entry| matches!(entry, Entry::OutboxRefused { .. })) {
+            self.posts.trim_refused()?;
         }
         self.events.remove_oldest()
     }

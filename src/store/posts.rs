@@ -4,14 +4,17 @@
 use rusqlite::{Connection, Row, Statement, params};
 
 use super::Post;
-use crate::limits::{POST_BYTES_MAX, POSTS_BYTES_MAX, POSTS_MAX, REFUSED_POSTS_MAX};
+use crate::limits::{
+    POST_BYTES_MAX, POSTS_BYTES_MAX, POSTS_MAX, REFUSED_COLUMN_BYTES_MAX, REFUSED_POSTS_BYTES_MAX, REFUSED_POSTS_MAX,
+};
 use crate::message::Timestamp;
 
 /// Prepared statements on the tables `outbox` and `outbox_refused`.
 pub(super) struct Posts<'c> {
     oldest: Statement<'c>,
     refuse: Statement<'c>,
-    trim_refused: Statement<'c>,
+    newest_refused: Statement<'c>,
+    remove_refused: Statement<'c>,
     remove: Statement<'c>,
 }
 
@@ -19,6 +22,12 @@ impl<'c> Posts<'c> {
     pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         let read = |column: &str| format!("cast(substr({column}, 1, {POST_BYTES_MAX}) as blob)");
         let [sender, recipients, text] = ["sender", "recipients", "text"].map(read);
+        // A column that is too long is stored as it was shortened.
+        let kept = |column: &str, shortened: &str| {
+            format!("iif(octet_length({column}) > {REFUSED_COLUMN_BYTES_MAX}, {shortened}, {column})")
+        };
+        let [kept_sender, kept_recipients, kept_text] =
+            [kept("sender", "?7"), kept("recipients", "?8"), kept("text", "?9")];
         // A row that was changed since it was read is a different message, and stays.
         let is_unchanged = format!("rowid = ?1 and {sender} is ?2 and {recipients} is ?3 and {text} is ?4");
         Ok(Posts {
@@ -27,11 +36,14 @@ impl<'c> Posts<'c> {
             ))?,
             refuse: connection.prepare(&format!(
                 "insert into outbox_refused (at, sender, recipients, text, reason)
-                 select ?5, sender, recipients, text, ?6 from outbox where {is_unchanged}"
+                 select ?5, {kept_sender}, {kept_recipients}, {kept_text}, ?6 from outbox where {is_unchanged}"
             ))?,
-            trim_refused: connection.prepare(&format!(
-                "delete from outbox_refused where rowid <= (select max(rowid) from outbox_refused) - {REFUSED_POSTS_MAX}"
-            ))?,
+            newest_refused: connection.prepare(
+                "select rowid, coalesce(octet_length(sender), 0) + coalesce(octet_length(recipients), 0)
+                     + coalesce(octet_length(text), 0) + octet_length(reason)
+                 from outbox_refused order by rowid desc",
+            )?,
+            remove_refused: connection.prepare("delete from outbox_refused where rowid <= ?1")?,
             remove: connection.prepare(&format!("delete from outbox where {is_unchanged}"))?,
         })
     }
@@ -57,11 +69,46 @@ impl<'c> Posts<'c> {
 
     /// Moves a row to `outbox_refused`, with the reason why it is not sent.
     pub(super) fn refuse(&mut self, post: &Post, at: Timestamp, reason: &str) -> rusqlite::Result<()> {
-        let row = params![post.row, post.sender, post.recipients, post.text, at.to_string(), reason];
-        self.refuse.execute(row)?;
-        self.trim_refused.execute([])?;
+        let [sender, recipients, text] = [&post.sender, &post.recipients, &post.text].map(|column| shortened(column));
+        let Post { row, sender: old_sender, recipients: old_recipients, text: old_text } = post;
+        let at = at.to_string();
+        self.refuse.execute(params![
+            row,
+            old_sender,
+            old_recipients,
+            old_text,
+            at,
+            reason,
+            sender,
+            recipients,
+            text
+        ])?;
         self.remove(post)
     }
+
+    /// Removes the oldest rows of `outbox_refused` above its limits. Must be called after rows were moved there, in their transaction.
+    pub(super) fn trim_refused(&mut self) -> rusqlite::Result<()> {
+        let (mut rows, mut bytes) = (0, 0);
+        let mut newest = self.newest_refused.query([])?;
+        while let Some(row) = newest.next()? {
+            rows += 1;
+            bytes += row.get::<_, i64>(1)?.cast_unsigned();
+            if rows > REFUSED_POSTS_MAX || bytes > REFUSED_POSTS_BYTES_MAX {
+                let last: i64 = row.get(0)?;
+                drop(newest);
+                return self.remove_refused.execute([last]).map(drop);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the start of a column that is longer than `outbox_refused` stores it, with an ellipsis; `None` if it has a permitted length.
+fn shortened(column: &Option<Vec<u8>>) -> Option<String> {
+    let bytes = column.as_ref().filter(|bytes| bytes.len() > REFUSED_COLUMN_BYTES_MAX)?;
+    let text = String::from_utf8_lossy(&bytes[..REFUSED_COLUMN_BYTES_MAX]);
+    // The cut may be within a character.
+    Some(format!("{}…", text.trim_end_matches('\u{fffd}')))
 }
 
 fn post(row: &Row<'_>) -> rusqlite::Result<Post> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX, REFUSED_POSTS_MAX};
+use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX, REFUSED_COLUMN_BYTES_MAX, REFUSED_POSTS_BYTES_MAX, REFUSED_POSTS_MAX};
 use crate::store::{Entry, Post};
 
 /// Rows of both tables.
@@ -38,6 +38,10 @@ impl Outbox {
         number
     }
 
+    fn refused_bytes(&self) -> u64 {
+        self.refused.iter().map(|(post, reason)| (post.bytes() + reason.len()) as u64).sum()
+    }
+
     /// Applies an entry.
     pub(super) fn apply(&mut self, entry: &Entry) {
         let (post, reason) = match entry {
@@ -47,8 +51,23 @@ impl Outbox {
         };
         let removed = self.rows.remove(&post.row);
         assert_eq!(removed.as_ref(), Some(&**post), "the row is the one that was read");
-        self.refused.extend(reason.map(|reason| (Post { row: 0, ..(**post).clone() }, reason.clone())));
-        let too_many = self.refused.len().saturating_sub(REFUSED_POSTS_MAX);
-        self.refused.drain(..too_many);
+        self.refused.extend(reason.map(|reason| (refused(post), reason.clone())));
+        while self.refused.len() > REFUSED_POSTS_MAX || self.refused_bytes() > REFUSED_POSTS_BYTES_MAX {
+            self.refused.remove(0);
+        }
     }
+}
+
+/// Row as it is stored when it is refused. The long columns of the simulation are ASCII.
+fn refused(post: &Post) -> Post {
+    let shortened = |column: &Option<Vec<u8>>| {
+        let mut bytes = column.clone()?;
+        if bytes.len() > REFUSED_COLUMN_BYTES_MAX {
+            bytes.truncate(REFUSED_COLUMN_BYTES_MAX);
+            bytes.extend_from_slice("…".as_bytes());
+        }
+        Some(bytes)
+    };
+    let Post { sender, recipients, text, .. } = post;
+    Post { row: 0, sender: shortened(sender), recipients: shortened(recipients), text: shortened(text) }
 }
