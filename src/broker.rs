@@ -28,7 +28,7 @@ use crate::store::{Commit, Entry, Post, SeqRange, Store, TurnOutcome};
 /// Makes a broker, and the handle with which connections send it events.
 pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS_MAX);
-    let chat = Chat::new(limits, store.found);
+    let chat = Chat::new(limits, &store);
     let broker = Broker {
         inbox,
         pending: TurnQueue::default(),

@@ -359,6 +359,21 @@ pub const FREE_PAGES_MIN: u64 = 64;
 /// Free pages that a large database keeps for new messages; between the two limits, one for eight pages in use.
 pub const FREE_PAGES_MAX: u64 = 1024;
 
+/// Parts of `max_size`: the last one is free of history, for messages that wait. While it fills, senders are refused, the loudest first.
+pub const HEADROOM_PARTS: u64 = 8;
+
+/// Approximate bytes of the database that a message takes besides its text, and again for each recipient.
+pub const SENT_MESSAGE_BYTES: usize = 24;
+
+/// Senders whose bytes are counted, for a database that is full of messages that wait.
+pub const LOUD_SENDERS_MAX: usize = 4096;
+
+/// Peers that are named in the log because messages that wait for them hold back retention.
+pub const HOLDERS_NAMED_MAX: usize = 3;
+
+/// Peers whose waiting messages a pass of the retention counts.
+pub const HOLDERS_COUNTED_MAX: usize = 4096;
+
 /// Rooms, with members or without, unless the configuration says otherwise.
 pub const ROOMS_DEFAULT: u64 = 10_000;
 

@@ -8,6 +8,7 @@ mod entry;
 mod events;
 mod feed;
 mod floors;
+mod headroom;
 mod insert;
 mod interrupt;
 mod log;
@@ -39,6 +40,7 @@ pub use self::entry::{DecodeError, Entry, PeerRecord, Post, SendId, SeqRange};
 #[cfg(test)]
 pub(crate) use self::events::EventLimits;
 pub use self::feed::WaitingScan;
+pub use self::headroom::Headroom;
 use self::log::Log;
 pub use self::observed::{EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent};
 pub use self::options::{StoreLimits, StoreOptions};
@@ -82,6 +84,10 @@ pub struct Store {
     /// Removals of old messages that the thread proposes, one at a time; `None` if every message is kept.
     removals: Option<async_channel::Receiver<Vec<SeqRange>>>,
     thread: JoinHandle<()>,
+    /// Bytes that messages may still take, if the database is full of messages that wait.
+    pub headroom: Headroom,
+    /// Bytes of the database at most; `None` if there is no limit.
+    pub max_size_bytes: Option<u64>,
     /// Path of the write-ahead log.
     wal: PathBuf,
     /// State of the database when it was opened.
@@ -124,6 +130,7 @@ struct OpenDatabase {
     connection: rusqlite::Connection,
     wal: (WalPages, File),
     options: StoreOptions,
+    headroom: Headroom,
     newest: Seq,
     tail: UnindexedTail,
     directory: DataDirectory,
@@ -145,12 +152,23 @@ impl Store {
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         let (proposals, removals) = async_channel::bounded(1);
         let removals = (options.retention != Retention::default()).then_some(removals);
-        let database = OpenDatabase { connection, wal: (pages, wal), options, newest: found.newest, tail, directory };
+        let headroom = Headroom::default();
+        let shared = headroom.clone();
+        let database = OpenDatabase {
+            connection,
+            wal: (pages, wal),
+            options,
+            headroom: shared,
+            newest: found.newest,
+            tail,
+            directory,
+        };
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || serve(database, &receiver, &proposals))
             .map_err(|source| DirectoryError::Thread { source })?;
-        Ok(Store { requests, removals, thread, wal: wal_path, found })
+        let max_size_bytes = options.retention.max_size_bytes;
+        Ok(Store { requests, removals, thread, headroom, max_size_bytes, wal: wal_path, found })
     }
 
     /// Returns a store whose requests the caller answers, and whose removals it proposes: the simulation and the broker's tests.
@@ -161,7 +179,10 @@ impl Store {
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         let (proposals, removals) = async_channel::bounded(1);
         let thread = std::thread::spawn(|| ());
-        (Store { requests, removals: Some(removals), thread, wal: PathBuf::new(), found }, receiver, proposals)
+        let (headroom, max_size_bytes) = (Headroom::default(), Some(1_000_000));
+        let wal = PathBuf::new();
+        let removals = Some(removals);
+        (Store { requests, removals, thread, headroom, max_size_bytes, wal, found }, receiver, proposals)
     }
 
     /// Looks up names and ids, as of the last commit that was begun.
@@ -239,10 +260,10 @@ impl Commit {
 
 /// Runs the store's thread until the handle is dropped.
 fn serve(database: OpenDatabase, requests: &Receiver<StoreRequest>, proposals: &async_channel::Sender<Vec<SeqRange>>) {
-    let OpenDatabase { connection, wal, options, newest, tail, directory: _locked } = database;
+    let OpenDatabase { connection, wal, options, headroom, newest, tail, directory: _locked } = database;
     let mut log =
         Log::new(&connection, wal, options, newest, tail).expect("statements fit the schema that was just checked");
-    let mut sweep = Sweep::new(&connection, options.retention, Clocks::now());
+    let mut sweep = Sweep::new(&connection, options.retention, headroom, Clocks::now());
     let mut rests_at = None;
     loop {
         let wakes_at = [rests_at, sweep.wakes_at()].into_iter().flatten().min();

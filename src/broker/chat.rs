@@ -13,6 +13,7 @@ mod encoded;
 mod feeds;
 mod fingerprint;
 mod lookup;
+mod loudness;
 mod mailbox;
 mod membership;
 mod observation;

@@ -33,7 +33,7 @@ pub(super) enum PostError {
 impl From<Refusal> for PostError {
     fn from(refusal: Refusal) -> Self {
         match refusal.code {
-            Code::Internal => PostError::Transient,
+            Code::Internal | Code::StorageFull => PostError::Transient,
             code => PostError::Permanent(format!("{}: {}", code.as_str(), refusal.message)),
         }
     }

@@ -89,7 +89,7 @@ impl<'c> Removal<'c> {
         let mut runs: Vec<Run> = Vec::new();
         let mut continues = false;
         for Candidate { seq, sender, recipients } in candidates {
-            if self.waiting.waits(seq, sender, &recipients)? {
+            if self.waiting.holder(seq, sender, &recipients)?.is_some() {
                 continues = false;
                 continue;
             }

@@ -8,6 +8,7 @@
 //!
 //! One proposal is in flight at a time. The broker makes it a turn of its own with `Entry::Remove`; the scan continues after that turn.
 
+mod holders;
 mod oldest;
 mod report;
 mod scan;
@@ -17,14 +18,15 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use self::holders::Holders;
 use self::oldest::{Oldest, Pages};
 use self::report::{Removed, Report};
 use self::scan::{Proposal, ScanBounds, Stop, Walk};
 use super::log::{Log, Synchronous};
-use super::{Entry, SeqRange, TurnOutcome};
+use super::{Entry, Headroom, SeqRange, TurnOutcome};
 use crate::config::Retention;
 use crate::limits::{
-    FREE_PAGES_MAX, FREE_PAGES_MIN, RETENTION_CHECK_S_MAX, RETENTION_CHECK_S_MIN, RETENTION_CHUNK_ROWS,
+    FREE_PAGES_MAX, FREE_PAGES_MIN, HEADROOM_PARTS, RETENTION_CHECK_S_MAX, RETENTION_CHECK_S_MIN, RETENTION_CHUNK_ROWS,
     RETENTION_MESSAGES_PER_MESSAGE, RETENTION_PASS_MS_MIN, RETENTION_PASS_US_PER_WAITING, RETENTION_PAUSE_MS,
     RETENTION_RETRY_S, RETENTION_STEP_MESSAGES_MAX, RETENTION_STEP_MS,
 };
@@ -33,6 +35,9 @@ use crate::message::Timestamp;
 /// Retention of a running server.
 pub(super) struct Sweep<'c> {
     retention: Retention,
+    headroom: Headroom,
+    /// Peers for whom the messages wait that this pass stepped over.
+    holders: Holders,
     oldest: Oldest<'c>,
     walk: Walk,
     /// Time at which this pass began.
@@ -63,7 +68,7 @@ pub(super) struct Sweep<'c> {
 pub(super) struct TurnSummary {
     /// Messages that the turn appended.
     messages: usize,
-    /// Whether messages may no longer wait: a record with a cursor was stored, or a peer left a room.
+    /// Whether messages may no longer wait: a record with a cursor was stored, a peer left a room, or a floor was raised.
     may_end_waits: bool,
     /// Outcome of the removal in the turn, if there was one.
     removal: Option<Result<(), String>>,
@@ -71,7 +76,7 @@ pub(super) struct TurnSummary {
 
 impl From<&TurnOutcome> for TurnSummary {
     fn from(outcome: &TurnOutcome) -> Self {
-        let may_end_waits = |entry: &Entry| matches!(entry, Entry::Peer(_) | Entry::Leave { .. });
+        let may_end_waits = |entry: &Entry| matches!(entry, Entry::Peer(_) | Entry::Leave { .. } | Entry::Floor { .. });
         let is_removal = |entry: &Entry| matches!(entry, Entry::Remove { .. });
         let result = || outcome.commit.as_ref().copied().map_err(ToString::to_string);
         TurnSummary {
@@ -107,10 +112,12 @@ enum Trigger {
 }
 
 impl<'c> Sweep<'c> {
-    pub(super) fn new(connection: &'c Connection, retention: Retention, now: Clocks) -> Self {
+    pub(super) fn new(connection: &'c Connection, retention: Retention, headroom: Headroom, now: Clocks) -> Self {
         let oldest = Oldest::new(connection).expect("statements fit the schema that was just checked");
         Sweep {
             retention,
+            headroom,
+            holders: Holders::default(),
             oldest,
             walk: Walk::BEGIN,
             began: now.instant,
@@ -236,7 +243,7 @@ impl<'c> Sweep<'c> {
             messages_min: RETENTION_MESSAGES_PER_MESSAGE * appended,
             removed_max: self.proposed_max,
         };
-        scan::run(bounds, self.walk, &mut self.oldest)
+        scan::run(bounds, self.walk, &mut self.oldest, &mut self.holders)
     }
 
     /// Continues after the turn that removed what was proposed.
@@ -295,6 +302,7 @@ impl<'c> Sweep<'c> {
         let is_due = self.is_stale && self.next_pass_at() <= now.instant;
         if is_due {
             self.walk = Walk::BEGIN;
+            self.holders = Holders::default();
             self.began = now.instant;
             self.is_stale = false;
         }
@@ -307,8 +315,27 @@ impl<'c> Sweep<'c> {
         self.began + rest.max(Duration::from_millis(RETENTION_PASS_MS_MIN))
     }
 
+    /// Bytes by which the database is too large for more history: the last part of `max_size` is for messages that wait.
     fn over_bytes(&self, pages: Pages) -> u64 {
-        self.retention.max_size_bytes.map_or(0, |max_size_bytes| pages.used_bytes().saturating_sub(max_size_bytes))
+        let history_max = |max_size_bytes: u64| max_size_bytes - max_size_bytes / HEADROOM_PARTS;
+        self.retention.max_size_bytes.map_or(0, |max_size| pages.used_bytes().saturating_sub(history_max(max_size)))
+    }
+
+    /// Limits what is sent while the database is full of messages that wait.
+    fn set_headroom(&mut self, is_full: bool, pages: Pages) {
+        let left = |max_size_bytes: u64| max_size_bytes.saturating_sub(pages.used_bytes());
+        if is_full {
+            self.headroom.set(self.retention.max_size_bytes.map(left));
+        } else if self.over_bytes(pages) == 0 {
+            self.headroom.set(None);
+        }
+    }
+
+    /// Names the peers that hold back the most messages.
+    fn name_holders(&mut self) -> Vec<(String, u64)> {
+        let largest = self.holders.largest().into_iter();
+        // If the names cannot be read, the log shows only the number of messages.
+        largest.filter_map(|(peer, messages)| Some((self.oldest.name(peer).ok()??, messages))).collect()
     }
 
     /// Gives back a few pages, in a transaction of its own, if more are free than the file may keep. Returns the number of bytes.
@@ -365,7 +392,12 @@ impl<'c> Sweep<'c> {
             Stop::End | Stop::Pause | Stop::Remeasure => None,
         };
         let is_full = stop == Stop::End && self.over_bytes(pages) > 0;
-        self.report.full(is_full && self.walk.stepped_over > 0, now.instant);
+        let is_full = is_full && self.walk.stepped_over > 0;
+        self.set_headroom(is_full, pages);
+        if self.report.full(is_full, now.instant) {
+            let holders = self.name_holders();
+            self.report.set_holders(holders);
+        }
         self.report.log_due(self.continues_at.is_none(), now.instant);
     }
 

@@ -38,23 +38,29 @@ impl<'c> Waiting<'c> {
         self.laggards.clear();
     }
 
-    /// Whether a message has not been delivered to every peer that it is for. A peer that is not stored receives nothing any more.
-    pub(super) fn waits(&mut self, seq: Seq, sender: PeerId, recipients: &[Recipient]) -> rusqlite::Result<bool> {
+    /// Returns a peer to which a message has not been delivered; `None` if it was delivered to all that it is for. A peer that is not stored
+    /// receives nothing any more.
+    pub(super) fn holder(
+        &mut self,
+        seq: Seq,
+        sender: PeerId,
+        recipients: &[Recipient],
+    ) -> rusqlite::Result<Option<PeerId>> {
         for recipient in recipients {
-            let waits = match *recipient {
-                Recipient::Peer(peer) => self.cursor(peer)?.is_some_and(|cursor| cursor < seq),
-                Recipient::Room(room) => self.waits_in(room, seq, sender)?,
+            let holder = match *recipient {
+                Recipient::Peer(peer) => self.cursor(peer)?.filter(|cursor| *cursor < seq).map(|_| peer),
+                Recipient::Room(room) => self.holder_in(room, seq, sender)?,
             };
-            if waits {
-                return Ok(true);
+            if holder.is_some() {
+                return Ok(holder);
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
-    /// Whether a member of a room has not received a message that another one sent there since it joined. Of the two members that are
-    /// furthest behind, one may be the sender; what holds for the other holds for all.
-    fn waits_in(&mut self, room: RoomId, seq: Seq, sender: PeerId) -> rusqlite::Result<bool> {
+    /// Returns a member of a room who has not received a message that another one sent there since it joined. Of the two members that are
+    /// furthest behind, one may be the sender; if the other one has it, all have it.
+    fn holder_in(&mut self, room: RoomId, seq: Seq, sender: PeerId) -> rusqlite::Result<Option<PeerId>> {
         if !self.laggards.contains_key(&room) {
             let laggards = self
                 .laggards_of
@@ -63,7 +69,7 @@ impl<'c> Waiting<'c> {
             self.laggards.insert(room, laggards);
         }
         let mut laggards = self.laggards[&room].iter();
-        Ok(laggards.any(|(peer, position)| *peer != sender && *position < seq))
+        Ok(laggards.find(|(peer, position)| *peer != sender && *position < seq).map(|(peer, _)| *peer))
     }
 
     fn cursor(&mut self, peer: PeerId) -> rusqlite::Result<Option<Seq>> {

@@ -7,6 +7,7 @@ use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use smol::lock::SemaphoreGuardArc;
 
 use super::acks::Acks;
+use super::loudness::Loudness;
 use super::observers::Observers;
 use super::presence::RecentPresence;
 use super::rooms::{Member, RoomState};
@@ -17,7 +18,7 @@ use crate::config::Limits;
 use crate::limits::OFFLINE_PEERS_CACHED_MAX;
 use crate::message::{Message, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::Reply;
-use crate::store::{Entry, Found, FoundId, Missed, Page, PeerRecord};
+use crate::store::{Entry, Found, FoundId, Headroom, Missed, Page, PeerRecord, Store};
 
 /// State of the chat.
 #[derive(Debug)]
@@ -54,6 +55,10 @@ pub(in crate::broker) struct Chat {
     pub(super) dirty_peers: IdSet<PeerId>,
     /// Peers whose cursors moved. No reply waits for that, so the cursors are stored later, together.
     pub(super) dirty_cursors: IdSet<PeerId>,
+    /// Bytes that messages may still take, if the database is full of messages that wait.
+    pub(super) headroom: Headroom,
+    /// Bytes that senders have sent lately.
+    pub(super) loudness: Loudness,
     /// Floors of rooms that the store proposed and that are not stored yet.
     pub(super) floors: Vec<Entry>,
     /// Replaying sessions that get the next pages, in this order. A session that has left may still be in it.
@@ -195,8 +200,8 @@ impl Session {
 
 impl Chat {
     /// Makes the chat with the state that the store found when it was opened.
-    pub(in crate::broker) fn new(limits: &Limits, found: Found) -> Self {
-        let Found { newest, last_peer, last_room, unknown_names } = found;
+    pub(in crate::broker) fn new(limits: &Limits, store: &Store) -> Self {
+        let Found { newest, last_peer, last_room, unknown_names } = store.found;
         Chat {
             limits: *limits,
             unknown_names,
@@ -215,6 +220,8 @@ impl Chat {
             dirty_peers: IdSet::default(),
             dirty_cursors: IdSet::default(),
             floors: Vec::new(),
+            headroom: store.headroom.clone(),
+            loudness: Loudness::new(store.max_size_bytes),
             page_queue: VecDeque::new(),
             failed_reads: Vec::new(),
             scans: Scans::default(),

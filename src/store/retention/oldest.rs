@@ -1,7 +1,7 @@
 //! Oldest messages as rows: reads them for retention, and gives free pages back to the file system. Owns this SQL; never removes a
 //! message.
 
-use rusqlite::{Connection, Row, Statement, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params};
 
 use crate::database::messages::{numbered, text};
 use crate::limits::{RETENTION_CHUNK_ROWS, RETENTION_RETURNED_PAGES};
@@ -18,6 +18,7 @@ pub(super) struct Oldest<'c> {
     freelist_count: Statement<'c>,
     after: Statement<'c>,
     give_back: Statement<'c>,
+    name: Statement<'c>,
 }
 
 /// Message with what retention must know of it.
@@ -69,6 +70,7 @@ impl<'c> Oldest<'c> {
             after: connection.prepare(
                 "select seq, at, recipients, octet_length(text), sender from message where seq > ?1 order by seq limit ?2",
             )?,
+            name: connection.prepare("select name from peer where id = ?1")?,
             give_back: connection.prepare(&format!("pragma incremental_vacuum({RETENTION_RETURNED_PAGES})"))?,
         })
     }
@@ -101,9 +103,15 @@ impl<'c> Oldest<'c> {
         Ok(messages)
     }
 
-    /// Whether a message has not been delivered to every peer that it is for.
-    pub(super) fn waits(&mut self, message: &OldMessage) -> rusqlite::Result<bool> {
-        self.waiting.waits(message.seq, message.sender, &message.recipients)
+    /// Returns a peer to which a message has not been delivered; `None` if it was delivered to all that it is for.
+    pub(super) fn holder(&mut self, message: &OldMessage) -> rusqlite::Result<Option<PeerId>> {
+        self.waiting.holder(message.seq, message.sender, &message.recipients)
+    }
+
+    /// Returns the name of a peer.
+    pub(super) fn name(&mut self, peer: PeerId) -> rusqlite::Result<Option<String>> {
+        let name = self.name.query_row([peer.get()], |row| text(row, 0));
+        name.optional()
     }
 
     /// Gives a few free pages back to the file system. The file shrinks with the next checkpoint.

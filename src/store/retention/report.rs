@@ -80,6 +80,8 @@ pub(super) struct Report {
     used_bytes: u64,
     /// Messages that the last pass stepped over.
     waiting: u64,
+    /// Names of the peers that hold back the most of them, with their numbers.
+    holders: Vec<(String, u64)>,
     /// Time of the last log line about removed messages.
     logged_at: Option<Instant>,
     /// Time since which all messages that are left wait, and are too many.
@@ -94,6 +96,7 @@ impl Report {
             removed: Removed::default(),
             used_bytes: 0,
             waiting: 0,
+            holders: Vec::new(),
             logged_at: None,
             full_since: None,
             logged_full_at: None,
@@ -107,14 +110,21 @@ impl Report {
         self.waiting = waiting;
     }
 
-    /// Notes whether all messages that are left wait, and are too many.
-    pub(super) fn full(&mut self, is_full: bool, now: Instant) {
+    /// Notes whether all messages that are left wait, and are too many. Returns whether the log will say so, so that it needs the names of
+    /// those who hold them back.
+    pub(super) fn full(&mut self, is_full: bool, now: Instant) -> bool {
         if is_full {
             self.full_since.get_or_insert(now);
         } else {
             self.full_since = None;
             self.logged_full_at = self.logged_full_at.filter(|logged| now < *logged + REPORT_MIN);
         }
+        self.full_due_at().is_some()
+    }
+
+    /// Sets the names of the peers that hold back the most messages, with their numbers.
+    pub(super) fn set_holders(&mut self, holders: Vec<(String, u64)>) {
+        self.holders = holders;
     }
 
     /// Time of the next log line, if one is due.
@@ -171,9 +181,14 @@ impl Report {
     }
 
     fn full_message(&self) -> String {
+        let holders = self.holders.iter().map(|(name, messages)| format!("{messages} for {name}"));
+        let holders = match &*holders.collect::<Vec<_>>() {
+            [] => String::new(),
+            holders => format!(" ({})", holders.join(", ")),
+        };
         format!(
-            "the database uses {}, more than max_size, and cannot shrink: {} wait for a recipient; it grows until they are \
-             delivered",
+            "the database uses {}, nearly max_size or more, and cannot shrink: {} wait for a recipient{holders}; senders are refused, \
+             the loudest first, until these peers log in, you raise max_size, or you lower room_waiting_max",
             size(self.used_bytes),
             counted(self.waiting, "message")
         )

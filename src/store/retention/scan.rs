@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::holders::Holders;
 use super::oldest::{OldMessage, Oldest};
 use super::report::{Reason, Removed};
 use crate::config::Retention;
@@ -69,7 +70,12 @@ pub(super) enum Stop {
 }
 
 /// Scans on from a position.
-pub(super) fn run(bounds: ScanBounds, walk: Walk, oldest: &mut Oldest<'_>) -> rusqlite::Result<Proposal> {
+pub(super) fn run(
+    bounds: ScanBounds,
+    walk: Walk,
+    oldest: &mut Oldest<'_>,
+    holders: &mut Holders,
+) -> rusqlite::Result<Proposal> {
     let started = Instant::now();
     let mut proposal = Proposal { ranges: Vec::new(), walk, removed: Removed::default(), stop: Stop::Pause };
     let mut over_bytes = bounds.over_bytes;
@@ -88,15 +94,16 @@ pub(super) fn run(bounds: ScanBounds, walk: Walk, oldest: &mut Oldest<'_>) -> ru
             };
             proposal.walk.position = message.seq;
             scanned += 1;
-            let waits = oldest.waits(&message)?;
-            if waits {
+            let holder = oldest.holder(&message)?;
+            if let Some(peer) = holder {
                 proposal.walk.stepped_over += 1;
+                holders.add(peer);
             } else {
                 over_bytes = over_bytes.saturating_sub(bytes(&message));
                 proposal.removed.add(&message, reason);
                 proposal.add(message.seq, follows);
             }
-            follows = !waits;
+            follows = holder.is_none();
         }
         let is_long = started.elapsed() >= Duration::from_millis(RETENTION_STEP_MS)
             || proposal.removed.messages() >= bounds.removed_max as u64;

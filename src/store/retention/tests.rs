@@ -69,7 +69,7 @@ impl<'c> World<'c> {
         let tail = index::tail(connection, options.limits.index).unwrap();
         let mut world = World {
             log: Log::new(connection, wal(connection), options, Seq::ZERO, tail).unwrap(),
-            sweep: Sweep::new(connection, retention, now),
+            sweep: Sweep::new(connection, retention, Headroom::default(), now),
             connection,
             now,
         };

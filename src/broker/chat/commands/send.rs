@@ -4,6 +4,7 @@ use crate::broker::chat::completion::{Completion, Requester, SenderNote};
 use crate::broker::chat::delivery::Delivery;
 use crate::broker::chat::fingerprint::send_id;
 use crate::broker::chat::lookup::LookupBuilder;
+use crate::broker::chat::loudness;
 use crate::broker::chat::state::{Chat, KnownId};
 use crate::broker::chat::turn::TurnBuilder;
 use crate::message::{Destination, PeerId, Recipient, RequestId, Seq, SessionId};
@@ -81,6 +82,9 @@ pub(in crate::broker::chat) fn send(
         Origin::Client(requester) => (requester.peer, Some(requester.clone())),
         Origin::OutboxRow(peer) => (peer, None),
     };
+    let bytes = loudness::bytes(&recipients, &text);
+    chat.loudness.admit(sender, bytes, chat.headroom.bytes())?;
+    chat.loudness.add(sender, bytes);
     let notes = chat.address(sender, &recipients);
     let known = send_id.as_ref().map(|send_id| (send_id.id.clone(), send_id.fingerprint));
     let nth = turn.write_message(Entry::Message { at: turn.at(), sender, recipients, text, id: send_id });

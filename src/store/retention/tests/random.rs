@@ -113,7 +113,7 @@ proptest! {
                 Step::ClockJumps { ms } => {
                     world.now.clock = Timestamp::from_millis((world.now.clock.millis() + ms).max(0));
                 }
-                Step::Restart => world.sweep = Sweep::new(&connection, retention, world.now),
+                Step::Restart => world.sweep = Sweep::new(&connection, retention, Headroom::default(), world.now),
             }
             let kept: BTreeSet<i64> = world.stored().into_iter().collect();
             for sent in sent.iter().filter(|sent| readers.waits(sent)) {

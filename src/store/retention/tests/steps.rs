@@ -72,7 +72,7 @@ fn flood_makes_steps_longer() {
         let scan = sweep.scan(appended, Timestamp::from_millis(0)).unwrap();
         (scan.walk.position.get(), scan.stop)
     };
-    let mut sweep = Sweep::new(&connection, aged(1), world.now);
+    let mut sweep = Sweep::new(&connection, aged(1), Headroom::default(), world.now);
     assert_eq!(scan(&mut sweep, 15_000), (20_000, Stop::End));
     assert_eq!(world.stored().len(), 20_000, "a scan removes nothing");
     let (position, stop) = scan(&mut sweep, 6_000);
