@@ -276,6 +276,16 @@ pub const STORE_REQUESTS_MAX: usize = 2;
 /// Pages of the write-ahead log from which on the store checkpoints it.
 pub const CHECKPOINT_WAL_PAGES: u32 = 1000;
 
+/// Pages of the write-ahead log from which on it is checkpointed although little space is free. With fewer, the free space is not checked.
+pub const CHECKPOINT_WAL_PAGES_MIN: u32 = 64;
+
+/// Parts of the free space of the disk of which the write-ahead log takes one, unless [`CHECKPOINT_WAL_PAGES`] are less.
+pub const WAL_FREE_PARTS: u64 = 8;
+
+/// Bytes of the disk that messages leave free, so that the write-ahead log can be copied into the database file, and logins, cursors and
+/// removals can be stored.
+pub const DISK_RESERVE_BYTES: u64 = 512 * 1024;
+
 /// Bytes of the write-ahead log that are rewritten at a time after a failed sync.
 pub const WAL_CHUNK_BYTES: usize = 64 * 1024;
 
@@ -730,6 +740,8 @@ const _: () = {
     assert!(PROCESS_RESTART_MS_MIN <= PROCESS_RESTART_MS_MAX);
     // Requests of a process are held back before its unread replies are too many.
     assert!(2 * PROCESS_UNWRITTEN_BYTES_MAX <= PROCESS_UNREAD_BYTES_MAX);
+    // What is written without a check between two checkpoints fits into the reserve.
+    assert!(2 * CHECKPOINT_WAL_PAGES_MIN as u64 * 4096 <= DISK_RESERVE_BYTES);
     // The write-ahead log can grow to its full size before `holdline doctor` calls the free space low.
     assert!(WAL_FILE_BYTES_MAX < FREE_DISK_BYTES_LOW);
     // A script can search any message for any other.

@@ -9,7 +9,7 @@ use super::swarm::Swarm;
 use crate::broker::{EndReason, Event, Handle, open};
 use crate::config::Limits;
 use crate::message::Seq;
-use crate::store::{SeqRange, Store, StoreRequest};
+use crate::store::{Headroom, SeqRange, Store, StoreRequest};
 
 /// Broker that is run by hand.
 pub(super) struct BrokerDriver {
@@ -18,6 +18,8 @@ pub(super) struct BrokerDriver {
     pub(super) handle: Option<Handle>,
     requests: Receiver<StoreRequest>,
     removals: async_channel::Sender<Vec<SeqRange>>,
+    /// Bytes that messages may take before the database is full of messages that wait.
+    pub(super) headroom: Headroom,
     /// Request that waits for the store.
     pub(super) request: Option<StoreRequest>,
     /// Whether the store has answered since the broker last ran.
@@ -36,12 +38,13 @@ pub(super) enum EventSummary {
 impl BrokerDriver {
     pub(super) fn new(store: &CheckedStore, swarm: &Swarm) -> Self {
         let (store, requests, removals) = Store::without_thread(store.disk.found());
+        let headroom = store.headroom.clone();
         let Swarm { mailbox_max, unknown_names_max, rooms_max, flush_within, .. } = *swarm;
         let limits = Limits { mailbox_max, unknown_names_max, rooms_max, ..Limits::default() };
         let (handle, mut broker) = open(store, &limits);
         broker.flush_within = flush_within;
         let run = Box::pin(broker.run());
-        BrokerDriver { run, handle: Some(handle), requests, removals, request: None, is_answered: false }
+        BrokerDriver { run, handle: Some(handle), requests, removals, headroom, request: None, is_answered: false }
     }
 
     pub(super) fn inbox(&self) -> &async_channel::Sender<Event> {

@@ -60,6 +60,8 @@ pub(super) struct Oracle {
     pub(super) lookup_failed_at: u64,
     /// Step in which the store last failed a read.
     pub(super) read_failed_at: u64,
+    /// Step in which the database was last full of messages that wait.
+    pub(super) full_at: u64,
     /// Step in which a turn last failed.
     pub(super) commit_failed_at: u64,
     /// Number of times that the server has restarted.
@@ -99,6 +101,7 @@ impl Oracle {
             newest: Seq::ZERO,
             lookup_failed_at: 0,
             read_failed_at: 0,
+            full_at: 0,
             commit_failed_at: 0,
             restarts: 0,
             last_committed: HashMap::new(),

@@ -15,6 +15,7 @@ impl World {
     /// greeting.
     pub(super) fn quiesce(&mut self) -> bool {
         (self.is_full, self.is_unreadable) = (false, false);
+        self.broker.headroom.set(None);
         self.step(|| "nothing fails now".to_owned());
         let names = self.swarm.peers + self.swarm.rare_peers;
         // The broker retries failed reads when something happens.

@@ -36,7 +36,10 @@ impl World {
             Step::Vanish => self.vanish_any(),
             Step::Finish => self.finish_any(),
             Step::SendQueued => self.send_queued_events(),
-            Step::Broker => self.run_broker(),
+            Step::Broker => {
+                self.change_headroom();
+                self.run_broker()
+            }
             Step::Store => self.answer(),
             Step::FailCommits => self.fail_commits(),
             Step::FailReads => self.fail_reads(),

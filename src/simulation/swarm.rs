@@ -107,6 +107,8 @@ pub(super) struct Swarm {
     pub(super) mailbox_max: u64,
     /// 0: no limit.
     pub(super) unknown_names_max: u64,
+    /// Whether the database is sometimes full of messages that wait.
+    pub(super) has_ceiling: bool,
     /// Rooms that requests name.
     pub(super) rooms: usize,
     /// 0: no limit.
@@ -153,6 +155,7 @@ impl Swarm {
             flush_within: one_of(rng, &[Duration::ZERO, Duration::MAX]),
             durability,
             store_limits: StoreLimits::SMALL,
+            has_ceiling: seed % 4 == 0,
             rooms: one_of(rng, &[0, 0, 1, 1, 2, 3, 8]),
             rooms_max: one_of(rng, &[0, 0, 0, 0, 1, 2]),
             memberships: one_of(rng, &[2, 4, 8, 8, 24]),
@@ -166,14 +169,14 @@ impl Swarm {
         };
         if swarm.ids > 0 {
             // A message with an id that is sent twice and refused once for a limit could be reported either way.
-            (swarm.mailbox_max, swarm.unknown_names_max) = (0, 0);
+            (swarm.mailbox_max, swarm.unknown_names_max, swarm.has_ceiling) = (0, 0, false);
         }
         let observers = one_of(rng, &[0, 0, 1, 2, 3, 12]).min(swarm.peers);
         swarm.observers = (0..observers).map(|_| wants(rng)).collect();
         swarm.weigh(rng);
         if swarm.rooms > 0 {
-            swarm.store_limits.room_waiting_max = one_of(rng, &[0, 0, 1, 3, 20, 100]);
             swarm.topics = one_of(rng, &[0, 0, 2, 8, 24]);
+            swarm.store_limits.room_waiting_max = one_of(rng, &[0, 0, 1, 3, 20, 100]);
         }
         swarm
     }
@@ -181,7 +184,7 @@ impl Swarm {
     /// Choices for a client that names more peers than a broker remembers.
     pub(super) fn of_many_names() -> Self {
         let (rare_peers, durability) = (2 * OFFLINE_PEERS_CACHED_MAX, Durability::Crash);
-        let limits = Swarm { mailbox_max: 0, unknown_names_max: 0, acks: 0, ..Swarm::new(0) };
+        let limits = Swarm { mailbox_max: 0, unknown_names_max: 0, has_ceiling: false, acks: 0, ..Swarm::new(0) };
         Swarm { peers: 1, rare_peers, durability, socket_bytes: u64::MAX, ..limits }
     }
 
@@ -204,7 +207,7 @@ impl Swarm {
 
     /// Whether a message may be refused although nothing fails.
     pub(super) fn may_refuse(&self) -> bool {
-        self.mailbox_max > 0 || self.unknown_names_max > 0 || self.rooms > 0 || self.ids > 0
+        self.mailbox_max > 0 || self.unknown_names_max > 0 || self.has_ceiling || self.rooms > 0 || self.ids > 0
     }
 
     pub(super) fn next(&self, rng: &mut Rng) -> Step {

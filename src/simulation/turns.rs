@@ -2,6 +2,7 @@
 //! never decides when a turn is taken.
 
 use super::oracle::Oracle;
+use super::swarm::one_of;
 use super::world::World;
 use crate::limits::{POSTS_MAX, TURN_OBSERVERS_MAX, TURN_PAGES_MAX, TURN_REQUESTS_MAX};
 use crate::store::{Entry, Read, StoreRequest, TurnOutcome, TurnRequest};
@@ -12,6 +13,9 @@ impl World {
         if !self.broker.can_run() {
             return false;
         }
+        if self.broker.headroom.bytes().is_some() {
+            self.oracle.full_at = self.oracle.step + 1;
+        }
         self.step(|| "the broker runs".to_owned());
         let running = self.broker.run();
         assert!(running.is_none(), "the broker runs as long as it has a handle");
@@ -19,6 +23,13 @@ impl World {
         self.read_outboxes();
         self.receive_observations();
         true
+    }
+
+    /// Now and then fills the database with messages that wait, or makes room.
+    pub(super) fn change_headroom(&mut self) {
+        if self.swarm.has_ceiling && self.ceiling.u32(..8) == 0 {
+            self.broker.headroom.set(one_of(&mut self.ceiling, &[None, None, None, Some(0), Some(100), Some(1000)]));
+        }
     }
 
     pub(super) fn check_turn(&mut self) {

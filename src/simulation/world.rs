@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) models: Vec<ClientModel>,
     pub(super) is_full: bool,
     pub(super) is_unreadable: bool,
+    /// Decides when the database is full of messages that wait.
+    pub(super) ceiling: Rng,
     /// Whether the table `outbox` was written and the broker has not been notified.
     pub(super) is_outbox_touched: bool,
     /// Number of messages whose outcome is known and checked.
@@ -66,6 +68,7 @@ impl World {
             models: Vec::new(),
             is_full: false,
             is_unreadable: false,
+            ceiling: Rng::with_seed(swarm.seed.rotate_left(32)),
             is_outbox_touched: false,
             checked_lines: 0,
             next_token: 0,

@@ -23,7 +23,7 @@ use crate::database::index::UnindexedTail;
 use crate::database::messages::Messages;
 use crate::database::names::Names;
 use crate::database::schema;
-use crate::limits::DATABASE_BUSY_MS_MAX;
+use crate::limits::{DATABASE_BUSY_MS_MAX, SENT_MESSAGE_BYTES};
 use crate::message::{PeerId, PeerName, RequestId, Seq};
 
 /// Log of messages, as the thread of the store uses it.
@@ -201,6 +201,10 @@ impl<'c> Log<'c> {
     }
 
     fn commit(&mut self, entries: &[Entry]) -> Result<(), CommitError> {
+        let message_bytes: usize = entries.iter().map(message_bytes).sum();
+        if message_bytes > 0 {
+            self.wal.check_space(message_bytes as u64).map_err(CommitError::Storage)?;
+        }
         let began = Instant::now();
         let committed = self.try_commit(entries);
         self.commit_time = began.elapsed();
@@ -290,6 +294,14 @@ fn explain(error: &rusqlite::Error) -> CommitError {
     }
 }
 
+/// Approximate bytes that the message of an entry takes; 0 for any other entry.
+fn message_bytes(entry: &Entry) -> usize {
+    match entry {
+        Entry::Message { recipients, text, .. } => SENT_MESSAGE_BYTES * (1 + recipients.len()) + text.len(),
+        _ => 0,
+    }
+}
+
 fn is_removal(entry: &Entry) -> bool {
     matches!(entry, Entry::Remove { .. })
 }
@@ -305,7 +317,10 @@ pub(super) fn begin_unless_busy(connection: &Connection) -> rusqlite::Result<Tra
 }
 
 /// Runs something that fails at once if another process writes.
-fn without_waiting<T>(connection: &Connection, run: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+pub(super) fn without_waiting<T>(
+    connection: &Connection,
+    run: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     connection.busy_timeout(Duration::ZERO)?;
     let result = run();
     connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX))?;

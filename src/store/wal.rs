@@ -12,9 +12,15 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, ffi, hooks};
+use rusqlite::{Connection, Row, Statement, Transaction, TransactionBehavior, ffi, hooks};
+use rustix::fs::fstatvfs;
 
-use crate::limits::{CHECKPOINT_WAL_PAGES, WAL_CHUNK_BYTES};
+use super::log::without_waiting;
+use crate::database::words::size;
+use crate::limits::{
+    CHECKPOINT_WAL_PAGES, CHECKPOINT_WAL_PAGES_MIN, DISK_RESERVE_BYTES, FREE_DISK_BYTES_LOW, WAL_CHUNK_BYTES,
+    WAL_FREE_PARTS,
+};
 use crate::outage_log::OutageLog;
 
 /// Pages in the write-ahead log after the last commit, as reported by SQLite's hook: a query would cost more than a commit.
@@ -42,8 +48,13 @@ pub(super) struct Wal<'c> {
     file: File,
     /// Whether a failed sync may have left parts of the file that no later sync brings to the medium.
     may_be_unsynced: bool,
+    /// Bytes of the log that may not be in the database file yet.
+    pending_bytes: u64,
+    /// Bytes that are free on the disk, as of the last query; `None` if the system does not tell.
+    free_bytes: Option<u64>,
     checkpoint_outage: OutageLog,
     checkpoint: Statement<'c>,
+    checkpoint_and_truncate: Statement<'c>,
 }
 
 impl<'c> Wal<'c> {
@@ -51,14 +62,17 @@ impl<'c> Wal<'c> {
         Ok(Wal {
             connection,
             pages,
-            file,
             // A sync may have failed in the previous server.
             may_be_unsynced: true,
+            pending_bytes: file.metadata().map_or(0, |metadata| metadata.len()),
+            free_bytes: free_bytes(&file),
+            file,
             checkpoint_outage: OutageLog::new(
                 "cannot copy the write-ahead log into the database file, so it grows",
                 "copying the write-ahead log into the database file works again",
             ),
             checkpoint: connection.prepare("pragma wal_checkpoint(passive)")?,
+            checkpoint_and_truncate: connection.prepare("pragma wal_checkpoint(truncate)")?,
         })
     }
 
@@ -88,22 +102,91 @@ impl<'c> Wal<'c> {
         Ok(())
     }
 
-    /// Checkpoints the log once it has become long. SQLite's own automatic checkpoint would not report a failure.
+    /// Checkpoints the log once it has become long for the free space of the disk. SQLite's own automatic checkpoint would not report a
+    /// failure.
     pub(super) fn checkpoint_if_long(&mut self) {
-        if self.pages.0.swap(0, Ordering::Relaxed) >= CHECKPOINT_WAL_PAGES {
+        let pages = self.pages.0.swap(0, Ordering::Relaxed);
+        if pages < CHECKPOINT_WAL_PAGES_MIN {
+            self.pending_bytes = self.pending_bytes.max(u64::from(pages) * FRAME_BYTES);
+            return;
+        }
+        self.pending_bytes = u64::from(pages) * FRAME_BYTES;
+        self.free_bytes = free_bytes(&self.file);
+        let pages_max = self.free_bytes.map_or(CHECKPOINT_WAL_PAGES, checkpoint_pages);
+        if pages >= pages_max {
             self.checkpoint();
         }
     }
 
     /// Copies the log into the database file, as far as no reader still needs the old pages, and truncates the database file
-    /// if it has become shorter.
+    /// if it has become shorter. If little space is free, truncates the log, too.
     pub(super) fn checkpoint(&mut self) {
-        let done = self.rewrite().and_then(|()| self.checkpoint.query_row([], |_| Ok(())));
-        if let Err(error) = &done {
-            self.note_failure(error);
+        let done = self.rewrite().and_then(|()| if self.is_space_low() { self.truncate() } else { self.copy() });
+        match &done {
+            Ok(pages) => self.pending_bytes = pages * FRAME_BYTES,
+            Err(error) => drop(self.note_failure(error)),
         }
         self.checkpoint_outage.note(done.err().as_ref());
     }
+
+    /// Returns the number of pages that could not be copied, because a reader needs the old ones.
+    fn copy(&mut self) -> rusqlite::Result<u64> {
+        self.checkpoint.query_row([], pages_left)
+    }
+
+    /// Like [`copy`](Self::copy), and truncates the log unless a reader needs it.
+    fn truncate(&mut self) -> rusqlite::Result<u64> {
+        without_waiting(self.connection, || self.checkpoint_and_truncate.query_row([], pages_left))
+    }
+
+    fn is_space_low(&self) -> bool {
+        self.free_bytes.is_some_and(|free_bytes| free_bytes < FREE_DISK_BYTES_LOW)
+    }
+
+    /// Checks that messages of this many bytes leave enough space to copy the log into the database file: a full disk with a log that cannot be
+    /// copied would stay full, whatever is removed. Returns the bytes that are missing as a reason, for people.
+    pub(super) fn check_space(&mut self, message_bytes: u64) -> Result<(), String> {
+        if !self.is_space_low() {
+            return Ok(());
+        }
+        if self.missing_bytes(message_bytes) > 0 && self.pending_bytes > 0 {
+            self.checkpoint();
+        }
+        match self.missing_bytes(message_bytes) {
+            0 => Ok(()),
+            missing => Err(format!("{} more must be free to store this safely", size(missing))),
+        }
+    }
+
+    /// Bytes that are missing to store messages of this many bytes. They are written to the log, and again to the database file, where they
+    /// may take twice as much with their indexes.
+    fn missing_bytes(&mut self, message_bytes: u64) -> u64 {
+        self.free_bytes = free_bytes(&self.file);
+        let needed = self.pending_bytes + 3 * message_bytes + DISK_RESERVE_BYTES;
+        self.free_bytes.map_or(0, |free_bytes| needed.saturating_sub(free_bytes))
+    }
+}
+
+/// Reads the result of a checkpoint: pages in the log, less those that were copied.
+fn pages_left(row: &Row<'_>) -> rusqlite::Result<u64> {
+    let [pages, copied]: [i64; 2] = [row.get(1)?, row.get(2)?];
+    Ok((pages - copied).max(0).cast_unsigned())
+}
+
+/// Bytes of a page in the log, with its header.
+const FRAME_BYTES: u64 = 24 + 4096;
+
+/// Bytes that are free on the disk of a file; `None` if the system does not tell.
+fn free_bytes(file: &File) -> Option<u64> {
+    // Some file systems have no size.
+    let disk = fstatvfs(file).ok().filter(|disk| disk.f_blocks > 0)?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Pages of the log at which it is checkpointed with this much free space.
+fn checkpoint_pages(free_bytes: u64) -> u32 {
+    let pages = u32::try_from(free_bytes / WAL_FREE_PARTS / FRAME_BYTES).unwrap_or(u32::MAX);
+    pages.clamp(CHECKPOINT_WAL_PAGES_MIN, CHECKPOINT_WAL_PAGES)
 }
 
 fn write_again(file: &File) -> io::Result<()> {

@@ -8,5 +8,6 @@ mod connects;
 mod presence;
 mod reads;
 mod requests;
+mod small_disk;
 #[path = "../support/mod.rs"]
 mod support;

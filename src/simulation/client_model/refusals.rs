@@ -53,7 +53,10 @@ impl ClientModel {
         assert!(line.contains("; not sent"), "line {number} is refused with {line:?}");
         let sent = &oracle.sent[number];
         let has_failed = sent.failed_at >= self.submitted_at;
-        if line.starts_with("! storage_full: ") {
+        let is_for_size = line.starts_with("! storage_full: the database ");
+        if is_for_size {
+            assert!(self.is_after(oracle.full_at), "line {number} is refused with {line:?}");
+        } else if line.starts_with("! storage_full: ") {
             assert!(has_failed, "line {number} is refused with {line:?}");
         } else if let Some(full) = line.strip_prefix("! mailbox_full: ") {
             self.check_full(number, full, oracle);
