@@ -319,6 +319,12 @@ const FAULTS_OF_ROOMS: &[(&str, &str, &str, bool)] = &[
         true,
     ),
     (
+        "update room set floor = 99 where name = '#home'",
+        "problem: 1 room has a floor beyond the newest message; members who are offline would miss its next messages (\"#home\")",
+        "update room set floor",
+        true,
+    ),
+    (
         "update room set name = 'home' where name = '#home'",
         "problem: 1 room has an invalid name; nobody can send to it (\"home\")",
         "change it in the table room",

@@ -20,7 +20,7 @@ pub(super) fn page(
     let PageQuery { peer, after, is_addressed } = query;
     let mut page = Page::empty(after);
     let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
-    let floors = Floors::of(peer, after, sources)?;
+    let floors = ReplayFloors::of(peer, after, sources)?;
     let mut inboxes = Inboxes::after(peer, after, sources)?;
     // An inbox may still list removed messages, and that of a room lists the peer's own messages: these are skipped.
     while bytes_left > 0 && page.messages.len() < PAGE_MESSAGES_MAX {
@@ -46,11 +46,11 @@ pub(super) fn page(
 }
 
 /// Floors of a peer's rooms, as far as they are above the messages that the peer has.
-struct Floors(Vec<(RoomId, Seq)>);
+struct ReplayFloors(Vec<(RoomId, Seq)>);
 
-impl Floors {
+impl ReplayFloors {
     fn of(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
-        sources.members.floors(peer, after).map(Floors)
+        sources.members.floors(peer, after).map(ReplayFloors)
     }
 
     /// Whether a message is replayed in none of the rooms through which it reaches the peer.

@@ -64,13 +64,22 @@ const ROOMS: Check = Check {
     from: "room",
     key: "room.name",
     key_name: "",
-    faults: &[RowFault {
-        condition: "room.members is not (select count(*) from member where member.room = room.id)",
-        severity: Severity::Problem,
-        one: "room counts its members wrongly; messages to it may be refused, or accepted without a recipient",
-        many: "rooms count their members wrongly; messages to them may be refused, or accepted without a recipient",
-        fix: Some("update room set members = (select count(*) from member where member.room = room.id)"),
-    }],
+    faults: &[
+        RowFault {
+            condition: "room.members is not (select count(*) from member where member.room = room.id)",
+            severity: Severity::Problem,
+            one: "room counts its members wrongly; messages to it may be refused, or accepted without a recipient",
+            many: "rooms count their members wrongly; messages to them may be refused, or accepted without a recipient",
+            fix: Some("update room set members = (select count(*) from member where member.room = room.id)"),
+        },
+        RowFault {
+            condition: "room.floor > {newest}",
+            severity: Severity::Problem,
+            one: "room has a floor beyond the newest message; members who are offline would miss its next messages",
+            many: "rooms have a floor beyond the newest message; members who are offline would miss their next messages",
+            fix: Some("update room set floor = {newest} where floor > {newest}"),
+        },
+    ],
 };
 
 const SENT_IDS: Check = Check {

@@ -111,11 +111,7 @@ impl Entry {
             4 => Entry::Leave { room: RoomId::new(bytes.integer("room")?), peer: PeerId::new(bytes.integer("peer")?) },
             5 => read_message(&mut bytes)?,
             6 => Entry::OutboxSent(Box::new(read_post(&mut bytes)?)),
-            7 => Entry::OutboxRefused {
-                post: Box::new(read_post(&mut bytes)?),
-                at: read_time(&mut bytes)?,
-                reason: bytes.text("reason")?.to_owned(),
-            },
+            7 => read_refusal(&mut bytes)?,
             8 => read_observe(&mut bytes)?,
             9 => Entry::ObserverAdvanced {
                 observer: PeerId::new(bytes.integer("observer")?),
@@ -133,12 +129,24 @@ impl Entry {
                 topic: bytes.option("topic", |bytes| read_text("topic", bytes))?,
             },
             14 => Entry::Remove { ranges: bytes.list("ranges", read_range)? },
-            15 => Entry::Floor { room: RoomId::new(bytes.integer("room")?), floor: Seq::new(bytes.integer("floor")?) },
+            15 => read_floor(&mut bytes)?,
             found => return Err(DecodeError::Kind { found }),
         };
         bytes.end()?;
         Ok(entry)
     }
+}
+
+fn read_refusal(bytes: &mut Reader<'_>) -> Result<Entry, DecodeError> {
+    Ok(Entry::OutboxRefused {
+        post: Box::new(read_post(bytes)?),
+        at: read_time(bytes)?,
+        reason: bytes.text("reason")?.to_owned(),
+    })
+}
+
+fn read_floor(bytes: &mut Reader<'_>) -> Result<Entry, DecodeError> {
+    Ok(Entry::Floor { room: RoomId::new(bytes.integer("room")?), floor: Seq::new(bytes.integer("floor")?) })
 }
 
 fn write_peer(PeerRecord { id, name, seen, cursor }: &PeerRecord, out: &mut Writer<'_>) {

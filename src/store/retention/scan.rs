@@ -43,6 +43,14 @@ pub(super) struct ScanBounds {
     pub(super) removed_max: usize,
 }
 
+impl ScanBounds {
+    /// Whether a scan has taken long enough, or has found enough.
+    fn are_reached(&self, started: Instant, proposal: &Proposal) -> bool {
+        started.elapsed() >= Duration::from_millis(RETENTION_STEP_MS)
+            || proposal.removed.messages() >= self.removed_max as u64
+    }
+}
+
 /// Messages that a scan proposes to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Proposal {
@@ -105,9 +113,7 @@ pub(super) fn run(
             }
             follows = holder.is_none();
         }
-        let is_long = started.elapsed() >= Duration::from_millis(RETENTION_STEP_MS)
-            || proposal.removed.messages() >= bounds.removed_max as u64;
-        if scanned >= bounds.messages_min && is_long {
+        if scanned >= bounds.messages_min && bounds.are_reached(started, &proposal) {
             return Ok(proposal);
         }
     }
