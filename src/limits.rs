@@ -180,6 +180,15 @@ pub const ROOM_WAITING_MESSAGES_DEFAULT: u64 = 10_000;
 /// raised. A floor that was raised with each message would be written with each message.
 pub const FLOOR_STEPS: u64 = 8;
 
+/// Parts of `max_size`: the messages of one room that may wait for a member take one of them at most.
+pub const ROOM_WAITING_PARTS: u64 = 4;
+
+/// Messages of a room whose size is read to estimate the bytes of all that wait, once after a start.
+pub const FLOOR_SAMPLE_MESSAGES: usize = 64;
+
+/// Messages by which a floor is raised at once because of their bytes.
+pub const FLOOR_STEP_MESSAGES_MAX: usize = 4096;
+
 /// Rooms for which the store caches how many messages they have above their floors; it counts the others when they get a message.
 pub const FLOORS_CACHED_MAX: usize = 16 * 1024;
 
@@ -418,7 +427,7 @@ pub const REFUSED_POSTS_MAX: usize = 1000;
 pub const REFUSED_POSTS_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Bytes of a column of the table `outbox_refused`; of a longer one, the start is stored.
-pub const REFUSED_COLUMN_BYTES_MAX: usize = LINE_BYTES_MAX;
+pub const REFUSED_COLUMN_BYTES_MAX: usize = 2 * LINE_BYTES_MAX;
 
 /// Milliseconds between two reads of the table `outbox`, each after a process has written to the database.
 pub const OUTBOX_POLL_MS: u64 = 250;

@@ -11,6 +11,7 @@ mod floors;
 mod headroom;
 mod insert;
 mod interrupt;
+mod locking;
 mod log;
 mod observed;
 mod observers;

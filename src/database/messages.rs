@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Statement};
 
 use crate::database::array;
+use crate::limits::SENT_MESSAGE_BYTES;
 use crate::message::{Destination, Message, PeerId, PeerName, Recipient, Room, Seq, Text, Timestamp};
 
 /// Prepared statements that read the table `message`.
@@ -11,6 +12,7 @@ pub(crate) struct Messages<'c> {
     find_unaddressed: Statement<'c>,
     find_after: Statement<'c>,
     sender: Statement<'c>,
+    bytes: Statement<'c>,
 }
 
 /// Row of the table `message`, with the name of the sender.
@@ -41,6 +43,8 @@ impl<'c> Messages<'c> {
                  where message.seq > ?1 order by message.seq limit 1",
             )?,
             sender: connection.prepare("select sender from message where seq = ?1")?,
+            bytes: connection
+                .prepare("select octet_length(text) + octet_length(recipients) from message where seq = ?1")?,
         })
     }
 
@@ -62,6 +66,14 @@ impl<'c> Messages<'c> {
     /// Reads the sender of a message; `None` if the message was removed.
     pub(crate) fn sender(&mut self, seq: Seq) -> rusqlite::Result<Option<PeerId>> {
         self.sender.query_row([seq.get()], |row| row.get(0).map(PeerId::new)).optional()
+    }
+}
+
+impl Messages<'_> {
+    /// Returns the approximate bytes of a message, without reading its text; 0 if it was removed.
+    pub(crate) fn bytes(&mut self, seq: Seq) -> rusqlite::Result<u64> {
+        let bytes = self.bytes.query_row([seq.get()], |row| row.get(0).map(i64::cast_unsigned)).optional()?;
+        Ok(bytes.map_or(0, |bytes| SENT_MESSAGE_BYTES as u64 + bytes))
     }
 }
 

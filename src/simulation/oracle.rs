@@ -43,6 +43,8 @@ pub(super) struct Oracle {
     pub(super) rooms_max: u64,
     /// 0: no limit.
     pub(super) room_waiting_max: u64,
+    /// Newest message of each room that is no longer replayed.
+    floors: Vec<Seq>,
     /// Names that log in often, then rare names, then names that are only used at the end of a run.
     pub(super) peers: Vec<Peer>,
     pub(super) rooms: Rooms,
@@ -90,6 +92,7 @@ impl Oracle {
             unknown_names_max,
             rooms_max,
             room_waiting_max: swarm.store_limits.room_waiting_max,
+            floors: vec![Seq::ZERO; swarm.rooms],
             peers,
             rooms: Rooms::new(rooms),
             topics: Topics::new(swarm.rooms),
@@ -376,11 +379,14 @@ impl Oracle {
             self.room_waiting_max > 0 && above >= self.room_waiting_max,
             "the floor of room {room} is {floor}, and only {above} messages are above it"
         );
-        self.set_floor(room, floor);
+        // One that was proposed earlier may be written later.
+        self.floors[room] = self.floors[room].max(floor);
+        self.set_floor(room, self.floors[room]);
     }
 
     /// Sets up to which message a room replays none.
     fn set_floor(&mut self, room: usize, floor: Seq) {
+        self.floors[room] = floor;
         for peer in &mut self.peers {
             for InboxEntry { seq, rooms, .. } in &mut peer.log {
                 rooms

@@ -155,7 +155,7 @@ impl Swarm {
             flush_within: one_of(rng, &[Duration::ZERO, Duration::MAX]),
             durability,
             store_limits: StoreLimits::SMALL,
-            has_ceiling: seed % 4 == 0,
+            has_ceiling: seed.is_multiple_of(4),
             rooms: one_of(rng, &[0, 0, 1, 1, 2, 3, 8]),
             rooms_max: one_of(rng, &[0, 0, 0, 0, 1, 2]),
             memberships: one_of(rng, &[2, 4, 8, 8, 24]),

@@ -4,7 +4,7 @@ mod encoding;
 
 pub use self::encoding::DecodeError;
 use super::observed::{EventFilter, ObserverCursor, PeerEvent};
-use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX};
+use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX, SENT_MESSAGE_BYTES};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
 
 /// Change of the state of the chat. The entries of a turn are applied in order, all or none.
@@ -120,6 +120,16 @@ impl Entry {
             Entry::ObserverAdvanced { .. } | Entry::RetainObservers { .. } | Entry::Event(_) => false,
             // Messages that a power cut brings back are removed again, and a floor that it lowers is raised again.
             Entry::Remove { .. } | Entry::Floor { .. } => false,
+        }
+    }
+}
+
+impl Entry {
+    /// Approximate bytes that the message of the entry takes in the database; 0 if it is not a message.
+    pub(super) fn message_bytes(&self) -> usize {
+        match self {
+            Entry::Message { recipients, text, .. } => SENT_MESSAGE_BYTES * (1 + recipients.len()) + text.len(),
+            _ => 0,
         }
     }
 }

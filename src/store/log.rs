@@ -10,8 +10,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transac
 
 use super::apply::Tables;
 use super::budget::ReadLimits;
+use super::floors::{FloorSources, Floors};
 use super::interrupt::Interrupt;
-use super::floors::Floors;
+use super::locking::{begin_unless_busy, without_waiting};
 use super::sent::SentMessages;
 use super::wal::{Wal, WalPages};
 use super::{
@@ -23,7 +24,6 @@ use crate::database::index::UnindexedTail;
 use crate::database::messages::Messages;
 use crate::database::names::Names;
 use crate::database::schema;
-use crate::limits::{DATABASE_BUSY_MS_MAX, SENT_MESSAGE_BYTES};
 use crate::message::{PeerId, PeerName, RequestId, Seq};
 
 /// Log of messages, as the thread of the store uses it.
@@ -69,7 +69,7 @@ impl<'c> Log<'c> {
     pub(super) fn new(
         connection: &'c Connection,
         (pages, wal): (WalPages, File),
-        StoreOptions { durability, limits, .. }: StoreOptions,
+        StoreOptions { durability, retention, limits }: StoreOptions,
         newest: Seq,
         tail: UnindexedTail,
     ) -> rusqlite::Result<Self> {
@@ -85,7 +85,7 @@ impl<'c> Log<'c> {
             sent: SentMessages::new(connection)?,
             read_limits: limits.reads,
             interrupt: Interrupt::of(connection),
-            floors: Floors::new(limits.room_waiting_max),
+            floors: Floors::new(limits.room_waiting_max, retention),
             statements: Statements::prepare(connection)?,
             commit_time: Duration::ZERO,
         })
@@ -138,8 +138,8 @@ impl<'c> Log<'c> {
 
     /// Returns an entry for each room of which too many messages may wait. If they cannot be counted now, they are with a later message.
     fn floors_to_raise(&mut self, entries: &[Entry]) -> Vec<Entry> {
-        let Tables { index, members, .. } = &mut self.tables;
-        self.floors.note_committed(entries, index, members).unwrap_or_default()
+        let Log { tables: Tables { index, members, .. }, messages, floors, .. } = self;
+        floors.note_committed(entries, &mut FloorSources { index, members, messages }).unwrap_or_default()
     }
 
     /// Returns the newest message up to which the inbox index is complete.
@@ -201,7 +201,7 @@ impl<'c> Log<'c> {
     }
 
     fn commit(&mut self, entries: &[Entry]) -> Result<(), CommitError> {
-        let message_bytes: usize = entries.iter().map(message_bytes).sum();
+        let message_bytes: usize = entries.iter().map(Entry::message_bytes).sum();
         if message_bytes > 0 {
             self.wal.check_space(message_bytes as u64).map_err(CommitError::Storage)?;
         }
@@ -294,14 +294,6 @@ fn explain(error: &rusqlite::Error) -> CommitError {
     }
 }
 
-/// Approximate bytes that the message of an entry takes; 0 for any other entry.
-fn message_bytes(entry: &Entry) -> usize {
-    match entry {
-        Entry::Message { recipients, text, .. } => SENT_MESSAGE_BYTES * (1 + recipients.len()) + text.len(),
-        _ => 0,
-    }
-}
-
 fn is_removal(entry: &Entry) -> bool {
     matches!(entry, Entry::Remove { .. })
 }
@@ -309,20 +301,4 @@ fn is_removal(entry: &Entry) -> bool {
 /// Whether an entry removes messages after this one.
 fn removes_after(seq: Seq, entry: &Entry) -> bool {
     matches!(entry, Entry::Remove { ranges } if ranges.iter().any(|range| range.last > seq))
-}
-
-/// Begins a transaction that writes; fails at once if another process writes.
-pub(super) fn begin_unless_busy(connection: &Connection) -> rusqlite::Result<Transaction<'_>> {
-    without_waiting(connection, || Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
-}
-
-/// Runs something that fails at once if another process writes.
-pub(super) fn without_waiting<T>(
-    connection: &Connection,
-    run: impl FnOnce() -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    connection.busy_timeout(Duration::ZERO)?;
-    let result = run();
-    connection.busy_timeout(Duration::from_millis(DATABASE_BUSY_MS_MAX))?;
-    result
 }

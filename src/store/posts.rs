@@ -69,7 +69,7 @@ impl<'c> Posts<'c> {
 
     /// Moves a row to `outbox_refused`, with the reason why it is not sent.
     pub(super) fn refuse(&mut self, post: &Post, at: Timestamp, reason: &str) -> rusqlite::Result<()> {
-        let [sender, recipients, text] = [&post.sender, &post.recipients, &post.text].map(|column| shortened(column));
+        let [sender, recipients, text] = [&post.sender, &post.recipients, &post.text].map(shortened);
         let Post { row, sender: old_sender, recipients: old_recipients, text: old_text } = post;
         let at = at.to_string();
         self.refuse.execute(params![

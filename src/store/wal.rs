@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::{Connection, Row, Statement, Transaction, TransactionBehavior, ffi, hooks};
 use rustix::fs::fstatvfs;
 
-use super::log::without_waiting;
+use super::locking::without_waiting;
 use crate::database::words::size;
 use crate::limits::{
     CHECKPOINT_WAL_PAGES, CHECKPOINT_WAL_PAGES_MIN, DISK_RESERVE_BYTES, FREE_DISK_BYTES_LOW, WAL_CHUNK_BYTES,

@@ -121,8 +121,8 @@ fn own_and_direct_messages_are_not_missed() {
 
 #[test]
 fn absent_member_does_not_fill_the_disk() {
-    let max_size = 3_000_000;
-    let server = TestServer::with_config("limits.room_waiting_max = 100\n[retention]\nmax_size = \"3 MB\"");
+    let max_size = 4_000_000;
+    let server = TestServer::with_config("limits.room_waiting_max = 100\n[retention]\nmax_size = \"4 MB\"");
     join_home(&server, &["alice", "bob"]);
     // 16 MB.
     send_to_home(&server, 0..2000, 8000);
@@ -135,4 +135,26 @@ fn absent_member_does_not_fill_the_disk() {
     let (missed, numbers) = read_home(&mut bob, 1999);
     assert!(missed > 0 && (100..=113).contains(&numbers.len()), "{missed} missed, {} came", numbers.len());
     assert_eq!(numbers, Vec::from_iter(2000 - numbers.len()..2000));
+}
+
+#[test]
+fn sensor_that_only_sends_into_its_room_does_not_hold_back_retention() {
+    let max_size = 2_000_000;
+    let server = TestServer::with_config("retention.max_size = \"2 MB\"");
+    join_home(&server, &["alice", "bob", "boiler"]);
+    for round in 0..4 {
+        // 1.4 MB.
+        send_to_home(&server, 0..2000, 700);
+        let mut bob = TestClient::connect(&server);
+        bob.send("bob\n/ping");
+        while bob.expect_line() != "* pong" {}
+        let mut boiler = TestClient::connect(&server);
+        boiler.send(&format!("boiler\n#home: {round} degrees\n/ping"));
+        while boiler.expect_line() != "* pong" {}
+    }
+    let used = || server.sqlite(USED_BYTES).parse::<u64>().unwrap();
+    eventually("the database is below its limit", || used() <= max_size);
+    let sent = server.sqlite("select count(*), max(seq) from history where sender = 'boiler'");
+    assert!(sent.ends_with("|8004"), "every message was accepted: {sent}");
+    assert!(!server.log().contains("WARN"), "{}", server.log());
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, param
 use crate::database::messages::{numbered, text};
 use crate::limits::{RETENTION_CHUNK_ROWS, RETENTION_RETURNED_PAGES};
 use crate::message::{PeerId, Recipient, Seq, Timestamp};
-use crate::store::log::begin_unless_busy;
+use crate::store::locking::begin_unless_busy;
 use crate::store::waiting::Waiting;
 
 /// Prepared statements on the oldest messages and on the pages of the file.
