@@ -1375,6 +1375,8 @@ fn help_and_version_are_printed() {
             Usage:
                 holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
                 holdline send [--to=NAMES] [--as=NAME] [--server=ADDR] [--id=PREFIX] [--timeout=S] [TEXT]
+                holdline send --queue=DIR [--to=NAMES] [TEXT]
+                holdline send --drain=DIR [--once] [--as=NAME] [--server=ADDR] [--timeout=S]
                 holdline tail [--as=NAME] [--server=ADDR] [--json] [--after=SEQ] [--count=N]
                 holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json]
                 holdline search [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json] WORDS...
