@@ -76,9 +76,9 @@ mod tests {
     use smol::lock::Semaphore;
 
     use super::*;
-    use crate::limits::TURN_REQUESTS_MAX;
-    use crate::message::SessionId;
-    use crate::protocol::{ClientRequest, Request};
+    use crate::limits::{LINE_BYTES_MAX, READ_BYTES_MAX, TURN_REQUESTS_MAX, WEIGHT_TEXT_BYTES};
+    use crate::message::{Destination, SessionId, Text};
+    use crate::protocol::{ClientRequest, Draft, Request};
 
     /// A fourth of a turn.
     const FLOOD_REQUESTS: usize = TURN_REQUESTS_MAX / 4;
@@ -132,6 +132,32 @@ mod tests {
         assert_eq!(sessions(take(&mut waiting)), [1, 2, 3, 4]);
         waiting.push(batch(1, FLOOD_REQUESTS));
         assert_eq!(sessions(take(&mut waiting)), [5, 6, 1]);
+    }
+
+    #[test]
+    fn long_lines_count_more_than_short_ones() {
+        let text = Text::clean(&"x".repeat(LINE_BYTES_MAX)).unwrap();
+        let line = Request::Send(Draft { to: vec![Destination::parse("bob").unwrap()], text });
+        let event = |session| Event::Requests {
+            session: SessionId::new(session),
+            requests: vec![ClientRequest::from(line.clone()).into(); READ_BYTES_MAX / LINE_BYTES_MAX],
+            permit: Arc::new(Semaphore::new(1)).try_acquire_arc().unwrap(),
+        };
+        let mut waiting = waiting((1..=100).map(event));
+        let bytes_max = TURN_REQUESTS_MAX * WEIGHT_TEXT_BYTES;
+        assert!(take(&mut waiting).len() <= bytes_max / READ_BYTES_MAX);
+    }
+
+    #[test]
+    fn events_that_are_put_back_are_taken_first() {
+        let mut waiting = waiting([batch(1, 1), batch(2, 1), batch(3, 1)]);
+        let mut turn = Vec::new();
+        waiting.take(TURN_REQUESTS_MAX, &mut turn);
+        waiting.push(batch(4, 1));
+        waiting.put_back(turn.drain(1..));
+        assert_eq!(waiting.weight(), 3);
+        assert_eq!(take(&mut waiting), [(2, 1), (3, 1), (4, 1)]);
+        assert_eq!(waiting.weight(), 0);
     }
 
     #[test]

@@ -93,16 +93,16 @@ impl SearchScan {
         reader: &mut SearchReader<'_>,
         sources: &mut Sources<'_, '_>,
     ) -> rusqlite::Result<Option<PastPage>> {
+        let before = self.until.map_or(Seq::MAX, Seq::next);
         match &mut self.state {
             SearchState::Indexing => {
                 let viewer = Viewer::of(self.peer, sources.members)?;
-                let (cursor, finds) =
-                    (reader.cursor(Seq::MAX), Finds { seqs: BTreeSet::new(), complete_to: Seq::ZERO });
+                let (cursor, finds) = (reader.cursor(before), Finds { seqs: BTreeSet::new(), complete_to: Seq::ZERO });
                 self.state = SearchState::Finding(GroupSearch { viewer, group: 0, cursor, finds });
             }
             SearchState::Finding(finding) => {
                 let is_single = self.interrupts >= SEARCH_INTERRUPTS_MAX;
-                if finding.advance((&self.words, is_single), self.count, budget, reader)? {
+                if finding.advance((&self.words, is_single), (self.count, before), budget, reader)? {
                     self.read();
                 }
             }
@@ -116,6 +116,11 @@ impl SearchScan {
             },
         }
         Ok(None)
+    }
+
+    /// Whether the next step queries the index, which may be interrupted and repeated.
+    pub(super) fn queries_index(&self) -> bool {
+        matches!(self.state, SearchState::Finding(_))
     }
 
     /// Notes that the last step was interrupted, because the index took too long. After too many interrupts, the search begins again: looks up
@@ -146,7 +151,7 @@ impl GroupSearch {
     fn advance(
         &mut self,
         (query, is_single): (&WordQuery, bool),
-        count: usize,
+        (count, before): (usize, Seq),
         budget: ReadBudget,
         reader: &mut SearchReader<'_>,
     ) -> rusqlite::Result<bool> {
@@ -165,7 +170,7 @@ impl GroupSearch {
         }
         if end != ScanEnd::Paused {
             *group += 1;
-            *cursor = reader.cursor(Seq::MAX);
+            *cursor = reader.cursor(before);
         }
         Ok(*group * SEARCH_GROUP_RECIPIENTS >= viewer.recipients().count() || is_single && *group > 0)
     }

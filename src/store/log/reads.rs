@@ -111,8 +111,10 @@ impl<'c> Log<'c> {
                 let Log { tables: Tables { index, members, search, .. }, names, messages, interrupt, .. } = self;
                 let mut sources = Sources { index, members, names, messages };
                 let (reader, time) = (search.open()?.reader(), Duration::from_micros(SEARCH_QUERY_US_MAX));
-                let step = interrupt.after(time, || scan.step(budget, reader, &mut sources));
-                match step {
+                if !scan.queries_index() {
+                    return Ok(scan.step(budget, reader, &mut sources)?.map(ScanResult::Messages));
+                }
+                match interrupt.after(time, || scan.step(budget, reader, &mut sources)) {
                     Err(error) if is_interrupted(&error) => {
                         scan.interrupted();
                         Ok(None)
@@ -232,3 +234,6 @@ fn answer<T>(reply: ReadSender<T>, result: rusqlite::Result<T>) -> Result<(), Re
     drop(reply.send(result));
     failure.map_or(Ok(()), Err)
 }
+
+#[cfg(test)]
+mod tests;
