@@ -22,7 +22,7 @@ use holdline::config::Flags;
 use self::backup::BackupArgs;
 pub(crate) use self::flags::UsageError;
 use self::history::HistoryArgs;
-pub(crate) use self::output::show;
+pub(crate) use self::output::{report, show};
 use self::plugin::PluginCommand;
 use self::search::SearchArgs;
 use self::send::SendArgs;

@@ -32,7 +32,7 @@ pub const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
 /// Bytes of a room's topic, as a client sends it.
 pub const TOPIC_BYTES_MAX: usize = 512;
 
-/// Bytes of a stored text: each control character of a line (one byte) may become U+FFFD (three).
+/// Bytes of a stored text: each control character of a line (one byte) may become U+FFFD (three), and other hidden characters are longer.
 pub const TEXT_BYTES_MAX: usize = 3 * LINE_BYTES_MAX;
 
 /// Destinations of one line without duplicates, unless the configuration says otherwise.

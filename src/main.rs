@@ -1,4 +1,5 @@
 //! The program: runs the subcommand of the arguments. Owns the exit codes and the form of errors, `holdline: …`; contains no logic.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
 
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("holdline: {}", message(&error));
+            cli::report(message(&error));
             if is_mistake(&error) { ExitCode::from(EXIT_MISTAKE) } else { ExitCode::FAILURE }
         }
     }

@@ -1,6 +1,8 @@
 //! Names, ids, texts and times. A value of these types is valid by construction, so that only parsers check it. Owns their meaning;
 //! never their form in a protocol or in a table.
 
+mod printable;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +15,13 @@ use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use serde::{Serialize, Serializer};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
+use self::printable::{is_hidden, may_hold_hidden, replace_hidden};
 use crate::limits::{
     MESSAGE_OVERHEAD_BYTES, NAME_CHARS_MAX, NAME_OVERHEAD_BYTES, QUOTED_CHARS_MAX, REQUEST_ID_BYTES_MAX,
     UNMAPPED_NAME_CHARS_MAX,
 };
+
+pub use self::printable::{printable, printable_json};
 
 /// Last millisecond of the year 9999, the last year with four digits.
 const SHOWN_MILLIS_MAX: i64 = 253_402_300_799_999;
@@ -138,41 +143,31 @@ impl BadName {
     }
 }
 
-/// Text of a message. It is never empty, and contains no control characters except tabs, and newlines if the protocol can send
+/// Text of a message. It is never empty, and contains no hidden characters ([`printable`]) except tabs, and newlines if the protocol can send
 /// them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Text(Box<str>);
 
 impl Text {
-    /// Trims white space and replaces every control character except tabs. Returns `None` if nothing is left.
+    /// Trims white space and replaces every hidden character except tabs. Returns `None` if nothing is left.
     pub fn clean(text: &str) -> Option<Self> {
         let text = text.trim();
-        if text.is_empty() {
-            None
-        } else if may_hold_control(text) {
-            Some(Text(text.chars().map(without_control).collect()))
-        } else {
-            Some(Text(text.into()))
-        }
+        if text.is_empty() { None } else { Some(Text(replace_hidden(text, "\u{FFFD}").into())) }
     }
 
-    /// Takes a text as it is, with its white space and newlines (`\r\n` becomes one), and replaces all other control characters
-    /// except tabs. Returns `None` if it contains only white space.
+    /// Takes a text as it is, with its white space and newlines (`\r\n` becomes one), and replaces all other hidden characters except tabs.
+    /// Returns `None` if it contains only white space.
     pub fn verbatim(text: &str) -> Option<Self> {
-        if text.trim().is_empty() {
-            None
-        } else if may_hold_control(text) {
-            let text = text.replace("\r\n", "\n");
-            Some(Text(text.chars().map(|c| if c == '\n' { c } else { without_control(c) }).collect()))
-        } else {
-            Some(Text(text.into()))
-        }
+        if text.trim().is_empty() { None } else { Some(Text(with_newlines(text).into())) }
     }
 
-    /// Wraps a text from the database, which was cleaned before it was stored.
+    /// Wraps a text from the database. It was cleaned before it was stored, unless another program or an older version did that.
     pub fn stored(text: String) -> Self {
         debug_assert!(!text.is_empty(), "a stored text is not empty");
-        Text(text.into())
+        match with_newlines(&text) {
+            Cow::Borrowed(_) => Text(text.into()),
+            Cow::Owned(shown) => Text(shown.into()),
+        }
     }
 
     /// Returns the text.
@@ -445,14 +440,10 @@ pub(crate) fn repeated(value: &str) -> String {
     shown + cut
 }
 
-/// Makes a line from outside safe for a terminal, for the log.
-pub(crate) fn printable(line: &str) -> String {
-    line.chars().map(without_invisible).collect()
-}
-
-/// Replaces a character that a terminal obeys or does not show, such as a byte order mark, by U+FFFD.
+/// Replaces a character that a terminal obeys or does not show, such as a byte order mark or a joiner, by U+FFFD.
 fn without_invisible(c: char) -> char {
-    if c.general_category_group() == GeneralCategoryGroup::Other { char::REPLACEMENT_CHARACTER } else { c }
+    let is_invisible = c.general_category_group() == GeneralCategoryGroup::Other || is_hidden(c);
+    if is_invisible { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 /// Names a character for an error: by its number if it is invisible.
@@ -508,14 +499,12 @@ fn is_letter_or_digit(c: char) -> bool {
     c.general_category_group() == GeneralCategoryGroup::Letter || c.general_category() == GeneralCategory::DecimalNumber
 }
 
-/// Whether the text may contain control characters. Tests bytes without a branch for each; 0xC2 begins the C1 controls, among
-/// other characters.
-fn may_hold_control(text: &str) -> bool {
-    text.bytes().fold(false, |found, byte| found | (byte < b' ' && byte != b'\t') | (byte == 0x7F) | (byte == 0xC2))
-}
-
-fn without_control(c: char) -> char {
-    if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }
+/// Replaces hidden characters except tabs and newlines; `\r\n` becomes a newline.
+fn with_newlines(text: &str) -> Cow<'_, str> {
+    match may_hold_hidden(text) && text.contains("\r\n") {
+        true => replace_hidden(&text.replace("\r\n", "\n"), "\n").into_owned().into(),
+        false => replace_hidden(text, "\n"),
+    }
 }
 
 #[cfg(test)]

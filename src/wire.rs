@@ -384,7 +384,7 @@ impl ErrorFrame {
 
 impl fmt::Display for ErrorFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&format!("{}: {}", self.code, self.message).replace(char::is_control, " "))
+        write!(f, "{}: {}", self.code, self.message)
     }
 }
 

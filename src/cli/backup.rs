@@ -52,7 +52,7 @@ pub(crate) fn options() -> OptionParser<BackupArgs> {
 pub(crate) fn run(data: &Path, args: &BackupArgs) -> Result<(), BackupCommandError> {
     let backup = Backup::prepare(data, &args.file)?;
     for path in &backup.removed {
-        eprintln!("holdline: removed {}, the unfinished file of an earlier backup", path.display());
+        super::output::report(format_args!("removed {}, the unfinished file of an earlier backup", path.display()));
     }
     remove_at_signal(backup.unfinished().clone()).map_err(BackupCommandError::Signals)?;
     let summary = backup.make()?;

@@ -1,13 +1,14 @@
 //! `holdline doctor`: reports problems of a data directory, and how to fix them, also while a server runs. Owns the form of the
 //! report; never examines anything itself.
 
-use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::Path;
 
 use bpaf::{OptionParser, Parser};
 use holdline::archive::{self, Finding, Severity};
 use holdline::config::Flags;
+
+use super::output::{Output, unless_reader_gone};
 
 /// The findings cannot be printed.
 #[derive(Debug, thiserror::Error)]
@@ -26,16 +27,19 @@ pub(crate) fn options() -> OptionParser<Flags> {
 /// Examines a data directory, and prints the findings. Returns `true` if there is no problem.
 pub(crate) fn run(data: &Path) -> Result<bool, DoctorError> {
     let findings = archive::examine(data);
-    super::output::unless_reader_gone(print(&findings)).map_err(DoctorError)?;
+    unless_reader_gone(print(&findings)).map_err(DoctorError)?;
     Ok(count(&findings, Severity::Problem) == 0)
 }
 
 fn print(findings: &[Finding]) -> io::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = Output::stdout();
     for finding in findings {
-        writeln!(out, "{}", FindingText(finding))?;
+        out.line(words(finding))?;
+        if let Some(fix) = &finding.fix {
+            out.line(format_args!("    {}", fix.command))?;
+        }
     }
-    writeln!(out, "{}", conclusion(findings))?;
+    out.line(conclusion(findings))?;
     out.flush()
 }
 
@@ -57,25 +61,16 @@ fn count(findings: &[Finding], severity: Severity) -> usize {
     findings.iter().filter(|finding| finding.severity == severity).count()
 }
 
-/// Prints a finding as `problem: WHAT; ADVICE`, and below it the command that fixes it.
-struct FindingText<'a>(&'a Finding);
-
-impl fmt::Display for FindingText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { severity, what, advice, fix } = self.0;
-        let severity = match severity {
-            Severity::Ok => "ok",
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Problem => "problem",
-        };
-        write!(f, "{severity}: {what}")?;
-        if let Some(advice) = advice {
-            write!(f, "; {advice}")?;
-        }
-        if let Some(fix) = fix {
-            write!(f, "\n    {}", fix.command)?;
-        }
-        Ok(())
+/// Describes a finding as `problem: WHAT; ADVICE`.
+fn words(Finding { severity, what, advice, fix: _ }: &Finding) -> String {
+    let severity = match severity {
+        Severity::Ok => "ok",
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Problem => "problem",
+    };
+    match advice {
+        Some(advice) => format!("{severity}: {what}; {advice}"),
+        None => format!("{severity}: {what}"),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(data: &Path, args: &HistoryArgs) -> Result<(), PrintError> {
     let log = LogReader::open(data)?;
     let count = lines::print(args.format, |print| log.history(&args.selection, print))?;
     if count == Some(0) {
-        eprintln!("holdline: {}", no_message(data, args));
+        super::output::report(no_message(data, args));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Messages of the log as lines on standard output: for people, or as JSON. Owns the form of a line; never selects messages.
 
 use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
 use bpaf::{Parser, construct, long};
@@ -10,6 +10,8 @@ use holdline::limits::{HISTORY_MESSAGES_DEFAULT, PRINTED_NAMES_MAX};
 use holdline::message::{Destination, Seq};
 use holdline::wire::MessageFrame;
 use serde::Serialize;
+
+use super::output::{Output, unless_reader_gone};
 
 /// Format of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +38,12 @@ pub(crate) fn print(
     format: LineFormat,
     read: impl FnOnce(&mut dyn FnMut(LogLine) -> Result<(), PrintError>) -> Result<usize, PrintError>,
 ) -> Result<Option<usize>, PrintError> {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = Output::stdout();
     let printed = read(&mut |line| format.write(&line, &mut out).map_err(PrintError::Write));
     match printed.and_then(|count| out.flush().map(|()| count).map_err(PrintError::Write)) {
         Ok(count) => Ok(Some(count)),
         Err(PrintError::Write(error)) => {
-            super::output::unless_reader_gone(Err(error)).map_err(PrintError::Write)?;
+            unless_reader_gone(Err(error)).map_err(PrintError::Write)?;
             Ok(None)
         }
         Err(error) => Err(error),
@@ -91,13 +93,10 @@ pub(crate) fn format_flag() -> impl Parser<LineFormat> {
 
 impl LineFormat {
     /// Writes a message as one line, whatever its text contains.
-    pub(crate) fn write(self, line: &LogLine, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write(self, line: &LogLine, out: &mut Output<impl Write>) -> io::Result<()> {
         match self {
-            LineFormat::People => writeln!(out, "{}", LogLineText(line)),
-            LineFormat::Json => {
-                serde_json::to_writer(&mut *out, &LogLineJson::of(line))?;
-                writeln!(out)
-            }
+            LineFormat::People => out.line(LogLineText(line)),
+            LineFormat::Json => out.json(&serde_json::to_string(&LogLineJson::of(line))?),
         }
     }
 }
@@ -108,7 +107,6 @@ struct LogLineText<'a>(&'a LogLine);
 impl fmt::Display for LogLineText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LogLine { seq: _, at, sender, recipients, text, waiting_for } = self.0;
-        let text = text.replace(char::is_control, " ");
         write!(f, "{at} {sender} → {}: {text}", recipients.join(", "))?;
         if !waiting_for.is_empty() {
             let shown = &waiting_for[..waiting_for.len().min(PRINTED_NAMES_MAX)];
@@ -162,9 +160,9 @@ mod tests {
             text: text.to_owned(),
             waiting_for: owned(waiting_for),
         };
-        let mut out = Vec::new();
+        let mut out = Output(Vec::new());
         format.write(&line, &mut out).unwrap();
-        expected.assert_eq(&String::from_utf8(out).unwrap());
+        expected.assert_eq(&String::from_utf8(out.0).unwrap());
     }
 
     #[test]
@@ -193,7 +191,7 @@ mod tests {
             "one\ntwo\u{1b}[2J",
             &["bob", "carol"],
             expect![[r#"
-            2026-11-23T06:18:35.123Z alice → bob: one two [2J  (waiting for bob, carol)
+            2026-11-23T06:18:35.123Z alice → bob: one two�[2J  (waiting for bob, carol)
         "#]],
         );
     }

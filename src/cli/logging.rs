@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use env_logger::fmt::Formatter;
+use holdline::message::printable;
 use log::{Level, Record};
 
 use super::flags::UsageError;
@@ -33,7 +34,8 @@ fn write_line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
 /// Formats an event. Only the levels for debugging name the module.
 fn line(record: &Record<'_>) -> String {
     // Errors of libraries may have several lines.
-    let message = record.args().to_string().replace(char::is_control, " ");
+    let message = record.args().to_string();
+    let message = printable(&message);
     match record.level() {
         level @ (Level::Error | Level::Warn | Level::Info) => format!("{level} {message}"),
         level @ (Level::Debug | Level::Trace) => format!("{level} {}: {message}", record.target()),

@@ -61,7 +61,7 @@ pub(crate) fn check(plugins: Vec<PluginConfig>) -> Result<bool, CheckError> {
         match plugin::load(entry) {
             Ok(_) => super::output::show(&format!("{description}: fine")).map_err(CheckError)?,
             Err(error) => {
-                eprintln!("holdline: {error}");
+                super::output::report(error);
                 is_fine = false;
             }
         }

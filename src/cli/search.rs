@@ -42,11 +42,9 @@ pub(crate) fn run(data: &Path, args: &SearchArgs) -> Result<(), PrintError> {
     let log = LogReader::open(data)?;
     let count = lines::print(args.format, |print| log.search(&args.words, &args.selection, print))?;
     if count == Some(0) {
-        eprintln!(
-            "holdline: no message{} contains all these words in {}",
-            lines::selected(&args.selection),
-            data.display()
-        );
+        let selected = lines::selected(&args.selection);
+        let words = format_args!("no message{selected} contains all these words in {}", data.display());
+        super::output::report(words);
     }
     Ok(())
 }

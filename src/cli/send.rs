@@ -13,6 +13,8 @@ use holdline::client::{
 use holdline::limits::SEND_GIVE_UP_S_DEFAULT;
 use holdline::message::Destination;
 
+use super::output::report;
+
 /// Time without a reply to any line after which `send` gives up by default.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(SEND_GIVE_UP_S_DEFAULT);
 
@@ -196,17 +198,17 @@ impl SendReport for DrainReport {
     fn outcome(&mut self, number: u64, outcome: LineOutcome<'_>) -> Result<(), ReportError> {
         self.queue.note(number, outcome)?;
         if let LineOutcome::Failed(error) = outcome {
-            eprintln!("holdline: message {number} is not sent, and moved to the table refused: {error}");
+            report(format_args!("message {number} is not sent, and moved to the table refused: {error}"));
         }
         Ok(())
     }
 
     fn disconnected(&mut self, reason: &str) {
-        eprintln!("holdline: {reason}; trying again");
+        report(format_args!("{reason}; trying again"));
     }
 
     fn reconnected(&mut self) {
-        eprintln!("holdline: reconnected");
+        report("reconnected");
     }
 }
 
@@ -219,8 +221,8 @@ fn input(text: Option<String>, form: LineForm) -> Result<LineSource, SendCommand
 
 fn print_failure(line: Option<u64>, done: &str, error: &ErrorFrame) {
     match line {
-        Some(number) => eprintln!("holdline: line {number}: {error}"),
-        None => eprintln!("holdline: not {done}: {error}"),
+        Some(number) => report(format_args!("line {number}: {error}")),
+        None => report(format_args!("not {done}: {error}")),
     }
 }
 

@@ -5,11 +5,13 @@ mod pipe;
 
 use std::fmt;
 use std::future::pending;
-use std::io::{self, BufWriter, Write};
+use std::io;
 
 use async_channel::Receiver;
 use bpaf::{OptionParser, Parser, construct, long};
 use holdline::client::{self, Account, MessageFrame, MessageSink, TailError, TailRange};
+
+use super::output::{Output, report};
 
 /// Arguments of `tail`.
 #[derive(Clone, Debug)]
@@ -70,7 +72,7 @@ pub(crate) fn run(args: TailArgs) -> Result<(), TailError> {
 
 /// Sink that prints messages to standard output.
 struct Printer {
-    out: BufWriter<io::Stdout>,
+    out: Output,
     json: bool,
     /// Closed once the reader of the pipe is gone; `None` if standard output is no pipe.
     reader: Option<Receiver<()>>,
@@ -79,16 +81,16 @@ struct Printer {
 impl Printer {
     fn new(json: bool) -> io::Result<Self> {
         let reader = if pipe::is_pipe() { Some(pipe::watch()?) } else { None };
-        Ok(Printer { out: BufWriter::new(io::stdout()), json, reader })
+        Ok(Printer { out: Output::stdout(), json, reader })
     }
 }
 
 impl MessageSink for Printer {
     fn message(&mut self, message: &MessageFrame<'_>, line: &str) -> io::Result<()> {
         if self.json {
-            writeln!(self.out, "{line}")?;
+            self.out.json(line)?;
         } else {
-            writeln!(self.out, "{}", MessageText(message))?;
+            self.out.line(MessageText(message))?;
         }
         if self.reader.is_none() {
             return Ok(());
@@ -116,30 +118,26 @@ impl MessageSink for Printer {
     }
 
     fn disconnected(&mut self, reason: &str) {
-        eprintln!("holdline: {reason}; trying again");
+        report(format_args!("{reason}; trying again"));
     }
 
     fn reconnected(&mut self) {
-        eprintln!("holdline: reconnected");
+        report("reconnected");
     }
 }
 
-/// Message as `from alice in #home: TEXT`: one line, and safe for a terminal whatever the server sends.
+/// Message as `from alice in #home: TEXT`.
 struct MessageText<'a>(&'a MessageFrame<'a>);
 
 impl fmt::Display for MessageText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let MessageFrame { from, room, text, .. } = self.0;
-        write!(f, "from {}", on_one_line(from))?;
+        write!(f, "from {from}")?;
         if let Some(room) = room {
-            write!(f, " in {}", on_one_line(room))?;
+            write!(f, " in {room}")?;
         }
-        write!(f, ": {}", on_one_line(text))
+        write!(f, ": {text}")
     }
-}
-
-fn on_one_line(text: &str) -> String {
-    text.replace(|c: char| c.is_control() && c != '\t', " ")
 }
 
 #[cfg(test)]
@@ -150,13 +148,15 @@ mod tests {
         let room = room.map(Into::into);
         let (at, from, text) = ("2026-11-23T06:18:35.123Z".into(), "alice".into(), text.into());
         let message = MessageFrame { seq: 1, at, from, to: Vec::new(), room, text };
-        assert_eq!(MessageText(&message).to_string(), expected);
+        let mut out = Output(Vec::new());
+        out.line(MessageText(&message)).unwrap();
+        assert_eq!(String::from_utf8(out.0).unwrap().trim_end(), expected);
     }
 
     #[test]
     fn message_is_one_line() {
         check(None, "dinner at 7", "from alice: dinner at 7");
         check(Some("#home"), "dinner at 7", "from alice in #home: dinner at 7");
-        check(None, "one\ntwo\tthree\u{1b}[2J", "from alice: one two\tthree [2J");
+        check(None, "one\ntwo\tthree\u{1b}[2J", "from alice: one two\tthree\u{FFFD}[2J");
     }
 }

@@ -143,14 +143,14 @@ proptest! {
     fn error_about_a_name_is_one_safe_line(written in any::<String>()) {
         if let Err(bad) = Destination::parse(&written) {
             let bad = bad.to_string();
-            prop_assert!(!bad.contains(|c: char| c.is_control() && c != '\t'), "{bad:?}");
+            prop_assert_eq!(printable(&bad), &*bad);
             prop_assert!(bad.chars().count() < 300);
         }
     }
 
     #[test]
-    fn text_is_trimmed_and_its_control_characters_replaced(written in "(\\PC|\\p{Cc}|\\s|é|\u{85}){0,30}") {
-        let replaced = |c: char| if c.is_control() && c != '\t' { '\u{FFFD}' } else { c };
+    fn text_is_trimmed_and_its_hidden_characters_replaced(written in "(\\PC|\\p{Cc}|\\p{Cf}|\\s|é|\u{85}){0,30}") {
+        let replaced = |c: char| if is_hidden(c) { '\u{FFFD}' } else { c };
         let expected: String = written.trim().chars().map(replaced).collect();
         prop_assert_eq!(Text::clean(&written).map_or(String::new(), |text| text.to_string()), expected);
     }
@@ -176,6 +176,14 @@ fn texts_are_cleaned() {
     assert_eq!(cleaned(" \t \u{2003}\u{85}\n"), None);
     assert_eq!(Text::clean("é").expect("a text").len(), 2);
     assert_eq!(Text::stored("hi".to_owned()).as_str(), "hi");
+}
+
+#[test]
+fn stored_texts_are_cleaned() {
+    let stored = |text: &str| Text::stored(text.to_owned()).to_string();
+    assert_eq!(stored("one\ntwo\tthree"), "one\ntwo\tthree");
+    assert_eq!(stored("\u{1B}[2J\u{202E}"), "\u{FFFD}[2J\u{FFFD}");
+    assert_eq!(Text::verbatim("one\r\ntwo\r\u{2028}").expect("a text").as_str(), "one\ntwo\u{FFFD}\u{FFFD}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::filter::{FilteredRequests, MessageSender, SubmissionFilter};
 use super::running::RunningPlugin;
 use crate::config::{Hook, PluginKind};
-use crate::message::{Destination, PeerName, Text, printable};
+use crate::message::{Destination, PeerName, Text};
 use crate::protocol::{Code, Draft, FilteredSend, PluginPart, PluginState, Refusal, Reply, Request, Submission, Work};
 
 /// Current plugins of the server. A reload replaces them.
@@ -257,6 +257,6 @@ fn failed(plugin: &RunningPlugin, command: &str, failure: &Failure) -> Refusal {
 }
 
 fn rejected(plugin: &RunningPlugin, reason: &str, outcome: &str) -> Refusal {
-    let words = format!("{} ({})", printable(reason), plugin.config().name);
+    let words = format!("{reason} ({})", plugin.config().name);
     Refusal::new(Code::Rejected, words).with_outcome(outcome)
 }

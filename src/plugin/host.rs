@@ -199,12 +199,12 @@ impl Host {
     /// Returns the state of the plugin, in words. The plugin itself knows why it does not run.
     pub(super) fn state(&self, outage: Option<String>) -> String {
         let health = self.inner.health.lock();
-        let running = outage.as_deref().map_or("runs".to_owned(), printable);
+        let running = outage.as_deref().map_or("runs".into(), printable);
         match (health.quarantined(), health.failures()) {
             (Some(last), _) => {
                 format!("quarantined after {PLUGIN_FAILURES_MAX} failures, the last: {}", printable(last))
             }
-            (None, 0) => running,
+            (None, 0) => running.into_owned(),
             (None, 1) => format!("{running}, 1 failure within {PLUGIN_FAILURES_S} s"),
             (None, failures) => format!("{running}, {failures} failures within {PLUGIN_FAILURES_S} s"),
         }

@@ -1,8 +1,10 @@
 //! Refusals: a code for programs, and a text for people. Owns the codes, which never change their meaning.
 
+use std::borrow::Cow;
+
 use strum::{EnumString, IntoStaticStr};
 
-use crate::message::{RequestId, quoted};
+use crate::message::{RequestId, printable, quoted};
 
 /// Reason why a request was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,9 +16,14 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Makes a refusal with this code and text.
+    /// Makes a refusal with this code and text; it may repeat an error of SQLite or of a plugin.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Refusal { code, message: message.into() }
+        let message = message.into();
+        let message = match printable(&message) {
+            Cow::Borrowed(_) => message,
+            Cow::Owned(shown) => shown,
+        };
+        Refusal { code, message }
     }
 
     /// Makes the refusal of a command that does not exist.

@@ -90,7 +90,7 @@ fn recovery_command(database: &ReadOnlyDatabase) -> String {
 }
 
 fn one_line(report: &str) -> String {
-    report.replace(char::is_control, " ").trim().to_owned()
+    report.trim().replace('\n', " ")
 }
 
 /// Compares the names of tables, indexes, views and triggers with those that the migrations create.

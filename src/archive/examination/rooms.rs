@@ -128,7 +128,7 @@ fn check_refused(database: &ReadOnlyDatabase) -> rusqlite::Result<Option<Finding
     let finding = Finding::note(format!(
         "{} of the table outbox could not be sent; reason of the last: {}",
         counted(refused, "row"),
-        reason.replace(char::is_control, " ")
+        reason
     ));
     Ok(Some(
         finding.advise("this shows them; delete rows from outbox_refused once you have read them").with_command(shell),

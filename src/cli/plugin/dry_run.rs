@@ -4,7 +4,7 @@
 mod words;
 
 use std::convert::Infallible;
-use std::io::{self, StdoutLock, Write};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::pin::{Pin, pin};
@@ -20,9 +20,10 @@ use holdline::plugin::{self, Answer, Call, Failure, Host, LoadError, LoggedCall,
 use holdline::protocol::{ClientRequest, Code, ParsedRequest, Refusal, Rejected, Reply, Request};
 use smol::future;
 
-use self::words::{Millis, PlannedEffect, on_one_line, verdict_words};
+use self::words::{Millis, PlannedEffect, verdict_words};
 use crate::cli::flags::UsageError;
 use crate::cli::lines::LineFormat;
+use crate::cli::output::{Output, unless_reader_gone};
 
 /// Time for a plugin to start.
 const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
@@ -95,9 +96,7 @@ pub(crate) fn options() -> OptionParser<TestPluginArgs> {
 pub(crate) fn run(data: &Path, plugins: Vec<PluginConfig>, args: &TestPluginArgs) -> Result<bool, DryRunError> {
     match run_to_end(data, plugins, args) {
         // A reader that closed the pipe, such as `head`, did not wait for the result.
-        Err(DryRunError::Write(error)) => {
-            crate::cli::output::unless_reader_gone(Err(error)).map(|()| true).map_err(DryRunError::Write)
-        }
+        Err(DryRunError::Write(error)) => unless_reader_gone(Err(error)).map(|()| true).map_err(DryRunError::Write),
         other => other,
     }
 }
@@ -112,7 +111,7 @@ fn run_to_end(data: &Path, plugins: Vec<PluginConfig>, args: &TestPluginArgs) ->
         plugin.run(host.clone()).await;
         future::pending().await
     });
-    let out = io::stdout().lock();
+    let out = Output::stdout();
     let (plugin, host) = (&*plugin, host.clone());
     let mut dry_run = DryRun { entry, plugin, host, submitted, out, times: Vec::new(), failures: 0 };
     meanwhile(running.as_mut(), dry_run.begin()).map_err(DryRunError::Write)?;
@@ -141,7 +140,7 @@ struct DryRun<'a> {
     host: Host,
     /// Receives requests that the plugin submits.
     submitted: Receiver<Vec<ParsedRequest>>,
-    out: StdoutLock<'static>,
+    out: Output,
     /// Duration of each call.
     times: Vec<Duration>,
     failures: usize,
@@ -169,14 +168,15 @@ impl DryRun<'_> {
         self.call_if_hooked(Call::Stop).await?;
         let replies = reply_to_all(self.plugin, &self.submitted, Seq::ZERO, |_| ());
         future::or(self.plugin.stop(), replies).await;
-        writeln!(self.out, "{}", self.summary(messages))
+        self.out.line(self.summary(messages))?;
+        self.out.flush()
     }
 
     async fn call_if_hooked(&mut self, call: Call) -> io::Result<()> {
         if !self.entry.hooks_into(call.hook()) {
             return Ok(());
         }
-        writeln!(self.out, "{}", self.entry.name)?;
+        self.out.line(&self.entry.name)?;
         self.call(call, Seq::ZERO).await
     }
 
@@ -228,8 +228,9 @@ impl DryRun<'_> {
                 format!("no answer: {failure}{verdict}")
             }
         };
-        writeln!(self.out, "    {}: {} ({})", hook.as_str(), on_one_line(&outcome), Millis(took))?;
-        planned.iter().try_for_each(|effect| writeln!(self.out, "        would {effect}"))
+        self.out.line(format_args!("    {}: {outcome} ({})", hook.as_str(), Millis(took)))?;
+        planned.iter().try_for_each(|effect| self.out.line(format_args!("        would {effect}")))?;
+        self.out.flush()
     }
 
     fn summary(&self, messages: usize) -> String {

@@ -19,7 +19,7 @@ use crate::limits::{
     COMMAND_CHARS_MAX, COMMAND_HELP_CHARS_MAX, COMMANDS_MAX, PLUGIN_TICK_S_MAX, PLUGIN_TIMEOUT_MS_DEFAULT,
     PLUGIN_TIMEOUT_MS_MAX, PLUGINS_MAX, PROCESS_ENVIRONMENT_BYTES_MAX,
 };
-use crate::message::{PeerName, quoted, repeated};
+use crate::message::{PeerName, printable, quoted, repeated};
 use crate::protocol::{is_command_name, is_reserved_command};
 
 /// Keys of `plugins.toml`.
@@ -336,7 +336,7 @@ impl PluginEntry<'_> {
             return Err(self.file.malformed(name.span(), problem));
         }
         let text = help.get_ref();
-        let is_line = !text.trim().is_empty() && !text.contains(char::is_control);
+        let is_line = !text.trim().is_empty() && !text.contains('\t') && printable(text) == *text;
         if !is_line || text.chars().count() > COMMAND_HELP_CHARS_MAX {
             let problem = format!("is not valid; {}", fix("commands.*"));
             return Err(self.invalid(&format!("commands.{}", name.get_ref()), help.span(), problem));

@@ -323,5 +323,5 @@ fn root(error: &Error) -> &Error {
 }
 
 fn cut(words: &str) -> String {
-    printable(&shortened(words.to_owned()))
+    printable(&shortened(words.to_owned())).into_owned()
 }

@@ -209,7 +209,7 @@ fn read_recipient(bytes: &mut Reader<'_>) -> Result<Recipient, DecodeError> {
 fn read_text(field: &'static str, bytes: &mut Reader<'_>) -> Result<Text, DecodeError> {
     let text = bytes.text(field)?;
     let parsed = Text::verbatim(text).filter(|parsed| parsed.as_str() == text);
-    parsed.ok_or(DecodeError::Invalid { field, reason: "is empty or has control characters" })
+    parsed.ok_or(DecodeError::Invalid { field, reason: "is empty or has hidden characters" })
 }
 
 fn read_send_id(bytes: &mut Reader<'_>) -> Result<Box<SendId>, DecodeError> {

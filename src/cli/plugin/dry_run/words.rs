@@ -82,17 +82,12 @@ impl PlannedEffect {
 
 impl Display for PlannedEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&on_one_line(&self.0))
+        f.write_str(&self.0)
     }
 }
 
 fn names(to: &[Destination]) -> String {
     to.iter().map(Destination::as_str).collect::<Vec<_>>().join(", ")
-}
-
-/// Replaces control characters, for a terminal.
-pub(super) fn on_one_line(text: &str) -> String {
-    text.replace(char::is_control, " ")
 }
 
 /// Duration, displayed as in `0.4 ms`.

@@ -155,7 +155,7 @@ fn damaged_fields_are_refused_by_name() {
         (b"\x01\x01\x0e\x06bob\x02\x00", invalid("seen", "is neither 0 nor 1")),
         (b"\x01\x02\x04\x08home", invalid("name", "is not the name of a room")),
         (b"\x01\x02\x04\x01", invalid("name", "has a length that is out of range")),
-        (b"\x01\x05\x00\x02\x02\x00\x02\x07\x00", invalid("text", "is empty or has control characters")),
+        (b"\x01\x05\x00\x02\x02\x00\x02\x07\x00", invalid("text", "is empty or has hidden characters")),
         (b"\x01\x05\x00\x02\x00\x02x\x01\x00", invalid("id", "is empty or too long")),
         (b"\x01\x0b\x02\x06\x04", invalid("kind", "is not a kind of event")),
         (
