@@ -440,6 +440,19 @@ pub(crate) fn repeated(value: &str) -> String {
     shown + cut
 }
 
+/// Shortens the value that an error of a JSON parser quotes; without that, the error repeats all of it.
+pub(crate) fn brief(error: &serde_json::Error) -> String {
+    const QUOTES: [char; 2] = ['"', '`'];
+    let words = error.to_string();
+    match (words.find(QUOTES), words.rfind(QUOTES)) {
+        (Some(first), Some(last)) if first < last => {
+            let (before, value, behind) = (&words[..=first], &words[first + 1..last], &words[last..]);
+            format!("{before}{}{behind}", repeated(value))
+        }
+        _ => words,
+    }
+}
+
 /// Replaces a character that a terminal obeys or does not show, such as a byte order mark or a joiner, by U+FFFD.
 fn without_invisible(c: char) -> char {
     let is_invisible = c.general_category_group() == GeneralCategoryGroup::Other || is_hidden(c);

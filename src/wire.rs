@@ -457,9 +457,4 @@ mod tests {
             check_frame(line, expect!["None"]);
         }
     }
-
-    #[test]
-    fn error_prints_as_one_line() {
-        assert_eq!(ErrorFrame::new("rejected", "no\n\u{1b}[2J").to_string(), "rejected: no  [2J");
-    }
 }

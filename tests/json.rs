@@ -95,6 +95,44 @@ fn line_may_be_longer_once_the_client_is_logged_in() {
 }
 
 #[test]
+fn error_repeats_little_of_a_long_line() {
+    let server = TestServer::start();
+    let mut bob = JsonClient::login(&server, "bob");
+    let long = "x".repeat(60_000);
+    let lines = [
+        format!("\"{long}\""),
+        format!("\"{}\"", "é\\u001b\\\"`".repeat(4000)),
+        format!("[\"{long}\"]"),
+        long.clone(),
+        format!("{{\"{long}\":1,\"{long}"),
+        format!("{{\"{0}\":1,\"{0}\":2}}", &long[..30_000]),
+        format!(r#"{{"type":"{long}"}}"#),
+        format!(r#"{{"type":["{long}"]}}"#),
+        format!(r#"{{"type":"who","id":"{long}"}}"#),
+        format!(r#"{{"type":"who","id":{{"a":"{long}"}}}}"#),
+        format!(r#"{{"type":"send","to":["{long}"],"text":"hi"}}"#),
+        format!(r#"{{"type":"send","to":"{long}","text":"hi"}}"#),
+        format!(r#"{{"type":"send","to":["bob"],"text":["{long}"]}}"#),
+        format!(r##"{{"type":"join","room":"#{long}"}}"##),
+        format!(r#"{{"type":"topic","room":"{long}"}}"#),
+        format!(r#"{{"type":"history","limit":"{long}"}}"#),
+        format!(r#"{{"type":"history","before":{}}}"#, "9".repeat(60_000)),
+        format!(r#"{{"type":"history","with":"{long}"}}"#),
+        format!(r#"{{"type":"search","text":"{}"}}"#, "?".repeat(60_000)),
+        format!(r#"{{"type":"command","name":"{long}"}}"#),
+        format!(r#"{{"type":"ack","seq":"{long}"}}"#),
+    ];
+    for line in lines {
+        bob.send_line(&line);
+        let error = bob.answer("error");
+        let words = error["message"].as_str().expect("words");
+        assert!(words.chars().count() < 300, "{words}");
+        assert!(!words.contains(&"x".repeat(41)) && !words.contains(&"9".repeat(41)), "{words}");
+    }
+    bob.expect_nothing();
+}
+
+#[test]
 fn password_for_a_name_without_one_is_refused_and_the_third_attempt_closes() {
     let server = TestServer::start();
     let mut client = JsonClient::connect(&server);

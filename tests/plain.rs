@@ -357,8 +357,8 @@ fn control_characters_are_replaced_except_tabs() {
         bob   < from alice: C1\u{fffd}and\u{fffd}too\u{fffd}end
         alice > bob: \u{85}\u{b}\u{c}trimmed first\u{85}
         bob   < from alice: trimmed first
-        alice > bob: no\u{a0}control\u{2028}here\u{ad}\u{200d}
-        bob   < from alice: no\u{a0}control\u{2028}here\u{ad}\u{200d}
+        alice > bob: no\u{a0}control\u{3000}here\u{200d}
+        bob   < from alice: no\u{a0}control\u{3000}here\u{200d}
         ",
     );
 }

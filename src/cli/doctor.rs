@@ -8,7 +8,7 @@ use bpaf::{OptionParser, Parser};
 use holdline::archive::{self, Finding, Severity};
 use holdline::config::Flags;
 
-use super::output::{Output, unless_reader_gone};
+use super::output::{SafeOutput, unless_reader_gone};
 
 /// The findings cannot be printed.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub(crate) fn run(data: &Path) -> Result<bool, DoctorError> {
 }
 
 fn print(findings: &[Finding]) -> io::Result<()> {
-    let mut out = Output::stdout();
+    let mut out = SafeOutput::stdout();
     for finding in findings {
         out.line(words(finding))?;
         if let Some(fix) = &finding.fix {

@@ -1,5 +1,6 @@
 //! SIGHUP for `send` and `tail`. The server reloads at this signal, and `kill -HUP $(pidof holdline)` sends it to them, too. Owns which of
 //! them outlive it; never reloads anything.
+#![expect(clippy::disallowed_methods, reason = "only the descriptor is used, and nothing is printed")]
 
 use std::io::{self, IsTerminal};
 

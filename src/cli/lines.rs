@@ -11,7 +11,7 @@ use holdline::message::{Destination, Seq};
 use holdline::wire::MessageFrame;
 use serde::Serialize;
 
-use super::output::{Output, unless_reader_gone};
+use super::output::{SafeOutput, unless_reader_gone};
 
 /// Format of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) fn print(
     format: LineFormat,
     read: impl FnOnce(&mut dyn FnMut(LogLine) -> Result<(), PrintError>) -> Result<usize, PrintError>,
 ) -> Result<Option<usize>, PrintError> {
-    let mut out = Output::stdout();
+    let mut out = SafeOutput::stdout();
     let printed = read(&mut |line| format.write(&line, &mut out).map_err(PrintError::Write));
     match printed.and_then(|count| out.flush().map(|()| count).map_err(PrintError::Write)) {
         Ok(count) => Ok(Some(count)),
@@ -93,7 +93,7 @@ pub(crate) fn format_flag() -> impl Parser<LineFormat> {
 
 impl LineFormat {
     /// Writes a message as one line, whatever its text contains.
-    pub(crate) fn write(self, line: &LogLine, out: &mut Output<impl Write>) -> io::Result<()> {
+    pub(crate) fn write(self, line: &LogLine, out: &mut SafeOutput<impl Write>) -> io::Result<()> {
         match self {
             LineFormat::People => out.line(LogLineText(line)),
             LineFormat::Json => out.json(&serde_json::to_string(&LogLineJson::of(line))?),
@@ -160,7 +160,7 @@ mod tests {
             text: text.to_owned(),
             waiting_for: owned(waiting_for),
         };
-        let mut out = Output(Vec::new());
+        let mut out = SafeOutput(Vec::new());
         format.write(&line, &mut out).unwrap();
         expected.assert_eq(&String::from_utf8(out.0).unwrap());
     }

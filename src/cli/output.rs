@@ -8,16 +8,16 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use holdline::message::{printable, printable_json};
 
 /// Lines of output, made safe for a terminal.
-pub(crate) struct Output<W: Write = BufWriter<StdoutLock<'static>>>(pub(crate) W);
+pub(crate) struct SafeOutput<W: Write = BufWriter<StdoutLock<'static>>>(pub(crate) W);
 
-impl Output {
+impl SafeOutput {
     /// Locks standard output. It is written when the buffer is full, or with `flush`.
     pub(crate) fn stdout() -> Self {
-        Output(BufWriter::new(io::stdout().lock()))
+        SafeOutput(BufWriter::new(io::stdout().lock()))
     }
 }
 
-impl<W: Write> Output<W> {
+impl<W: Write> SafeOutput<W> {
     /// Writes a line for people.
     pub(crate) fn line(&mut self, line: impl Display) -> io::Result<()> {
         writeln!(self.0, "{}", printable(&line.to_string()))
@@ -36,7 +36,7 @@ impl<W: Write> Output<W> {
 
 /// Prints the lines of a text to standard output. It is not an error if the reader is gone, as in `holdline --help | head -1`.
 pub(crate) fn show(text: &str) -> io::Result<()> {
-    let mut out = Output::stdout();
+    let mut out = SafeOutput::stdout();
     unless_reader_gone(text.trim_end().split('\n').try_for_each(|line| out.line(line)).and_then(|()| out.flush()))
 }
 

@@ -11,7 +11,7 @@ use async_channel::Receiver;
 use bpaf::{OptionParser, Parser, construct, long};
 use holdline::client::{self, Account, MessageFrame, MessageSink, TailError, TailRange};
 
-use super::output::{Output, report};
+use super::output::{SafeOutput, report};
 
 /// Arguments of `tail`.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ pub(crate) fn run(args: TailArgs) -> Result<(), TailError> {
 
 /// Sink that prints messages to standard output.
 struct Printer {
-    out: Output,
+    out: SafeOutput,
     json: bool,
     /// Closed once the reader of the pipe is gone; `None` if standard output is no pipe.
     reader: Option<Receiver<()>>,
@@ -81,7 +81,7 @@ struct Printer {
 impl Printer {
     fn new(json: bool) -> io::Result<Self> {
         let reader = if pipe::is_pipe() { Some(pipe::watch()?) } else { None };
-        Ok(Printer { out: Output::stdout(), json, reader })
+        Ok(Printer { out: SafeOutput::stdout(), json, reader })
     }
 }
 
@@ -113,8 +113,7 @@ impl MessageSink for Printer {
     }
 
     fn missed(&mut self, room: &str, count: u64) {
-        let room = on_one_line(room);
-        eprintln!("holdline: missed {count} in {room}; they are in its history: holdline history --with='{room}'");
+        report(format_args!("missed {count} in {room}; they are in its history: holdline history --with='{room}'"));
     }
 
     fn disconnected(&mut self, reason: &str) {
@@ -148,7 +147,7 @@ mod tests {
         let room = room.map(Into::into);
         let (at, from, text) = ("2026-11-23T06:18:35.123Z".into(), "alice".into(), text.into());
         let message = MessageFrame { seq: 1, at, from, to: Vec::new(), room, text };
-        let mut out = Output(Vec::new());
+        let mut out = SafeOutput(Vec::new());
         out.line(MessageText(&message)).unwrap();
         assert_eq!(String::from_utf8(out.0).unwrap().trim_end(), expected);
     }

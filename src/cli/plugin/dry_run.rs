@@ -23,7 +23,7 @@ use smol::future;
 use self::words::{Millis, PlannedEffect, verdict_words};
 use crate::cli::flags::UsageError;
 use crate::cli::lines::LineFormat;
-use crate::cli::output::{Output, unless_reader_gone};
+use crate::cli::output::{SafeOutput, unless_reader_gone};
 
 /// Time for a plugin to start.
 const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
@@ -111,7 +111,7 @@ fn run_to_end(data: &Path, plugins: Vec<PluginConfig>, args: &TestPluginArgs) ->
         plugin.run(host.clone()).await;
         future::pending().await
     });
-    let out = Output::stdout();
+    let out = SafeOutput::stdout();
     let (plugin, host) = (&*plugin, host.clone());
     let mut dry_run = DryRun { entry, plugin, host, submitted, out, times: Vec::new(), failures: 0 };
     meanwhile(running.as_mut(), dry_run.begin()).map_err(DryRunError::Write)?;
@@ -140,7 +140,7 @@ struct DryRun<'a> {
     host: Host,
     /// Receives requests that the plugin submits.
     submitted: Receiver<Vec<ParsedRequest>>,
-    out: Output,
+    out: SafeOutput,
     /// Duration of each call.
     times: Vec<Duration>,
     failures: usize,

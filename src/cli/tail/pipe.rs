@@ -1,5 +1,6 @@
 //! Standard output that is a pipe: whether its reader has read what was written, and whether it is still there. Owns these system calls;
 //! never writes.
+#![expect(clippy::disallowed_methods, reason = "only the descriptor is used, and nothing is printed")]
 
 use std::io;
 use std::os::fd::AsFd;

@@ -10,7 +10,7 @@ use smol::io::{AsyncRead, AsyncReadExt};
 use super::exchange::Exchange;
 use super::requests::ProgramRequest;
 use crate::limits::{JSON_LINE_BYTES_MAX, PROCESS_LINES_AT_ONCE_MAX};
-use crate::message::quoted;
+use crate::message::{brief, quoted};
 use crate::plugin::Failure;
 use crate::plugin::answer::RawAnswer;
 use crate::protocol::{Line, LineBuffer, json};
@@ -162,7 +162,7 @@ fn parse_request<'a>(line: &'a str, error: &serde_json::Error) -> OutputLine<'a>
     match serde_json::from_str::<LineHeader>(line) {
         Ok(LineHeader { r#type: Some(kind), .. }) => OutputLine::ProgramRequest(ProgramRequest::parse(&kind, line)),
         Ok(LineHeader { id: Some(Value::String(id)), .. }) => {
-            OutputLine::Answer { id, answer: Err(Failure::new(format!("invalid answer: {error}"))) }
+            OutputLine::Answer { id, answer: Err(Failure::new(format!("invalid answer: {}", brief(error)))) }
         }
         Ok(LineHeader { id: Some(_), .. }) => OutputLine::Invalid(InvalidLine::IdNotAString(line)),
         Ok(_) => OutputLine::Invalid(InvalidLine::NoIdOrType(line)),

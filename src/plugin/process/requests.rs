@@ -7,10 +7,9 @@ use serde_json::Value;
 use super::exchange::Exchange;
 use super::host::ProcessHost;
 use crate::limits::{DESTINATIONS_DEFAULT, REQUEST_ID_BYTES_MAX, VALUE_BYTES_MAX, VALUE_KEY_BYTES_MAX};
-use crate::message::RequestId;
+use crate::message::{RequestId, brief};
 use crate::plugin::Failure;
 use crate::plugin::answer::RawAnswer;
-use crate::plugin::failure::shortened;
 use crate::protocol::{Code, ParsedRequest, Refusal, Rejected, Reply, json};
 
 /// Line of a program that is handled in order: a request, or the answer to a notification.
@@ -69,7 +68,7 @@ impl ProgramRequest {
     ) -> ProgramRequest {
         let raw = match serde_json::from_str::<RawProgramRequest>(line) {
             Ok(raw) => raw,
-            Err(error) => return malformed(None, shortened(error.to_string())),
+            Err(error) => return malformed(None, brief(&error)),
         };
         let id = raw.id.as_deref().map(RequestId::parse);
         if id == Some(None) {

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::message::quoted;
+use crate::message::{brief, quoted};
 use crate::protocol::Code;
 
 /// Mistake in a frame, without what became of the frame.
@@ -56,7 +56,7 @@ impl<'a> Fields<'a> {
         let kind = kind.optional_string("type");
         self.kind = kind.as_ref().ok().cloned().flatten();
         read.map_err(|error| {
-            FieldError::new(Code::BadRequest, format_args!("{} is not a JSON object: {error}", quoted(line)))
+            FieldError::new(Code::BadRequest, format_args!("{} is not a JSON object: {}", quoted(line), brief(&error)))
         })?;
         kind.map(drop)
     }

@@ -178,8 +178,7 @@ fn notice(words: fmt::Arguments<'_>, out: &mut Vec<u8>) {
 fn end_line(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
     while let Some(newline) = memchr(b'\n', rest) {
-        let line = &rest[..newline];
-        out.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        out.extend_from_slice(&rest[..newline]);
         out.push(b' ');
         rest = &rest[newline + 1..];
     }
