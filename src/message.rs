@@ -1,6 +1,7 @@
 //! Names, ids, texts and times. A value of these types is valid by construction, so that only parsers check it. Owns their meaning;
 //! never their form in a protocol or in a table.
 
+mod precis;
 mod printable;
 
 use std::borrow::Cow;
@@ -9,12 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use precis_profiles::UsernameCaseMapped;
-use precis_profiles::precis_core::Error as PrecisError;
-use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use serde::{Serialize, Serializer};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
+use self::precis::PrecisError;
 use self::printable::{is_hidden, may_hold_hidden, replace_hidden};
 use crate::limits::{
     MESSAGE_OVERHEAD_BYTES, NAME_CHARS_MAX, NAME_OVERHEAD_BYTES, QUOTED_CHARS_MAX, REQUEST_ID_BYTES_MAX,
@@ -47,6 +46,11 @@ impl PeerName {
         PeerName(name.into())
     }
 
+    /// Checks that the name may be new. Those that are in use already are valid, even if they are not.
+    pub(crate) fn check_new(&self) -> Result<(), BadName> {
+        if precis::has_second_dot(self.as_str()) { Err(BadName::with_second_dot(self.as_str())) } else { Ok(()) }
+    }
+
     /// Returns the name as it is compared and shown.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -69,6 +73,11 @@ impl Room {
     pub fn stored(room: &str) -> Self {
         debug_assert_eq!(Self::parse(room).as_ref().map(Self::as_str), Ok(room), "a stored room is its own parse");
         Room(room.into())
+    }
+
+    /// Checks that the name may be new, as [`PeerName::check_new`] does.
+    pub(crate) fn check_new(&self) -> Result<(), BadName> {
+        if precis::has_second_dot(self.as_str()) { Err(BadName::with_second_dot(self.as_str())) } else { Ok(()) }
     }
 
     /// Returns the name as it is compared and shown, with its `#`.
@@ -130,16 +139,19 @@ impl BadName {
 
     fn refused(name: &str, error: PrecisError) -> Self {
         match error {
-            PrecisError::BadCodepoint(found) => match char::from_u32(found.cp) {
-                Some(c) if is_name_char(c) => BadName::of(
-                    name,
-                    format_args!("contains {}, which RFC 8265 does not allow in names", quoted_char(c)),
-                ),
-                Some(c) => BadName::of(name, format_args!("contains {}", quoted_char(c))),
-                None => BadName::of(name, "is not allowed by RFC 8265"),
-            },
-            _ => BadName::of(name, "is not allowed by RFC 8265, perhaps by its rule for right-to-left scripts"),
+            PrecisError::Disallowed(c) if is_name_char(c) => {
+                let fault = format_args!("contains {}, which RFC 8265 does not allow in names", quoted_char(c));
+                BadName::of(name, fault)
+            }
+            PrecisError::Disallowed(c) => BadName::of(name, format_args!("contains {}", quoted_char(c))),
+            PrecisError::Invalid => {
+                BadName::of(name, "is not allowed by RFC 8265, perhaps by its rule for right-to-left scripts")
+            }
         }
+    }
+
+    fn with_second_dot(name: &str) -> Self {
+        BadName::of(name, "contains U+0307 above a letter with a dot, and looks like the name without it")
     }
 }
 
@@ -480,18 +492,14 @@ fn is_mapped_ascii_name(name: &str) -> bool {
         && bytes.iter().all(|&byte| letter_or_digit(byte) || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-fn map_name(name: &str) -> Result<Cow<'_, str>, BadName> {
+fn map_name(name: &str) -> Result<String, BadName> {
     if name.is_empty() {
         return Err(BadName::missing());
     }
     if name.chars().nth(UNMAPPED_NAME_CHARS_MAX).is_some() {
         return Err(BadName::too_long(name));
     }
-    let refused = |error| BadName::refused(name, error);
-    let mapped = UsernameCaseMapped::enforce(name).map_err(refused)?;
-    // RFC 8264, section 7: a name that a second mapping changes is not valid.
-    let again = UsernameCaseMapped::enforce(&*mapped).map_err(refused)?;
-    if again == mapped { Ok(mapped) } else { Err(refused(PrecisError::Invalid)) }
+    precis::enforce(name).map_err(|error| BadName::refused(name, error))
 }
 
 fn check_name(name: &str, mapped: &str) -> Result<(), BadName> {

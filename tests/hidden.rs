@@ -163,7 +163,7 @@ fn clients_print_nothing_hidden_of_a_server() {
     assert!(run(&["send", "--id=i", "--to=bob", "hi"], &[&welcome, &refusal]).contains(SHOWN));
 }
 
-/// Starts a server that answers whatever it reads with these frames. Returns its address.
+/// Starts a server that answers a login with these frames. Returns its address.
 fn fake_server(replies: &[&Value]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -173,7 +173,8 @@ fn fake_server(replies: &[&Value]) -> String {
         let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
         lines.next();
         (&stream).write_all(replies.as_bytes()).unwrap();
-        lines.for_each(drop);
+        // The last line that a client sends may be a barrier.
+        lines.for_each(|_| drop((&stream).write_all(b"{\"type\":\"pong\",\"id\":\"final\"}\n")));
     });
     address
 }

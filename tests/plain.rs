@@ -26,6 +26,60 @@ fn names_of_any_script_log_in() {
 }
 
 #[test]
+fn name_with_a_second_dot_above_may_not_be_new() {
+    let server = TestServer::start();
+    let mut client = TestClient::connect(&server);
+    client.send("İpek");
+    let error = client.expect_error("bad_name");
+    assert!(
+        error.contains("contains U+0307 above a letter with a dot") && error.ends_with("; not logged in"),
+        "{error}"
+    );
+    assert_eq!(client.expect_closed(), [""; 0]);
+    let mut alice = TestClient::login(&server, "ipek");
+    for (line, end) in [
+        ("İpek: hi", "; not sent"),
+        ("ipek, i\u{307}pek: hi", "; not sent"),
+        ("/join #İ", "; not joined"),
+        ("/history i\u{307}pek", "; nothing is shown"),
+    ] {
+        alice.send(line);
+        let error = alice.expect_error("bad_name");
+        assert!(error.contains("U+0307") && error.ends_with(end), "{line} → {error}");
+    }
+    alice.expect_nothing();
+    assert_eq!(server.sqlite("select count(*) from message"), "0");
+}
+
+#[test]
+fn name_in_use_keeps_working_if_it_may_not_be_new() {
+    let mut server = TestServer::start();
+    let mut old = TestClient::login(&server, "old");
+    old.send("/join #old");
+    old.send("old: note");
+    old.quit();
+    server.terminate();
+    server.sqlite_write("update peer set name = 'i' || char(775) || 'pek'");
+    server.sqlite_write("update room set name = '#i' || char(775)");
+    server.start_again();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("İpek, alice: hi");
+    alice.expect("from alice: hi");
+    alice.send("/join #İ");
+    alice.ping();
+    for name in ["İpek", "i\u{307}pek"] {
+        let mut client = TestClient::login(&server, name);
+        if name == "İpek" {
+            client.expect("from alice: hi");
+        }
+        client.send("#i\u{307}: in the room");
+        client.quit();
+        alice.expect("from i\u{307}pek in #i\u{307}: in the room");
+    }
+    TestClient::login(&server, "ipek").expect_nothing();
+}
+
+#[test]
 fn bad_name_is_refused_and_may_be_tried_again() {
     let server = TestServer::start();
     let too_long = "x".repeat(33);

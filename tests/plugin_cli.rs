@@ -431,7 +431,7 @@ fn template_for_sh_reports_on_the_machine() {
                 how full the disk is
         TIME alice → bob: oh heck  (waiting for bob)
             message: rejected: we do not say that here (T ms)
-        TIME alice → bob: a tab, "quotes" and a \  (waiting for bob)
+        TIME alice → bob: a	tab, "quotes" and a \  (waiting for bob)
             message: passes (T ms)
         TIME alice → box: 'hello' $(date)  (waiting for box)
             message: passes (T ms)

@@ -46,6 +46,7 @@ impl Chat {
         self.send_posts(posts, &mut turn);
         self.known_ids.clear();
         self.absent_rooms.clear();
+        self.refused_names.clear();
         self.read_pages(&mut turn);
         self.read_for_observers(&mut turn);
         self.continue_scans(&mut turn);

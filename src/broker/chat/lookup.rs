@@ -82,7 +82,10 @@ impl Chat {
     /// Adds the result of a lookup to the memory.
     pub(in crate::broker) fn add_looked_up(&mut self, lookup: Lookup, found: LookedUp) {
         for (name, found) in lookup.peers.into_iter().zip(found.peers) {
-            self.add_peer(name, found);
+            match name.check_new() {
+                Err(bad) if found.is_none() => drop(self.refused_names.insert(name, bad)),
+                _ => self.add_peer(name, found),
+            }
         }
         for (name, found) in lookup.rooms.into_iter().zip(found.rooms) {
             match found {
@@ -91,7 +94,8 @@ impl Chat {
             }
         }
         for ((sender, id), found) in lookup.ids.into_iter().zip(found.ids) {
-            let sender = self.ids[&sender];
+            // A name that may not be new has no id.
+            let Some(sender) = self.ids.get(&sender).copied() else { continue };
             self.known_ids.insert((sender, id), found.map_or(KnownId::New, KnownId::Before));
         }
     }
@@ -131,9 +135,12 @@ impl Chat {
         self.rooms.entry(id).or_insert(RoomState { name, members, online: IdSet::default(), topic });
     }
 
-    /// Returns the id of a peer that was looked up. Fails if the lookup failed; `outcome` says what that means for the request.
+    /// Returns the id of a peer that was looked up. Fails if the lookup failed, or if the name is new and may not be; `outcome` says what that means for the request.
     pub(super) fn find_peer(&self, name: &PeerName, outcome: &str) -> Result<PeerId, Refusal> {
-        self.ids.get(name).copied().ok_or_else(|| not_looked_up(name.as_str(), outcome))
+        self.ids.get(name).copied().ok_or_else(|| match self.refused_names.get(name) {
+            Some(bad) => Refusal::new(Code::BadName, bad.to_string()).with_outcome(outcome),
+            None => not_looked_up(name.as_str(), outcome),
+        })
     }
 
     /// Returns the id of a room that was looked up, if it exists. Fails if the lookup failed; `outcome` says what that means for the

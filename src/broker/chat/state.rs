@@ -16,7 +16,7 @@ use super::session_outbox::SessionOutbox;
 use crate::broker::outbox::Delivered;
 use crate::config::Limits;
 use crate::limits::OFFLINE_PEERS_CACHED_MAX;
-use crate::message::{Message, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
+use crate::message::{BadName, Message, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::Reply;
 use crate::store::{Entry, Found, FoundId, Headroom, Missed, Page, PeerRecord, Store};
 
@@ -43,6 +43,8 @@ pub(in crate::broker) struct Chat {
     pub(super) rooms: IdMap<RoomId, RoomState>,
     /// Rooms that are named in the turn that is being decided, and do not exist.
     pub(super) absent_rooms: HashSet<Room>,
+    /// Names in that turn that nobody uses, and that may not be new.
+    pub(super) refused_names: HashMap<PeerName, BadName>,
     /// Message ids in the turn that is being decided, each with its sender.
     pub(super) known_ids: HashMap<(PeerId, RequestId), KnownId>,
     /// Sessions that have logged in and not left. Boxed, because half of the places in a table may be free.
@@ -213,6 +215,7 @@ impl Chat {
             room_ids: HashMap::new(),
             rooms: IdMap::default(),
             absent_rooms: HashSet::new(),
+            refused_names: HashMap::new(),
             known_ids: HashMap::new(),
             sessions: IdMap::default(),
             subscribers: IdSet::default(),
