@@ -69,10 +69,10 @@ impl Pair {
 const EXCHANGES: usize = 60;
 
 /// Time that an exchange may take beside strangers, nineteen times out of twenty; far above that of a busy machine.
-const BESIDE_STRANGERS: Duration = Duration::from_millis(100);
+const BESIDE_STRANGERS: Duration = Duration::from_millis(250);
 
 /// Time that every exchange beside strangers may take.
-const WORST: Duration = Duration::from_secs(1);
+const WORST: Duration = Duration::from_secs(2);
 
 impl Pair {
     /// Exchanges while strangers attack, one in each thread, until the flag is set; fails if an exchange waits for them.
