@@ -643,6 +643,15 @@ pub const PROCESS_RESTART_MS_MAX: u64 = 60_000;
 /// Milliseconds that a process has to end after the request to stop, before it is killed.
 pub const PROCESS_STOP_MS_MAX: u64 = 2000;
 
+/// Milliseconds between two searches for what a process has left behind; doubles with each.
+pub const PROCESS_SEARCH_MS_MIN: u64 = 1;
+
+/// Longest time in milliseconds between two such searches.
+pub const PROCESS_SEARCH_MS_MAX: u64 = 50;
+
+/// Milliseconds between two attempts to wait for adopted processes while a program of a plugin must be waited for first.
+pub const REAP_RETRY_MS: u64 = 10;
+
 /// Seconds of running after which a process that ends counts as one that worked, and is restarted without a longer delay.
 pub const PROCESS_STEADY_S_MIN: u64 = 60;
 
@@ -747,6 +756,7 @@ const _: () = {
     assert!(ACCEPT_RETRY_MS_MIN <= ACCEPT_RETRY_MS_MAX);
     assert!(FILTER_MESSAGES_MIN <= FILTER_MESSAGES_MAX && FILTER_MESSAGES_MAX <= PROCESS_CALLS_MAX);
     assert!(PROCESS_RESTART_MS_MIN <= PROCESS_RESTART_MS_MAX);
+    assert!(PROCESS_SEARCH_MS_MIN <= PROCESS_SEARCH_MS_MAX);
     // Requests of a process are held back before its unread replies are too many.
     assert!(2 * PROCESS_UNWRITTEN_BYTES_MAX <= PROCESS_UNREAD_BYTES_MAX);
     // What is written without a check between two checkpoints fits into the reserve.

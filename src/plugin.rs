@@ -29,5 +29,6 @@ pub use self::interface::{Pending, Plugin};
 pub use self::load::{LoadError, LoadedPlugin, load};
 pub use self::luau::{Script, ScriptError};
 pub(crate) use self::manager::{PluginManager, ReloadPlan};
+pub(crate) use self::process::reap_orphans;
 pub use self::process::{Process, ProcessError};
 pub use crate::config::{Hook, OnFailure, PluginConfig, PluginKind};

@@ -4,6 +4,7 @@
 mod accept;
 mod admission;
 mod error;
+mod orphans;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -53,6 +54,8 @@ pub struct Server {
     embedded: Vec<LoadedPlugin>,
     stopper: Stopper,
     stops: Receiver<()>,
+    /// Signals of ended children, if the server adopts orphans.
+    children: Option<Signals>,
 }
 
 impl Server {
@@ -86,12 +89,20 @@ impl Server {
             embedded: Vec::new(),
             stopper: Stopper { stops: stop },
             stops,
+            children: None,
         })
     }
 
     /// Adds a plugin that is part of this program. It is called before the plugins of the file, and no reload ends it.
     pub fn add_plugin(&mut self, config: PluginConfig, plugin: Box<dyn plugin::Plugin>) {
         self.embedded.push(LoadedPlugin::embedded(config, plugin));
+    }
+
+    /// Makes this process adopt the processes that plugins leave behind, and wait for all children that end, so that none stays as a
+    /// zombie. Only for a program whose other parts wait for no children.
+    pub fn adopt_orphans(&mut self) -> Result<(), ServeError> {
+        self.children = Some(orphans::adopt().map_err(|source| ServeError::Signals { source })?);
+        Ok(())
     }
 
     /// Returns the addresses that the server listens on.
@@ -122,6 +133,7 @@ impl Server {
         // In a task of its own: polling for signals is a system call, and this task is polled at every event.
         let (reload, reloads) = async_channel::bounded(1);
         let signals = executor.spawn(handle_signals(self.signals, reload, self.stopper));
+        let reaper = self.children.map(|children| executor.spawn(orphans::reap(children)));
         let all = self.embedded.into_iter().chain(self.loaded).collect();
         let manager = PluginManager::start(all, plugins, executor.clone(), self.handle).await;
         let reloading = executor.spawn(reload_plugins(manager, self.plugins, reloads.clone()));
@@ -135,7 +147,7 @@ impl Server {
         reloads.close();
         reloading.await.stop().await;
         let store = broker.await;
-        drop(signals);
+        drop((signals, reaper));
         store
     }
 

@@ -33,6 +33,8 @@ pub(crate) fn run(config: &Config) -> Result<(), ServeError> {
     for address in config.exposed() {
         log::warn!("{address} can be reached from other machines, and anyone who reaches it can log in as anyone");
     }
-    Server::bind(config)?.run();
+    let mut server = Server::bind(config)?;
+    server.adopt_orphans()?;
+    server.run();
     Ok(())
 }

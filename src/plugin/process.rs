@@ -1,11 +1,14 @@
 //! Plugins that are programs of their own, with JSON lines on their standard input and output. Owns the life of the program:
 //! starts it, reads and writes its streams, restarts it, stops it, and leaves no process behind; never carries out an answer.
 
+mod children;
 mod confine;
+mod descendants;
 mod errors;
 mod exchange;
 mod host;
 mod output;
+mod procfs;
 mod program;
 mod requests;
 
@@ -33,6 +36,7 @@ use crate::message::{PeerName, RequestId};
 use crate::protocol::Reply;
 use crate::timeout::timeout;
 
+pub(crate) use self::children::reap_orphans;
 pub use self::program::ProcessError;
 
 /// A plugin that is a program. [`Plugin::run`] starts the program; earlier calls wait for it.
@@ -165,7 +169,7 @@ impl Process {
         let _ = self.stopped.recv().await;
     }
 
-    /// Runs the program once: from its start until its whole process group is gone and waited for.
+    /// Runs the program once: from its start until it and all its descendants are gone.
     async fn run_once(&self, host: &dyn ProcessHost) -> ProgramEnd {
         let (mut child, streams) = match self.program.start() {
             Ok(started) => started,
@@ -187,7 +191,7 @@ impl Process {
         let life = async {
             let end = self.until_end(&mut child, streams.stdin, closed).await;
             let end = self.terminate(&mut child, end).await;
-            // The last output counts. Only a process that left the group can keep the pipes open now.
+            // The last output counts. Only a process that cannot be found or killed can keep the pipes open now.
             let _ = timeout(self.timeouts.stop, drained).await;
             end
         };
@@ -219,7 +223,7 @@ impl Process {
         future::or(future::or(by_itself, by_us), self.write(stdin)).await
     }
 
-    /// Ends what is left of the process group.
+    /// Ends what is left of the program.
     async fn terminate(&self, child: &mut Child, end: ProgramEnd) -> ProgramEnd {
         match end {
             // A program that was about to exit may close its output before its exit can be seen.

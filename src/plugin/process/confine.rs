@@ -8,6 +8,8 @@ use std::process::Command;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use rustix::process::{Pid, Resource, Rlimit, getpid, getppid, getrlimit, setrlimit};
 
+use super::descendants::RunMark;
+
 /// User and groups of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
@@ -33,9 +35,12 @@ pub(super) struct Confinement {
 /// Makes the command's process confine itself before it executes the program. The calling thread must be the one that spawns
 /// the command.
 #[allow(unsafe_code)]
-pub(super) fn confine(command: &mut Command, confinement: &Confinement) {
+pub(super) fn confine(command: &mut Command, confinement: &Confinement, mark: RunMark) {
     let (confinement, server, thread_lasts) = (confinement.clone(), getpid(), thread_lasts());
-    let enter = move || confinement.enter(server, thread_lasts);
+    let enter = move || {
+        set_mark(mark);
+        confinement.enter(server, thread_lasts)
+    };
     // SAFETY: between fork and exec only async-signal-safe operations are allowed, because another thread may have held any
     // lock. `enter` makes system calls, and neither allocates nor frees: its groups were looked up before, and its errors are
     // numbers. setgroups, setgid and setuid are those that the standard library itself calls there.
@@ -69,6 +74,15 @@ fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     setrlimit(resource, Rlimit { current: Some(soft.min(most)), maximum: Some(hard.min(most)) })?;
     Ok(())
 }
+
+/// Marks this process and all its descendants. Where the system or an earlier limit forbids it, they have no mark.
+#[cfg(target_os = "linux")]
+fn set_mark(mark: RunMark) {
+    let _ = limit(Resource::Locks, mark.limit(), mark.limit());
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_mark(_: RunMark) {}
 
 /// Makes sure that no program with the set-user-ID bit gives this process or its children more privileges: prctl(2),
 /// PR_SET_NO_NEW_PRIVS.

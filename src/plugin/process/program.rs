@@ -1,4 +1,4 @@
-//! Program of a plugin, on disk and as a process. Owns the checks before its start, the start itself, and its process group;
+//! Program of a plugin, on disk and as a process. Owns the checks before its start, the start itself, and its end;
 //! never reads what it writes.
 
 use std::env;
@@ -17,7 +17,9 @@ use rustix::fs::Access;
 use rustix::process::{Pid, Signal, kill_process_group};
 use smol::process::{ChildStderr, ChildStdin, ChildStdout};
 
+use super::children::Listed;
 use super::confine::{Confinement, Identity, confine};
+use super::descendants::{self, RunMark};
 use crate::config::PluginConfig;
 use crate::limits::{
     PROCESS_INTERPRETER_BYTES_MAX, PROCESS_SETTINGS_BYTES_MAX, PROCESS_SHARED_PROCESSES_DEFAULT,
@@ -128,11 +130,15 @@ pub(super) struct Streams {
     pub(super) stderr: ChildStderr,
 }
 
-/// A running program, with every process in its group. They are killed when it is dropped.
+/// A running program, with its descendants. They are killed when it is dropped.
 pub(super) struct Child {
     child: smol::process::Child,
+    /// Dropped after `child`, which is killed when it is dropped.
+    _listed: Listed,
     /// `None` once the group is gone.
     group: Option<Pid>,
+    /// RunMark of all descendants.
+    mark: RunMark,
 }
 
 impl Program {
@@ -183,14 +189,15 @@ impl Program {
             .env_clear()
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .process_group(0);
-        confine(&mut command, &self.confinement);
+        let mark = RunMark::new();
+        confine(&mut command, &self.confinement, mark);
         let mut command = smol::process::Command::from(command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn()?;
+        let (mut child, listed) = Listed::spawn(&mut command)?;
         let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = streams else { unreachable!("all three are pipes") };
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        Ok((Child { child, group }, Streams { stdin, stdout, stderr }))
+        Ok((Child { child, _listed: listed, group, mark }, Streams { stdin, stdout, stderr }))
     }
 }
 
@@ -277,14 +284,17 @@ impl Child {
         exit.filter(|exit| exit.signal() != Some(Signal::TERM.as_raw()))
     }
 
-    /// Kills all processes of the group.
+    /// Kills the program and its descendants.
     pub(super) async fn kill(&mut self, patience: Duration) {
         self.signal(Signal::KILL);
-        self.group = None;
         // A process that waits for a disk ends later; a thread of the library waits for it.
         if self.wait_for(patience).await.is_none() {
             log::warn!("process {} was killed, but has not ended yet", self.id());
         }
+        if !descendants::end(self.mark, patience).await {
+            log::warn!("processes that process {} has started were killed, but have not ended yet", self.id());
+        }
+        self.group = None;
     }
 
     async fn wait_for(&mut self, patience: Duration) -> Option<Exit> {
@@ -303,7 +313,10 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        if self.group.is_some() {
+            self.signal(Signal::KILL);
+            descendants::kill_marked(self.mark);
+        }
     }
 }
 

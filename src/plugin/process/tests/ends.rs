@@ -15,19 +15,38 @@ fn children_that_hold_the_pipes_are_killed() {
 }
 
 #[test]
-fn process_that_left_the_group_does_not_delay_the_restart() {
-    let mut script = Script::new(
-        "[ -e lived ] && exec sleep 1000; touch lived; setsid sh -c 'echo $$ >&2; exec sleep 1000' & read -r line; exit 1",
-    );
-    script.timeouts.stop = Duration::from_millis(50);
-    script.run(async |process, recorder| {
-        until(|| !recorder.logged().is_empty()).await;
-        let pid = recorder.logged()[0].clone();
-        push(process, "go");
-        until(|| !recorder.failures().is_empty()).await;
-        assert!(is_alive(&pid), "a process outside the group is not killed");
-        let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+#[cfg(target_os = "linux")]
+fn processes_that_left_the_group_are_killed() {
+    let ways = [
+        "setsid sh -c 'echo $$ >&2; exec sleep 1000' &",
+        "env -i setsid sh -c 'echo $$ >&2; exec sleep 1000' &",
+        "(setsid sh -c 'echo $$ >&2; exec sleep 1000' &);",
+        "setsid sh -c 'setsid sh -c \"echo \\$\\$ >&2; exec sleep 1000\" & exit' &",
+        "setsid sh -c 'trap \"\" TERM HUP; echo $$ >&2; exec sleep 1000 <&- >&- 2>&-' &",
+    ];
+    for way in ways {
+        let script = Script::new(&format!("[ -e lived ] && exec sleep 1000; touch lived; {way} read -r line; exit 1"));
+        script.run(async |process, recorder| {
+            until(|| !recorder.logged().is_empty()).await;
+            let pid = recorder.logged()[0].clone();
+            assert!(is_alive(&pid), "{way}");
+            push(process, "go");
+            until(|| !recorder.failures().is_empty()).await;
+            assert!(!is_alive(&pid), "{way}");
+        });
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn end_of_a_program_leaves_the_processes_of_others() {
+    let other = Script::new("setsid sh -c 'echo $$ >&2; exec sleep 1000' & ask; ask");
+    other.run(async |_, other_recorder| {
+        until(|| !other_recorder.logged().is_empty()).await;
+        let script = Script::new("ask");
+        let (process, recorder) = (Process::load(&script.config).unwrap(), Recorder::default());
+        future::zip(process.supervise(&recorder), process.stop()).await;
+        assert!(is_alive(&other_recorder.logged()[0]));
     });
 }
 
