@@ -1,11 +1,14 @@
 //! Properties that the fuzzer in `tests/fuzz` tries to break, checked on the inputs in `inputs`: seeds, and what the
 //! fuzzer found. Owns no property and no input: each has a file of its own.
 
+mod answers;
 mod config;
 mod connection;
 mod json;
+mod luau;
 mod name;
 mod plain;
+mod program;
 #[path = "../support/mod.rs"]
 mod support;
 mod words;
@@ -33,6 +36,16 @@ fn text_is_a_valid_name_or_refused_with_the_reason() {
 #[test]
 fn configuration_is_valid_or_refused_in_one_line() {
     each("config", config::check);
+}
+
+#[test]
+fn results_of_a_script_are_allowed_and_bounded() {
+    each("luau", luau::check);
+}
+
+#[test]
+fn lines_of_a_program_are_answers_or_requests_or_dropped() {
+    each("program", program::check);
 }
 
 /// Inputs of `plain` and `json` are whole conversations, too.
