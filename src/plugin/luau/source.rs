@@ -40,7 +40,7 @@ pub enum ScriptError {
         line: usize,
     },
     /// The file is compiled bytecode, which Luau runs unchecked.
-    #[error("{} is compiled bytecode, which the server does not run; name the script as text", path.display())]
+    #[error("{} is compiled bytecode, which the server does not run; name its source instead", path.display())]
     Bytecode {
         /// File of the script.
         path: PathBuf,

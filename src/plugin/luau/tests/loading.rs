@@ -39,7 +39,7 @@ fn faulty_script_is_refused_with_line_and_fix() {
 fn bytecode_is_refused() {
     let bytecode =
         b"\x06\x03\x01\x01f\x01\x02\x00\x00\x01\x02\x00\x02\xa3\x00\x00\x00\x16\x00\x01\x00\x00\x00\x01\x01\x00\x00";
-    let refusal = "test.luau is compiled bytecode, which the server does not run; name the script as text";
+    let refusal = "test.luau is compiled bytecode, which the server does not run; name its source instead";
     assert_eq!(Case::new(bytecode, &[Hook::Message]).refusal(), refusal);
     for version in 0..=8 {
         assert_eq!(Case::new([version], &[Hook::Message]).refusal(), refusal);
