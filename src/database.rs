@@ -3,6 +3,7 @@
 //! knows which of the two calls it.
 
 pub(crate) mod array;
+pub(crate) mod column;
 pub(crate) mod directory;
 pub(crate) mod inboxes;
 pub(crate) mod index;

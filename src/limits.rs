@@ -307,6 +307,10 @@ pub const PRINTED_MESSAGES_MAX: usize = 500;
 /// Attempts to read a database that another process changes each time, without SQLite's locks.
 pub const READ_ATTEMPTS_MAX: usize = 3;
 
+/// Largest number of a message, a peer, a room or an event. Rows with larger ones were written by hand, and are passed over: the next
+/// number must be free. SQL writes it as `1e18`.
+pub const STORED_NUMBER_MAX: i64 = 1_000_000_000_000_000_000;
+
 /// Symbolic links that are followed to one file, as many as Linux follows.
 pub const LINKS_FOLLOWED_MAX: usize = 40;
 

@@ -40,10 +40,10 @@ impl PeerName {
         Ok(PeerName(mapped.into()))
     }
 
-    /// Wraps a name from the database, which was parsed before it was stored.
+    /// Wraps a name from the database, which was parsed before it was stored. In a name that somebody wrote there by hand, replaces what
+    /// no name contains.
     pub fn stored(name: &str) -> Self {
-        debug_assert_eq!(Self::parse(name).as_ref().map(Self::as_str), Ok(name), "a stored name is its own parse");
-        PeerName(name.into())
+        if is_safe_name(name) { PeerName(name.into()) } else { PeerName(safe_name(name).into()) }
     }
 
     /// Checks that the name may be new. Those that are in use already are valid, even if they are not.
@@ -69,10 +69,13 @@ impl Room {
         PeerName::parse(name).map(|name| Room(format!("#{name}").into()))
     }
 
-    /// Wraps a name from the database, with its `#`, which was parsed before it was stored.
+    /// Wraps a name from the database, with its `#`, as [`PeerName::stored`] does.
     pub fn stored(room: &str) -> Self {
-        debug_assert_eq!(Self::parse(room).as_ref().map(Self::as_str), Ok(room), "a stored room is its own parse");
-        Room(room.into())
+        match room.strip_prefix('#') {
+            Some(name) if is_safe_name(name) => Room(room.into()),
+            Some(name) => Room(format!("#{}", safe_name(name)).into()),
+            None => Room(format!("#{}{}", char::REPLACEMENT_CHARACTER, safe_name(room)).into()),
+        }
     }
 
     /// Checks that the name may be new, as [`PeerName::check_new`] does.
@@ -173,10 +176,11 @@ impl Text {
         if text.trim().is_empty() { None } else { Some(Text(with_newlines(text).into())) }
     }
 
-    /// Wraps a text from the database. It was cleaned before it was stored, unless another program or an older version did that.
+    /// Wraps a text from the database. It was cleaned before it was stored, unless another program or an older version did that. Only a
+    /// text that somebody wrote there by hand is empty.
     pub fn stored(text: String) -> Self {
-        debug_assert!(!text.is_empty(), "a stored text is not empty");
         match with_newlines(&text) {
+            _ if text.is_empty() => Text(char::REPLACEMENT_CHARACTER.to_string().into()),
             Cow::Borrowed(_) => Text(text.into()),
             Cow::Owned(shown) => Text(shown.into()),
         }
@@ -294,14 +298,14 @@ pub enum Recipient {
 impl Recipient {
     /// Returns the recipient with this number of the database.
     pub const fn numbered(number: i64) -> Self {
-        if number < 0 { Recipient::Room(RoomId(-number)) } else { Recipient::Peer(PeerId(number)) }
+        if number < 0 { Recipient::Room(RoomId(number.saturating_neg())) } else { Recipient::Peer(PeerId(number)) }
     }
 
     /// Returns the number in the database.
     pub const fn number(self) -> i64 {
         match self {
             Recipient::Peer(peer) => peer.0,
-            Recipient::Room(room) => -room.0,
+            Recipient::Room(room) => room.0.saturating_neg(),
         }
     }
 
@@ -490,6 +494,18 @@ fn is_mapped_ascii_name(name: &str) -> bool {
     bytes.len() <= NAME_CHARS_MAX
         && bytes.first().is_some_and(|&first| letter_or_digit(first))
         && bytes.iter().all(|&byte| letter_or_digit(byte) || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Whether a stored name can be shown as it is.
+fn is_safe_name(name: &str) -> bool {
+    is_mapped_ascii_name(name)
+        || !name.is_empty() && name.chars().all(is_name_char) && name.chars().nth(NAME_CHARS_MAX).is_none()
+}
+
+/// Replaces what cannot be in a name, so that it is on one line and nobody's name.
+fn safe_name(name: &str) -> String {
+    let safe = |c| if is_name_char(c) { c } else { char::REPLACEMENT_CHARACTER };
+    name.chars().take(NAME_CHARS_MAX).map(safe).chain([char::REPLACEMENT_CHARACTER]).collect()
 }
 
 fn map_name(name: &str) -> Result<String, BadName> {

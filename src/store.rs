@@ -57,6 +57,7 @@ use self::wal::WalPages;
 pub use self::watch::DatabaseWatch;
 
 use crate::config::Retention;
+use crate::database::column;
 use crate::database::directory::DataDirectory;
 pub use crate::database::directory::DirectoryError;
 use crate::database::index::{self, UnindexedTail};
@@ -104,6 +105,8 @@ pub struct Found {
     pub last_peer: PeerId,
     /// Highest id that was ever given to a room.
     pub last_room: RoomId,
+    /// Number of rooms.
+    pub rooms: u64,
     /// Number of names that were never used, and for which messages wait.
     pub unknown_names: u64,
 }
@@ -315,16 +318,18 @@ fn found(connection: &rusqlite::Connection, path: &Path) -> Result<Found, Schema
     let newest = schema::NEWEST;
     let sql = format!(
         "select {newest},
-                coalesce((select max(id) from peer), 0),
+                (select max(id) from peer where id <= 1e18),
                 (select count(*) from peer where seen = 0),
-                (select coalesce(max(id), 0) from room)"
+                (select max(id) from room where id <= 1e18),
+                (select count(*) from room)"
     );
     let found = connection.query_row(&sql, [], |row| {
         Ok(Found {
-            newest: Seq::new(row.get(0)?),
-            last_peer: PeerId::new(row.get(1)?),
-            last_room: RoomId::new(row.get(3)?),
-            unknown_names: row.get::<_, i64>(2)? as u64,
+            newest: column::seq(row, 0)?,
+            last_peer: column::peer(row, 1)?,
+            last_room: RoomId::new(column::number(row, 3)?),
+            rooms: column::number(row, 4)?.cast_unsigned(),
+            unknown_names: column::number(row, 2)?.cast_unsigned(),
         })
     });
     found.map_err(schema::explain(path))

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError, beside, open_at_rest};
+use crate::database::column::integer;
 use crate::database::directory::{FILE_MODE, database_in, lock_of};
 use crate::database::schema::{self, NEWEST};
 use crate::database::words::{at_most_counted, counted, size};
@@ -95,8 +96,8 @@ pub struct BackupSummary {
     /// Number of messages.
     pub messages: u64,
     /// Number of undelivered messages, each counted once per recipient; [`WAITING_COUNTED_MAX`] + 1 if there are more than
-    /// [`WAITING_COUNTED_MAX`].
-    pub waiting: u64,
+    /// [`WAITING_COUNTED_MAX`]. `None` if a row cannot be read.
+    pub waiting: Option<u64>,
     /// Newest message.
     pub newest: Seq,
     /// Size of the file.
@@ -107,8 +108,12 @@ pub struct BackupSummary {
 impl fmt::Display for BackupSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BackupSummary { messages, waiting, newest, bytes } = self;
-        let (messages, waiting) = (counted(*messages, "message"), at_most_counted(*waiting));
-        write!(f, "{messages} up to seq {newest}, {waiting} still to be delivered, {}", size(*bytes))
+        let messages = counted(*messages, "message");
+        let waiting = match waiting {
+            Some(waiting) => format!("{} still to be delivered", at_most_counted(*waiting)),
+            None => "some with values that no server writes (run holdline doctor)".to_owned(),
+        };
+        write!(f, "{messages} up to seq {newest}, {waiting}, {}", size(*bytes))
     }
 }
 
@@ -305,12 +310,16 @@ fn newest(database: &Connection) -> rusqlite::Result<Seq> {
     database.query_row(&format!("select {NEWEST}"), [], |row| row.get(0).map(Seq::new))
 }
 
-/// Counts all messages, and the undelivered ones up to [`WAITING_COUNTED_MAX`] + 1.
-fn counts(backup: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let sql = "select (select count(*) from message), (select count(*) from (select 1 from waiting limit ?1))";
-    backup.query_row(sql, [WAITING_COUNTED_MAX as i64 + 1], |row| {
-        Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
-    })
+/// Counts all messages, and the undelivered ones up to [`WAITING_COUNTED_MAX`] + 1, if all rows can be read for that.
+fn counts(backup: &Connection) -> rusqlite::Result<(u64, Option<u64>)> {
+    let messages = backup.query_row("select count(*) from message", [], |row| integer(row, 0))?;
+    let sql = "select count(*) from (select 1 from waiting limit ?1)";
+    let waiting = match backup.query_row(sql, [WAITING_COUNTED_MAX as i64 + 1], |row| integer(row, 0)) {
+        // The view fails if a column that should be JSON is not. The pages of the backup were checked before.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => None,
+        waiting => Some(waiting?.cast_unsigned()),
+    };
+    Ok((messages.cast_unsigned(), waiting))
 }
 
 /// Renames a file. Fails if the new name exists.

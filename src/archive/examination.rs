@@ -2,6 +2,7 @@
 //! Owns the order of the checks; never changes a file.
 
 mod check;
+mod columns;
 mod file;
 mod finding;
 mod links;
@@ -38,17 +39,20 @@ fn check_database(database: &ReadOnlyDatabase) -> Vec<Finding> {
     let (mut findings, can_be_queried) = file::check(database);
     if !can_be_queried {
         findings.push(Finding::note("the content of the database was not examined"));
-    } else if let Err(error) = check_content(database, &mut findings) {
-        findings.push(Finding::problem(format!("not all of the database could be examined ({error})")));
+    } else {
+        findings.extend(CONTENT_CHECKS.iter().flat_map(|check| check_content(*check, database)));
     }
     findings
 }
 
-fn check_content(database: &ReadOnlyDatabase, findings: &mut Vec<Finding>) -> rusqlite::Result<()> {
-    findings.extend(rows::check(database)?);
-    findings.extend(links::check(database)?);
-    findings.extend(rooms::check(database)?);
-    findings.extend(plugins::check(database)?);
-    findings.extend(rows::count(database.connection())?);
-    Ok(())
+/// Check of the content of tables.
+type ContentCheck = fn(&ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>>;
+
+/// Checks of the content, in their order. One that fails, because of values that no server writes, leaves the others.
+const CONTENT_CHECKS: [ContentCheck; 6] =
+    [columns::check, rows::check, links::check, rooms::check, plugins::check, rows::count];
+
+fn check_content(check: ContentCheck, database: &ReadOnlyDatabase) -> Vec<Finding> {
+    check(database)
+        .unwrap_or_else(|error| vec![Finding::problem(format!("not all of the database could be examined ({error})"))])
 }

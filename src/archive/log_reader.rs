@@ -6,15 +6,15 @@ mod selection;
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, params};
 
 pub use self::selection::Selection;
 use self::selection::find_id;
 use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError};
+use crate::database::column::{name, seq as seq_at, text};
 use crate::database::inboxes::Inboxes;
 use crate::database::index::{self, Index, IndexLimits};
 use crate::database::members::Members;
-use crate::database::messages::text;
 use crate::database::schema;
 use crate::database::search::WordQuery;
 use crate::database::visibility::Viewer;
@@ -100,11 +100,7 @@ impl LogReader {
     ) -> Result<usize, E> {
         let mut count = 0;
         for piece in seqs.chunks(PRINTED_MESSAGES_MAX) {
-            let lines = self.read(|connection| {
-                let mut line = connection.prepare(ONE)?;
-                let lines = piece.iter().map(|seq| line.query_row([seq.get()], log_line).optional());
-                Ok(lines.filter_map(Result::transpose).collect::<rusqlite::Result<Vec<_>>>()?)
-            })?;
+            let lines = self.read(|connection| Ok(lines_of(connection, piece)?))?;
             count += lines.len();
             lines.into_iter().try_for_each(&mut each)?;
         }
@@ -119,10 +115,7 @@ impl LogReader {
     ) -> Result<usize, E> {
         let mut count = 0;
         loop {
-            let lines = self.read(|connection| {
-                let piece = params![after.get(), before.get(), PRINTED_MESSAGES_MAX as i64];
-                Ok(connection.prepare(SPAN)?.query_map(piece, log_line)?.collect::<rusqlite::Result<Vec<_>>>()?)
-            })?;
+            let lines = self.read(|connection| Ok(lines_between(connection, after, before)?))?;
             let Some(last) = lines.last() else { return Ok(count) };
             after = last.seq;
             count += lines.len();
@@ -149,11 +142,48 @@ const SPAN: &str = "
     select history.seq, history.at, history.sender, history.recipients, message.text, history.waiting_for
     from history join message using (seq) where message.seq > ?1 and message.seq < ?2 order by message.seq limit ?3";
 
+/// SQL for one message whose recipients are no JSON: the view fails then.
+const DAMAGED: &str = "
+    select message.seq, strftime('%Y-%m-%dT%H:%M:%fZ', message.at / 1000.0, 'unixepoch'), sender.name, '', message.text, ''
+    from message join peer as sender on sender.id = message.sender where message.seq = ?1";
+
+/// SQL for the numbers of the messages of [`SPAN`].
+const SPAN_SEQS: &str = "select seq from message where seq > ?1 and seq < ?2 order by seq limit ?3";
+
+/// Reads the first messages between two others, as many as are printed at once.
+fn lines_between(connection: &Connection, after: Seq, before: Seq) -> rusqlite::Result<Vec<LogLine>> {
+    let piece = params![after.get(), before.get(), PRINTED_MESSAGES_MAX as i64];
+    let lines = connection.prepare(SPAN)?.query_map(piece, log_line)?.collect();
+    match lines {
+        Err(error) if is_of_row(&error) => {
+            let mut seqs = connection.prepare(SPAN_SEQS)?;
+            let seqs = seqs.query_map(piece, |row| row.get(0).map(Seq::new))?.collect::<rusqlite::Result<Vec<_>>>()?;
+            lines_of(connection, &seqs)
+        }
+        lines => lines,
+    }
+}
+
+/// Reads these messages, without those that were removed.
+fn lines_of(connection: &Connection, seqs: &[Seq]) -> rusqlite::Result<Vec<LogLine>> {
+    let mut line = connection.prepare(ONE)?;
+    let lines = seqs.iter().map(|seq| match line.query_row([seq.get()], log_line).optional() {
+        Err(error) if is_of_row(&error) => connection.query_row(DAMAGED, [seq.get()], log_line).optional(),
+        line => line,
+    });
+    lines.filter_map(Result::transpose).collect()
+}
+
+/// Whether an error comes from the values of a row, and not from the file.
+fn is_of_row(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), None | Some(ErrorCode::Unknown))
+}
+
 fn log_line(row: &Row<'_>) -> rusqlite::Result<LogLine> {
     Ok(LogLine {
         seq: Seq::new(row.get(0)?),
-        at: row.get(1)?,
-        sender: row.get(2)?,
+        at: text(row, 1)?,
+        sender: name(row, 2)?.as_str().to_owned(),
         recipients: names(row, 3)?,
         text: text(row, 4)?,
         waiting_for: names(row, 5)?,
@@ -162,7 +192,7 @@ fn log_line(row: &Row<'_>) -> rusqlite::Result<LogLine> {
 
 /// Splits a list of names at its commas; no name contains one.
 fn names(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<String>> {
-    let joined = row.get_ref(column)?.as_str()?;
+    let joined = text(row, column)?;
     Ok(joined.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }
 
@@ -239,7 +269,7 @@ fn sent(connection: &Connection, peer: PeerId, newest: Seq, before: Seq, count: 
     let mut seqs = Vec::new();
     let mut seq = newest;
     while seq > Seq::ZERO && seqs.len() < count {
-        let Some(found) = previous.query_row([seq.get()], |row| row.get(0)).optional()? else {
+        let Some(found) = previous.query_row([seq.get()], |row| seq_at(row, 0)).optional()? else {
             seqs.extend(sent_below(connection, peer, seq.min(before), count - seqs.len())?);
             break;
         };
@@ -247,7 +277,7 @@ fn sent(connection: &Connection, peer: PeerId, newest: Seq, before: Seq, count: 
             seqs.push(seq);
         }
         // The second bound makes a damaged chain end, too.
-        seq = Seq::new(found).min(Seq::new(seq.get() - 1));
+        seq = found.min(Seq::new(seq.get() - 1));
     }
     Ok(seqs)
 }

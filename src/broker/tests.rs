@@ -40,7 +40,9 @@ impl StoreInbox {
                 StoreRequest::Lookup(lookup, reply) => {
                     let Lookup { peers, rooms, ids } = lookup;
                     let (peers, rooms) = (vec![None; peers.len()], vec![None; rooms.len()]);
-                    reply.send(Ok(LookedUp { peers, rooms, ids: vec![None; ids.len()] })).unwrap();
+                    reply
+                        .send(Ok(LookedUp { peers, rooms, ids: vec![None; ids.len()], ..LookedUp::default() }))
+                        .unwrap();
                 }
                 StoreRequest::Posts(reply) => {
                     reply.send(Ok(FoundPosts { posts: Vec::new(), is_settled: true })).unwrap()
@@ -147,7 +149,8 @@ fn peers(entries: &[Entry]) -> Vec<PeerId> {
 
 /// A broker with an empty database.
 fn new() -> (Handle, Broker, StoreInbox) {
-    let found = Found { newest: Seq::ZERO, last_peer: PeerId::new(0), last_room: RoomId::new(0), unknown_names: 0 };
+    let found =
+        Found { newest: Seq::ZERO, last_peer: PeerId::new(0), last_room: RoomId::new(0), rooms: 0, unknown_names: 0 };
     let (store, asked, _removals) = Store::without_thread(found);
     let (handle, broker) = open(store, &Limits::default());
     (handle, broker, StoreInbox(asked))

@@ -10,8 +10,9 @@ mod tail;
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params};
 
 pub(crate) use self::tail::UnindexedTail;
-use super::array;
-use crate::limits::{INBOX_ROW_MESSAGES_MAX, INDEX_LAG_ROWS_MAX};
+use super::column::{seq, text};
+use super::{array, schema};
+use crate::limits::{INBOX_ROW_MESSAGES_MAX, INDEX_LAG_ROWS_MAX, STORED_NUMBER_MAX};
 use crate::message::{PeerId, Recipient, Seq};
 
 /// Limits of the inbox index; the defaults are those of the server, tests lower them.
@@ -43,6 +44,7 @@ pub(crate) struct Index<'c> {
 
 /// Reads the tail from the log. If it is longer than a running server allows, writes it into the tables first, piece by piece.
 pub(crate) fn tail(connection: &Connection, limits: IndexLimits) -> rusqlite::Result<UnindexedTail> {
+    discard_if_wrong(connection)?;
     loop {
         let (tail, end) = UnindexedTail::read(connection, 2 * limits.lag_rows_max)?;
         let Some(end) = end else { return Ok(tail) };
@@ -50,6 +52,26 @@ pub(crate) fn tail(connection: &Connection, limits: IndexLimits) -> rusqlite::Re
         Index::new(connection, tail, limits)?.write(end)?;
         transaction.commit()?;
     }
+}
+
+/// Empties the tables of the index, which are then written anew from the log, if `indexed` says what cannot be.
+fn discard_if_wrong(connection: &Connection) -> rusqlite::Result<()> {
+    let newest = schema::NEWEST;
+    let valid = format!("select count(*) from indexed where typeof(seq) = 'integer' and seq between 0 and {newest}");
+    let rows = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    if (rows(&valid)?, rows("select count(*) from indexed")?) == (1, 1) {
+        return Ok(());
+    }
+    log::warn!("the table indexed has wrong rows; the inboxes are made anew from the log");
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    transaction
+        .execute_batch("delete from inbox; delete from indexed; insert into indexed (rowid, seq) values (1, 0)")?;
+    transaction.commit()
+}
+
+/// Returns the messages in a row of an inbox.
+fn entries(seqs: &str) -> impl DoubleEndedIterator<Item = Seq> {
+    array::read(seqs).filter(|seq| (1..=STORED_NUMBER_MAX).contains(seq)).map(Seq::new)
 }
 
 /// Reads the whole tail, however long it is, over a connection that cannot write.
@@ -103,8 +125,8 @@ impl<'c> Index<'c> {
             }
         }
         for (sender, seq) in self.tail.senders() {
-            let rows = self.set_sent.execute([sender.get(), seq.get()])?;
-            assert_eq!(rows, 1, "every sender has a row in the table peer");
+            // A message that somebody wrote by hand may have a sender without a row.
+            self.set_sent.execute([sender.get(), seq.get()])?;
         }
         self.set_indexed.execute([newest.get()]).map(drop)
     }
@@ -141,7 +163,7 @@ impl<'c> Index<'c> {
         match self.tail.sent(sender) {
             Some(seq) => Ok(seq),
             // A peer without a row has sent nothing.
-            None => Ok(Seq::new(self.find_sent.query_row([sender.get()], |row| row.get(0)).optional()?.unwrap_or(0))),
+            None => Ok(self.find_sent.query_row([sender.get()], |row| seq(row, 0)).optional()?.unwrap_or(Seq::ZERO)),
         }
     }
 
@@ -153,7 +175,7 @@ impl<'c> Index<'c> {
         while seqs.len() < count
             && let Some(row) = rows.next()?
         {
-            seqs.extend(array::read(row.get_ref(0)?.as_str()?).map(Seq::new).filter(|seq| *seq > after));
+            seqs.extend(entries(&text(row, 0)?).filter(|seq| *seq > after));
         }
         seqs.extend(self.tail.after(recipient, after));
         seqs.truncate(count);
@@ -174,7 +196,7 @@ impl<'c> Index<'c> {
         while seqs.len() < count
             && let Some(row) = rows.next()?
         {
-            seqs.extend(array::read(row.get_ref(0)?.as_str()?).rev().map(Seq::new).filter(|seq| *seq < before));
+            seqs.extend(entries(&text(row, 0)?).rev().filter(|seq| *seq < before));
         }
         seqs.truncate(count);
         Ok(seqs)

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
+use super::column::{number, optional_text, seq, text};
 use crate::message::{PeerId, Room, RoomId, Seq, Text};
 
 /// Prepared statements on the tables `room` and `member`.
@@ -47,23 +48,25 @@ impl<'c> Members<'c> {
         Ok(Members {
             put_room: connection.prepare("insert into room (id, name) values (?1, ?2)")?,
             set_topic: connection.prepare("update room set topic = ?2 where id = ?1")?,
-            put_member: connection.prepare("insert into member (room, peer, joined) values (?1, ?2, ?3)")?,
+            put_member: connection.prepare("insert or replace into member (room, peer, joined) values (?1, ?2, ?3)")?,
             remove_member: connection.prepare("delete from member where room = ?1 and peer = ?2")?,
             count: connection.prepare("update room set members = members + ?2 where id = ?1")?,
             find_room: connection.prepare("select id, members, topic from room where name = ?1")?,
             rooms_of: connection.prepare(
                 "select room.id, room.name, room.members, member.joined, room.topic
-                 from member join room on room.id = member.room where member.peer = ?1 order by room.id",
+                 from member join room on room.id = member.room
+                 where member.peer = ?1 and room.id between 1 and 1e18 order by room.id",
             )?,
-            joined: connection.prepare("select room, joined from member where peer = ?1 order by room")?,
+            joined: connection
+                .prepare("select room, joined from member where peer = ?1 and room between 1 and 1e18 order by room")?,
             raise_floor: connection.prepare("update room set floor = ?2 where id = ?1 and floor < ?2")?,
             replayed: connection.prepare(
                 "select room.id, max(member.joined, room.floor) from member join room on room.id = member.room
-                 where member.peer = ?1 order by room.id",
+                 where member.peer = ?1 and room.id between 1 and 1e18 order by room.id",
             )?,
             floors: connection.prepare(
                 "select room.id, room.floor from member join room on room.id = member.room
-                 where member.peer = ?1 and room.floor > max(member.joined, ?2)",
+                 where member.peer = ?1 and room.id between 1 and 1e18 and room.floor > max(member.joined, ?2)",
             )?,
             floor: connection.prepare("select floor from room where id = ?1")?,
         })
@@ -83,7 +86,8 @@ impl<'c> Members<'c> {
         Ok(())
     }
 
-    /// Adds a peer to a room. `joined` is the newest message before the join.
+    /// Adds a peer to a room. `joined` is the newest message before the join. A row that is left of a peer whose row was removed by hand
+    /// is replaced.
     pub(crate) fn join(&mut self, room: RoomId, peer: PeerId, joined: Seq) -> rusqlite::Result<()> {
         self.put_member.execute([room.get(), peer.get(), joined.get()])?;
         self.count(room, 1)
@@ -104,8 +108,8 @@ impl<'c> Members<'c> {
     /// Finds a room by its name.
     pub(crate) fn find_room(&mut self, name: &Room) -> rusqlite::Result<Option<FoundRoom>> {
         let found = self.find_room.query_row([name.as_str()], |row| {
-            let (id, members) = (RoomId::new(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned());
-            Ok(FoundRoom { id, members, topic: row.get::<_, Option<String>>(2)?.map(Text::stored) })
+            let (id, members) = (RoomId::new(row.get(0)?), number(row, 1)?.cast_unsigned());
+            Ok(FoundRoom { id, members, topic: optional_text(row, 2)? })
         });
         found.optional()
     }
@@ -113,17 +117,16 @@ impl<'c> Members<'c> {
     /// Returns the rooms of a peer.
     pub(crate) fn rooms_of(&mut self, peer: PeerId) -> rusqlite::Result<Vec<Membership>> {
         let rooms = self.rooms_of.query_map([peer.get()], |row| {
-            let (id, members) = (RoomId::new(row.get(0)?), row.get::<_, i64>(2)?.cast_unsigned());
-            let name = Room::stored(row.get_ref(1)?.as_str()?);
-            let topic = row.get::<_, Option<String>>(4)?.map(Text::stored);
-            Ok(Membership { room: FoundRoom { id, members, topic }, name, joined: Seq::new(row.get(3)?) })
+            let (id, members) = (RoomId::new(row.get(0)?), number(row, 2)?.cast_unsigned());
+            let (name, topic) = (Room::stored(&text(row, 1)?), optional_text(row, 4)?);
+            Ok(Membership { room: FoundRoom { id, members, topic }, name, joined: seq(row, 3)? })
         })?;
         rooms.collect()
     }
 
     /// Returns the ids of a peer's rooms, each with the newest message when the peer joined.
     pub(crate) fn joined(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
-        self.joined.query_map([peer.get()], |row| Ok((RoomId::new(row.get(0)?), Seq::new(row.get(1)?))))?.collect()
+        self.joined.query_map([peer.get()], |row| Ok((RoomId::new(row.get(0)?), seq(row, 1)?)))?.collect()
     }
 
     /// Raises the floor of a room, unless it is higher. The row may be missing, as an operator may have removed the room.
@@ -133,19 +136,18 @@ impl<'c> Members<'c> {
 
     /// Returns the floor of a room: the newest of its messages that is no longer replayed; [`Seq::ZERO`] if all are.
     pub(crate) fn floor(&mut self, room: RoomId) -> rusqlite::Result<Seq> {
-        Ok(Seq::new(self.floor.query_row([room.get()], |row| row.get(0)).optional()?.unwrap_or(0)))
+        Ok(self.floor.query_row([room.get()], |row| seq(row, 0)).optional()?.unwrap_or(Seq::ZERO))
     }
 
     /// Returns the ids of a peer's rooms, each with the newest message that the peer does not get: that of its join, or the floor of the room.
     pub(crate) fn replayed(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
-        self.replayed.query_map([peer.get()], |row| Ok((RoomId::new(row.get(0)?), Seq::new(row.get(1)?))))?.collect()
+        self.replayed.query_map([peer.get()], |row| Ok((RoomId::new(row.get(0)?), seq(row, 1)?)))?.collect()
     }
 
     /// Returns the rooms of a peer of which it has messages after `after` that are no longer replayed, each with its floor.
     pub(crate) fn floors(&mut self, peer: PeerId, after: Seq) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
-        let floors = self
-            .floors
-            .query_map([peer.get(), after.get()], |row| Ok((RoomId::new(row.get(0)?), Seq::new(row.get(1)?))))?;
+        let floors =
+            self.floors.query_map([peer.get(), after.get()], |row| Ok((RoomId::new(row.get(0)?), seq(row, 1)?)))?;
         floors.collect()
     }
 }

@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement};
 
-use crate::database::array;
+use super::array;
+use super::column::{integer, name, peer, seq, text};
 use crate::limits::SENT_MESSAGE_BYTES;
 use crate::message::{Destination, Message, PeerId, PeerName, Recipient, Room, Seq, Text, Timestamp};
 
@@ -40,7 +41,7 @@ impl<'c> Messages<'c> {
             find_after: connection.prepare(
                 "select message.at, message.sender, sender.name, message.text, message.recipients, message.seq
                  from message join peer as sender on sender.id = message.sender
-                 where message.seq > ?1 order by message.seq limit 1",
+                 where message.seq > ?1 and message.seq <= 1e18 order by message.seq limit 1",
             )?,
             sender: connection.prepare("select sender from message where seq = ?1")?,
             bytes: connection
@@ -58,22 +59,22 @@ impl<'c> Messages<'c> {
         self.find_unaddressed.query_row([seq.get()], |row| stored(seq, String::new(), row)).optional()
     }
 
-    /// Reads the first message after `seq`.
-    pub(crate) fn find_after(&mut self, seq: Seq) -> rusqlite::Result<Option<StoredMessage>> {
-        self.find_after.query_row([seq.get()], |row| stored(Seq::new(row.get(5)?), text(row, 4)?, row)).optional()
+    /// Reads the first message after `after`.
+    pub(crate) fn find_after(&mut self, after: Seq) -> rusqlite::Result<Option<StoredMessage>> {
+        self.find_after.query_row([after.get()], |row| stored(seq(row, 5)?, text(row, 4)?, row)).optional()
     }
 
     /// Reads the sender of a message; `None` if the message was removed.
     pub(crate) fn sender(&mut self, seq: Seq) -> rusqlite::Result<Option<PeerId>> {
-        self.sender.query_row([seq.get()], |row| row.get(0).map(PeerId::new)).optional()
+        self.sender.query_row([seq.get()], |row| peer(row, 0)).optional()
     }
 }
 
 impl Messages<'_> {
     /// Returns the approximate bytes of a message, without reading its text; 0 if it was removed.
     pub(crate) fn bytes(&mut self, seq: Seq) -> rusqlite::Result<u64> {
-        let bytes = self.bytes.query_row([seq.get()], |row| row.get(0).map(i64::cast_unsigned)).optional()?;
-        Ok(bytes.map_or(0, |bytes| SENT_MESSAGE_BYTES as u64 + bytes))
+        let bytes = self.bytes.query_row([seq.get()], |row| integer(row, 0)).optional()?;
+        Ok(bytes.map_or(0, |bytes| SENT_MESSAGE_BYTES as u64 + bytes.cast_unsigned()))
     }
 }
 
@@ -98,9 +99,9 @@ impl StoredMessage {
 fn stored(seq: Seq, recipients: String, row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
     Ok(StoredMessage {
         seq,
-        at: Timestamp::from_millis(row.get(0)?),
-        sender: PeerId::new(row.get(1)?),
-        sender_name: PeerName::stored(row.get_ref(2)?.as_str()?),
+        at: Timestamp::from_millis(integer(row, 0)?),
+        sender: peer(row, 1)?,
+        sender_name: name(row, 2)?,
         recipients,
         text: Text::stored(text(row, 3)?),
     })
@@ -109,10 +110,4 @@ fn stored(seq: Seq, recipients: String, row: &Row<'_>) -> rusqlite::Result<Store
 /// Parses the column `recipients`.
 pub(crate) fn numbered(recipients: &str) -> impl Iterator<Item = Recipient> + Clone {
     array::read(recipients).map(Recipient::numbered)
-}
-
-/// Reads a text and replaces what is not UTF-8: one damaged message must not hide the rest of it, or other messages.
-pub(crate) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
-    let bytes = row.get_ref(column)?.as_bytes().unwrap_or_default();
-    Ok(String::from_utf8_lossy(bytes).into_owned())
 }

@@ -126,8 +126,10 @@ pub(crate) fn check_newest(connection: &Connection, path: &Path) -> Result<(), S
 
 /// SQL expression for the newest `seq` that was ever given. The message itself may have been removed: then a cursor or `sent`
 /// still has its number. A message to a room without other members moves no cursor, so `sent` is needed, too.
-pub(crate) const NEWEST: &str =
-    "max(coalesce((select max(seq) from message), 0), coalesce((select max(max(cursor, sent)) from peer), 0))";
+pub(crate) const NEWEST: &str = "
+    max(coalesce((select max(seq) from message where seq <= 1e18), 0),
+        coalesce((select max(max(iif(typeof(cursor) = 'integer' and cursor <= 1e18, cursor, 0),
+                                 iif(typeof(sent) = 'integer' and sent <= 1e18, sent, 0))) from peer), 0))";
 
 /// Closes the database. Checkpoints the write-ahead log first, unless it could not be synced: then leaves it as it is. After a
 /// failure nothing is lost; only the next start takes longer.

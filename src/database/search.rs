@@ -12,13 +12,15 @@ use std::ops::{ControlFlow, Range};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 pub(crate) use self::terms::WordQuery;
-use super::messages::{numbered, text};
+use super::column::{self, text};
+use super::messages::numbered;
+use super::schema;
 use super::visibility::Viewer;
 use crate::limits::{
     SEARCH_REFUSED_MESSAGES_MIN, SEARCH_REMOVAL_MERGE_PAGES, SEARCH_SCAN_MESSAGES_MAX, SEARCH_STEP_BYTES_MAX,
     SEARCH_STEP_MERGE_PAGES, SEARCH_STEP_MESSAGES_MAX,
 };
-use crate::message::{PeerId, Recipient, Seq};
+use crate::message::{Recipient, Seq};
 
 /// Limits of the full-text index; the defaults are those of the server, tests lower them.
 #[derive(Clone, Copy, Debug)]
@@ -237,7 +239,10 @@ impl<'c> SearchReader<'c> {
     pub(crate) fn new(connection: &'c Connection, limits: SearchLimits) -> rusqlite::Result<Self> {
         Ok(SearchReader {
             limits,
-            searched: connection.prepare("select coalesce(max(seq), 0) from searched where rules = ?1")?,
+            searched: connection.prepare(&format!(
+                "select max(seq) from searched where rowid = 1 and rules = ?1 and typeof(seq) = 'integer' and seq <= {}",
+                schema::NEWEST
+            ))?,
             find: connection
                 .prepare("select rowid from search where search match ?1 and rowid < ?2 order by rowid desc")?,
             message: connection.prepare("select sender, recipients, text from message where seq = ?1")?,
@@ -247,7 +252,7 @@ impl<'c> SearchReader<'c> {
     /// Reads the message up to which the index is complete; later ones are found by [`WordQuery::matches`] alone. Returns
     /// [`Seq::ZERO`] if the tokens were made by other rules.
     pub(crate) fn searched(&mut self) -> rusqlite::Result<Seq> {
-        self.searched.query_row([terms::rules()], |row| row.get(0).map(Seq::new))
+        self.searched.query_row([terms::rules()], |row| column::seq(row, 0))
     }
 
     /// Passes each message that matches the query and that `viewer` may read to `wants_more_after`, newest first, until it
@@ -351,7 +356,7 @@ impl SearchTarget<'_> {
 
     fn fit(&self, seq: Seq, row: &Row<'_>) -> rusqlite::Result<Fit> {
         if let Some(viewer) = self.viewer
-            && viewer.route(seq, PeerId::new(row.get(0)?), numbered(&text(row, 1)?)).is_none()
+            && viewer.route(seq, column::peer(row, 0)?, numbered(&text(row, 1)?)).is_none()
         {
             return Ok(Fit::Refused);
         }
@@ -371,7 +376,7 @@ fn recipient_tokens(viewer: &Viewer, recipients: Range<usize>, before: Seq) -> V
 
 /// Replaces `tokens` by the tokens of a message. Returns the bytes of its text.
 fn write_tokens(tokens: &mut String, row: &Row<'_>) -> rusqlite::Result<usize> {
-    let (sender, recipients, text) = (PeerId::new(row.get(1)?), text(row, 2)?, text(row, 3)?);
+    let (sender, recipients, text) = (column::peer(row, 1)?, text(row, 2)?, text(row, 3)?);
     let recipients = numbered(&recipients);
     tokens.clear();
     for recipient in [Recipient::Peer(sender)].into_iter().chain(recipients) {

@@ -73,6 +73,11 @@ impl Link {
     pub(super) async fn close(&self) {
         self.send(Event::Leave { session: self.session() }).await;
         self.broker.lock().take();
+        self.fail_awaited();
+    }
+
+    /// Fails all awaited replies, because the session has ended: none of them will come.
+    pub(super) fn fail_awaited(&self) {
         self.awaited.lock().clear();
     }
 

@@ -220,6 +220,7 @@ async fn read_session(plugin: Arc<RunningPlugin>, mails: Sender<ReceivedMail>) {
     loop {
         let receiver = link.join().await;
         read_values(&plugin, link, &receiver, &mails).await;
+        link.fail_awaited();
         // The login failed because the store cannot be read, or the server shuts down.
         sleep(RETRY).await;
     }

@@ -100,6 +100,7 @@ impl Disk {
             last_peer: self.peers.keys().next_back().copied().unwrap_or(PeerId::new(0)),
             unknown_names: self.unknown_names(),
             last_room: self.rooms.last(),
+            rooms: self.rooms.last().get().cast_unsigned(),
         }
     }
 
@@ -139,6 +140,7 @@ impl Disk {
             peers: lookup.peers.iter().map(found).collect(),
             rooms: lookup.rooms.iter().map(|name| self.rooms.find(name)).collect(),
             ids: lookup.ids.iter().map(id).collect(),
+            ..LookedUp::default()
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension, Statement};
 
+use crate::database::column::{name, peer, seq};
 use crate::database::messages::StoredMessage;
 use crate::database::visibility::MEMBER_POSITION;
 use crate::limits::AWAY_NAMES_MAX;
@@ -79,8 +80,7 @@ impl AwayNames {
         if self.0.len() == AWAY_NAMES_MAX || peer == message.sender || self.0.iter().any(|(known, _)| *known == peer) {
             return Ok(());
         }
-        let name = statement
-            .query_row([peer.get(), message.seq().get()], |row| Ok(PeerName::stored(row.get_ref(0)?.as_str()?)));
+        let name = statement.query_row([peer.get(), message.seq().get()], |row| name(row, 0));
         self.0.extend(name.optional()?.map(|name| (peer, name)));
         Ok(())
     }
@@ -95,9 +95,8 @@ fn offline_members<'a>(
     match cache.entry(room) {
         Entry::Occupied(cached) => Ok(cached.into_mut()),
         Entry::Vacant(vacant) => {
-            let members = members.query_map([room.get()], |row| {
-                Ok(OfflineMember { peer: PeerId::new(row.get(0)?), cursor: Seq::new(row.get(1)?) })
-            })?;
+            let members = members
+                .query_map([room.get()], |row| Ok(OfflineMember { peer: peer(row, 0)?, cursor: seq(row, 1)? }))?;
             let is_offline = |member: &rusqlite::Result<OfflineMember>| match member {
                 Ok(member) => !is_online(member.peer, online),
                 Err(_) => true,

@@ -4,8 +4,9 @@
 use rusqlite::{Connection, Row, Statement, params};
 
 use super::{EventFilter, EventKind, Observed, PeerEvent};
+use crate::database::column::{integer, name, number, seq, text};
 use crate::limits::{EVENTS_MAX, EVENTS_REMOVED_MAX, OBSERVATIONS_MAX};
-use crate::message::{PeerId, PeerName, Seq, Timestamp};
+use crate::message::{PeerId, Seq, Timestamp};
 
 /// Limits of the table `event`; the defaults are those of the server, tests lower them.
 #[derive(Clone, Copy, Debug)]
@@ -68,17 +69,20 @@ impl<'c> Events<'c> {
             after: connection.prepare(
                 "select event.id, event.at, event.kind, peer.name, event.seq, event.cursor
                  from event join peer on peer.id = event.peer
-                 where event.id > ?1 and event.peer <> ?2
+                 where event.id > ?1 and event.id <= 1e18 and event.peer <> ?2
                  and (event.kind = 'join' and ?3 or event.kind = 'leave' and ?4 or event.kind = 'delivered' and ?5)
                  order by event.id limit ?6",
             )?,
             stored: connection.prepare(
                 "select (select min(id) from event),
-                        max(coalesce((select seq from sqlite_sequence where name = 'event'), 0),
-                            coalesce((select max(id) from event), 0),
-                            coalesce((select max(event) from observer), 0))",
+                        max(coalesce((select seq from sqlite_sequence
+                                      where name = 'event' and typeof(seq) = 'integer' and seq <= 1e18), 0),
+                            coalesce((select max(id) from event where id <= 1e18), 0),
+                            coalesce((select max(event) from observer
+                                      where typeof(event) = 'integer' and event <= 1e18), 0))",
             )?,
-            seen: connection.prepare("select min(event) from observer")?,
+            seen: connection
+                .prepare("select min(event) from observer where typeof(event) = 'integer' and event <= 1e18")?,
             remove: connection.prepare("delete from event where id <= ?1")?,
             bounds: None,
             is_more_seen: false,
@@ -130,7 +134,7 @@ impl<'c> Events<'c> {
             seen = self.seen_by_all(newest)?;
         }
         let step = (self.limits.removed_per_turn_max + 2 * added) as i64;
-        let last = seen.max(newest - self.limits.stored_max as i64).min(oldest + step - 1);
+        let last = seen.max(newest - self.limits.stored_max as i64).min(oldest.saturating_add(step - 1));
         if oldest <= last {
             self.remove.execute([last])?;
         }
@@ -147,7 +151,8 @@ impl<'c> Events<'c> {
         if let Some(bounds) = self.bounds {
             return Ok(bounds);
         }
-        let (oldest, newest): (Option<i64>, i64) = self.stored.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (oldest, newest): (Option<i64>, i64) =
+            self.stored.query_row([], |row| Ok((row.get(0)?, number(row, 1)?)))?;
         let seen = self.seen_by_all(newest)?;
         let bounds = EventBounds { oldest: oldest.unwrap_or(newest + 1), newest, seen, added: 0 };
         self.bounds = Some(bounds);
@@ -161,15 +166,15 @@ impl<'c> Events<'c> {
 }
 
 fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
-    let (id, at) = (row.get(0)?, Timestamp::from_millis(row.get(1)?));
-    let name = PeerName::stored(row.get_ref(3)?.as_str()?);
-    let seq = Seq::new(row.get(4)?);
-    let observed = match row.get_ref(2)?.as_str()? {
+    let (id, at) = (row.get(0)?, Timestamp::from_millis(integer(row, 1)?));
+    let name = name(row, 3)?;
+    let seq = seq(row, 4)?;
+    let observed = match &*text(row, 2)? {
         "join" => Observed::Joined { event: id, at, name },
         "leave" => Observed::Left { event: id, at, name },
         _ => {
-            let cursor = row.get::<_, Option<i64>>(5)?;
-            Observed::Delivered { event: id, at, name, seq: cursor.map_or(seq, Seq::new) }
+            let cursor = row.get_ref(5)?.as_i64().map_or(seq, Seq::new);
+            Observed::Delivered { event: id, at, name, seq: cursor }
         }
     };
     Ok(StoredEvent { id, seq, observed })

@@ -20,6 +20,7 @@ use super::{
     TurnRequest,
 };
 use crate::config::Durability;
+use crate::database::column::seq;
 use crate::database::index::UnindexedTail;
 use crate::database::messages::Messages;
 use crate::database::names::Names;
@@ -94,15 +95,27 @@ impl<'c> Log<'c> {
     /// Looks up peers, rooms and ids of messages.
     pub(super) fn lookup(&mut self, lookup: &Lookup) -> rusqlite::Result<LookedUp> {
         let Lookup { peers, rooms, ids } = lookup;
-        Ok(LookedUp {
-            peers: peers.iter().map(|name| self.find_peer(name)).collect::<rusqlite::Result<_>>()?,
-            rooms: rooms.iter().map(|name| self.tables.members.find_room(name)).collect::<rusqlite::Result<_>>()?,
-            ids: ids.iter().map(|(sender, id)| self.find_id(sender, id)).collect::<rusqlite::Result<_>>()?,
-        })
+        let mut found = LookedUp::default();
+        for name in peers {
+            let peer = self.find_peer(name)?;
+            found.note_id(name.as_str(), peer.as_ref().map(|peer| peer.record.id.get()));
+            found.peers.push(peer);
+        }
+        for name in rooms {
+            let room = self.tables.members.find_room(name)?;
+            found.note_id(name.as_str(), room.as_ref().map(|room| room.id.get()));
+            found.rooms.push(room);
+        }
+        found.ids = ids.iter().map(|(sender, id)| self.find_id(sender, id)).collect::<rusqlite::Result<_>>()?;
+        Ok(found)
     }
 
     fn find_peer(&mut self, name: &PeerName) -> rusqlite::Result<Option<FoundPeer>> {
-        let found = self.statements.find_peer.query_row([name.as_str()], |row| peer_record(name, row)).optional()?;
+        let found = self
+            .statements
+            .find_peer
+            .query_row([name.as_str()], |row| peer_record(name, self.newest, row))
+            .optional()?;
         let Some(record) = found else { return Ok(None) };
         let waiting = self.tables.index.first_after(record.id.into(), record.cursor, usize::MAX)?.len() as u64;
         let rooms = self.tables.members.rooms_of(record.id)?;
@@ -274,12 +287,13 @@ impl<'c> Statements<'c> {
     }
 }
 
-fn peer_record(name: &PeerName, row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
+fn peer_record(name: &PeerName, newest: Seq, row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
     Ok(PeerRecord {
         id: PeerId::new(row.get(0)?),
         name: name.clone(),
-        seen: row.get(1)?,
-        cursor: Seq::new(row.get(2)?),
+        seen: row.get_ref(1)?.as_i64() != Ok(0),
+        // A cursor beyond the log would keep the next messages from the peer.
+        cursor: seq(row, 2)?.min(newest),
     })
 }
 

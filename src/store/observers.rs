@@ -1,12 +1,14 @@
 //! Pages for observers (plugins): messages of the log and events, merged in the order in which they happened. Owns the table
 //! `observer` with the observers' cursors; never knows who is online.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::away::Away;
 use super::budget::ReadBudget;
 use super::events::{Events, StoredEvent};
 use super::{EventFilter, Observed, ObservedPage, ObserverCursor};
+use crate::database::column::{number, seq};
 use crate::database::inboxes::Sources;
 use crate::database::messages::{Messages, StoredMessage};
 use crate::limits::{OBSERVATIONS_MAX, PAGE_BYTES_MAX};
@@ -84,8 +86,10 @@ impl<'c> ObserverTable<'c> {
     /// want.
     pub(super) fn find(&mut self, peer: PeerId, newest: ObserverCursor) -> rusqlite::Result<Option<ObserverCursor>> {
         let found = self.find.query_row([peer.get()], |row| {
-            let (seq, event): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
-            Ok(ObserverCursor { seq: seq.map_or(newest.seq, Seq::new), event: event.unwrap_or(newest.event) })
+            let is_null = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)? == ValueRef::Null);
+            let seq = if is_null(0)? { newest.seq } else { seq(row, 0)?.min(newest.seq) };
+            let event = if is_null(1)? { newest.event } else { number(row, 1)?.min(newest.event) };
+            Ok(ObserverCursor { seq, event })
         });
         found.optional()
     }

@@ -4,6 +4,7 @@
 use rusqlite::{Connection, Row, Statement, params};
 
 use super::Post;
+use crate::database::column::integer;
 use crate::limits::{
     POST_BYTES_MAX, POSTS_BYTES_MAX, POSTS_MAX, REFUSED_COLUMN_BYTES_MAX, REFUSED_POSTS_BYTES_MAX, REFUSED_POSTS_MAX,
 };
@@ -92,7 +93,7 @@ impl<'c> Posts<'c> {
         let mut newest = self.newest_refused.query([])?;
         while let Some(row) = newest.next()? {
             rows += 1;
-            bytes += row.get::<_, i64>(1)?.cast_unsigned();
+            bytes += integer(row, 1)?.cast_unsigned();
             if rows > REFUSED_POSTS_MAX || bytes > REFUSED_POSTS_BYTES_MAX {
                 let last: i64 = row.get(0)?;
                 drop(newest);

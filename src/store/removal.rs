@@ -6,7 +6,8 @@ use rusqlite::{Connection, Row, Statement, params};
 use super::SeqRange;
 use super::waiting::Waiting;
 use crate::database::array;
-use crate::database::messages::{numbered, text};
+use crate::database::column::{peer, text};
+use crate::database::messages::numbered;
 use crate::database::search::LazySearchIndex;
 use crate::limits::RETENTION_CHUNK_ROWS;
 use crate::message::{PeerId, Recipient, Seq};
@@ -45,8 +46,10 @@ impl<'c> Removal<'c> {
                 "select seq, sender, recipients from message where seq between ?1 and ?2 order by seq limit ?3",
             )?,
             remove_messages: connection.prepare("delete from message where seq between ?1 and ?2")?,
-            ends_in: connection
-                .prepare("select last, seqs from inbox where recipient = ?1 and last between ?2 and ?3")?,
+            ends_in: connection.prepare(
+                "select last, seqs from inbox
+                 where recipient = ?1 and last between ?2 and ?3 and typeof(last) = 'integer'",
+            )?,
             remove_row: connection.prepare("delete from inbox where recipient = ?1 and last = ?2")?,
             shorten_row: connection
                 .prepare("update inbox set last = ?3, seqs = ?4 where recipient = ?1 and last = ?2")?,
@@ -127,7 +130,7 @@ impl<'c> Removal<'c> {
         last: Seq,
     ) -> rusqlite::Result<Vec<(i64, String)>> {
         let range = [recipient.number(), first.get(), last.get()];
-        self.ends_in.query_map(range, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        self.ends_in.query_map(range, |row| Ok((row.get(0)?, text(row, 1)?)))?.collect()
     }
 
     /// Leaves in an inbox row the messages that are still stored, because they wait for another recipient.
@@ -159,9 +162,5 @@ fn remove_words(run: &Run, search: &mut LazySearchIndex<'_>) -> rusqlite::Result
 }
 
 fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
-    Ok(Candidate {
-        seq: Seq::new(row.get(0)?),
-        sender: PeerId::new(row.get(1)?),
-        recipients: numbered(&text(row, 2)?).collect(),
-    })
+    Ok(Candidate { seq: Seq::new(row.get(0)?), sender: peer(row, 1)?, recipients: numbered(&text(row, 2)?).collect() })
 }

@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Statement};
 
+use crate::database::column;
 use crate::database::index::Index;
 use crate::limits::{HISTORY_SCAN_MESSAGES_MAX, HISTORY_WINDOW_MESSAGES};
 use crate::message::{PeerId, Seq};
@@ -26,7 +27,9 @@ impl<'c> SentMessages<'c> {
 
     /// Returns the message that the sender of this one sent before; `None` if this one was removed.
     fn previous(&mut self, seq: Seq) -> rusqlite::Result<Option<Seq>> {
-        self.previous.query_row([seq.get()], |row| row.get(0).map(Seq::new)).optional()
+        let found = self.previous.query_row([seq.get()], |row| column::seq(row, 0)).optional()?;
+        // A chain that somebody wrote by hand must end, too.
+        Ok(found.map(|previous| previous.min(Seq::new(seq.get().saturating_sub(1)))))
     }
 
     /// Scans the messages just before `before`. Returns the newest of the peer among them, and the oldest that was scanned.
@@ -134,5 +137,5 @@ impl SentScan {
 }
 
 fn found(seq: Seq) -> Position {
-    if seq == Seq::ZERO { Position::End } else { Position::Found(seq) }
+    if seq <= Seq::ZERO { Position::End } else { Position::Found(seq) }
 }

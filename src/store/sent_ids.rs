@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::{FoundId, SendId};
+use crate::database::column::{self, integer};
 use crate::limits::{SENT_ID_DAYS_MAX, SENT_IDS_REMOVED_PER_ID};
 use crate::message::{PeerId, RequestId, Seq, Timestamp};
 
@@ -24,8 +25,9 @@ impl<'c> SentIds<'c> {
     pub(super) fn new(connection: &'c Connection, stored_max: usize) -> rusqlite::Result<Self> {
         Ok(SentIds {
             stored_max,
-            insert: connection
-                .prepare("insert into sent_id (sender, id, seq, at, fingerprint) values (?1, ?2, ?3, ?4, ?5)")?,
+            insert: connection.prepare(
+                "insert or replace into sent_id (sender, id, seq, at, fingerprint) values (?1, ?2, ?3, ?4, ?5)",
+            )?,
             find: connection.prepare("select seq, at, fingerprint from sent_id where sender = ?1 and id = ?2")?,
             bounds: connection.prepare("select coalesce(min(number), 0), coalesce(max(number), 0) from sent_id")?,
             oldest: connection.prepare("select number, at from sent_id order by number limit ?1")?,
@@ -37,15 +39,15 @@ impl<'c> SentIds<'c> {
     pub(super) fn find(&mut self, sender: PeerId, id: &RequestId) -> rusqlite::Result<Option<FoundId>> {
         let found = self.find.query_row(params![sender.get(), id.as_str()], |row| {
             Ok(FoundId {
-                seq: Seq::new(row.get(0)?),
-                at: Timestamp::from_millis(row.get(1)?),
-                fingerprint: row.get(2)?,
+                seq: column::seq(row, 0)?,
+                at: Timestamp::from_millis(integer(row, 1)?),
+                fingerprint: integer(row, 2)?,
             })
         });
         found.optional()
     }
 
-    /// Stores the id of a message, in the transaction that logs the message.
+    /// Stores the id of a message, in the transaction that logs the message. Replaces what is left of a peer whose row was removed by hand.
     pub(super) fn insert(&mut self, sender: PeerId, id: &SendId, seq: Seq, at: Timestamp) -> rusqlite::Result<()> {
         let row = params![sender.get(), id.id.as_str(), seq.get(), at.millis(), id.fingerprint];
         self.insert.execute(row).map(drop)
@@ -55,12 +57,12 @@ impl<'c> SentIds<'c> {
     /// `added`, so that it catches up, and never all at once.
     pub(super) fn remove_oldest(&mut self, added: usize, now: Timestamp) -> rusqlite::Result<()> {
         let (first, last): (i64, i64) = self.bounds.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let too_many = last - self.stored_max as i64;
+        let too_many = last.saturating_sub(self.stored_max as i64);
         let too_old_ms = now.millis() - SENT_ID_DAYS_MAX * DAY_MS;
-        let mut removable = first - 1;
+        let mut removable = first.saturating_sub(1);
         let mut rows = self.oldest.query([(added * SENT_IDS_REMOVED_PER_ID) as i64])?;
         while let Some(row) = rows.next()? {
-            let (number, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let (number, at) = (row.get(0)?, integer(row, 1)?);
             if number > too_many && at > too_old_ms {
                 break;
             }

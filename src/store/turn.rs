@@ -1,9 +1,12 @@
 //! Types of the requests from the broker to the store and of their results: lookups, rows of the table `outbox`, and turns. Never
 //! runs SQL.
 
+use std::collections::HashSet;
+
 use super::entry::{Entry, PeerRecord, Post};
 use super::read::{Read, ReadFailure};
 use crate::database::members::{FoundRoom, Membership};
+use crate::limits::STORED_NUMBER_MAX;
 use crate::message::{PeerName, RequestId, Room, Seq, Timestamp};
 
 /// Rows of the table `outbox` at one moment.
@@ -43,6 +46,20 @@ pub struct LookedUp {
     pub rooms: Vec<Option<FoundRoom>>,
     /// Messages.
     pub ids: Vec<Option<FoundId>>,
+    /// Names of peers and rooms whose rows have an id that no server gives: they are neither found nor absent.
+    pub unreadable: HashSet<String>,
+}
+
+impl LookedUp {
+    /// Notes the id of a peer or a room, which may be one that no server gives.
+    pub(super) fn note_id(&mut self, name: &str, id: Option<i64>) {
+        if id.is_some_and(|id| !(1..=STORED_NUMBER_MAX).contains(&id)) {
+            log::warn!(
+                "the row of {name} has an id that no server gives, so {name} cannot be used; run holdline doctor"
+            );
+            self.unreadable.insert(name.to_owned());
+        }
+    }
 }
 
 /// Peer that a lookup found.

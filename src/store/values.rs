@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Statement, params};
 
+use crate::database::column::text;
 use crate::message::PeerId;
 
 /// Prepared statements on the table `value`.
@@ -33,7 +34,7 @@ impl<'c> PluginValues<'c> {
 
     /// Reads all keys and values of a peer, sorted by key.
     pub(super) fn all(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(String, String)>> {
-        self.all.query_map([peer.get()], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        self.all.query_map([peer.get()], |row| Ok((text(row, 0)?, text(row, 1)?)))?.collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Statement};
 
+use crate::database::column;
 use crate::database::visibility::MEMBER_POSITION;
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
@@ -64,7 +65,7 @@ impl<'c> Waiting<'c> {
         if !self.laggards.contains_key(&room) {
             let laggards = self
                 .laggards_of
-                .query_map([room.get()], |row| Ok((PeerId::new(row.get(0)?), Seq::new(row.get(1)?))))?
+                .query_map([room.get()], |row| Ok((column::peer(row, 0)?, column::seq(row, 1)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             self.laggards.insert(room, laggards);
         }
@@ -76,7 +77,7 @@ impl<'c> Waiting<'c> {
         if let Some(cursor) = self.cursors.get(&peer) {
             return Ok(*cursor);
         }
-        let cursor = self.cursor.query_row([peer.get()], |row| row.get(0).map(Seq::new)).optional()?;
+        let cursor = self.cursor.query_row([peer.get()], |row| column::seq(row, 0)).optional()?;
         self.cursors.insert(peer, cursor);
         Ok(cursor)
     }

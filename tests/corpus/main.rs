@@ -9,6 +9,7 @@ mod luau;
 mod name;
 mod plain;
 mod program;
+mod rows;
 #[path = "../support/mod.rs"]
 mod support;
 mod words;
@@ -55,6 +56,46 @@ fn any_input_of_a_client_is_answered_line_by_line() {
     for target in ["connection", "plain", "json"] {
         each(target, |input| connection::check(server.address(), input));
     }
+}
+
+#[test]
+fn no_row_written_by_hand_stops_the_server_or_concerns_other_peers() {
+    each("rows", rows::check);
+}
+
+/// Values that no server writes into some columns.
+const VALUES: [&str; 12] = [
+    "null",
+    "''",
+    "'x'",
+    "x'ff00'",
+    "0.5",
+    "-1",
+    "0",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "4611686018427387904",
+    "'[9223372036854775807,-9223372036854775808,0,null,\"x\",1.5]'",
+    "char(27) || '[2J'",
+];
+
+/// Each column of each table gets one of the values, and with `HOLDLINE_ROWS=all` each of them: a few hundred databases.
+#[test]
+fn any_value_in_any_column_concerns_no_other_peers() {
+    let is_long = std::env::var_os("HOLDLINE_ROWS").is_some();
+    let columns = rows::columns();
+    let statements = columns.iter().enumerate().flat_map(|(nth, (table, column))| {
+        let values = VALUES.iter().enumerate().filter(move |(value, _)| is_long || *value == 5 * nth % VALUES.len());
+        values.map(move |(_, value)| format!("update or ignore {table} set {column} = {value}"))
+    });
+    let mut failures = Vec::new();
+    for sql in statements {
+        println!("{sql}");
+        if std::panic::catch_unwind(|| rows::check(sql.as_bytes())).is_err() {
+            failures.push(sql);
+        }
+    }
+    assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures.join("\n"));
 }
 
 /// Checks each input of a target. The last one that is printed is the one that failed.

@@ -6,6 +6,7 @@ use rusqlite::types::ValueRef;
 
 use super::{FaultWords, Finding, Severity};
 use crate::archive::read_only::ReadOnlyDatabase;
+use crate::database::schema;
 use crate::database::visibility::MEMBER_POSITION;
 use crate::limits::FAULTS_NAMED_MAX;
 use crate::message::quoted;
@@ -87,8 +88,7 @@ impl RowFault {
 const INDEXED: &str = "(select coalesce(max(seq), 0) from indexed)";
 
 /// SQL for `{newest}`: the newest message that there ever was. It may have been removed.
-const NEWEST: &str =
-    "(select max(coalesce((select max(seq) from message), 0), coalesce(max(max(cursor, sent)), 0)) from peer)";
+const NEWEST: &str = "(select {newest or 0})";
 
 /// SQL for `{newest event}`: the newest event that there ever was.
 const NEWEST_EVENT: &str = "(select coalesce(max(seq), 0) from sqlite_sequence where name = 'event')";
@@ -114,6 +114,7 @@ fn expand(sql: &str) -> String {
         ("{missed by a member}", MISSED_BY_A_MEMBER),
         ("{member position}", MEMBER_POSITION),
         ("{newest}", NEWEST),
+        ("{newest or 0}", schema::NEWEST),
         ("{newest event}", NEWEST_EVENT),
     ];
     placeholders.iter().fold(sql.to_owned(), |sql, (placeholder, expansion)| sql.replace(placeholder, expansion))

@@ -23,10 +23,12 @@ const SENDERS: Check = Check {
     key_name: "seq",
     faults: &[
         RowFault {
-            condition: "message.seq < 1",
+            condition: "message.seq not between 1 and 1e18",
             severity: Severity::Problem,
-            one: "message has a seq below 1, which no server writes, and is never delivered; remove it, or restore a backup",
-            many: "messages have a seq below 1, which no server writes, and are never delivered; remove them, or restore a backup",
+            one: "message has a seq below 1 or above 1e18, which no server writes, and is never delivered; remove it, or restore \
+                  a backup",
+            many: "messages have a seq below 1 or above 1e18, which no server writes, and are never delivered; remove them, or \
+                   restore a backup",
             fix: None,
         },
         RowFault {

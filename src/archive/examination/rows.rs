@@ -25,8 +25,8 @@ pub(super) fn check(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding
 }
 
 /// Counts messages, rooms, peers, and waiting messages.
-pub(super) fn count(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
-    connection.query_row(COUNT, [WAITING_COUNTED_MAX as i64 + 1], |row| {
+pub(super) fn count(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {
+    database.connection().query_row(COUNT, [WAITING_COUNTED_MAX as i64 + 1], |row| {
         let [messages, oldest, newest, peers, never_seen, rooms, members, waiting, recipients] = counts(row)?;
         let span = if messages == 0 { String::new() } else { format!(", seq {oldest} to {newest}") };
         let waiting = match waiting {
@@ -102,8 +102,8 @@ fn is_list_of_numbers(json: &str) -> bool {
 
 fn unreadable_text(FaultyRows { count, named }: &FaultyRows, database: &Path) -> Finding {
     let words = FaultWords {
-        one: "message has a text that cannot be read; a peer for which it waits gets no messages",
-        many: "messages have a text that cannot be read; a peer for which they wait gets no messages",
+        one: "message has a text that is not UTF-8, or none; it is shown with replacement characters",
+        many: "messages have a text that is not UTF-8, or none; they are shown with replacement characters",
     };
     let sql = format!("update message set text = '(unreadable)' where seq in ({})", named.join(", "));
     Finding::problem(words.describe(*count, "seq", named))
@@ -113,8 +113,8 @@ fn unreadable_text(FaultyRows { count, named }: &FaultyRows, database: &Path) ->
 
 fn unreadable(FaultyRows { count, named }: &FaultyRows) -> Finding {
     let words = FaultWords {
-        one: "message cannot be read; a peer for which it waits gets no messages",
-        many: "messages cannot be read; a peer for which they wait gets no messages",
+        one: "message has a value of the wrong type; its time, its sender or its recipients are wrong or missing",
+        many: "messages have a value of the wrong type; their times, senders or recipients are wrong or missing",
     };
     Finding::problem(words.describe(*count, "seq", named)).advise("restore a backup")
 }

@@ -4,8 +4,9 @@
 use rusqlite::{Connection, params};
 
 use super::{Selection, find_id};
+use crate::database::column::{peer, text};
 use crate::database::members::Members;
-use crate::database::messages::{numbered, text};
+use crate::database::messages::numbered;
 use crate::database::search::{ScanEnd, SearchLimits, SearchReader, WordQuery};
 use crate::database::visibility::Viewer;
 use crate::message::{Destination, PeerId, RoomId, Seq};
@@ -63,7 +64,7 @@ fn unindexed(
     while seqs.len() < selection.count
         && let Some(row) = rows.next()?
     {
-        let (seq, sender) = (Seq::new(row.get(0)?), PeerId::new(row.get(1)?));
+        let (seq, sender) = (Seq::new(row.get(0)?), peer(row, 1)?);
         let is_visible = match viewer {
             Some(viewer) => viewer.route(seq, sender, numbered(&text(row, 2)?)).is_some(),
             None => true,

@@ -81,19 +81,22 @@ impl<'a> LookupBuilder<'a> {
 impl Chat {
     /// Adds the result of a lookup to the memory.
     pub(in crate::broker) fn add_looked_up(&mut self, lookup: Lookup, found: LookedUp) {
-        for (name, found) in lookup.peers.into_iter().zip(found.peers) {
+        let LookedUp { peers, rooms, ids, unreadable } = found;
+        // What cannot be read stays unknown, so that requests that name it are refused.
+        let is_readable = |name: &str| !unreadable.contains(name);
+        for (name, found) in lookup.peers.into_iter().zip(peers).filter(|(name, _)| is_readable(name.as_str())) {
             match name.check_new() {
                 Err(bad) if found.is_none() => drop(self.refused_names.insert(name, bad)),
                 _ => self.add_peer(name, found),
             }
         }
-        for (name, found) in lookup.rooms.into_iter().zip(found.rooms) {
+        for (name, found) in lookup.rooms.into_iter().zip(rooms).filter(|(name, _)| is_readable(name.as_str())) {
             match found {
                 Some(found) => self.add_room(name, found),
                 None => drop(self.absent_rooms.insert(name)),
             }
         }
-        for ((sender, id), found) in lookup.ids.into_iter().zip(found.ids) {
+        for ((sender, id), found) in lookup.ids.into_iter().zip(ids) {
             // A name that may not be new has no id.
             let Some(sender) = self.ids.get(&sender).copied() else { continue };
             self.known_ids.insert((sender, id), found.map_or(KnownId::New, KnownId::Before));

@@ -82,12 +82,14 @@ impl Chat {
         self.rooms.remove(&id);
         self.room_ids.remove(name);
         self.last_room = RoomId::new(self.last_room.get().min(id.get() - 1));
+        self.room_count -= 1;
     }
 
     fn set_membership(&mut self, id: PeerId, room: RoomId, is_in: bool) {
         let was_in = std::mem::replace(&mut self.member(id, room).is_in, is_in);
         let state = self.rooms.get_mut(&room).expect("a room in flight is in memory");
-        state.members = state.members + u64::from(is_in) - u64::from(was_in);
+        // The stored number may be wrong.
+        state.members = (state.members + u64::from(is_in)).saturating_sub(u64::from(was_in));
         if self.peers[&id].is_online() {
             state.online.insert(id);
         }

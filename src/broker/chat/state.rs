@@ -33,6 +33,8 @@ pub(in crate::broker) struct Chat {
     pub(super) last_peer: PeerId,
     /// Highest id given to a room.
     pub(super) last_room: RoomId,
+    /// Number of rooms that exist, or that a turn in flight creates.
+    pub(super) room_count: u64,
     /// Ids of `peers` by name. Clients choose names, so they are hashed with a secret key; the server chooses ids.
     pub(super) ids: HashMap<PeerName, PeerId>,
     /// Peers in memory: all that are online, and offline ones that were named lately.
@@ -203,13 +205,14 @@ impl Session {
 impl Chat {
     /// Makes the chat with the state that the store found when it was opened.
     pub(in crate::broker) fn new(limits: &Limits, store: &Store) -> Self {
-        let Found { newest, last_peer, last_room, unknown_names } = store.found;
+        let Found { newest, last_peer, last_room, rooms: room_count, unknown_names } = store.found;
         Chat {
             limits: *limits,
             unknown_names,
             newest,
             last_peer,
             last_room,
+            room_count,
             ids: HashMap::new(),
             peers: IdMap::default(),
             room_ids: HashMap::new(),
@@ -279,7 +282,7 @@ impl Chat {
         let peer = self.peers.get_mut(&id).expect("a peer whose name is used was looked up");
         if !peer.record.seen {
             if std::mem::replace(&mut peer.is_stored, true) {
-                self.unknown_names -= 1;
+                self.unknown_names = self.unknown_names.saturating_sub(1);
             }
             peer.record.seen = true;
             self.dirty_peers.insert(id);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
 
+use crate::database::column::{peer, seq};
 use crate::limits::SENDERS_CACHED_MAX;
 use crate::message::{PeerId, Recipient, Seq};
 
@@ -27,24 +28,21 @@ impl UnindexedTail {
     /// Reads the tail from the log. If it has more than `rows_max` rows, as when the index was lost, reads only its start and
     /// returns the last message of that.
     pub(crate) fn read(connection: &Connection, rows_max: usize) -> rusqlite::Result<(Self, Option<Seq>)> {
-        let indexed = connection.query_row("select coalesce(max(seq), 0) from indexed", [], |row| row.get(0))?;
-        let mut tail = UnindexedTail {
-            indexed: Seq::new(indexed),
-            inboxes: BTreeMap::new(),
-            rows: 0,
-            sent: HashMap::new(),
-            sent_before: Vec::new(),
-        };
-        let mut unindexed = connection.prepare("select recipient, seq, sender from unindexed order by seq")?;
+        let indexed = connection.query_row("select max(seq) from indexed", [], |row| seq(row, 0))?;
+        let mut tail =
+            UnindexedTail { indexed, inboxes: BTreeMap::new(), rows: 0, sent: HashMap::new(), sent_before: Vec::new() };
+        let sql = "select recipient, seq, sender from unindexed
+                   where typeof(recipient) = 'integer' and seq <= 1e18 order by seq";
+        let mut unindexed = connection.prepare(sql)?;
         let mut rows = unindexed.query([])?;
         let mut last = tail.indexed;
         while let Some(row) = rows.next()? {
-            let (recipient, seq, sender) = (row.get(0)?, Seq::new(row.get(1)?), row.get(2)?);
+            let (recipient, seq, sender) = (row.get(0)?, seq(row, 1)?, peer(row, 2)?);
             if seq != last && tail.rows >= rows_max {
                 return Ok((tail, Some(last)));
             }
             tail.add(seq, &[Recipient::numbered(recipient)]);
-            tail.sent.insert(PeerId::new(sender), seq);
+            tail.sent.insert(sender, seq);
             last = seq;
         }
         Ok((tail, None))

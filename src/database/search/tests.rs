@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use rusqlite::OpenFlags;
 
 use super::*;
+use crate::message::PeerId;
 
 /// Limits that are low enough to be reached.
 const LIMITS: SearchLimits =

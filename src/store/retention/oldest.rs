@@ -3,7 +3,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params};
 
-use crate::database::messages::{numbered, text};
+use crate::database::column::{integer, peer, text};
+use crate::database::messages::numbered;
 use crate::limits::{RETENTION_CHUNK_ROWS, RETENTION_RETURNED_PAGES};
 use crate::message::{PeerId, Recipient, Seq, Timestamp};
 use crate::store::locking::begin_unless_busy;
@@ -68,7 +69,8 @@ impl<'c> Oldest<'c> {
             page_count: connection.prepare("pragma page_count")?,
             freelist_count: connection.prepare("pragma freelist_count")?,
             after: connection.prepare(
-                "select seq, at, recipients, octet_length(text), sender from message where seq > ?1 order by seq limit ?2",
+                "select seq, at, recipients, octet_length(text), sender from message where seq > ?1 and seq <= 1e18
+                 order by seq limit ?2",
             )?,
             name: connection.prepare("select name from peer where id = ?1")?,
             give_back: connection.prepare(&format!("pragma incremental_vacuum({RETENTION_RETURNED_PAGES})"))?,
@@ -130,9 +132,9 @@ fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 fn old_message(row: &Row<'_>) -> rusqlite::Result<OldMessage> {
     Ok(OldMessage {
         seq: Seq::new(row.get(0)?),
-        at: Timestamp::from_millis(row.get(1)?),
-        sender: PeerId::new(row.get(4)?),
+        at: Timestamp::from_millis(integer(row, 1)?),
+        sender: peer(row, 4)?,
         recipients: numbered(&text(row, 2)?).collect(),
-        text_bytes: number(row, 3)?,
+        text_bytes: integer(row, 3)?.cast_unsigned(),
     })
 }

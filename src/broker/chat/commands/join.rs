@@ -53,11 +53,12 @@ fn join_again(requester: Requester, room: RoomId, chat: &Chat, turn: &mut TurnBu
 fn create(name: Room, chat: &mut Chat, turn: &mut TurnBuilder) -> Result<RoomId, Refusal> {
     name.check_new().map_err(|bad| Refusal::new(Code::BadName, bad.to_string()).with_outcome("not joined"))?;
     let rooms_max = Limits::or_none(chat.limits.rooms_max);
-    if chat.last_room.get().cast_unsigned() >= rooms_max {
-        let words = format!("there are {} rooms, and rooms_max is {rooms_max}; not joined", chat.last_room);
+    if chat.room_count >= rooms_max {
+        let words = format!("there are {} rooms, and rooms_max is {rooms_max}; not joined", chat.room_count);
         return Err(Refusal::new(Code::StorageFull, words));
     }
     chat.last_room = chat.last_room.next();
+    chat.room_count += 1;
     turn.write(Entry::Room { id: chat.last_room, name: name.clone() });
     chat.add_room(name, FoundRoom { id: chat.last_room, members: 0, topic: None });
     Ok(chat.last_room)

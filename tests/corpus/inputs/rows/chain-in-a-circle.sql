@@ -1,0 +1,2 @@
+update message set previous = seq
+update peer set sent = 3

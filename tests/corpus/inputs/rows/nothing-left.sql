@@ -1,0 +1,4 @@
+delete from peer
+delete from room
+delete from indexed
+delete from searched

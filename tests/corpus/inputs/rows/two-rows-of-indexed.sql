@@ -1,0 +1,2 @@
+insert into indexed values (3)
+insert into indexed values ('x')
