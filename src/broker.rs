@@ -23,12 +23,12 @@ use crate::config::Limits;
 use crate::limits::{CURSOR_FLUSH_MS_MAX, INBOX_EVENTS_MAX, PRESENCE_MS, READ_RETRY_MS, TURN_REQUESTS_MAX};
 use crate::message::Timestamp;
 use crate::outage_log::OutageLog;
-use crate::store::{Commit, Entry, Post, SeqRange, Store, TurnOutcome};
+use crate::store::{Commit, Entry, Lookup, Post, SeqRange, Store, TurnOutcome};
 
 /// Makes a broker, and the handle with which connections send it events.
-pub(crate) fn open(store: Store, limits: &Limits) -> (Handle, Broker) {
+pub(crate) fn open(mut store: Store, limits: &Limits) -> (Handle, Broker) {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS_MAX);
-    let chat = Chat::new(limits, &store);
+    let chat = Chat::new(limits, &mut store);
     let broker = Broker {
         inbox,
         pending: TurnQueue::default(),
@@ -184,6 +184,8 @@ impl Broker {
                 }
                 Some((_, commit)) if !commit.is_done() => self.wait_for_commit(commit, &mut taken).await,
                 None if is_idle => self.wait_for_event(&mut taken).await?,
+                // No turn is in flight whose outcome is not known: the rooms are as empty as they seem.
+                _ if taken.is_empty() && self.chat.has_emptied_rooms() => return Some(taken),
                 _ => break,
             }
         }
@@ -273,6 +275,7 @@ impl Broker {
             || self.is_time_to_flush()
             || self.is_time_for_presence()
             || self.has_removal()
+            || self.chat.has_emptied_rooms()
     }
 
     fn is_time_for_presence(&self) -> bool {
@@ -298,6 +301,9 @@ impl Broker {
             };
             return Some(TurnBuilder::removal(ranges, Timestamp::now()));
         }
+        if events.is_empty() && self.chat.has_emptied_rooms() {
+            return self.remove_unused_rooms().await;
+        }
         if events.iter().any(|event| matches!(event, Event::OutboxTouched)) {
             self.outbox_table = OutboxTableState::Unknown;
         }
@@ -307,6 +313,19 @@ impl Broker {
         let posts = self.read_posts().await;
         let events = self.resolve_names(events, &posts).await;
         Some(self.chat.decide(events, posts, Timestamp::now()))
+    }
+
+    /// Decides a turn that removes rooms whose last member has left, if they have no messages. If that cannot be looked up, they stay until
+    /// the next start.
+    async fn remove_unused_rooms(&mut self) -> Option<TurnBuilder> {
+        let lookup = Lookup { unused_rooms: self.chat.take_emptied_rooms(), ..Lookup::default() };
+        if lookup.is_empty() {
+            return None;
+        }
+        let found = self.store.lookup(lookup).await;
+        self.lookups.note(found.as_ref().err());
+        let unused = found.map_or_else(|_| Vec::new(), |found| found.unused_rooms);
+        (!unused.is_empty()).then(|| TurnBuilder::room_removal(unused, Timestamp::now()))
     }
 
     /// Schedules another read of the rows of the table `outbox` that could not be processed, after a while.

@@ -31,6 +31,7 @@ use crate::limits::{CLOSING_STALL_S_MAX, LINGER_S_MAX};
 use crate::message::{PeerName, SessionId};
 use crate::plugin::MessageSender;
 use crate::protocol::{Login, ProtocolTable, Refusal};
+use crate::source::Source;
 use crate::timeout::{seconds_or_none, sleep, timeout};
 use crate::transport::{self, Transport};
 
@@ -110,9 +111,10 @@ fn start_session(
     let (sender, receiver) = broker::outbox();
     let encoder = reader.start_session(&login);
     let wants_accepted = encoder.capabilities.wants_accepted;
+    let source = Source::of(reader.transport().peer_address());
     let Login { id, name, .. } = login;
     let output = SessionOutput::Lines { encoder, outbox: sender };
-    (name, wants_accepted, Joining { id, output, permit: permits.try_acquire_arc() }, receiver)
+    (name, wants_accepted, Joining { id, source, output, permit: permits.try_acquire_arc() }, receiver)
 }
 
 /// Reads and writes side by side, until the client's requests end and everything queued for it is written.

@@ -34,6 +34,7 @@ mod outage_log;
 pub mod plugin;
 pub mod protocol;
 pub mod server;
+pub mod shares;
 #[cfg(test)]
 mod simulation;
 pub mod source;

@@ -192,6 +192,9 @@ pub const FLOOR_STEP_MESSAGES_MAX: usize = 4096;
 /// Rooms for which the store caches how many messages they have above their floors; it counts the others when they get a message.
 pub const FLOORS_CACHED_MAX: usize = 16 * 1024;
 
+/// Messages in a full mailbox whose senders are read when its peer is looked up: an estimate of who filled it is enough.
+pub const MAILBOX_SAMPLE_MESSAGES: usize = 64;
+
 /// Names that never logged in and that messages wait for, unless the configuration says otherwise.
 pub const UNKNOWN_NAMES_DEFAULT: u64 = 10_000;
 
@@ -400,11 +403,14 @@ pub const HOLDERS_COUNTED_MAX: usize = 4096;
 /// Rooms, with members or without, unless the configuration says otherwise.
 pub const ROOMS_DEFAULT: u64 = 10_000;
 
+/// Rooms without members that one turn removes.
+pub const EMPTIED_ROOMS_MAX: usize = 256;
+
 /// Rooms that one peer may be a member of.
 pub const ROOMS_PER_PEER_MAX: usize = 1024;
 
-/// Message ids that are remembered, of all senders together.
-pub const SENT_IDS_MAX: usize = 1_000_000;
+/// Message ids of one sender alone that are remembered; a share: of all senders together, four times as many.
+pub const SENT_IDS_MAX: usize = 250_000;
 
 /// Days for which a message id is remembered, unless there are too many; `protocol.md`, promise 5.
 pub const SENT_ID_DAYS_MAX: i64 = 30;

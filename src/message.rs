@@ -221,7 +221,7 @@ show_as_str!(PeerName, Room, Destination, Text);
 macro_rules! id {
     ($(#[$attribute:meta])* $name:ident($number:ty)) => {
         $(#[$attribute])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
         pub struct $name($number);
 

@@ -8,6 +8,7 @@ mod entry;
 mod events;
 mod feed;
 mod floors;
+mod found;
 mod headroom;
 mod insert;
 mod interrupt;
@@ -41,6 +42,7 @@ pub use self::entry::{DecodeError, Entry, PeerRecord, Post, SendId, SeqRange};
 #[cfg(test)]
 pub(crate) use self::events::EventLimits;
 pub use self::feed::WaitingScan;
+pub use self::found::Found;
 pub use self::headroom::Headroom;
 use self::log::Log;
 pub use self::observed::{EventFilter, EventKind, Observed, ObservedPage, ObserverCursor, PeerEvent};
@@ -57,7 +59,6 @@ use self::wal::WalPages;
 pub use self::watch::DatabaseWatch;
 
 use crate::config::Retention;
-use crate::database::column;
 use crate::database::directory::DataDirectory;
 pub use crate::database::directory::DirectoryError;
 use crate::database::index::{self, UnindexedTail};
@@ -66,7 +67,7 @@ use crate::database::schema;
 pub use crate::database::schema::SchemaError;
 use crate::limits::{STORE_IDLE_S, STORE_REQUESTS_MAX};
 use crate::memory;
-use crate::message::{PeerId, RoomId, Seq};
+use crate::message::Seq;
 
 /// Reason why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -94,21 +95,6 @@ pub struct Store {
     wal: PathBuf,
     /// State of the database when it was opened.
     pub found: Found,
-}
-
-/// State of a database that the broker needs at its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Newest message ever logged, even if it was removed since.
-    pub newest: Seq,
-    /// Highest id that was ever given to a peer.
-    pub last_peer: PeerId,
-    /// Highest id that was ever given to a room.
-    pub last_room: RoomId,
-    /// Number of rooms.
-    pub rooms: u64,
-    /// Number of names that were never used, and for which messages wait.
-    pub unknown_names: u64,
 }
 
 /// Turn that is being committed.
@@ -150,9 +136,9 @@ impl Store {
         let wal = directory.open_wal()?;
         // The names of the files must survive a power cut before a commit to them is reported.
         directory.sync()?;
-        let found = found(&connection, &directory.database())?;
         let wal_path = directory.wal();
         let tail = index::tail(&connection, options.limits.index).map_err(schema::explain(&directory.database()))?;
+        let found = found::found(&connection, &tail).map_err(schema::explain(&directory.database()))?;
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         let (proposals, removals) = async_channel::bounded(1);
         let removals = (options.retention != Retention::default()).then_some(removals);
@@ -311,28 +297,6 @@ fn handle<'c>(request: StoreRequest, log: &mut Log<'c>, sweep: &mut Sweep<'c>) -
             sweep.after_turn(log, summary, Clocks::now())
         }
     }
-}
-
-/// Reads the state of the database that the broker needs at its start.
-fn found(connection: &rusqlite::Connection, path: &Path) -> Result<Found, SchemaError> {
-    let newest = schema::NEWEST;
-    let sql = format!(
-        "select {newest},
-                (select max(id) from peer where id <= 1e18),
-                (select count(*) from peer where seen = 0),
-                (select max(id) from room where id <= 1e18),
-                (select count(*) from room)"
-    );
-    let found = connection.query_row(&sql, [], |row| {
-        Ok(Found {
-            newest: column::seq(row, 0)?,
-            last_peer: column::peer(row, 1)?,
-            last_room: RoomId::new(column::number(row, 3)?),
-            rooms: column::number(row, 4)?.cast_unsigned(),
-            unknown_names: column::number(row, 2)?.cast_unsigned(),
-        })
-    });
-    found.map_err(schema::explain(path))
 }
 
 /// Waits for a request, until the deadline if there is one. Parks the thread: if it waited for a timer of the async runtime, it

@@ -44,7 +44,7 @@ pub(crate) trait Transport {
     /// Whether the stream was reset, even if a read or a write has already returned the error.
     fn is_broken(&self) -> bool;
 
-    /// Returns the address of the client; 0.0.0.0 if it has disconnected already.
+    /// Returns the address of the client, also after it has disconnected.
     fn peer_address(&self) -> IpAddr;
 
     /// Whether the stream is encrypted on its way.

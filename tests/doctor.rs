@@ -276,7 +276,7 @@ const FAULTS: &[(&str, &str, &str, bool)] = &[
         true,
     ),
     (
-        "insert into peer values (-7, 'mallory', 1, 0, 0)",
+        "insert into peer (id, name, seen) values (-7, 'mallory', 1)",
         "problem: 1 peer has an id that no server gives; nobody can log in by this name or write to it",
         "(\"mallory\")",
         false,

@@ -515,7 +515,9 @@ fn full_mailbox_refuses_the_whole_line_and_loses_nothing() {
         let error = alice.expect_error("mailbox_full");
         assert!(error.contains("bob"), "{error}");
     }
+    // Carol has a share of her own, a smaller one than if bob's mailbox were empty.
     carol.send("bob: 4");
+    carol.send("bob: 5");
     carol.expect_error("mailbox_full");
     carol.expect_nothing();
     alice.send("carol, dave: others are not full");
@@ -529,10 +531,10 @@ fn full_mailbox_refuses_the_whole_line_and_loses_nothing() {
     alice.expect_error("mailbox_full");
 
     let mut bob = TestClient::login(&server, "bob");
-    assert_eq!(messages(&bob.ping()), ["from alice: 1", "from alice: 2", "from alice: 3"]);
+    assert_eq!(messages(&bob.ping()), ["from alice: 1", "from alice: 2", "from alice: 3", "from carol: 4"]);
     server.wait_until_delivered("bob");
-    alice.send("bob: 4");
-    bob.expect("from alice: 4");
+    alice.send("bob: 6");
+    bob.expect("from alice: 6");
     alice.expect_nothing();
 }
 

@@ -218,7 +218,7 @@ fn unknown_names_are_limited_and_known_ones_are_not() {
     for line in ["n4: hi", "known, n4, alice: hi", "n1, n4: hi"] {
         alice.send(line);
         let error = alice.expect_error("mailbox_full");
-        assert!(error.contains("unknown_names_max is 3") && error.contains("n4"), "{error}");
+        assert!(error.contains("unknown_names_max (3)") && error.contains("n4"), "{error}");
     }
     // Names with waiting messages may get more, and names that have logged in do not count.
     alice.send("n1, n2, n3, known, alice: more");

@@ -219,7 +219,7 @@ fn number_of_rooms_is_limited() {
         alice.send(&format!("/join {room}"));
     }
     let error = alice.expect_error("storage_full");
-    assert!(error.contains("rooms_max is 2") && error.contains("not joined"), "{error}");
+    assert!(error.contains("rooms_max (2)") && error.contains("not joined"), "{error}");
     alice.send("/join #a");
     alice.expect_notice("you are in #a now");
 }
@@ -376,7 +376,10 @@ fn mailbox_limit_does_not_count_room_messages() {
     alice.send_bytes(&flood("bob", 0..4, 0));
     let lines = alice.ping();
     let refused = messages(&lines);
-    assert_eq!(refused, ["! mailbox_full: 3 messages wait for bob, and mailbox_max is 3; not sent"]);
+    assert_eq!(
+        refused,
+        ["! mailbox_full: 3 messages wait for bob, and your share of mailbox_max (3) is used up; not sent"]
+    );
     let mut bob = TestClient::connect(&server);
     bob.send("bob");
     assert_eq!(bob.expect_line(), "* hello bob, 13 messages wait for you");

@@ -135,6 +135,8 @@ fn topic_survives_a_restart_and_empty_rooms() {
     alice.expect_notice("the topic of #home: dinner at 7");
     alice.send("/topic #garden");
     alice.expect_notice("#garden has no topic");
+    // A room without members and messages would be removed.
+    alice.send("#home: see you");
     alice.send("/leave #home");
     alice.ping();
     let mut bob = TestClient::login(&server, "bob");

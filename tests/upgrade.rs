@@ -12,12 +12,13 @@ use support::{TestClient, TestServer, eventually, holdline};
 use tempfile::TempDir;
 
 /// Made by real servers of earlier versions, all with the same content; each with the version of its schema.
-const FROZEN: [(usize, &[u8]); 5] = [
+const FROZEN: [(usize, &[u8]); 6] = [
     (1, include_bytes!("frozen/schema-1.db")),
     (2, include_bytes!("frozen/schema-2.db")),
     (4, include_bytes!("frozen/schema-4.db")),
     (5, include_bytes!("frozen/schema-5.db")),
     (6, include_bytes!("frozen/schema-6.db")),
+    (7, include_bytes!("frozen/schema-7.db")),
 ];
 
 /// Messages in each database.

@@ -6,6 +6,7 @@ use super::outbox::{Delivered, OutboxSender, ValueBatch};
 use crate::limits::BATCH_REQUESTS_MAX;
 use crate::message::{PeerName, RequestId, SessionId};
 use crate::protocol::{Capabilities, SessionEncoder, Submission};
+use crate::source::Source;
 use crate::store::{EventFilter, Observed, ObserverCursor};
 
 /// Event for the broker. The order of the inbox is the order of the chat.
@@ -94,6 +95,8 @@ pub(crate) struct Observation {
 pub(crate) struct Joining {
     /// Id of the login: the welcome carries it.
     pub(crate) id: Option<RequestId>,
+    /// Source of the client.
+    pub(crate) source: Source,
     /// Output of the session.
     pub(crate) output: SessionOutput,
     /// Right of the session to submit requests, given back with the welcome, so that the welcome is the first reply. `None` for a plugin,

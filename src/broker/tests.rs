@@ -15,6 +15,7 @@ use super::*;
 use crate::limits::BATCH_REQUESTS_MAX;
 use crate::message::{Destination, PeerId, PeerName, Room, RoomId, Seq, SessionId, Text};
 use crate::protocol::{Capabilities, Draft, Request, Submission, Work, plain};
+use crate::source::Source;
 use crate::store::{CommitError, Entry, Found, FoundPosts, LookedUp, Lookup, StoreRequest, TurnRequest};
 
 /// Number of senders whose batches fill a turn.
@@ -38,7 +39,7 @@ impl StoreInbox {
         loop {
             match self.request().await {
                 StoreRequest::Lookup(lookup, reply) => {
-                    let Lookup { peers, rooms, ids } = lookup;
+                    let Lookup { peers, rooms, ids, .. } = lookup;
                     let (peers, rooms) = (vec![None; peers.len()], vec![None; rooms.len()]);
                     reply
                         .send(Ok(LookedUp { peers, rooms, ids: vec![None; ids.len()], ..LookedUp::default() }))
@@ -61,7 +62,12 @@ fn join(sender: u64) -> (Event, OutboxReceiver) {
     let (outbox_sender, outbox_receiver) = outbox();
     let session = SessionId::new(sender);
     let encoder = plain::session(Capabilities::default());
-    let joining = Joining { id: None, output: SessionOutput::Lines { encoder, outbox: outbox_sender }, permit: None };
+    let joining = Joining {
+        id: None,
+        source: Source::Operator,
+        output: SessionOutput::Lines { encoder, outbox: outbox_sender },
+        permit: None,
+    };
     (Event::Join { session, name: name(sender), joining }, outbox_receiver)
 }
 
@@ -149,9 +155,7 @@ fn peers(entries: &[Entry]) -> Vec<PeerId> {
 
 /// A broker with an empty database.
 fn new() -> (Handle, Broker, StoreInbox) {
-    let found =
-        Found { newest: Seq::ZERO, last_peer: PeerId::new(0), last_room: RoomId::new(0), rooms: 0, unknown_names: 0 };
-    let (store, asked, _removals) = Store::without_thread(found);
+    let (store, asked, _removals) = Store::without_thread(Found::default());
     let (handle, broker) = open(store, &Limits::default());
     (handle, broker, StoreInbox(asked))
 }

@@ -23,7 +23,7 @@ use crate::store::{Store, StoreOptions};
 use crate::transport::tcp::Tcp;
 
 /// Bytes of the future that serves a connection: they are most of an idle connection's memory.
-const CONNECTION_BYTES_MAX: usize = 1856;
+const CONNECTION_BYTES_MAX: usize = 1920;
 
 /// The protocols of the server, and one more.
 const PROTOCOLS: ProtocolTable =
@@ -71,8 +71,8 @@ async fn run<T: Transport + Send + Sync + 'static>(
     let broker = executor.spawn(broker.run());
     let accepting = async {
         loop {
-            let (socket, _) = listener.accept().await.unwrap();
-            let served = serve(transport(Tcp::new(socket)), SessionId::unused(), shared.clone());
+            let (socket, address) = listener.accept().await.unwrap();
+            let served = serve(transport(Tcp::new(socket, address.ip())), SessionId::unused(), shared.clone());
             executor.spawn(served).detach();
         }
     };
@@ -162,7 +162,8 @@ fn protocols_share_a_room() {
 fn a_frame_is_acknowledged_as_a_whole() {
     let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();
     let mut far = TcpStream::connect(listener.get_ref().local_addr().unwrap()).unwrap();
-    let near = Frames::new(Tcp::new(smol::block_on(listener.accept()).unwrap().0));
+    let (socket, address) = smol::block_on(listener.accept()).unwrap();
+    let near = Frames::new(Tcp::new(socket, address.ip()));
     let mut context = std::task::Context::from_waker(Waker::noop());
     while near.poll_write(&mut context, &[b'x'; FRAME_BYTES_MAX]).is_ready() {}
     let written = near.written_bytes();

@@ -8,6 +8,8 @@ use crate::message::{PeerId, Room, RoomId, Seq, Text};
 /// Prepared statements on the tables `room` and `member`.
 pub(crate) struct Members<'c> {
     put_room: Statement<'c>,
+    remove_room: Statement<'c>,
+    is_empty: Statement<'c>,
     set_topic: Statement<'c>,
     put_member: Statement<'c>,
     remove_member: Statement<'c>,
@@ -46,7 +48,9 @@ pub struct FoundRoom {
 impl<'c> Members<'c> {
     pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Members {
-            put_room: connection.prepare("insert into room (id, name) values (?1, ?2)")?,
+            put_room: connection.prepare("insert into room (id, name, creator) values (?1, ?2, ?3)")?,
+            remove_room: connection.prepare("delete from room where id = ?1 and members = 0")?,
+            is_empty: connection.prepare("select 1 from room where id = ?1 and members = 0")?,
             set_topic: connection.prepare("update room set topic = ?2 where id = ?1")?,
             put_member: connection.prepare("insert or replace into member (room, peer, joined) values (?1, ?2, ?3)")?,
             remove_member: connection.prepare("delete from member where room = ?1 and peer = ?2")?,
@@ -73,10 +77,20 @@ impl<'c> Members<'c> {
     }
 
     /// Inserts a new room.
-    pub(crate) fn put_room(&mut self, id: RoomId, name: &Room) -> rusqlite::Result<()> {
-        let rows = self.put_room.execute(params![id.get(), name.as_str()])?;
+    pub(crate) fn put_room(&mut self, id: RoomId, name: &Room, creator: Option<PeerId>) -> rusqlite::Result<()> {
+        let rows = self.put_room.execute(params![id.get(), name.as_str(), creator.map(PeerId::get)])?;
         assert_eq!(rows, 1, "an insert adds one row");
         Ok(())
+    }
+
+    /// Removes a room without members. Its row may be gone, as an operator may have removed it by hand.
+    pub(crate) fn remove_room(&mut self, id: RoomId) -> rusqlite::Result<()> {
+        self.remove_room.execute([id.get()]).map(drop)
+    }
+
+    /// Whether a room exists and has no members.
+    pub(crate) fn is_empty(&mut self, id: RoomId) -> rusqlite::Result<bool> {
+        self.is_empty.exists([id.get()])
     }
 
     /// Sets the topic of a room, or clears it.

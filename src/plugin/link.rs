@@ -12,6 +12,7 @@ use super::filter::{MessageSender, SubmissionFilter};
 use crate::broker::{self, Event, Handle, Joining, OutboxReceiver, SessionOutput, ValueBatch};
 use crate::message::{PeerName, RequestId, SessionId, Timestamp};
 use crate::protocol::{Capabilities, Code, Refusal, Reply, Submission, Work};
+use crate::source::Source;
 
 /// Capabilities of a plugin's session. Presence is not among them: a plugin observes it with its hooks.
 const CAPABILITIES: Capabilities = Capabilities {
@@ -64,7 +65,7 @@ impl Link {
         let session = SessionId::unused();
         *self.session.lock() = session;
         let output = SessionOutput::Values { capabilities: CAPABILITIES, outbox: sender };
-        let joining = Joining { id: None, output, permit: None };
+        let joining = Joining { id: None, source: Source::Operator, output, permit: None };
         self.send(Event::Join { session, name: self.name.clone(), joining }).await;
         receiver
     }

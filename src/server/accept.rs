@@ -17,6 +17,7 @@ use crate::limits::{ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, LISTEN_BACKLOG_CON
 use crate::message::SessionId;
 use crate::source::Source;
 use crate::timeout::sleep;
+use crate::transport::Transport;
 use crate::transport::tcp::Tcp;
 
 /// Listens on an address.
@@ -55,7 +56,7 @@ impl Acceptor {
                 Ok((socket, address)) => {
                     backoff.reset();
                     log::debug!("accepted {address}");
-                    self.serve(Tcp::new(socket), Source::of(address.ip()));
+                    self.serve(Tcp::new(socket, address.ip()));
                     // While a crowd connects, `accept` never waits, and the others would have no turn.
                     future::yield_now().await;
                 }
@@ -68,8 +69,8 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, tcp: Tcp, source: Source) {
-        match self.admission.admit(source, Instant::now()) {
+    fn serve(&self, tcp: Tcp) {
+        match self.admission.admit(Source::of(tcp.peer_address()), Instant::now()) {
             Ok(admitted) => {
                 tcp.keep_alive(self.shared.limits.dead_after_s);
                 let served = connection::serve(tcp, SessionId::unused(), self.shared.clone());

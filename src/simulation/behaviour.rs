@@ -10,6 +10,7 @@ use crate::broker::{EndReason, Event, Joining, SessionOutput, outbox};
 use crate::limits::{BATCH_REQUESTS_MAX, HISTORY_MESSAGES_MAX, READ_BYTES_MAX};
 use crate::message::{Destination, Seq, SessionId, Text};
 use crate::protocol::{Capabilities, Code, Draft, HistoryRequest, Refusal, Request, Submission, Work, plain};
+use crate::source::Source;
 
 impl World {
     pub(super) fn join_any(&mut self) -> bool {
@@ -29,7 +30,12 @@ impl World {
         self.clients.push(client);
         let name = self.oracle.peers[peer].name.clone();
         let encoder = plain::session(Capabilities { acknowledges: acks, wants_topics, ..Capabilities::default() });
-        let joining = Joining { id: None, output: SessionOutput::Lines { encoder, outbox: sender }, permit };
+        let joining = Joining {
+            id: None,
+            source: source(session),
+            output: SessionOutput::Lines { encoder, outbox: sender },
+            permit,
+        };
         let join = Event::Join { session, name, joining };
         self.send_event(self.clients.len() - 1, join, Vec::new());
         true
@@ -424,4 +430,9 @@ fn describe_report(event: &Option<Event>) -> String {
         }
         _ => "nothing to report".to_owned(),
     }
+}
+
+/// Source of a session: a name comes from each of three.
+pub(super) fn source(session: SessionId) -> Source {
+    Source::of([192, 0, 2, (session.get() % 3) as u8].into())
 }

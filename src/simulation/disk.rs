@@ -15,10 +15,13 @@ pub(super) use self::answers::{Answers, injected};
 use self::observers::Observers;
 use self::outbox::Outbox;
 use self::rooms::Rooms;
-use self::sent_ids::SentIds;
+use self::sent_ids::{SenderShare, SentIds};
 use crate::config::Durability;
+use crate::limits::MAILBOX_SAMPLE_MESSAGES;
 use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Seq, Text, Timestamp};
-use crate::store::{Entry, Found, FoundPeer, LookedUp, Lookup, PeerRecord, Post, SeqRange, StoreLimits};
+use crate::shares::Holder;
+use crate::source::Source;
+use crate::store::{Entry, Found, FoundId, FoundPeer, LookedUp, Lookup, PeerRecord, Post, SeqRange, StoreLimits};
 
 /// Database, and the medium under it.
 pub(super) struct Disk {
@@ -26,6 +29,8 @@ pub(super) struct Disk {
     limits: StoreLimits,
     peers: BTreeMap<PeerId, PeerRecord>,
     ids: HashMap<PeerName, PeerId>,
+    /// Source of the latest login of each peer.
+    sources: HashMap<PeerId, Source>,
     messages: BTreeMap<Seq, MessageRow>,
     /// Number of peers that never logged in.
     unknown_names: u64,
@@ -64,6 +69,7 @@ struct Undo {
     /// Messages that it removed.
     removed: Vec<(Seq, MessageRow)>,
     /// The tables before, if it changed them.
+    sources: Option<HashMap<PeerId, Source>>,
     rooms: Option<Rooms>,
     /// Whether it changed members or topics.
     has_memberships: bool,
@@ -79,6 +85,7 @@ impl Disk {
             limits,
             peers: BTreeMap::new(),
             ids: HashMap::new(),
+            sources: HashMap::new(),
             messages: BTreeMap::new(),
             unknown_names: 0,
             inboxes: HashMap::new(),
@@ -98,9 +105,14 @@ impl Disk {
         Found {
             newest: self.newest,
             last_peer: self.peers.keys().next_back().copied().unwrap_or(PeerId::new(0)),
-            unknown_names: self.unknown_names(),
             last_room: self.rooms.last(),
-            rooms: self.rooms.last().get().cast_unsigned(),
+            unknown_names: self.unknown_holders(),
+            rooms: self
+                .rooms
+                .creators()
+                .map(|(room, creator)| (room, creator.and_then(|creator| self.holder(creator))))
+                .collect(),
+            empty_rooms: self.rooms.empty().collect(),
         }
     }
 
@@ -131,17 +143,43 @@ impl Disk {
     pub(super) fn lookup(&self, lookup: &Lookup) -> LookedUp {
         let found = |name| {
             let record = self.peer(name)?.clone();
-            let waiting = self.after(record.id.into(), record.cursor).len() as u64;
-            let rooms = self.rooms.of(record.id);
-            Some(FoundPeer { record, waiting, rooms })
+            let waiting = self.after(record.id.into(), record.cursor);
+            let senders = if waiting.len() as u64 > lookup.sampled_above { self.sample(waiting) } else { Vec::new() };
+            let (waiting, rooms) = (waiting.len() as u64, self.rooms.of(record.id));
+            let source = self.sources.get(&record.id).copied();
+            Some(FoundPeer { record, waiting, senders, source, rooms })
         };
         let id = |(sender, id): &(PeerName, _)| self.sent_ids.find(*self.ids.get(sender)?, id);
         LookedUp {
             peers: lookup.peers.iter().map(found).collect(),
             rooms: lookup.rooms.iter().map(|name| self.rooms.find(name)).collect(),
             ids: lookup.ids.iter().map(id).collect(),
+            unused_rooms: lookup.unused_rooms.iter().copied().filter(|room| self.is_unused(*room)).collect(),
             ..LookedUp::default()
         }
+    }
+
+    fn is_unused(&self, room: RoomId) -> bool {
+        self.rooms.empty().any(|empty| empty == room) && self.inboxes.get(&room.into()).is_none_or(Vec::is_empty)
+    }
+
+    /// Names that were never used, each with the first sender of its messages.
+    fn unknown_holders(&self) -> Vec<(PeerId, Option<Holder>)> {
+        let unknown = self.peers.values().filter(|record| !record.seen);
+        let first = |id: PeerId| self.inboxes.get(&id.into())?.first().copied();
+        unknown
+            .map(|record| (record.id, first(record.id).and_then(|seq| self.holder(self.messages[&seq].sender))))
+            .collect()
+    }
+
+    /// Senders of some of these messages.
+    fn sample(&self, seqs: &[Seq]) -> Vec<Option<Holder>> {
+        let step = seqs.len().div_ceil(MAILBOX_SAMPLE_MESSAGES);
+        seqs.iter().rev().step_by(step).map(|seq| self.holder(self.messages[seq].sender)).collect()
+    }
+
+    fn holder(&self, sender: PeerId) -> Option<Holder> {
+        Some(Holder { sender, source: *self.sources.get(&sender)? })
     }
 
     /// Members of a room, each with the newest message when it joined.
@@ -222,11 +260,20 @@ impl Disk {
                 self.put_message(MessageRow { at: *at, sender: *sender, recipients, text }, undo);
                 if let Some(id) = id {
                     undo.sent_ids.get_or_insert_with(|| self.sent_ids.clone());
-                    self.sent_ids.put(*sender, id, self.newest, *at);
+                    let found = FoundId { seq: self.newest, at: *at, fingerprint: id.fingerprint };
+                    let sources = &self.sources;
+                    let source_of = |sender: PeerId| sources.get(&sender).copied().unwrap_or(Source::Operator);
+                    let share = SenderShare { stored_max: self.limits.sent_ids_max, source_of: &source_of };
+                    self.sent_ids.put(*sender, id, found, &share);
                 }
             }
             Entry::Remove { ranges } => self.remove(ranges, undo),
+            Entry::Source { peer, source } => {
+                undo.sources.get_or_insert_with(|| self.sources.clone());
+                self.sources.insert(*peer, *source);
+            }
             Entry::Room { .. }
+            | Entry::RemoveRoom { .. }
             | Entry::Join { .. }
             | Entry::Leave { .. }
             | Entry::Topic { .. }
@@ -315,7 +362,7 @@ impl Disk {
     /// Cuts the power: of the commits that are not synced, only the first `kept` survive.
     pub(super) fn cut_power(&mut self, kept: usize) {
         while self.unsynced.len() > kept {
-            let Undo { peers, added, removed, rooms, sent_ids, outbox, observers, .. } =
+            let Undo { peers, added, removed, sources, rooms, sent_ids, outbox, observers, .. } =
                 self.unsynced.pop().expect("there is a commit to undo");
             for (id, before) in peers.into_iter().rev() {
                 self.restore_peer(id, before);
@@ -327,6 +374,7 @@ impl Disk {
             for (seq, stored) in removed {
                 self.insert(seq, stored);
             }
+            self.sources = sources.unwrap_or_else(|| std::mem::take(&mut self.sources));
             self.rooms = rooms.unwrap_or_else(|| std::mem::take(&mut self.rooms));
             self.sent_ids = sent_ids.unwrap_or_else(|| std::mem::take(&mut self.sent_ids));
             self.outbox = outbox.unwrap_or_else(|| std::mem::take(&mut self.outbox));
@@ -398,6 +446,7 @@ impl Disk {
 fn named(entry: &Entry) -> Option<PeerId> {
     match entry {
         Entry::Message { sender: peer, .. } | Entry::Join { peer, .. } | Entry::Leave { peer, .. } => Some(*peer),
+        Entry::Source { peer, .. } => Some(*peer),
         Entry::Observe { observer: peer, .. } | Entry::Value { peer, .. } => Some(*peer),
         Entry::Event(event) => Some(event.peer),
         _ => None,

@@ -1,12 +1,14 @@
 //! End of a run: nothing fails any more, every peer comes back, and what only shows at the end is checked. Owns the
 //! promises of completeness and the exact limits; never takes a random step.
 
+use super::behaviour::source;
 use super::client_model::ModelRequest;
 use super::oracle::{Fate, Target};
 use super::world::World;
 use crate::broker::EndReason;
 use crate::limits::{DESTINATIONS_DEFAULT, OFFLINE_PEERS_CACHED_MAX};
 use crate::protocol::Work;
+use crate::shares::{Holder, Ledger};
 
 impl World {
     /// Checks that every message arrives, that the limits are met exactly, and that a shutdown loses nothing.
@@ -98,7 +100,7 @@ impl World {
         self.shut_down();
         self.join(0);
         self.arrive();
-        let free = unknown_max - self.store.disk.unknown_names() as usize;
+        let free = self.unknown_names_left();
         let accepted = self.accepted((spare..self.swarm.names()).map(|unknown| vec![unknown]));
         assert_eq!(accepted, free, "unknown names");
         if free > 0 {
@@ -107,6 +109,15 @@ impl World {
             let accepted = self.accepted((spare + free..self.swarm.names()).map(|unknown| vec![unknown]));
             assert_eq!(accepted, 1, "unknown names, once one is known");
         }
+    }
+
+    /// Number of unknown names for which the first client may still send.
+    fn unknown_names_left(&self) -> usize {
+        let sender = self.store.disk.peer(&self.oracle.peers[0].name).expect("a client that logged in is stored").id;
+        let holder = Holder { sender, source: source(self.clients[0].session) };
+        let usage = Ledger::from_iter(self.store.disk.found().unknown_names).usage(holder);
+        let limit = self.swarm.unknown_names_max;
+        (1..).take_while(|more| usage.admits(limit, *more)).count()
     }
 
     /// Sends a message to each of these groups of recipients. Returns how many are accepted.

@@ -19,6 +19,7 @@ use crate::database::index::{Index, UnindexedTail};
 use crate::database::members::Members;
 use crate::database::search::LazySearchIndex;
 use crate::message::{PeerId, Recipient, Seq, Text, Timestamp};
+use crate::source::Source;
 
 /// Tables that entries change.
 pub(super) struct Tables<'c> {
@@ -33,6 +34,7 @@ pub(super) struct Tables<'c> {
     removal: Removal<'c>,
     insert_message: Insert<'c>,
     upsert_peer: Statement<'c>,
+    set_source: Statement<'c>,
 }
 
 /// Message among the entries.
@@ -66,6 +68,7 @@ impl<'c> Tables<'c> {
                  on conflict (id) do update
                  set seen = max(seen, excluded.seen), cursor = max(cursor, excluded.cursor)",
             )?,
+            set_source: connection.prepare("update peer set source = ?2 where id = ?1")?,
         })
     }
 
@@ -98,13 +101,16 @@ impl<'c> Tables<'c> {
     pub(super) fn rolled_back(&mut self) {
         self.index.undo_sends();
         self.events.undo();
+        self.sent_ids.rolled_back();
     }
 
     /// Applies one entry. `before` is the newest message before the turn, and `newest` before the entry.
     fn apply_entry(&mut self, entry: &Entry, before: Seq, newest: Seq) -> rusqlite::Result<()> {
         match entry {
             Entry::Peer(record) => self.upsert_peer(record),
-            Entry::Room { id, name } => self.members.put_room(*id, name),
+            Entry::Room { id, name, creator } => self.members.put_room(*id, name, *creator),
+            Entry::Source { peer, source } => self.set_source(*peer, *source),
+            Entry::RemoveRoom { room } => self.members.remove_room(*room),
             Entry::Join { room, peer } => self.members.join(*room, *peer, newest),
             Entry::Leave { room, peer } => self.members.leave(*room, *peer),
             Entry::Topic { room, topic } => self.members.set_topic(*room, topic.as_ref()),
@@ -129,6 +135,11 @@ impl<'c> Tables<'c> {
             Entry::Floor { room, floor } => self.members.raise_floor(*room, *floor),
             Entry::Remove { ranges } => self.removal.remove(ranges, before, &mut self.search),
         }
+    }
+
+    fn set_source(&mut self, peer: PeerId, source: Source) -> rusqlite::Result<()> {
+        self.sent_ids.set_source(peer, source);
+        self.set_source.execute(params![peer.get(), source.to_string()]).map(drop)
     }
 
     fn upsert_peer(&mut self, record: &PeerRecord) -> rusqlite::Result<()> {

@@ -6,6 +6,7 @@ pub use self::encoding::DecodeError;
 use super::observed::{EventFilter, ObserverCursor, PeerEvent};
 use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX, SENT_MESSAGE_BYTES};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
+use crate::source::Source;
 
 /// Change of the state of the chat. The entries of a turn are applied in order, all or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,15 @@ pub enum Entry {
         id: RoomId,
         /// Name of the room.
         name: Room,
+        /// Peer that creates it; `None` in entries of earlier versions.
+        creator: Option<PeerId>,
+    },
+    /// Stores where the latest login of a peer came from.
+    Source {
+        /// Peer that logged in.
+        peer: PeerId,
+        /// Source of the login.
+        source: Source,
     },
     /// Adds a peer to a room. Messages to the room after this entry are for the peer, too.
     Join {
@@ -101,6 +111,11 @@ pub enum Entry {
         /// Newest message that is no longer replayed.
         floor: Seq,
     },
+    /// Removes a room that has neither members nor messages.
+    RemoveRoom {
+        /// Room that is removed. Its id is never given again.
+        room: RoomId,
+    },
     /// Removes old messages, except those that wait for a peer.
     Remove {
         /// Ranges in the order of `seq`, which do not overlap.
@@ -114,11 +129,13 @@ impl Entry {
     pub fn is_durable(&self) -> bool {
         match self {
             Entry::Message { .. } | Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => true,
+            // The topic of a room that was removed must not come back.
+            Entry::RemoveRoom { .. } => true,
             // An observer must not miss what follows its registration.
             Entry::Topic { .. } | Entry::Observe { .. } | Entry::Value { .. } => true,
-            Entry::Peer(_) | Entry::OutboxSent(_) | Entry::OutboxRefused { .. } => false,
+            Entry::Peer(_) | Entry::Source { .. } | Entry::OutboxSent(_) | Entry::OutboxRefused { .. } => false,
             Entry::ObserverAdvanced { .. } | Entry::RetainObservers { .. } | Entry::Event(_) => false,
-            // Messages that a power cut brings back are removed again, and a floor that it lowers is raised again.
+            // What a power cut brings back is removed again, and a floor that it lowers is raised again.
             Entry::Remove { .. } | Entry::Floor { .. } => false,
         }
     }

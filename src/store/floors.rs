@@ -173,7 +173,7 @@ mod tests {
                 let name = PeerName::parse(name).unwrap();
                 Entry::Peer(PeerRecord { id: PeerId::new(id), name, seen: true, cursor: Seq::ZERO })
             };
-            let room = Entry::Room { id: ROOM, name: Room::parse("#home").unwrap() };
+            let room = Entry::Room { id: ROOM, name: Room::parse("#home").unwrap(), creator: None };
             let join = Entry::Join { room: ROOM, peer: PeerId::new(2) };
             assert_eq!(world.turn(vec![peer(1, "alice"), peer(2, "bob"), room, join]), None);
             world

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transac
 use super::apply::Tables;
 use super::budget::ReadLimits;
 use super::floors::{FloorSources, Floors};
+use super::found;
 use super::interrupt::Interrupt;
 use super::locking::{begin_unless_busy, without_waiting};
 use super::sent::SentMessages;
@@ -25,7 +26,10 @@ use crate::database::index::UnindexedTail;
 use crate::database::messages::Messages;
 use crate::database::names::Names;
 use crate::database::schema;
-use crate::message::{PeerId, PeerName, RequestId, Seq};
+use crate::limits::MAILBOX_SAMPLE_MESSAGES;
+use crate::message::{PeerId, PeerName, RequestId, RoomId, Seq};
+use crate::shares::Holder;
+use crate::source::Source;
 
 /// Log of messages, as the thread of the store uses it.
 pub(super) struct Log<'c> {
@@ -64,6 +68,7 @@ struct Statements<'c> {
     commit: Statement<'c>,
     rollback: Statement<'c>,
     find_peer: Statement<'c>,
+    find_sender: Statement<'c>,
 }
 
 impl<'c> Log<'c> {
@@ -94,10 +99,10 @@ impl<'c> Log<'c> {
 
     /// Looks up peers, rooms and ids of messages.
     pub(super) fn lookup(&mut self, lookup: &Lookup) -> rusqlite::Result<LookedUp> {
-        let Lookup { peers, rooms, ids } = lookup;
+        let Lookup { peers, rooms, ids, unused_rooms, sampled_above } = lookup;
         let mut found = LookedUp::default();
         for name in peers {
-            let peer = self.find_peer(name)?;
+            let peer = self.find_peer(name, *sampled_above)?;
             found.note_id(name.as_str(), peer.as_ref().map(|peer| peer.record.id.get()));
             found.peers.push(peer);
         }
@@ -107,19 +112,43 @@ impl<'c> Log<'c> {
             found.rooms.push(room);
         }
         found.ids = ids.iter().map(|(sender, id)| self.find_id(sender, id)).collect::<rusqlite::Result<_>>()?;
+        for room in unused_rooms {
+            if self.is_unused(*room)? {
+                found.unused_rooms.push(*room);
+            }
+        }
         Ok(found)
     }
 
-    fn find_peer(&mut self, name: &PeerName) -> rusqlite::Result<Option<FoundPeer>> {
+    fn find_peer(&mut self, name: &PeerName, sampled_above: u64) -> rusqlite::Result<Option<FoundPeer>> {
         let found = self
             .statements
             .find_peer
             .query_row([name.as_str()], |row| peer_record(name, self.newest, row))
             .optional()?;
-        let Some(record) = found else { return Ok(None) };
-        let waiting = self.tables.index.first_after(record.id.into(), record.cursor, usize::MAX)?.len() as u64;
+        let Some((record, source)) = found else { return Ok(None) };
+        let seqs = self.tables.index.first_after(record.id.into(), record.cursor, usize::MAX)?;
+        let waiting = seqs.len() as u64;
+        let senders = if waiting > sampled_above { self.sample_senders(&seqs)? } else { Vec::new() };
         let rooms = self.tables.members.rooms_of(record.id)?;
-        Ok(Some(FoundPeer { record, waiting, rooms }))
+        Ok(Some(FoundPeer { record, waiting, senders, source, rooms }))
+    }
+
+    /// Reads the senders of some of these messages, as many before each as after it.
+    fn sample_senders(&mut self, seqs: &[Seq]) -> rusqlite::Result<Vec<Option<Holder>>> {
+        let mut senders = Vec::new();
+        for seq in seqs.iter().rev().step_by(seqs.len().div_ceil(MAILBOX_SAMPLE_MESSAGES)) {
+            let sender = self.statements.find_sender.query_row([seq.get()], |row| found::holder(row, 0, 1));
+            // A message that was removed by hand has no sender.
+            senders.extend(sender.optional()?);
+        }
+        Ok(senders)
+    }
+
+    /// Whether a room has neither members nor messages.
+    fn is_unused(&mut self, room: RoomId) -> rusqlite::Result<bool> {
+        let Tables { members, index, .. } = &mut self.tables;
+        Ok(members.is_empty(room)? && index.first_after(room.into(), Seq::ZERO, 1)?.is_empty())
     }
 
     fn find_id(&mut self, sender: &PeerName, id: &RequestId) -> rusqlite::Result<Option<FoundId>> {
@@ -282,19 +311,24 @@ impl<'c> Statements<'c> {
             begin_to_read: connection.prepare("begin")?,
             commit: connection.prepare("commit")?,
             rollback: connection.prepare("rollback")?,
-            find_peer: connection.prepare("select id, seen, cursor from peer where name = ?1")?,
+            find_peer: connection.prepare("select id, seen, cursor, source from peer where name = ?1")?,
+            find_sender: connection.prepare(
+                "select message.sender, peer.source
+                 from message join peer on peer.id = message.sender where message.seq = ?1",
+            )?,
         })
     }
 }
 
-fn peer_record(name: &PeerName, newest: Seq, row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
-    Ok(PeerRecord {
+fn peer_record(name: &PeerName, newest: Seq, row: &Row<'_>) -> rusqlite::Result<(PeerRecord, Option<Source>)> {
+    let record = PeerRecord {
         id: PeerId::new(row.get(0)?),
         name: name.clone(),
         seen: row.get_ref(1)?.as_i64() != Ok(0),
         // A cursor beyond the log would keep the next messages from the peer.
         cursor: seq(row, 2)?.min(newest),
-    })
+    };
+    Ok((record, found::source(row, 3)?))
 }
 
 fn explain(error: &rusqlite::Error) -> CommitError {

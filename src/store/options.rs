@@ -24,7 +24,7 @@ pub struct StoreLimits {
     pub(crate) index: IndexLimits,
     pub(crate) search: SearchLimits,
     pub(crate) events: EventLimits,
-    /// Ids of messages that are remembered, of all senders together.
+    /// Ids of messages of one sender alone that are remembered.
     pub(crate) sent_ids_max: usize,
     /// Messages of an observer's own that one page skips.
     pub(crate) observed_skipped_max: usize,

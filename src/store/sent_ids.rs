@@ -1,37 +1,66 @@
 //! Ids that programs give their messages, so that a repeated request sends nothing twice. Owns the table `sent_id` and how long
 //! an id is remembered; never decides how a repeated request is answered.
+//!
+//! A sender whose share of the ids is used up forgets its own oldest ids with each new one, and never another sender's. What is removed
+//! follows from the tables alone, so that the same entries always leave the same rows.
+
+use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
-use super::{FoundId, SendId};
+use super::{FoundId, SendId, found};
 use crate::database::column::{self, integer};
 use crate::limits::{SENT_ID_DAYS_MAX, SENT_IDS_REMOVED_PER_ID};
 use crate::message::{PeerId, RequestId, Seq, Timestamp};
+use crate::shares::{Holder, Shares};
+use crate::source::Source;
+
+/// Source of senders whose source is not known.
+const UNKNOWN: Source = Source::Operator;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Prepared statements on the table `sent_id`.
 pub(super) struct SentIds<'c> {
-    /// Number of ids that are remembered.
+    /// Number of ids of one sender alone that are remembered.
     stored_max: usize,
+    /// Counts of the ids in the table; `None` until they are needed, and after a transaction that failed.
+    counts: Option<IdCounts>,
     insert: Statement<'c>,
     find: Statement<'c>,
-    bounds: Statement<'c>,
+    count: Statement<'c>,
+    source: Statement<'c>,
     oldest: Statement<'c>,
+    oldest_of: Statement<'c>,
     remove: Statement<'c>,
+}
+
+/// Ids in the table, by sender and source.
+#[derive(Default)]
+struct IdCounts {
+    shares: Shares,
+    /// Sources of the senders that have ids.
+    sources: HashMap<PeerId, Source>,
 }
 
 impl<'c> SentIds<'c> {
     pub(super) fn new(connection: &'c Connection, stored_max: usize) -> rusqlite::Result<Self> {
         Ok(SentIds {
             stored_max,
+            counts: None,
             insert: connection.prepare(
                 "insert or replace into sent_id (sender, id, seq, at, fingerprint) values (?1, ?2, ?3, ?4, ?5)",
             )?,
             find: connection.prepare("select seq, at, fingerprint from sent_id where sender = ?1 and id = ?2")?,
-            bounds: connection.prepare("select coalesce(min(number), 0), coalesce(max(number), 0) from sent_id")?,
-            oldest: connection.prepare("select number, at from sent_id order by number limit ?1")?,
-            remove: connection.prepare("delete from sent_id where number <= ?1")?,
+            count: connection.prepare(
+                "select sent.sender, peer.source, sent.ids
+                 from (select sender, count(*) as ids from sent_id group by sender) as sent
+                 left join peer on peer.id = sent.sender",
+            )?,
+            source: connection.prepare("select source from peer where id = ?1")?,
+            oldest: connection.prepare("select number, at, sender from sent_id order by number limit ?1")?,
+            oldest_of: connection.prepare("select min(number) from sent_id where sender = ?1")?,
+            remove: connection.prepare("delete from sent_id where number = ?1")?,
         })
     }
 
@@ -47,29 +76,92 @@ impl<'c> SentIds<'c> {
         found.optional()
     }
 
-    /// Stores the id of a message, in the transaction that logs the message. Replaces what is left of a peer whose row was removed by hand.
+    /// Stores the id of a message, in the transaction that logs the message. If the share of its sender is used up, removes the oldest
+    /// ids of the sender, at most [`SENT_IDS_REMOVED_PER_ID`]. Replaces what is left of a peer whose row was removed by hand.
     pub(super) fn insert(&mut self, sender: PeerId, id: &SendId, seq: Seq, at: Timestamp) -> rusqlite::Result<()> {
-        let row = params![sender.get(), id.id.as_str(), seq.get(), at.millis(), id.fingerprint];
-        self.insert.execute(row).map(drop)
-    }
-
-    /// Removes the oldest ids if there are too many or they are too old: [`SENT_IDS_REMOVED_PER_ID`] for each that was
-    /// `added`, so that it catches up, and never all at once.
-    pub(super) fn remove_oldest(&mut self, added: usize, now: Timestamp) -> rusqlite::Result<()> {
-        let (first, last): (i64, i64) = self.bounds.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let too_many = last.saturating_sub(self.stored_max as i64);
-        let too_old_ms = now.millis() - SENT_ID_DAYS_MAX * DAY_MS;
-        let mut removable = first.saturating_sub(1);
-        let mut rows = self.oldest.query([(added * SENT_IDS_REMOVED_PER_ID) as i64])?;
-        while let Some(row) = rows.next()? {
-            let (number, at) = (row.get(0)?, integer(row, 1)?);
-            if number > too_many && at > too_old_ms {
+        let holder = self.holder(sender)?;
+        for _ in 0..SENT_IDS_REMOVED_PER_ID {
+            let usage = self.counts()?.shares.usage(holder);
+            if usage.sender == 0 || usage.admits(self.stored_max as u64, 1) {
                 break;
             }
-            removable = number;
+            let number: Option<i64> = self.oldest_of.query_row([sender.get()], |row| row.get(0))?;
+            let Some(number) = number else {
+                // An operator has removed rows by hand.
+                self.counts = None;
+                break;
+            };
+            self.remove(number, holder)?;
         }
-        drop(rows);
-        if removable < first { Ok(()) } else { self.remove.execute([removable]).map(drop) }
+        let row = params![sender.get(), id.id.as_str(), seq.get(), at.millis(), id.fingerprint];
+        self.insert.execute(row)?;
+        self.counts()?.shares.add(Some(holder), 1);
+        Ok(())
+    }
+
+    /// Removes the oldest ids if they are too old: [`SENT_IDS_REMOVED_PER_ID`] for each that was `added`, so that it catches up, and never
+    /// all at once. Also if there are many more than all senders may have together, each of which may always have one.
+    pub(super) fn remove_oldest(&mut self, added: usize, now: Timestamp) -> rusqlite::Result<()> {
+        let too_old_ms = now.millis() - SENT_ID_DAYS_MAX * DAY_MS;
+        let rows = self.oldest.query_map([(added * SENT_IDS_REMOVED_PER_ID) as i64], |row| {
+            Ok((row.get(0)?, integer(row, 1)?, column::peer(row, 2)?))
+        })?;
+        for (number, at, sender) in rows.collect::<rusqlite::Result<Vec<(i64, i64, PeerId)>>>()? {
+            if at > too_old_ms && self.counts()?.shares.all() <= 5 * self.stored_max as u64 {
+                break;
+            }
+            let holder = self.holder(sender)?;
+            self.remove(number, holder)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a peer logged in from another source.
+    pub(super) fn set_source(&mut self, peer: PeerId, source: Source) {
+        let Some(IdCounts { shares, sources }) = &mut self.counts else { return };
+        let Some(before) = sources.get_mut(&peer) else { return };
+        let holder = Holder { sender: peer, source: std::mem::replace(before, source) };
+        let ids = shares.usage(holder).sender;
+        if ids > 0 {
+            shares.remove(Some(holder), ids);
+            shares.add(Some(Holder { source, ..holder }), ids);
+        }
+    }
+
+    /// Forgets the counts, after the rollback of a transaction.
+    pub(super) fn rolled_back(&mut self) {
+        self.counts = None;
+    }
+
+    fn remove(&mut self, number: i64, holder: Holder) -> rusqlite::Result<()> {
+        let rows = self.remove.execute([number])?;
+        self.counts()?.shares.remove(Some(holder), rows as u64);
+        Ok(())
+    }
+
+    fn holder(&mut self, sender: PeerId) -> rusqlite::Result<Holder> {
+        if let Some(source) = self.counts()?.sources.get(&sender) {
+            return Ok(Holder { sender, source: *source });
+        }
+        let source = self.source.query_row([sender.get()], |row| found::source(row, 0)).optional()?;
+        let source = source.flatten().unwrap_or(UNKNOWN);
+        self.counts()?.sources.insert(sender, source);
+        Ok(Holder { sender, source })
+    }
+
+    fn counts(&mut self) -> rusqlite::Result<&mut IdCounts> {
+        if self.counts.is_none() {
+            let mut counts = IdCounts::default();
+            let mut rows = self.count.query([])?;
+            while let Some(row) = rows.next()? {
+                let source = found::source(row, 1)?.unwrap_or(UNKNOWN);
+                let holder = Holder { sender: column::peer(row, 0)?, source };
+                counts.sources.insert(holder.sender, holder.source);
+                counts.shares.add(Some(holder), row.get::<_, i64>(2)?.cast_unsigned());
+            }
+            self.counts = Some(counts);
+        }
+        Ok(self.counts.as_mut().expect("the counts were just read"))
     }
 }
 
@@ -78,31 +170,93 @@ mod tests {
     use super::*;
     use crate::database::schema;
 
-    #[test]
-    fn oldest_ids_are_removed_when_there_are_too_many_or_they_are_too_old() {
+    const STORED_MAX: usize = 100;
+
+    fn id(number: usize) -> SendId {
+        SendId { id: RequestId::parse(&number.to_string()).unwrap(), fingerprint: 7 }
+    }
+
+    fn open() -> (tempfile::TempDir, Connection) {
         let home = tempfile::tempdir().unwrap();
         let connection = schema::open(&home.path().join("holdline.db")).unwrap();
-        const STORED_MAX: usize = 100;
-        let mut ids = SentIds::new(&connection, STORED_MAX).unwrap();
-        let alice = PeerId::new(1);
+        // One transaction: a commit for each id would take long.
+        connection.execute_batch("begin").unwrap();
+        (home, connection)
+    }
+
+    /// Gives ids to messages of a sender, and counts how many are remembered.
+    fn send(ids: &mut SentIds<'_>, sender: i64, count: usize) -> usize {
         let now = Timestamp::from_millis(100 * DAY_MS);
-        let id = |number: usize| SendId { id: RequestId::parse(&number.to_string()).unwrap(), fingerprint: 7 };
-        // The first two are too old.
-        for number in 0..STORED_MAX + 5 {
-            let at = if number < 2 { Timestamp::from_millis(DAY_MS) } else { now };
-            ids.insert(alice, &id(number), Seq::new(number as i64 + 1), at).unwrap();
+        for number in 0..count {
+            ids.insert(PeerId::new(sender), &id(number), Seq::new(number as i64 + 1), now).unwrap();
+            ids.remove_oldest(1, now).unwrap();
         }
-        let is_known = |ids: &mut SentIds<'_>, number: usize| ids.find(alice, &id(number).id).unwrap().is_some();
-        assert!(is_known(&mut ids, 0));
+        (0..count).filter(|number| is_known(ids, sender, *number)).count()
+    }
+
+    fn is_known(ids: &mut SentIds<'_>, sender: i64, number: usize) -> bool {
+        ids.find(PeerId::new(sender), &id(number).id).unwrap().is_some()
+    }
+
+    #[test]
+    fn sender_alone_has_the_newest_ids_up_to_the_limit() {
+        let (_home, connection) = open();
+        let mut ids = SentIds::new(&connection, STORED_MAX).unwrap();
+        assert_eq!(send(&mut ids, 1, 3 * STORED_MAX), STORED_MAX);
+        assert!(!is_known(&mut ids, 1, 2 * STORED_MAX - 1) && is_known(&mut ids, 1, 2 * STORED_MAX));
+    }
+
+    #[test]
+    fn strangers_with_many_names_never_make_another_sender_forget() {
+        let (_home, connection) = open();
+        for (peer, source) in (1..=200).map(|peer| (peer, if peer == 1 { "192.0.2.1" } else { "192.0.2.2" })) {
+            let row = params![peer, format!("p{peer}"), source];
+            connection.execute("insert into peer (id, name, source) values (?1, ?2, ?3)", row).unwrap();
+        }
+        let mut ids = SentIds::new(&connection, STORED_MAX).unwrap();
+        assert_eq!(send(&mut ids, 1, 50), 50);
+        for stranger in 2..=200 {
+            send(&mut ids, stranger, STORED_MAX / 2);
+        }
+        assert!((0..50).all(|number| is_known(&mut ids, 1, number)), "the ids of the victim");
+        let stored: i64 = connection.query_row("select count(*) from sent_id", [], |row| row.get(0)).unwrap();
+        assert!(stored <= 5 * STORED_MAX as i64, "{stored} ids");
+        // After a restart, or when the counts were lost, they are the same.
+        ids.rolled_back();
+        send(&mut ids, 2, STORED_MAX);
+        assert!((0..50).all(|number| is_known(&mut ids, 1, number)));
+    }
+
+    #[test]
+    fn ids_move_with_the_source_of_their_sender() {
+        let (_home, connection) = open();
+        connection.execute("insert into peer (id, name, source) values (1, 'a', '192.0.2.1')", []).unwrap();
+        let mut ids = SentIds::new(&connection, STORED_MAX).unwrap();
+        send(&mut ids, 1, 10);
+        let [before, after] = ["192.0.2.1", "192.0.2.2"].map(|source| source.parse().unwrap());
+        ids.set_source(PeerId::new(1), after);
+        let usage = |ids: &mut SentIds<'_>, source| {
+            ids.counts().unwrap().shares.usage(Holder { sender: PeerId::new(1), source }).source
+        };
+        assert_eq!((usage(&mut ids, before), usage(&mut ids, after)), (0, 10));
+    }
+
+    #[test]
+    fn oldest_ids_are_removed_when_they_are_too_old() {
+        let (_home, connection) = open();
+        let mut ids = SentIds::new(&connection, STORED_MAX).unwrap();
+        let now = Timestamp::from_millis(100 * DAY_MS);
+        for number in 0..10 {
+            let at = if number < 2 { Timestamp::from_millis(DAY_MS) } else { now };
+            ids.insert(PeerId::new(1), &id(number), Seq::new(number as i64 + 1), at).unwrap();
+        }
+        assert!(is_known(&mut ids, 1, 0));
         ids.remove_oldest(1, now).unwrap();
-        assert!(!is_known(&mut ids, 1), "a step removes some of the old ids");
-        ids.remove_oldest(1000, now).unwrap();
-        assert!(!is_known(&mut ids, 4) && is_known(&mut ids, 5), "the newest ids stay, up to the limit");
+        assert!(!is_known(&mut ids, 1, 1) && is_known(&mut ids, 1, 2));
         ids.remove_oldest(1000, Timestamp::from_millis(now.millis() + DAY_MS)).unwrap();
-        assert!(is_known(&mut ids, 5));
+        assert!(is_known(&mut ids, 1, 2));
         ids.remove_oldest(1000, Timestamp::from_millis(now.millis() + 31 * DAY_MS)).unwrap();
-        assert!(!is_known(&mut ids, STORED_MAX + 4), "all ids are too old");
-        let found = ids.find(alice, &id(STORED_MAX + 4).id).unwrap();
-        assert_eq!(found, None);
+        assert!(!is_known(&mut ids, 1, 9), "all ids are too old");
+        assert_eq!(ids.counts().unwrap().shares.all(), 0);
     }
 }

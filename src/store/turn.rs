@@ -7,7 +7,9 @@ use super::entry::{Entry, PeerRecord, Post};
 use super::read::{Read, ReadFailure};
 use crate::database::members::{FoundRoom, Membership};
 use crate::limits::STORED_NUMBER_MAX;
-use crate::message::{PeerName, RequestId, Room, Seq, Timestamp};
+use crate::message::{PeerName, RequestId, Room, RoomId, Seq, Timestamp};
+use crate::shares::Holder;
+use crate::source::Source;
 
 /// Rows of the table `outbox` at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +30,16 @@ pub struct Lookup {
     pub rooms: Vec<Room>,
     /// Ids of messages, each with the name of its sender.
     pub ids: Vec<(PeerName, RequestId)>,
+    /// Rooms that may have neither members nor messages.
+    pub unused_rooms: Vec<RoomId>,
+    /// Waiting messages of a peer above which a sample of their senders is read, too.
+    pub sampled_above: u64,
 }
 
 impl Lookup {
     /// Whether there is nothing to look up.
     pub fn is_empty(&self) -> bool {
-        self.peers.is_empty() && self.rooms.is_empty() && self.ids.is_empty()
+        self.peers.is_empty() && self.rooms.is_empty() && self.ids.is_empty() && self.unused_rooms.is_empty()
     }
 }
 
@@ -46,6 +52,8 @@ pub struct LookedUp {
     pub rooms: Vec<Option<FoundRoom>>,
     /// Messages.
     pub ids: Vec<Option<FoundId>>,
+    /// Of the rooms that may be unused, those that are.
+    pub unused_rooms: Vec<RoomId>,
     /// Names of peers and rooms whose rows have an id that no server gives: they are neither found nor absent.
     pub unreadable: HashSet<String>,
 }
@@ -69,6 +77,10 @@ pub struct FoundPeer {
     pub record: PeerRecord,
     /// Number of messages that wait for the peer and are addressed to it directly.
     pub waiting: u64,
+    /// Senders of a sample of these messages, as far as they are known; empty if few wait.
+    pub senders: Vec<Option<Holder>>,
+    /// Source of the peer's latest login, if it is known.
+    pub source: Option<Source>,
     /// Rooms of the peer.
     pub rooms: Vec<Membership>,
 }

@@ -3,7 +3,7 @@
 mod kernel;
 
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -20,16 +20,18 @@ use crate::limits::{KEEPALIVE_PROBES, KEEPALIVE_S_MAX};
 #[derive(Debug)]
 pub(crate) struct Tcp {
     socket: Async<TcpStream>,
+    /// Address of the client, as it was when it connected.
+    peer_address: IpAddr,
     /// Bytes written so far. One task reads and writes it; it is atomic only so that both halves of a connection may hold a reference.
     written_bytes: AtomicU64,
 }
 
 impl Tcp {
     /// Takes a socket that was just accepted.
-    pub(crate) fn new(socket: Async<TcpStream>) -> Self {
+    pub(crate) fn new(socket: Async<TcpStream>, peer_address: IpAddr) -> Self {
         // An outbox leaves in one write: the kernel has nothing to gather, and gathering makes it slower.
         let _ = socket.get_ref().set_nodelay(true);
-        Tcp { socket, written_bytes: AtomicU64::new(0) }
+        Tcp { socket, peer_address: peer_address.to_canonical(), written_bytes: AtomicU64::new(0) }
     }
 
     /// Makes the kernel probe the connection while it is idle, so that it fails in time if the other end is gone; tcp(7).
@@ -103,8 +105,7 @@ impl Transport for Tcp {
     }
 
     fn peer_address(&self) -> IpAddr {
-        let address = self.socket.get_ref().peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-        address.to_canonical()
+        self.peer_address
     }
 
     fn is_encrypted(&self) -> bool {

@@ -18,6 +18,7 @@ const LAYERS: &[&str] = &[
     "memory",
     "message",
     "source",
+    "shares",
     "outage_log",
     "backoff",
     "timeout",

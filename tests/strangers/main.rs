@@ -8,6 +8,7 @@ mod connects;
 mod presence;
 mod reads;
 mod requests;
+mod shares;
 mod small_disk;
 #[path = "../support/mod.rs"]
 mod support;

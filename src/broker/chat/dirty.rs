@@ -3,6 +3,7 @@
 
 use super::state::Chat;
 use super::turn::{Turn, TurnBuilder};
+use crate::message::PeerId;
 use crate::store::{Entry, EventKind};
 
 impl Chat {
@@ -11,9 +12,11 @@ impl Chat {
     pub(in crate::broker) fn write_dirty_peers(&mut self, turn: &mut TurnBuilder) {
         self.observers.write_unstored(turn);
         // Entries are applied in order, and the entries after these refer to the peers.
-        let peers = &self.peers;
         turn.write_all(self.floors.drain(..));
-        turn.write_first(self.dirty_peers.drain().map(|id| Entry::Peer(peers[&id].record.clone())));
+        let Chat { peers, dirty_peers, dirty_sources, .. } = self;
+        let source = |id| Some(Entry::Source { peer: id, source: peers[&id].source? });
+        let sources = dirty_sources.drain().filter_map(source);
+        turn.write_first(dirty_peers.drain().map(|id| Entry::Peer(peers[&id].record.clone())).chain(sources));
     }
 
     /// Adds everything that changed, cursors too.
@@ -37,18 +40,34 @@ impl Chat {
         self.observers.undo(entries);
         for entry in entries {
             match entry {
-                Entry::Peer(record) => {
-                    self.dirty_peers.insert(record.id);
+                Entry::Source { peer, .. } => {
+                    self.dirty_sources.insert(*peer);
                 }
                 Entry::Message { recipients, .. } => {
                     for recipient in recipients.iter().filter_map(|recipient| recipient.peer()) {
                         self.peers.get_mut(&recipient).expect("a recipient in flight is in memory").addressed -= 1;
                     }
                 }
-                Entry::Room { id, name } => self.undo_room(*id, name),
+                Entry::Room { id, name, .. } => self.undo_room(*id, name),
                 Entry::Floor { .. } => self.floors.push(entry.clone()),
                 _ => {}
             }
+        }
+        // Once all messages are undone: a name for which none waits is free again.
+        for entry in entries {
+            if let Entry::Peer(record) = entry {
+                self.undo_peer(record.id);
+            }
+        }
+    }
+
+    fn undo_peer(&mut self, id: PeerId) {
+        let peer = self.peers.get_mut(&id).expect("a peer in flight is in memory");
+        if peer.record.seen || peer.waiting() > 0 {
+            self.dirty_peers.insert(id);
+        } else {
+            peer.is_stored = false;
+            self.unknown_names.release(&id);
         }
     }
 }

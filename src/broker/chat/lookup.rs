@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use foldhash::{HashMap as IdMap, HashSet as IdSet};
 
+use super::mailbox;
 use super::rooms::{Member, RoomState};
 use super::state::{Chat, KnownId, Peer};
 use crate::limits::TURN_LOOKUPS_MAX;
@@ -24,7 +25,8 @@ pub(super) struct LookupBuilder<'a> {
 
 impl<'a> LookupBuilder<'a> {
     pub(super) fn new(chat: &'a Chat) -> Self {
-        LookupBuilder { chat, joining: HashMap::new(), listed: HashSet::new(), lookup: Lookup::default() }
+        let lookup = Lookup { sampled_above: chat.half_a_mailbox(), ..Lookup::default() };
+        LookupBuilder { chat, joining: HashMap::new(), listed: HashSet::new(), lookup }
     }
 
     /// Adds a client that logs in.
@@ -81,7 +83,7 @@ impl<'a> LookupBuilder<'a> {
 impl Chat {
     /// Adds the result of a lookup to the memory.
     pub(in crate::broker) fn add_looked_up(&mut self, lookup: Lookup, found: LookedUp) {
-        let LookedUp { peers, rooms, ids, unreadable } = found;
+        let LookedUp { peers, rooms, ids, unreadable, .. } = found;
         // What cannot be read stays unknown, so that requests that name it are refused.
         let is_readable = |name: &str| !unreadable.contains(name);
         for (name, found) in lookup.peers.into_iter().zip(peers).filter(|(name, _)| is_readable(name.as_str())) {
@@ -105,7 +107,7 @@ impl Chat {
 
     fn add_peer(&mut self, name: PeerName, found: Option<FoundPeer>) {
         let is_stored = found.is_some();
-        let FoundPeer { record, waiting, rooms } = found.unwrap_or_else(|| self.new_peer(name));
+        let FoundPeer { record, waiting, senders, source, rooms } = found.unwrap_or_else(|| self.new_peer(name));
         assert!(record.id <= self.last_peer, "the store has no peer with an id that was not given");
         self.ids.insert(record.name.clone(), record.id);
         let mut peer = Peer {
@@ -115,6 +117,8 @@ impl Chat {
             rooms: IdMap::default(),
             addressed: waiting,
             delivered: 0,
+            senders: mailbox::sampled(&senders, waiting),
+            source,
             is_plugin: false,
         };
         for membership in rooms {
@@ -127,7 +131,7 @@ impl Chat {
     fn new_peer(&mut self, name: PeerName) -> FoundPeer {
         self.last_peer = PeerId::new(self.last_peer.get() + 1);
         let record = PeerRecord { id: self.last_peer, name, seen: false, cursor: Seq::ZERO };
-        FoundPeer { record, waiting: 0, rooms: Vec::new() }
+        FoundPeer { record, waiting: 0, senders: Vec::new(), source: None, rooms: Vec::new() }
     }
 
     /// Adds a room to the memory, unless it is there.

@@ -1,39 +1,103 @@
 //! Limits for recipients: how many messages may wait for a peer, and for how many names that were never used. Owns the counts and the
 //! refusals; never stores anything.
 
-use super::completion::SenderNote;
+use super::completion::{Requester, SenderNote};
 use super::state::{Chat, Feed, Peer, Session};
 use crate::config::Limits;
 use crate::message::{PeerId, PeerName, Recipient};
 use crate::protocol::{Code, Refusal};
+use crate::shares::{Holder, Shares, Usage};
+use crate::source::Source;
+
+impl Peer {
+    /// Returns how much of the mailbox is taken, as a holder sees it. Messages of unknown senders, which are at most half a mailbox, count as
+    /// everybody's: then a sender alone gets exactly the limit.
+    fn mailbox_usage(&self, holder: Holder) -> Usage {
+        let waiting = self.waiting();
+        let Some(senders) = &self.senders else { return Usage { sender: waiting, source: waiting, all: waiting } };
+        let Usage { sender, source, .. } = senders.usage(holder).scaled_to(waiting);
+        let of_unknown = waiting.saturating_sub(senders.all());
+        Usage { sender: sender + of_unknown, source: source + of_unknown, all: waiting }
+    }
+
+    /// Counts a message that is addressed to the peer directly. Its sender matters only while more than `half` a mailbox of messages waits.
+    fn count_message(&mut self, holder: Holder, half: u64) {
+        let before = self.waiting();
+        self.addressed += 1;
+        if before >= half {
+            self.count_sender(holder, before);
+        } else if self.senders.is_some() {
+            self.senders = None;
+        }
+    }
+
+    #[cold]
+    fn count_sender(&mut self, holder: Holder, waiting: u64) {
+        let senders = self.senders.get_or_insert_default();
+        // What was delivered is taken from all in proportion. Not at each message: that would cost a step for each sender.
+        if senders.all() / 2 > waiting {
+            senders.scale_to(waiting);
+        }
+        senders.add(Some(holder), 1);
+    }
+}
+
+/// Makes an estimate of who sent the messages that wait in a mailbox, from a sample of their senders.
+pub(super) fn sampled(senders: &[Option<Holder>], waiting: u64) -> Option<Box<Shares>> {
+    let each = waiting.checked_div(senders.len() as u64)?;
+    let mut shares = Shares::default();
+    senders.iter().for_each(|sender| shares.add(*sender, each));
+    Some(Box::new(shares))
+}
 
 impl Chat {
-    /// Returns the peer of this name. Fails if its mailbox is full.
-    pub(super) fn admit(&self, name: &PeerName) -> Result<PeerId, Refusal> {
+    /// Returns the holder of what a client takes of limits that all share.
+    pub(super) fn holder(&self, requester: &Requester) -> Holder {
+        Holder { sender: requester.peer, source: self.sessions[&requester.session].source }
+    }
+
+    /// Notes the source of a login.
+    pub(super) fn note_source(&mut self, id: PeerId, source: Source) {
+        let peer = self.peers.get_mut(&id).expect("a peer that logs in was looked up");
+        if peer.source.replace(source) != Some(source) {
+            self.dirty_sources.insert(id);
+        }
+    }
+
+    /// Number of messages above which the senders of a mailbox are known.
+    pub(super) fn half_a_mailbox(&self) -> u64 {
+        Limits::or_none(self.limits.mailbox_max) / 2
+    }
+
+    /// Returns the peer of this name. Fails if the holder's share of its mailbox is used up.
+    pub(super) fn admit(&self, holder: Holder, name: &PeerName) -> Result<PeerId, Refusal> {
         let id = self.find_peer(name, "not sent")?;
         let peer = &self.peers[&id];
         let (waiting, mailbox_max) = (peer.waiting(), Limits::or_none(self.limits.mailbox_max));
-        if waiting >= mailbox_max && !self.keeps_up(peer) {
-            let words = format!("{waiting} messages wait for {name}, and mailbox_max is {mailbox_max}; not sent");
-            return Err(Refusal::new(Code::MailboxFull, words));
+        if waiting >= mailbox_max && !peer.mailbox_usage(holder).admits(mailbox_max, 1) && !self.keeps_up(peer) {
+            let words =
+                format!("{waiting} messages wait for {name}, and your share of mailbox_max ({mailbox_max}) is used up");
+            return Err(Refusal::new(Code::MailboxFull, words).with_outcome("not sent"));
         }
         Ok(id)
     }
 
     /// Checks the limit of names that were never used and that messages wait for. Without it, a client could invent names without end.
-    pub(super) fn admit_unknown(&self, recipients: &[Recipient]) -> Result<(), Refusal> {
+    pub(super) fn admit_unknown(&self, holder: Holder, recipients: &[Recipient]) -> Result<(), Refusal> {
         let peers = recipients.iter().filter_map(|recipient| recipient.peer());
         let mut unknown = peers.map(|id| &self.peers[&id]).filter(|peer| !peer.is_stored);
         let Some(first) = unknown.next() else { return Ok(()) };
         let unknown_names_max = Limits::or_none(self.limits.unknown_names_max);
-        if self.unknown_names + 1 + unknown.count() as u64 <= unknown_names_max {
+        let usage = self.unknown_names.usage(holder);
+        if usage.admits(unknown_names_max, 1 + unknown.count() as u64) {
             return Ok(());
         }
         let words = format!(
-            "nobody has ever logged in as {}, messages wait for {} such names, and unknown_names_max is {}; not sent",
-            first.record.name, self.unknown_names, unknown_names_max
+            "nobody has ever logged in as {}, messages wait for {} such names, and your share of unknown_names_max \
+             ({unknown_names_max}) is used up",
+            first.record.name, usage.all
         );
-        Err(Refusal::new(Code::MailboxFull, words))
+        Err(Refusal::new(Code::MailboxFull, words).with_outcome("not sent"))
     }
 
     /// Whether a session of the peer is live and acknowledges in time. Then the undelivered messages are on their way, not waiting: their
@@ -45,23 +109,24 @@ impl Chat {
     }
 
     /// Counts a message for the peers that it is addressed to directly. Returns the notices for its sender.
-    pub(super) fn address(&mut self, sender: PeerId, recipients: &[Recipient]) -> Vec<SenderNote> {
+    pub(super) fn address(&mut self, holder: Holder, recipients: &[Recipient]) -> Vec<SenderNote> {
         let mut notes = Vec::new();
+        let half = self.half_a_mailbox();
         for recipient in recipients {
             match *recipient {
                 Recipient::Peer(id) => {
                     let peer = self.peers.get_mut(&id).expect("a recipient was looked up");
-                    peer.addressed += 1;
+                    peer.count_message(holder, half);
                     if !peer.is_online() {
                         notes.push(SenderNote::Stored(id));
                         if !std::mem::replace(&mut peer.is_stored, true) {
-                            self.unknown_names += 1;
+                            self.unknown_names.take(id, Some(holder));
                             self.dirty_peers.insert(id);
                         }
                     }
                 }
                 Recipient::Room(id) => {
-                    if self.rooms[&id].members <= u64::from(self.is_member(sender, id)) {
+                    if self.rooms[&id].members <= u64::from(self.is_member(holder.sender, id)) {
                         notes.push(SenderNote::Alone(id));
                     }
                 }

@@ -4,6 +4,7 @@
 use super::rooms::{Member, MembershipChange, RoomState};
 use super::state::Chat;
 use super::turn::{Turn, TurnBuilder};
+use crate::limits::EMPTIED_ROOMS_MAX;
 use crate::message::{PeerId, Room, RoomId};
 use crate::protocol::{self, Code, Refusal};
 use crate::store::{Entry, TurnOutcome};
@@ -59,10 +60,16 @@ impl Chat {
                 Entry::Message { .. } => newest = newest.next(),
                 Entry::Join { room, peer } => self.member(*peer, *room).joined = Some(newest),
                 Entry::Leave { room, peer } => self.member(*peer, *room).joined = None,
+                Entry::RemoveRoom { room } => self.remove_room(*room),
                 _ => {}
             }
         }
         self.settle_membership_changes(turn);
+        let left = outcome.entries.iter().filter_map(|entry| match entry {
+            Entry::Leave { room, .. } => Some(*room),
+            _ => None,
+        });
+        self.emptied_rooms.extend(left.filter(|room| self.rooms[room].members == 0));
     }
 
     /// Sets the memberships that a turn changed to their committed values, so that a change that could not be committed is reverted.
@@ -77,12 +84,35 @@ impl Chat {
         }
     }
 
+    /// Whether the last member of a room has left since the last call of [`take_emptied_rooms`](Self::take_emptied_rooms).
+    pub(in crate::broker) fn has_emptied_rooms(&self) -> bool {
+        !self.emptied_rooms.is_empty()
+    }
+
+    /// Returns some of the rooms whose last member has left, and that no peer has joined since.
+    pub(in crate::broker) fn take_emptied_rooms(&mut self) -> Vec<RoomId> {
+        let count = self.emptied_rooms.len().min(EMPTIED_ROOMS_MAX);
+        let is_empty = |id: &RoomId| self.rooms.get(id).is_none_or(|room| room.members == 0);
+        let mut rooms: Vec<RoomId> = self.emptied_rooms.drain(..count).filter(is_empty).collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        rooms
+    }
+
+    /// Removes a room that was removed from the store.
+    fn remove_room(&mut self, id: RoomId) {
+        if let Some(state) = self.rooms.remove(&id) {
+            self.room_ids.remove(&state.name);
+        }
+        self.room_creators.release(&id);
+    }
+
     /// Removes a room whose creation could not be committed.
     pub(super) fn undo_room(&mut self, id: RoomId, name: &Room) {
         self.rooms.remove(&id);
         self.room_ids.remove(name);
+        self.room_creators.release(&id);
         self.last_room = RoomId::new(self.last_room.get().min(id.get() - 1));
-        self.room_count -= 1;
     }
 
     fn set_membership(&mut self, id: PeerId, room: RoomId, is_in: bool) {

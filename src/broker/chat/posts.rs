@@ -5,6 +5,7 @@ use super::state::Chat;
 use super::turn::TurnBuilder;
 use crate::broker::post::{PostError, PostedMessage, ReadPost};
 use crate::protocol::{Draft, Refusal};
+use crate::source::Source;
 use crate::store::Entry;
 
 impl Chat {
@@ -31,6 +32,9 @@ impl Chat {
         let PostedMessage { sender, to, text } = message;
         let sender = self.find_peer(&sender, "not sent")?;
         self.use_name(sender);
+        if self.peers[&sender].source.is_none() {
+            self.note_source(sender, Source::Operator);
+        }
         send::send(Draft { to, text }, Origin::OutboxRow(sender), None, self, turn)
     }
 }

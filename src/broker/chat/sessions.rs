@@ -10,12 +10,13 @@ use crate::broker::event::Joining;
 use crate::broker::outbox::Delivered;
 use crate::message::{PeerName, SessionId};
 use crate::protocol::Reply;
+use crate::source::Source;
 use crate::store::{EventKind, WaitingQuery, WaitingScan};
 
 impl Chat {
     /// Logs a session in, and welcomes it at once. If the peer has rooms, the welcome waits until the messages that wait in them are counted.
     pub(super) fn log_in(&mut self, session: SessionId, name: &PeerName, joining: Joining, turn: &mut TurnBuilder) {
-        let Joining { id, output, permit } = joining;
+        let Joining { id, source, output, permit } = joining;
         let mut outbox = SessionOutbox::new(output);
         let peer = match self.find_peer(name, "not logged in") {
             Ok(peer) => peer,
@@ -25,8 +26,9 @@ impl Chat {
             }
         };
         self.use_name(peer);
+        self.note_source(peer, source);
         let requester = Requester { session, id, peer };
-        self.open_session(&requester, outbox);
+        self.open_session(&requester, source, outbox);
         let state = &self.peers[&peer];
         if state.rooms.is_empty() {
             self.welcome(&requester, state.waiting());
@@ -42,13 +44,14 @@ impl Chat {
         log::debug!("session {session} joined as {name}");
     }
 
-    fn open_session(&mut self, requester: &Requester, outbox: SessionOutbox) {
+    fn open_session(&mut self, requester: &Requester, source: Source, outbox: SessionOutbox) {
         let Requester { session: id, peer: peer_id, .. } = *requester;
         let peer = self.peers.get_mut(&peer_id).expect("a peer that was looked up is in memory");
         peer.is_plugin = outbox.is_plugin();
         let (waits, cursor) = (peer.waiting() > 0 || !peer.rooms.is_empty(), peer.record.cursor);
         let session = Session {
             peer: peer_id,
+            source,
             is_welcomed: false,
             feed: if waits { Feed::Replaying } else { Feed::Live },
             fed: cursor,

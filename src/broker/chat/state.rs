@@ -18,6 +18,8 @@ use crate::config::Limits;
 use crate::limits::OFFLINE_PEERS_CACHED_MAX;
 use crate::message::{BadName, Message, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::Reply;
+use crate::shares::{Ledger, Shares};
+use crate::source::Source;
 use crate::store::{Entry, Found, FoundId, Headroom, Missed, Page, PeerRecord, Store};
 
 /// State of the chat.
@@ -25,16 +27,16 @@ use crate::store::{Entry, Found, FoundId, Headroom, Missed, Page, PeerRecord, St
 pub(in crate::broker) struct Chat {
     /// Limits for clients.
     pub(super) limits: Limits,
-    /// Number of names that were never used, and for which messages wait.
-    pub(super) unknown_names: u64,
+    /// Names that were never used and for which messages wait, each with the first sender of these.
+    pub(super) unknown_names: Ledger<PeerId>,
+    /// Rooms, each with its creator.
+    pub(super) room_creators: Ledger<RoomId>,
     /// Newest committed message.
     pub(super) newest: Seq,
     /// Highest id given to a peer.
     pub(super) last_peer: PeerId,
     /// Highest id given to a room.
     pub(super) last_room: RoomId,
-    /// Number of rooms that exist, or that a turn in flight creates.
-    pub(super) room_count: u64,
     /// Ids of `peers` by name. Clients choose names, so they are hashed with a secret key; the server chooses ids.
     pub(super) ids: HashMap<PeerName, PeerId>,
     /// Peers in memory: all that are online, and offline ones that were named lately.
@@ -57,6 +59,10 @@ pub(in crate::broker) struct Chat {
     pub(super) presence: RecentPresence,
     /// Peers whose records must be stored before the next message.
     pub(super) dirty_peers: IdSet<PeerId>,
+    /// Rooms whose last member has left. Those without messages are removed.
+    pub(super) emptied_rooms: VecDeque<RoomId>,
+    /// Peers that logged in from another source than the stored one.
+    pub(super) dirty_sources: IdSet<PeerId>,
     /// Peers whose cursors moved. No reply waits for that, so the cursors are stored later, together.
     pub(super) dirty_cursors: IdSet<PeerId>,
     /// Bytes that messages may still take, if the database is full of messages that wait.
@@ -90,6 +96,10 @@ pub(super) struct Peer {
     pub(super) addressed: u64,
     /// Number of these that are delivered.
     pub(super) delivered: u64,
+    /// Senders of the messages that wait, while the mailbox is more than half full.
+    pub(super) senders: Option<Box<Shares>>,
+    /// Source of the latest login, if it is known.
+    pub(super) source: Option<Source>,
     /// Whether the peer is a plugin. Its events are not stored for observers.
     pub(super) is_plugin: bool,
 }
@@ -111,6 +121,8 @@ impl Peer {
 pub(super) struct Session {
     /// Peer that the client logged in as.
     pub(super) peer: PeerId,
+    /// Source of the client.
+    pub(super) source: Source,
     pub(super) outbox: SessionOutbox,
     /// Whether the session was welcomed. It gets no announcements before that.
     pub(super) is_welcomed: bool,
@@ -204,15 +216,17 @@ impl Session {
 
 impl Chat {
     /// Makes the chat with the state that the store found when it was opened.
-    pub(in crate::broker) fn new(limits: &Limits, store: &Store) -> Self {
-        let Found { newest, last_peer, last_room, rooms: room_count, unknown_names } = store.found;
+    pub(in crate::broker) fn new(limits: &Limits, store: &mut Store) -> Self {
+        let Found { newest, last_peer, last_room, unknown_names, rooms, empty_rooms } =
+            std::mem::take(&mut store.found);
         Chat {
             limits: *limits,
-            unknown_names,
+            unknown_names: unknown_names.into_iter().collect(),
+            room_creators: rooms.into_iter().collect(),
+            emptied_rooms: empty_rooms.into(),
             newest,
             last_peer,
             last_room,
-            room_count,
             ids: HashMap::new(),
             peers: IdMap::default(),
             room_ids: HashMap::new(),
@@ -224,6 +238,7 @@ impl Chat {
             subscribers: IdSet::default(),
             presence: RecentPresence::default(),
             dirty_peers: IdSet::default(),
+            dirty_sources: IdSet::default(),
             dirty_cursors: IdSet::default(),
             floors: Vec::new(),
             headroom: store.headroom.clone(),
@@ -247,8 +262,8 @@ impl Chat {
 
     /// Whether there is something to store.
     pub(in crate::broker) fn is_dirty(&self) -> bool {
-        !self.dirty_peers.is_empty()
-            || !self.dirty_cursors.is_empty()
+        let is_dirty = |peers: &IdSet<PeerId>| !peers.is_empty();
+        [&self.dirty_peers, &self.dirty_sources, &self.dirty_cursors].into_iter().any(is_dirty)
             || !self.floors.is_empty()
             || self.observers.are_dirty()
     }
@@ -281,9 +296,8 @@ impl Chat {
     pub(super) fn use_name(&mut self, id: PeerId) {
         let peer = self.peers.get_mut(&id).expect("a peer whose name is used was looked up");
         if !peer.record.seen {
-            if std::mem::replace(&mut peer.is_stored, true) {
-                self.unknown_names = self.unknown_names.saturating_sub(1);
-            }
+            peer.is_stored = true;
+            self.unknown_names.release(&id);
             peer.record.seen = true;
             self.dirty_peers.insert(id);
         }
@@ -339,7 +353,8 @@ impl Chat {
     /// Removes offline peers from memory; they are looked up again when they are named. No turn may be in flight, because it may name them.
     pub(in crate::broker) fn evict_offline_peers(&mut self) {
         let with_sessions: IdSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();
-        let is_dirty = |id: &PeerId| self.dirty_peers.contains(id) || self.dirty_cursors.contains(id);
+        let dirty = [&self.dirty_peers, &self.dirty_sources, &self.dirty_cursors];
+        let is_dirty = |id: &PeerId| dirty.iter().any(|peers| peers.contains(id));
         let is_held = |id: &PeerId| self.presence.holds(*id);
         self.peers
             .retain(|id, _| with_sessions.contains(id) || is_dirty(id) || is_held(id) || self.observers.include(*id));

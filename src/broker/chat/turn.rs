@@ -6,7 +6,7 @@ use smol::lock::SemaphoreGuardArc;
 use super::completion::{Completion, Requester};
 use super::rooms::MembershipChange;
 use super::scans::ScanInTurn;
-use crate::message::{PeerId, SessionId, Timestamp};
+use crate::message::{PeerId, RoomId, SessionId, Timestamp};
 use crate::protocol::Reply;
 use crate::store::{Entry, ObservedPage, Page, Read, ReadReceiver, ReadSender, SeqRange, TurnRequest};
 
@@ -23,6 +23,8 @@ pub(in crate::broker) struct Turn {
     pub(super) pages: Vec<(SessionId, ReadReceiver<Page>)>,
     /// Permits of the sessions whose requests are in this turn.
     pub(super) permits: Vec<(SessionId, SemaphoreGuardArc)>,
+    /// Whether the turn removes rooms.
+    removes_rooms: bool,
     /// Changes of membership that the turn commits.
     pub(super) membership_changes: Vec<MembershipChange>,
     /// Time at which the turn was decided: the time of its messages.
@@ -32,7 +34,7 @@ pub(in crate::broker) struct Turn {
 impl Turn {
     /// Whether the outcome of this turn must be known before the next turn is decided.
     pub(in crate::broker) fn is_awaited(&self) -> bool {
-        !self.membership_changes.is_empty()
+        self.removes_rooms || !self.membership_changes.is_empty()
     }
 }
 
@@ -56,7 +58,7 @@ pub(in crate::broker) struct TurnBuilder {
     messages: usize,
     /// Whether cursors must be committed with this turn, because a client waits for that.
     commits_cursors: bool,
-    /// Whether the turn removes old messages, and does nothing else.
+    /// Whether the turn only removes something.
     is_removal: bool,
 }
 impl TurnBuilder {
@@ -68,6 +70,7 @@ impl TurnBuilder {
             scans: Vec::new(),
             pages: Vec::new(),
             permits: Vec::new(),
+            removes_rooms: false,
             membership_changes: Vec::new(),
             at,
         };
@@ -81,7 +84,15 @@ impl TurnBuilder {
         TurnBuilder { is_removal: true, ..turn }
     }
 
-    /// Whether the turn removes old messages, and does nothing else.
+    /// Starts a turn that removes rooms without members and messages.
+    pub(in crate::broker) fn room_removal(rooms: Vec<RoomId>, at: Timestamp) -> Self {
+        let mut turn = TurnBuilder::new(at);
+        turn.write_all(rooms.into_iter().map(|room| Entry::RemoveRoom { room }));
+        turn.turn.removes_rooms = true;
+        TurnBuilder { is_removal: true, ..turn }
+    }
+
+    /// Whether the turn only removes something.
     pub(in crate::broker) fn is_removal(&self) -> bool {
         self.is_removal
     }

@@ -150,7 +150,7 @@ impl ClientModel {
         }
         let (waiting, words) = line.split_once(" messages wait for ").expect("the refusal says how many messages wait");
         let waiting: u64 = waiting.parse().expect("the refusal says how many messages wait");
-        let name = words.split_once(", and mailbox_max is ").expect("the refusal names the recipient").0;
+        let name = words.split_once(", and your share of mailbox_max (").expect("the refusal names the recipient").0;
         let peer = oracle.named(name);
         assert!(oracle.sent[number].peers().any(|other| other == peer), "{line}");
         assert!(oracle.mailbox_max > 0 && waiting >= oracle.mailbox_max, "{line}");

@@ -7,7 +7,11 @@ use crate::store::{Entry, FoundRoom, Membership};
 
 /// All rooms.
 #[derive(Clone, Default)]
-pub(super) struct Rooms(BTreeMap<RoomId, Row>);
+pub(super) struct Rooms {
+    rows: BTreeMap<RoomId, Row>,
+    /// Highest id that was ever given.
+    last: RoomId,
+}
 
 #[derive(Clone)]
 struct Row {
@@ -17,6 +21,7 @@ struct Row {
     topic: Option<Text>,
     /// Newest message that is no longer replayed.
     floor: Seq,
+    creator: Option<PeerId>,
 }
 
 impl Row {
@@ -28,18 +33,28 @@ impl Row {
 impl Rooms {
     /// Highest id that was ever given.
     pub(super) fn last(&self) -> RoomId {
-        self.0.keys().next_back().copied().unwrap_or(RoomId::new(0))
+        self.last
     }
 
     /// Applies an entry; `newest` is the newest message at that place.
     pub(super) fn apply(&mut self, entry: &Entry, newest: Seq) {
         match entry {
-            Entry::Room { id, name } => {
+            Entry::Room { id, name, creator } => {
                 assert!(self.find(name).is_none(), "{name} is created once");
-                let before = self
-                    .0
-                    .insert(*id, Row { name: name.clone(), members: BTreeMap::new(), topic: None, floor: Seq::ZERO });
-                assert!(before.is_none(), "room {id} is created once");
+                let row = Row {
+                    name: name.clone(),
+                    members: BTreeMap::new(),
+                    topic: None,
+                    floor: Seq::ZERO,
+                    creator: *creator,
+                };
+                let before = self.rows.insert(*id, row);
+                assert!(before.is_none() && *id > self.last, "room {id} is created once");
+                self.last = *id;
+            }
+            Entry::RemoveRoom { room } => {
+                let row = self.rows.remove(room).expect("a room that is removed exists");
+                assert!(row.members.is_empty(), "{} is removed, and has members", row.name);
             }
             Entry::Join { room, peer } => {
                 let before = self.row_mut(*room).members.insert(*peer, newest);
@@ -51,20 +66,32 @@ impl Rooms {
             }
             Entry::Topic { room, topic } => self.row_mut(*room).topic.clone_from(topic),
             Entry::Floor { room, floor } => {
-                let row = self.row_mut(*room);
-                row.floor = row.floor.max(*floor);
+                // The room may have been removed since the floor was proposed.
+                if let Some(row) = self.rows.get_mut(room) {
+                    row.floor = row.floor.max(*floor);
+                }
             }
             _ => unreachable!("the entry is for these tables"),
         }
     }
 
     pub(super) fn find(&self, name: &Room) -> Option<FoundRoom> {
-        let (id, row) = self.0.iter().find(|(_, row)| row.name == *name)?;
+        let (id, row) = self.rows.iter().find(|(_, row)| row.name == *name)?;
         Some(row.found(*id))
     }
 
+    /// Rooms without members.
+    pub(super) fn empty(&self) -> impl Iterator<Item = RoomId> {
+        self.rows.iter().filter(|(_, row)| row.members.is_empty()).map(|(id, _)| *id)
+    }
+
+    /// Rooms with their creators.
+    pub(super) fn creators(&self) -> impl Iterator<Item = (RoomId, Option<PeerId>)> {
+        self.rows.iter().map(|(id, row)| (*id, row.creator))
+    }
+
     pub(super) fn name(&self, id: RoomId) -> &Room {
-        &self.0[&id].name
+        &self.rows[&id].name
     }
 
     /// Rooms of which a peer is a member.
@@ -72,32 +99,32 @@ impl Rooms {
         let membership = |(id, row): (&RoomId, &Row)| {
             Some(Membership { room: row.found(*id), name: row.name.clone(), joined: *row.members.get(&peer)? })
         };
-        self.0.iter().filter_map(membership).collect()
+        self.rows.iter().filter_map(membership).collect()
     }
 
     /// Newest message when a peer joined a room. `None` if it is not a member.
     pub(super) fn joined(&self, room: RoomId, peer: PeerId) -> Option<Seq> {
-        self.0[&room].members.get(&peer).copied()
+        self.rows[&room].members.get(&peer).copied()
     }
 
     /// Members of a room to whom this message is replayed until they have it: those that had joined before it, if it is above the floor.
     pub(super) fn reached(&self, room: RoomId, seq: Seq) -> impl Iterator<Item = PeerId> {
-        let Row { members, floor, .. } = &self.0[&room];
+        let Row { members, floor, .. } = &self.rows[&room];
         let is_replayed = *floor < seq;
         members.iter().filter(move |(_, joined)| is_replayed && **joined < seq).map(|(peer, _)| *peer)
     }
 
     /// Newest message of a room that is no longer replayed.
     pub(super) fn floor(&self, room: RoomId) -> Seq {
-        self.0[&room].floor
+        self.rows[&room].floor
     }
 
     pub(super) fn members(&self, name: &Room) -> impl Iterator<Item = (PeerId, Seq)> {
-        let row = self.0.values().find(|row| row.name == *name);
+        let row = self.rows.values().find(|row| row.name == *name);
         row.into_iter().flat_map(|row| row.members.iter().map(|(peer, joined)| (*peer, *joined)))
     }
 
     fn row_mut(&mut self, id: RoomId) -> &mut Row {
-        self.0.get_mut(&id).expect("a room is created before a peer joins it")
+        self.rows.get_mut(&id).expect("a room is created before a peer joins it")
     }
 }

@@ -11,12 +11,10 @@ use crate::store::SendId;
 pub(in crate::simulation) struct MessageIds {
     /// Messages with each id, by the number of the id.
     lines: Vec<Vec<usize>>,
-    /// Newest committed message with each id, and how many ids were committed before it.
+    /// Newest committed message with each id, and how many ids of its sender were committed before it.
     holders: HashMap<usize, (usize, usize)>,
-    /// Number of messages with ids that were committed.
-    committed: usize,
-    /// MessageIds that the store remembers.
-    remembered_max: usize,
+    /// Number of messages with ids that were committed, of each sender.
+    committed: HashMap<usize, usize>,
 }
 
 /// Returns the id with this number.
@@ -25,8 +23,8 @@ pub(in crate::simulation) fn request_id(number: usize) -> RequestId {
 }
 
 impl MessageIds {
-    pub(in crate::simulation) fn new(remembered_max: usize) -> Self {
-        MessageIds { lines: Vec::new(), holders: HashMap::new(), committed: 0, remembered_max }
+    pub(in crate::simulation) fn new() -> Self {
+        MessageIds { lines: Vec::new(), holders: HashMap::new(), committed: HashMap::new() }
     }
 
     /// Gives a message a new id. Returns its number.
@@ -45,14 +43,16 @@ impl MessageIds {
         let given = sent[line].id;
         assert_eq!(id.map(|id| &id.id), given.map(request_id).as_ref(), "line {line} has another id");
         let Some(given) = given else { return };
-        if let Some((holder, number)) = self.holders.insert(given, (line, self.committed)) {
-            let since = self.committed - number;
+        let committed = self.committed.entry(sent[line].sender).or_default();
+        if let Some((holder, number)) = self.holders.insert(given, (line, *committed)) {
+            // A sender forgets an id only for others of its own.
+            let since = *committed - number;
             assert!(
-                since >= self.remembered_max,
+                since > 1,
                 "line {line} is committed, and so was line {holder} with the same id, {since} ids before"
             );
         }
-        self.committed += 1;
+        *committed += 1;
     }
 
     /// Whether a message may be refused for its id: another one was committed with the id; or none was, and another one

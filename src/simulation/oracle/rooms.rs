@@ -168,6 +168,14 @@ impl Rooms {
         assert_eq!(before, None, "the id of {name} is given once");
     }
 
+    /// Notes that a room was removed.
+    pub(in crate::simulation) fn removed(&mut self, id: RoomId) {
+        let place = self.place(id);
+        let room = &mut self.rooms[place];
+        assert!(room.members.is_empty(), "{} is removed, and has members", room.name);
+        assert!(room.made_at.take().is_some(), "{} is removed once", room.name);
+    }
+
     /// Notes that a peer has joined a room after this message.
     pub(in crate::simulation) fn joined(&mut self, id: RoomId, peer: usize, newest: Seq, step: u64) {
         let room = self.place(id);

@@ -81,6 +81,12 @@ impl Topics {
         self.undelivered.push((room, topic));
     }
 
+    /// Notes that a room was removed.
+    pub(in crate::simulation) fn removed(&mut self, room: usize, step: u64) {
+        let RoomTopics { committed, former } = &mut self.rooms[room];
+        former.push((committed.take(), step));
+    }
+
     /// Whether this is the topic of a room, or ever was.
     pub(in crate::simulation) fn was_committed(&self, room: usize, topic: Topic) -> bool {
         self.may_have_been(room, topic, 0)

@@ -20,6 +20,9 @@
 //! | 13 | `Topic` | room: integer, topic: option of text |
 //! | 14 | `Remove` | ranges: list of (first: integer, last: integer) |
 //! | 15 | `Floor` | room: integer, floor: integer |
+//! | 16 | `Source` | peer: integer, source: text |
+//! | 17 | `Room` with a creator | as 2, creator: integer |
+//! | 18 | `RemoveRoom` | room: integer |
 //!
 //! - An integer is signed, of 64 bits, zigzag-coded as in Protocol Buffers (0, -1, 1, -2 become 0, 1, 2, 3), and written in groups of 7
 //!   bits, the lowest first, with the high bit set in all bytes but the last. The shortest form is the only one.
@@ -40,6 +43,7 @@ use self::reader::Reader;
 use self::writer::Writer;
 use super::{Entry, SendId};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
+use crate::source::Source;
 use crate::store::{EventFilter, EventKind, ObserverCursor, PeerEvent, PeerRecord, Post, SeqRange};
 
 impl Entry {
@@ -50,9 +54,15 @@ impl Entry {
         out.byte(self.kind());
         match self {
             Entry::Peer(record) => write_peer(record, &mut out),
-            Entry::Room { id, name } => {
+            Entry::Room { id, name, creator } => {
                 out.integer(id.get());
                 out.text(name.as_str());
+                creator.iter().for_each(|creator| out.integer(creator.get()));
+            }
+            Entry::RemoveRoom { room } => out.integer(room.get()),
+            Entry::Source { peer, source } => {
+                out.integer(peer.get());
+                out.text(&source.to_string());
             }
             Entry::Join { room, peer } | Entry::Leave { room, peer } => out.integers([room.get(), peer.get()]),
             Entry::Message { .. } => write_message(self, &mut out),
@@ -80,7 +90,7 @@ impl Entry {
     fn kind(&self) -> u8 {
         match self {
             Entry::Peer(_) => 1,
-            Entry::Room { .. } => 2,
+            Entry::Room { creator: None, .. } => 2,
             Entry::Join { .. } => 3,
             Entry::Leave { .. } => 4,
             Entry::Message { .. } => 5,
@@ -94,6 +104,9 @@ impl Entry {
             Entry::Topic { .. } => 13,
             Entry::Remove { .. } => 14,
             Entry::Floor { .. } => 15,
+            Entry::Source { .. } => 16,
+            Entry::Room { creator: Some(_), .. } => 17,
+            Entry::RemoveRoom { .. } => 18,
         }
     }
 
@@ -106,7 +119,7 @@ impl Entry {
         }
         let entry = match bytes.byte("kind")? {
             1 => Entry::Peer(read_peer(&mut bytes)?),
-            2 => Entry::Room { id: RoomId::new(bytes.integer("id")?), name: read_room(&mut bytes)? },
+            2 => read_room(&mut bytes, |_| Ok(None))?,
             3 => Entry::Join { room: RoomId::new(bytes.integer("room")?), peer: PeerId::new(bytes.integer("peer")?) },
             4 => Entry::Leave { room: RoomId::new(bytes.integer("room")?), peer: PeerId::new(bytes.integer("peer")?) },
             5 => read_message(&mut bytes)?,
@@ -130,6 +143,9 @@ impl Entry {
             },
             14 => Entry::Remove { ranges: bytes.list("ranges", read_range)? },
             15 => read_floor(&mut bytes)?,
+            16 => Entry::Source { peer: PeerId::new(bytes.integer("peer")?), source: read_source(&mut bytes)? },
+            17 => read_room(&mut bytes, |bytes| bytes.integer("creator").map(|creator| Some(PeerId::new(creator))))?,
+            18 => Entry::RemoveRoom { room: RoomId::new(bytes.integer("room")?) },
             found => return Err(DecodeError::Kind { found }),
         };
         bytes.end()?;
@@ -171,7 +187,19 @@ fn read_peer_name(field: &'static str, bytes: &mut Reader<'_>) -> Result<PeerNam
     parsed.ok_or(DecodeError::Invalid { field, reason: "is not a name" })
 }
 
-fn read_room(bytes: &mut Reader<'_>) -> Result<Room, DecodeError> {
+fn read_room<'b>(
+    bytes: &mut Reader<'b>,
+    creator: impl FnOnce(&mut Reader<'b>) -> Result<Option<PeerId>, DecodeError>,
+) -> Result<Entry, DecodeError> {
+    Ok(Entry::Room { id: RoomId::new(bytes.integer("id")?), name: read_room_name(bytes)?, creator: creator(bytes)? })
+}
+
+fn read_source(bytes: &mut Reader<'_>) -> Result<Source, DecodeError> {
+    let source = bytes.text("source")?.parse();
+    source.map_err(|_| DecodeError::Invalid { field: "source", reason: "is not a source" })
+}
+
+fn read_room_name(bytes: &mut Reader<'_>) -> Result<Room, DecodeError> {
     let name = bytes.text("name")?;
     let parsed = Room::parse(name).ok().filter(|parsed| parsed.as_str() == name);
     parsed.ok_or(DecodeError::Invalid { field: "name", reason: "is not the name of a room" })

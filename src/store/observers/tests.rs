@@ -283,7 +283,7 @@ fn page_skips_removed_messages_and_events() {
 fn away_names_recipients_who_are_offline_and_have_not_received_the_message() {
     let (_home, connection) = database();
     let mut log = log(&connection);
-    let room = Entry::Room { id: ROOM, name: Room::stored("#home") };
+    let room = Entry::Room { id: ROOM, name: Room::stored("#home"), creator: None };
     let join = |peer| Entry::Join { room: ROOM, peer: PeerId::new(peer) };
     // Carol joins the room after the first message.
     commit(&mut log, vec![observe(MESSAGES), room, join(1), join(2), message(1, &[-1], "one"), join(3)]);
@@ -308,7 +308,7 @@ fn away_names_are_bounded_and_online_members_do_not_count() {
     let mut log = log(&connection);
     let members = 10..10 + 2 * AWAY_NAMES_MAX as i64;
     let mut entries: Vec<Entry> = members.clone().map(|id| peer(id, &format!("m{id}"), 0)).collect();
-    entries.extend([observe(MESSAGES), Entry::Room { id: ROOM, name: Room::stored("#home") }]);
+    entries.extend([observe(MESSAGES), Entry::Room { id: ROOM, name: Room::stored("#home"), creator: None }]);
     entries.extend(members.clone().map(|id| Entry::Join { room: ROOM, peer: PeerId::new(id) }));
     entries.push(message(10, &[-1], "hi"));
     commit(&mut log, entries);

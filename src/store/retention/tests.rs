@@ -101,7 +101,7 @@ impl<'c> World<'c> {
     /// Creates a room with these members.
     fn make_room(&mut self, room: i64, members: &[i64]) {
         let name = Room::parse(&format!("#room{room}")).unwrap();
-        self.turn(vec![Entry::Room { id: RoomId::new(room), name }]);
+        self.turn(vec![Entry::Room { id: RoomId::new(room), name, creator: None }]);
         self.turn(members.iter().map(|member| join(room, *member)).collect());
     }
 

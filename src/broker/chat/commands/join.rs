@@ -34,7 +34,7 @@ pub(super) fn decide(
     }
     let room = match found {
         Some(found) => found,
-        None => create(room, chat, turn)?,
+        None => create(room, requester, chat, turn)?,
     };
     chat.change_membership(peer, room, true, turn);
     turn.complete(Completion::Join { requester: requester.clone(), room });
@@ -50,16 +50,18 @@ fn join_again(requester: Requester, room: RoomId, chat: &Chat, turn: &mut TurnBu
     }
 }
 
-fn create(name: Room, chat: &mut Chat, turn: &mut TurnBuilder) -> Result<RoomId, Refusal> {
+fn create(name: Room, requester: &Requester, chat: &mut Chat, turn: &mut TurnBuilder) -> Result<RoomId, Refusal> {
     name.check_new().map_err(|bad| Refusal::new(Code::BadName, bad.to_string()).with_outcome("not joined"))?;
     let rooms_max = Limits::or_none(chat.limits.rooms_max);
-    if chat.room_count >= rooms_max {
-        let words = format!("there are {} rooms, and rooms_max is {rooms_max}; not joined", chat.room_count);
-        return Err(Refusal::new(Code::StorageFull, words));
+    let holder = chat.holder(requester);
+    let usage = chat.room_creators.usage(holder);
+    if !usage.admits(rooms_max, 1) {
+        let words = format!("there are {} rooms, and your share of rooms_max ({rooms_max}) is used up", usage.all);
+        return Err(Refusal::new(Code::StorageFull, words).with_outcome("not joined"));
     }
     chat.last_room = chat.last_room.next();
-    chat.room_count += 1;
-    turn.write(Entry::Room { id: chat.last_room, name: name.clone() });
+    chat.room_creators.take(chat.last_room, Some(holder));
+    turn.write(Entry::Room { id: chat.last_room, name: name.clone(), creator: Some(requester.peer) });
     chat.add_room(name, FoundRoom { id: chat.last_room, members: 0, topic: None });
     Ok(chat.last_room)
 }

@@ -9,6 +9,8 @@ use crate::broker::chat::state::{Chat, KnownId};
 use crate::broker::chat::turn::TurnBuilder;
 use crate::message::{Destination, PeerId, Recipient, RequestId, Seq, SessionId};
 use crate::protocol::{Code, Draft, FilteredSend, Refusal, Reply};
+use crate::shares::Holder;
+use crate::source::Source;
 use crate::store::{Entry, FoundId, SendId};
 
 /// Origin of a message.
@@ -76,16 +78,17 @@ pub(in crate::broker::chat) fn send(
     turn: &mut TurnBuilder,
 ) -> Result<(), Refusal> {
     let Draft { to, text } = draft;
-    let recipients = to.iter().map(|to| recipient(to, origin, chat)).collect::<Result<Vec<_>, _>>()?;
-    chat.admit_unknown(&recipients)?;
-    let (sender, requester) = match origin {
-        Origin::Client(requester) => (requester.peer, Some(requester.clone())),
-        Origin::OutboxRow(peer) => (peer, None),
+    let (holder, requester) = match origin {
+        Origin::Client(requester) => (chat.holder(requester), Some(requester.clone())),
+        Origin::OutboxRow(sender) => (Holder { sender, source: Source::Operator }, None),
     };
+    let sender = holder.sender;
+    let recipients = to.iter().map(|to| recipient(to, origin, holder, chat)).collect::<Result<Vec<_>, _>>()?;
+    chat.admit_unknown(holder, &recipients)?;
     let bytes = loudness::bytes(&recipients, &text);
     chat.loudness.admit(sender, bytes, chat.headroom.bytes())?;
     chat.loudness.add(sender, bytes);
-    let notes = chat.address(sender, &recipients);
+    let notes = chat.address(holder, &recipients);
     let known = send_id.as_ref().map(|send_id| (send_id.id.clone(), send_id.fingerprint));
     let nth = turn.write_message(Entry::Message { at: turn.at(), sender, recipients, text, id: send_id });
     if let Some((id, fingerprint)) = known {
@@ -95,9 +98,9 @@ pub(in crate::broker::chat) fn send(
     Ok(())
 }
 
-fn recipient(destination: &Destination, origin: Origin<'_>, chat: &Chat) -> Result<Recipient, Refusal> {
+fn recipient(destination: &Destination, origin: Origin<'_>, holder: Holder, chat: &Chat) -> Result<Recipient, Refusal> {
     match (destination, origin) {
-        (Destination::Peer(name), _) => chat.admit(name).map(Recipient::Peer),
+        (Destination::Peer(name), _) => chat.admit(holder, name).map(Recipient::Peer),
         (Destination::Room(room), Origin::Client(requester)) => match chat.find_room(room, "not sent")? {
             Some(found) if chat.is_member(requester.peer, found) => Ok(Recipient::Room(found)),
             _ => {

@@ -25,7 +25,19 @@ fn frozen() -> Vec<(Entry, &'static [u8])> {
             Entry::Peer(PeerRecord { id: PeerId::new(7), name: name("zoë"), seen: true, cursor: Seq::new(300) }),
             b"\x01\x01\x0e\x08zo\xc3\xab\x01\xd8\x04",
         ),
-        (Entry::Room { id: RoomId::new(2), name: Room::parse("#home").unwrap() }, b"\x01\x02\x04\x0a#home"),
+        (
+            Entry::Room { id: RoomId::new(2), name: Room::parse("#home").unwrap(), creator: None },
+            b"\x01\x02\x04\x0a#home",
+        ),
+        (
+            Entry::Room { id: RoomId::new(2), name: Room::parse("#home").unwrap(), creator: Some(PeerId::new(64)) },
+            b"\x01\x11\x04\x0a#home\x80\x01",
+        ),
+        (Entry::RemoveRoom { room: RoomId::new(64) }, b"\x01\x12\x80\x01"),
+        (
+            Entry::Source { peer: PeerId::new(64), source: Source::of([192, 0, 2, 7].into()) },
+            b"\x01\x10\x80\x01\x12192.0.2.7",
+        ),
         (Entry::Join { room: RoomId::new(2), peer: PeerId::new(64) }, b"\x01\x03\x04\x80\x01"),
         (Entry::Leave { room: RoomId::new(2), peer: PeerId::new(63) }, b"\x01\x04\x04\x7e"),
         (
@@ -200,8 +212,14 @@ fn entries() -> impl Strategy<Value = Entry> {
             seen,
             cursor
         })),
-        (room(), peer_name())
-            .prop_map(|(id, name)| Entry::Room { id, name: Room::parse(&format!("#{name}")).unwrap() }),
+        (room(), peer_name(), proptest::option::of(peer())).prop_map(|(id, name, creator)| Entry::Room {
+            id,
+            name: Room::parse(&format!("#{name}")).unwrap(),
+            creator
+        }),
+        (peer(), any::<[u8; 16]>().prop_map(|bytes| Source::of(bytes.into())))
+            .prop_map(|(peer, source)| Entry::Source { peer, source }),
+        room().prop_map(|room| Entry::RemoveRoom { room }),
         (room(), peer()).prop_map(|(room, peer)| Entry::Join { room, peer }),
         (room(), peer()).prop_map(|(room, peer)| Entry::Leave { room, peer }),
         (at(), peer(), proptest::collection::vec(recipient, 0..20), text(), proptest::option::of(id))

@@ -36,7 +36,7 @@ fn log(connection: &Connection) -> Log<'_> {
     let mut log = Log::new(connection, wal, options, Seq::ZERO, tail).unwrap();
     let mut entries = vec![peer(ALICE, "alice"), peer(BOB, "bob"), peer(3, "carol")];
     for room in (1..=ROOMS).map(RoomId::new) {
-        entries.push(Entry::Room { id: room, name: Room::parse(&format!("#r{room}")).unwrap() });
+        entries.push(Entry::Room { id: room, name: Room::parse(&format!("#r{room}")).unwrap(), creator: None });
         entries.extend([ALICE, BOB].map(|peer| Entry::Join { room, peer: PeerId::new(peer) }));
     }
     commit(&mut log, entries);

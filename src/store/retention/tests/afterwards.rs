@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::PAGE_MESSAGES_MAX;
-use crate::store::{Page, PageQuery};
+use crate::store::{Found, Page, PageQuery};
 
 #[test]
 fn removed_messages_that_are_still_in_an_inbox_are_skipped() {
@@ -39,7 +39,7 @@ fn message_after_a_removal_is_synced() {
 
 #[test]
 fn numbers_continue_after_all_messages_are_removed() {
-    let (home, connection) = database();
+    let (_home, connection) = database();
     let mut world = World::new(&connection, aged(1));
     for _ in 0..10 {
         world.send(-10, &[2, 3]);
@@ -48,19 +48,19 @@ fn numbers_continue_after_all_messages_are_removed() {
     world.deliver(3, 10);
     world.pass(1_000);
     assert_eq!(world.stored(), [0; 0]);
-    let found = crate::store::found(&connection, &home.path().join("holdline.db")).unwrap();
+    let found = found(&connection);
     assert_eq!(found.newest, Seq::new(10));
 }
 
 #[test]
 fn number_of_a_removed_message_for_an_empty_room_is_not_reused() {
-    let (home, connection) = database();
+    let (_home, connection) = database();
     let mut world = World::new(&connection, aged(1));
     world.make_room(7, &[1]);
     world.send(-10, &[-7]);
     world.pass(1_000);
     assert_eq!(world.stored(), [0; 0], "no peer is to receive it");
-    let found = crate::store::found(&connection, &home.path().join("holdline.db")).unwrap();
+    let found = found(&connection);
     assert_eq!(found.newest, Seq::new(1), "its number is not reused");
 }
 
@@ -106,4 +106,10 @@ fn history_finds_waiting_messages_below_a_gap_in_the_chain() {
     world.pass(5_000);
     assert_eq!(world.history(1, 20), ["waits"], "the newest is gone, and with it the head of the chain");
     assert_eq!(world.history(2, 20), [""; 0]);
+}
+
+/// Reads the state with which a broker starts.
+fn found(connection: &Connection) -> Found {
+    let tail = index::whole_tail(connection).unwrap();
+    crate::store::found::found(connection, &tail).unwrap()
 }
