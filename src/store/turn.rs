@@ -52,7 +52,7 @@ pub struct LookedUp {
     pub rooms: Vec<Option<FoundRoom>>,
     /// Messages.
     pub ids: Vec<Option<FoundId>>,
-    /// Of the rooms that may be unused, those that are.
+    /// Rooms of the lookup that are unused.
     pub unused_rooms: Vec<RoomId>,
     /// Names of peers and rooms whose rows have an id that no server gives: they are neither found nor absent.
     pub unreadable: HashSet<String>,
