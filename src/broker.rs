@@ -1,6 +1,7 @@
 //! The broker: the one task that owns all peers, sessions and rooms. It takes events from its inbox, decides a turn, has the store commit
 //! it, and delivers it. Owns the inbox and the order of these steps; never touches a socket or SQL, and waits only for the store.
 
+mod budget;
 mod chat;
 mod event;
 mod outbox;
@@ -9,6 +10,8 @@ mod post;
 mod tests;
 mod turn_queue;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
@@ -20,7 +23,9 @@ pub(crate) use self::outbox::{Chunk, Delivered, Mark, OutboxReceiver, SessionVal
 use self::post::ReadPost;
 use self::turn_queue::TurnQueue;
 use crate::config::Limits;
-use crate::limits::{CURSOR_FLUSH_MS_MAX, INBOX_EVENTS_MAX, PRESENCE_MS, READ_RETRY_MS, TURN_REQUESTS_MAX};
+use crate::limits::{
+    CURSOR_FLUSH_MS_MAX, INBOX_EVENTS_MAX, PRESENCE_MS, READ_RETRY_MS, TURN_REQUESTS_MAX, WEIGHT_REPLY_BYTES,
+};
 use crate::message::Timestamp;
 use crate::outage_log::OutageLog;
 use crate::store::{Commit, Entry, Lookup, Post, SeqRange, Store, TurnOutcome};
@@ -29,6 +34,7 @@ use crate::store::{Commit, Entry, Lookup, Post, SeqRange, Store, TurnOutcome};
 pub(crate) fn open(mut store: Store, limits: &Limits) -> (Handle, Broker) {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS_MAX);
     let chat = Chat::new(limits, &mut store);
+    let outbox_bytes_max = chat.published_outbox_bytes_max();
     let broker = Broker {
         inbox,
         pending: TurnQueue::default(),
@@ -44,16 +50,23 @@ pub(crate) fn open(mut store: Store, limits: &Limits) -> (Handle, Broker) {
         reads: OutageLog::new("cannot read the log; replay is paused", "can read the log again; replay continues"),
         lookups: OutageLog::new("cannot look up names; rejecting requests that name them", "can look up names again"),
     };
-    (Handle { inbox: sender }, broker)
+    (Handle { inbox: sender, outbox_bytes_max }, broker)
 }
 
 /// Sending end of the inbox. The broker ends when the last handle is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     pub(crate) inbox: Sender<Event>,
+    /// Bytes that one outbox may hold at the moment.
+    outbox_bytes_max: Arc<AtomicUsize>,
 }
 
 impl Handle {
+    /// Returns the weight that one batch may have: its replies fit about into an outbox.
+    pub(crate) fn batch_weight_max(&self) -> usize {
+        self.outbox_bytes_max.load(Ordering::Relaxed) / WEIGHT_REPLY_BYTES
+    }
+
     /// Sends an event to the broker. Waits while the inbox is full.
     pub(crate) async fn send(&self, event: Event) {
         self.inbox.send(event).await.expect("the broker outlives its handles");

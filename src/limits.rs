@@ -17,6 +17,9 @@ pub const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Bytes of one JSON line, without its end.
 pub const JSON_LINE_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes of names after which a part of a list ends, and the next one waits until this one is written; the last name may exceed them.
+pub const LIST_PART_BYTES: usize = OUTBOX_BYTES_MIN;
+
 /// Bytes of one line of `/who`, after which the next line begins.
 pub const WHO_LINE_BYTES_MAX: usize = 512;
 
@@ -125,6 +128,9 @@ pub const BATCH_REQUESTS_MAX: usize = 1024;
 /// Bytes of a message's text that take as long as one more destination.
 pub const WEIGHT_TEXT_BYTES: usize = 256;
 
+/// Bytes of replies to a request that counts once, about: an error, or a notice.
+pub const WEIGHT_REPLY_BYTES: usize = 256;
+
 /// Events in the broker's inbox. As many again may be left over from a turn.
 pub const INBOX_EVENTS_MAX: usize = 1024;
 
@@ -132,7 +138,15 @@ pub const INBOX_EVENTS_MAX: usize = 1024;
 pub const TURN_REQUESTS_MAX: usize = 4096;
 
 /// Bytes that are queued for one session and not written yet. What exceeds them stays in the log, and the session replays it.
+/// As many as fit, if all outboxes together hold much.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes that one session may always have queued, however much all outboxes hold; a single message may exceed them.
+pub const OUTBOX_BYTES_MIN: usize = 16 * 1024;
+
+/// Bytes in all outboxes together, histories that are being read included. A session may queue as many as are free, within the two limits
+/// above.
+pub const OUTBOXES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of messages that are acknowledged together. A broken connection repeats no more than these.
 pub const MARK_BYTES_MAX: usize = 1024;
@@ -752,10 +766,14 @@ const _: () = {
     assert!(RETENTION_CHECK_S_MIN <= RETENTION_CHECK_S_MAX);
     assert!(FREE_PAGES_MIN <= FREE_PAGES_MAX);
     assert!(READ_BYTES_MIN <= READ_BYTES_MAX);
+    // The replies to a batch fit about into an outbox.
+    assert!(BATCH_REQUESTS_MAX == OUTBOX_BYTES_MAX / WEIGHT_REPLY_BYTES);
     // Every batch fits into the half of a turn that floods may use.
     assert!(BATCH_REQUESTS_MAX <= TURN_REQUESTS_MAX / 2);
     // An outbox with room for a page has room for one more message of any size after it.
     assert!(PAGE_BYTES_MAX + TEXT_BYTES_MAX <= OUTBOX_BYTES_MAX);
+    assert!(PAGE_BYTES_MAX == OUTBOX_BYTES_MAX / 2);
+    assert!(OUTBOX_BYTES_MIN <= OUTBOX_BYTES_MAX && OUTBOX_BYTES_MAX <= OUTBOXES_BYTES_MAX);
     assert!(HISTORY_MESSAGES_DEFAULT <= HISTORY_MESSAGES_MAX);
     assert!(ACK_POLL_MS_MIN <= ACK_POLL_MS_MAX);
     // The start of a long word fits beside its hash.

@@ -186,6 +186,16 @@ impl Text {
         }
     }
 
+    /// Returns the length of the text as a JSON string, without its quotes; RFC 8259, section 7.
+    pub(crate) fn json_bytes(&self) -> usize {
+        let added = |byte: u8| match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 1,
+            0x00..0x20 => "\\u001f".len() - 1,
+            _ => 0,
+        };
+        self.0.len() + self.0.bytes().map(added).sum::<usize>()
+    }
+
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -424,23 +434,13 @@ impl Message {
     pub(crate) fn counted_bytes(&self) -> usize {
         let room = self.room.as_ref().map_or(0, |room| room.as_str().len());
         let to: usize = self.to.iter().map(|to| counted_name_bytes(to.as_str())).sum();
-        MESSAGE_OVERHEAD_BYTES + self.sender.as_str().len() + room + to + json_string_bytes(self.text.as_str())
+        MESSAGE_OVERHEAD_BYTES + self.sender.as_str().len() + room + to + self.text.json_bytes()
     }
 }
 
 /// Returns the bytes that a name in a list counts for: a name of one letter takes more in memory than when it is encoded.
 pub(crate) fn counted_name_bytes(name: &str) -> usize {
     NAME_OVERHEAD_BYTES + name.len()
-}
-
-/// Returns the length of a text as a JSON string, without its quotes; RFC 8259, section 7.
-pub(crate) fn json_string_bytes(text: &str) -> usize {
-    let added = |byte: u8| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 1,
-        0x00..0x20 => "\\u001f".len() - 1,
-        _ => 0,
-    };
-    text.len() + text.bytes().map(added).sum::<usize>()
 }
 
 /// Quotes a value from outside for an error.

@@ -134,6 +134,9 @@ pub enum ServerFrame<'a> {
         /// Topics of the rooms that have one.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         topics: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+        /// Whether there are more names or topics, for which the frame has no room.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
     },
     /// Messages of the past, oldest first.
     History {

@@ -12,6 +12,8 @@ mod dirty;
 mod encoded;
 mod feeds;
 mod fingerprint;
+mod listing;
+mod lists;
 mod lookup;
 mod loudness;
 mod mailbox;

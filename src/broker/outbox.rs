@@ -7,7 +7,8 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use smol::future;
 
-use crate::limits::{MARK_BYTES_MAX, OUTBOX_BYTES_MAX, PAGE_BYTES_MAX, SESSION_VALUE_BYTES_MIN};
+use super::budget::OutboxBudget;
+use crate::limits::{MARK_BYTES_MAX, OUTBOX_BYTES_MIN, PAGE_BYTES_MAX, SESSION_VALUE_BYTES_MIN};
 use crate::message::{Message, RequestId, Seq};
 use crate::protocol::Reply;
 
@@ -116,17 +117,26 @@ impl<O: OutboxContents> Outbox<O> {
         self.sender.is_none()
     }
 
-    /// Whether a message of this size may be added.
-    pub(in crate::broker) fn has_room(&self, bytes: usize) -> bool {
-        !self.is_closed() && self.unwritten_bytes + bytes <= OUTBOX_BYTES_MAX
+    /// Whether output of this size may be added. An empty outbox takes any message, so that every client makes progress.
+    pub(in crate::broker) fn has_room(&self, bytes: usize, budget: &OutboxBudget) -> bool {
+        let is_within = || self.unwritten_bytes + bytes <= budget.outbox_bytes_max();
+        !self.is_closed() && (self.unwritten_bytes == 0 || is_within())
     }
 
-    /// Whether a page may be read: there is room for it, and for the largest message behind it.
-    pub(in crate::broker) fn has_room_for_page(&self) -> bool {
-        self.has_room(PAGE_BYTES_MAX)
+    /// Returns the bytes that a page may have. `None`: more than half of the outbox is full, so no page may be read.
+    pub(in crate::broker) fn room_for_page(&self, budget: &OutboxBudget) -> Option<usize> {
+        let bytes_max = budget.outbox_bytes_max();
+        let room = bytes_max.saturating_sub(self.unwritten_bytes);
+        (!self.is_closed() && room >= bytes_max / 2).then(|| room.min(PAGE_BYTES_MAX))
     }
 
-    fn count(&mut self, bytes: usize) {
+    /// Returns the bytes that one large answer may have.
+    pub(in crate::broker) fn answer_bytes_max(&self, budget: &OutboxBudget) -> usize {
+        budget.outbox_bytes_max().saturating_sub(self.unwritten_bytes).max(OUTBOX_BYTES_MIN)
+    }
+
+    fn count(&mut self, bytes: usize, budget: &mut OutboxBudget) {
+        budget.take(bytes);
         self.unwritten_bytes += bytes;
         self.appended_bytes += bytes as u64;
     }
@@ -154,9 +164,15 @@ impl<O: OutboxContents> Outbox<O> {
     }
 
     /// Takes the receiver's report that it has written this many bytes.
-    pub(in crate::broker) fn written(&mut self, bytes: usize) {
+    pub(in crate::broker) fn written(&mut self, bytes: usize, budget: &mut OutboxBudget) {
         let left = self.unwritten_bytes.checked_sub(bytes);
         self.unwritten_bytes = left.expect("a writer reports each byte once, after it was flushed");
+        budget.give_back(bytes);
+    }
+
+    /// Gives back what was not reported as written, because no report follows.
+    pub(in crate::broker) fn release(&mut self, budget: &mut OutboxBudget) {
+        budget.give_back(std::mem::take(&mut self.unwritten_bytes));
     }
 
     /// Closes the outbox: the receiver finishes with the output that it has.
@@ -167,10 +183,15 @@ impl<O: OutboxContents> Outbox<O> {
 
 impl Outbox {
     /// Appends the bytes that `encode` writes. With `message`, it counts as delivered once its bytes are acknowledged.
-    pub(in crate::broker) fn append(&mut self, message: Option<Delivered>, encode: impl FnOnce(&mut Vec<u8>)) {
+    pub(in crate::broker) fn append(
+        &mut self,
+        message: Option<Delivered>,
+        budget: &mut OutboxBudget,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
         let before = self.collected.bytes.len();
         encode(&mut self.collected.bytes);
-        self.count(self.collected.bytes.len() - before);
+        self.count(self.collected.bytes.len() - before, budget);
         if let Some(delivered) = message {
             self.collected.add_mark(Mark { end: self.collected.bytes.len(), delivered });
         }
@@ -179,9 +200,9 @@ impl Outbox {
 
 impl Outbox<ValueBatch> {
     /// Appends a value.
-    pub(in crate::broker) fn push(&mut self, value: SessionValue) {
+    pub(in crate::broker) fn push(&mut self, value: SessionValue, budget: &mut OutboxBudget) {
         let bytes = value.bytes();
-        self.count(bytes);
+        self.count(bytes, budget);
         self.collected.push((value, bytes));
     }
 }
@@ -303,11 +324,16 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use super::*;
+    use crate::limits::{OUTBOX_BYTES_MAX, OUTBOXES_BYTES_MAX};
 
     /// Appends a message of this many bytes.
     fn append(outbox: &mut Outbox, seq: i64, bytes: usize) {
+        append_within(&mut OutboxBudget::default(), outbox, seq, bytes);
+    }
+
+    fn append_within(budget: &mut OutboxBudget, outbox: &mut Outbox, seq: i64, bytes: usize) {
         let message = Delivered { seq: Seq::new(seq), messages: 1 };
-        outbox.append(Some(message), |out| out.resize(out.len() + bytes, b'x'));
+        outbox.append(Some(message), budget, |out| out.resize(out.len() + bytes, b'x'));
     }
 
     fn open() -> (Outbox, OutboxReceiver) {
@@ -358,12 +384,30 @@ mod tests {
     #[test]
     fn written_bytes_make_room_in_the_outbox() {
         let (mut outbox, receiver) = open();
-        append(&mut outbox, 1, OUTBOX_BYTES_MAX);
+        let budget = &mut OutboxBudget::default();
+        append_within(budget, &mut outbox, 1, OUTBOX_BYTES_MAX);
         outbox.flush();
         let (bytes, _) = taken(&receiver);
-        assert!(outbox.has_room(0) && !outbox.has_room(1), "taken bytes are not written yet");
-        outbox.written(bytes);
-        assert!(outbox.has_room(OUTBOX_BYTES_MAX));
+        assert!(outbox.has_room(0, budget) && !outbox.has_room(1, budget), "taken bytes are not written yet");
+        assert_eq!(outbox.room_for_page(budget), None);
+        outbox.written(bytes, budget);
+        assert!(outbox.has_room(OUTBOX_BYTES_MAX, budget));
+        assert_eq!((outbox.room_for_page(budget), budget.used_bytes()), (Some(PAGE_BYTES_MAX), 0));
+    }
+
+    #[test]
+    fn outbox_gets_small_while_the_others_hold_much_and_an_empty_one_takes_any_message() {
+        let (mut outbox, _receiver) = open();
+        let budget = &mut OutboxBudget::default();
+        budget.take(OUTBOXES_BYTES_MAX);
+        assert_eq!(outbox.room_for_page(budget), Some(OUTBOX_BYTES_MIN));
+        assert!(outbox.has_room(2 * OUTBOX_BYTES_MIN, budget));
+        append_within(budget, &mut outbox, 1, 1);
+        assert!(outbox.has_room(OUTBOX_BYTES_MIN - 1, budget) && !outbox.has_room(OUTBOX_BYTES_MIN, budget));
+        append_within(budget, &mut outbox, 2, OUTBOX_BYTES_MIN);
+        assert_eq!(outbox.room_for_page(budget), None);
+        outbox.release(budget);
+        assert_eq!(budget.used_bytes(), OUTBOXES_BYTES_MAX);
     }
 
     #[test]
@@ -382,7 +426,7 @@ mod tests {
         drop(receiver);
         append(&mut outbox, 1, 10);
         outbox.flush();
-        assert!(outbox.is_closed() && !outbox.has_room(0));
+        assert!(outbox.is_closed() && !outbox.has_room(0, &OutboxBudget::default()));
     }
 
     #[test]

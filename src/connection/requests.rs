@@ -124,9 +124,9 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     fn decode_batch(&mut self, requests_max: usize) -> Result<Vec<Submission>, ReaderEnd> {
         let destinations_max = Limits::or_none(self.shared.limits.destinations_max);
         let mut batch = mem::take(&mut self.held);
-        let (mut scanned, mut weight) = (0, 0);
+        let (mut scanned, mut weight_left) = (0, self.shared.broker.batch_weight_max());
         let end = loop {
-            if let Some(end) = batch_end(&batch, scanned, requests_max, &mut weight) {
+            if let Some(end) = batch_end(&batch, scanned, requests_max, &mut weight_left) {
                 break end;
             }
             scanned = batch.len();
@@ -144,16 +144,17 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     }
 }
 
-/// Returns the number of requests in the batch, if it is complete; the requests before `scanned` were checked before, and have this weight. A request with a large
-/// reply ends a batch, so that the replies to a batch are bounded. A plugin's command has a batch of its own, so that the requests before it
-/// are handled first.
-fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize, weight: &mut usize) -> Option<usize> {
+/// Returns the number of requests in the batch, if it is complete; the requests before `scanned` were checked before, and the others may have
+/// this weight. A request with a large reply ends a batch, so that the replies to a batch are bounded. A plugin's command has a batch of its
+/// own, so that the requests before it are handled first.
+fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize, weight_left: &mut usize) -> Option<usize> {
     for (index, request) in requests.iter().enumerate().skip(scanned) {
         if index == requests_max || (index > 0 && request.is_plugin_command()) {
             return Some(index);
         }
-        *weight += request.weight();
-        if index > 0 && *weight > BATCH_REQUESTS_MAX {
+        let left = weight_left.checked_sub(request.weight());
+        *weight_left = left.unwrap_or(0);
+        if index > 0 && left.is_none() {
             return Some(index);
         }
         if request.has_large_reply() || request.is_quit() {
@@ -173,7 +174,7 @@ fn drop_read_only(requests: &mut Vec<Submission>, from: usize) {
 mod tests {
     use super::*;
     use crate::limits::WEIGHT_TEXT_BYTES;
-    use crate::message::{Destination, Text};
+    use crate::message::{Destination, Room, Text};
     use crate::protocol::{ClientRequest, Draft, Request, Submission};
 
     fn batch_sizes(requests: &[Request], requests_max: usize) -> Vec<usize> {
@@ -181,7 +182,8 @@ mod tests {
             requests.iter().cloned().map(|request| ClientRequest::from(request).into()).collect();
         let mut sizes = Vec::new();
         while !rest.is_empty() {
-            let end = batch_end(&rest, 0, requests_max, &mut 0).unwrap_or(rest.len());
+            let mut weight_left = BATCH_REQUESTS_MAX;
+            let end = batch_end(&rest, 0, requests_max, &mut weight_left).unwrap_or(rest.len());
             sizes.push(end);
             rest.drain(..end);
         }
@@ -210,5 +212,7 @@ mod tests {
         assert_eq!(batch_sizes(&long, BATCH_REQUESTS_MAX), [2, 1]);
         let heavy = vec![send(2 * BATCH_REQUESTS_MAX, 1); 2];
         assert_eq!(batch_sizes(&heavy, BATCH_REQUESTS_MAX), [1, 1]);
+        let topics = vec![Request::ShowTopic { room: Room::parse("#a").unwrap() }; 200];
+        assert_eq!(batch_sizes(&topics, BATCH_REQUESTS_MAX), [146, 54]);
     }
 }

@@ -21,6 +21,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     wants_presence: false,
     wants_accepted: true,
     wants_copies: false,
+    wants_whole_lists: true,
     wants_topics: false,
 };
 

@@ -24,6 +24,8 @@ pub struct Capabilities {
     pub wants_accepted: bool,
     /// Gets [`Reply::Sent`] when another session of its name sends a message.
     pub wants_copies: bool,
+    /// Gets [`Reply::Who`], which has all names. Others get [`Reply::Here`], one part after the other.
+    pub wants_whole_lists: bool,
     /// Gets [`Reply::TopicSet`] when another session sets the topic of a room that it is in.
     pub wants_topics: bool,
 }

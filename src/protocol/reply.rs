@@ -72,12 +72,21 @@ pub enum Reply {
         /// Token of the request.
         token: Option<Text>,
     },
-    /// Answers [`Request::Who`](super::Request::Who).
+    /// Answers [`Request::Who`](super::Request::Who) in one piece, for programs.
     Who {
         /// Peers that are online, in the order of their names.
         here: Vec<PeerName>,
         /// Rooms of the requester, in the order of their names.
         rooms: Vec<RoomSummary>,
+        /// Whether there are more names or topics, for which there is no room.
+        more: bool,
+    },
+    /// Part of the answer to [`Request::Who`](super::Request::Who), for people. [`Reply::Topic`] follows the last part of a room with a topic.
+    Here {
+        /// Room of the requester; `None`: all rooms, and outside of rooms.
+        room: Option<Room>,
+        /// Peers that are online there, in the order of their names; after the first part of a room, those that follow.
+        names: Vec<PeerName>,
     },
     /// Answers [`Request::History`](super::Request::History).
     History {
@@ -142,7 +151,7 @@ impl Reply {
             Reply::History { messages, .. } | Reply::Found { messages, .. } => {
                 messages.iter().map(|past| past.message.counted_bytes()).sum()
             }
-            Reply::Who { here, rooms } => {
+            Reply::Who { here, rooms, .. } => {
                 let rooms = rooms.iter().map(|room| (room.room.as_str(), room.topic.as_ref().map_or("", Text::as_str)));
                 list_bytes(here.iter().map(PeerName::as_str))
                     + list_bytes(rooms.flat_map(|(room, topic)| [room, topic]))
@@ -151,6 +160,7 @@ impl Reply {
                 list_bytes(pairs.iter().flat_map(|(first, second)| [first.as_str(), second.as_str()]))
             }
             Reply::Plugins { plugins } => list_bytes(plugins.iter().map(|plugin| plugin.state.as_str())),
+            Reply::Here { names, .. } => list_bytes(names.iter().map(PeerName::as_str)),
             Reply::Sent(message) => message.counted_bytes(),
             Reply::Answer { text } => text.len(),
             Reply::Encoded(bytes) => bytes.len(),
@@ -175,8 +185,6 @@ fn list_bytes<'s>(strings: impl Iterator<Item = &'s str>) -> usize {
 pub struct RoomSummary {
     /// The room.
     pub room: Room,
-    /// Members that are online, in the order of their names.
-    pub here: Vec<PeerName>,
     /// Topic, if one is set.
     pub topic: Option<Text>,
 }

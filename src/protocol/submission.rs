@@ -3,7 +3,7 @@
 use super::refusal::{Refusal, Rejected};
 use super::reply::Reply;
 use super::request::{ClientRequest, Draft, ParsedRequest, PluginRequest, Request};
-use crate::limits::WEIGHT_TEXT_BYTES;
+use crate::limits::{TOPIC_BYTES_MAX, WEIGHT_REPLY_BYTES, WEIGHT_TEXT_BYTES};
 use crate::message::RequestId;
 
 /// Work for the broker, from one line of a client or one request of a plugin.
@@ -39,6 +39,9 @@ pub struct FilteredSend {
     pub outcome: Result<Box<Draft>, Refusal>,
 }
 
+/// Share of a turn of a request whose reply shows a topic, in which each control character may have become three bytes.
+const TOPIC_WEIGHT: usize = 1 + 3 * TOPIC_BYTES_MAX / WEIGHT_REPLY_BYTES;
+
 impl Submission {
     /// Whether the request changes nothing, so that only its reply matters.
     pub fn is_read_only(&self) -> bool {
@@ -59,7 +62,8 @@ impl Submission {
         }
     }
 
-    /// Returns the share of a turn that the request takes: one for each destination, and for each [`WEIGHT_TEXT_BYTES`] of its text.
+    /// Returns the share of a turn that the request takes: one for each destination, and for each [`WEIGHT_TEXT_BYTES`] of its text. One
+    /// whose reply shows a topic takes one for each [`WEIGHT_REPLY_BYTES`] of it.
     pub fn weight(&self) -> usize {
         let draft = |draft: &Draft| draft.to.len() + draft.text.len() / WEIGHT_TEXT_BYTES;
         match &self.work {
@@ -67,6 +71,7 @@ impl Submission {
             Work::Filtered(FilteredSend { original, outcome }) => {
                 draft(original) + outcome.as_ref().map_or(0, |sent| draft(sent))
             }
+            Work::Client(Request::Join { .. } | Request::ShowTopic { .. } | Request::SetTopic { .. }) => TOPIC_WEIGHT,
             Work::Client(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => 1,
         }
     }

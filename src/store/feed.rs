@@ -6,7 +6,7 @@ use super::{Fed, Missed, Page, PageQuery, WaitingQuery};
 use crate::database::inboxes::{InboxMessage, Inboxes, Sources};
 use crate::database::messages::StoredMessage;
 use crate::database::visibility::Viewer;
-use crate::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use crate::limits::PAGE_MESSAGES_MAX;
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
 /// Reads the next messages for a peer after the one in the query, with their recipients if the query asks for these. Ends the page when
@@ -17,9 +17,9 @@ pub(super) fn page(
     budget: ReadBudget,
     sources: &mut Sources<'_, '_>,
 ) -> rusqlite::Result<Page> {
-    let PageQuery { peer, after, is_addressed } = query;
+    let PageQuery { peer, after, is_addressed, bytes_max } = query;
     let mut page = Page::empty(after);
-    let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
+    let mut bytes_left = bytes_max.min(*page_bytes_left);
     let floors = ReplayFloors::of(peer, after, sources)?;
     let mut inboxes = Inboxes::after(peer, after, sources)?;
     // An inbox may still list removed messages, and that of a room lists the peer's own messages: these are skipped.

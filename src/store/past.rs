@@ -53,11 +53,16 @@ impl HistoryScan {
         self.query
     }
 
-    /// Does the next piece of work. Returns the messages, oldest first, once the history is complete. `newest` is the newest message of the
-    /// log.
+    /// Returns the bytes that the messages count for that were read.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.page.held_bytes())
+    }
+
+    /// Does the next piece of work. Returns the messages, oldest first, once the history is complete: because there are no more, or because
+    /// they count for `bytes_max`. `newest` is the newest message of the log.
     pub(super) fn step<'c>(
         &mut self,
-        newest: Seq,
+        (newest, bytes_max): (Seq, usize),
         sent: &mut SentMessages<'c>,
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<Option<PastPage>> {
@@ -65,6 +70,7 @@ impl HistoryScan {
             Some(state) => state,
             none => none.insert(HistoryState::new(self.query, newest, sources)?),
         };
+        page.limit(bytes_max);
         let is_done = match candidates {
             Candidates::All { sent: scan, inboxes } => step_all(scan, inboxes, viewer, page, (sent, sources))?,
             Candidates::Exchanged(scans) => {
@@ -157,12 +163,14 @@ pub(super) struct PastPageBuilder {
     count: usize,
     /// Whether the destinations of all messages are read, and not only of those that the viewer sent.
     is_addressed: bool,
+    /// Bytes that the messages may count for; the last one may exceed them.
+    bytes_max: usize,
     page: PastPage,
 }
 
 impl PastPageBuilder {
     pub(super) fn new(room: Option<RoomId>, count: usize, is_addressed: bool) -> Self {
-        PastPageBuilder { room, count, is_addressed, page: PastPage::default() }
+        PastPageBuilder { room, count, is_addressed, bytes_max: HISTORY_BYTES_MAX, page: PastPage::default() }
     }
 
     /// Whether the page is full and there is at least one more message.
@@ -174,7 +182,7 @@ impl PastPageBuilder {
     /// that the viewer may see the message.
     pub(super) fn add(&mut self, seq: Seq, viewer: &Viewer, sources: &mut Sources<'_, '_>) -> rusqlite::Result<()> {
         let Some(stored) = sources.messages.find(seq)? else { return Ok(()) };
-        if self.page.messages.len() == self.count || self.page.bytes >= HISTORY_BYTES_MAX {
+        if self.page.messages.len() == self.count || self.page.bytes >= self.bytes_max {
             self.page.more = true;
             return Ok(());
         }
@@ -182,6 +190,16 @@ impl PastPageBuilder {
         self.page.bytes += past.message.counted_bytes();
         self.page.messages.push(past);
         Ok(())
+    }
+
+    /// Sets the bytes that the messages may count for. It may change while the page is filled.
+    pub(super) fn limit(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Returns the bytes that the messages count for.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.page.bytes
     }
 
     /// Takes the page, with its messages in the order in which they were added.

@@ -15,6 +15,8 @@ pub struct PageQuery {
     pub after: Seq,
     /// Whether the destinations of each message must be read, too.
     pub is_addressed: bool,
+    /// Bytes that the messages may count for; the last one may exceed them.
+    pub bytes_max: usize,
 }
 
 /// Query for the number of messages that wait for a peer.

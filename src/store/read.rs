@@ -10,6 +10,7 @@ use super::observed::ObservedPage;
 use super::past::HistoryScan;
 use super::query::{ObservedQuery, Page, PageQuery, PastPage, ValuesQuery};
 use super::search::SearchScan;
+use crate::limits::HISTORY_BYTES_MAX;
 
 /// A read of a turn, made after the turn's entries are committed.
 #[derive(Debug)]
@@ -42,7 +43,24 @@ impl Read {
 pub struct Scan {
     /// Number of turns in which it did some of its work.
     pub slices: u64,
+    /// Bytes that the messages of a history or a search may count for; the last one may exceed them.
+    pub bytes_max: usize,
     pub(crate) task: ScanTask,
+}
+
+impl Scan {
+    fn new(task: ScanTask) -> Self {
+        Scan { slices: 0, bytes_max: HISTORY_BYTES_MAX, task }
+    }
+
+    /// Returns the bytes that the messages count for that were read.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.task {
+            ScanTask::Waiting(_) => 0,
+            ScanTask::History(scan) => scan.held_bytes(),
+            ScanTask::Search(scan) => scan.held_bytes(),
+        }
+    }
 }
 
 /// Task of a [`Scan`], with its progress.
@@ -58,19 +76,19 @@ pub(crate) enum ScanTask {
 
 impl From<WaitingScan> for Scan {
     fn from(scan: WaitingScan) -> Self {
-        Scan { slices: 0, task: ScanTask::Waiting(scan) }
+        Scan::new(ScanTask::Waiting(scan))
     }
 }
 
 impl From<HistoryScan> for Scan {
     fn from(scan: HistoryScan) -> Self {
-        Scan { slices: 0, task: ScanTask::History(scan) }
+        Scan::new(ScanTask::History(scan))
     }
 }
 
 impl From<SearchScan> for Scan {
     fn from(scan: SearchScan) -> Self {
-        Scan { slices: 0, task: ScanTask::Search(scan) }
+        Scan::new(ScanTask::Search(scan))
     }
 }
 

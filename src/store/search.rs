@@ -86,10 +86,19 @@ impl SearchScan {
         *self.until.get_or_insert(newest)
     }
 
-    /// Does the next piece of work, once the index covers the log. Returns the messages, newest first, once the search is complete.
+    /// Returns the bytes that the messages count for that were read.
+    pub(super) fn held_bytes(&self) -> usize {
+        match &self.state {
+            SearchState::Reading { page, .. } => page.held_bytes(),
+            SearchState::Indexing | SearchState::Finding(_) => 0,
+        }
+    }
+
+    /// Does the next piece of work, once the index covers the log. Returns the messages, newest first, once the search is complete, or they
+    /// count for `bytes_max`.
     pub(super) fn step(
         &mut self,
-        budget: ReadBudget,
+        (budget, bytes_max): (ReadBudget, usize),
         reader: &mut SearchReader<'_>,
         sources: &mut Sources<'_, '_>,
     ) -> rusqlite::Result<Option<PastPage>> {
@@ -106,14 +115,17 @@ impl SearchScan {
                     self.read();
                 }
             }
-            SearchState::Reading { viewer, seqs, page, is_partial } => match seqs.next() {
-                Some(seq) if !page.is_full() => page.add(seq, viewer, sources)?,
-                _ => {
-                    let mut page = page.take();
-                    page.more |= *is_partial;
-                    return Ok(Some(page));
+            SearchState::Reading { viewer, seqs, page, is_partial } => {
+                page.limit(bytes_max);
+                match seqs.next() {
+                    Some(seq) if !page.is_full() => page.add(seq, viewer, sources)?,
+                    _ => {
+                        let mut page = page.take();
+                        page.more |= *is_partial;
+                        return Ok(Some(page));
+                    }
                 }
-            },
+            }
         }
         Ok(None)
     }

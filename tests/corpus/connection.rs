@@ -276,7 +276,7 @@ impl Dialogue<'_> {
     }
 
     fn who(&mut self, name: &PeerName) {
-        self.expect_reply(&Reply::Who { here: vec![name.clone()], rooms: vec![] });
+        self.expect_reply(&Reply::Here { room: None, names: vec![name.clone()] });
         while self.answers.front().is_some_and(|line| line.starts_with("* #") || line.starts_with("* the topic of #")) {
             self.answers.pop_front();
         }

@@ -78,7 +78,7 @@ fn decide_client_request(
         Request::Leave { room } => leave::decide(&room, requester, chat, turn),
         Request::ShowTopic { room } => topic::decide_show(&room, requester, chat, turn),
         Request::SetTopic { room, topic } => topic::decide_set(&room, topic, requester, chat, turn),
-        Request::Who => who::decide(requester, chat, turn),
+        Request::Who => who::decide(requester, turn),
         Request::History(range) => history::decide(range, requester, chat),
         Request::Search { words, count } => search::decide(words, count, requester, chat),
         Request::Ping { token } => ping::decide(token, requester, chat, turn),
@@ -102,7 +102,7 @@ pub(super) fn complete(completion: Completion, chat: &mut Chat, delivery: &mut D
         Completion::SetTopic { requester, room, topic } => {
             topic::complete_set(&requester, room, topic, chat, delivery);
         }
-        Completion::Who { requester, here, rooms } => who::complete(&requester, here, rooms, chat, delivery),
+        Completion::Who { requester } => who::complete(&requester, chat, delivery),
         Completion::SetValue { requester, key } => set_value::complete(&requester, key, chat, delivery),
         Completion::ListValues { requester, values } => {
             list_values::complete(&requester, values.result(), chat, delivery);
@@ -121,6 +121,6 @@ pub(super) fn complete_scan(scan: FinishedScan, chat: &mut Chat, delivery: &mut 
         (ScanPurpose::History, result) => history::complete(&requester, result, chat, delivery),
         (ScanPurpose::Search, result) => search::complete(&requester, result, chat, delivery),
     }
-    chat.end_scan(requester.session);
+    chat.end_unfinished(requester.session);
     chat.end_if_fed(requester.session, delivery);
 }

@@ -2,8 +2,8 @@
 //! steps; the files in `commands` carry them out.
 
 use crate::broker::event::EndReason;
-use crate::message::{PeerId, PeerName, RequestId, Room, RoomId, SessionId, Text};
-use crate::protocol::{Reply, RoomSummary};
+use crate::message::{PeerId, RequestId, Room, RoomId, SessionId, Text};
+use crate::protocol::Reply;
 use crate::store::ReadReceiver;
 
 /// Client that makes a request: the reply goes to its session, with the id of the request.
@@ -36,8 +36,8 @@ pub(super) enum Completion {
     ShowTopic { requester: Requester, room: Room },
     /// Replies that the topic of a room is set, and announces it to the members that are online.
     SetTopic { requester: Requester, room: RoomId, topic: Option<Text> },
-    /// Replies with the peers that are online, and the rooms of the peer, to which the topics are added.
-    Who { requester: Requester, here: Vec<PeerName>, rooms: Vec<RoomSummary> },
+    /// Replies with the peers that are online, and the rooms of the peer.
+    Who { requester: Requester },
     /// Replies that a value is stored.
     SetValue { requester: Requester, key: String },
     /// Replies with the values that were read.

@@ -52,10 +52,10 @@ impl Chat {
         self.deliver(turn, TurnOutcome::empty(newest));
     }
 
-    /// Allows a client to submit more, unless it does not read its replies, or waits for a scan.
+    /// Allows a client to submit more, unless it does not read its replies, or waits for the rest of an answer.
     fn give_permit_back(&mut self, id: SessionId, permit: SemaphoreGuardArc) {
         if let Some(session) = self.sessions.get_mut(&id)
-            && (session.scans > 0 || !session.outbox.has_room(0))
+            && (session.unfinished > 0 || !session.outbox.has_room(0, &self.budget))
         {
             session.permit = Some(permit);
         }

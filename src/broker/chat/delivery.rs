@@ -115,7 +115,7 @@ impl Chat {
 
     /// Sends a session an announcement, unless its outbox is too full for one.
     pub(super) fn announce_to(&mut self, id: SessionId, reply: &Reply, delivery: &mut Delivery) {
-        if self.sessions.get(&id).is_some_and(|session| session.outbox.has_room_for_page()) {
+        if self.sessions.get(&id).is_some_and(|session| session.outbox.room_for_page(&self.budget).is_some()) {
             self.notify(id, reply, delivery);
         }
     }
@@ -147,7 +147,7 @@ impl Chat {
     fn append_reply(&mut self, id: SessionId, request: Option<&RequestId>, reply: &Reply, delivery: &mut Delivery) {
         // The session may have left in this turn.
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.reply(request, reply);
+        session.reply(request, reply, &mut self.budget);
         delivery.add(id, session);
     }
 
@@ -189,5 +189,6 @@ impl Chat {
             }
             self.queue_page(id);
         }
+        self.budget.publish();
     }
 }

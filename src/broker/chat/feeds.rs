@@ -9,6 +9,7 @@ use super::rooms::RoomState;
 use super::session_outbox::SessionOutbox;
 use super::state::{Chat, Feed, Peer, Session};
 use super::turn::TurnBuilder;
+use crate::broker::budget::OutboxBudget;
 use crate::broker::outbox::{Delivered, SessionValue};
 use crate::limits::TURN_PAGES_MAX;
 use crate::message::{Message, Room, RoomId, Seq, SessionId};
@@ -21,9 +22,14 @@ impl Chat {
         while turn.pages() < TURN_PAGES_MAX
             && let Some(id) = self.page_queue.pop_front()
         {
-            let Some(session) = self.sessions.get(&id) else { continue };
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let Some(bytes_max) = session.outbox.room_for_page(&self.budget) else {
+                // The outbox was filled meanwhile; the session is queued again when its bytes are written.
+                session.awaits_page = false;
+                continue;
+            };
             let is_addressed = session.outbox.capabilities().shows_recipients;
-            let query = PageQuery { peer: session.peer, after: session.fed, is_addressed };
+            let query = PageQuery { peer: session.peer, after: session.fed, is_addressed, bytes_max };
             let page = turn.read(Read::Page, query);
             turn.feed_page(id, page);
         }
@@ -39,13 +45,13 @@ impl Chat {
             return;
         }
         session.awaits_page = false;
-        session.note_missed(&page, &self.rooms);
+        session.note_missed(&page, &self.rooms, &mut self.budget);
         let Page { messages, reached, complete, .. } = page;
         let peer = &self.peers[&session.peer];
         for Fed { message, is_direct } in messages {
             assert!(message.seq > session.fed, "a feed goes forward: {} after {}", message.seq, session.fed);
             count_removed(session, peer, message.seq);
-            session.feed(message, is_direct);
+            session.feed(message, is_direct, &mut self.budget);
         }
         let reached = if complete { self.newest } else { reached };
         count_removed(session, peer, reached.next());
@@ -66,13 +72,13 @@ impl Chat {
         delivery: &mut Delivery,
     ) -> Option<(Vec<SessionId>, Reply)> {
         let CommittedMessage { seq, at, sender, recipients, text } = committed;
-        let Chat { peers, rooms, sessions, subscribers, .. } = self;
+        let Chat { peers, rooms, sessions, subscribers, budget, .. } = self;
         let peer = &peers[&sender];
         let message = Message { seq, at, sender: peer.record.name.clone(), to: Vec::new(), room: None, text };
         let mut outgoing = OutgoingMessage { message, recipients: &recipients, peers, rooms };
         delivery.encodings.clear();
         for peer in recipients.iter().filter_map(|recipient| recipient.peer()) {
-            feed_peer(&peers[&peer], sessions, None, &mut outgoing, delivery);
+            feed_peer(&peers[&peer], (sessions, budget), None, &mut outgoing, delivery);
         }
         // A session that has the message already, through another destination, does not get it again.
         for room in recipients.iter().filter_map(|recipient| recipient.room()) {
@@ -80,7 +86,7 @@ impl Chat {
             for peer in online.iter().filter(|peer| **peer != sender) {
                 let peer = &peers[peer];
                 if peer.rooms[&room].is_reached_by(seq) {
-                    feed_peer(peer, sessions, Some((room, name)), &mut outgoing, delivery);
+                    feed_peer(peer, (sessions, budget), Some((room, name)), &mut outgoing, delivery);
                 }
             }
         }
@@ -110,7 +116,7 @@ impl Chat {
 /// destination.
 fn feed_peer(
     peer: &Peer,
-    sessions: &mut IdMap<SessionId, Box<Session>>,
+    (sessions, budget): (&mut IdMap<SessionId, Box<Session>>, &mut OutboxBudget),
     room: Option<(RoomId, &Room)>,
     outgoing: &mut OutgoingMessage<'_>,
     delivery: &mut Delivery,
@@ -119,7 +125,7 @@ fn feed_peer(
         let session = sessions.get_mut(id).expect("the sessions of a peer are in memory");
         let seq = outgoing.message.seq;
         if session.feed == Feed::Live && seq > session.fed {
-            feed_live(session, room, outgoing, &mut delivery.encodings);
+            feed_live(session, room, outgoing, &mut delivery.encodings, budget);
             delivery.add(*id, session);
         }
     }
@@ -131,23 +137,24 @@ fn feed_live(
     room: Option<(RoomId, &Room)>,
     outgoing: &mut OutgoingMessage<'_>,
     encodings: &mut Encodings,
+    budget: &mut OutboxBudget,
 ) {
     let delivered = Delivered { seq: outgoing.message.seq, messages: u64::from(room.is_none()) };
     let mark = session.mark(delivered);
     let is_fed = match &mut session.outbox {
         SessionOutbox::Lines { encoder, outbox } => {
             let bytes = encodings.get(encoder, room, outgoing);
-            let has_room = outbox.has_room(bytes.len());
+            let has_room = outbox.has_room(bytes.len(), budget);
             if has_room {
-                outbox.append(mark, |out| out.extend_from_slice(bytes));
+                outbox.append(mark, budget, |out| out.extend_from_slice(bytes));
             }
             has_room
         }
         SessionOutbox::Values { outbox, .. } => {
             let value = SessionValue::Message(outgoing.message_through(room.map(|(_, name)| name)));
-            let has_room = outbox.has_room(value.bytes());
+            let has_room = outbox.has_room(value.bytes(), budget);
             if has_room {
-                outbox.push(value);
+                outbox.push(value, budget);
             }
             has_room
         }

@@ -1,12 +1,12 @@
 //! Membership in rooms: which rooms a peer is a member of, and the changes that a turn makes. Owns how a change is applied or reverted once
 //! the outcome of its turn is known; never handles messages.
 
-use super::rooms::{Member, MembershipChange, RoomState};
+use super::rooms::{Member, MembershipChange};
 use super::state::Chat;
 use super::turn::{Turn, TurnBuilder};
 use crate::limits::EMPTIED_ROOMS_MAX;
 use crate::message::{PeerId, Room, RoomId};
-use crate::protocol::{self, Code, Refusal};
+use crate::protocol::{Code, Refusal};
 use crate::store::{Entry, TurnOutcome};
 
 impl Chat {
@@ -27,17 +27,16 @@ impl Chat {
         self.peers[&peer].rooms.get(&room).is_some_and(|member| member.is_in)
     }
 
-    /// Returns the rooms that a peer is a member of, with their members that are online, and without topics.
-    pub(super) fn rooms_of(&self, peer: PeerId) -> Vec<protocol::RoomSummary> {
-        let rooms = self.peers[&peer].rooms.iter().filter(|(_, member)| member.is_in);
-        let mut rooms: Vec<_> = rooms
-            .map(|(id, _)| (id, &self.rooms[id]))
-            .map(|(id, RoomState { name, online, .. })| {
-                let here = self.names_of(online.iter().filter(|peer| self.is_member(**peer, *id)));
-                protocol::RoomSummary { room: name.clone(), here, topic: None }
-            })
-            .collect();
-        rooms.sort_unstable_by(|one, other| one.room.cmp(&other.room));
+    /// Whether a peer is a member of a room, without turns in flight.
+    pub(super) fn is_committed_member(&self, peer: PeerId, room: RoomId) -> bool {
+        self.peers[&peer].rooms.get(&room).is_some_and(|member| member.joined.is_some())
+    }
+
+    /// Returns the rooms that a peer is a member of, without turns in flight, in the order of their names.
+    pub(super) fn rooms_of(&self, peer: PeerId) -> Vec<RoomId> {
+        let rooms = self.peers[&peer].rooms.keys().copied();
+        let mut rooms: Vec<_> = rooms.filter(|room| self.is_committed_member(peer, *room)).collect();
+        rooms.sort_unstable_by(|one, other| self.rooms[one].name.cmp(&self.rooms[other].name));
         rooms
     }
 

@@ -17,6 +17,8 @@ pub(super) struct PendingScan {
     pub(super) requester: Requester,
     pub(super) purpose: ScanPurpose,
     pub(super) scan: Box<Scan>,
+    /// Bytes of the budget that it holds.
+    pub(super) held_bytes: usize,
 }
 
 /// Use of the result of a scan.
@@ -37,6 +39,8 @@ pub(super) struct ScanInTurn {
     pub(super) purpose: ScanPurpose,
     /// Number of slices before the turn.
     pub(super) slices: u64,
+    /// Bytes of the budget that it holds.
+    pub(super) held_bytes: usize,
     pub(super) outcome: ReadReceiver<ScanOutcome>,
 }
 

@@ -1,6 +1,7 @@
 //! Outbox of a session in the form that its receiver reads: lines for a client, values for a plugin. Owns the conversion to that form;
 //! never decides what a session gets.
 
+use crate::broker::budget::OutboxBudget;
 use crate::broker::event::SessionOutput;
 use crate::broker::outbox::{Delivered, Outbox, SessionValue, ValueBatch};
 use crate::message::{Message, RequestId};
@@ -49,24 +50,24 @@ impl SessionOutbox {
     }
 
     /// Appends a reply.
-    pub(super) fn reply(&mut self, id: Option<&RequestId>, reply: &Reply) {
+    pub(super) fn reply(&mut self, id: Option<&RequestId>, reply: &Reply, budget: &mut OutboxBudget) {
         match self {
             SessionOutbox::Lines { encoder, outbox } => {
-                outbox.append(None, |out| encoder.encoder.encode_reply(id, reply, out));
+                outbox.append(None, budget, |out| encoder.encoder.encode_reply(id, reply, out));
             }
             SessionOutbox::Values { outbox, .. } => {
-                outbox.push(SessionValue::Reply { id: id.cloned(), reply: reply.clone() });
+                outbox.push(SessionValue::Reply { id: id.cloned(), reply: reply.clone() }, budget);
             }
         }
     }
 
     /// Appends a message of a page. With a mark, the message counts as delivered once its bytes are.
-    pub(super) fn feed(&mut self, mark: Option<Delivered>, message: Message) {
+    pub(super) fn feed(&mut self, mark: Option<Delivered>, message: Message, budget: &mut OutboxBudget) {
         match self {
             SessionOutbox::Lines { encoder, outbox } => {
-                outbox.append(mark, |out| encoder.encoder.encode_message(&message, out));
+                outbox.append(mark, budget, |out| encoder.encoder.encode_message(&message, out));
             }
-            SessionOutbox::Values { outbox, .. } => outbox.push(SessionValue::Message(message)),
+            SessionOutbox::Values { outbox, .. } => outbox.push(SessionValue::Message(message), budget),
         }
     }
 
@@ -76,13 +77,18 @@ impl SessionOutbox {
     }
 
     /// Whether this many bytes may be added.
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        with_outbox!(self, outbox => outbox.has_room(bytes))
+    pub(super) fn has_room(&self, bytes: usize, budget: &OutboxBudget) -> bool {
+        with_outbox!(self, outbox => outbox.has_room(bytes, budget))
     }
 
-    /// Whether a page may be read: there is room for it, and for the largest message behind it.
-    pub(super) fn has_room_for_page(&self) -> bool {
-        with_outbox!(self, outbox => outbox.has_room_for_page())
+    /// Returns the bytes that one large answer may have.
+    pub(super) fn answer_bytes_max(&self, budget: &OutboxBudget) -> usize {
+        with_outbox!(self, outbox => outbox.answer_bytes_max(budget))
+    }
+
+    /// Returns the bytes that a page may have; `None` if no page may be read.
+    pub(super) fn room_for_page(&self, budget: &OutboxBudget) -> Option<usize> {
+        with_outbox!(self, outbox => outbox.room_for_page(budget))
     }
 
     /// Returns the number of bytes that were appended since the session began.
@@ -101,8 +107,13 @@ impl SessionOutbox {
     }
 
     /// Takes the receiver's report that it has written this many bytes.
-    pub(super) fn written(&mut self, bytes: usize) {
-        with_outbox!(self, outbox => outbox.written(bytes));
+    pub(super) fn written(&mut self, bytes: usize, budget: &mut OutboxBudget) {
+        with_outbox!(self, outbox => outbox.written(bytes, budget));
+    }
+
+    /// Gives back what was not reported as written, because the session ends.
+    pub(super) fn release(&mut self, budget: &mut OutboxBudget) {
+        with_outbox!(self, outbox => outbox.release(budget));
     }
 
     /// Closes the outbox: the receiver finishes with what it has.

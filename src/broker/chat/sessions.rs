@@ -21,8 +21,9 @@ impl Chat {
         let peer = match self.find_peer(name, "not logged in") {
             Ok(peer) => peer,
             Err(refusal) => {
-                outbox.reply(id.as_ref(), &Reply::Refused(refusal));
-                return outbox.flush();
+                outbox.reply(id.as_ref(), &Reply::Refused(refusal), &mut self.budget);
+                outbox.flush();
+                return outbox.release(&mut self.budget);
             }
         };
         self.use_name(peer);
@@ -63,7 +64,7 @@ impl Chat {
             ends_at: None,
             live_to: None,
             permit: None,
-            scans: 0,
+            unfinished: 0,
             awaits_page: false,
             is_in_batch: false,
         };
@@ -81,7 +82,7 @@ impl Chat {
     pub(super) fn welcome(&mut self, requester: &Requester, waiting: u64) {
         let Some(session) = self.sessions.get_mut(&requester.session) else { return };
         let name = self.peers[&session.peer].record.name.clone();
-        session.reply(requester.id.as_ref(), &Reply::Welcome { name, waiting });
+        session.reply(requester.id.as_ref(), &Reply::Welcome { name, waiting }, &mut self.budget);
         session.outbox.flush();
         session.is_welcomed = true;
         if session.outbox.capabilities().wants_announcements() {
@@ -93,8 +94,8 @@ impl Chat {
     /// Handles a delivery report: bytes that were written to a client, and messages that its system has acknowledged.
     pub(super) fn take_delivery_report(&mut self, id: SessionId, bytes: usize, delivered: Option<Delivered>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.outbox.written(bytes);
-        if session.outbox.has_room(0) && session.scans == 0 {
+        session.outbox.written(bytes, &mut self.budget);
+        if session.outbox.has_room(0, &self.budget) && session.unfinished == 0 {
             session.permit = None;
         }
         let delivered = match &mut session.acks {
@@ -105,6 +106,7 @@ impl Chat {
             None => delivered,
         };
         self.note_delivered(id, delivered);
+        self.continue_list(id);
         self.queue_page(id);
     }
 
@@ -126,7 +128,9 @@ impl Chat {
     /// Removes a session whose connection is closed.
     pub(super) fn log_out(&mut self, id: SessionId, turn: &mut TurnBuilder) {
         // A session whose login was refused was never open.
-        let Some(session) = self.sessions.remove(&id) else { return };
+        let Some(mut session) = self.sessions.remove(&id) else { return };
+        session.outbox.release(&mut self.budget);
+        self.lists.remove(&id);
         self.skip_own_messages(id, &session);
         if self.detach(id, session.peer) {
             turn.complete(Completion::Presence { peer: session.peer });

@@ -2,17 +2,21 @@
 //! peers; never waits, never reads a clock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use smol::lock::SemaphoreGuardArc;
 
 use super::acks::Acks;
+use super::lists::PeerList;
 use super::loudness::Loudness;
 use super::observers::Observers;
 use super::presence::RecentPresence;
 use super::rooms::{Member, RoomState};
 use super::scans::Scans;
 use super::session_outbox::SessionOutbox;
+use crate::broker::budget::OutboxBudget;
 use crate::broker::outbox::Delivered;
 use crate::config::Limits;
 use crate::limits::OFFLINE_PEERS_CACHED_MAX;
@@ -77,6 +81,12 @@ pub(in crate::broker) struct Chat {
     pub(super) failed_reads: Vec<SessionId>,
     /// Scans that are not done.
     pub(super) scans: Scans,
+    /// Lists that sessions get part by part and that are not complete.
+    pub(super) lists: IdMap<SessionId, PeerList>,
+    /// Names of the peers that are online, in order; `None` until they are needed again.
+    pub(super) online: Option<Arc<[PeerName]>>,
+    /// Memory that all outboxes share.
+    pub(super) budget: OutboxBudget,
     /// Plugins that observe.
     pub(super) observers: Observers,
 }
@@ -141,10 +151,10 @@ pub(super) struct Session {
     pub(super) ends_at: Option<Seq>,
     /// Message up to which the session was fed everything, although it got no more since; set when it is detached from its peer while live.
     pub(super) live_to: Option<Seq>,
-    /// Permit of the session, held back while the client does not read its replies, or waits for a scan.
+    /// Permit of the session, held back while the client does not read its replies, or waits for the rest of an answer.
     pub(super) permit: Option<SemaphoreGuardArc>,
-    /// Number of scans that the client waits for.
-    pub(super) scans: usize,
+    /// Number of answers that the client waits for and that are not complete: scans, and a list that it gets part by part.
+    pub(super) unfinished: usize,
     /// Whether the session is in `page_queue`, in `failed_reads`, or in a turn that is in flight.
     pub(super) awaits_page: bool,
     /// Whether the delivery of this turn has listed the session as one with output to flush.
@@ -173,19 +183,19 @@ pub(super) enum KnownId {
 
 impl Session {
     /// Puts a reply into the outbox.
-    pub(super) fn reply(&mut self, id: Option<&RequestId>, reply: &Reply) {
-        self.outbox.reply(id, reply);
+    pub(super) fn reply(&mut self, id: Option<&RequestId>, reply: &Reply, budget: &mut OutboxBudget) {
+        self.outbox.reply(id, reply, budget);
     }
 
     /// Puts a message of a page into the outbox.
-    pub(super) fn feed(&mut self, message: Message, is_direct: bool) {
+    pub(super) fn feed(&mut self, message: Message, is_direct: bool, budget: &mut OutboxBudget) {
         let delivered = Delivered { seq: message.seq, messages: u64::from(is_direct) };
-        self.outbox.feed(self.mark(delivered), message);
+        self.outbox.feed(self.mark(delivered), message, budget);
         self.note_fed(delivered);
     }
 
     /// Notes the messages that a page skips because they are no longer replayed. Notifies the client before it gets a later message.
-    pub(super) fn note_missed(&mut self, page: &Page, rooms: &IdMap<RoomId, RoomState>) {
+    pub(super) fn note_missed(&mut self, page: &Page, rooms: &IdMap<RoomId, RoomState>, budget: &mut OutboxBudget) {
         for Missed { room, count } in &page.missed {
             Missed::add(*room, *count, &mut self.missed);
         }
@@ -193,7 +203,7 @@ impl Session {
             for Missed { room, count } in std::mem::take(&mut self.missed) {
                 // A room that nobody in memory is in any more is evicted.
                 if let Some(RoomState { name, .. }) = rooms.get(&room) {
-                    self.reply(None, &Reply::Missed { room: name.clone(), count });
+                    self.reply(None, &Reply::Missed { room: name.clone(), count }, budget);
                 }
             }
         }
@@ -246,6 +256,9 @@ impl Chat {
             page_queue: VecDeque::new(),
             failed_reads: Vec::new(),
             scans: Scans::default(),
+            lists: IdMap::default(),
+            online: None,
+            budget: OutboxBudget::default(),
             observers: Observers::default(),
         }
     }
@@ -258,6 +271,11 @@ impl Chat {
     /// Whether an announcement of presence is held back.
     pub(in crate::broker) fn holds_presence(&self) -> bool {
         self.presence.holds_any()
+    }
+
+    /// Returns the bytes that one outbox may hold, for the connections.
+    pub(in crate::broker) fn published_outbox_bytes_max(&self) -> Arc<AtomicUsize> {
+        self.budget.published()
     }
 
     /// Whether there is something to store.
@@ -285,7 +303,7 @@ impl Chat {
         if session.is_welcomed
             && session.feed == Feed::Replaying
             && !session.awaits_page
-            && session.outbox.has_room_for_page()
+            && session.outbox.room_for_page(&self.budget).is_some()
         {
             session.awaits_page = true;
             self.page_queue.push_back(id);
@@ -309,6 +327,7 @@ impl Chat {
         let was_offline = !peer.is_online();
         peer.sessions.push(session);
         if was_offline {
+            self.online = None;
             self.observers.discard_online();
             for room in peer.rooms.keys() {
                 self.rooms.get_mut(room).expect("the rooms of a peer are in memory").online.insert(id);
@@ -326,6 +345,7 @@ impl Chat {
         if !was_online || peer.is_online() {
             return false;
         }
+        self.online = None;
         self.observers.discard_online();
         for room in peer.rooms.keys() {
             self.rooms.get_mut(room).expect("the rooms of a peer are in memory").online.remove(&id);
@@ -334,8 +354,12 @@ impl Chat {
     }
 
     /// Returns the names of peers that are online, in order.
-    pub(super) fn online(&self) -> Vec<PeerName> {
-        self.names_of(self.peers.iter().filter(|(_, peer)| peer.is_online()).map(|(id, _)| id))
+    pub(super) fn online(&mut self) -> Arc<[PeerName]> {
+        if let Some(online) = &self.online {
+            return online.clone();
+        }
+        let online = self.peers.iter().filter(|(_, peer)| peer.is_online()).map(|(id, _)| id);
+        self.online.insert(self.names_of(online).into()).clone()
     }
 
     /// Returns the names of peers, in order.

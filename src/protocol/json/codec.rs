@@ -24,6 +24,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     wants_presence: true,
     wants_accepted: true,
     wants_copies: true,
+    wants_whole_lists: true,
     wants_topics: true,
 };
 

@@ -80,7 +80,7 @@ pub fn reply_frame<'a>(id: Option<&'a RequestId>, reply: &'a Reply) -> Option<Se
         Reply::TopicSet { room, name, topic } => topic_frame(None, room, Some(name), topic.as_ref()),
         Reply::Left { room } => ServerFrame::Left { id, room: room.as_str().into() },
         Reply::Pong { .. } => ServerFrame::Pong { id },
-        Reply::Who { here, rooms } => who_frame(id, here, rooms),
+        Reply::Who { here, rooms, more } => who_frame(id, here, rooms, *more),
         Reply::History { messages, more } => ServerFrame::History { id, messages: past(messages), more: *more },
         Reply::Found { messages, more } => ServerFrame::Search { id, messages: past(messages), more: *more },
         Reply::Presence { name, here } => ServerFrame::Presence { name: name.as_str().into(), here: *here },
@@ -91,6 +91,7 @@ pub fn reply_frame<'a>(id: Option<&'a RequestId>, reply: &'a Reply) -> Option<Se
         Reply::Plugins { plugins } => ServerFrame::Plugins { id, plugins: plugins.iter().map(plugin_frame).collect() },
         Reply::Set { key } => ServerFrame::Set { id, key: key.as_str().into() },
         Reply::StoredForLater { .. } | Reply::Alone { .. } | Reply::Help { .. } => return None,
+        Reply::Here { .. } => return None,
         Reply::Values { .. } | Reply::Encoded(_) => return None,
     })
 }
@@ -118,13 +119,19 @@ fn error_frame<'a>(id: Option<Cow<'a, str>>, code: Code, message: &str) -> Serve
     ServerFrame::Error { id, error: ErrorFrame::new(code.as_str(), message) }
 }
 
-fn who_frame<'a>(id: Option<Cow<'a, str>>, here: &'a [PeerName], rooms: &'a [RoomSummary]) -> ServerFrame<'a> {
-    let topic = |RoomSummary { room, topic, .. }: &'a RoomSummary| Some((room.as_str().into(), text(topic.as_ref()?)));
+fn who_frame<'a>(
+    id: Option<Cow<'a, str>>,
+    here: &'a [PeerName],
+    rooms: &'a [RoomSummary],
+    more: bool,
+) -> ServerFrame<'a> {
+    let topic = |RoomSummary { room, topic }: &'a RoomSummary| Some((room.as_str().into(), text(topic.as_ref()?)));
     ServerFrame::Who {
         id,
         here: here.iter().map(|name| name.as_str().into()).collect(),
         rooms: rooms.iter().map(|room| room.room.as_str().into()).collect(),
         topics: rooms.iter().filter_map(topic).collect(),
+        more,
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::limits::{DESTINATIONS_DEFAULT, LINE_BYTES_MAX};
-use crate::message::{Destination, Message, Room, Seq, Text, Timestamp, json_string_bytes};
+use crate::message::{Destination, Message, Room, Seq, Text, Timestamp};
 use crate::protocol::{PastMessage, Reply, RoomSummary};
 use crate::wire::ServerFrame;
 
@@ -219,8 +219,7 @@ fn message_counts_for_at_least_its_encoding() {
             let (mut line, mut plain) = (Vec::new(), Vec::new());
             encode_message(&message, &mut line);
             crate::protocol::plain::encode_message(&message, &mut plain);
-            let text_bytes = json_string_bytes(message.text.as_str());
-            assert_eq!(text_bytes, serde_json::to_string(message.text.as_str()).unwrap().len() - 2);
+            assert_eq!(message.text.json_bytes(), serde_json::to_string(message.text.as_str()).unwrap().len() - 2);
             let counted = message.counted_bytes();
             assert!(
                 line.len().max(plain.len()) <= counted,
@@ -245,10 +244,9 @@ fn replies_are_frames_or_nothing() {
         Reply::Joined { room: kitchen(), topic: Some(Text::stored("soup".to_owned())) },
         Reply::Topic { room: kitchen(), topic: None },
         Reply::Left { room: kitchen() },
-        Reply::Who {
-            here: vec![alice()],
-            rooms: vec![RoomSummary { room: kitchen(), here: vec![alice()], topic: None }],
-        },
+        Reply::Who { here: vec![alice()], rooms: vec![RoomSummary { room: kitchen(), topic: None }], more: false },
+        Reply::Who { here: vec![], rooms: vec![], more: true },
+        Reply::Here { room: None, names: vec![alice()] },
         Reply::History { messages: past(), more: true },
         Reply::Found { messages: vec![], more: false },
         Reply::Pong { token: None },
@@ -278,6 +276,7 @@ fn replies_are_frames_or_nothing() {
         {"type":"topic","id":"i","room":"#kitchen","text":""}
         {"type":"left","id":"i","room":"#kitchen"}
         {"type":"who","id":"i","here":["alice"],"rooms":["#kitchen"]}
+        {"type":"who","id":"i","here":[],"rooms":[],"more":true}
         {"type":"history","id":"i","messages":[{"seq":42,"at":"2026-11-23T06:18:35.123Z","from":"alice","to":["bob","#kitchen"],"text":"hi"}],"more":true}
         {"type":"search","id":"i","messages":[],"more":false}
         {"type":"pong","id":"i"}

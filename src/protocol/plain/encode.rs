@@ -7,7 +7,7 @@ use memchr::memchr;
 use crate::limits::WHO_LINE_BYTES_MAX;
 use crate::message::{Destination, Message, PeerName, Room, Text};
 use crate::protocol::commands::plain_commands;
-use crate::protocol::{PastMessage, PluginState, Refusal, Reply, RoomSummary};
+use crate::protocol::{PastMessage, PluginState, Refusal, Reply};
 
 /// Appends a message as it is delivered: `from NAME: TEXT`, or `from NAME in #ROOM: TEXT`.
 pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
@@ -52,7 +52,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Left { room } => notice(format_args!("you are no longer in {room}"), out),
         Reply::Pong { token: Some(token) } => notice(format_args!("pong {token}"), out),
         Reply::Pong { token: None } => notice(format_args!("pong"), out),
-        Reply::Who { here, rooms } => encode_who(here, rooms, out),
+        Reply::Here { room, names } => encode_names(room.as_ref(), names, out),
         Reply::History { messages, .. } => encode_past(messages, "no messages", out),
         Reply::Found { messages, .. } => encode_past(messages, "no messages contain that", out),
         Reply::Help { commands } => encode_help(commands, out),
@@ -62,7 +62,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         Reply::ShuttingDown => notice(format_args!("the server is shutting down, what waits for you is stored"), out),
         Reply::Encoded(bytes) => out.extend_from_slice(bytes),
         Reply::Accepted { .. } | Reply::Presence { .. } | Reply::Sent(_) => {}
-        Reply::Set { .. } | Reply::Values { .. } => {}
+        Reply::Who { .. } | Reply::Set { .. } | Reply::Values { .. } => {}
     }
 }
 
@@ -79,20 +79,6 @@ fn grouped(number: u64) -> String {
     grouped
 }
 
-fn encode_who(here: &[PeerName], rooms: &[RoomSummary], out: &mut Vec<u8>) {
-    match here {
-        [] => notice(format_args!("nobody is here"), out),
-        here => encode_names("here", here, out),
-    }
-    for RoomSummary { room, here, topic } in rooms {
-        match &here[..] {
-            [] => notice(format_args!("{room}: nobody is here"), out),
-            here => encode_names(room.as_str(), here, out),
-        }
-        encode_topic(room, topic.as_ref(), out);
-    }
-}
-
 fn encode_topic(room: &Room, topic: Option<&Text>, out: &mut Vec<u8>) {
     if let Some(topic) = topic {
         notice(format_args!("the topic of {room}: {topic}"), out);
@@ -100,7 +86,13 @@ fn encode_topic(room: &Room, topic: Option<&Text>, out: &mut Vec<u8>) {
 }
 
 /// Appends `* PLACE: alice, bob`, on as many lines as needed.
-fn encode_names(place: &str, names: &[PeerName], out: &mut Vec<u8>) {
+fn encode_names(room: Option<&Room>, names: &[PeerName], out: &mut Vec<u8>) {
+    match room {
+        None if names.is_empty() => return notice(format_args!("nobody is here"), out),
+        Some(room) if names.is_empty() => return notice(format_args!("{room}: nobody is here"), out),
+        _ => {}
+    }
+    let place = room.map_or("here", Room::as_str);
     let mut start = out.len();
     for (nth, name) in names.iter().enumerate() {
         let is_full = out.len() - start + ", \n".len() + name.as_str().len() > WHO_LINE_BYTES_MAX;

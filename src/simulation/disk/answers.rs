@@ -63,7 +63,8 @@ impl<'r> Answers<'r> {
         }
         if self.is_checked {
             let (sender, actual) = ReadReceiver::channel();
-            self.reads.push(Read::Scan(Box::new(again.into()), sender));
+            let again = Scan { bytes_max: scan.bytes_max, ..again.into() };
+            self.reads.push(Read::Scan(Box::new(again), sender));
             let expected = found.clone();
             self.checks.push(Box::new(move |store| {
                 assert_eq!(done(actual, store), expected, "the store and the model find the same");

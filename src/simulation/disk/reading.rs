@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::answers::Answers;
 use super::{Disk, MessageRow};
-use crate::limits::{HISTORY_BYTES_MAX, HISTORY_MESSAGES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use crate::limits::{HISTORY_MESSAGES_MAX, PAGE_MESSAGES_MAX};
 use crate::message::{Destination, Message, PeerId, Recipient, Room, RoomId, Seq};
 use crate::protocol::PastMessage;
 use crate::store::{
@@ -25,7 +25,7 @@ impl Disk {
                 }
                 ScanTask::History(history) => {
                     let query = history.query();
-                    let found = ScanResult::Messages(self.history(query));
+                    let found = ScanResult::Messages(self.history(query, scan.bytes_max));
                     answers.send_scan(scan, HistoryScan::new(query), reply, found);
                 }
                 ScanTask::Search(_) => unreachable!("no client of the simulation searches"),
@@ -61,9 +61,9 @@ impl Disk {
     }
 
     fn page(&self, query: PageQuery, page_bytes_left: &mut usize) -> Page {
-        let PageQuery { peer, after, is_addressed } = query;
+        let PageQuery { peer, after, is_addressed, bytes_max } = query;
         let mut page = Page::empty(after);
-        let mut bytes_left = PAGE_BYTES_MAX.min(*page_bytes_left);
+        let mut bytes_left = bytes_max.min(*page_bytes_left);
         let inboxes = self.inboxes_after(peer, after);
         let mut waiting = inboxes.iter().peekable();
         while bytes_left > 0 && page.messages.len() < PAGE_MESSAGES_MAX {
@@ -130,7 +130,7 @@ impl Disk {
         stored.recipients.iter().map(destination).collect()
     }
 
-    fn history(&self, query: HistoryQuery) -> PastPage {
+    fn history(&self, query: HistoryQuery, bytes_max: usize) -> PastPage {
         let HistoryQuery { peer: asker, with, before, count, is_addressed } = query;
         assert!(count <= HISTORY_MESSAGES_MAX, "a history of {count} messages is asked for");
         let is_between = |from: PeerId, to: PeerId, stored: &MessageRow| {
@@ -146,7 +146,7 @@ impl Disk {
         };
         let mut page = PastPage::default();
         for (seq, stored) in self.messages.range(..before).rev().filter(|(seq, stored)| is_part(**seq, stored)) {
-            if page.messages.len() == count || page.bytes >= HISTORY_BYTES_MAX {
+            if page.messages.len() == count || page.bytes >= bytes_max {
                 page.more = true;
                 break;
             }

@@ -86,7 +86,7 @@ impl<'c> Log<'c> {
             return Ok(ScanOutcome::Paused(scan));
         }
         loop {
-            if let Some(result) = self.step(&mut scan.task, budget)? {
+            if let Some(result) = self.step(&mut scan, budget)? {
                 return Ok(ScanOutcome::Done(result));
             }
             if budget.is_used_up() {
@@ -96,25 +96,25 @@ impl<'c> Log<'c> {
     }
 
     /// Does the next piece of a scan's work. Returns the result once the scan is done.
-    fn step(&mut self, task: &mut ScanTask, budget: ReadBudget) -> rusqlite::Result<Option<ScanResult>> {
-        let newest = self.newest;
-        match task {
+    fn step(&mut self, scan: &mut Scan, budget: ReadBudget) -> rusqlite::Result<Option<ScanResult>> {
+        let (newest, bytes_max) = (self.newest, scan.bytes_max);
+        match &mut scan.task {
             ScanTask::Waiting(scan) => {
                 let (_, mut sources) = self.sources();
                 Ok(scan.step(newest, &mut sources)?.map(ScanResult::Waiting))
             }
             ScanTask::History(scan) => {
                 let (sent, mut sources) = self.sources();
-                Ok(scan.step(newest, sent, &mut sources)?.map(ScanResult::Messages))
+                Ok(scan.step((newest, bytes_max), sent, &mut sources)?.map(ScanResult::Messages))
             }
             ScanTask::Search(scan) => {
                 let Log { tables: Tables { index, members, search, .. }, names, messages, interrupt, .. } = self;
                 let mut sources = Sources { index, members, names, messages };
                 let (reader, time) = (search.open()?.reader(), Duration::from_micros(SEARCH_QUERY_US_MAX));
                 if !scan.queries_index() {
-                    return Ok(scan.step(budget, reader, &mut sources)?.map(ScanResult::Messages));
+                    return Ok(scan.step((budget, bytes_max), reader, &mut sources)?.map(ScanResult::Messages));
                 }
-                match interrupt.after(time, || scan.step(budget, reader, &mut sources)) {
+                match interrupt.after(time, || scan.step((budget, bytes_max), reader, &mut sources)) {
                     Err(error) if is_interrupted(&error) => {
                         scan.interrupted();
                         Ok(None)

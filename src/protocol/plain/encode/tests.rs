@@ -166,28 +166,32 @@ fn help_fits_a_terminal() {
     );
 }
 
-fn room_here(room: &str, here: &[&str]) -> RoomSummary {
-    RoomSummary { room: Room::stored(room), here: names(here), topic: None }
+fn here(room: Option<&str>, here: &[&str]) -> Reply {
+    Reply::Here { room: room.map(Room::stored), names: names(here) }
 }
 
 #[test]
 fn who_lists_peers_and_rooms() {
     check(
-        Reply::Who { here: names(&["alice", "bob"]), rooms: vec![] },
+        here(None, &["alice", "bob"]),
         expect![[r#"
         * here: alice, bob
     "#]],
     );
     check(
-        Reply::Who { here: names(&["alice"]), rooms: vec![room_here("#a", &["alice", "bob"]), room_here("#b", &[])] },
+        here(Some("#a"), &["alice", "bob"]),
         expect![[r#"
-            * here: alice
-            * #a: alice, bob
-            * #b: nobody is here
-        "#]],
+        * #a: alice, bob
+    "#]],
     );
     check(
-        Reply::Who { here: names(&[]), rooms: vec![] },
+        here(Some("#b"), &[]),
+        expect![[r#"
+        * #b: nobody is here
+    "#]],
+    );
+    check(
+        here(None, &[]),
         expect![[r#"
         * nobody is here
     "#]],
@@ -197,7 +201,7 @@ fn who_lists_peers_and_rooms() {
 #[test]
 fn long_list_is_split_into_lines() {
     let here: Vec<_> = (0..1000).map(|nth| name(&format!("peer-{nth}{}", "é".repeat(nth % 20)))).collect();
-    let listed = encoded(Reply::Who { here: here.clone(), rooms: vec![] });
+    let listed = encoded(Reply::Here { room: None, names: here.clone() });
     assert!(listed.lines().count() > 10);
     assert!(
         listed

@@ -1,6 +1,7 @@
 //! State after a removal: numbers, history, the inbox index, syncs and the size of the file.
 
 use super::*;
+use crate::limits::PAGE_BYTES_MAX;
 use crate::limits::PAGE_MESSAGES_MAX;
 use crate::store::{Found, Page, PageQuery};
 
@@ -16,7 +17,8 @@ fn removed_messages_that_are_still_in_an_inbox_are_skipped() {
     let mut page = Page::empty(Seq::new(1));
     let mut found = Vec::new();
     while !page.complete {
-        let query = PageQuery { peer: PeerId::new(2), after: page.reached, is_addressed: false };
+        let query =
+            PageQuery { peer: PeerId::new(2), after: page.reached, is_addressed: false, bytes_max: PAGE_BYTES_MAX };
         page = world.read(Read::Page, query);
         assert!(page.reached > query.after, "each page gets on");
         found.extend(page.messages.iter().map(|fed| fed.message.seq.get()));
