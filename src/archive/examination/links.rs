@@ -204,7 +204,8 @@ const PEERS: Check = Check {
     key_name: "",
     faults: &[
         RowFault {
-            condition: "peer.cursor > max(coalesce((select max(seq) from message), 0), (select max(sent) from peer))",
+            condition: "typeof(peer.cursor) = 'integer'
+                and peer.cursor > max(coalesce((select max(seq) from message), 0), (select max(sent) from peer))",
             severity: Severity::Problem,
             one: "peer has a cursor beyond the newest message; the next messages to it would count as delivered already",
             many: "peers have a cursor beyond the newest message; the next messages to them would count as delivered already",
