@@ -29,12 +29,13 @@ pub struct Found {
 /// Reads the state. `tail` is what the inbox index does not contain yet.
 pub(super) fn found(connection: &Connection, tail: &UnindexedTail) -> rusqlite::Result<Found> {
     let newest = schema::NEWEST;
+    // A row of `removed_id` that was written by hand may contain anything.
     let sql = format!(
         "select {newest},
                 max(coalesce((select max(id) from peer where id <= 1e18), 0),
-                    coalesce((select max(peer) from removed_id), 0)),
+                    coalesce((select max(peer) from removed_id where typeof(peer) = 'integer' and peer <= 1e18), 0)),
                 max(coalesce((select max(id) from room where id <= 1e18), 0),
-                    coalesce((select max(room) from removed_id), 0))"
+                    coalesce((select max(room) from removed_id where typeof(room) = 'integer' and room <= 1e18), 0))"
     );
     let (newest, last_peer, last_room) = connection
         .query_row(&sql, [], |row| Ok((column::seq(row, 0)?, column::peer(row, 1)?, column::number(row, 2)?)))?;
