@@ -147,17 +147,3 @@ fn frame_of_who_is_bounded_and_says_that_there_is_more() {
     let who = alice.ask(json!({"type": "who", "id": "w"}));
     assert!(who.get("more").is_none(), "{who}");
 }
-
-#[test]
-fn lines_to_many_short_names_take_little_memory() {
-    let server = TestServer::with_config("limits.mailbox_max = 1");
-    let names = Vec::from_iter((0..255).map(|number| format!("{number:x}"))).join(",");
-    let lines = format!("{names}:x\n").repeat(100);
-    withstand(&server, 48 * 1024, || {
-        Vec::from_iter((0..100).map(|number| {
-            let mut sender = TestClient::login(&server, &format!("mallory{number}"));
-            sender.send_bytes(lines.as_bytes());
-            sender
-        }))
-    });
-}
