@@ -31,6 +31,9 @@ const HISTORY_MEMORY_KIB: u64 = 4 * 1024;
 /// Minimum that an idle server releases after a flood: most of the memory of its database.
 const GIVEN_BACK_KIB: u64 = 1024;
 
+/// Limits that allow a crowd from one address.
+const CROWDS_ALLOWED: &str = "limits.connections_per_address_max = 0\nlimits.connects_per_address_per_s = 0\n";
+
 /// More connections than there are descriptors. By default, a server counts its descriptors, and refuses the connections
 /// for which it has none.
 const MORE_ALLOWED: &str = "limits.connections_max = 1000";
@@ -323,7 +326,7 @@ fn eight_concurrent_floods_arrive_complete_and_each_in_order() {
 #[test]
 fn crowd_that_connects_at_once_is_greeted() {
     raise_descriptor_limit();
-    let server = TestServer::start();
+    let server = TestServer::with_config(CROWDS_ALLOWED);
     let count = 1000;
     let mut crowd = Vec::from_iter((0..count).map(|_| connect(&server)));
     for (number, guest) in crowd.iter_mut().enumerate() {
@@ -347,7 +350,7 @@ fn crowd_that_connects_at_once_is_greeted() {
 #[test]
 fn idle_connection_uses_little_memory_after_much_traffic() {
     raise_descriptor_limit();
-    let server = TestServer::start();
+    let server = TestServer::with_config(CROWDS_ALLOWED);
     // The server has allocated by now what it needs for any number of connections.
     let mut alice = TestClient::login(&server, "alice");
     alice.send_bytes(&flood("alice", 0..1000, LARGE_PADDING));

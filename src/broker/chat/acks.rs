@@ -22,6 +22,8 @@ pub(super) struct Acks {
     reported: Seq,
     /// Number of messages in both lists that were addressed to the peer directly.
     outstanding: u64,
+    /// Whether messages have shared an item: then the number of those that are delivered may be a little low.
+    has_merged: bool,
 }
 
 impl Acks {
@@ -34,6 +36,7 @@ impl Acks {
             acknowledged: fed,
             reported: fed,
             outstanding: 0,
+            has_merged: false,
         }
     }
 
@@ -46,6 +49,11 @@ impl Acks {
     /// Whether few messages are outstanding. If there are many, the client does not acknowledge, and they count as waiting in its mailbox.
     pub(super) fn keeps_up(&self) -> bool {
         self.outstanding <= UNACKNOWLEDGED_MARKS_MAX as u64
+    }
+
+    /// Whether the numbers of delivered messages are exact.
+    pub(super) fn counts_exactly(&self) -> bool {
+        !self.has_merged
     }
 
     /// Records that the client acknowledges all messages up to `seq`. A `seq` beyond `fed`, which the client cannot have got, is lowered to it.
@@ -63,6 +71,7 @@ impl Acks {
             self.unwritten.pop_front();
         }
         if self.unacknowledged.len() > UNACKNOWLEDGED_MARKS_MAX {
+            self.has_merged = true;
             self.unacknowledged = self.unacknowledged.drain(..).collect::<Vec<_>>().chunks(2).map(merged).collect();
         }
     }

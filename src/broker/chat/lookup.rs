@@ -120,6 +120,7 @@ impl Chat {
             senders: mailbox::sampled(&senders, waiting),
             source,
             is_plugin: false,
+            is_estimated: false,
         };
         for membership in rooms {
             peer.rooms.insert(membership.room.id, Member::stored(membership.joined));

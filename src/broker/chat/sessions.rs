@@ -31,7 +31,7 @@ impl Chat {
         let requester = Requester { session, id, peer };
         self.open_session(&requester, source, outbox);
         let state = &self.peers[&peer];
-        if state.rooms.is_empty() {
+        if state.rooms.is_empty() && !state.is_estimated {
             self.welcome(&requester, state.waiting());
         } else {
             let query = WaitingQuery { peer, after: state.record.cursor };
@@ -132,6 +132,9 @@ impl Chat {
         session.outbox.release(&mut self.budget);
         self.lists.remove(&id);
         self.skip_own_messages(id, &session);
+        if session.acks.as_ref().is_some_and(|acks| !acks.counts_exactly()) {
+            self.peers.get_mut(&session.peer).expect("the peer of a session is in memory").is_estimated = true;
+        }
         if self.detach(id, session.peer) {
             turn.complete(Completion::Presence { peer: session.peer });
             self.record_event(EventKind::Leave, session.peer, turn);

@@ -112,6 +112,8 @@ pub(super) struct Peer {
     pub(super) source: Option<Source>,
     /// Whether the peer is a plugin. Its events are not stored for observers.
     pub(super) is_plugin: bool,
+    /// Whether `delivered` may be a little low, because a client acknowledged some of very many messages.
+    pub(super) is_estimated: bool,
 }
 
 impl Peer {
