@@ -158,7 +158,7 @@ impl BadName {
     }
 }
 
-/// Text of a message. It is never empty, and contains no hidden characters ([`printable`]) except tabs, and newlines if the protocol can send
+/// Text of a message. It is never empty, and contains no hidden characters (module `printable`) except tabs, and newlines if the protocol can send
 /// them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Text(Box<str>);

@@ -3,7 +3,7 @@
 use super::refusal::{Refusal, Rejected};
 use super::reply::Reply;
 use super::request::{ClientRequest, Draft, ParsedRequest, PluginRequest, Request};
-use crate::limits::{TOPIC_BYTES_MAX, WEIGHT_REPLY_BYTES, WEIGHT_TEXT_BYTES};
+use crate::limits::{TOPIC_BYTES_MAX, WEIGHT_DESTINATIONS, WEIGHT_REPLY_BYTES, WEIGHT_TEXT_BYTES};
 use crate::message::RequestId;
 
 /// Work for the broker, from one line of a client or one request of a plugin.
@@ -62,10 +62,10 @@ impl Submission {
         }
     }
 
-    /// Returns the share of a turn that the request takes: one for each destination, and for each [`WEIGHT_TEXT_BYTES`] of its text. One
+    /// Returns the share of a turn that the request takes: one for each [`WEIGHT_DESTINATIONS`], and for each [`WEIGHT_TEXT_BYTES`] of its text. One
     /// whose reply shows a topic takes one for each [`WEIGHT_REPLY_BYTES`] of it.
     pub fn weight(&self) -> usize {
-        let draft = |draft: &Draft| draft.to.len() + draft.text.len() / WEIGHT_TEXT_BYTES;
+        let draft = |draft: &Draft| draft.to.len().div_ceil(WEIGHT_DESTINATIONS) + draft.text.len() / WEIGHT_TEXT_BYTES;
         match &self.work {
             Work::Client(Request::Send(sent)) => draft(sent),
             Work::Filtered(FilteredSend { original, outcome }) => {
