@@ -173,7 +173,7 @@ fn drop_read_only(requests: &mut Vec<Submission>, from: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::WEIGHT_TEXT_BYTES;
+    use crate::limits::{WEIGHT_DESTINATIONS, WEIGHT_TEXT_BYTES};
     use crate::message::{Destination, Room, Text};
     use crate::protocol::{ClientRequest, Draft, Request, Submission};
 
@@ -206,11 +206,11 @@ mod tests {
             let to = (0..names).map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();
             Request::Send(Draft { to, text: Text::clean(&"x".repeat(bytes)).unwrap() })
         };
-        let names = vec![send(BATCH_REQUESTS_MAX / 4, 1); 9];
+        let names = vec![send(BATCH_REQUESTS_MAX / 4 * WEIGHT_DESTINATIONS, 1); 9];
         assert_eq!(batch_sizes(&names, BATCH_REQUESTS_MAX), [4, 4, 1]);
         let long = vec![send(1, (BATCH_REQUESTS_MAX / 2 - 1) * WEIGHT_TEXT_BYTES); 3];
         assert_eq!(batch_sizes(&long, BATCH_REQUESTS_MAX), [2, 1]);
-        let heavy = vec![send(2 * BATCH_REQUESTS_MAX, 1); 2];
+        let heavy = vec![send(2 * BATCH_REQUESTS_MAX * WEIGHT_DESTINATIONS, 1); 2];
         assert_eq!(batch_sizes(&heavy, BATCH_REQUESTS_MAX), [1, 1]);
         let topics = vec![Request::ShowTopic { room: Room::parse("#a").unwrap() }; 200];
         assert_eq!(batch_sizes(&topics, BATCH_REQUESTS_MAX), [146, 54]);
