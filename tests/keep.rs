@@ -84,6 +84,24 @@ fn replay_keeps_the_order_of_all_senders() {
 }
 
 #[test]
+fn pong_after_a_login_comes_after_what_waited() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    // So many readers at once that the page of each takes several turns.
+    let names: Vec<String> = (0..40).map(|number| format!("reader{number}")).collect();
+    alice.send_bytes(&flood(&names.join(", "), 0..900, 0));
+    alice.ping();
+    let mut readers: Vec<TestClient> = names.iter().map(|_| TestClient::connect(&server)).collect();
+    for (reader, name) in readers.iter_mut().zip(&names) {
+        reader.send(&format!("{name}\n/ping"));
+    }
+    for reader in &mut readers {
+        let lines = std::iter::from_fn(|| Some(reader.expect_line()).filter(|line| line != "* pong"));
+        assert_eq!(messages(&lines.collect::<Vec<_>>()).len(), 900);
+    }
+}
+
+#[test]
 fn replay_of_many_pages_is_complete_and_in_order() {
     let server = TestServer::start();
     let mut alice = TestClient::login(&server, "alice");

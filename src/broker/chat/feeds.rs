@@ -11,7 +11,7 @@ use super::state::{Chat, Feed, Peer, Session};
 use super::turn::TurnBuilder;
 use crate::broker::budget::OutboxBudget;
 use crate::broker::outbox::{Delivered, SessionValue};
-use crate::limits::TURN_PAGES_MAX;
+use crate::limits::{PAGE_BYTES_MAX, TURN_PAGES_MAX};
 use crate::message::{Message, Room, RoomId, Seq, SessionId};
 use crate::protocol::Reply;
 use crate::store::{Fed, Page, PageQuery, Read, ReadFailure};
@@ -38,7 +38,10 @@ impl Chat {
     /// Puts a page into the outbox of a session. If the page reaches the newest message, the session is live from then on.
     pub(super) fn feed_page(&mut self, id: SessionId, page: Result<Page, ReadFailure>, delivery: &mut Delivery) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Ok(page) = page else { return self.failed_reads.push(id) };
+        let Ok(page) = page else {
+            self.failed_reads.push(id);
+            return self.allow_requests(id);
+        };
         if page.reached == session.fed && !page.complete {
             // Other pages used up the time or the bytes of the turn.
             self.page_queue.push_back(id);
@@ -60,7 +63,20 @@ impl Chat {
             session.feed = Feed::Live;
         }
         delivery.add(id, session);
+        if complete || session.outbox.appended_bytes() >= PAGE_BYTES_MAX as u64 {
+            self.allow_requests(id);
+        }
         self.end_if_fed(id, delivery);
+    }
+
+    /// Allows a session to submit requests, now that it has the first page of its messages, or as it cannot be read. So the reply to a
+    /// `ping` right after the login comes after what waited, up to a page.
+    fn allow_requests(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && std::mem::take(&mut session.awaits_first_page)
+        {
+            self.end_unfinished(id);
+        }
     }
 
     /// Puts a message into the outboxes of all live sessions that get it. Returns the other sessions of its sender that want a copy, and the

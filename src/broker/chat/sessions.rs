@@ -36,7 +36,10 @@ impl Chat {
         } else {
             let query = WaitingQuery { peer, after: state.record.cursor };
             self.begin_scan(requester, ScanPurpose::Welcome, WaitingScan::new(query));
-            self.sessions.get_mut(&session).expect("the session is open").permit = permit;
+        }
+        let opened = self.sessions.get_mut(&session).expect("the session is open");
+        if opened.unfinished > 0 {
+            opened.permit = permit;
         }
         if self.attach(session, peer) {
             turn.complete(Completion::Presence { peer });
@@ -64,7 +67,8 @@ impl Chat {
             ends_at: None,
             live_to: None,
             permit: None,
-            unfinished: 0,
+            unfinished: usize::from(waits),
+            awaits_first_page: waits,
             awaits_page: false,
             is_in_batch: false,
         };

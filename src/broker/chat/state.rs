@@ -155,8 +155,11 @@ pub(super) struct Session {
     pub(super) live_to: Option<Seq>,
     /// Permit of the session, held back while the client does not read its replies, or waits for the rest of an answer.
     pub(super) permit: Option<SemaphoreGuardArc>,
-    /// Number of answers that the client waits for and that are not complete: scans, and a list that it gets part by part.
+    /// Number of answers that the client waits for and that are not complete: scans, a list that it gets part by part, and the first page
+    /// of its messages.
     pub(super) unfinished: usize,
+    /// Whether the session's requests wait until it has the first page of the messages that waited at its login.
+    pub(super) awaits_first_page: bool,
     /// Whether the session is in `page_queue`, in `failed_reads`, or in a turn that is in flight.
     pub(super) awaits_page: bool,
     /// Whether the delivery of this turn has listed the session as one with output to flush.
