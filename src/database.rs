@@ -10,6 +10,7 @@ pub(crate) mod index;
 pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod names;
+pub(crate) mod reach;
 pub(crate) mod schema;
 pub(crate) mod search;
 pub(crate) mod visibility;

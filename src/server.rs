@@ -117,11 +117,13 @@ impl Server {
 
     /// Serves until SIGINT, SIGTERM or [`Stopper::stop`]. Then it stops accepting, processes the requests that were read, delivers what
     /// the clients read in time, and closes the database. A second signal ends the process at once: accepted messages are on disk.
-    pub fn run(self) {
+    /// Fails if the database was removed, moved or replaced meanwhile.
+    pub fn run(self) -> Result<(), ServeError> {
         let executor = Arc::new(Executor::new());
         let store = smol::block_on(executor.run(self.serve(executor.clone())));
-        store.close();
+        store.close()?;
         log::debug!("stopped");
+        Ok(())
     }
 
     /// Runs all tasks until the server is stopped, and ends them in order. Returns the store, which nothing uses any more.

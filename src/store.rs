@@ -63,8 +63,10 @@ use crate::database::directory::DataDirectory;
 pub use crate::database::directory::DirectoryError;
 use crate::database::index::{self, UnindexedTail};
 pub use crate::database::members::{FoundRoom, Membership};
-use crate::database::schema;
+use crate::database::reach::OpenFiles;
+pub use crate::database::reach::{DatabasePart, Unreachable};
 pub use crate::database::schema::SchemaError;
+use crate::database::schema::{self, WalEnd};
 use crate::limits::{STORE_IDLE_S, STORE_REQUESTS_MAX};
 use crate::memory;
 use crate::message::Seq;
@@ -78,6 +80,9 @@ pub enum StoreError {
     /// The database cannot be used.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// A file of the database went away while the store was open.
+    #[error("{0}; all that was accepted before is in the files that were there")]
+    Unreachable(#[from] Unreachable),
 }
 
 /// Handle to the store's thread; the broker owns it.
@@ -86,7 +91,7 @@ pub struct Store {
     requests: SyncSender<StoreRequest>,
     /// Removals of old messages that the thread proposes, one at a time; `None` if every message is kept.
     removals: Option<async_channel::Receiver<Vec<SeqRange>>>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Result<(), Unreachable>>,
     /// Bytes that messages may still take, if the database is full of messages that wait.
     pub headroom: Headroom,
     /// Bytes of the database at most; `None` if there is no limit.
@@ -118,7 +123,7 @@ pub(crate) enum StoreRequest {
 /// Open database with everything that the store's thread needs.
 struct OpenDatabase {
     connection: rusqlite::Connection,
-    wal: (WalPages, File),
+    wal: (WalPages, File, OpenFiles),
     options: StoreOptions,
     headroom: Headroom,
     newest: Seq,
@@ -136,6 +141,7 @@ impl Store {
         let wal = directory.open_wal()?;
         // The names of the files must survive a power cut before a commit to them is reported.
         directory.sync()?;
+        let files = directory.open_files()?;
         let wal_path = directory.wal();
         let tail = index::tail(&connection, options.limits.index).map_err(schema::explain(&directory.database()))?;
         let found = found::found(&connection, &tail).map_err(schema::explain(&directory.database()))?;
@@ -146,7 +152,7 @@ impl Store {
         let shared = headroom.clone();
         let database = OpenDatabase {
             connection,
-            wal: (pages, wal),
+            wal: (pages, wal, files),
             options,
             headroom: shared,
             newest: found.newest,
@@ -168,7 +174,7 @@ impl Store {
     ) -> (Store, Receiver<StoreRequest>, async_channel::Sender<Vec<SeqRange>>) {
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         let (proposals, removals) = async_channel::bounded(1);
-        let thread = std::thread::spawn(|| ());
+        let thread = std::thread::spawn(|| Ok(()));
         let (headroom, max_size_bytes) = (Headroom::default(), Some(1_000_000));
         let wal = PathBuf::new();
         let removals = Some(removals);
@@ -221,10 +227,11 @@ impl Store {
         self.requests.try_send(request).expect("at most one turn and one lookup are in flight, and the thread runs");
     }
 
-    /// Copies the write-ahead log into the database file, closes it, and unlocks the directory.
-    pub fn close(self) {
+    /// Copies the write-ahead log into the database file, closes it, and unlocks the directory. Fails if the paths of the database no longer
+    /// lead to it.
+    pub fn close(self) -> Result<(), StoreError> {
         drop(self.requests);
-        self.thread.join().expect("the store's thread has panicked");
+        Ok(self.thread.join().expect("the store's thread has panicked")?)
     }
 }
 
@@ -249,7 +256,11 @@ impl Commit {
 }
 
 /// Runs the store's thread until the handle is dropped.
-fn serve(database: OpenDatabase, requests: &Receiver<StoreRequest>, proposals: &async_channel::Sender<Vec<SeqRange>>) {
+fn serve(
+    database: OpenDatabase,
+    requests: &Receiver<StoreRequest>,
+    proposals: &async_channel::Sender<Vec<SeqRange>>,
+) -> Result<(), Unreachable> {
     let OpenDatabase { connection, wal, options, headroom, newest, tail, directory: _locked } = database;
     let mut log =
         Log::new(&connection, wal, options, newest, tail).expect("statements fit the schema that was just checked");
@@ -275,8 +286,9 @@ fn serve(database: OpenDatabase, requests: &Receiver<StoreRequest>, proposals: &
         rests_at = Some(Instant::now() + Duration::from_secs(STORE_IDLE_S));
     }
     sweep.close();
-    let is_wal_synced = log.close();
-    schema::close(connection, is_wal_synced);
+    let closed = log.close();
+    schema::close(connection, *closed.as_ref().unwrap_or(&WalEnd::Abandoned));
+    closed.map(drop)
 }
 
 /// Answers a request, whose receiver may be gone, if it was cancelled. Returns old messages to remove, if there are any.

@@ -216,6 +216,35 @@ fn message_is_neither_acknowledged_nor_delivered_before_it_is_synced() {
 }
 
 #[test]
+fn message_whose_directory_went_away_during_the_sync_is_not_acknowledged() {
+    let Some(disk) = FaultyDisk::mount(0) else { return };
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    fs::create_dir(disk.path("data")).unwrap();
+    std::os::unix::fs::symlink(disk.path("data"), &data).unwrap();
+    let mut server = TestServer::with_data(&data, "");
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: kept");
+    alice.expect_nothing();
+    let mut bob = TestClient::login(&server, "bob");
+    bob.expect("from alice: kept");
+    let syncs = disk.hold_syncs();
+    alice.send("bob: lost");
+    syncs.wait_for_one();
+    fs::remove_file(&data).unwrap();
+    drop(syncs);
+    assert!(alice.expect_error("internal").ends_with("while this was stored; it may be lost"));
+    bob.expect_nothing();
+    // That it is back changes nothing: the server does not know what is in it.
+    std::os::unix::fs::symlink(disk.path("data"), &data).unwrap();
+    alice.send("bob: never");
+    assert!(alice.expect_error("internal").ends_with("; not sent"));
+    assert_eq!(server.terminate().code(), Some(1));
+    server.start_again();
+    assert_eq!(server.sqlite("select text from history"), "kept\nlost");
+}
+
+#[test]
 fn only_messages_are_synced_once_per_turn() {
     let Some(disk) = FaultyDisk::mount(0) else { return };
     let server = TestServer::with_data(&disk.path("data"), "");

@@ -59,7 +59,7 @@ impl Embedded {
         prepare(&mut entry);
         server.add_plugin(entry, Box::new(Echo));
         let (address, stopper) = (server.addresses()[0], server.stopper());
-        let thread = Some(thread::spawn(move || server.run()));
+        let thread = Some(thread::spawn(move || server.run().unwrap()));
         Embedded { address, stopper, thread, data }
     }
 

@@ -202,7 +202,7 @@ impl Plugin for Echo {
 fn embed(config: &holdline::config::Config) -> Result<(), Box<dyn std::error::Error>> {
     let mut server = Server::bind(config)?;
     server.add_plugin(PluginConfig::embedded(PeerName::parse("echo")?, &[Hook::Mail]), Box::new(Echo));
-    server.run();
+    server.run()?;
     Ok(())
 }
 

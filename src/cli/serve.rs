@@ -35,6 +35,5 @@ pub(crate) fn run(config: &Config) -> Result<(), ServeError> {
     }
     let mut server = Server::bind(config)?;
     server.adopt_orphans()?;
-    server.run();
-    Ok(())
+    server.run()
 }

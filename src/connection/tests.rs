@@ -81,7 +81,7 @@ async fn run<T: Transport + Send + Sync + 'static>(
     };
     executor.run(future::or(accepting, stopped)).await;
     drop(shared);
-    executor.run(broker).await.close();
+    executor.run(broker).await.close().unwrap();
 }
 
 fn message(text: &str) -> Vec<Heard> {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use super::reach::{OpenFiles, Unreachable};
 use super::schema::APPLICATION_ID;
 use crate::trust::{Directory, Place, Trust, TrustError};
 
@@ -20,8 +21,9 @@ pub(crate) const FILE_MODE: u32 = 0o600;
 const DATABASE: &str = "holdline.db";
 
 /// Ends of the names of the files that SQLite puts beside a database.
-const BESIDE: [&str; 3] = [WAL, "-shm", "-journal"];
+const BESIDE: [&str; 3] = [WAL, WAL_INDEX, "-journal"];
 const WAL: &str = "-wal";
+const WAL_INDEX: &str = "-shm";
 
 /// Offset of the application id in the header of a database: <https://www.sqlite.org/fileformat2.html>
 const APPLICATION_ID_OFFSET: u64 = 68;
@@ -59,6 +61,9 @@ pub enum DirectoryError {
         /// Data directory.
         path: PathBuf,
     },
+    /// A file of the database vanished while it was opened.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
     /// The thread of the store cannot be started.
     #[error("cannot start the store's thread: {source}")]
     Thread {
@@ -72,8 +77,12 @@ pub enum DirectoryError {
 pub(crate) struct DataDirectory {
     /// Absolute path, without links.
     path: PathBuf,
+    /// Path of the database in the data directory, where it may be a link.
+    name: PathBuf,
     /// The database, elsewhere if it is a link.
     database: Place,
+    /// The database file. Closed after SQLite has closed it: closing a file releases all locks that the process holds on it; fcntl(2).
+    file: File,
     /// `flock(2)`: the system releases it when the process ends, even by a crash.
     _lock: File,
 }
@@ -88,8 +97,9 @@ impl DataDirectory {
         make_private(&directory, &trust)?;
         let database = locate(&directory, &trust)?;
         let lock = lock(&database, path)?;
-        make_database_file(&database)?;
-        Ok(DataDirectory { path: directory.path().to_owned(), database, _lock: lock })
+        let file = make_database_file(&database)?;
+        let name = database_in(&std::path::absolute(path).map_err(unusable("find", path))?);
+        Ok(DataDirectory { path: directory.path().to_owned(), name, database, file, _lock: lock })
     }
 
     /// Opens the write-ahead log. The file exists while the database is open.
@@ -109,6 +119,14 @@ impl DataDirectory {
             }
         }
         Ok(())
+    }
+
+    /// Notes the files of the database, which must be open: then it has a write-ahead log with an index.
+    pub(crate) fn open_files(&self) -> Result<OpenFiles, DirectoryError> {
+        let index = self.database.directory().path().join(named(&self.database, WAL_INDEX));
+        let mut paths = vec![self.name.clone(), self.database()];
+        paths.dedup();
+        Ok(OpenFiles::of(&self.file, paths, [self.wal(), index])?)
     }
 
     /// Returns the path of the write-ahead log.
@@ -240,7 +258,7 @@ pub(crate) fn holder(lock: &mut File) -> String {
 }
 
 /// Creates the database file, private. SQLite gives its `-wal` and `-shm` files the same permissions.
-fn make_database_file(database: &Place) -> Result<(), DirectoryError> {
+fn make_database_file(database: &Place) -> Result<File, DirectoryError> {
     let path = database.path();
     let file = database.open_regular(OFlags::RDWR | OFlags::CREATE, FILE_MODE)?;
     let mode = file.metadata().map_err(unusable("read the permissions of", &path))?.permissions().mode();
@@ -248,7 +266,7 @@ fn make_database_file(database: &Place) -> Result<(), DirectoryError> {
     if mode & 0o777 & !FILE_MODE != 0 && is_ours(&file).map_err(unusable("read", &path))? {
         set_mode(&file, FILE_MODE).map_err(unusable("restrict the permissions of", &path))?;
     }
-    Ok(())
+    Ok(file)
 }
 
 /// Whether a file is empty, or a database of holdline by its header.

@@ -132,16 +132,26 @@ pub(crate) const NEWEST: &str = "
         coalesce((select max(max(iif(typeof(cursor) = 'integer' and cursor <= 1e18, cursor, 0),
                                  iif(typeof(sent) = 'integer' and sent <= 1e18, sent, 0))) from peer), 0))";
 
-/// Closes the database. Checkpoints the write-ahead log first, unless it could not be synced: then leaves it as it is. After a
-/// failure nothing is lost; only the next start takes longer.
-pub(crate) fn close(connection: Connection, is_wal_synced: bool) {
-    let checkpointed = if is_wal_synced {
+/// End of the write-ahead log when the database is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WalEnd {
+    /// Copied into the database file, and removed.
+    Copied,
+    /// Left as it is, because it could not be synced.
+    Unsynced,
+    /// Left as it is, because its path does not lead to it: nothing is removed, as the file there may belong to another process.
+    Abandoned,
+}
+
+/// Closes the database, and with it the write-ahead log. After a failure nothing is lost; only the next start takes longer.
+pub(crate) fn close(connection: Connection, wal: WalEnd) {
+    let checkpointed = if wal == WalEnd::Copied {
         connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
     } else {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
     };
     match checkpointed.and(connection.close().map_err(|(_, error)| error)) {
-        Ok(()) if is_wal_synced => {}
+        Ok(()) if wal != WalEnd::Unsynced => {}
         Ok(()) => log::warn!("cannot sync the write-ahead log; it stays beside the database, do not delete it"),
         Err(error) => log::warn!(
             "cannot copy the write-ahead log into the database ({error}); it stays beside it and nothing is lost, \

@@ -39,7 +39,7 @@ impl CheckedStore {
     /// Restarts the real store, as after the death of the process.
     pub(super) fn reopen(&mut self) {
         let Some(real) = &mut self.real else { return };
-        real.store.take().expect("the store is open").close();
+        real.store.take().expect("the store is open").close().expect("the database is in place");
         let refused = self.disk.refused_posts();
         assert_eq!(
             real.refused().expect("the database can be read"),
@@ -54,7 +54,7 @@ impl CheckedStore {
     /// Closes the real store, and checks that the serialised entries of all turns rebuild its database.
     pub(super) fn check_replay(mut self) {
         let Some(real) = &mut self.real else { return };
-        real.store.take().expect("the store is open").close();
+        real.store.take().expect("the store is open").close().expect("the database is in place");
         let replayed = tempfile::tempdir().expect("a temporary directory can be created");
         real.recording.replay(replayed.path(), real.options());
         assert_same(real.data.path(), replayed.path(), real.limits);

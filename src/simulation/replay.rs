@@ -57,7 +57,7 @@ impl Recording {
                 Change::OutboxRow(row) => insert_post(&open(data), row).expect("an operator may write to the database"),
             }
         }
-        store.close();
+        store.close().expect("the database is in place");
     }
 }
 

@@ -204,7 +204,7 @@ mod tests {
 
         fn reopen(self) -> Self {
             let World { store, data, options } = self;
-            store.close();
+            store.close().unwrap();
             World { store: Store::open(data.path(), options).unwrap(), data, options }
         }
     }

@@ -25,7 +25,8 @@ use crate::database::column::seq;
 use crate::database::index::UnindexedTail;
 use crate::database::messages::Messages;
 use crate::database::names::Names;
-use crate::database::schema;
+use crate::database::reach::{DatabasePart, OpenFiles, Unreachable};
+use crate::database::schema::{self, WalEnd};
 use crate::limits::MAILBOX_SAMPLE_MESSAGES;
 use crate::message::{PeerId, PeerName, RequestId, RoomId, Seq};
 use crate::shares::Holder;
@@ -51,6 +52,9 @@ pub(super) struct Log<'c> {
     statements: Statements<'c>,
     /// Time that the last commit took.
     commit_time: Duration,
+    files: OpenFiles,
+    /// File that went away while a turn was stored: what was stored then is not known to the broker, so nothing more is.
+    lost: Option<Unreachable>,
 }
 
 /// Value of `pragma synchronous`, for a database in WAL mode.
@@ -74,7 +78,7 @@ struct Statements<'c> {
 impl<'c> Log<'c> {
     pub(super) fn new(
         connection: &'c Connection,
-        (pages, wal): (WalPages, File),
+        (pages, wal, files): (WalPages, File, OpenFiles),
         StoreOptions { durability, retention, limits }: StoreOptions,
         newest: Seq,
         tail: UnindexedTail,
@@ -94,6 +98,8 @@ impl<'c> Log<'c> {
             floors: Floors::new(limits.room_waiting_max, retention),
             statements: Statements::prepare(connection)?,
             commit_time: Duration::ZERO,
+            files,
+            lost: None,
         })
     }
 
@@ -204,13 +210,40 @@ impl<'c> Log<'c> {
         Ok(())
     }
 
-    /// Closes the log: brings the inbox index up to date, so that the next start has no tail to read. Returns whether the
-    /// write-ahead log may be copied into the database file.
-    pub(super) fn close(mut self) -> bool {
+    /// Closes the log: brings the inbox index up to date, so that the next start has no tail to read. Returns what becomes of the
+    /// write-ahead log, or an error if its content may not be found again.
+    pub(super) fn close(mut self) -> Result<WalEnd, Unreachable> {
+        match self.check_files() {
+            Ok(()) => {}
+            Err(gone) if gone.part == DatabasePart::Log && self.wal.is_copied() => return Ok(WalEnd::Abandoned),
+            Err(gone) => return Err(gone),
+        }
         if let Err(error) = self.catch_up() {
             self.wal.note_failure(&error);
         }
-        self.wal.rewrite().is_ok()
+        Ok(if self.wal.rewrite().is_ok() { WalEnd::Copied } else { WalEnd::Unsynced })
+    }
+
+    /// Checks that what is committed now will be found later. If the write-ahead log will not, copies its content into the database.
+    fn check_files(&mut self) -> Result<(), Unreachable> {
+        let checked = self.lost.clone().map_or_else(|| self.files.check(), Err);
+        if checked.as_ref().is_err_and(|gone| gone.part == DatabasePart::Log) && !self.wal.is_copied() {
+            self.wal.checkpoint();
+        }
+        checked
+    }
+
+    /// Checks that what was committed is where it will be found.
+    fn check_committed(&mut self) -> Result<(), CommitError> {
+        let Err(gone) = self.files.check() else { return Ok(()) };
+        if gone.part == DatabasePart::Log {
+            self.wal.checkpoint();
+            if self.wal.is_copied() {
+                return Ok(());
+            }
+        }
+        self.lost = Some(gone.clone());
+        Err(CommitError::Uncertain(gone))
     }
 
     /// Write-ahead log.
@@ -243,6 +276,7 @@ impl<'c> Log<'c> {
     }
 
     fn commit(&mut self, entries: &[Entry]) -> Result<(), CommitError> {
+        self.check_files().map_err(CommitError::Unreachable)?;
         let message_bytes: usize = entries.iter().map(Entry::message_bytes).sum();
         if message_bytes > 0 {
             self.wal.check_space(message_bytes as u64).map_err(CommitError::Storage)?;
@@ -252,6 +286,9 @@ impl<'c> Log<'c> {
         self.commit_time = began.elapsed();
         match committed {
             Ok(newest) => {
+                if entries.iter().any(Entry::is_durable) {
+                    self.check_committed()?;
+                }
                 self.newest = newest;
                 Ok(())
             }

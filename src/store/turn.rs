@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::entry::{Entry, PeerRecord, Post};
 use super::read::{Read, ReadFailure};
 use crate::database::members::{FoundRoom, Membership};
+use crate::database::reach::Unreachable;
 use crate::limits::STORED_NUMBER_MAX;
 use crate::message::{PeerName, RequestId, Room, RoomId, Seq, Timestamp};
 use crate::shares::Holder;
@@ -148,4 +149,10 @@ pub enum CommitError {
     /// Anything else that SQLite reports.
     #[error("the database failed ({0})")]
     Database(String),
+    /// A file of the database is not where it was, so nothing was stored.
+    #[error("{0}; {advice}", advice = .0.advice())]
+    Unreachable(Unreachable),
+    /// A file of the database went away while the turn was stored: it may be found later, or not. Nothing is stored until a restart.
+    #[error("{0}; {advice}, and restart the server", advice = .0.advice())]
+    Uncertain(Unreachable),
 }

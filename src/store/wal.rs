@@ -129,6 +129,11 @@ impl<'c> Wal<'c> {
         self.checkpoint_outage.note(done.err().as_ref());
     }
 
+    /// Whether the database file has everything that the log has, as of the last checkpoint.
+    pub(super) fn is_copied(&self) -> bool {
+        self.pending_bytes == 0
+    }
+
     /// Returns the number of pages that could not be copied, because a reader needs the old ones.
     fn copy(&mut self) -> rusqlite::Result<u64> {
         self.checkpoint.query_row([], pages_left)

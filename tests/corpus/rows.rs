@@ -216,7 +216,7 @@ impl Running {
 
     fn of(server: Server, home: TempDir) -> Running {
         let (address, stopper) = (server.addresses()[0], server.stopper());
-        Running { address, stopper, thread: Some(thread::spawn(move || server.run())), _home: home }
+        Running { address, stopper, thread: Some(thread::spawn(move || server.run().unwrap())), _home: home }
     }
 
     fn stop(&mut self) {

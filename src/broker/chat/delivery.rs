@@ -100,11 +100,15 @@ impl Chat {
     /// Refuses a request if its turn could not be committed; `outcome` says what that means for the request.
     pub(super) fn refuse_uncommitted(&mut self, requester: &Requester, outcome: &str, delivery: &mut Delivery) {
         let Err(error) = &delivery.commit else { return };
-        let code = match error {
-            CommitError::Storage(_) => Code::StorageFull,
-            CommitError::Busy(_) | CommitError::Database(_) => Code::Internal,
+        let gone = "a file of the server's database was removed, moved or replaced";
+        let (code, words) = match error {
+            CommitError::Storage(_) => (Code::StorageFull, format!("{error}; {outcome}")),
+            CommitError::Busy(_) | CommitError::Database(_) => (Code::Internal, format!("{error}; {outcome}")),
+            // Paths are for the operator.
+            CommitError::Unreachable(_) => (Code::Internal, format!("{gone}; {outcome}")),
+            CommitError::Uncertain(_) => (Code::Internal, format!("{gone} while this was stored; it may be lost")),
         };
-        let refusal = Refusal::new(code, format!("{error}; {outcome}"));
+        let refusal = Refusal::new(code, words);
         self.reply(requester, &Reply::Refused(refusal), delivery);
     }
 

@@ -12,7 +12,7 @@ use crate::message::{Destination, Recipient, Room, RoomId, Text, Timestamp};
 use crate::store::log::Log;
 use crate::store::wal::WalPages;
 use crate::store::{
-    Entry, EventKind, ObservedQuery, PeerEvent, PeerRecord, Read, ReadReceiver, TurnRequest, index, schema,
+    Entry, EventKind, ObservedQuery, OpenFiles, PeerEvent, PeerRecord, Read, ReadReceiver, TurnRequest, index, schema,
 };
 use crate::store::{StoreLimits, StoreOptions};
 
@@ -33,7 +33,7 @@ fn database() -> (TempDir, Connection) {
 
 fn log(connection: &Connection) -> Log<'_> {
     let path = format!("{}-wal", connection.path().unwrap());
-    let wal = (WalPages::default(), File::options().read(true).write(true).open(path).unwrap());
+    let wal = (WalPages::default(), File::options().read(true).write(true).open(path).unwrap(), OpenFiles::default());
     let newest = connection.query_row(&format!("select {}", schema::NEWEST), [], |row| row.get(0).map(Seq::new));
     let options = StoreOptions::small(Durability::Crash, Retention::default());
     let tail = index::tail(connection, options.limits.index).unwrap();

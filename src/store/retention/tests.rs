@@ -17,8 +17,8 @@ use crate::config::Durability;
 use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Seq, Text};
 use crate::store::wal::WalPages;
 use crate::store::{
-    HistoryQuery, HistoryScan, PeerRecord, Read, ReadReceiver, ReadSender, Scan, ScanOutcome, ScanResult, StoreOptions,
-    TurnRequest, index, schema,
+    HistoryQuery, HistoryScan, OpenFiles, PeerRecord, Read, ReadReceiver, ReadSender, Scan, ScanOutcome, ScanResult,
+    StoreOptions, TurnRequest, index, schema,
 };
 
 const PEERS: i64 = 4;
@@ -45,9 +45,10 @@ fn database() -> (TempDir, Connection) {
 }
 
 /// Opens the write-ahead log of an open database.
-fn wal(connection: &Connection) -> (WalPages, File) {
+fn wal(connection: &Connection) -> (WalPages, File, OpenFiles) {
     let path = format!("{}-wal", connection.path().unwrap());
-    (WalPages::default(), File::options().read(true).write(true).open(path).unwrap())
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    (WalPages::default(), file, OpenFiles::default())
 }
 
 fn aged(max_age_ms: u64) -> Retention {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{Durability, Retention};
-use crate::database::{index, schema};
+use crate::database::{index, reach::OpenFiles, schema};
 use crate::limits::{SEARCH_GROUP_RECIPIENTS, SEARCH_INTERRUPTS_MAX};
 use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Text, Timestamp};
 use crate::store::wal::WalPages;
@@ -30,7 +30,7 @@ fn database() -> (TempDir, Connection) {
 /// Opens a log in which a scan does one step in a turn.
 fn log(connection: &Connection) -> Log<'_> {
     let path = format!("{}-wal", connection.path().unwrap());
-    let wal = (WalPages::default(), File::options().read(true).write(true).open(path).unwrap());
+    let wal = (WalPages::default(), File::options().read(true).write(true).open(path).unwrap(), OpenFiles::default());
     let options = StoreOptions::small(Durability::Crash, Retention::default());
     let tail = index::tail(connection, options.limits.index).unwrap();
     let mut log = Log::new(connection, wal, options, Seq::ZERO, tail).unwrap();
