@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 mod flags;
 mod hangup;
 pub(crate) mod history;
+mod known_servers;
 mod lines;
 pub(crate) mod logging;
 mod output;
@@ -15,6 +16,7 @@ pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod tail;
+pub(crate) mod tls;
 
 use bpaf::{Args, OptionParser, ParseFailure, Parser, construct, long};
 use holdline::config::Flags;
@@ -36,17 +38,18 @@ const VERSION: &str = concat!("holdline ", env!("CARGO_PKG_VERSION"));
 const USAGE: &str = "Usage:
 
         holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
-        holdline send [--to=NAMES] [--as=NAME] [--server=ADDR] [--id=PREFIX] [--timeout=S] [TEXT]
+        holdline send [--to=NAMES] [--as=NAME] [--server=ADDR] [--pin=FP] [--id=PREFIX] [--timeout=S] [TEXT]
         holdline send --queue=DIR [--to=NAMES] [TEXT]
-        holdline send --drain=DIR [--once] [--as=NAME] [--server=ADDR] [--timeout=S]
-        holdline tail [--as=NAME] [--server=ADDR] [--json] [--after=SEQ] [--count=N]
+        holdline send --drain=DIR [--once] [--as=NAME] [--server=ADDR] [--pin=FP] [--timeout=S]
+        holdline tail [--as=NAME] [--server=ADDR] [--pin=FP] [--json] [--after=SEQ] [--count=N]
         holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json]
         holdline search [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json] WORDS...
         holdline doctor [--data=DIR] [--config=FILE]
         holdline backup [--data=DIR] [--config=FILE] FILE
         holdline plugin check [--config=FILE] [--plugins=FILE]
         holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
-        holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME";
+        holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME
+        holdline tls fingerprint [--data=DIR] [--config=FILE]";
 
 /// Environment variables, and an example.
 const FOOTER: &str = "HOLDLINE_LOG sets the level of the log: error, warn, info (the default), debug or trace.
@@ -73,6 +76,8 @@ pub(crate) enum Command {
     Doctor(Flags),
     /// Copies the database.
     Backup(BackupArgs),
+    /// Prints the fingerprint of the certificate.
+    Fingerprint(Flags),
     /// Checks, creates or tries a plugin.
     Plugin(PluginCommand),
     /// Prints a text: the help, or the version.
@@ -109,9 +114,10 @@ fn command() -> OptionParser<Command> {
     let backup = backup::options().command("backup").help("Copies the database to a file").map(Command::Backup);
     let plugin =
         plugin::options().command("plugin").help("Checks plugins, creates one, or tries one").map(Command::Plugin);
+    let tls = tls::options().command("tls").help("Shows the server's certificate").map(Command::Fingerprint);
     let version = long("version").short('V').help("Prints the version").req_flag(Command::Show(VERSION.to_owned()));
     let bare = serve::flags().map(Command::Serve);
-    construct!([serve, send, tail, history, search, doctor, backup, plugin, version, bare])
+    construct!([serve, send, tail, history, search, doctor, backup, plugin, tls, version, bare])
         .to_options()
         .descr("A chat server for small devices; nc is enough as a client")
         .usage(USAGE)

@@ -16,7 +16,7 @@ pub use self::error::ConfigError;
 use self::file::File;
 pub use self::plugins::{Hook, OnFailure, PluginConfig, PluginKind};
 use self::settings::{NO_SUCH_FILE, Setting, Settings};
-pub use self::values::{Durability, Flags, Limits, Retention};
+pub use self::values::{Durability, Flags, Limits, Retention, TlsConfig};
 pub use crate::trust::TrustError;
 
 /// Configuration of a server. [`Config::default`] is what `holdline` uses without flags and files.
@@ -32,6 +32,8 @@ pub struct Config {
     pub durability: Durability,
     /// Whether other machines may reach the server.
     pub open: bool,
+    /// Certificate for TLS; `None`: TLS is not spoken.
+    pub tls: Option<TlsConfig>,
     /// Limits of what clients may use.
     pub limits: Limits,
     /// Messages that are removed from the log.
@@ -46,6 +48,7 @@ impl Default for Config {
             plugins: PathBuf::from("plugins.toml"),
             durability: Durability::default(),
             open: false,
+            tls: None,
             limits: Limits::default(),
             retention: Retention::default(),
         }
@@ -71,6 +74,7 @@ impl Config {
             plugins,
             durability: settings.durability.unwrap_or(default.durability),
             open,
+            tls: settings.tls,
             limits: settings.limits,
             retention: settings.retention,
         })
@@ -91,6 +95,11 @@ pub fn data_directory(flags: &Flags) -> Result<PathBuf, ConfigError> {
 /// Returns the path of the file that lists the plugins, by the same rule as [`Config::load`], whether or not the file exists.
 pub fn plugins_file(flags: &Flags) -> Result<PathBuf, ConfigError> {
     Ok(Settings::load(flags)?.plugins.map_or(Config::default().plugins, |plugins| plugins.value))
+}
+
+/// Returns the certificate for TLS, by the same rule as [`Config::load`], without reading it.
+pub fn tls(flags: &Flags) -> Result<Option<TlsConfig>, ConfigError> {
+    Ok(Settings::load(flags)?.tls)
 }
 
 /// Reads the file that lists the plugins, at the start and at each reload. Returns its entries in order, checked as far as that is

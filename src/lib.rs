@@ -23,10 +23,12 @@
 pub mod archive;
 mod backoff;
 mod broker;
+pub mod certificate;
 pub mod client;
 pub mod config;
 mod connection;
 mod database;
+pub mod fingerprint;
 pub mod limits;
 mod memory;
 pub mod message;

@@ -161,6 +161,12 @@ pub const ACK_POLL_MS_MIN: u64 = 2;
 /// Longest time in milliseconds between two such polls.
 pub const ACK_POLL_MS_MAX: u64 = 1000;
 
+/// Seconds between two looks at the files of the certificate.
+pub const TLS_FILES_POLL_S: u64 = 10;
+
+/// Bytes that the TLS state of a connection holds before they fit into the socket, and before the handshake is done.
+pub const TLS_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes that a message counts for in a page, besides its text and names: the keys of a frame, the number and the time.
 pub const MESSAGE_OVERHEAD_BYTES: usize = 160;
 

@@ -5,7 +5,7 @@ mod cli;
 
 use std::process::ExitCode;
 
-use holdline::config::{Config, ConfigError, data_directory, load_plugins, plugins_file};
+use holdline::config::{self, Config, ConfigError, data_directory, load_plugins, plugins_file};
 use holdline::plugin::LoadError;
 use holdline::server::ServeError;
 
@@ -50,6 +50,7 @@ fn run() -> anyhow::Result<ExitCode> {
             return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Backup(args) => cli::backup::run(&data_directory(&args.flags)?, &args)?,
+        Command::Fingerprint(flags) => cli::tls::run(config::tls(&flags)?.as_ref(), &data_directory(&flags)?)?,
         Command::Plugin(command) => {
             cli::logging::start()?;
             return run_plugin(&command);

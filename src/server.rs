@@ -3,6 +3,7 @@
 
 mod accept;
 mod admission;
+mod certificates;
 mod error;
 mod orphans;
 
@@ -22,6 +23,7 @@ use self::accept::Acceptor;
 use self::admission::Admission;
 pub use self::error::ServeError;
 use crate::broker::{self, Broker, Event, Handle};
+use crate::certificate::Certificate;
 use crate::config::{self, Config, Limits, PluginConfig};
 use crate::connection::{HTTP, Shared, TLS};
 use crate::limits::{OUTBOX_POLL_MS, REJECTED_CONNECTIONS_MAX, SHUTDOWN_S_MAX};
@@ -46,6 +48,8 @@ pub struct Server {
     watch: DatabaseWatch,
     limits: Limits,
     admission: Arc<Admission>,
+    /// Certificate for TLS.
+    certificate: Option<Arc<Certificate>>,
     /// File that lists the plugins. Each reload reads it again.
     plugins: PathBuf,
     /// Plugins of the file.
@@ -70,9 +74,13 @@ impl Server {
         let options = StoreOptions::new(config.durability, config.retention)
             .with_room_waiting_max(config.limits.room_waiting_max);
         let store = Store::open(&config.data, options)?;
+        let certificate = config.tls.as_ref().map(|tls| Certificate::open(tls, &config.data)).transpose()?;
         let listeners = config.listen.iter().map(|address| accept::listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<String> = listeners.iter().map(address_of).collect();
         log::info!("listening on {}, data in {}", addresses.join(", "), config.data.display());
+        if let Some(certificate) = &certificate {
+            log::info!("TLS on the same port; SHA-256 fingerprint of the certificate {}", certificate.fingerprint());
+        }
         let watch = store.watch();
         let (handle, broker) = broker::open(store, &config.limits);
         let (stop, stops) = async_channel::bounded(1);
@@ -84,6 +92,7 @@ impl Server {
             watch,
             limits: config.limits,
             admission,
+            certificate,
             plugins: config.plugins.clone(),
             loaded,
             embedded: Vec::new(),
@@ -135,10 +144,11 @@ impl Server {
         // In a task of its own: polling for signals is a system call, and this task is polled at every event.
         let (reload, reloads) = async_channel::bounded(1);
         let signals = executor.spawn(handle_signals(self.signals, reload, self.stopper));
+        let renewals = self.certificate.clone().map(|certificate| executor.spawn(certificates::watch(certificate)));
         let reaper = self.children.map(|children| executor.spawn(orphans::reap(children)));
         let all = self.embedded.into_iter().chain(self.loaded).collect();
         let manager = PluginManager::start(all, plugins, executor.clone(), self.handle).await;
-        let reloading = executor.spawn(reload_plugins(manager, self.plugins, reloads.clone()));
+        let reloading = executor.spawn(reload_when_told(manager, self.plugins, self.certificate, reloads.clone()));
         let listeners = self.listeners.into_iter();
         let accepting: Vec<_> = listeners.map(|listener| executor.spawn(acceptor.clone().accept(listener))).collect();
         wait_for_stop(&self.stops, &mut broker).await;
@@ -149,7 +159,7 @@ impl Server {
         reloads.close();
         reloading.await.stop().await;
         let store = broker.await;
-        drop((signals, reaper));
+        drop((signals, reaper, renewals));
         store
     }
 
@@ -164,6 +174,7 @@ impl Server {
             executor: executor.clone(),
             shared: Arc::new(shared),
             admission: self.admission.clone(),
+            encryption: self.certificate.as_ref().map(Certificate::server_config),
             rejections: Arc::new(Semaphore::new(REJECTED_CONNECTIONS_MAX)),
             cut_off,
             alive,
@@ -240,9 +251,17 @@ async fn handle_signals(mut signals: Signals, reload: Sender<()>, stopper: Stopp
     }
 }
 
-/// Reloads the plugins at each request, until the channel is closed.
-async fn reload_plugins(mut manager: PluginManager, file: PathBuf, reloads: Receiver<()>) -> PluginManager {
+/// Reloads the plugins and the certificate at each request, until the channel is closed.
+async fn reload_when_told(
+    mut manager: PluginManager,
+    file: PathBuf,
+    certificate: Option<Arc<Certificate>>,
+    reloads: Receiver<()>,
+) -> PluginManager {
     while reloads.recv().await.is_ok() {
+        if let Some(certificate) = &certificate {
+            certificates::reload(certificate);
+        }
         match reload_plan(&manager, &file) {
             Ok(plan) => {
                 manager.reload(plan).await;

@@ -1,7 +1,9 @@
-//! Streams of bytes to and from clients: TCP now, TLS or WebSocket frames over TCP later. Owns the interface that a connection needs of a
+//! Streams of bytes to and from clients: TCP, and TLS over TCP. Owns the interface that a connection needs of a
 //! stream; never interprets the bytes.
 
+pub(crate) mod stream;
 pub(crate) mod tcp;
+mod tls;
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;

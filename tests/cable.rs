@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use support::bad_line::BadLine;
 use support::hosts::{Host, Lan};
 use support::residents::{HostServer, Nc};
-use support::{TestClient, TestServer, comes_true_within, eventually, flood_number};
+use support::{TestClient, TestServer, comes_true_within, eventually, flood_number, installed};
 
 /// Messages read before something happens to the cable.
 const BEFORE: usize = 10;
@@ -47,6 +47,12 @@ const DEAD_AFTER_S_DEFAULT: u64 = 150;
 /// their time besides.
 const MARGIN: Duration = Duration::from_secs(3);
 
+/// Configuration with a certificate: clients may use TLS.
+const SELF_SIGNED: &str = "[tls]\nself_signed = true\n";
+
+/// Way in which a user logs in.
+type LogIn = fn(&Host, &HostServer<'_>, &str) -> Nc;
+
 /// Event that happens to the cable of a host.
 type Befalls = fn(&Lan<2>, &Host);
 
@@ -72,15 +78,28 @@ fn messages_held_back_by_the_servers_pulled_cable_arrive_at_the_next_login() {
     check_next_login(0, |lan, _| lan.pull(&lan.hosts[0]), |lan, _| lan.plug(&lan.hosts[0]));
 }
 
+#[test]
+fn messages_over_tls_that_fill_the_buffers_of_a_pulled_cable_arrive_at_the_next_login() {
+    if installed("openssl").is_none() {
+        return;
+    }
+    check_next_login_by(Nc::log_in_over_tls, LARGE, Lan::pull, Lan::plug);
+}
+
 /// Alice, on the server's host, writes 200 messages to bob, whose line is lost; his `nc` is killed, and no packet says
 /// so.
 #[track_caller]
 fn check_next_login(padding: usize, is_lost: Befalls, is_back: Befalls) {
+    check_next_login_by(Nc::log_in, padding, is_lost, is_back);
+}
+
+#[track_caller]
+fn check_next_login_by(log_in: LogIn, padding: usize, is_lost: Befalls, is_back: Befalls) {
     let Some(lan) = Lan::<2>::new() else { return };
     let [home, garden] = &lan.hosts;
-    let server = HostServer::start(home, "");
+    let server = HostServer::start(home, SELF_SIGNED);
     let mut alice = Nc::log_in(home, &server, "alice");
-    let mut bob = Nc::log_in(garden, &server, "bob");
+    let mut bob = log_in(garden, &server, "bob");
     chat_before(&server, &mut alice, &mut bob);
 
     is_lost(&lan, garden);
@@ -89,7 +108,7 @@ fn check_next_login(padding: usize, is_lost: Befalls, is_back: Befalls) {
     assert!(bob.kill().is_empty(), "nothing comes out of a pulled cable");
     is_back(&lan, garden);
 
-    let mut bob = Nc::log_in(garden, &server, "bob");
+    let mut bob = log_in(garden, &server, "bob");
     bob.expect_flood("alice", BEFORE..ALL);
     bob.expect_nothing();
     server.wait_until_delivered("bob");

@@ -140,7 +140,7 @@ fn invalid_keys_are_refused() {
     check_file(
         "# a comment\n\nlisen = [\"127.0.0.1:7878\"]\n",
         expect![[r#"
-            holdline: holdline.toml:3: unknown key `lisen`; known keys: listen, data, plugins, durability, open, limits, retention
+            holdline: holdline.toml:3: unknown key `lisen`; known keys: listen, data, plugins, durability, open, tls, limits, retention
             exit 2
         "#]],
     );
@@ -161,7 +161,7 @@ fn invalid_keys_are_refused() {
     check_file(
         "mailbox_max = 5",
         expect![[r#"
-            holdline: holdline.toml:1: unknown key `mailbox_max`; `mailbox_max` belongs in the table `limits`; known keys: listen, data, plugins, durability, open, limits, retention
+            holdline: holdline.toml:1: unknown key `mailbox_max`; `mailbox_max` belongs in the table `limits`; known keys: listen, data, plugins, durability, open, tls, limits, retention
             exit 2
         "#]],
     );
@@ -1374,10 +1374,10 @@ fn help_and_version_are_printed() {
 
             Usage:
                 holdline [serve] [--listen=ADDR]... [--data=DIR] [--config=FILE] [--plugins=FILE] [--open]
-                holdline send [--to=NAMES] [--as=NAME] [--server=ADDR] [--id=PREFIX] [--timeout=S] [TEXT]
+                holdline send [--to=NAMES] [--as=NAME] [--server=ADDR] [--pin=FP] [--id=PREFIX] [--timeout=S] [TEXT]
                 holdline send --queue=DIR [--to=NAMES] [TEXT]
-                holdline send --drain=DIR [--once] [--as=NAME] [--server=ADDR] [--timeout=S]
-                holdline tail [--as=NAME] [--server=ADDR] [--json] [--after=SEQ] [--count=N]
+                holdline send --drain=DIR [--once] [--as=NAME] [--server=ADDR] [--pin=FP] [--timeout=S]
+                holdline tail [--as=NAME] [--server=ADDR] [--pin=FP] [--json] [--after=SEQ] [--count=N]
                 holdline history [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json]
                 holdline search [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json] WORDS...
                 holdline doctor [--data=DIR] [--config=FILE]
@@ -1385,6 +1385,7 @@ fn help_and_version_are_printed() {
                 holdline plugin check [--config=FILE] [--plugins=FILE]
                 holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
                 holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME
+                holdline tls fingerprint [--data=DIR] [--config=FILE]
 
             Available options:
                 -V, --version       Prints the version
@@ -1405,6 +1406,7 @@ fn help_and_version_are_printed() {
                 doctor              Examines the database and reports problems
                 backup              Copies the database to a file
                 plugin              Checks plugins, creates one, or tries one
+                tls                 Shows the server's certificate
 
             HOLDLINE_LOG sets the level of the log: error, warn, info (the default), debug or trace.
             Example:

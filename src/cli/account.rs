@@ -3,7 +3,7 @@
 use std::env;
 
 use bpaf::{Parser, construct, long};
-use holdline::client::{Account, Password, ServerAddress};
+use holdline::client::{Account, Password, ServerAddress, ServerTrust};
 use holdline::message::PeerName;
 
 /// Default address of a server.
@@ -15,7 +15,7 @@ const NAME_VARIABLES: [&str; 2] = ["USER", "LOGNAME"];
 /// Environment variable with the password. A flag would show it to every user of the machine.
 pub(super) const PASSWORD_VARIABLE: &str = "HOLDLINE_PASSWORD";
 
-/// `--as` and `--server`.
+/// `--as`, `--server` and `--pin`.
 pub(super) fn flags() -> impl Parser<Account> {
     let name = long("as")
         .argument::<String>("NAME")
@@ -24,10 +24,16 @@ pub(super) fn flags() -> impl Parser<Account> {
         .fallback_with(|| name_of_environment(|variable| env::var(variable).ok()));
     let server = long("server")
         .argument::<String>("ADDR")
-        .help(format!("HOST:PORT of the server [default: {SERVER_DEFAULT}]").as_str())
+        .help(format!("HOST:PORT of the server, or tls://HOST:PORT [default: {SERVER_DEFAULT}]").as_str())
         .fallback(SERVER_DEFAULT.to_owned())
         .parse(|address| ServerAddress::parse(&address).map_err(|error| format!("--server: {error}")));
-    construct!(name, server).map(|(name, server)| Account { server, name, password: password() })
+    let trust = long("pin")
+        .argument::<String>("FINGERPRINT")
+        .help("With tls://: trusts only the certificate with this SHA-256 fingerprint [default: those for HOST that the system trusts]")
+        .parse(|fingerprint| fingerprint.parse().map_err(|error| format!("--pin: {error}")))
+        .map(ServerTrust::Pin)
+        .fallback(ServerTrust::SystemRoots);
+    construct!(name, server, trust).map(|(name, server, trust)| Account { server, name, password: password(), trust })
 }
 
 fn name_of_environment(variable: impl Fn(&str) -> Option<String>) -> Result<PeerName, &'static str> {

@@ -157,6 +157,7 @@ pub(crate) fn run(args: SendArgs) -> Result<bool, SendCommandError> {
         }
         SendArgs::Drain { directory, account, once, timeout } => drain_queue(&directory, account, once, timeout),
         SendArgs::Now { account, addressing, id, timeout, text } => {
+            let account = super::known_servers::confirm(account);
             let is_one_text = text.is_some();
             let ids = id.unwrap_or_else(IdPrefix::random);
             let resumption = Resumption::Ids(ids.clone());
@@ -180,6 +181,7 @@ fn drain_queue(
     once: bool,
     timeout: Option<Duration>,
 ) -> Result<bool, SendCommandError> {
+    let account = super::known_servers::confirm(account);
     let queue = Queue::open(directory)?;
     let reader = queue.read(once)?;
     let timeout = timeout.or(once.then_some(TIMEOUT_DEFAULT));

@@ -67,6 +67,7 @@ pub(crate) fn run(args: TailArgs) -> Result<(), TailError> {
     }
     let _hangups = super::hangup::outlive();
     let printer = Printer::new(json).map_err(TailError::Write)?;
+    let account = super::known_servers::confirm(account);
     smol::block_on(client::tail(account, range, printer))
 }
 

@@ -6,11 +6,11 @@ use std::mem;
 use std::time::Instant;
 
 use smol::future;
-use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use smol::net::TcpStream;
+use smol::io::{self as async_io, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 
 use super::account::{Account, ServerAddress};
 use super::error::{ConnectionError, ConnectionLost, PermanentError, REPLY};
+use super::stream::{OpenError, ServerStream};
 use crate::limits::{CLIENT_LINE_BYTES_MAX, CLIENT_READ_BYTES};
 use crate::message::quoted;
 use crate::timeout::{Elapsed, timeout_at};
@@ -19,15 +19,16 @@ use crate::wire::{ErrorFrame, RequestFrame, ServerFrame};
 /// A connection that is logged in.
 pub(super) struct Connection {
     server: ServerAddress,
-    input: BufReader<TcpStream>,
-    /// The writing side of the same socket.
-    output: TcpStream,
+    input: BufReader<ReadHalf<ServerStream>>,
+    output: WriteHalf<ServerStream>,
     /// Beginning of the line that is being read.
     line: Vec<u8>,
     /// Requests that are not written yet.
     unwritten: Vec<u8>,
     /// Bytes of `unwritten` that are written already.
     written: usize,
+    /// Whether something was written and not flushed.
+    is_unflushed: bool,
 }
 
 /// Event on a connection.
@@ -45,7 +46,7 @@ impl Connection {
     /// the client acknowledges it.
     pub(super) async fn open(account: &Account) -> Result<(Self, u64), ConnectionError> {
         let deadline = Instant::now() + REPLY;
-        let mut connection = Connection::connect(&account.server, deadline).await?;
+        let mut connection = Connection::connect(account, deadline).await?;
         let password = account.password.as_ref().map(|password| password.as_str());
         connection.queue(&RequestFrame::Login { name: account.name.as_str(), password, acks: true }.encode());
         loop {
@@ -61,19 +62,25 @@ impl Connection {
         }
     }
 
-    async fn connect(server: &ServerAddress, deadline: Instant) -> Result<Self, ConnectionLost> {
-        let connected = timeout_at(deadline, TcpStream::connect(server.as_str())).await;
-        let connected = connected.unwrap_or_else(|Elapsed| Err(io::ErrorKind::TimedOut.into()));
-        let output = connected.map_err(|error| ConnectionLost::Unreachable(server.clone(), error))?;
-        // A line leaves at once, whether or not the line before it is acknowledged.
-        output.set_nodelay(true).map_err(|error| ConnectionLost::Broken(server.clone(), error))?;
+    async fn connect(account: &Account, deadline: Instant) -> Result<Self, ConnectionError> {
+        let Account { server, trust, .. } = account;
+        let opened = timeout_at(deadline, ServerStream::open(server, trust)).await;
+        let stream = match opened.unwrap_or_else(|Elapsed| Err(OpenError::Io(io::ErrorKind::TimedOut.into()))) {
+            Ok(stream) => stream,
+            Err(OpenError::Io(error)) => return Err(ConnectionLost::Unreachable(server.clone(), error).into()),
+            Err(OpenError::Untrusted(certificate)) => {
+                return Err(PermanentError::Untrusted { server: server.clone(), certificate }.into());
+            }
+        };
+        let (input, output) = async_io::split(stream);
         Ok(Connection {
             server: server.clone(),
-            input: BufReader::with_capacity(CLIENT_READ_BYTES, output.clone()),
+            input: BufReader::with_capacity(CLIENT_READ_BYTES, input),
             output,
             line: Vec::new(),
             unwritten: Vec::new(),
             written: 0,
+            is_unflushed: false,
         })
     }
 
@@ -97,11 +104,13 @@ impl Connection {
                 Transfer::Read => return self.finish_line().map(ConnectionEvent::Line),
                 Transfer::Written(bytes) => {
                     self.written += bytes;
-                    if self.written == self.unwritten.len() {
-                        self.unwritten.clear();
-                        self.written = 0;
-                        return Ok(ConnectionEvent::Drained);
-                    }
+                    self.is_unflushed = true;
+                }
+                Transfer::Flushed => {
+                    self.is_unflushed = false;
+                    self.unwritten.clear();
+                    self.written = 0;
+                    return Ok(ConnectionEvent::Drained);
                 }
             }
         }
@@ -137,9 +146,10 @@ impl Connection {
 
     /// Writes first: what is queued is bounded, and a flood of messages may not be.
     async fn write_or_read(&mut self) -> io::Result<Transfer> {
-        let Connection { input, output, line, unwritten, written, .. } = self;
+        let Connection { input, output, line, unwritten, written, is_unflushed, .. } = self;
         let write = async {
             match &unwritten[*written..] {
+                [] if *is_unflushed => output.flush().await.map(|()| Transfer::Flushed),
                 [] => future::pending().await,
                 bytes => output.write(bytes).await.map(Transfer::Written),
             }
@@ -181,11 +191,13 @@ enum Transfer {
     Read,
     /// Number of bytes that were written.
     Written(usize),
+    /// All that was queued is written and flushed.
+    Flushed,
 }
 
 /// Reads the rest of a line into `line`, which has a newline at its end then. It ends without one where the connection ends, or
 /// where the line is too long. The future may be dropped at any time: what it has read is in `line`.
-async fn read_line(input: &mut BufReader<TcpStream>, line: &mut Vec<u8>) -> io::Result<()> {
+async fn read_line(input: &mut BufReader<ReadHalf<ServerStream>>, line: &mut Vec<u8>) -> io::Result<()> {
     let room = (CLIENT_LINE_BYTES_MAX + 1).saturating_sub(line.len());
     input.take(room as u64).read_until(b'\n', line).await?;
     Ok(())

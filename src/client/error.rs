@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::account::ServerAddress;
+use super::account::{ServerAddress, UntrustedCertificate};
 use crate::backoff::Backoff;
 use crate::limits::{CLIENT_RETRY_MS_MAX, CLIENT_RETRY_MS_MIN, SERVER_REPLY_S_MAX};
 use crate::message::PeerName;
@@ -32,6 +32,14 @@ pub enum PermanentError {
     /// The server does not understand a request of this client.
     #[error("the server does not understand this client: {0}")]
     Request(ErrorFrame),
+    /// The server's certificate is not trusted.
+    #[error("{server} is not trusted: {certificate}")]
+    Untrusted {
+        /// Address of the server.
+        server: ServerAddress,
+        /// The certificate.
+        certificate: UntrustedCertificate,
+    },
     /// Another program than holdline listens at the address.
     #[error("{server} is not a holdline server; it sent {sent}")]
     NotHoldline {

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::account::{Account, ServerAddress};
+use super::account::{Account, ServerAddress, ServerTrust};
 use crate::message::PeerName;
 
 /// Longest wait of a script for a line. Only a test that fails reaches it.
@@ -26,7 +26,12 @@ impl ScriptedServer {
     pub(super) fn start(script: impl FnOnce(&TcpListener) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = ServerAddress::parse(&listener.local_addr().unwrap().to_string()).unwrap();
-        let account = Account { server, name: PeerName::parse("alice").unwrap(), password: None };
+        let account = Account {
+            server,
+            name: PeerName::parse("alice").unwrap(),
+            password: None,
+            trust: ServerTrust::SystemRoots,
+        };
         ScriptedServer { account, thread: thread::spawn(move || script(&listener)) }
     }
 

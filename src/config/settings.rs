@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::error::ConfigError;
 use super::file::{File, Key};
-use super::values::{Durability, Flags, Limits, Retention};
+use super::values::{Durability, Flags, Limits, Retention, TlsConfig};
 
 /// File that is read from the current directory, unless `--config` names another.
 pub(super) const CONFIG_FILE: &str = "holdline.toml";
@@ -29,6 +29,8 @@ pub(super) struct Settings {
     pub(super) durability: Option<Durability>,
     /// Whether other machines may reach the server.
     pub(super) open: Option<bool>,
+    /// Certificate for TLS.
+    pub(super) tls: Option<TlsConfig>,
     /// Limits, with defaults where the file has none.
     pub(super) limits: Limits,
     /// Retention, with defaults where the file has none.
@@ -80,6 +82,7 @@ impl Settings {
             plugins: keys.plugins.map(|path| Setting::of_path_key(file, "plugins", path)).transpose()?,
             durability: keys.durability,
             open: keys.open,
+            tls: keys.tls.certificate(file)?,
             limits: keys.limits,
             retention: keys.retention,
         })
@@ -137,8 +140,48 @@ pub(super) struct ConfigKeys {
     plugins: Option<Spanned<PathBuf>>,
     durability: Option<Durability>,
     open: Option<bool>,
+    tls: TlsKeys,
     limits: Limits,
     retention: Retention,
+}
+
+/// Keys of `[tls]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TlsKeys {
+    certificate: Option<Spanned<PathBuf>>,
+    key: Option<Spanned<PathBuf>>,
+    self_signed: Option<Spanned<bool>>,
+}
+
+impl TlsKeys {
+    /// Returns the certificate that the keys name; `None` if they name none.
+    fn certificate(self, file: &File) -> Result<Option<TlsConfig>, ConfigError> {
+        let TlsKeys { certificate, key, self_signed } = self;
+        let self_signed = self_signed.filter(|self_signed| *self_signed.get_ref());
+        match (certificate, key, self_signed) {
+            (None, None, None) => Ok(None),
+            (None, None, Some(_)) => Ok(Some(TlsConfig::SelfSigned)),
+            (Some(certificate), Some(key), None) => Ok(Some(TlsConfig::Files {
+                certificate: Setting::of_path_key(file, "tls.certificate", certificate)?.value,
+                key: Setting::of_path_key(file, "tls.key", key)?.value,
+            })),
+            (Some(alone), None, None) => Err(file.invalid(
+                "tls.certificate",
+                alone.span(),
+                "is there without tls.key; add the file with its private key",
+            )),
+            (None, Some(alone), None) => Err(file.invalid(
+                "tls.key",
+                alone.span(),
+                "is there without tls.certificate; add the file with the certificate",
+            )),
+            (_, _, Some(also)) => {
+                let problem = "is there beside a certificate from files; keep one of the two";
+                Err(file.invalid("tls.self_signed", also.span(), problem))
+            }
+        }
+    }
 }
 
 /// Advice about the keys of [`ConfigKeys`].
@@ -148,6 +191,10 @@ pub(super) const CONFIG_KEYS: &[Key] = &[
     Key::new("plugins", r#"expected a file, such as "plugins.toml""#),
     Key::new("durability", r#"use "power-loss" or "crash""#),
     Key::new("open", "use true or false"),
+    Key::new("tls", "expected a table: [tls] on its own line, with its keys below"),
+    Key::new("tls.certificate", r#"expected a file in PEM, such as "/etc/ssl/chat.crt""#),
+    Key::new("tls.key", r#"expected a file in PEM, such as "/etc/ssl/private/chat.key""#),
+    Key::new("tls.self_signed", "use true or false"),
     Key::new("limits", "expected a table: [limits] on its own line, with its keys below"),
     Key::new(
         "limits.connections_max",

@@ -64,6 +64,8 @@ fn every_key_is_read() {
         plugins = "chat.toml.plugins"
         durability = "crash"
         open = true
+        tls.certificate = "chat.crt"
+        tls.key = "/etc/chat.key"
         limits.connections_max = 1
         limits.connections_per_address_max = 2
         limits.connects_per_address_per_s = 9
@@ -86,6 +88,10 @@ fn every_key_is_read() {
         plugins: directory.path().join("chat.toml.plugins"),
         durability: Durability::Crash,
         open: true,
+        tls: Some(TlsConfig::Files {
+            certificate: directory.path().join("chat.crt"),
+            key: PathBuf::from("/etc/chat.key"),
+        }),
         limits: Limits {
             connections_max: 1,
             connections_per_address_max: 2,

@@ -112,6 +112,20 @@ pub(super) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D
     if size.as_u64() == 0 { Err(D::Error::custom("the size is zero")) } else { Ok(Some(size.as_u64())) }
 }
 
+/// Certificate of the server for TLS: `[tls]` of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsConfig {
+    /// From files in PEM.
+    Files {
+        /// File with the certificate, and with those that lead to one that clients know.
+        certificate: PathBuf,
+        /// File with its private key.
+        key: PathBuf,
+    },
+    /// Made by the server, in the data directory.
+    SelfSigned,
+}
+
 /// Flags of the command line about the configuration. They win over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {

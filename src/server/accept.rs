@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
+use rustls::ServerConfig;
 use smol::lock::Semaphore;
 use smol::{Async, Executor, future};
 
@@ -18,6 +19,7 @@ use crate::message::SessionId;
 use crate::source::Source;
 use crate::timeout::sleep;
 use crate::transport::Transport;
+use crate::transport::stream::Stream;
 use crate::transport::tcp::Tcp;
 
 /// Listens on an address.
@@ -38,6 +40,8 @@ pub(super) struct Acceptor {
     /// Values that all connections share.
     pub(super) shared: Arc<Shared>,
     pub(super) admission: Arc<Admission>,
+    /// The server's side of TLS; `None` without a certificate.
+    pub(super) encryption: Option<Arc<ServerConfig>>,
     /// Permits for connections over the limit that are sent the reason.
     pub(super) rejections: Arc<Semaphore>,
     /// Closed when the time of the shutdown is over.
@@ -73,7 +77,8 @@ impl Acceptor {
         match self.admission.admit(Source::of(tcp.peer_address()), Instant::now()) {
             Ok(admitted) => {
                 tcp.keep_alive(self.shared.limits.dead_after_s);
-                let served = connection::serve(tcp, SessionId::unused(), self.shared.clone());
+                let stream = Stream::new(tcp, self.encryption.clone());
+                let served = connection::serve(stream, SessionId::unused(), self.shared.clone());
                 match admitted.delay {
                     Duration::ZERO => self.spawn(served, admitted),
                     delay => self.spawn_later(delay, served, admitted),

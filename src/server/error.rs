@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::certificate::CertificateError;
 use crate::config::ConfigError;
 use crate::plugin::LoadError;
 use crate::store::StoreError;
@@ -22,6 +23,9 @@ pub enum ServeError {
         /// Error of the system.
         source: std::io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The file that lists the plugins has a mistake.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -2,7 +2,7 @@
 
 mod kernel;
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,6 +52,23 @@ impl Tcp {
         if let Err(error) = probing() {
             log::warn!("idle connections cannot be probed, so dead ones stay open: {error}");
         }
+    }
+}
+
+impl Tcp {
+    /// Returns the next byte, and leaves it to be read. `None` is the end of the stream. Fails with
+    /// [`ErrorKind::WouldBlock`](io::ErrorKind::WouldBlock) if there is none yet.
+    pub(super) fn peek(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let bytes = self.socket.get_ref().peek(&mut byte)?;
+        Ok((bytes == 1).then_some(byte[0]))
+    }
+
+    /// Writes some of these bytes, and returns how many. Fails with [`ErrorKind::WouldBlock`](io::ErrorKind::WouldBlock) if the socket is full.
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.socket.get_ref().write(bytes)?;
+        self.written_bytes.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
     }
 }
 

@@ -23,12 +23,15 @@ const LAYERS: &[&str] = &[
     "backoff",
     "timeout",
     "trust",
+    "fingerprint",
     // JSON frames as types, for the server and for its clients.
     "wire",
     // Bytes from and to requests, replies and messages. No I/O.
     "protocol",
     // Flags and files, checked once; a plugin may not take the name of a command.
     "config",
+    // The server's certificate for TLS.
+    "certificate",
     // The tables. Who is online is not known here, nor above.
     "database",
     // The thread that writes them while a server runs.

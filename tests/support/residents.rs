@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -112,8 +112,21 @@ impl Nc {
     pub(crate) fn log_in(host: &Host, server: &HostServer, name: &str) -> Self {
         let mut command = host.command("nc.openbsd");
         command.args([server.host.address().to_string(), PORT.to_string()]);
+        Nc::start(command, name)
+    }
+
+    /// Logs in over TLS, with `openssl` in place of `nc`.
+    #[track_caller]
+    pub(crate) fn log_in_over_tls(host: &Host, server: &HostServer, name: &str) -> Self {
+        let mut command = host.command("openssl");
+        command.args(["s_client", "-quiet", "-connect", &format!("{}:{PORT}", server.host.address())]);
+        Nc::start(command, name)
+    }
+
+    #[track_caller]
+    fn start(mut command: Command, name: &str) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().expect("nc can be started");
+        let mut process = command.spawn().expect("the client can be started");
         let output = Output::of(process.stdout.take().expect("stdout is a pipe"));
         let mut nc = Nc { name: name.to_owned(), process, output, read: 0, pings: 0 };
         nc.write(&format!("{name}\n"));

@@ -198,7 +198,7 @@ fn run_is_given_up_when_no_server_starts() {
     drop(listener);
     let server = crate::client::ServerAddress::parse(&address.to_string()).unwrap();
     let name = crate::message::PeerName::parse("alice").unwrap();
-    let account = Account { server, name, password: None };
+    let account = Account { server, name, password: None, trust: crate::client::ServerTrust::SystemRoots };
     let (end, _) = run(&account, lines("one"), Duration::from_millis(300));
     let error = end.unwrap_err();
     assert!(error.starts_with("gave up after 0 s: cannot connect to 127.0.0.1:"), "{error}");
