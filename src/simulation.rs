@@ -99,6 +99,18 @@ fn topic_is_shown_of_the_room_that_was_requested() {
     }
 }
 
+/// A session is welcomed right after a turn that sets a topic was delivered, while the broker looks up whether a room is unused.
+#[test]
+fn topic_that_was_set_before_a_welcome_is_not_announced() {
+    run(0x904f6999c308dd2f, Backend::Model);
+}
+
+/// Between a login and the count of its messages, another session of the peer receives some, and they are removed.
+#[test]
+fn welcome_does_not_count_messages_that_were_removed() {
+    run(0x8463489aa8753f35, Backend::Store);
+}
+
 #[test]
 fn offline_peers_are_evicted_from_memory() {
     World::new(Swarm::of_many_names(), false, false).check_forgetting();

@@ -1,4 +1,4 @@
-//! Rooms and their members. Owns the SQL on the tables `room` and `member`; never reads a message.
+//! Rooms and their members. Owns the SQL on the tables `room` and `member`, and reads how far a member got; never reads a message.
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
@@ -21,6 +21,7 @@ pub(crate) struct Members<'c> {
     replayed: Statement<'c>,
     floors: Statement<'c>,
     floor: Statement<'c>,
+    cursor: Statement<'c>,
 }
 
 /// Membership of a peer in a room.
@@ -73,6 +74,7 @@ impl<'c> Members<'c> {
                  where member.peer = ?1 and room.id between 1 and 1e18 and room.floor > max(member.joined, ?2)",
             )?,
             floor: connection.prepare("select floor from room where id = ?1")?,
+            cursor: connection.prepare("select cursor from peer where id = ?1")?,
         })
     }
 
@@ -163,5 +165,10 @@ impl<'c> Members<'c> {
         let floors =
             self.floors.query_map([peer.get(), after.get()], |row| Ok((RoomId::new(row.get(0)?), seq(row, 1)?)))?;
         floors.collect()
+    }
+
+    /// Returns the stored cursor of a peer: the message up to which everything for it is delivered.
+    pub(crate) fn cursor(&mut self, peer: PeerId) -> rusqlite::Result<Seq> {
+        Ok(self.cursor.query_row([peer.get()], |row| seq(row, 0)).optional()?.unwrap_or(Seq::ZERO))
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct ClientModel {
     topic_may_follow: Option<usize>,
     /// Topics that were set, as announced to the session since the last turn was delivered.
     topics_read: Vec<(usize, Topic)>,
+    /// Whether the session may have got no announcement of a topic since then.
+    may_miss_topics: bool,
     /// Index in the log before which everything is still to be read after the session ended.
     ends_at: Option<usize>,
     is_shut_down: bool,
@@ -149,6 +151,7 @@ impl ClientModel {
             wants_topics,
             topic_may_follow: None,
             topics_read: Vec::new(),
+            may_miss_topics: false,
             ends_at: None,
             is_shut_down: false,
             left_in_turn: None,

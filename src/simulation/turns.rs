@@ -59,7 +59,7 @@ impl World {
 
     fn read_outboxes(&mut self) {
         let is_clogged = !self.broker.inbox().is_empty();
-        // While it looks up names for the next turn, the last one may not be delivered.
+        // While it looks up names or rooms, the last turn may not be delivered, or may have been delivered before.
         let is_delivered = matches!(&self.broker.request, None | Some(StoreRequest::Turn(..)));
         for place in 0..self.clients.len() {
             self.read_outbox(place);
@@ -73,9 +73,10 @@ impl World {
             if is_clogged || !client.queued_events.is_empty() || falls_behind {
                 model.falls_behind(&mut self.oracle);
             }
+            let has_room = !is_clogged && client.queued_events.is_empty() && client.has_room_for_announcements();
+            model.may_get_topics(has_room, &self.oracle);
             if is_delivered {
-                let has_room = !is_clogged && client.queued_events.is_empty() && client.has_room_for_announcements();
-                model.check_topics_told(has_room, &self.oracle);
+                model.check_topics_told(&self.oracle);
             }
             if !is_clogged {
                 client.reports_are_read();

@@ -84,13 +84,15 @@ pub struct WaitingScan {
     query: WaitingQuery,
     /// Inboxes with the messages that are not counted yet; `None` before the first step.
     inboxes: Option<Inboxes>,
+    /// Messages up to here may have been removed, although an inbox still lists them: another session of the peer has received them.
+    delivered: Seq,
     waiting: u64,
 }
 
 impl WaitingScan {
     /// Makes a scan that counts the messages of this query, up to the newest one at its first step.
     pub fn new(query: WaitingQuery) -> Self {
-        WaitingScan { query, inboxes: None, waiting: 0 }
+        WaitingScan { query, inboxes: None, delivered: Seq::ZERO, waiting: 0 }
     }
 
     /// Returns the query.
@@ -105,6 +107,7 @@ impl WaitingScan {
         let inboxes = match &mut self.inboxes {
             Some(inboxes) => inboxes,
             none => {
+                self.delivered = sources.members.cursor(peer)?;
                 let viewer = Viewer::with_rooms(peer, sources.members.replayed(peer)?);
                 none.insert(Inboxes::between(&viewer, after, newest.next()))
             }
@@ -113,9 +116,14 @@ impl WaitingScan {
             return Ok(None);
         }
         let Some(next) = inboxes.next(sources.index)? else { return Ok(Some(self.waiting)) };
+        let is_direct = next.rooms.is_empty();
         // A message that the peer sent into a room may be removed before the peer has received what others sent.
-        let is_own = !next.rooms.is_empty() && sources.messages.sender(next.seq)?.is_none_or(|sender| sender == peer);
-        self.waiting += u64::from(!is_own);
+        let waits = if is_direct && next.seq > self.delivered {
+            true
+        } else {
+            sources.messages.sender(next.seq)?.is_some_and(|sender| is_direct || sender != peer)
+        };
+        self.waiting += u64::from(waits);
         Ok(None)
     }
 }
