@@ -396,9 +396,9 @@ pub const RETENTION_RETRY_S: u64 = 2;
 /// Shortest time in seconds between two log lines about removed messages.
 pub const RETENTION_REPORT_S_MIN: u64 = 3600;
 
-/// Seconds after which the log reports that the messages that wait exceed the size limit alone. Messages that are just being delivered count
-/// as waiting, too.
-pub const RETENTION_FULL_S_MIN: u64 = 1;
+/// Seconds after which the log reports that messages that wait hold back the retention. Messages that are just being delivered count as
+/// waiting, too.
+pub const RETENTION_HELD_S_MIN: u64 = 1;
 
 /// Free pages that a step of the retention returns to the file system.
 pub const RETENTION_RETURNED_PAGES: u32 = 64;
@@ -409,13 +409,14 @@ pub const FREE_PAGES_MIN: u64 = 64;
 /// Free pages that a large database keeps for new messages; between the two limits, one for eight pages in use.
 pub const FREE_PAGES_MAX: u64 = 1024;
 
-/// Parts of `max_size`: the last one is free of history, for messages that wait. While it fills, senders are refused, the loudest first.
+/// Parts of `max_size`: the last one is free of history, for messages that wait. While it fills, it is shared out by sender and source, and the
+/// loudest are refused first.
 pub const HEADROOM_PARTS: u64 = 8;
 
 /// Approximate bytes of the database that a message takes besides its text, and again for each recipient.
 pub const SENT_MESSAGE_BYTES: usize = 24;
 
-/// Senders whose bytes are counted, for a database that is full of messages that wait.
+/// Senders, and sources, whose bytes are counted, for a database that is full of messages that wait.
 pub const LOUD_SENDERS_MAX: usize = 4096;
 
 /// Peers that are named in the log because messages that wait for them hold back retention.

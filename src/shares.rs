@@ -97,6 +97,29 @@ impl Shares {
     }
 }
 
+impl Shares {
+    /// Halves all amounts.
+    pub(crate) fn halve(&mut self) {
+        self.by_holder.values_mut().chain(self.by_source.values_mut()).for_each(|amount| *amount /= 2);
+        self.all /= 2;
+    }
+
+    /// If there are more than `max` senders or sources, forgets all but the half of `max` that took the most. What the others took still
+    /// counts for their sources, and for all.
+    pub(crate) fn forget_small(&mut self, max: usize) {
+        forget_small(&mut self.by_holder, max);
+        forget_small(&mut self.by_source, max);
+    }
+}
+
+fn forget_small<K: Hash + Eq, S: std::hash::BuildHasher>(amounts: &mut HashMap<K, u64, S>, max: usize) {
+    if amounts.len() > max {
+        let mut sorted = Vec::from_iter(amounts.values().copied());
+        let (_, largest_forgotten, _) = sorted.select_nth_unstable_by_key(max / 2, |amount| std::cmp::Reverse(*amount));
+        amounts.retain(|_, amount| *amount > *largest_forgotten);
+    }
+}
+
 impl Usage {
     /// Reduces the amounts in proportion, so that they are parts of `all`.
     pub(crate) fn scaled_to(self, all: u64) -> Usage {
@@ -246,6 +269,26 @@ mod tests {
         ledger.release(&2);
         assert_eq!(ledger.usage(holder(1, 1)), Usage::default());
         assert!(ledger.shares.by_holder.is_empty() && ledger.shares.by_source.is_empty());
+    }
+
+    #[test]
+    fn crowd_is_forgotten_and_the_largest_holders_and_all_sums_stay() {
+        let mut shares = Shares::default();
+        for name in 1..=100 {
+            shares.add(Some(holder(name, (name % 2) as u8)), name as u64);
+        }
+        shares.forget_small(100);
+        assert_eq!(shares.by_holder.len(), 100);
+        shares.forget_small(99);
+        assert_eq!(shares.by_holder.len(), 49);
+        assert_eq!(shares.usage(holder(52, 0)), Usage { sender: 52, source: 2550, all: 5050 });
+        assert_eq!(shares.usage(holder(51, 1)), Usage { sender: 0, source: 2500, all: 5050 });
+        shares.halve();
+        assert_eq!(shares.usage(holder(52, 0)), Usage { sender: 26, source: 1275, all: 2525 });
+        let mut equal = Shares::default();
+        (1..=100).for_each(|source| equal.add(Some(holder(1, source)), 1));
+        equal.forget_small(10);
+        assert!(equal.by_holder.is_empty() && equal.by_source.is_empty() && equal.all() == 100);
     }
 
     #[test]

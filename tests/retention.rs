@@ -237,6 +237,26 @@ fn when_waiting_messages_fill_the_database_the_loudest_sender_is_refused_and_the
 }
 
 #[test]
+fn log_names_the_peers_that_hold_back_old_messages() {
+    let server = with_retention("max_age = \"1s\"");
+    let mut alice = TestClient::login(&server, "alice");
+    for _ in 0..3 {
+        alice.send("carol: hi");
+    }
+    alice.send("dave: hi");
+    alice.ping();
+    let held = || log_lines(&server, "cannot be removed before delivery");
+    eventually("the log says who holds back the messages", || !held().is_empty());
+    let words = "4 messages cannot be removed before delivery (3 for carol, 1 for dave): let these peers log in, or, for messages of \
+                 rooms, lower room_waiting_max";
+    assert!(held()[0].ends_with(words), "{:?}", held());
+    let mut carol = TestClient::login(&server, "carol");
+    (0..3).for_each(|_| carol.expect("from alice: hi"));
+    eventually("three are removed", || server.sqlite("select count(*) from history") == "1");
+    assert_eq!(held().len(), 1, "it is logged once: {}", server.log());
+}
+
+#[test]
 fn waiting_messages_are_replayed_completely_while_others_are_removed() {
     let mut server = TestServer::start();
     delivered_flood(&server, 20_000, 100);

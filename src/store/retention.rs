@@ -394,11 +394,20 @@ impl<'c> Sweep<'c> {
         let is_full = stop == Stop::End && self.over_bytes(pages) > 0;
         let is_full = is_full && self.walk.stepped_over > 0;
         self.set_headroom(is_full, pages);
-        if self.report.full(is_full, now.instant) {
+        self.report_waiting(stop, is_full, now);
+        self.report.log_due(self.continues_at.is_none(), now.instant);
+    }
+
+    /// Notes at the end of a pass whether it stepped over messages, so that the log names those who hold them back.
+    fn report_waiting(&mut self, stop: Stop, is_full: bool, now: Clocks) {
+        if matches!(stop, Stop::Pause | Stop::Remeasure) {
+            return;
+        }
+        let is_held = !is_full && self.retention.max_age.is_some() && self.walk.stepped_over > 0;
+        if self.report.note_waiting(is_full, is_held, now.instant) {
             let holders = self.name_holders();
             self.report.set_holders(holders);
         }
-        self.report.log_due(self.continues_at.is_none(), now.instant);
     }
 
     /// Time at which a message that was accepted at `at` is scanned again.

@@ -1,6 +1,6 @@
 //! Shares: a stranger with many names, and a neighbour with one, use up each limit that all share; the others find their share of it.
 
-use super::support::{TestClient, TestServer};
+use super::support::{TestClient, TestServer, flood};
 
 /// Address of a stranger with many names.
 const STRANGER: &str = "127.0.0.2";
@@ -109,6 +109,33 @@ fn mailbox_has_room_for_others_also_after_a_restart() {
     let mut bob = TestClient::login(&server, "bob");
     let waiting: usize = server.sqlite("select count(*) from history where recipients = 'bob'").parse().unwrap();
     (0..waiting).for_each(|_| drop(bob.next_message()));
+}
+
+#[test]
+fn last_part_of_max_size_is_left_for_others() {
+    // The last eighth has 250 kB: a source may take half of them.
+    let server = TestServer::with_config("retention.max_size = \"2 MB\"\n");
+    let refused = |client: &mut TestClient, to: &str, messages: usize| {
+        client.send_bytes(&flood(to, 0..messages, 1000));
+        let answers = client.ping();
+        let errors = Vec::from_iter(answers.into_iter().filter(|answer| answer.starts_with('!')));
+        errors.iter().for_each(|error| assert!(error.starts_with("! storage_full: the database "), "{error}"));
+        errors
+    };
+    let mut strangers =
+        Vec::from_iter((0..20).map(|name| TestClient::login_from(STRANGER, &server, &format!("s{name}"))));
+    // Twice what fits, and some more until every name is refused.
+    let mut last = Vec::new();
+    for _ in 0..20 {
+        last = strangers.iter_mut().flat_map(|stranger| refused(stranger, "carol", 10)).collect();
+    }
+    assert_eq!(last.len(), 200, "every name of the stranger is refused");
+    assert!(last[0].ends_with("your share of what is left is used up; not sent"), "{}", last[0]);
+    let mut alice = TestClient::login(&server, "alice");
+    assert_eq!(refused(&mut alice, "dave", 40), [""; 0], "a quiet sender goes on");
+    // One that is as loud gets a share, too.
+    let refused = refused(&mut alice, "dave", 200).len();
+    assert!((100..200).contains(&refused), "{refused} messages of alice were refused");
 }
 
 #[test]

@@ -39,6 +39,7 @@ impl Chat {
         now: Timestamp,
     ) -> TurnBuilder {
         let mut turn = TurnBuilder::new(now);
+        self.loudness.begin_turn();
         self.retry_failed_reads();
         for event in events {
             self.decide_event(event, &mut turn);

@@ -1,11 +1,11 @@
-//! Log lines about retention: removed messages, rarely enough to be read, and a database that cannot become small enough. Owns their words
-//! and times; never decides what is removed.
+//! Log lines about retention: removed messages, rarely enough to be read, messages that cannot be removed, and a database that cannot become
+//! small enough. Owns their words and times; never decides what is removed.
 
 use std::time::{Duration, Instant};
 
 use super::oldest::OldMessage;
 use crate::database::words::{counted, size};
-use crate::limits::{RETENTION_FULL_S_MIN, RETENTION_REPORT_S_MIN};
+use crate::limits::{RETENTION_HELD_S_MIN, RETENTION_REPORT_S_MIN};
 use crate::message::{Seq, Timestamp};
 
 /// Reason to remove a message.
@@ -84,10 +84,44 @@ pub(super) struct Report {
     holders: Vec<(String, u64)>,
     /// Time of the last log line about removed messages.
     logged_at: Option<Instant>,
-    /// Time since which all messages that are left wait, and are too many.
-    full_since: Option<Instant>,
-    /// Time at which that was logged; forgotten a while after there is room again.
-    logged_full_at: Option<Instant>,
+    /// All messages that are left wait, and are too many.
+    full: Episode,
+    /// Messages that should be removed wait.
+    held: Episode,
+}
+
+/// State that is logged once each time, if it lasts for a while.
+#[derive(Debug, Default)]
+struct Episode {
+    since: Option<Instant>,
+    /// Time of the log line; forgotten a while after the episode has ended.
+    logged_at: Option<Instant>,
+}
+
+impl Episode {
+    /// Notes whether the state holds. Returns whether the log will say so.
+    fn note(&mut self, is_so: bool, now: Instant) -> bool {
+        if is_so {
+            self.since.get_or_insert(now);
+        } else {
+            self.since = None;
+            self.logged_at = self.logged_at.filter(|logged| now < *logged + REPORT_MIN);
+        }
+        self.due_at().is_some()
+    }
+
+    fn due_at(&self) -> Option<Instant> {
+        self.since.filter(|_| self.logged_at.is_none()).map(|since| since + EPISODE_MIN)
+    }
+
+    /// Whether the log line is due. Then it is logged now.
+    fn take_due(&mut self, now: Instant) -> bool {
+        let is_due = self.due_at().is_some_and(|due| due <= now);
+        if is_due {
+            self.logged_at = Some(now);
+        }
+        is_due
+    }
 }
 
 impl Report {
@@ -98,8 +132,8 @@ impl Report {
             waiting: 0,
             holders: Vec::new(),
             logged_at: None,
-            full_since: None,
-            logged_full_at: None,
+            full: Episode::default(),
+            held: Episode::default(),
         }
     }
 
@@ -110,16 +144,10 @@ impl Report {
         self.waiting = waiting;
     }
 
-    /// Notes whether all messages that are left wait, and are too many. Returns whether the log will say so, so that it needs the names of
-    /// those who hold them back.
-    pub(super) fn full(&mut self, is_full: bool, now: Instant) -> bool {
-        if is_full {
-            self.full_since.get_or_insert(now);
-        } else {
-            self.full_since = None;
-            self.logged_full_at = self.logged_full_at.filter(|logged| now < *logged + REPORT_MIN);
-        }
-        self.full_due_at().is_some()
+    /// Notes whether all messages that are left wait, and are too many, and whether messages that should be removed wait. Returns whether the
+    /// log will say so, so that it needs the names of those who hold them back.
+    pub(super) fn note_waiting(&mut self, is_full: bool, is_held: bool, now: Instant) -> bool {
+        self.full.note(is_full, now) | self.held.note(is_held, now)
     }
 
     /// Sets the names of the peers that hold back the most messages, with their numbers.
@@ -130,11 +158,7 @@ impl Report {
     /// Time of the next log line, if one is due.
     pub(super) fn due_at(&self) -> Option<Instant> {
         let removed = self.logged_at.map(|logged| logged + REPORT_MIN).filter(|_| self.removed.messages() > 0);
-        removed.into_iter().chain(self.full_due_at()).min()
-    }
-
-    fn full_due_at(&self) -> Option<Instant> {
-        self.full_since.filter(|_| self.logged_full_at.is_none()).map(|since| since + FULL_MIN)
+        [removed, self.full.due_at(), self.held.due_at()].into_iter().flatten().min()
     }
 
     /// Logs what is due; removed messages only once no more are to be removed.
@@ -142,9 +166,11 @@ impl Report {
         if is_done && self.logged_at.is_none_or(|logged| logged + REPORT_MIN <= now) {
             self.log_removed(Some(now));
         }
-        if self.full_due_at().is_some_and(|due| due <= now) {
+        if self.full.take_due(now) {
             log::warn!("{}", self.full_message());
-            self.logged_full_at = Some(now);
+        }
+        if self.held.take_due(now) {
+            log::info!("{}", self.held_message());
         }
     }
 
@@ -181,19 +207,28 @@ impl Report {
     }
 
     fn full_message(&self) -> String {
-        let holders = self.holders.iter().map(|(name, messages)| format!("{messages} for {name}"));
-        let holders = match &*holders.collect::<Vec<_>>() {
-            [] => String::new(),
-            holders => format!(" ({})", holders.join(", ")),
-        };
         format!(
-            "the database uses {}, nearly max_size or more, and cannot shrink: {} wait for a recipient{holders}; senders are refused, \
+            "the database uses {}, nearly max_size or more, and cannot shrink: {} wait for a recipient{}; senders are refused, \
              the loudest first, until these peers log in, you raise max_size, or you lower room_waiting_max",
             size(self.used_bytes),
-            counted(self.waiting, "message")
+            counted(self.waiting, "message"),
+            self.holders_in_words()
         )
+    }
+
+    fn held_message(&self) -> String {
+        format!(
+            "{} cannot be removed before delivery{}: let these peers log in, or, for messages of rooms, lower room_waiting_max",
+            counted(self.waiting, "message"),
+            self.holders_in_words()
+        )
+    }
+
+    fn holders_in_words(&self) -> String {
+        let holders = Vec::from_iter(self.holders.iter().map(|(name, messages)| format!("{messages} for {name}")));
+        if holders.is_empty() { String::new() } else { format!(" ({})", holders.join(", ")) }
     }
 }
 
 const REPORT_MIN: Duration = Duration::from_secs(RETENTION_REPORT_S_MIN);
-const FULL_MIN: Duration = Duration::from_secs(RETENTION_FULL_S_MIN);
+const EPISODE_MIN: Duration = Duration::from_secs(RETENTION_HELD_S_MIN);

@@ -86,8 +86,8 @@ pub(in crate::broker::chat) fn send(
     let recipients = to.iter().map(|to| recipient(to, origin, holder, chat)).collect::<Result<Vec<_>, _>>()?;
     chat.admit_unknown(holder, &recipients)?;
     let bytes = loudness::bytes(&recipients, &text);
-    chat.loudness.admit(sender, bytes, chat.headroom.bytes())?;
-    chat.loudness.add(sender, bytes);
+    chat.loudness.admit(holder, bytes, chat.headroom.bytes())?;
+    chat.loudness.add(holder, bytes);
     let notes = chat.address(holder, &recipients);
     let known = send_id.as_ref().map(|send_id| (send_id.id.clone(), send_id.fingerprint));
     let nth = turn.write_message(Entry::Message { at: turn.at(), sender, recipients, text, id: send_id });
