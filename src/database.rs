@@ -7,6 +7,7 @@ pub(crate) mod column;
 pub(crate) mod directory;
 pub(crate) mod inboxes;
 pub(crate) mod index;
+pub(crate) mod locks;
 pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod names;

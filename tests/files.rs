@@ -255,6 +255,27 @@ fn database_that_is_a_link_works_and_is_locked_where_it_is() {
 }
 
 #[test]
+fn database_with_a_hard_link_in_another_directory_is_used_by_one_server_at_a_time() {
+    let mut server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: once");
+    alice.expect_nothing();
+    let other = tempfile::tempdir().unwrap();
+    for name in ["holdline.db", "holdline.db-wal", "holdline.db-shm"] {
+        fs::hard_link(server.data().join(name), other.path().join(name)).unwrap();
+    }
+    let line = refusal(at(&mut holdline(), &server.path(""), other.path()));
+    let words =
+        format!("in use by process {}, through a hard link to its database; stop that process first", server.pid());
+    assert!(line.contains(&words), "{line}");
+    alice.send("bob: twice");
+    alice.expect_nothing();
+    assert!(server.terminate().success());
+    let server = TestServer::with_data(other.path(), "");
+    assert_eq!(server.sqlite("select text from history"), "once\ntwice");
+}
+
+#[test]
 fn link_to_a_directory_where_others_create_files_is_refused() {
     let mut server = TestServer::start();
     assert!(server.terminate().success());

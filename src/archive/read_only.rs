@@ -11,17 +11,11 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 
 use crate::database::directory::database_in;
+use crate::database::locks::{OpenBy, open_by};
 use crate::database::schema::{self, SchemaError};
 use crate::limits::{DATABASE_BUSY_MS_MAX, READ_ATTEMPTS_MAX};
-
-/// Offset of SQLite's locks in a database file: <https://www.sqlite.org/fileformat2.html>, "The Lock-Byte Page".
-const LOCK_BYTES_START: u64 = 0x4000_0000;
-
-/// Number of bytes that SQLite locks there.
-const LOCK_BYTES: u64 = 512;
 
 /// Reason why the database cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -141,29 +135,6 @@ impl ReadOnlyDatabase {
         let is_same = FileStates::of(&self.path).is_ok_and(|states| states == *at_rest);
         is_same && open_by(&self.path).is_ok_and(|open_by| open_by == OpenBy::None)
     }
-}
-
-/// Other process that has the database open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OpenBy {
-    /// No other process.
-    None,
-    /// At least one process, with its id if the system reports it.
-    Process(Option<i32>),
-}
-
-/// Finds out whether another process has the database open: in WAL mode each such process holds a lock all the time. Takes no
-/// lock itself, so it never keeps a server from starting.
-pub(super) fn open_by(database: &Path) -> io::Result<OpenBy> {
-    let any_lock = Flock {
-        start: LOCK_BYTES_START,
-        length: LOCK_BYTES,
-        pid: None,
-        typ: FlockType::WriteLock,
-        offset_type: FlockOffsetType::Set,
-    };
-    let held = fcntl_getlk(File::open(database)?, &any_lock)?;
-    Ok(held.map_or(OpenBy::None, |lock| OpenBy::Process(lock.pid.map(|pid| pid.as_raw_pid()))))
 }
 
 /// Opens a database that consists of a single file and that no process writes to, such as a backup.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use super::locks::{OpenBy, lock_for_server, open_by};
 use super::reach::{OpenFiles, Unreachable};
 use super::schema::APPLICATION_ID;
 use crate::trust::{Directory, Place, Trust, TrustError};
@@ -81,7 +82,7 @@ pub(crate) struct DataDirectory {
     name: PathBuf,
     /// The database, elsewhere if it is a link.
     database: Place,
-    /// The database file. Closed after SQLite has closed it: closing a file releases all locks that the process holds on it; fcntl(2).
+    /// The database file, locked. Closed after SQLite has closed it: closing a file releases all locks that the process holds on it; fcntl(2).
     file: File,
     /// `flock(2)`: the system releases it when the process ends, even by a crash.
     _lock: File,
@@ -98,6 +99,7 @@ impl DataDirectory {
         let database = locate(&directory, &trust)?;
         let lock = lock(&database, path)?;
         let file = make_database_file(&database)?;
+        lock_database(&file, &database, path)?;
         let name = database_in(&std::path::absolute(path).map_err(unusable("find", path))?);
         Ok(DataDirectory { path: directory.path().to_owned(), name, database, file, _lock: lock })
     }
@@ -235,6 +237,24 @@ fn lock(database: &Place, data: &Path) -> Result<File, DirectoryError> {
     }
     write_holder(&mut lock).map_err(unusable("write", &path))?;
     Ok(lock)
+}
+
+/// Locks the database file, too: a hard link makes it the database of another directory, with a lock of its own.
+fn lock_database(file: &File, database: &Place, data: &Path) -> Result<(), DirectoryError> {
+    match lock_for_server(file) {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let holder = match open_by(&database.path()) {
+                Ok(OpenBy::Process(Some(process))) => format!("process {process}"),
+                _ => "another process".to_owned(),
+            };
+            Err(DirectoryError::Locked {
+                path: data.to_owned(),
+                holder: format!("{holder}, through a hard link to its database"),
+            })
+        }
+        Err(TryLockError::Error(source)) => Err(unusable("lock", &database.path())(source)),
+    }
 }
 
 fn lock_place(database: &Place) -> Result<Place, TrustError> {

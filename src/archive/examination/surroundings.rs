@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{OFlags, StatVfs, StatVfsMountFlags, statvfs};
 
 use super::Finding;
-use crate::archive::read_only::{OpenBy, beside, open_by};
+use crate::archive::read_only::beside;
 use crate::database::directory::{self, DIRECTORY_MODE, FILE_MODE, database_in, holder, lock_of};
+use crate::database::locks::{OpenBy, open_by};
 use crate::database::words::size;
 use crate::limits::FREE_DISK_BYTES_LOW;
 use crate::trust::{Trust, TrustError, for_shell};
