@@ -4,6 +4,7 @@
 mod account;
 pub(crate) mod backup;
 pub(crate) mod doctor;
+mod file_limit;
 mod flags;
 mod hangup;
 pub(crate) mod history;

@@ -66,7 +66,7 @@ impl Server {
     /// Loads the plugins, opens the store, and listens. From now on, SIGINT and SIGTERM shut the server down in order, and SIGHUP
     /// reloads its plugins.
     pub fn bind(config: &Config) -> Result<Server, ServeError> {
-        let signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup]);
+        let signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup, Signal::Xfsz]);
         let signals = signals.map_err(|source| ServeError::Signals { source })?;
         let entries = config::load_plugins(&config.plugins)?;
         let loaded = entries.into_iter().map(plugin::load).collect::<Result<_, _>>()?;
@@ -244,6 +244,8 @@ async fn handle_signals(mut signals: Signals, reload: Sender<()>, stopper: Stopp
         match signal {
             // A reload that waits already will read the newest file.
             Ok(Signal::Hup) => _ = reload.try_send(()),
+            // A file has reached the largest size that the system allows: the write has failed, and nothing else must.
+            Ok(Signal::Xfsz) => {}
             Ok(_) if stopper.stops.is_closed() => std::process::exit(EXIT_INTERRUPTED),
             Ok(_) => stopper.stop(),
             Err(error) => log::warn!("cannot read a signal: {error}"),

@@ -50,6 +50,7 @@ pub(crate) fn options() -> OptionParser<BackupArgs> {
 
 /// Creates the backup, and prints what it contains.
 pub(crate) fn run(data: &Path, args: &BackupArgs) -> Result<(), BackupCommandError> {
+    let _signals = super::file_limit::outlive();
     let backup = Backup::prepare(data, &args.file)?;
     for path in &backup.removed {
         super::output::report(format_args!("removed {}, the unfinished file of an earlier backup", path.display()));

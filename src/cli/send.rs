@@ -143,7 +143,7 @@ Examples:
 
 /// Sends or queues everything. Returns `true` if all of it was accepted.
 pub(crate) fn run(args: SendArgs) -> Result<bool, SendCommandError> {
-    let _hangups = super::hangup::outlive();
+    let _signals = (super::hangup::outlive(), super::file_limit::outlive());
     match args {
         SendArgs::Queue { directory, addressing, text } => {
             let is_one_text = text.is_some();

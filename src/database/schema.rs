@@ -79,7 +79,7 @@ pub enum SchemaError {
         path: PathBuf,
     },
     /// Any other failure.
-    #[error("cannot open {} ({source}); check that the server may read and write it, and that the disk has free space", path.display())]
+    #[error("cannot open {} ({source}); check that the server may read and write it, that the disk has free space, and that its files may grow (ulimit -f)", path.display())]
     Unusable {
         /// Database file.
         path: PathBuf,

@@ -298,7 +298,10 @@ impl<'c> Log<'c> {
                 if self.wal.note_failure(&error) {
                     self.replace_unsynced_commit();
                 }
-                Err(explain(&error))
+                Err(match explain(&error) {
+                    CommitError::Storage(words) => CommitError::Storage(self.wal.explain(words)),
+                    other => other,
+                })
             }
         }
     }

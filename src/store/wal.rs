@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::{Connection, Row, Statement, Transaction, TransactionBehavior, ffi, hooks};
 use rustix::fs::fstatvfs;
+use rustix::process::{Resource, getrlimit};
 
 use super::locking::without_waiting;
 use crate::database::words::size;
@@ -50,6 +51,8 @@ pub(super) struct Wal<'c> {
     may_be_unsynced: bool,
     /// Bytes of the log that may not be in the database file yet.
     pending_bytes: u64,
+    /// Bytes that a file may have at most, if the system limits them for this process.
+    file_bytes_max: Option<u64>,
     /// Bytes that are free on the disk, as of the last query; `None` if the system does not tell.
     free_bytes: Option<u64>,
     checkpoint_outage: OutageLog,
@@ -65,6 +68,7 @@ impl<'c> Wal<'c> {
             // A sync may have failed in the previous server.
             may_be_unsynced: true,
             pending_bytes: file.metadata().map_or(0, |metadata| metadata.len()),
+            file_bytes_max: getrlimit(Resource::Fsize).current,
             free_bytes: free_bytes(&file),
             file,
             checkpoint_outage: OutageLog::new(
@@ -112,7 +116,9 @@ impl<'c> Wal<'c> {
         }
         self.pending_bytes = u64::from(pages) * FRAME_BYTES;
         self.free_bytes = free_bytes(&self.file);
-        let pages_max = self.free_bytes.map_or(CHECKPOINT_WAL_PAGES, checkpoint_pages);
+        // Of a file that is limited, the log takes half: a checkpoint adds its pages to the database file, which has the same limit.
+        let limits = [self.free_bytes.map(|bytes| bytes / WAL_FREE_PARTS), self.file_bytes_max.map(|bytes| bytes / 2)];
+        let pages_max = limits.into_iter().flatten().min().map_or(CHECKPOINT_WAL_PAGES, checkpoint_pages);
         if pages >= pages_max {
             self.checkpoint();
         }
@@ -127,6 +133,14 @@ impl<'c> Wal<'c> {
             Err(error) => drop(self.note_failure(error)),
         }
         self.checkpoint_outage.note(done.err().as_ref());
+    }
+
+    /// Adds what limits the size of files to the reason of a failed write.
+    pub(super) fn explain(&self, words: String) -> String {
+        match self.file_bytes_max {
+            Some(bytes) => format!("{words}; a file may have {} here, see ulimit -f", size(bytes)),
+            None => words,
+        }
     }
 
     /// Whether the database file has everything that the log has, as of the last checkpoint.
@@ -188,9 +202,9 @@ fn free_bytes(file: &File) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Pages of the log at which it is checkpointed with this much free space.
-fn checkpoint_pages(free_bytes: u64) -> u32 {
-    let pages = u32::try_from(free_bytes / WAL_FREE_PARTS / FRAME_BYTES).unwrap_or(u32::MAX);
+/// Pages of the log at which it is checkpointed, if it may take this many bytes.
+fn checkpoint_pages(bytes: u64) -> u32 {
+    let pages = u32::try_from(bytes / FRAME_BYTES).unwrap_or(u32::MAX);
     pages.clamp(CHECKPOINT_WAL_PAGES_MIN, CHECKPOINT_WAL_PAGES)
 }
 

@@ -30,7 +30,7 @@ pub(crate) use self::json::JsonClient;
 pub(crate) use self::lines::{LARGE_FLOOD, LARGE_PADDING, assert_contiguous, flood, flood_number, is_notice, messages};
 pub(crate) use self::pair::Pair;
 pub(crate) use self::process::{Output, Program, installed, wait_for_exit};
-pub(crate) use self::server::{TestServer, holdline, refusal};
+pub(crate) use self::server::{TestServer, holdline, holdline_with, refusal};
 
 /// Time limit for everything. Only failing tests reach it; no test waits for it to pass.
 const DEADLINE: Duration = Duration::from_secs(30);

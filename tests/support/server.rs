@@ -27,8 +27,8 @@ pub(crate) struct TestServer {
     /// Working directory, with the data directory in it unless that is elsewhere.
     home: TempDir,
     data: PathBuf,
-    /// Maximum number of descriptors. `None`: that of the tests.
-    descriptors: Option<u32>,
+    /// Hard limit that the server cannot raise, as for `ulimit`: `-n 40`. `None`: those of the tests.
+    limit: Option<String>,
     /// Environment variables besides those of the tests.
     environment: Vec<(String, String)>,
 }
@@ -61,7 +61,12 @@ impl TestServer {
 
     /// Starts a server with this as `holdline.toml`, and at most this many descriptors, its own files included.
     pub(crate) fn with_descriptors(toml: &str, descriptors: u32) -> Self {
-        Self::with(&[("holdline.toml", toml)], None, Some(descriptors), &[])
+        Self::with(&[("holdline.toml", toml)], None, Some(&format!("-n {descriptors}")), &[])
+    }
+
+    /// Starts a server with these files in its working directory. None of its files may have more blocks of 512 bytes than this.
+    pub(crate) fn with_file_limit(files: &[(&str, &str)], blocks: u64) -> Self {
+        Self::with(files, None, Some(&format!("-f {blocks}")), &[])
     }
 
     /// Starts a server with these environment variables.
@@ -69,7 +74,7 @@ impl TestServer {
         Self::with(&[], None, None, variables)
     }
 
-    fn with(files: &[(&str, &str)], data: Option<&Path>, descriptors: Option<u32>, variables: &[(&str, &str)]) -> Self {
+    fn with(files: &[(&str, &str)], data: Option<&Path>, limit: Option<&str>, variables: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory can be created");
         let directory = home.path().join("empty");
         fs::create_dir(&directory).expect("a working directory");
@@ -79,8 +84,9 @@ impl TestServer {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment = Vec::from_iter(variables);
         let data = data.map_or_else(|| home.path().join("data"), Path::to_owned);
-        let (process, log, address) = spawn(ANY_PORT, home.path(), &data, descriptors, &environment);
-        TestServer { process, address, log, home, data, descriptors, environment }
+        let (process, log, address) = spawn(ANY_PORT, home.path(), &data, limit, &environment);
+        let limit = limit.map(str::to_owned);
+        TestServer { process, address, log, home, data, limit, environment }
     }
 
     /// Path of a file in the working directory.
@@ -176,7 +182,7 @@ impl TestServer {
         let ended = self.process.try_wait().expect("the process is a child of the test");
         assert!(ended.is_some(), "the server still runs");
         (self.process, self.log, self.address) =
-            spawn(listen, self.home.path(), &self.data, self.descriptors, &self.environment);
+            spawn(listen, self.home.path(), &self.data, self.limit.as_deref(), &self.environment);
     }
 
     /// Stops the server with SIGTERM and starts it again.
@@ -241,10 +247,10 @@ pub(crate) fn holdline() -> Command {
     only_stderr(Command::new(env!("CARGO_BIN_EXE_holdline")))
 }
 
-/// Returns the server's program with a hard limit of descriptors, which it cannot raise.
-fn holdline_with(descriptors: u32) -> Command {
+/// Returns the server's program with a hard limit, which it cannot raise.
+pub(crate) fn holdline_with(limit: &str) -> Command {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_holdline"));
+    shell.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_holdline"));
     only_stderr(shell)
 }
 
@@ -257,10 +263,10 @@ fn spawn(
     listen: &str,
     home: &Path,
     data: &Path,
-    descriptors: Option<u32>,
+    limit: Option<&str>,
     environment: &[(String, String)],
 ) -> (Child, Arc<Output>, SocketAddr) {
-    let mut command = descriptors.map_or_else(holdline, holdline_with);
+    let mut command = limit.map_or_else(holdline, holdline_with);
     command.envs(environment.iter().cloned());
     command.args(["--listen", listen, "--data"]).arg(data).current_dir(home.join("empty"));
     let mut process = command.spawn().expect("the server can be started");
