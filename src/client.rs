@@ -20,5 +20,5 @@ pub use self::outgoing::{Addressing, BadIdPrefix, IdPrefix};
 pub use self::queue::{Queue, QueueError, QueueReader};
 pub use self::send::{LineOutcome, ReportError, Resumption, SendError, SendJob, SendReport, Summary, send};
 pub use self::stream::untrusted_certificate;
-pub use self::tail::{MessageSink, TailError, TailRange, tail};
+pub use self::tail::{MessageSink, TailError, TailPosition, TailRange, tail};
 pub use crate::wire::{ErrorFrame, MessageFrame};

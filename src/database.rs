@@ -5,6 +5,7 @@
 pub(crate) mod array;
 pub(crate) mod column;
 pub(crate) mod directory;
+pub(crate) mod identity;
 pub(crate) mod inboxes;
 pub(crate) mod index;
 pub(crate) mod locks;

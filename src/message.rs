@@ -1,6 +1,7 @@
 //! Names, ids, texts and times. A value of these types is valid by construction, so that only parsers check it. Owns their meaning;
 //! never their form in a protocol or in a table.
 
+mod database_id;
 mod precis;
 mod printable;
 
@@ -20,6 +21,7 @@ use crate::limits::{
     UNMAPPED_NAME_CHARS_MAX,
 };
 
+pub use self::database_id::DatabaseId;
 pub use self::printable::{printable, printable_json};
 
 /// Last millisecond of the year 9999, the last year with four digits.

@@ -61,6 +61,7 @@ pub use self::watch::DatabaseWatch;
 use crate::config::Retention;
 use crate::database::directory::DataDirectory;
 pub use crate::database::directory::DirectoryError;
+use crate::database::identity;
 use crate::database::index::{self, UnindexedTail};
 pub use crate::database::members::{FoundRoom, Membership};
 use crate::database::reach::OpenFiles;
@@ -69,7 +70,7 @@ pub use crate::database::schema::SchemaError;
 use crate::database::schema::{self, WalEnd};
 use crate::limits::{STORE_IDLE_S, STORE_REQUESTS_MAX};
 use crate::memory;
-use crate::message::Seq;
+use crate::message::{DatabaseId, Seq};
 
 /// Reason why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +99,8 @@ pub struct Store {
     pub max_size_bytes: Option<u64>,
     /// Path of the write-ahead log.
     wal: PathBuf,
+    /// Identity of the database.
+    pub database: DatabaseId,
     /// State of the database when it was opened.
     pub found: Found,
 }
@@ -136,15 +139,18 @@ impl Store {
     /// and the action to take.
     pub fn open(data: &Path, options: StoreOptions) -> Result<Store, StoreError> {
         let directory = DataDirectory::open(data)?;
-        let mut connection = schema::open(&directory.database())?;
-        let pages = WalPages::watch(&mut connection).map_err(schema::explain(&directory.database()))?;
+        let path = directory.database();
+        let mut connection = schema::open(&path)?;
+        let identity = identity::renew_if_copied(&mut connection, &path, options.durability);
+        let id = identity.map_err(schema::explain(&path))?;
+        let pages = WalPages::watch(&mut connection).map_err(schema::explain(&path))?;
         let wal = directory.open_wal()?;
         // The names of the files must survive a power cut before a commit to them is reported.
         directory.sync()?;
         let files = directory.open_files()?;
         let wal_path = directory.wal();
-        let tail = index::tail(&connection, options.limits.index).map_err(schema::explain(&directory.database()))?;
-        let found = found::found(&connection, &tail).map_err(schema::explain(&directory.database()))?;
+        let tail = index::tail(&connection, options.limits.index).map_err(schema::explain(&path))?;
+        let found = found::found(&connection, &tail).map_err(schema::explain(&path))?;
         let (requests, receiver) = mpsc::sync_channel(STORE_REQUESTS_MAX);
         let (proposals, removals) = async_channel::bounded(1);
         let removals = (options.retention != Retention::default()).then_some(removals);
@@ -164,7 +170,7 @@ impl Store {
             .spawn(move || serve(database, &receiver, &proposals))
             .map_err(|source| DirectoryError::Thread { source })?;
         let max_size_bytes = options.retention.max_size_bytes;
-        Ok(Store { requests, removals, thread, headroom, max_size_bytes, wal: wal_path, found })
+        Ok(Store { requests, removals, thread, headroom, max_size_bytes, wal: wal_path, database: id, found })
     }
 
     /// Returns a store whose requests the caller answers, and whose removals it proposes: the simulation and the broker's tests.
@@ -177,8 +183,8 @@ impl Store {
         let thread = std::thread::spawn(|| Ok(()));
         let (headroom, max_size_bytes) = (Headroom::default(), Some(1_000_000));
         let wal = PathBuf::new();
-        let removals = Some(removals);
-        (Store { requests, removals, thread, headroom, max_size_bytes, wal, found }, receiver, proposals)
+        let (removals, database) = (Some(removals), DatabaseId::default());
+        (Store { requests, removals, thread, headroom, max_size_bytes, wal, database, found }, receiver, proposals)
     }
 
     /// Looks up names and ids, as of the last commit that was begun.

@@ -68,6 +68,10 @@ pub enum ServerFrame<'a> {
         protocol: u32,
         /// Number of messages that arrived while the peer was offline, and come now.
         waiting: u64,
+        /// Identity of the database; empty from a server that has none.
+        database: Cow<'a, str>,
+        /// Newest message.
+        newest: i64,
     },
     /// A message is stored on disk.
     Accepted {
@@ -254,6 +258,9 @@ struct Keys<'a> {
     server: Option<Cow<'a, str>>,
     protocol: Option<u32>,
     waiting: Option<u64>,
+    #[serde(borrow)]
+    database: Option<Cow<'a, str>>,
+    newest: Option<i64>,
     seq: Option<i64>,
     #[serde(borrow)]
     at: Option<Cow<'a, str>>,
@@ -279,6 +286,9 @@ impl<'a> Keys<'a> {
                 server: self.server.unwrap_or_default(),
                 protocol: self.protocol.unwrap_or_default(),
                 waiting: self.waiting.unwrap_or_default(),
+                database: self.database.unwrap_or_default(),
+                // A server that does not say it: no `seq` is beyond it.
+                newest: self.newest.unwrap_or(i64::MAX),
             },
             "accepted" => ServerFrame::Accepted {
                 id: self.id,
@@ -416,7 +426,7 @@ mod tests {
     #[test]
     fn frames_that_clients_read_are_written_as_they_were() {
         for line in [
-            r#"{"type":"welcome","name":"alice","server":"holdline 0.1.0","protocol":1,"waiting":3}"#,
+            r#"{"type":"welcome","name":"alice","server":"holdline 0.1.0","protocol":1,"waiting":3,"database":"0c","newest":42}"#,
             r#"{"type":"accepted","id":"c-1","seq":42,"at":"2026-11-23T06:18:35.123Z"}"#,
             r##"{"type":"message","seq":4,"at":"…","from":"alice","to":["#k"],"room":"#k","text":"a\n\"é\""}"##,
             r#"{"type":"pong","id":"p"}"#,

@@ -42,7 +42,10 @@ fn welcome_has_the_number_of_waiting_messages() {
     let welcome = bob.log_in("Bob", false);
     let server_name = welcome["server"].as_str().unwrap().to_owned();
     assert!(server_name.starts_with("holdline "), "{server_name}");
-    let expected = json!({"type": "welcome", "name": "bob", "server": server_name, "protocol": 1, "waiting": 2});
+    let database = server.sqlite("select database from identity");
+    let expected = json!({
+        "type": "welcome", "name": "bob", "server": server_name, "protocol": 1, "waiting": 2, "database": database, "newest": 2,
+    });
     assert_eq!(welcome, expected);
     bob.expect_message("one");
     bob.expect_message("two");
@@ -164,7 +167,7 @@ fn frames_are_written_as_in_the_contract() {
     let server = TestServer::start();
     let mut raw = TestClient::connect(&server);
     raw.send(r#"{"type":"login","name":"alice"}"#);
-    assert_eq!(keys(&raw.expect_line()), ["type", "name", "server", "protocol", "waiting"]);
+    assert_eq!(keys(&raw.expect_line()), ["type", "name", "server", "protocol", "waiting", "database", "newest"]);
     raw.send(r##"{"type":"join","id":"j","room":"#A"}"##);
     let mut next = || loop {
         let line = raw.expect_line();

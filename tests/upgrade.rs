@@ -12,13 +12,14 @@ use support::{TestClient, TestServer, eventually, holdline};
 use tempfile::TempDir;
 
 /// Made by real servers of earlier versions, all with the same content; each with the version of its schema.
-const FROZEN: [(usize, &[u8]); 6] = [
+const FROZEN: [(usize, &[u8]); 7] = [
     (1, include_bytes!("frozen/schema-1.db")),
     (2, include_bytes!("frozen/schema-2.db")),
     (4, include_bytes!("frozen/schema-4.db")),
     (5, include_bytes!("frozen/schema-5.db")),
     (6, include_bytes!("frozen/schema-6.db")),
     (7, include_bytes!("frozen/schema-7.db")),
+    (8, include_bytes!("frozen/schema-8.db")),
 ];
 
 /// Messages in each database.
@@ -200,6 +201,19 @@ fn upgraded_database_and_its_backup_have_the_newest_version_and_no_fault() {
         assert_eq!(restored.sqlite("pragma user_version"), newest);
         TestClient::login(&restored, "dave").expect("from alice: are you there?");
         assert_well(elsewhere.path());
+    }
+}
+
+#[test]
+fn upgraded_databases_have_an_identity_each() {
+    let mut seen = Vec::new();
+    for Upgraded { mut server, version, .. } in upgraded() {
+        let identity = server.sqlite("select database from identity");
+        assert_eq!(identity.len(), 32, "of version {version}: {identity}");
+        server.restart();
+        assert_eq!(server.sqlite("select database from identity"), identity, "of version {version}");
+        assert!(!seen.contains(&identity), "of version {version}");
+        seen.push(identity);
     }
 }
 

@@ -17,9 +17,10 @@ use rusqlite::{Connection, ErrorCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError, beside, open_at_rest};
+use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError, beside, open_at_rest, open_own};
 use crate::database::column::integer;
 use crate::database::directory::{FILE_MODE, database_in, lock_of};
+use crate::database::identity;
 use crate::database::schema::{self, NEWEST};
 use crate::database::words::{at_most_counted, counted, size};
 use crate::limits::WAITING_COUNTED_MAX;
@@ -164,7 +165,9 @@ impl Backup {
         // Bound as bytes, because a path need not be UTF-8.
         let path = ToSqlOutput::Borrowed(ValueRef::Text(self.unfinished.path().as_os_str().as_bytes()));
         database.execute("vacuum into ?1", [path])?;
-        Ok(())
+        let copy = open_own(self.unfinished.path())?;
+        identity::forget(&copy)?;
+        copy.close().map_err(|(_, error)| error)
     }
 
     /// Reads the written file like a server that is started with it, and compares it with the database.

@@ -5,6 +5,7 @@ mod check;
 mod columns;
 mod file;
 mod finding;
+mod identity;
 mod links;
 mod plugins;
 mod rooms;
@@ -49,8 +50,8 @@ fn check_database(database: &ReadOnlyDatabase) -> Vec<Finding> {
 type ContentCheck = fn(&ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>>;
 
 /// Checks of the content, in their order. One that fails, because of values that no server writes, leaves the others.
-const CONTENT_CHECKS: [ContentCheck; 6] =
-    [columns::check, rows::check, links::check, rooms::check, plugins::check, rows::count];
+const CONTENT_CHECKS: [ContentCheck; 7] =
+    [identity::check, columns::check, rows::check, links::check, rooms::check, plugins::check, rows::count];
 
 fn check_content(check: ContentCheck, database: &ReadOnlyDatabase) -> Vec<Finding> {
     check(database)

@@ -142,6 +142,14 @@ pub(super) fn open_at_rest(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(immutable(path), READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
 }
 
+/// Opens a database that this process has just written and that no other one knows, to complete it. A failure leaves it useless.
+pub(super) fn open_own(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.query_row("pragma journal_mode = off", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
 /// Returns the path of a file that SQLite puts beside a database, such as its `-wal`.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

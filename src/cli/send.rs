@@ -8,7 +8,7 @@ use std::time::Duration;
 use bpaf::{OptionParser, Parser, construct, long, positional};
 use holdline::client::{
     self, Account, Addressing, ErrorFrame, IdPrefix, LineForm, LineOutcome, LineSource, Queue, QueueError, ReportError,
-    Resumption, SendJob, SendReport,
+    Resumption, SendJob, SendReport, Summary,
 };
 use holdline::limits::SEND_GIVE_UP_S_DEFAULT;
 use holdline::message::Destination;
@@ -17,6 +17,9 @@ use super::output::report;
 
 /// Time without a reply to any line after which `send` gives up by default.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(SEND_GIVE_UP_S_DEFAULT);
+
+/// Words for a server whose database was replaced meanwhile.
+const REPLACED: &str = "the server has another database than before: it was restored, copied or started anew";
 
 /// Arguments of `send`.
 #[derive(Clone, Debug)]
@@ -161,16 +164,10 @@ pub(crate) fn run(args: SendArgs) -> Result<bool, SendCommandError> {
             let is_one_text = text.is_some();
             let ids = id.unwrap_or_else(IdPrefix::random);
             let resumption = Resumption::Ids(ids.clone());
-            let input = input(text, LineForm { addressing, ids })?;
+            let input = input(text, LineForm { addressing, ids: ids.clone() })?;
             let timeout = timeout.unwrap_or(TIMEOUT_DEFAULT);
             let job = SendJob { give_up_after: Some(timeout), resumption, input };
-            let report = |number, outcome: LineOutcome<'_>| {
-                if let LineOutcome::Failed(error) = outcome {
-                    print_failure((!is_one_text).then_some(number), "sent", error);
-                }
-                Ok(())
-            };
-            Ok(smol::block_on(client::send(account, job, report))?.failed == 0)
+            Ok(is_whole(smol::block_on(client::send(account, job, NowReport { is_one_text, ids }))?))
         }
     }
 }
@@ -188,7 +185,35 @@ fn drain_queue(
     let job = SendJob { give_up_after: timeout, resumption: Resumption::Queue, input: reader.lines.clone() };
     let summary = smol::block_on(client::send(account, job, DrainReport { queue }))?;
     reader.join()?;
-    Ok(summary.failed == 0)
+    Ok(is_whole(summary))
+}
+
+/// Whether the server has every line, as far as it is known.
+fn is_whole(summary: Summary) -> bool {
+    summary.failed == 0 && summary.uncertain == 0
+}
+
+/// Prints what a person should know of lines that are sent at once.
+struct NowReport {
+    is_one_text: bool,
+    /// Beginning of the lines' ids.
+    ids: IdPrefix,
+}
+
+impl SendReport for NowReport {
+    fn outcome(&mut self, number: u64, outcome: LineOutcome<'_>) -> Result<(), ReportError> {
+        if let LineOutcome::Failed(error) = outcome {
+            print_failure((!self.is_one_text).then_some(number), "sent", error);
+        }
+        Ok(())
+    }
+
+    fn database_replaced(&mut self, accepted: u64) {
+        let (accepted, ids) = (accepted_lines(accepted), &self.ids);
+        report(format_args!(
+            "{REPLACED}, and may lack {accepted}; run this again with --id={ids} and the same input: only what it lacks is sent"
+        ));
+    }
 }
 
 /// Notes outcomes in the queue, and prints what a person should know.
@@ -211,6 +236,17 @@ impl SendReport for DrainReport {
 
     fn reconnected(&mut self) {
         report("reconnected");
+    }
+
+    fn database_replaced(&mut self, accepted: u64) {
+        report(format_args!("{REPLACED}, and may lack {}, which left the queue", accepted_lines(accepted)));
+    }
+}
+
+fn accepted_lines(accepted: u64) -> String {
+    match accepted {
+        1 => "the line that it had accepted".to_owned(),
+        lines => format!("the {lines} lines that it had accepted"),
     }
 }
 

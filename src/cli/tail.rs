@@ -3,13 +3,15 @@
 
 mod pipe;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::pending;
 use std::io;
 
 use async_channel::Receiver;
 use bpaf::{OptionParser, Parser, construct, long};
-use holdline::client::{self, Account, MessageFrame, MessageSink, TailError, TailRange};
+use holdline::client::{self, Account, MessageFrame, MessageSink, TailError, TailPosition, TailRange};
+use holdline::message::DatabaseId;
 
 use super::output::{SafeOutput, report};
 
@@ -29,12 +31,10 @@ pub(crate) fn options() -> OptionParser<TailArgs> {
     let account = super::account::flags();
     let json = long("json").switch().help("Prints each message as a JSON object, with seq, at, from, to, room, text");
     let after = long("after")
-        .argument::<String>("SEQ")
-        .help("Prints only messages after SEQ: with the last SEQ of the run before, none is printed twice")
-        .parse(|seq| {
-            seq.parse().ok().filter(|seq| *seq >= 0).ok_or("--after must be the seq of a message, a whole number")
-        })
-        .fallback(0);
+        .argument::<String>("DATABASE:SEQ")
+        .help("Prints only messages after the last one of the run before, so that none is printed twice; --json shows both")
+        .parse(|position| position_of(&position))
+        .fallback(TailPosition::default());
     let count = long("count")
         .argument::<String>("N")
         .help("Exits after N messages [default: never]")
@@ -47,6 +47,18 @@ pub(crate) fn options() -> OptionParser<TailArgs> {
         .descr("Prints waiting messages, and new ones as they arrive; a printed message counts as delivered")
         .header("Reconnects if the connection is lost, and exits if standard output is closed.")
         .footer(FOOTER)
+}
+
+/// Parses `DATABASE:SEQ`, or SEQ alone, which is taken for one of the server's database.
+fn position_of(position: &str) -> Result<TailPosition, &'static str> {
+    let (database, seq) = position.rsplit_once(':').map_or((None, position), |(database, seq)| (Some(database), seq));
+    let seq = seq.parse().ok().filter(|seq| *seq >= 0);
+    let seq = seq
+        .ok_or("--after must be the database and the seq of a message, as DATABASE:SEQ, or its seq, a whole number")?;
+    let parse = |database| {
+        DatabaseId::parse(database).ok_or("--after: DATABASE must be 32 hexadecimal digits, as --json shows them")
+    };
+    Ok(TailPosition { database: database.map(parse).transpose()?, seq })
 }
 
 /// Environment variables, and examples.
@@ -75,6 +87,8 @@ pub(crate) fn run(args: TailArgs) -> Result<(), TailError> {
 struct Printer {
     out: SafeOutput,
     json: bool,
+    /// Database of the messages, if the server says it.
+    database: Option<DatabaseId>,
     /// Closed once the reader of the pipe is gone; `None` if standard output is no pipe.
     reader: Option<Receiver<()>>,
 }
@@ -82,14 +96,14 @@ struct Printer {
 impl Printer {
     fn new(json: bool) -> io::Result<Self> {
         let reader = if pipe::is_pipe() { Some(pipe::watch()?) } else { None };
-        Ok(Printer { out: SafeOutput::stdout(), json, reader })
+        Ok(Printer { out: SafeOutput::stdout(), json, database: None, reader })
     }
 }
 
 impl MessageSink for Printer {
     fn message(&mut self, message: &MessageFrame<'_>, line: &str) -> io::Result<()> {
         if self.json {
-            self.out.json(line)?;
+            self.out.json(&with_database(line, self.database))?;
         } else {
             self.out.line(MessageText(message))?;
         }
@@ -117,12 +131,28 @@ impl MessageSink for Printer {
         report(format_args!("missed {count} in {room}; they are in its history: holdline history --with='{room}'"));
     }
 
+    fn entered(&mut self, database: Option<DatabaseId>) {
+        self.database = database;
+    }
+
+    fn started_anew(&mut self, reason: &str) {
+        report(format_args!("{reason}; printing all that waits"));
+    }
+
     fn disconnected(&mut self, reason: &str) {
         report(format_args!("{reason}; trying again"));
     }
 
     fn reconnected(&mut self) {
         report("reconnected");
+    }
+}
+
+/// Adds the identity of the database to the JSON object of a message, so that a script can store it with the `seq`.
+fn with_database(line: &str, database: Option<DatabaseId>) -> Cow<'_, str> {
+    match (database, line.trim_end().strip_suffix('}')) {
+        (Some(database), Some(fields)) => format!("{fields},\"database\":\"{database}\"}}").into(),
+        _ => line.into(),
     }
 }
 

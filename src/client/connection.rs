@@ -12,7 +12,7 @@ use super::account::{Account, ServerAddress};
 use super::error::{ConnectionError, ConnectionLost, PermanentError, REPLY};
 use super::stream::{OpenError, ServerStream};
 use crate::limits::{CLIENT_LINE_BYTES_MAX, CLIENT_READ_BYTES};
-use crate::message::quoted;
+use crate::message::{DatabaseId, quoted};
 use crate::timeout::{Elapsed, timeout_at};
 use crate::wire::{ErrorFrame, RequestFrame, ServerFrame};
 
@@ -31,6 +31,17 @@ pub(super) struct Connection {
     is_unflushed: bool,
 }
 
+/// State of the server at a login.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Welcome {
+    /// Number of messages that wait for the peer.
+    pub(super) waiting: u64,
+    /// Identity of the server's database. `None`: the server is too old to say it.
+    pub(super) database: Option<DatabaseId>,
+    /// Newest message of the database.
+    pub(super) newest: i64,
+}
+
 /// Event on a connection.
 pub(super) enum ConnectionEvent {
     /// The server sent this line.
@@ -42,9 +53,8 @@ pub(super) enum ConnectionEvent {
 }
 
 impl Connection {
-    /// Connects and logs in. Returns the number of messages that wait for the peer, too. A message counts as delivered only when
-    /// the client acknowledges it.
-    pub(super) async fn open(account: &Account) -> Result<(Self, u64), ConnectionError> {
+    /// Connects and logs in. A message counts as delivered only when the client acknowledges it.
+    pub(super) async fn open(account: &Account) -> Result<(Self, Welcome), ConnectionError> {
         let deadline = Instant::now() + REPLY;
         let mut connection = Connection::connect(account, deadline).await?;
         let password = account.password.as_ref().map(|password| password.as_str());
@@ -52,7 +62,10 @@ impl Connection {
         loop {
             match connection.next(Some(deadline)).await? {
                 ConnectionEvent::Line(line) => match connection.parse(&line)? {
-                    ServerFrame::Welcome { waiting, .. } => return Ok((connection, waiting)),
+                    ServerFrame::Welcome { waiting, database, newest, .. } => {
+                        let database = DatabaseId::parse(&database);
+                        return Ok((connection, Welcome { waiting, database, newest }));
+                    }
                     ServerFrame::Error { error, .. } => return Err(login_error(account, error)),
                     _ => {}
                 },

@@ -13,6 +13,7 @@ use super::connection::{Connection, ConnectionEvent};
 use super::error::{ConnectionError, ConnectionLost, PermanentError, RECONNECT, REPLY};
 use super::input::{InputLine, LineSource};
 use super::outgoing::IdPrefix;
+use crate::message::DatabaseId;
 use crate::timeout::{Elapsed, sleep, timeout_at};
 use crate::wire::{ErrorFrame, ServerFrame};
 
@@ -59,6 +60,9 @@ pub trait SendReport {
 
     /// Learns that there is a connection again.
     fn reconnected(&mut self) {}
+
+    /// Learns that the server has another database now, which may lack this number of lines that were accepted.
+    fn database_replaced(&mut self, _accepted: u64) {}
 }
 
 impl<F: FnMut(u64, LineOutcome<'_>) -> Result<(), ReportError>> SendReport for F {
@@ -74,6 +78,8 @@ pub struct Summary {
     pub accepted: u64,
     /// Lines that failed. Each was reported.
     pub failed: u64,
+    /// Accepted lines that the server may lack, because it has another database now.
+    pub uncertain: u64,
 }
 
 /// Reason why a job was given up, and what is left of it. Errors of single lines are reported line by line instead.
@@ -146,6 +152,7 @@ pub async fn send(account: Account, job: SendJob, report: impl SendReport) -> Re
         input,
         is_input_ended: false,
         is_disconnected: false,
+        database: None,
         window: Window::new(),
         last_progress: Instant::now(),
         summary: Summary::default(),
@@ -167,6 +174,8 @@ struct SendRun<R> {
     is_input_ended: bool,
     /// Whether the last connection was lost, or could not be made.
     is_disconnected: bool,
+    /// Database of the server, once it is known.
+    database: Option<DatabaseId>,
     window: Window,
     /// Time of the last reply to a line, or of the first line of the window.
     last_progress: Instant,
@@ -213,7 +222,7 @@ impl<R: SendReport> SendRun<R> {
 
     /// Sends lines over a new connection until all are accepted. Fails if the connection ends before.
     async fn use_connection(&mut self) -> Result<(), SendStop> {
-        let (mut connection, _) = match timeout_at(self.give_up_at(), Connection::open(&self.account)).await {
+        let (mut connection, welcome) = match timeout_at(self.give_up_at(), Connection::open(&self.account)).await {
             Ok(opened) => opened?,
             Err(Elapsed) => {
                 return Err(ConnectionError::from(ConnectionLost::Silent(self.account.server.clone())).into());
@@ -222,6 +231,7 @@ impl<R: SendReport> SendRun<R> {
         if std::mem::take(&mut self.is_disconnected) {
             self.report.reconnected();
         }
+        self.compare_database(welcome.database);
         let mut last_read = Instant::now();
         loop {
             while let Some(request) = self.window.next_to_write() {
@@ -246,6 +256,18 @@ impl<R: SendReport> SendRun<R> {
                 }
             }
         }
+    }
+
+    /// Compares the server's database with the one that accepted lines before. Ids of another database mean nothing: lines without a reply are
+    /// sent in any case, and those with a reply may be missing.
+    fn compare_database(&mut self, database: Option<DatabaseId>) {
+        let is_other = self.database.is_some_and(|known| Some(known) != database);
+        let Summary { accepted, uncertain, .. } = self.summary;
+        if is_other && accepted > uncertain {
+            self.summary.uncertain = accepted;
+            self.report.database_replaced(accepted);
+        }
+        self.database = database;
     }
 
     /// Waits for the connection or the input. While replies are due, the connection has a deadline.

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use smol::future;
 
 use super::account::Account;
-use super::connection::{Connection, ConnectionEvent};
+use super::connection::{Connection, ConnectionEvent, Welcome};
 use super::error::{ConnectionError, ConnectionLost, PermanentError, RECONNECT, REPLY};
 use crate::backoff::Backoff;
 use crate::limits::{TAIL_ACK_MESSAGES_MAX, TAIL_SILENCE_S_MAX};
+use crate::message::DatabaseId;
 use crate::timeout::sleep;
 use crate::wire::{MessageFrame, RequestFrame, ServerFrame};
 
@@ -27,10 +28,30 @@ const FINAL_PING: &str = "final";
 /// Messages that the caller wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TailRange {
-    /// Sequence number of the last message that the caller has already. Only messages after it are handed out.
-    pub after: i64,
+    /// Last message that the caller has already. Only messages after it are handed out.
+    pub after: TailPosition,
     /// Number of messages; `None` is no limit.
     pub count: Option<u64>,
+}
+
+/// Place in the log of a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TailPosition {
+    /// Database that gave out `seq`; `None` is whichever the server has at the first connection.
+    pub database: Option<DatabaseId>,
+    /// Sequence number of a message; 0 is the beginning.
+    pub seq: i64,
+}
+
+/// Reason why the numbers of the messages that were taken mean nothing to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NewStart {
+    #[error("the server has another database than before: it was restored, copied or started anew")]
+    OtherDatabase,
+    #[error(
+        "seq {seq} is beyond the newest message of the server, {newest}: its database was restored or started anew"
+    )]
+    BeyondNewest { seq: i64, newest: i64 },
 }
 
 /// Receiver of messages.
@@ -47,6 +68,12 @@ pub trait MessageSink {
 
     /// Learns that this many messages of a room are no longer replayed, and were not taken.
     fn missed(&mut self, room: &str, count: u64);
+
+    /// Learns from which database the messages come that follow; `None`: the server is too old to say it.
+    fn entered(&mut self, database: Option<DatabaseId>);
+
+    /// Learns that all that waits is handed out, whatever its sequence numbers, and why.
+    fn started_anew(&mut self, reason: &str);
 
     /// Learns that the connection is lost, and why. Called once until there is a connection again.
     fn disconnected(&mut self, reason: &str);
@@ -68,13 +95,16 @@ pub enum TailError {
 
 /// Hands the messages of `range` to `sink`. Ends when all are handed out, or when nobody reads them any more.
 pub async fn tail(account: Account, range: TailRange, sink: impl MessageSink) -> Result<(), TailError> {
-    Tail { account, sink, taken: range.after, remaining: range.count, is_closed: false, backoff: RECONNECT }.run().await
+    let TailRange { after: TailPosition { database, seq: taken }, count: remaining } = range;
+    Tail { account, sink, database, taken, remaining, is_closed: false, backoff: RECONNECT }.run().await
 }
 
 /// State over all connections.
 struct Tail<S> {
     account: Account,
     sink: S,
+    /// Database of the messages that the sink took; `None`: it is not known.
+    database: Option<DatabaseId>,
     /// Last message that the sink took, in this run or before it.
     taken: i64,
     /// Number of messages that are still wanted.
@@ -138,11 +168,13 @@ impl<S: MessageSink> Tail<S> {
 
     /// Uses a new connection until all messages are handed out. Fails if the connection ends before.
     async fn use_connection(&mut self, is_disconnected: &mut bool) -> Result<(), TailStop> {
-        let (connection, waiting) = Connection::open(&self.account).await?;
+        let (connection, welcome) = Connection::open(&self.account).await?;
         if mem::take(is_disconnected) {
             self.sink.reconnected();
         }
-        if self.is_complete() && waiting == 0 {
+        // Another database knows nothing of what was taken, so there is nothing left to acknowledge.
+        let is_new_start = self.enter(welcome);
+        if self.is_complete() && (is_new_start || welcome.waiting == 0) {
             return Ok(());
         }
         let mut session = TailSession { connection, to_acknowledge: None, awaits_pong: false, is_ending: false };
@@ -167,6 +199,27 @@ impl<S: MessageSink> Tail<S> {
                 ConnectionEvent::TimedOut => session.ping(LIVENESS_PING),
             }
         }
+    }
+
+    /// Compares the server's database with that of the messages that were taken. Returns `true` if their numbers mean nothing in it: then all
+    /// that waits is handed out.
+    fn enter(&mut self, welcome: Welcome) -> bool {
+        let Welcome { database, newest, .. } = welcome;
+        let is_other = self.database.is_some_and(|known| Some(known) != database);
+        let new_start = match self.taken {
+            _ if is_other => Some(NewStart::OtherDatabase),
+            seq if seq > newest => Some(NewStart::BeyondNewest { seq, newest }),
+            _ => None,
+        };
+        if let Some(reason) = new_start {
+            self.taken = 0;
+            if !self.is_complete() {
+                self.sink.started_anew(&reason.to_string());
+            }
+        }
+        self.database = database;
+        self.sink.entered(database);
+        new_start.is_some()
     }
 
     /// Waits for the connection. Returns `None` once nobody reads the messages, the first time that this is so.

@@ -1,7 +1,7 @@
 //! Replies and announcements, as types: everything that a client gets besides messages. Owns these types; never encodes one.
 
 use super::refusal::Refusal;
-use crate::message::{Message, PeerName, Room, Seq, Text, Timestamp};
+use crate::message::{DatabaseId, Message, PeerName, Room, Seq, Text, Timestamp};
 
 /// Reply to a client's request, or announcement to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,10 @@ pub enum Reply {
         name: PeerName,
         /// Number of messages that wait: their replay follows.
         waiting: u64,
+        /// Identity of the database, without which a `seq` means nothing.
+        database: DatabaseId,
+        /// Newest message.
+        newest: Seq,
     },
     /// Answers [`Request::Send`](super::Request::Send): the message is on disk. Only programs get it; people get [`Reply::StoredForLater`].
     Accepted {

@@ -39,7 +39,9 @@ impl CheckedStore {
     /// Restarts the real store, as after the death of the process.
     pub(super) fn reopen(&mut self) {
         let Some(real) = &mut self.real else { return };
-        real.store.take().expect("the store is open").close().expect("the database is in place");
+        let store = real.store.take().expect("the store is open");
+        let database = store.database;
+        store.close().expect("the database is in place");
         let refused = self.disk.refused_posts();
         assert_eq!(
             real.refused().expect("the database can be read"),
@@ -47,6 +49,7 @@ impl CheckedStore {
             "the store and the model hold the same refused rows"
         );
         let store = real.open();
+        assert_eq!(store.database, database, "the death of the process takes no commit");
         assert_eq!(store.found, self.disk.found(), "the store and the model start from the same state");
         real.store = Some(store);
     }

@@ -87,9 +87,10 @@ fn open(data: &Path) -> Connection {
     Connection::open(data.join("holdline.db")).expect("the database opens")
 }
 
-/// All tables but the parts of the search index.
+/// All tables but the identity, which each database has of its own, and the parts of the search index.
 fn tables(database: &Connection) -> BTreeSet<String> {
-    let sql = "select name from sqlite_schema where type = 'table' and name not like 'search%' or name = 'searched'";
+    let sql = "select name from sqlite_schema
+               where type = 'table' and name <> 'identity' and (name not like 'search%' or name = 'searched')";
     let mut tables = database.prepare(sql).expect("the query fits the schema");
     let tables = tables.query_map([], |row| row.get(0)).expect("the schema can be read");
     tables.collect::<rusqlite::Result<_>>().expect("the schema can be read")

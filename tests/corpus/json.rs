@@ -6,7 +6,7 @@ use holdline::limits::{
     DESTINATIONS_DEFAULT, HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, JSON_LINE_BYTES_MAX, LINE_BYTES_MAX,
     TEXT_BYTES_MAX,
 };
-use holdline::message::{Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
+use holdline::message::{DatabaseId, Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
 use holdline::protocol::{
     ClientRequest, Code, Draft, HistoryRequest, Line, LineBuffer, Login, PastMessage, Refusal, Rejected, Reply,
     Request, json,
@@ -103,7 +103,15 @@ fn check_login(line: &str) {
     let value = serde_json::from_str::<Value>(line).ok();
     match login {
         Some(Ok(Login { id, name, password, acks })) => {
-            check_frame(id.as_ref(), &Reply::Welcome { name: name.clone(), waiting: 2 });
+            check_frame(
+                id.as_ref(),
+                &Reply::Welcome {
+                    name: name.clone(),
+                    waiting: 2,
+                    database: DatabaseId::default(),
+                    newest: Seq::new(42),
+                },
+            );
             let Some(value) = value else { return };
             assert_eq!(value["type"], "login");
             assert_eq!(id, id_of(&value));

@@ -9,7 +9,7 @@ use holdline::limits::{
     DESTINATIONS_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, READ_BYTES_MAX, READ_BYTES_MIN,
     SUBNEGOTIATION_BYTES_MAX, TEXT_BYTES_MAX,
 };
-use holdline::message::{Destination, Message, PeerName, Room, Seq, Text, Timestamp, printable};
+use holdline::message::{DatabaseId, Destination, Message, PeerName, Room, Seq, Text, Timestamp, printable};
 use holdline::protocol::{
     Draft, HistoryRequest, Line, LineBuffer, Login, PastMessage, Rejected, Reply, Request, plain,
 };
@@ -212,7 +212,15 @@ fn check_login(line: &str, peer: &mut PeerName) {
             assert_eq!(words.next().map(PeerName::parse), Some(Ok(name.clone())));
             assert_eq!(words.next().is_some(), password.is_some(), "{line:?}");
             assert!(password.is_none_or(|password| line.trim().ends_with(&password)), "{line:?}");
-            check_lines(&Reply::Welcome { name: name.clone(), waiting: 2 }, 1);
+            check_lines(
+                &Reply::Welcome {
+                    name: name.clone(),
+                    waiting: 2,
+                    database: DatabaseId::default(),
+                    newest: Seq::new(42),
+                },
+                1,
+            );
             *peer = name;
         }
         Some(Err(Rejected { refusal, .. })) => {

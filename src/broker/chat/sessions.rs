@@ -86,7 +86,8 @@ impl Chat {
     pub(super) fn welcome(&mut self, requester: &Requester, waiting: u64) {
         let Some(session) = self.sessions.get_mut(&requester.session) else { return };
         let name = self.peers[&session.peer].record.name.clone();
-        session.reply(requester.id.as_ref(), &Reply::Welcome { name, waiting }, &mut self.budget);
+        let welcome = Reply::Welcome { name, waiting, database: self.database, newest: self.newest };
+        session.reply(requester.id.as_ref(), &welcome, &mut self.budget);
         session.outbox.flush();
         session.is_welcomed = true;
         if session.outbox.capabilities().wants_announcements() {

@@ -20,7 +20,7 @@ use crate::broker::budget::OutboxBudget;
 use crate::broker::outbox::Delivered;
 use crate::config::Limits;
 use crate::limits::OFFLINE_PEERS_CACHED_MAX;
-use crate::message::{BadName, Message, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
+use crate::message::{BadName, DatabaseId, Message, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::Reply;
 use crate::shares::{Ledger, Shares};
 use crate::source::Source;
@@ -35,6 +35,8 @@ pub(in crate::broker) struct Chat {
     pub(super) unknown_names: Ledger<PeerId>,
     /// Rooms, each with its creator.
     pub(super) room_creators: Ledger<RoomId>,
+    /// Identity of the database.
+    pub(super) database: DatabaseId,
     /// Newest committed message.
     pub(super) newest: Seq,
     /// Highest id given to a peer.
@@ -239,6 +241,7 @@ impl Chat {
             unknown_names: unknown_names.into_iter().collect(),
             room_creators: rooms.into_iter().collect(),
             emptied_rooms: empty_rooms.into(),
+            database: store.database,
             newest,
             last_peer,
             last_room,

@@ -38,6 +38,12 @@ impl MessageSink for &mut Recorder {
         future::pending().await
     }
 
+    fn entered(&mut self, _database: Option<DatabaseId>) {}
+
+    fn started_anew(&mut self, reason: &str) {
+        self.calls.push(reason.to_owned());
+    }
+
     fn disconnected(&mut self, reason: &str) {
         self.calls.push(reason.split_once("127.0.0.1").expect("the reason names the server").0.trim().to_owned());
     }
@@ -50,6 +56,7 @@ impl MessageSink for &mut Recorder {
 fn check(script: impl FnOnce(&TcpListener) + Send + 'static, after: i64, count: u64, expected: Expect) {
     let server = ScriptedServer::start(script);
     let mut recorder = Recorder::default();
+    let after = TailPosition { database: None, seq: after };
     let range = TailRange { after, count: Some(count) };
     let end = smol::block_on(tail(server.account.clone(), range, &mut recorder));
     server.join();
@@ -185,6 +192,88 @@ fn refused_login_ends_the_run() {
     assert!(matches!(end, Err(TailError::Permanent(PermanentError::Login { .. }))));
 }
 
+fn welcome(database: &str, newest: i64) -> String {
+    let database = database.repeat(32);
+    format!(r#"{{"type":"welcome","name":"alice","protocol":1,"waiting":1,"database":"{database}","newest":{newest}}}"#)
+}
+
+fn enter(listener: &TcpListener, database: &str, newest: i64) -> ScriptedConnection {
+    let mut alice = ScriptedConnection::accept(listener);
+    alice.line();
+    alice.say(&welcome(database, newest));
+    alice
+}
+
+#[test]
+fn numbers_of_another_database_are_taken_again() {
+    let script = |listener: &TcpListener| {
+        let mut alice = enter(listener, "a", 5);
+        alice.say(&messages(5..=5));
+        alice.expect(&ack(5));
+        drop(alice);
+        let mut alice = enter(listener, "a", 5);
+        alice.say(&messages(5..=5));
+        alice.expect(&ack(5));
+        drop(alice);
+        let mut alice = enter(listener, "b", 9);
+        alice.say(&messages(3..=4));
+        alice.expect(&ack(4));
+        drop(alice);
+        // A disk that was set back has the same database with fewer messages.
+        let mut alice = enter(listener, "b", 3);
+        alice.say(&messages(3..=3));
+        alice.expect(&ack(3));
+        alice.expect(FINAL);
+        alice.say(&pong("final"));
+    };
+    check(
+        script,
+        0,
+        4,
+        expect![
+            "5, flush, the server at, reconnected, flush, the server at, reconnected, the server has another database than before: it was restored, copied or started anew, 3, 4, flush, the server at, reconnected, seq 4 is beyond the newest message of the server, 3: its database was restored or started anew, 3, flush"
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_acknowledged_in_another_database_once_all_is_taken() {
+    let script = |listener: &TcpListener| {
+        let mut alice = enter(listener, "a", 5);
+        alice.say(&messages(5..=5));
+        alice.expect(&ack(5));
+        alice.expect(FINAL);
+        drop(alice);
+        let mut alice = enter(listener, "b", 9);
+        alice.say(&messages(5..=5));
+        assert_eq!(alice.next_line(), None);
+    };
+    check(script, 0, 1, expect!["5, flush, the server at, reconnected"]);
+}
+
+#[test]
+fn server_without_an_identity_is_another_one_than_before() {
+    let script = |listener: &TcpListener| {
+        let mut alice = enter(listener, "a", 5);
+        alice.say(&messages(5..=5));
+        alice.expect(&ack(5));
+        drop(alice);
+        let mut alice = ScriptedConnection::welcome(listener);
+        alice.say(&messages(5..=5));
+        alice.expect(&ack(5));
+        alice.expect(FINAL);
+        alice.say(&pong("final"));
+    };
+    check(
+        script,
+        0,
+        2,
+        expect![
+            "5, flush, the server at, reconnected, the server has another database than before: it was restored, copied or started anew, 5, flush"
+        ],
+    );
+}
+
 #[test]
 fn many_messages_are_acknowledged_together() {
     let script = |listener: &TcpListener| {
@@ -203,7 +292,8 @@ fn many_messages_are_acknowledged_together() {
     };
     let server = ScriptedServer::start(script);
     let mut recorder = Recorder::default();
-    smol::block_on(tail(server.account.clone(), TailRange { after: 0, count: Some(3000) }, &mut recorder)).unwrap();
+    let range = TailRange { count: Some(3000), ..TailRange::default() };
+    smol::block_on(tail(server.account.clone(), range, &mut recorder)).unwrap();
     server.join();
     let seqs: Vec<i64> = recorder.calls.iter().filter_map(|call| call.parse().ok()).collect();
     assert_eq!(seqs, Vec::from_iter(1..=3000));

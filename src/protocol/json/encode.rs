@@ -70,7 +70,15 @@ fn write_string(value: &str, out: &mut Vec<u8>) {
 pub fn reply_frame<'a>(id: Option<&'a RequestId>, reply: &'a Reply) -> Option<ServerFrame<'a>> {
     let id = id.map(|id| id.as_str().into());
     Some(match reply {
-        Reply::Welcome { name, waiting } => welcome_frame(id, name, *waiting),
+        Reply::Welcome { name, waiting, database, newest } => ServerFrame::Welcome {
+            id,
+            name: name.as_str().into(),
+            server: SERVER.into(),
+            protocol: VERSION,
+            waiting: *waiting,
+            database: database.to_string().into(),
+            newest: newest.get(),
+        },
         Reply::Accepted { seq, at } => ServerFrame::Accepted { id, seq: seq.get(), at: at.to_string().into() },
         Reply::Joined { room, topic } => {
             ServerFrame::Joined { id, room: room.as_str().into(), topic: topic.as_ref().map(text) }
@@ -94,10 +102,6 @@ pub fn reply_frame<'a>(id: Option<&'a RequestId>, reply: &'a Reply) -> Option<Se
         Reply::Here { .. } => return None,
         Reply::Values { .. } | Reply::Encoded(_) => return None,
     })
-}
-
-fn welcome_frame<'a>(id: Option<Cow<'a, str>>, name: &'a PeerName, waiting: u64) -> ServerFrame<'a> {
-    ServerFrame::Welcome { id, name: name.as_str().into(), server: SERVER.into(), protocol: VERSION, waiting }
 }
 
 /// No topic is an empty text.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::limits::{DESTINATIONS_DEFAULT, LINE_BYTES_MAX};
-use crate::message::{Destination, Message, Room, Seq, Text, Timestamp};
+use crate::message::{DatabaseId, Destination, Message, Room, Seq, Text, Timestamp};
 use crate::protocol::{PastMessage, Reply, RoomSummary};
 use crate::wire::ServerFrame;
 
@@ -238,7 +238,7 @@ fn replies_are_frames_or_nothing() {
     let at = Timestamp::from_millis(1_795_414_715_123);
     let past = || vec![PastMessage { sent: false, message: message("hi", None) }];
     let replies = [
-        Reply::Welcome { name: alice(), waiting: 3 },
+        Reply::Welcome { name: alice(), waiting: 3, database: DatabaseId::default(), newest: Seq::new(42) },
         Reply::Accepted { seq: Seq::new(42), at },
         Reply::Joined { room: kitchen(), topic: None },
         Reply::Joined { room: kitchen(), topic: Some(Text::stored("soup".to_owned())) },
@@ -269,7 +269,7 @@ fn replies_are_frames_or_nothing() {
     }
     let version = concat!("holdline ", env!("CARGO_PKG_VERSION"));
     expect![[r##"
-        {"type":"welcome","id":"i","name":"alice","server":"VERSION","protocol":1,"waiting":3}
+        {"type":"welcome","id":"i","name":"alice","server":"VERSION","protocol":1,"waiting":3,"database":"00000000000000000000000000000000","newest":42}
         {"type":"accepted","id":"i","seq":42,"at":"2026-11-23T06:18:35.123Z"}
         {"type":"joined","id":"i","room":"#kitchen"}
         {"type":"joined","id":"i","room":"#kitchen","topic":"soup"}

@@ -28,9 +28,7 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
 /// Appends a reply: notices, which start with `* `, or an error, which starts with `! ` and its code; nothing if the reply is for programs.
 pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     match reply {
-        Reply::Welcome { name, waiting: 0 } => notice(format_args!("hello {name}, /help lists the commands"), out),
-        Reply::Welcome { name, waiting: 1 } => notice(format_args!("hello {name}, 1 message waits for you"), out),
-        Reply::Welcome { name, waiting } => notice(format_args!("hello {name}, {waiting} messages wait for you"), out),
+        Reply::Welcome { name, waiting, .. } => encode_welcome(name, *waiting, out),
         Reply::StoredForLater { peer, seen: true } => notice(format_args!("{peer} is away, kept for later"), out),
         Reply::StoredForLater { peer, seen: false } => {
             notice(format_args!("nobody has used the name {peer} yet, kept for later"), out);
@@ -63,6 +61,14 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Encoded(bytes) => out.extend_from_slice(bytes),
         Reply::Accepted { .. } | Reply::Presence { .. } | Reply::Sent(_) => {}
         Reply::Who { .. } | Reply::Set { .. } | Reply::Values { .. } => {}
+    }
+}
+
+fn encode_welcome(name: &PeerName, waiting: u64, out: &mut Vec<u8>) {
+    match waiting {
+        0 => notice(format_args!("hello {name}, /help lists the commands"), out),
+        1 => notice(format_args!("hello {name}, 1 message waits for you"), out),
+        _ => notice(format_args!("hello {name}, {waiting} messages wait for you"), out),
     }
 }
 

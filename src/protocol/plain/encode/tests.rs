@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{Room, Seq, Text, Timestamp};
+use crate::message::{DatabaseId, Room, Seq, Text, Timestamp};
 use crate::protocol::Code;
 
 fn name(name: &str) -> PeerName {
@@ -66,7 +66,8 @@ fn message_is_one_line() {
 
 #[test]
 fn welcome_counts_the_waiting_messages() {
-    let welcome = |waiting| Reply::Welcome { name: name("alice"), waiting };
+    let (database, newest) = (DatabaseId::default(), Seq::new(42));
+    let welcome = |waiting| Reply::Welcome { name: name("alice"), waiting, database, newest };
     check(
         welcome(0),
         expect![[r#"
