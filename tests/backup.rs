@@ -191,13 +191,15 @@ fn killed_backup_leaves_a_partial_file_that_the_next_one_removes() {
     let server = TestServer::start();
     many_messages(&server);
     let home = Home::new();
-    // SIGXFSZ, as soon as it writes more than that to a file.
-    let script = "umask 0; ulimit -c 0; ulimit -f 64; exec \"$0\" backup --data \"$1\" \"$2\"";
     let mut killed = Command::new("sh");
-    killed.args(["-c", script, env!("CARGO_BIN_EXE_holdline")]).arg(server.data()).arg(home.file("copy.db"));
-    let mut killed = killed.stderr(Stdio::null()).spawn().unwrap();
-    assert_eq!(wait_for_exit(&mut killed).signal(), Some(Signal::XFSZ.as_raw()));
+    killed.args(["-c", "umask 0; exec \"$0\" backup --data \"$1\" \"$2\"", env!("CARGO_BIN_EXE_holdline")]);
+    let mut killed = killed.arg(server.data()).arg(home.file("copy.db")).stderr(Stdio::null()).spawn().unwrap();
     let left = format!("copy.db.unfinished-{}", killed.id());
+    while fs::metadata(home.file(&left)).map_or(0, |found| found.len()) == 0 {
+        assert!(killed.try_wait().unwrap().is_none(), "it ended before it could be killed");
+    }
+    killed.kill().unwrap();
+    assert_eq!(wait_for_exit(&mut killed).signal(), Some(Signal::KILL.as_raw()));
     assert!(home.names().contains(&left), "{:?}", home.names());
     assert_eq!(fs::metadata(home.file(&left)).unwrap().permissions().mode() & 0o7777, 0o600);
 
