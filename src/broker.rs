@@ -26,8 +26,9 @@ use crate::config::Limits;
 use crate::limits::{
     CURSOR_FLUSH_MS_MAX, INBOX_EVENTS_MAX, PRESENCE_MS, READ_RETRY_MS, TURN_REQUESTS_MAX, WEIGHT_REPLY_BYTES,
 };
-use crate::message::Timestamp;
+use crate::message::{SessionId, Timestamp};
 use crate::outage_log::OutageLog;
+use crate::protocol::Submission;
 use crate::store::{Commit, Entry, Lookup, Post, SeqRange, Store, TurnOutcome};
 
 /// Makes a broker, and the handle with which connections send it events.
@@ -65,6 +66,13 @@ impl Handle {
     /// Returns the weight that one batch may have: its replies fit about into an outbox.
     pub(crate) fn batch_weight_max(&self) -> usize {
         self.outbox_bytes_max.load(Ordering::Relaxed) / WEIGHT_REPLY_BYTES
+    }
+
+    /// Replaces requests that send a message again by their replies.
+    pub(crate) async fn answer_repeats(&self, session: SessionId, requests: Vec<Submission>) -> Vec<Submission> {
+        let (reply, answered) = oneshot::async_channel();
+        self.send(Event::AnswerRepeats { session, requests, reply }).await;
+        answered.await.expect("the broker handles all events before it ends")
     }
 
     /// Sends an event to the broker. Waits while the inbox is full.

@@ -86,7 +86,7 @@ async fn run_session<T: Transport>(
     let progress = Progress::default();
     let mut writer = OutboxWriter::new(transport, session, broker, receiver, &progress);
     writer.set_dead_after(seconds_or_none(limits.dead_after_s));
-    let sender = MessageSender { name: &name, wants_accepted };
+    let sender = MessageSender { name: &name, session, broker, wants_accepted };
     let mut requests = RequestReader::new(reader, (session, permits), sender, shared, &progress);
     let end = run_halves(&mut requests, &mut writer, &progress).await;
     // A last report, because messages may have been acknowledged since the one before.

@@ -41,6 +41,7 @@ pub mod shares;
 mod simulation;
 pub mod source;
 pub mod store;
+mod tcp_state;
 mod timeout;
 mod transport;
 mod trust;

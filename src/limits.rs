@@ -532,8 +532,11 @@ pub const PIPE_POLL_US_MIN: u64 = 20;
 /// Longest time in milliseconds between two such looks.
 pub const PIPE_POLL_MS_MAX: u64 = 5;
 
-/// Seconds without a reply after which a client takes its connection for dead.
+/// Seconds without a reply after which a client takes its connection for dead, if the server's system does not acknowledge anything either.
 pub const SERVER_REPLY_S_MAX: u64 = 10;
+
+/// Seconds without a reply after which a client connects again although the server's system is alive: the server may have stopped.
+pub const SLOW_REPLY_S_MAX: u64 = 300;
 
 /// Seconds without a line after which `holdline tail` sends a ping.
 pub const TAIL_SILENCE_S_MAX: u64 = 30;
@@ -770,6 +773,7 @@ const _: () = {
     assert!(CLIENT_LINE_BYTES_MAX >= 6 * TEXT_BYTES_MAX + JSON_LINE_BYTES_MAX);
     assert!(SEND_WINDOW_BYTES_MAX >= JSON_LINE_BYTES_MAX);
     assert!(CLIENT_RETRY_MS_MIN <= CLIENT_RETRY_MS_MAX);
+    assert!(SLOW_REPLY_S_MAX * 1000 > 2 * PLUGIN_TIMEOUT_MS_MAX);
     // A dead connection is replaced before the sender gives up.
     assert!(2 * SERVER_REPLY_S_MAX < SEND_GIVE_UP_S_DEFAULT);
     assert!(RETENTION_MESSAGES_PER_MESSAGE >= 2);

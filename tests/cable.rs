@@ -11,13 +11,14 @@ mod support;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use support::bad_line::BadLine;
 use support::hosts::{Host, Lan};
 use support::residents::{HostServer, Nc};
-use support::{TestClient, TestServer, comes_true_within, eventually, flood_number, installed};
+use support::{Output, TestClient, TestServer, comes_true_within, eventually, flood_number, holdline, installed};
 
 /// Messages read before something happens to the cable.
 const BEFORE: usize = 10;
@@ -380,6 +381,36 @@ fn connection_with_messages_in_flight_ends_in_time_after_its_cable_is_pulled() {
     lan.mend(shed);
     Nc::log_in(garden, &server, "bob").expect_flood("alice", BEFORE..ALL + 1);
     Nc::log_in(shed, &server, "carol").expect_flood("alice", 0..ALL + 1);
+}
+
+#[test]
+fn send_connects_again_in_time_after_its_cable_is_cut() {
+    let Some(lan) = Lan::<2>::new() else { return };
+    let [home, garden] = &lan.hosts;
+    let server = HostServer::start(home, "");
+    let home = tempfile::tempdir().expect("a temporary directory can be created");
+    let queue = |text: &str| {
+        let append = holdline().current_dir(&home).args(["send", "--queue=q", "--to=bob", text]).status();
+        assert!(append.expect("holdline can be started").success());
+    };
+    queue("before");
+    let mut drain = garden.command(env!("CARGO_BIN_EXE_holdline"));
+    drain.args(["send", "--drain=q", "--as=motion", &format!("--server={}", server.address())]).current_dir(&home);
+    let mut drain = drain.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("holdline can be started");
+    let stderr = Output::of(drain.stderr.take().expect("stderr is a pipe"));
+    eventually("the first message is sent", || server.waiting("bob") == 1);
+
+    lan.cut(garden);
+    queue("after");
+    let lost = format!("holdline: the server at {} does not answer; trying again\n", server.address());
+    assert_eq!(stderr.wait_until(|text| text.ends_with('\n')), lost);
+    lan.mend(garden);
+    eventually("the second message is sent", || server.waiting("bob") == 2);
+    assert_eq!(
+        stderr.wait_until(|text| text.len() > lost.len() && text.ends_with('\n')),
+        lost + "holdline: reconnected\n"
+    );
+    drain.kill().and_then(|()| drain.wait()).expect("holdline can be killed");
 }
 
 #[test]

@@ -113,6 +113,26 @@ fn accepted_message_with_an_id_is_accepted_again_even_if_a_plugin_would_refuse_i
 }
 
 #[test]
+fn no_plugin_is_called_for_a_message_that_was_accepted_before() {
+    let script = r#"
+        local calls = 0
+        function message(m) calls += 1 end
+        function command(c) return { answer = calls .. " calls" } end
+    "#;
+    let server = with_script("message command", "[plugin.commands]\ncalls = \"counts\"", script);
+    let send = |id: &str, text: &str| json!({"type": "send", "id": id, "to": ["bob"], "text": text});
+    let mut alice = JsonClient::login(&server, "alice");
+    let accepted = alice.ask(send("1", "hi"));
+    assert_eq!(accepted["seq"], 1);
+    assert_eq!(alice.ask(send("1", "hi")), accepted);
+    assert_eq!(alice.ask(send("1", "other"))["code"], "id_reused");
+    assert_eq!(alice.ask(send("2", "new"))["seq"], 2);
+    let mut carol = TestClient::login(&server, "carol");
+    carol.send("/calls");
+    carol.expect_notice("2 calls");
+}
+
+#[test]
 fn messages_stay_in_order_behind_a_plugin() {
     let server = with_script("message", "", "function message(m) return { text = m.text .. '.' } end");
     let mut alice = TestClient::login(&server, "alice");

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
@@ -161,6 +162,34 @@ fn slow_input_is_sent_line_by_line() {
     }
     drop(input);
     run.finish().expect_success();
+}
+
+/// Plugin that answers once there is a file `open`, and lists its calls.
+const GATE: &str = r#"#!/bin/sh
+while read -r call; do
+    echo "$call" >> calls
+    until [ -e open ]; do sleep 0.1; done
+    echo "$call" | sed 's/.*"id":"\([0-9]*\)".*/{"id":"\1"}/'
+done
+"#;
+
+const GATE_ENTRY: &str =
+    "[[plugin]]\nname = 'gate'\nkind = 'process'\npath = 'gate.sh'\nhooks = ['message']\ntimeout_ms = 60000\n";
+
+#[test]
+fn send_waits_for_a_slow_plugin_and_says_so() {
+    let server = TestServer::with_files(&[("plugins.toml", GATE_ENTRY), ("gate.sh", GATE)]);
+    let run = start_send(&server, &["--to=bob", "hi"], "");
+    run.stderr.wait_until(|text| text.contains('\n'));
+    server.write_file("open", " ");
+    let ended = run.finish();
+    let waiting = format!(
+        "holdline: no reply for 10 s, but the server at {} is still connected: it is busy, or one of its plugins is slow; waiting\n",
+        server.address()
+    );
+    assert_eq!((ended.code, ended.stderr), (0, waiting));
+    assert_eq!(texts(&server), "hi");
+    assert_eq!(fs::read_to_string(server.path("calls")).unwrap().lines().count(), 1);
 }
 
 #[test]

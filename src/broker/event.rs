@@ -31,6 +31,16 @@ pub(crate) enum Event {
         /// each connection has one batch in flight, and cannot cause more replies than its outbox has room for.
         permit: SemaphoreGuardArc,
     },
+    /// Plugins are about to filter requests of a client: messages among them that were accepted before are replaced by their replies, so
+    /// that no plugin is called for them.
+    AnswerRepeats {
+        /// Session of the client. It submits the requests afterwards, whatever they have become.
+        session: SessionId,
+        /// Requests in the order in which they were read.
+        requests: Vec<Submission>,
+        /// Sender of the same requests, in the same order.
+        reply: oneshot::Sender<Vec<Submission>>,
+    },
     /// A writer reports progress: it has written bytes of the outbox, or messages were acknowledged.
     DeliveryReport {
         /// Session of the client.
@@ -136,7 +146,7 @@ impl Event {
     /// Returns the weight of the requests in the event: its share of a turn. A single heavy request counts as a whole batch.
     pub(in crate::broker) fn weight(&self) -> usize {
         match self {
-            Event::Requests { requests, .. } => {
+            Event::Requests { requests, .. } | Event::AnswerRepeats { requests, .. } => {
                 requests.iter().map(Submission::weight).sum::<usize>().clamp(requests.len(), BATCH_REQUESTS_MAX)
             }
             Event::Join { .. } | Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => 0,
@@ -150,6 +160,7 @@ impl Event {
         match self {
             Event::Join { session, .. }
             | Event::Requests { session, .. }
+            | Event::AnswerRepeats { session, .. }
             | Event::DeliveryReport { session, .. }
             | Event::End { session, .. }
             | Event::Leave { session } => Some(*session),

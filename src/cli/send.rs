@@ -208,6 +208,10 @@ impl SendReport for NowReport {
         Ok(())
     }
 
+    fn waiting(&mut self, reason: &str) {
+        report(reason);
+    }
+
     fn database_replaced(&mut self, accepted: u64) {
         let (accepted, ids) = (accepted_lines(accepted), &self.ids);
         report(format_args!(
@@ -228,6 +232,10 @@ impl SendReport for DrainReport {
             report(format_args!("message {number} is not sent, and moved to the table refused: {error}"));
         }
         Ok(())
+    }
+
+    fn waiting(&mut self, reason: &str) {
+        report(reason);
     }
 
     fn disconnected(&mut self, reason: &str) {

@@ -139,6 +139,10 @@ impl MessageSink for Printer {
         report(format_args!("{reason}; printing all that waits"));
     }
 
+    fn waiting(&mut self, reason: &str) {
+        report(reason);
+    }
+
     fn disconnected(&mut self, reason: &str) {
         report(format_args!("{reason}; trying again"));
     }

@@ -3,22 +3,32 @@
 
 use std::io;
 use std::mem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smol::future;
 use smol::io::{self as async_io, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use smol::net::TcpStream;
 
 use super::account::{Account, ServerAddress};
 use super::error::{ConnectionError, ConnectionLost, PermanentError, REPLY};
 use super::stream::{OpenError, ServerStream};
-use crate::limits::{CLIENT_LINE_BYTES_MAX, CLIENT_READ_BYTES};
+use crate::limits::{CLIENT_LINE_BYTES_MAX, CLIENT_READ_BYTES, SERVER_REPLY_S_MAX, SLOW_REPLY_S_MAX};
 use crate::message::{DatabaseId, quoted};
+use crate::tcp_state;
 use crate::timeout::{Elapsed, timeout_at};
 use crate::wire::{ErrorFrame, RequestFrame, ServerFrame};
+
+/// Longest wait for a reply of a server that shows life.
+const SLOW_REPLY: Duration = Duration::from_secs(SLOW_REPLY_S_MAX);
+
+/// Shortest time between two looks for signs of life.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// A connection that is logged in.
 pub(super) struct Connection {
     server: ServerAddress,
+    /// Socket under the stream.
+    socket: TcpStream,
     input: BufReader<ReadHalf<ServerStream>>,
     output: WriteHalf<ServerStream>,
     /// Beginning of the line that is being read.
@@ -53,14 +63,18 @@ pub(super) enum ConnectionEvent {
 }
 
 impl Connection {
-    /// Connects and logs in. A message counts as delivered only when the client acknowledges it.
-    pub(super) async fn open(account: &Account) -> Result<(Self, Welcome), ConnectionError> {
-        let deadline = Instant::now() + REPLY;
-        let mut connection = Connection::connect(account, deadline).await?;
+    /// Connects and logs in. A message counts as delivered only when the client acknowledges it. Calls `waiting` with what to tell a person
+    /// if the server is slow.
+    pub(super) async fn open(
+        account: &Account,
+        mut waiting: impl FnMut(&str),
+    ) -> Result<(Self, Welcome), ConnectionError> {
+        let mut connection = Connection::connect(account, Instant::now() + REPLY).await?;
+        let mut wait = ReplyWait::new();
         let password = account.password.as_ref().map(|password| password.as_str());
         connection.queue(&RequestFrame::Login { name: account.name.as_str(), password, acks: true }.encode());
         loop {
-            match connection.next(Some(deadline)).await? {
+            match connection.next(Some(wait.deadline())).await? {
                 ConnectionEvent::Line(line) => match connection.parse(&line)? {
                     ServerFrame::Welcome { waiting, database, newest, .. } => {
                         let database = DatabaseId::parse(&database);
@@ -70,7 +84,7 @@ impl Connection {
                     _ => {}
                 },
                 ConnectionEvent::Drained => {}
-                ConnectionEvent::TimedOut => return Err(connection.silent()),
+                ConnectionEvent::TimedOut => wait.continue_if_alive(&connection, &mut waiting)?,
             }
         }
     }
@@ -85,9 +99,11 @@ impl Connection {
                 return Err(PermanentError::Untrusted { server: server.clone(), certificate }.into());
             }
         };
+        let socket = stream.socket();
         let (input, output) = async_io::split(stream);
         Ok(Connection {
             server: server.clone(),
+            socket,
             input: BufReader::with_capacity(CLIENT_READ_BYTES, input),
             output,
             line: Vec::new(),
@@ -195,6 +211,50 @@ impl Connection {
 
     fn not_holdline(&self, sent: &str) -> PermanentError {
         PermanentError::NotHoldline { server: self.server.clone(), sent: quoted(sent) }
+    }
+}
+
+/// Wait for the next line while a reply is due. It lasts as long as the other end shows life: one of the server's plugins may be slow, and a
+/// repeated request would wait behind it again.
+pub(super) struct ReplyWait {
+    since: Instant,
+    check_at: Instant,
+    is_reported: bool,
+}
+
+impl ReplyWait {
+    /// Starts with a request, or with the line before.
+    pub(super) fn new() -> Self {
+        let since = Instant::now();
+        ReplyWait { since, check_at: since + REPLY, is_reported: false }
+    }
+
+    /// Returns when to call [`continue_if_alive`](Self::continue_if_alive).
+    pub(super) fn deadline(&self) -> Instant {
+        self.check_at
+    }
+
+    /// Continues to wait if the other end shows life, and says so once. Fails if the connection counts as lost.
+    pub(super) fn continue_if_alive(
+        &mut self,
+        connection: &Connection,
+        mut waiting: impl FnMut(&str),
+    ) -> Result<(), ConnectionError> {
+        let now = Instant::now();
+        // A system that does not report the silence closes a dead connection itself.
+        let silence = tcp_state::silence(&connection.socket).unwrap_or_default();
+        if silence >= REPLY || now.duration_since(self.since) >= SLOW_REPLY {
+            return Err(connection.silent());
+        }
+        self.check_at = now + (REPLY - silence).max(CHECK);
+        if !mem::replace(&mut self.is_reported, true) {
+            let server = &connection.server;
+            waiting(&format!(
+                "no reply for {SERVER_REPLY_S_MAX} s, but the server at {server} is still connected: it is busy, or one of its plugins is \
+                 slow; waiting"
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use smol::future;
 
 use super::account::Account;
-use super::connection::{Connection, ConnectionEvent};
-use super::error::{ConnectionError, ConnectionLost, PermanentError, RECONNECT, REPLY};
+use super::connection::{Connection, ConnectionEvent, ReplyWait, Welcome};
+use super::error::{ConnectionError, ConnectionLost, PermanentError, RECONNECT};
 use super::input::{InputLine, LineSource};
 use super::outgoing::IdPrefix;
 use crate::message::DatabaseId;
@@ -54,6 +54,9 @@ pub type ReportError = Box<dyn std::error::Error + Send + Sync>;
 pub trait SendReport {
     /// Takes the outcome of the line with this number. An error ends the job.
     fn outcome(&mut self, number: u64, outcome: LineOutcome<'_>) -> Result<(), ReportError>;
+
+    /// Learns that the server is slow, in words for a person. Called once for each wait.
+    fn waiting(&mut self, _reason: &str) {}
 
     /// Learns that the server cannot be reached, and why. Called once until there is a connection again.
     fn disconnected(&mut self, _reason: &str) {}
@@ -222,17 +225,12 @@ impl<R: SendReport> SendRun<R> {
 
     /// Sends lines over a new connection until all are accepted. Fails if the connection ends before.
     async fn use_connection(&mut self) -> Result<(), SendStop> {
-        let (mut connection, welcome) = match timeout_at(self.give_up_at(), Connection::open(&self.account)).await {
-            Ok(opened) => opened?,
-            Err(Elapsed) => {
-                return Err(ConnectionError::from(ConnectionLost::Silent(self.account.server.clone())).into());
-            }
-        };
+        let (mut connection, welcome) = self.connect().await?;
         if std::mem::take(&mut self.is_disconnected) {
             self.report.reconnected();
         }
         self.compare_database(welcome.database);
-        let mut last_read = Instant::now();
+        let mut wait = ReplyWait::new();
         loop {
             while let Some(request) = self.window.next_to_write() {
                 connection.queue(request);
@@ -240,21 +238,35 @@ impl<R: SendReport> SendRun<R> {
             if self.window.is_empty() && self.is_input_ended {
                 return Ok(());
             }
-            match self.next_event(&mut connection, last_read).await? {
+            match self.next_event(&mut connection, &wait).await? {
                 SendEvent::Connection(ConnectionEvent::Line(line)) => {
-                    last_read = Instant::now();
+                    wait = ReplyWait::new();
                     let frame = connection.parse(&line).map_err(ConnectionError::from)?;
                     self.handle_frame(frame, &connection)?;
                 }
                 SendEvent::Connection(ConnectionEvent::Drained) => {}
-                SendEvent::Connection(ConnectionEvent::TimedOut) => return Err(connection.silent().into()),
+                SendEvent::Connection(ConnectionEvent::TimedOut) if self.must_give_up() => {
+                    return Err(connection.silent().into());
+                }
+                SendEvent::Connection(ConnectionEvent::TimedOut) => {
+                    wait.continue_if_alive(&connection, |reason| self.report.waiting(reason))?;
+                }
                 SendEvent::Input(line) => {
                     if self.window.is_empty() {
-                        last_read = Instant::now();
+                        wait = ReplyWait::new();
                     }
                     self.add_line(line)?;
                 }
             }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(Connection, Welcome), ConnectionError> {
+        let give_up_at = self.give_up_at();
+        let opened = Connection::open(&self.account, |reason| self.report.waiting(reason));
+        match timeout_at(give_up_at, opened).await {
+            Ok(opened) => opened,
+            Err(Elapsed) => Err(ConnectionLost::Silent(self.account.server.clone()).into()),
         }
     }
 
@@ -271,8 +283,8 @@ impl<R: SendReport> SendRun<R> {
     }
 
     /// Waits for the connection or the input. While replies are due, the connection has a deadline.
-    async fn next_event(&self, connection: &mut Connection, last_read: Instant) -> Result<SendEvent, ConnectionError> {
-        let reply = last_read + REPLY;
+    async fn next_event(&self, connection: &mut Connection, wait: &ReplyWait) -> Result<SendEvent, ConnectionError> {
+        let reply = wait.deadline();
         let deadline = (!self.window.is_empty()).then(|| self.give_up_at().map_or(reply, |give_up| give_up.min(reply)));
         let input = async { Ok(SendEvent::Input(self.next_line().await)) };
         future::or(async { connection.next(deadline).await.map(SendEvent::Connection) }, input).await
@@ -345,6 +357,10 @@ impl<R: SendReport> SendRun<R> {
         }
         let seconds = self.give_up_after.map_or(0, |after| after.as_secs());
         Err(GiveUpReason::Timeout { seconds, cause: lost.to_string() })
+    }
+
+    fn must_give_up(&self) -> bool {
+        self.give_up_at().is_some_and(|give_up| give_up <= Instant::now())
     }
 
     fn give_up_at(&self) -> Option<Instant> {

@@ -19,6 +19,8 @@ use smol::net::TcpStream;
 use super::account::{Distrust, ServerAddress, ServerTrust, UntrustedCertificate};
 use super::error::REPLY;
 use crate::fingerprint::Fingerprint;
+use crate::limits::SERVER_REPLY_S_MAX;
+use crate::tcp_state;
 use crate::timeout::timeout;
 
 /// Stream to a server.
@@ -47,6 +49,7 @@ impl ServerStream {
         let tcp = TcpStream::connect(server.host_and_port()).await?;
         // A line leaves at once, whether or not the line before it is acknowledged.
         tcp.set_nodelay(true)?;
+        tcp_state::keep_alive(&tcp, SERVER_REPLY_S_MAX)?;
         if !server.is_encrypted() {
             return Ok(ServerStream::Tcp(tcp));
         }
@@ -56,6 +59,14 @@ impl ServerStream {
         match connector.connect(name, tcp).await {
             Ok(stream) => Ok(ServerStream::Tls(Box::new(stream))),
             Err(error) => Err(verifier.untrusted.lock().take().map_or(OpenError::Io(error), OpenError::Untrusted)),
+        }
+    }
+
+    /// Returns the socket under the stream.
+    pub(super) fn socket(&self) -> TcpStream {
+        match self {
+            ServerStream::Tcp(tcp) => tcp.clone(),
+            ServerStream::Tls(tls) => tls.get_ref().0.clone(),
         }
     }
 }

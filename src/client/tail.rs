@@ -75,6 +75,9 @@ pub trait MessageSink {
     /// Learns that all that waits is handed out, whatever its sequence numbers, and why.
     fn started_anew(&mut self, reason: &str);
 
+    /// Learns that the server is slow, in words for a person.
+    fn waiting(&mut self, reason: &str);
+
     /// Learns that the connection is lost, and why. Called once until there is a connection again.
     fn disconnected(&mut self, reason: &str);
 
@@ -168,7 +171,7 @@ impl<S: MessageSink> Tail<S> {
 
     /// Uses a new connection until all messages are handed out. Fails if the connection ends before.
     async fn use_connection(&mut self, is_disconnected: &mut bool) -> Result<(), TailStop> {
-        let (connection, welcome) = Connection::open(&self.account).await?;
+        let (connection, welcome) = Connection::open(&self.account, |reason| self.sink.waiting(reason)).await?;
         if mem::take(is_disconnected) {
             self.sink.reconnected();
         }

@@ -126,7 +126,12 @@ impl PluginSet {
             }
         }
         // A plugin never sees its own messages.
-        for plugin in self.message.iter().filter(|plugin| plugin.config().name != *sender.name) {
+        let mut plugins: Vec<&RunningPlugin> = self.message.iter().map(|plugin| &**plugin).collect();
+        plugins.retain(|plugin| plugin.config().name != *sender.name);
+        if !plugins.is_empty() && requests.iter().any(may_repeat) {
+            requests = sender.broker.answer_repeats(sender.session, requests).await;
+        }
+        for plugin in plugins {
             let calls: Vec<Call> =
                 requests.iter().filter_map(|submission| call(sender.name, &submission.work)).collect();
             if calls.is_empty() {
@@ -225,6 +230,11 @@ fn draft_of(work: &Work) -> Option<&Draft> {
         Work::Filtered(FilteredSend { outcome, .. }) => outcome.as_deref().ok(),
         Work::Client(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => None,
     }
+}
+
+/// Whether the request may send a message that was accepted before.
+fn may_repeat(submission: &Submission) -> bool {
+    submission.id.is_some() && draft_of(&submission.work).is_some()
 }
 
 fn call(from: &PeerName, work: &Work) -> Option<Call> {

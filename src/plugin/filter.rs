@@ -3,7 +3,8 @@
 
 use std::pin::Pin;
 
-use crate::message::PeerName;
+use crate::broker::Handle;
+use crate::message::{PeerName, SessionId};
 use crate::protocol::Submission;
 
 /// Sender of the requests that are filtered.
@@ -11,6 +12,10 @@ use crate::protocol::Submission;
 pub(crate) struct MessageSender<'a> {
     /// Name of the sender.
     pub(crate) name: &'a PeerName,
+    /// Session of the sender.
+    pub(crate) session: SessionId,
+    /// Broker, which knows the messages that were accepted before.
+    pub(crate) broker: &'a Handle,
     /// Whether the sender expects a reply to each message, so that a dropped message must be refused.
     pub(crate) wants_accepted: bool,
 }

@@ -121,7 +121,10 @@ impl Link {
     /// Submits requests, in order, after the other plugins have filtered them.
     pub(super) async fn submit(&self, requests: Vec<Submission>) {
         let permit = self.changes.acquire_arc().await;
-        let sender = MessageSender { name: &self.name, wants_accepted: CAPABILITIES.wants_accepted };
+        let broker = self.broker.lock().clone();
+        let Some(broker) = broker else { return };
+        let (session, wants_accepted) = (self.session(), CAPABILITIES.wants_accepted);
+        let sender = MessageSender { name: &self.name, session, broker: &broker, wants_accepted };
         let requests = match self.filter.upgrade() {
             Some(filter) => filter.filter(sender, requests).await,
             None => requests,

@@ -78,7 +78,7 @@ impl EventSummary {
     pub(super) fn of(event: &Event) -> Self {
         match event {
             Event::Join { .. } => EventSummary::Join,
-            Event::Requests { .. } => EventSummary::Requests,
+            Event::Requests { .. } | Event::AnswerRepeats { .. } => EventSummary::Requests,
             Event::DeliveryReport { bytes, delivered, .. } => {
                 EventSummary::DeliveryReport(*bytes, delivered.map(|delivered| delivered.seq))
             }

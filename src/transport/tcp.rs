@@ -1,7 +1,5 @@
 //! A TCP socket as a stream. Owns its options, and what the kernel reports of its bytes; never looks at the bytes.
 
-mod kernel;
-
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::pin::Pin;
@@ -14,7 +12,7 @@ use smol::Async;
 use smol::io::AsyncWrite;
 
 use super::Transport;
-use crate::limits::{KEEPALIVE_PROBES, KEEPALIVE_S_MAX};
+use crate::tcp_state;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -39,17 +37,7 @@ impl Tcp {
         if dead_after_s == 0 {
             return;
         }
-        // The probes begin after two fifths of the time without traffic.
-        let dead_after_s = dead_after_s.min(KEEPALIVE_S_MAX);
-        let interval_s = (dead_after_s / (KEEPALIVE_PROBES as u64 + 2)).max(1);
-        let idle_s = dead_after_s.saturating_sub(KEEPALIVE_PROBES as u64 * interval_s).max(1);
-        let probing = || {
-            sockopt::set_tcp_keepidle(&self.socket, Duration::from_secs(idle_s))?;
-            sockopt::set_tcp_keepintvl(&self.socket, Duration::from_secs(interval_s))?;
-            sockopt::set_tcp_keepcnt(&self.socket, KEEPALIVE_PROBES)?;
-            sockopt::set_socket_keepalive(&self.socket, true)
-        };
-        if let Err(error) = probing() {
+        if let Err(error) = tcp_state::keep_alive(&self.socket, dead_after_s) {
             log::warn!("idle connections cannot be probed, so dead ones stay open: {error}");
         }
     }
@@ -108,12 +96,12 @@ impl Transport for Tcp {
 
     fn acknowledged_bytes(&self) -> u64 {
         // If the system does not report outstanding bytes, written bytes count as acknowledged.
-        let outstanding = kernel::outstanding_bytes(self.socket.get_ref()).unwrap_or(0);
+        let outstanding = tcp_state::outstanding_bytes(&self.socket).unwrap_or(0);
         self.written_bytes().saturating_sub(outstanding)
     }
 
     fn silence(&self) -> Option<Duration> {
-        kernel::silence(self.socket.get_ref())
+        tcp_state::silence(&self.socket)
     }
 
     fn is_broken(&self) -> bool {

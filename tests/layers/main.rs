@@ -22,6 +22,7 @@ const LAYERS: &[&str] = &[
     "outage_log",
     "backoff",
     "timeout",
+    "tcp_state",
     "trust",
     "fingerprint",
     // JSON frames as types, for the server and for its clients.

@@ -58,6 +58,11 @@ impl<'h> HostServer<'h> {
         HostServer { host, process, log, home }
     }
 
+    /// Address at which the server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        (self.host.address(), PORT).into()
+    }
+
     /// Kills the server with SIGKILL, and starts it again on the same data.
     #[track_caller]
     pub(crate) fn crash_and_start_again(&mut self) {

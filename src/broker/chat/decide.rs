@@ -61,6 +61,10 @@ impl Chat {
                 self.decide_requests(session, requests, turn);
                 turn.hold_permit(session, permit);
             }
+            Event::AnswerRepeats { session, requests, reply } => {
+                // The connection may have been cut off meanwhile.
+                let _ = reply.send(self.answer_repeats(session, requests));
+            }
             Event::DeliveryReport { session, bytes, delivered } => self.take_delivery_report(session, bytes, delivered),
             Event::End { session, reason } => turn.complete(Completion::End { session, reason }),
             Event::Leave { session } => self.log_out(session, turn),
@@ -69,6 +73,14 @@ impl Chat {
             Event::ObserverAdvanced { observer, seen } => self.advance_observer(&observer, seen),
             Event::Observers { only } => self.retain_observers(only, turn),
         }
+    }
+
+    /// Replaces messages that were accepted before by their replies.
+    fn answer_repeats(&self, session: SessionId, mut requests: Vec<Submission>) -> Vec<Submission> {
+        if let Some(session) = self.sessions.get(&session) {
+            requests.iter_mut().for_each(|submission| commands::send::answer_repeat(submission, session.peer, self));
+        }
+        requests
     }
 
     fn decide_requests(&mut self, session: SessionId, requests: Vec<Submission>, turn: &mut TurnBuilder) {
@@ -86,7 +98,7 @@ impl Chat {
 fn add_event<'a>(event: &'a Event, lookup: &mut LookupBuilder<'a>) {
     match event {
         Event::Join { session, name, .. } => lookup.login(*session, name),
-        Event::Requests { session, requests, .. } => {
+        Event::Requests { session, requests, .. } | Event::AnswerRepeats { session, requests, .. } => {
             requests.iter().for_each(|submission| commands::lookup(submission, *session, lookup));
         }
         Event::Observe { observer, .. } => lookup.peer(observer),

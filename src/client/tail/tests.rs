@@ -44,6 +44,10 @@ impl MessageSink for &mut Recorder {
         self.calls.push(reason.to_owned());
     }
 
+    fn waiting(&mut self, _: &str) {
+        self.calls.push("waiting".to_owned());
+    }
+
     fn disconnected(&mut self, reason: &str) {
         self.calls.push(reason.split_once("127.0.0.1").expect("the reason names the server").0.trim().to_owned());
     }

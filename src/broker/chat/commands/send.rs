@@ -8,7 +8,7 @@ use crate::broker::chat::loudness;
 use crate::broker::chat::state::{Chat, KnownId};
 use crate::broker::chat::turn::TurnBuilder;
 use crate::message::{Destination, PeerId, Recipient, RequestId, Seq, SessionId};
-use crate::protocol::{Code, Draft, FilteredSend, Refusal, Reply};
+use crate::protocol::{Code, Draft, FilteredSend, Refusal, Reply, Request, Submission, Work};
 use crate::shares::Holder;
 use crate::source::Source;
 use crate::store::{Entry, FoundId, SendId};
@@ -113,28 +113,47 @@ fn recipient(destination: &Destination, origin: Origin<'_>, holder: Holder, chat
     }
 }
 
+/// Replaces a message by its reply, if it was accepted before. One whose acceptance is not known yet stays as it is.
+pub(in crate::broker::chat) fn answer_repeat(submission: &mut Submission, sender: PeerId, chat: &Chat) {
+    let (Some(id), Work::Client(Request::Send(draft))) = (&submission.id, &submission.work) else { return };
+    if let Some(KnownId::Before(found)) = chat.known_ids.get(&(sender, id.clone())) {
+        submission.work = match accepted_again(found, &send_id(id.clone(), draft)) {
+            Ok(reply) => Work::Answered(Box::new(reply)),
+            Err(refusal) => Work::Refused(refusal),
+        };
+    }
+}
+
 /// Acknowledges a message again, if it was accepted before. Returns whether it was.
 fn repeat(send_id: &SendId, requester: &Requester, chat: &Chat, turn: &mut TurnBuilder) -> Result<bool, Refusal> {
     let requester = requester.clone();
     let known = chat.known_ids.get(&(requester.peer, send_id.id.clone()));
-    let (completion, fingerprint) = match known {
+    let completion = match known {
         Some(KnownId::New) => return Ok(false),
-        Some(KnownId::Before(FoundId { seq, at, fingerprint })) => {
-            (Completion::Reply { requester, reply: Reply::Accepted { seq: *seq, at: *at } }, *fingerprint)
+        Some(KnownId::Before(found)) => Completion::Reply { requester, reply: accepted_again(found, send_id)? },
+        Some(KnownId::InTurn { nth, fingerprint }) if *fingerprint == send_id.fingerprint => {
+            Completion::Repeat { requester, nth: *nth }
         }
-        Some(KnownId::InTurn { nth, fingerprint }) => (Completion::Repeat { requester, nth: *nth }, *fingerprint),
+        Some(KnownId::InTurn { .. }) => return Err(id_reused()),
         None => {
             let words =
                 "the id cannot be looked up now, the server's log says why; not sent, send it again with the same id";
             return Err(Refusal::new(Code::Internal, words));
         }
     };
-    if fingerprint == send_id.fingerprint {
-        turn.complete(completion);
-        return Ok(true);
-    }
+    turn.complete(completion);
+    Ok(true)
+}
+
+/// Returns the reply to a message whose id was accepted before.
+fn accepted_again(found: &FoundId, send_id: &SendId) -> Result<Reply, Refusal> {
+    let FoundId { seq, at, fingerprint } = *found;
+    if fingerprint == send_id.fingerprint { Ok(Reply::Accepted { seq, at }) } else { Err(id_reused()) }
+}
+
+fn id_reused() -> Refusal {
     let words = "another message was sent with this id, to others or with another text; not sent";
-    Err(Refusal::new(Code::IdReused, words))
+    Refusal::new(Code::IdReused, words)
 }
 
 pub(super) fn complete(requester: Option<&Requester>, notes: &[SenderNote], chat: &mut Chat, delivery: &mut Delivery) {

@@ -1,25 +1,43 @@
-//! State of a TCP connection that only the kernel knows. Owns the two system calls that no library makes safe; never reads or writes.
+//! State of a TCP connection that only the kernel knows, for both ends: unacknowledged bytes, and signs of life. Owns the two system calls
+//! that no library makes safe; never reads or writes.
 
-use std::net::TcpStream;
+use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
+
+use rustix::net::sockopt;
+
+use crate::limits::{KEEPALIVE_PROBES, KEEPALIVE_S_MAX};
+
+/// Makes the kernel probe the connection while it is idle, so that it fails within this many seconds if the other end is gone; tcp(7).
+pub(crate) fn keep_alive(socket: impl AsFd, dead_after_s: u64) -> io::Result<()> {
+    // The probes begin after two fifths of the time without traffic.
+    let dead_after_s = dead_after_s.min(KEEPALIVE_S_MAX);
+    let interval_s = (dead_after_s / (KEEPALIVE_PROBES as u64 + 2)).max(1);
+    let idle_s = dead_after_s.saturating_sub(KEEPALIVE_PROBES as u64 * interval_s).max(1);
+    sockopt::set_tcp_keepidle(&socket, Duration::from_secs(idle_s))?;
+    sockopt::set_tcp_keepintvl(&socket, Duration::from_secs(interval_s))?;
+    sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
+    Ok(sockopt::set_socket_keepalive(&socket, true)?)
+}
 
 /// Returns the bytes written to the socket that the other end's TCP has not acknowledged, unsent ones included: tcp(7), SIOCOUTQ.
 /// The call still works after a reset. `None`: the system does not report them.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
-pub(super) fn outstanding_bytes(socket: &TcpStream) -> Option<u64> {
+pub(crate) fn outstanding_bytes(socket: impl AsFd) -> Option<u64> {
     use std::os::fd::AsRawFd;
 
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor is open as long as the socket is borrowed, and this request, which a socket knows as SIOCOUTQ,
     // writes one `int` to where the pointer says, which is ours and lives on.
-    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    let answer = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if answer == 0 { u64::try_from(bytes).ok() } else { None }
 }
 
 /// Other systems do not report them.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn outstanding_bytes(_: &TcpStream) -> Option<u64> {
+pub(crate) fn outstanding_bytes(_: impl AsFd) -> Option<u64> {
     None
 }
 
@@ -27,7 +45,7 @@ pub(super) fn outstanding_bytes(_: &TcpStream) -> Option<u64> {
 /// tcpi_last_ack_recv. `None`: the system does not report it.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
-pub(super) fn silence(socket: &TcpStream) -> Option<Duration> {
+pub(crate) fn silence(socket: impl AsFd) -> Option<Duration> {
     use std::mem::{MaybeUninit, size_of};
     use std::os::fd::AsRawFd;
 
@@ -38,21 +56,21 @@ pub(super) fn silence(socket: &TcpStream) -> Option<Duration> {
     // the pointer says, which are ours and live on.
     let answer = unsafe {
         let info = (&raw mut info).cast();
-        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, &raw mut bytes)
+        libc::getsockopt(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, &raw mut bytes)
     };
     (answer == 0).then(|| Duration::from_millis(info.tcpi_last_ack_recv.into()))
 }
 
 /// Other systems do not report it; they end a connection that stays silent, in their own time.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn silence(_: &TcpStream) -> Option<Duration> {
+pub(crate) fn silence(_: impl AsFd) -> Option<Duration> {
     None
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
