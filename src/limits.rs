@@ -383,6 +383,18 @@ pub const RETENTION_CHECK_S_MIN: u64 = 1;
 /// Longest time in seconds until the retention checks again, as the system's clock may have been set meanwhile.
 pub const RETENTION_CHECK_S_MAX: u64 = 3600;
 
+/// Seconds for which the server must run with a wall clock before the retention believes a time that is later than it can tell itself.
+pub const CLOCK_PROOF_S: i64 = 6 * 60 * 60;
+
+/// Seconds by which a clock may be set back, as when it is corrected over the network, and still count as the same clock.
+pub const CLOCK_STEP_S_MAX: i64 = 60;
+
+/// Shortest time in seconds between two writes of what the retention knows about the clock. A crash loses as much, and messages stay longer.
+pub const CLOCK_SAVE_S: u64 = 3600;
+
+/// Seconds by which the wall clock must be ahead of what the retention believes for the log to say so.
+pub const CLOCK_LEAD_S_LOGGED: i64 = 24 * 60 * 60;
+
 /// Shortest time in milliseconds between two passes of the retention, each of which starts at the oldest message.
 pub const RETENTION_PASS_MS_MIN: u64 = 100;
 

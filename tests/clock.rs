@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use support::{TestClient, TestServer, holdline, messages};
+use support::{TestClient, TestServer, eventually, holdline, messages};
 use tempfile::TempDir;
 
 /// Clock that a test sets, and that runs on from there.
@@ -40,14 +40,20 @@ impl Clock {
     /// Starts a server with this clock. Times that it measures by the monotonic clock, such as timeouts, are not affected: that one
     /// does not jump on a real system either.
     fn server(&self) -> TestServer {
+        self.server_with("")
+    }
+
+    /// Starts a server with this clock, and with this as `holdline.toml`.
+    fn server_with(&self, toml: &str) -> TestServer {
         let text = |path: &PathBuf| path.to_str().expect("paths here are text").to_owned();
-        TestServer::with_environment(&[
-            ("LD_PRELOAD", &text(&self.library)),
+        let variables = [
+            ("LD_PRELOAD", &*text(&self.library)),
             ("FAKETIME_TIMESTAMP_FILE", &text(&self.file)),
             ("FAKETIME_NO_CACHE", "1"),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
             ("TZ", "UTC"),
-        ])
+        ];
+        TestServer::with_files_and_environment(&[("holdline.toml", toml)], &variables)
     }
 }
 
@@ -167,4 +173,27 @@ fn crash_and_restart_in_1970_change_nothing() {
     TestClient::login(&server, "bob").expect_nothing();
     let seqs = "select group_concat(seq) from (select seq from history order by seq)";
     assert_eq!(server.sqlite(seqs), "1,2,3,4");
+}
+
+#[test]
+fn starts_with_a_clock_that_is_years_ahead_remove_no_history() {
+    let Some(clock) = Clock::at(JUMPS[0].0) else { return };
+    let mut server = clock.server_with("[retention]\nmax_age = \"90 days\"\n");
+    let mut alice = TestClient::login(&server, "alice");
+    let mut bob = TestClient::login(&server, "bob");
+    alice.send("bob: read in 2026");
+    bob.expect("from alice: read in 2026");
+    server.wait_until_delivered("bob");
+    for _ in 0..2 {
+        clock.set("2031-12-01 10:00:00");
+        server.restart();
+        let removal_waits = "max_age removes no message by this time until the server has run for 6 hours with it";
+        eventually("the retention has scanned the log", || server.log().contains(removal_waits));
+        let mut alice = TestClient::login(&server, "alice");
+        alice.send("alice: written with the wrong clock");
+        alice.expect("from alice: written with the wrong clock");
+        alice.ping();
+    }
+    assert_eq!(server.sqlite("select text from history where seq = 1"), "read in 2026");
+    assert_eq!(server.sqlite("select count(*) from history"), "3");
 }

@@ -8,6 +8,7 @@
 //!
 //! One proposal is in flight at a time. The broker makes it a turn of its own with `Entry::Remove`; the scan continues after that turn.
 
+mod age_clock;
 mod holders;
 mod oldest;
 mod report;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use self::age_clock::AgeClock;
+pub(super) use self::age_clock::Clocks;
 use self::holders::Holders;
 use self::oldest::{Oldest, Pages};
 use self::report::{Removed, Report};
@@ -39,6 +42,7 @@ pub(super) struct Sweep<'c> {
     /// Peers for whom the messages wait that this pass stepped over.
     holders: Holders,
     oldest: Oldest<'c>,
+    age_clock: AgeClock<'c>,
     walk: Walk,
     /// Time at which this pass began.
     began: Instant,
@@ -87,21 +91,6 @@ impl From<&TurnOutcome> for TurnSummary {
     }
 }
 
-/// Time by both clocks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clocks {
-    /// Wall clock, for the age of messages.
-    pub(super) clock: Timestamp,
-    /// Monotonic clock, for the times of steps.
-    pub(super) instant: Instant,
-}
-
-impl Clocks {
-    pub(super) fn now() -> Self {
-        Clocks { clock: Timestamp::now(), instant: Instant::now() }
-    }
-}
-
 /// Reason for a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trigger {
@@ -113,12 +102,13 @@ enum Trigger {
 
 impl<'c> Sweep<'c> {
     pub(super) fn new(connection: &'c Connection, retention: Retention, headroom: Headroom, now: Clocks) -> Self {
-        let oldest = Oldest::new(connection).expect("statements fit the schema that was just checked");
+        let fits = "statements fit the schema that was just checked";
         Sweep {
             retention,
             headroom,
             holders: Holders::default(),
-            oldest,
+            oldest: Oldest::new(connection).expect(fits),
+            age_clock: AgeClock::new(connection, now).expect(fits),
             walk: Walk::BEGIN,
             began: now.instant,
             is_stale: false,
@@ -180,9 +170,11 @@ impl<'c> Sweep<'c> {
         ranges
     }
 
-    /// Logs what was removed and not logged yet.
+    /// Logs what was removed and not logged yet, and stores the evidence about the clock.
     pub(super) fn close(mut self) {
         self.report.log_rest();
+        // Without it, messages stay longer.
+        let _ = self.age_clock.save();
     }
 
     fn step(&mut self, log: &mut Log<'_>, trigger: Trigger, now: Clocks) -> Option<Vec<SeqRange>> {
@@ -214,6 +206,7 @@ impl<'c> Sweep<'c> {
         appended: usize,
         now: Clocks,
     ) -> rusqlite::Result<Option<Vec<SeqRange>>> {
+        let now = self.believe(log, now)?;
         let is_new_pass = self.begin_pass_if_due(now);
         let pages = self.oldest.pages()?;
         if !is_new_pass && !self.has_work(pages, now) {
@@ -230,6 +223,17 @@ impl<'c> Sweep<'c> {
         self.note_step(proposal.removed.with_given_back(given_back_bytes))?;
         self.end_step(log, proposal.stop, trigger, now)?;
         Ok(None)
+    }
+
+    /// Replaces the wall clock by the time by which messages are too old, and stores the evidence for it if that is due.
+    fn believe(&mut self, log: &mut Log<'_>, now: Clocks) -> rusqlite::Result<Clocks> {
+        if self.retention.max_age.is_none() {
+            return Ok(now);
+        }
+        let clock = self.age_clock.advance(now)?;
+        log.set_synchronous(Synchronous::Normal)?;
+        self.age_clock.save_if_due(now.instant)?;
+        Ok(Clocks { clock, ..now })
     }
 
     /// Scans for messages to remove. Fails if another process writes: then they could not be removed either.
@@ -258,6 +262,7 @@ impl<'c> Sweep<'c> {
     }
 
     fn after_removal(&mut self, log: &mut Log<'_>, proposal: Proposal, now: Clocks) -> rusqlite::Result<()> {
+        let now = self.believe(log, now)?;
         let pages = self.oldest.pages()?;
         self.is_giving_back |= pages.free > spare_pages(pages);
         // While no messages are appended, the next step does it, and makes the file smaller.

@@ -1,6 +1,7 @@
 //! Tests of retention over a real database, with clocks that the tests set. Owns the database and its clocks; the submodules own the tests.
 
 mod afterwards;
+mod clocks;
 mod random;
 mod removed;
 mod reports;
@@ -132,6 +133,14 @@ impl<'c> World<'c> {
     fn advance(&mut self, later: Duration) {
         self.now.instant += later;
         self.now.clock = Timestamp::from_millis(self.now.clock.millis() + later.as_millis() as i64);
+    }
+
+    /// Ends the server, and starts it again with this clock.
+    fn restart(&mut self, clock_ms: i64) {
+        let retention = self.sweep.retention;
+        self.now.clock = Timestamp::from_millis(clock_ms);
+        let next = Sweep::new(self.connection, retention, Headroom::default(), self.now);
+        std::mem::replace(&mut self.sweep, next).close();
     }
 
     fn numbers(&self, sql: &str) -> Vec<i64> {
