@@ -6,6 +6,7 @@ mod chat;
 mod event;
 mod outbox;
 mod post;
+mod running_time;
 #[cfg(test)]
 mod tests;
 mod turn_queue;
@@ -21,6 +22,7 @@ use self::chat::{Chat, Turn, TurnBuilder};
 pub(crate) use self::event::{EndReason, Event, Joining, Observation, SessionOutput};
 pub(crate) use self::outbox::{Chunk, Delivered, Mark, OutboxReceiver, SessionValue, ValueBatch, outbox};
 use self::post::ReadPost;
+use self::running_time::RunningTime;
 use self::turn_queue::TurnQueue;
 use crate::config::Limits;
 use crate::limits::{
@@ -34,6 +36,7 @@ use crate::store::{Commit, Entry, Lookup, Post, SeqRange, Store, TurnOutcome};
 /// Makes a broker, and the handle with which connections send it events.
 pub(crate) fn open(mut store: Store, limits: &Limits) -> (Handle, Broker) {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS_MAX);
+    let running_time = RunningTime::new(store.found.ran_s);
     let chat = Chat::new(limits, &mut store);
     let outbox_bytes_max = chat.published_outbox_bytes_max();
     let broker = Broker {
@@ -44,6 +47,7 @@ pub(crate) fn open(mut store: Store, limits: &Limits) -> (Handle, Broker) {
         presence_timer: None,
         outbox_table: OutboxTableState::Unknown,
         removal: None,
+        running_time,
         limits: *limits,
         chat,
         store,
@@ -97,6 +101,7 @@ pub(crate) struct Broker {
     outbox_table: OutboxTableState,
     /// Old messages that the store proposed to remove.
     removal: Option<Vec<SeqRange>>,
+    running_time: RunningTime,
     limits: Limits,
     chat: Chat,
     store: Store,
@@ -178,8 +183,10 @@ impl Broker {
     async fn flush_on_shutdown(&mut self) {
         let now = Timestamp::now();
         self.chat.record_shutdown_leaves(now);
-        if self.chat.is_dirty() {
+        let ran = self.running_time.last();
+        if self.chat.is_dirty() || ran.is_some() {
             let mut turn = TurnBuilder::new(now);
+            turn.note_running_time(ran);
             self.chat.write_all_dirty(&mut turn);
             let (turn, request) = turn.finish();
             let commit = self.store.begin(request);
@@ -388,6 +395,9 @@ impl Broker {
         if self.flush_timer.is_none() && self.chat.is_dirty() {
             self.flush_timer = FlushTimer::after(self.flush_within);
         }
+        if turn.has_entries() && !turn.is_removal() {
+            turn.note_running_time(self.running_time.due());
+        }
         let (turn, request) = turn.finish();
         let commit = (!request.is_empty()).then(|| self.store.begin(request));
         (turn, commit)
@@ -424,6 +434,7 @@ impl Broker {
             self.chat.apply_room_changes(&mut turn, &outcome);
         } else {
             self.defer_outbox_rows();
+            self.running_time.undo(&outcome.entries);
             self.chat.undo(&mut turn, &outcome.entries);
         }
         (turn, outcome)

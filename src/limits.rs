@@ -449,8 +449,14 @@ pub const ROOMS_PER_PEER_MAX: usize = 1024;
 /// Message ids of one sender alone that are remembered; a share: of all senders together, four times as many.
 pub const SENT_IDS_MAX: usize = 250_000;
 
-/// Days for which a message id is remembered, unless there are too many; `protocol.md`, promise 5.
-pub const SENT_ID_DAYS_MAX: i64 = 30;
+/// Days of running time for which a message id is remembered, unless there are too many; `protocol.md`, promise 5.
+pub const SENT_ID_DAYS_MAX: u64 = 30;
+
+/// Shortest time in seconds between two writes of the running time. A crash loses as much, and ids are remembered for longer.
+pub const RUNNING_SAVE_S: u64 = 3600;
+
+/// Seconds of running time from which on a server that stops writes them.
+pub const RUNNING_LAST_S_MIN: u64 = 60;
 
 /// Old message ids that are removed for each new one, at most.
 pub const SENT_IDS_REMOVED_PER_ID: usize = 2;

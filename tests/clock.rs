@@ -10,7 +10,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use support::{TestClient, TestServer, eventually, holdline, messages};
+use serde_json::json;
+use support::{JsonClient, TestClient, TestServer, eventually, holdline, messages};
 use tempfile::TempDir;
 
 /// Clock that a test sets, and that runs on from there.
@@ -196,4 +197,31 @@ fn starts_with_a_clock_that_is_years_ahead_remove_no_history() {
     }
     assert_eq!(server.sqlite("select text from history where seq = 1"), "read in 2026");
     assert_eq!(server.sqlite("select count(*) from history"), "3");
+}
+
+/// Sends a message with an id. Returns the `seq` with which it is accepted.
+fn send_with_id(server: &TestServer, id: &str) -> i64 {
+    let mut sensor = JsonClient::login(server, "sensor");
+    sensor.send(json!({"type": "send", "id": id, "to": ["bob"], "text": "once"}));
+    sensor.expect("accepted")["seq"].as_i64().unwrap()
+}
+
+#[test]
+fn ids_are_remembered_across_decades_of_the_clock_and_for_thirty_days_of_running_time() {
+    let Some(clock) = Clock::at("1970-01-01 00:00:30") else { return };
+    let mut server = clock.server();
+    assert_eq!(send_with_id(&server, "boot"), 1);
+    clock.set("2026-12-01 10:00:00");
+    assert_eq!((send_with_id(&server, "other"), send_with_id(&server, "boot")), (2, 1));
+    clock.set("2031-12-01 10:00:00");
+    server.restart();
+    assert_eq!((send_with_id(&server, "another"), send_with_id(&server, "boot")), (3, 1));
+
+    for (days, seq) in [(29, 1), (31, 6)] {
+        server.terminate();
+        server.sqlite_write(&format!("update running set seconds = {days} * 86400"));
+        server.start_again();
+        send_with_id(&server, &format!("after {days} days"));
+        assert_eq!(send_with_id(&server, "boot"), seq, "after {days} days");
+    }
 }

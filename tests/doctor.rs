@@ -300,7 +300,7 @@ const FAULTS: &[(&str, &str, &str, bool)] = &[
         true,
     ),
     (
-        "insert into sent_id values (1, 1, 'a', 1, 'x', 0)",
+        "insert into sent_id values (1, 1, 'a', 1, 'x', 0, 0)",
         "warning: 1 message id has a value of the wrong type",
         "delete from sent_id",
         true,
@@ -406,13 +406,13 @@ const FAULTS_OF_ROOMS: &[(&str, &str, &str, bool)] = &[
         true,
     ),
     (
-        "insert into sent_id values (1, 99, 'x1', 2, 0, 0)",
+        "insert into sent_id values (1, 99, 'x1', 2, 0, 0, 0)",
         "warning: 1 message id belongs to a sender that is not in the table peer; a new peer with the same number could not use it (\"x1\")",
         "delete from sent_id where sender",
         true,
     ),
     (
-        "insert into sent_id select 1, id, 'x1', 99, 0, 0 from peer where name = 'bob'",
+        "insert into sent_id select 1, id, 'x1', 99, 0, 0, 0 from peer where name = 'bob'",
         "problem: 1 message id belongs to a message that does not exist; a sender that repeats it would get accepted, and nothing would be sent (\"x1\")",
         "delete from sent_id where seq",
         true,

@@ -22,6 +22,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0008-shares.sql"),
     include_str!("../../migrations/0009-identity.sql"),
     include_str!("../../migrations/0010-clocks.sql"),
+    include_str!("../../migrations/0011-running-time.sql"),
 ];
 
 /// Application id in the header of the file, "hold" in ASCII: marks the file as a holdline database, for `file(1)` too.

@@ -113,6 +113,7 @@ impl Disk {
                 .map(|(room, creator)| (room, creator.and_then(|creator| self.holder(creator))))
                 .collect(),
             empty_rooms: self.rooms.empty().collect(),
+            ran_s: 0,
         }
     }
 
@@ -268,6 +269,8 @@ impl Disk {
                 }
             }
             Entry::Remove { ranges } => self.remove(ranges, undo),
+            // No time passes in a simulation.
+            Entry::Ran { .. } => {}
             Entry::Source { peer, source } => {
                 undo.sources.get_or_insert_with(|| self.sources.clone());
                 self.sources.insert(*peer, *source);

@@ -132,6 +132,7 @@ impl<'c> Tables<'c> {
             }
             Entry::Event(event) => self.events.insert(event, newest),
             Entry::Value { peer, key, value } => self.values.set(*peer, key, value.as_deref()),
+            Entry::Ran { seconds } => self.sent_ids.note_running_time(*seconds),
             Entry::Floor { room, floor } => self.members.raise_floor(*room, *floor),
             Entry::Remove { ranges } => self.removal.remove(ranges, before, &mut self.search),
         }
@@ -176,9 +177,9 @@ impl<'c> Tables<'c> {
 
     /// Removes ids, refused rows and events that are no longer needed: at most a fixed number for each that the turn has added.
     fn remove_outdated(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
-        let with_id = || messages(entries).filter(|message| message.id.is_some());
-        if let Some(last) = with_id().last() {
-            self.sent_ids.remove_oldest(with_id().count(), last.at)?;
+        let with_id = messages(entries).filter(|message| message.id.is_some()).count();
+        if with_id > 0 {
+            self.sent_ids.remove_oldest(with_id)?;
         }
         if entries.iter().any(|entry| matches!(entry, Entry::OutboxRefused { .. })) {
             self.posts.trim_refused()?;

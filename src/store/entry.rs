@@ -116,6 +116,11 @@ pub enum Entry {
         /// Room that is removed. Its id is never given again.
         room: RoomId,
     },
+    /// Notes how long servers have run with this database. The running time never decreases.
+    Ran {
+        /// Seconds in all runs together.
+        seconds: u64,
+    },
     /// Removes old messages, except those that wait for a peer.
     Remove {
         /// Ranges in the order of `seq`, which do not overlap.
@@ -137,6 +142,8 @@ impl Entry {
             Entry::ObserverAdvanced { .. } | Entry::RetainObservers { .. } | Entry::Event(_) => false,
             // What a power cut brings back is removed again, and a floor that it lowers is raised again.
             Entry::Remove { .. } | Entry::Floor { .. } => false,
+            // If a power cut takes it, ids are remembered for longer.
+            Entry::Ran { .. } => false,
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Found {
     pub rooms: Vec<(RoomId, Option<Holder>)>,
     /// Rooms without members.
     pub empty_rooms: Vec<RoomId>,
+    /// Seconds for which servers have run with this database.
+    pub ran_s: u64,
 }
 
 /// Reads the state. `tail` is what the inbox index does not contain yet.
@@ -35,10 +37,12 @@ pub(super) fn found(connection: &Connection, tail: &UnindexedTail) -> rusqlite::
                 max(coalesce((select max(id) from peer where id <= 1e18), 0),
                     coalesce((select max(peer) from removed_id where typeof(peer) = 'integer' and peer <= 1e18), 0)),
                 max(coalesce((select max(id) from room where id <= 1e18), 0),
-                    coalesce((select max(room) from removed_id where typeof(room) = 'integer' and room <= 1e18), 0))"
+                    coalesce((select max(room) from removed_id where typeof(room) = 'integer' and room <= 1e18), 0)),
+                (select seconds from running where rowid = 1)"
     );
-    let (newest, last_peer, last_room) = connection
-        .query_row(&sql, [], |row| Ok((column::seq(row, 0)?, column::peer(row, 1)?, column::number(row, 2)?)))?;
+    let (newest, last_peer, [last_room, ran_s]) = connection.query_row(&sql, [], |row| {
+        Ok((column::seq(row, 0)?, column::peer(row, 1)?, [column::number(row, 2)?, column::number(row, 3)?]))
+    })?;
     Ok(Found {
         newest,
         last_peer,
@@ -46,6 +50,7 @@ pub(super) fn found(connection: &Connection, tail: &UnindexedTail) -> rusqlite::
         unknown_names: unknown_names(connection, tail)?,
         rooms: rooms(connection)?,
         empty_rooms: empty_rooms(connection)?,
+        ran_s: ran_s.cast_unsigned(),
     })
 }
 

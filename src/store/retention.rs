@@ -174,7 +174,7 @@ impl<'c> Sweep<'c> {
     pub(super) fn close(mut self) {
         self.report.log_rest();
         // Without it, messages stay longer.
-        let _ = self.age_clock.save();
+        let _ = self.age_clock.save(Instant::now());
     }
 
     fn step(&mut self, log: &mut Log<'_>, trigger: Trigger, now: Clocks) -> Option<Vec<SeqRange>> {
@@ -231,8 +231,10 @@ impl<'c> Sweep<'c> {
             return Ok(now);
         }
         let clock = self.age_clock.advance(now)?;
-        log.set_synchronous(Synchronous::Normal)?;
-        self.age_clock.save_if_due(now.instant)?;
+        if self.age_clock.is_save_due(now.instant) {
+            log.set_synchronous(Synchronous::Normal)?;
+            self.age_clock.save(now.instant)?;
+        }
         Ok(Clocks { clock, ..now })
     }
 

@@ -1,5 +1,5 @@
 //! Ids that programs give their messages, so that a repeated request sends nothing twice. Owns the table `sent_id` and how long
-//! an id is remembered; never decides how a repeated request is answered.
+//! an id is remembered, and the table `running`, by which it expires; never decides how a repeated request is answered.
 //!
 //! A sender whose share of the ids is used up forgets its own oldest ids with each new one, and never another sender's. What is removed
 //! follows from the tables alone, so that the same entries always leave the same rows.
@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::{FoundId, SendId, found};
 use crate::database::column::{self, integer};
-use crate::limits::{SENT_ID_DAYS_MAX, SENT_IDS_REMOVED_PER_ID};
+use crate::limits::{RUNNING_SAVE_S, SENT_ID_DAYS_MAX, SENT_IDS_REMOVED_PER_ID};
 use crate::message::{PeerId, RequestId, Seq, Timestamp};
 use crate::shares::{Holder, Shares};
 use crate::source::Source;
@@ -18,7 +18,8 @@ use crate::source::Source;
 /// Source of senders whose source is not known.
 const UNKNOWN: Source = Source::Operator;
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// Running time in seconds from which on an id is forgotten. That of each id was noted up to [`RUNNING_SAVE_S`] before it was accepted.
+const REMEMBERED_S: u64 = SENT_ID_DAYS_MAX * 24 * 60 * 60 + RUNNING_SAVE_S;
 
 /// Prepared statements on the table `sent_id`.
 pub(super) struct SentIds<'c> {
@@ -26,6 +27,8 @@ pub(super) struct SentIds<'c> {
     stored_max: usize,
     /// Counts of the ids in the table; `None` until they are needed, and after a transaction that failed.
     counts: Option<IdCounts>,
+    /// Seconds for which servers have run, as noted; `None` until they are needed, and after a transaction that failed.
+    ran_s: Option<u64>,
     insert: Statement<'c>,
     find: Statement<'c>,
     count: Statement<'c>,
@@ -33,6 +36,8 @@ pub(super) struct SentIds<'c> {
     oldest: Statement<'c>,
     oldest_of: Statement<'c>,
     remove: Statement<'c>,
+    running_time: Statement<'c>,
+    set_running_time: Statement<'c>,
 }
 
 /// Ids in the table, by sender and source.
@@ -48,8 +53,9 @@ impl<'c> SentIds<'c> {
         Ok(SentIds {
             stored_max,
             counts: None,
+            ran_s: None,
             insert: connection.prepare(
-                "insert or replace into sent_id (sender, id, seq, at, fingerprint) values (?1, ?2, ?3, ?4, ?5)",
+                "insert or replace into sent_id (sender, id, seq, at, fingerprint, ran) values (?1, ?2, ?3, ?4, ?5, ?6)",
             )?,
             find: connection.prepare("select seq, at, fingerprint from sent_id where sender = ?1 and id = ?2")?,
             count: connection.prepare(
@@ -58,9 +64,11 @@ impl<'c> SentIds<'c> {
                  left join peer on peer.id = sent.sender",
             )?,
             source: connection.prepare("select source from peer where id = ?1")?,
-            oldest: connection.prepare("select number, at, sender from sent_id order by number limit ?1")?,
+            oldest: connection.prepare("select number, ran, sender from sent_id order by number limit ?1")?,
             oldest_of: connection.prepare("select min(number) from sent_id where sender = ?1")?,
             remove: connection.prepare("delete from sent_id where number = ?1")?,
+            running_time: connection.prepare("select max(seconds) from running where rowid = 1")?,
+            set_running_time: connection.prepare("insert or replace into running (rowid, seconds) values (1, ?1)")?,
         })
     }
 
@@ -93,7 +101,8 @@ impl<'c> SentIds<'c> {
             };
             self.remove(number, holder)?;
         }
-        let row = params![sender.get(), id.id.as_str(), seq.get(), at.millis(), id.fingerprint];
+        let ran = self.running_time()?.cast_signed();
+        let row = params![sender.get(), id.id.as_str(), seq.get(), at.millis(), id.fingerprint, ran];
         self.insert.execute(row)?;
         self.counts()?.shares.add(Some(holder), 1);
         Ok(())
@@ -101,13 +110,14 @@ impl<'c> SentIds<'c> {
 
     /// Removes the oldest ids if they are too old: [`SENT_IDS_REMOVED_PER_ID`] for each that was `added`, so that it catches up, and never
     /// all at once. Also if there are many more than all senders may have together, each of which may always have one.
-    pub(super) fn remove_oldest(&mut self, added: usize, now: Timestamp) -> rusqlite::Result<()> {
-        let too_old_ms = now.millis() - SENT_ID_DAYS_MAX * DAY_MS;
+    pub(super) fn remove_oldest(&mut self, added: usize) -> rusqlite::Result<()> {
+        let now = self.running_time()?;
         let rows = self.oldest.query_map([(added * SENT_IDS_REMOVED_PER_ID) as i64], |row| {
-            Ok((row.get(0)?, integer(row, 1)?, column::peer(row, 2)?))
+            Ok((row.get(0)?, column::number(row, 1)?, column::peer(row, 2)?))
         })?;
-        for (number, at, sender) in rows.collect::<rusqlite::Result<Vec<(i64, i64, PeerId)>>>()? {
-            if at > too_old_ms && self.counts()?.shares.all() <= 5 * self.stored_max as u64 {
+        for (number, ran, sender) in rows.collect::<rusqlite::Result<Vec<(i64, i64, PeerId)>>>()? {
+            let is_young = now.saturating_sub(ran.cast_unsigned()) < REMEMBERED_S;
+            if is_young && self.counts()?.shares.all() <= 5 * self.stored_max as u64 {
                 break;
             }
             let holder = self.holder(sender)?;
@@ -128,9 +138,25 @@ impl<'c> SentIds<'c> {
         }
     }
 
-    /// Forgets the counts, after the rollback of a transaction.
+    /// Notes how long servers have run with this database.
+    pub(super) fn note_running_time(&mut self, seconds: u64) -> rusqlite::Result<()> {
+        let seconds = self.running_time()?.max(seconds);
+        self.set_running_time.execute([seconds.cast_signed()])?;
+        self.ran_s = Some(seconds);
+        Ok(())
+    }
+
+    /// Forgets what was counted and noted, after the rollback of a transaction.
     pub(super) fn rolled_back(&mut self) {
         self.counts = None;
+        self.ran_s = None;
+    }
+
+    fn running_time(&mut self) -> rusqlite::Result<u64> {
+        if self.ran_s.is_none() {
+            self.ran_s = Some(self.running_time.query_row([], |row| column::number(row, 0))?.cast_unsigned());
+        }
+        Ok(self.ran_s.expect("the running time was just read"))
     }
 
     fn remove(&mut self, number: i64, holder: Holder) -> rusqlite::Result<()> {
@@ -184,12 +210,14 @@ mod tests {
         (home, connection)
     }
 
+    /// Time at which messages are accepted.
+    const AT: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
     /// Gives ids to messages of a sender, and counts how many are remembered.
     fn send(ids: &mut SentIds<'_>, sender: i64, count: usize) -> usize {
-        let now = Timestamp::from_millis(100 * DAY_MS);
         for number in 0..count {
-            ids.insert(PeerId::new(sender), &id(number), Seq::new(number as i64 + 1), now).unwrap();
-            ids.remove_oldest(1, now).unwrap();
+            ids.insert(PeerId::new(sender), &id(number), Seq::new(number as i64 + 1), AT).unwrap();
+            ids.remove_oldest(1).unwrap();
         }
         (0..count).filter(|number| is_known(ids, sender, *number)).count()
     }
@@ -241,22 +269,46 @@ mod tests {
         assert_eq!((usage(&mut ids, before), usage(&mut ids, after)), (0, 10));
     }
 
+    /// Seconds of 30 days.
+    const DAYS_30_S: u64 = 30 * 24 * 60 * 60;
+
     #[test]
-    fn oldest_ids_are_removed_when_they_are_too_old() {
+    fn ids_are_removed_after_thirty_days_of_running_time_whatever_the_clock_shows() {
         let (_home, connection) = open();
         let mut ids = SentIds::new(&connection, STORED_MAX).unwrap();
-        let now = Timestamp::from_millis(100 * DAY_MS);
         for number in 0..10 {
-            let at = if number < 2 { Timestamp::from_millis(DAY_MS) } else { now };
+            if number == 2 {
+                ids.note_running_time(3 * RUNNING_SAVE_S).unwrap();
+            }
+            let at = if number < 2 { Timestamp::from_millis(30_000) } else { AT };
             ids.insert(PeerId::new(1), &id(number), Seq::new(number as i64 + 1), at).unwrap();
         }
-        assert!(is_known(&mut ids, 1, 0));
-        ids.remove_oldest(1, now).unwrap();
+        ids.note_running_time(DAYS_30_S).unwrap();
+        ids.remove_oldest(1000).unwrap();
+        assert!((0..10).all(|number| is_known(&mut ids, 1, number)), "the running time is noted once an hour");
+        ids.note_running_time(DAYS_30_S + RUNNING_SAVE_S).unwrap();
+        // Never decreases.
+        ids.note_running_time(5).unwrap();
+        ids.remove_oldest(1).unwrap();
         assert!(!is_known(&mut ids, 1, 1) && is_known(&mut ids, 1, 2));
-        ids.remove_oldest(1000, Timestamp::from_millis(now.millis() + DAY_MS)).unwrap();
-        assert!(is_known(&mut ids, 1, 2));
-        ids.remove_oldest(1000, Timestamp::from_millis(now.millis() + 31 * DAY_MS)).unwrap();
+        ids.note_running_time(DAYS_30_S + 4 * RUNNING_SAVE_S).unwrap();
+        ids.remove_oldest(1000).unwrap();
         assert!(!is_known(&mut ids, 1, 9), "all ids are too old");
         assert_eq!(ids.counts().unwrap().shares.all(), 0);
+    }
+
+    #[test]
+    fn running_time_of_a_failed_transaction_counts_no_more() {
+        let (_home, connection) = open();
+        connection.execute_batch("commit; begin").unwrap();
+        let mut ids = SentIds::new(&connection, STORED_MAX).unwrap();
+        ids.note_running_time(2 * DAYS_30_S).unwrap();
+        connection.execute_batch("rollback").unwrap();
+        ids.rolled_back();
+        assert_eq!(ids.running_time().unwrap(), 0);
+        // A row that was written by hand counts as no time.
+        connection.execute("update running set seconds = 'x'", []).unwrap();
+        ids.rolled_back();
+        assert_eq!(ids.running_time().unwrap(), 0);
     }
 }

@@ -142,13 +142,14 @@ const SENT_IDS: Check = Check {
     key_name: "number",
     faults: &[RowFault {
         condition: "number not between 1 and 1e18 or typeof(sender) <> 'integer' or typeof(id) <> 'text' or typeof(seq) <> 'integer'
-                    or typeof(at) <> 'integer' or typeof(fingerprint) <> 'integer'",
+                    or typeof(at) <> 'integer' or typeof(fingerprint) <> 'integer' or typeof(ran) <> 'integer'",
         severity: Severity::Warning,
         one: "message id has a value of the wrong type; a program that repeats the message may send it twice",
         many: "message ids have a value of the wrong type; programs that repeat the messages may send them twice",
         fix: Some(
             "delete from sent_id where number not between 1 and 1e18 or typeof(sender) <> 'integer' or typeof(id) <> 'text'
-             or typeof(seq) <> 'integer' or typeof(at) <> 'integer' or typeof(fingerprint) <> 'integer'",
+             or typeof(seq) <> 'integer' or typeof(at) <> 'integer' or typeof(fingerprint) <> 'integer'
+             or typeof(ran) <> 'integer'",
         ),
     }],
 };

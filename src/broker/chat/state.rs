@@ -234,7 +234,7 @@ impl Session {
 impl Chat {
     /// Makes the chat with the state that the store found when it was opened.
     pub(in crate::broker) fn new(limits: &Limits, store: &mut Store) -> Self {
-        let Found { newest, last_peer, last_room, unknown_names, rooms, empty_rooms } =
+        let Found { newest, last_peer, last_room, unknown_names, rooms, empty_rooms, ran_s: _ } =
             std::mem::take(&mut store.found);
         Chat {
             limits: *limits,

@@ -127,6 +127,11 @@ impl TurnBuilder {
         self.request.entries.splice(0..0, entries);
     }
 
+    /// Puts the entry that notes the running time, if there is one, before all others: it holds for the ids of this turn.
+    pub(in crate::broker) fn note_running_time(&mut self, ran: Option<Entry>) {
+        self.write_first(ran);
+    }
+
     /// Appends a message. Returns its index among the messages of the turn.
     pub(super) fn write_message(&mut self, message: Entry) -> usize {
         self.write(message);

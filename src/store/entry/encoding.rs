@@ -23,6 +23,7 @@
 //! | 16 | `Source` | peer: integer, source: text |
 //! | 17 | `Room` with a creator | as 2, creator: integer |
 //! | 18 | `RemoveRoom` | room: integer |
+//! | 19 | `Ran` | seconds: integer |
 //!
 //! - An integer is signed, of 64 bits, zigzag-coded as in Protocol Buffers (0, -1, 1, -2 become 0, 1, 2, 3), and written in groups of 7
 //!   bits, the lowest first, with the high bit set in all bytes but the last. The shortest form is the only one.
@@ -60,6 +61,7 @@ impl Entry {
                 creator.iter().for_each(|creator| out.integer(creator.get()));
             }
             Entry::RemoveRoom { room } => out.integer(room.get()),
+            Entry::Ran { seconds } => out.integer(seconds.cast_signed()),
             Entry::Source { peer, source } => {
                 out.integer(peer.get());
                 out.text(&source.to_string());
@@ -107,6 +109,7 @@ impl Entry {
             Entry::Source { .. } => 16,
             Entry::Room { creator: Some(_), .. } => 17,
             Entry::RemoveRoom { .. } => 18,
+            Entry::Ran { .. } => 19,
         }
     }
 
@@ -126,10 +129,7 @@ impl Entry {
             6 => Entry::OutboxSent(Box::new(read_post(&mut bytes)?)),
             7 => read_refusal(&mut bytes)?,
             8 => read_observe(&mut bytes)?,
-            9 => Entry::ObserverAdvanced {
-                observer: PeerId::new(bytes.integer("observer")?),
-                seen: ObserverCursor { seq: Seq::new(bytes.integer("seq")?), event: bytes.integer("event")? },
-            },
+            9 => read_observer_advanced(&mut bytes)?,
             10 => Entry::RetainObservers { only: bytes.list("names", |bytes| read_peer_name("names", bytes))? },
             11 => Entry::Event(read_event(&mut bytes)?),
             12 => Entry::Value {
@@ -146,6 +146,7 @@ impl Entry {
             16 => Entry::Source { peer: PeerId::new(bytes.integer("peer")?), source: read_source(&mut bytes)? },
             17 => read_room(&mut bytes, |bytes| bytes.integer("creator").map(|creator| Some(PeerId::new(creator))))?,
             18 => Entry::RemoveRoom { room: RoomId::new(bytes.integer("room")?) },
+            19 => Entry::Ran { seconds: bytes.integer("seconds")?.cast_unsigned() },
             found => return Err(DecodeError::Kind { found }),
         };
         bytes.end()?;
@@ -294,6 +295,13 @@ fn read_observe(bytes: &mut Reader<'_>) -> Result<Entry, DecodeError> {
             leave: bytes.flag("leave")?,
             delivered: bytes.flag("delivered")?,
         },
+    })
+}
+
+fn read_observer_advanced(bytes: &mut Reader<'_>) -> Result<Entry, DecodeError> {
+    Ok(Entry::ObserverAdvanced {
+        observer: PeerId::new(bytes.integer("observer")?),
+        seen: ObserverCursor { seq: Seq::new(bytes.integer("seq")?), event: bytes.integer("event")? },
     })
 }
 

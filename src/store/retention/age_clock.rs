@@ -81,22 +81,19 @@ impl<'c> AgeClock<'c> {
         Ok(Timestamp::from_millis(time))
     }
 
-    /// Stores the evidence, if it is time. Fails at once if another process writes.
-    pub(super) fn save_if_due(&mut self, now: Instant) -> rusqlite::Result<()> {
-        if now < self.saves_at {
-            return Ok(());
-        }
-        self.save()?;
-        self.saves_at = now + Duration::from_secs(CLOCK_SAVE_S);
-        Ok(())
+    /// Whether it is time to store the evidence.
+    pub(super) fn is_save_due(&self, now: Instant) -> bool {
+        self.saves_at <= now
     }
 
-    /// Stores the evidence.
-    pub(super) fn save(&mut self) -> rusqlite::Result<()> {
+    /// Stores the evidence. Fails at once if another process writes.
+    pub(super) fn save(&mut self, now: Instant) -> rusqlite::Result<()> {
         let Some(Evidence { believed, candidate, support }) = self.evidence else { return Ok(()) };
         let transaction = begin_unless_busy(self.connection)?;
         self.save.execute(params![believed, candidate, support])?;
-        transaction.commit()
+        transaction.commit()?;
+        self.saves_at = now + Duration::from_secs(CLOCK_SAVE_S);
+        Ok(())
     }
 
     /// Logs once that the wall clock is ahead of the believed time.

@@ -34,6 +34,7 @@ fn frozen() -> Vec<(Entry, &'static [u8])> {
             b"\x01\x11\x04\x0a#home\x80\x01",
         ),
         (Entry::RemoveRoom { room: RoomId::new(64) }, b"\x01\x12\x80\x01"),
+        (Entry::Ran { seconds: 64 }, b"\x01\x13\x80\x01"),
         (
             Entry::Source { peer: PeerId::new(64), source: Source::of([192, 0, 2, 7].into()) },
             b"\x01\x10\x80\x01\x12192.0.2.7",
@@ -226,6 +227,7 @@ fn entries() -> impl Strategy<Value = Entry> {
             .prop_map(|(at, sender, recipients, text, id)| Entry::Message { at, sender, recipients, text, id }),
         (room(), proptest::option::of(text())).prop_map(|(room, topic)| Entry::Topic { room, topic }),
         (room(), seq()).prop_map(|(room, floor)| Entry::Floor { room, floor }),
+        any::<u64>().prop_map(|seconds| Entry::Ran { seconds }),
         post().prop_map(Entry::OutboxSent),
         (post(), at(), any::<String>()).prop_map(|(post, at, reason)| Entry::OutboxRefused { post, at, reason }),
         (peer(), filter).prop_map(|(observer, wants)| Entry::Observe { observer, wants }),

@@ -140,7 +140,7 @@ fn database_of_an_earlier_version_is_compared_with_its_newest_message() {
     world.pass(HOUR as u64);
     assert_eq!(world.stored(), [1, 2]);
     // A row that was written by hand is evidence of nothing.
-    connection.execute("update wall_clock set believed = 'x', candidate = null, support = 1 << 62", []).unwrap();
+    connection.execute("update wall_clock set believed = 'x', candidate = x'00', support = 1 << 62", []).unwrap();
     world.crash(BEGIN + 2 * DAY);
     world.pass(HOUR as u64);
     assert_eq!(world.stored(), [1, 2]);
