@@ -76,6 +76,7 @@ fn words_of_any_script_are_found_in_any_case() {
         "Ελλάδος ΟΔΟΣ",
         "مرحبا بالعالم",
         "naïve 日本 text",
+        "우유를 사 왔어 🎉",
     ]
     .iter()
     .enumerate()
@@ -90,9 +91,16 @@ fn words_of_any_script_are_found_in_any_case() {
         ("οδος", "Ελλάδος ΟΔΟΣ"),
         ("بالعالم", "مرحبا بالعالم"),
         ("NAÏVE 本", "naïve 日本 text"),
+        ("naive", "naïve 日本 text"),
+        ("우유", "우유를 사 왔어 🎉"),
+        ("🎉", "우유를 사 왔어 🎉"),
     ] {
         assert_eq!(search_json(&mut alice, json!({"text": words})), (vec![found.to_owned()], false), "{words}");
     }
+    alice.say("plain", &["bob"], "naive");
+    let both = ["naive", "naïve 日本 text"].map(str::to_owned).to_vec();
+    assert_eq!(search_json(&mut alice, json!({"text": "naive"})), (both, false));
+    assert_eq!(search_json(&mut alice, json!({"text": "naïve"})).0, ["naïve 日本 text"]);
     for words in ["天今", "gruse", "\" OR \"", "text*", "NEAR(a b)"] {
         alice.send(json!({"type": "search", "id": "s", "text": words}));
         let answer = alice.next_frame();
@@ -101,7 +109,7 @@ fn words_of_any_script_are_found_in_any_case() {
     }
     alice.send(json!({"type": "search", "id": "s", "text": " "}));
     alice.expect_error("empty");
-    alice.send(json!({"type": "search", "id": "s", "text": "🎉 !!!"}));
+    alice.send(json!({"type": "search", "id": "s", "text": "… !!!"}));
     alice.expect_error("bad_request");
 }
 

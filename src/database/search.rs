@@ -81,6 +81,7 @@ pub(crate) struct SearchIndex<'c> {
     insert_tokens: Statement<'c>,
     remove: Statement<'c>,
     remove_all: Statement<'c>,
+    has_tokens: Statement<'c>,
     merge: Statement<'c>,
     set_searched: Statement<'c>,
 }
@@ -100,15 +101,11 @@ impl<'c> SearchIndex<'c> {
             insert_tokens: connection.prepare("insert into search (rowid, tokens) values (?1, ?2)")?,
             remove: connection.prepare("delete from search where rowid between ?1 and ?2")?,
             remove_all: connection.prepare("insert into search (search) values ('delete-all')")?,
+            has_tokens: connection.prepare("select 1 from search limit 1")?,
             merge: connection.prepare("insert into search (search, rank) values ('merge', ?1)")?,
             set_searched: connection
                 .prepare("insert or replace into searched (rowid, seq, rules) values (1, ?1, ?2)")?,
         })
-    }
-
-    /// Returns the message up to which the index is complete.
-    pub(crate) fn searched(&self) -> Seq {
-        self.searched
     }
 
     /// Whether the index lacks a message up to and including `newest`.
@@ -145,8 +142,17 @@ impl<'c> SearchIndex<'c> {
         self.pending = None;
     }
 
-    /// Removes the messages from `first` to `last`, in the transaction that removes them from the log.
+    /// Removes the messages from `first` to `last`, in the transaction that removes them from the log. Tokens that were made by other rules
+    /// are removed all together: they are made again, and until then none of a removed message must be left.
     pub(crate) fn remove(&mut self, first: Seq, last: Seq) -> rusqlite::Result<()> {
+        if self.is_outdated && self.has_tokens.exists([])? {
+            return self.remove_all.execute([]).map(drop);
+        }
+        // Messages after that were never added.
+        let last = last.min(self.searched);
+        if first > last {
+            return Ok(());
+        }
         self.remove.execute([first.get(), last.get()])?;
         self.merge(SEARCH_REMOVAL_MERGE_PAGES)
     }

@@ -73,7 +73,7 @@ impl<'c> Removal<'c> {
                 let Some(newest) = candidates.last() else { break };
                 first = newest.seq.next();
                 for run in self.runs(candidates)? {
-                    remove_words(&run, search)?;
+                    search.open()?.remove(run.first, run.last)?;
                     self.remove_run(run)?;
                 }
             }
@@ -152,13 +152,6 @@ impl<'c> Removal<'c> {
         assert_eq!(rows, 1, "no two rows of an inbox have the same end");
         Ok(())
     }
-}
-
-fn remove_words(run: &Run, search: &mut LazySearchIndex<'_>) -> rusqlite::Result<()> {
-    let search = search.open()?;
-    // Messages after that were never added.
-    let last = run.last.min(search.searched());
-    if run.first > last { Ok(()) } else { search.remove(run.first, last) }
 }
 
 fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {

@@ -1,18 +1,25 @@
 //! Tokens of texts and queries for the full-text index. Owns the definition of a word; never stores tokens.
 //!
 //! Case does not matter, nor do different encodings of the same character: texts are normalized to NFKC and case-folded. A
-//! word is a run of letters, digits and marks. In scripts that are written without blanks the words of a run are not marked;
-//! there every character and every pair of adjacent characters is a token, so that any piece of a run is found. Characters
-//! are code points: a piece may begin or end between a Thai letter and the vowel above it.
+//! word is a run of letters, digits and marks. A word with diacritics has a second token without them, so a query without
+//! them finds both spellings, and a query with them finds its own alone.
+//!
+//! In scripts that are written without blanks the words of a run are not marked; there every character and every pair of
+//! adjacent characters is a token, so that any piece of a run is found. The same holds for scripts whose words take endings
+//! (in Korean, `우유를` is milk as an object), and for emoji. Characters are code points: a piece may begin or end between a
+//! Thai letter and the vowel above it.
+
+mod diacritics;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 
 use unicode_normalization::UnicodeNormalization;
-use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeEmoji, UnicodeGeneralCategory};
 use unicode_script::{Script, UnicodeScript};
 
+use self::diacritics::without_diacritics;
 use crate::limits::{SEARCH_TERMS_MAX, SEARCH_TOKEN_BYTES_MAX};
 
 /// Words of a search query; a text matches if it contains all of them, in any order.
@@ -20,7 +27,7 @@ use crate::limits::{SEARCH_TERMS_MAX, SEARCH_TOKEN_BYTES_MAX};
 pub(crate) struct WordQuery {
     /// Whole words.
     words: BTreeSet<String>,
-    /// Pieces of runs in scripts written without blanks.
+    /// Pieces of unbroken runs.
     pieces: BTreeSet<String>,
 }
 
@@ -50,7 +57,12 @@ impl WordQuery {
         let mut unbroken = Vec::new();
         for TextRun { chars, kind } in runs(&folded) {
             match kind {
-                Kind::Word => drop(words.remove(chars)),
+                Kind::Word => {
+                    words.remove(chars);
+                    if let Some(plain) = without_diacritics(chars) {
+                        words.remove(&*plain);
+                    }
+                }
                 Kind::Unbroken => unbroken.push(chars),
             }
         }
@@ -95,7 +107,7 @@ pub(crate) fn rules() -> String {
     let normal = unicode_normalization::UNICODE_VERSION;
     let category = unicode_properties::UNICODE_VERSION;
     let script = unicode_script::UNICODE_VERSION;
-    format!("1 {:?} {normal:?} {category:?} {script:?}", char::UNICODE_VERSION)
+    format!("2 {:?} {normal:?} {category:?} {script:?}", char::UNICODE_VERSION)
 }
 
 /// Appends the tokens of a text, each followed by a blank. The only ASCII in them is lower case letters, digits, and `#` in
@@ -104,7 +116,12 @@ pub(crate) fn write_tokens(tokens: &mut String, text: &str) {
     let folded = fold(text);
     for TextRun { chars, kind } in runs(&folded) {
         match kind {
-            Kind::Word => push(tokens, &token(chars)),
+            Kind::Word => {
+                push(tokens, &token(chars));
+                if let Some(plain) = without_diacritics(chars) {
+                    push(tokens, &token(&plain));
+                }
+            }
             Kind::Unbroken => singles(chars).chain(pairs(chars)).for_each(|part| push(tokens, part)),
         }
     }
@@ -153,9 +170,9 @@ struct TextRun<'t> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Run in a script that has blanks between words.
+    /// Word, found as a whole.
     Word,
-    /// Run in a script without blanks between words.
+    /// Run of which any piece is found: in a script without blanks between words, in one whose words take endings, or of emoji.
     Unbroken,
 }
 
@@ -165,8 +182,11 @@ impl Kind {
         if c.is_ascii() {
             return c.is_ascii_alphanumeric().then_some(Kind::Word);
         }
-        let starts = is_word_char(c) && !is_scriptless_mark(c);
-        starts.then(|| if is_written_without_blanks(c) { Kind::Unbroken } else { Kind::Word })
+        if !is_word_char(c) {
+            return c.is_emoji_char().then_some(Kind::Unbroken);
+        }
+        let kind = if is_found_in_pieces(c) { Kind::Unbroken } else { Kind::Word };
+        (!is_scriptless_mark(c)).then_some(kind)
     }
 
     fn continues_with(self, c: char) -> bool {
@@ -198,15 +218,24 @@ fn is_scriptless_mark(c: char) -> bool {
     is_mark(c) && matches!(c.script(), Script::Inherited | Script::Common)
 }
 
-fn is_written_without_blanks(c: char) -> bool {
+fn is_found_in_pieces(c: char) -> bool {
     match c.script() {
         // Example: the sign for a long vowel, used in Hiragana and Katakana.
         Script::Inherited | Script::Common => {
             let scripts = c.script_extension();
-            !scripts.is_common() && !scripts.is_inherited() && scripts.iter().all(has_no_blanks)
+            !scripts.is_common() && !scripts.is_inherited() && scripts.iter().all(has_pieces)
         }
-        script => has_no_blanks(script),
+        script => has_pieces(script),
     }
+}
+
+fn has_pieces(script: Script) -> bool {
+    has_no_blanks(script) || has_endings(script)
+}
+
+/// Whether the languages of a script join endings to words that a search names without them.
+fn has_endings(script: Script) -> bool {
+    matches!(script, Script::Hangul | Script::Kannada | Script::Malayalam | Script::Tamil | Script::Telugu)
 }
 
 /// Whether a script has no blanks between words: mostly the scripts whose lines UAX #14 breaks anywhere or by a dictionary.

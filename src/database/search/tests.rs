@@ -222,9 +222,9 @@ fn step_is_bounded_and_returns_whether_it_reached_the_newest_message() {
         log.send(ALICE, "[2]", "tea");
     }
     assert!(!log.step());
-    assert_eq!(log.search.searched(), Seq::new(LIMITS.step_messages_max as i64));
+    assert_eq!(log.search.searched, Seq::new(LIMITS.step_messages_max as i64));
     assert!(log.step());
-    assert_eq!(log.search.searched(), log.newest);
+    assert_eq!(log.search.searched, log.newest);
     log.send(ALICE, "[2]", &"word ".repeat(LIMITS.step_bytes_max));
     log.send(ALICE, "[2]", "tea");
     assert!(!log.step(), "one long text fills a step");
@@ -241,7 +241,7 @@ fn step_skips_messages_that_were_removed_before_they_were_indexed() {
     log.remove(1, 2);
     log.remove(4, 4);
     assert!(log.step());
-    assert_eq!((log.search.searched(), log.all("tea")), (Seq::new(4), vec![3]));
+    assert_eq!((log.search.searched, log.all("tea")), (Seq::new(4), vec![3]));
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn two_steps_share_a_transaction_and_the_next_server_continues_after_them() {
     assert!(log.search.step(log.newest).unwrap());
     connection.execute_batch("commit").unwrap();
     log.search.committed();
-    assert_eq!(log.search.searched(), log.newest);
+    assert_eq!(log.search.searched, log.newest);
     let newest = log.newest;
     let mut log = SearchLog::new(&connection);
     assert!(!log.search.is_behind(newest));
@@ -328,7 +328,7 @@ fn index_made_by_other_rules_is_rebuilt() {
     let newest = log.newest;
     connection.execute_batch("update searched set rules = 'others'; delete from message where seq = 1").unwrap();
     let mut log = SearchLog { newest, ..SearchLog::new(&connection) };
-    assert_eq!((log.search.searched(), log.search.reader().searched().unwrap()), (Seq::ZERO, Seq::ZERO));
+    assert_eq!((log.search.searched, log.search.reader().searched().unwrap()), (Seq::ZERO, Seq::ZERO));
     log.send(ALICE, "[2]", "no tea");
     connection.execute_batch("begin immediate").unwrap();
     log.search.step(log.newest).unwrap();
@@ -337,7 +337,26 @@ fn index_made_by_other_rules_is_rebuilt() {
     assert_eq!(log.all("tea"), [2], "the old index stays until the new one is committed");
     log.catch_up();
     assert_eq!(log.all("tea"), [3, 2]);
-    assert_eq!(SearchIndex::new(&connection, LIMITS).unwrap().searched(), Seq::new(3));
+    assert_eq!(SearchIndex::new(&connection, LIMITS).unwrap().searched, Seq::new(3));
+}
+
+#[test]
+fn removal_leaves_no_token_of_an_index_made_by_other_rules() {
+    let connection = database();
+    let mut log = SearchLog::new(&connection);
+    log.send(ALICE, "[2]", "tea");
+    log.send(ALICE, "[2]", "more tea");
+    log.catch_up();
+    connection.execute_batch("update searched set rules = 'others'").unwrap();
+    let mut log = SearchLog { newest: log.newest, ..SearchLog::new(&connection) };
+    log.remove(1, 1);
+    let tokens = "select count(*) from search_docsize";
+    let count = |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(count(tokens), 0);
+    log.catch_up();
+    assert_eq!((log.all("tea"), count(tokens)), (vec![2], 1));
+    log.remove(2, 2);
+    assert_eq!((log.all("tea"), count(tokens)), (vec![], 0));
 }
 
 #[test]
@@ -396,6 +415,9 @@ fn read_only(path: &Path) -> Connection {
 fn text_strategy() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         "[aAbß]{1,2}",
+        "[eéèëøoאָ]{1,3}",
+        "[우유를पாल்]{1,4}",
+        "[👍🏽🎉🇩🇪🇫\u{200D}\u{FE0F}]{1,4}",
         "[日本語ー]{1,4}",
         "[ที่ก\u{300}\u{363}]{1,4}",
         "[ -~]",

@@ -28,8 +28,8 @@ fn assert_no_match(query: &str, text: &str) {
 #[test]
 fn word_is_a_run_of_letters_digits_and_marks() {
     check_tokens("Hello, World: it's 7_up (x²)!", &expect!["hello world it s 7 up x2"]);
-    check_tokens("Grüße, АЛЁНА; हिन्दी مرحبا", &expect!["grüsse алёна हिन्दी مرحبا"]);
-    check_tokens(" … !? 🎉 ´", &expect![""]);
+    check_tokens("Grüße, АЛЁНА; हिन्दी مرحبا", &expect!["grüsse grusse алёна алена हिन्दी مرحبا"]);
+    check_tokens(" … !? ´ €", &expect![""]);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn run_without_blanks_becomes_characters_and_pairs() {
 fn run_is_split_where_a_script_without_blanks_starts_or_ends() {
     check_tokens("日本語abc", &expect!["日 本 語 日本 本語 abc"]);
     check_tokens("10月15日", &expect!["10 月 15 日"]);
-    check_tokens("x\u{303}ไทย", &expect!["x\u{303} ไ ท ย ไท ทย"]);
+    check_tokens("x\u{303}ไทย", &expect!["x\u{303} x ไ ท ย ไท ทย"]);
 }
 
 #[test]
@@ -108,8 +108,70 @@ fn query_matches_any_piece_of_a_run_and_nothing_else() {
 }
 
 #[test]
+fn diacritics_count_only_where_the_query_has_them() {
+    for (plain, marked) in [
+        ("cafe", "Café"),
+        ("resume", "RÉSUMÉ"),
+        ("grusse", "Grüße"),
+        ("duong", "Đường"),
+        ("smorrebrod", "Smørrebrød"),
+        ("lodz", "Łódź"),
+        ("αθηνα", "Αθήνα"),
+        ("елка", "Ёлка"),
+        ("محمد", "مُحَمَّد"),
+        ("שלום", "שָׁלוֹם"),
+        ("1", "1\u{FE0F}\u{20E3}"),
+    ] {
+        assert_match(plain, marked);
+        assert_match(plain, plain);
+        assert_match(marked, marked);
+        assert_no_match(marked, plain);
+    }
+    assert_no_match("resumé", "résumé");
+    assert_match("cafe\u{301} noir", "un CAFÉ noir");
+    // Another letter, and another word.
+    assert_no_match("か", "が");
+    assert_no_match("कल", "काल");
+    assert_no_match("cafe", "cafés");
+}
+
+#[test]
+fn words_are_found_with_their_endings_in_scripts_that_join_them() {
+    check_tokens("우유를 마셔요", &expect!["우 유 를 우유 유를 마 셔 요 마셔 셔요"]);
+    for (word, text) in
+        [("우유", "우유를 샀어"), ("학교", "학교에서만"), ("வீடு", "வீடுகளில்"), ("పుస్తక", "పుస్తకాలు"), ("pc", "PC를")]
+    {
+        assert_match(word, text);
+        assert_no_match(text, word);
+    }
+    assert_no_match("우를", "우유를");
+    assert_no_match("우유를", "우유 를");
+}
+
+#[test]
+fn emoji_are_words() {
+    check_tokens("party🎉🎉 © 1️⃣ #", &expect!["party 🎉 🎉 🎉🎉 © 1\u{20E3} 1"]);
+    for (query, text) in [
+        ("🎉", "party🎉!"),
+        ("❤️", "I ❤ it"),
+        ("❤", "I ❤️ it"),
+        ("👍", "👍🏽"),
+        ("👍🏽", "ok 👍🏽"),
+        ("👩\u{200D}🚀", "an 👩\u{200D}🚀"),
+        ("🚀", "an 👩\u{200D}🚀"),
+        ("🇰🇷", "🇯🇵🇰🇷"),
+        ("🫠", "🫠"),
+    ] {
+        assert_match(query, text);
+    }
+    assert_no_match("👍🏽", "👍");
+    assert_no_match("👍🏽", "👍🏿");
+    assert_no_match("🎉", "🎊");
+}
+
+#[test]
 fn query_without_a_word_is_none() {
-    for query in ["", "!!!", " - ", "🎉", "\u{301}", "\u{200B}", "\"*\" ^ ( ) :"] {
+    for query in ["", "!!!", " - ", "€", "\u{301}", "\u{200B}", "\"*\" ^ ( ) :"] {
         assert_eq!(WordQuery::parse(query), None, "{query}");
     }
 }
@@ -130,7 +192,12 @@ fn query_cannot_inject_fts5_syntax() {
 #[test]
 fn very_long_words_with_the_same_start_differ() {
     let long = "ä".repeat(12_000);
-    check_tokens(&long, &expect!["äääääääääääääääääääääää#b65d5b6487df6825"]);
+    check_tokens(
+        &long,
+        &expect![
+            "äääääääääääääääääääääää#b65d5b6487df6825 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa#11bc14e8e14e42c5"
+        ],
+    );
     assert_match(&long, &format!("see {long}"));
     assert_no_match(&long, &format!("{long}b"));
     let longest = "x".repeat(SEARCH_TOKEN_BYTES_MAX);
@@ -165,6 +232,19 @@ proptest! {
     fn folding_twice_equals_folding_once(text in "\\PC{0,12}") {
         let folded = fold(&text);
         prop_assert_eq!(fold(&folded), folded);
+    }
+
+    #[test]
+    fn word_without_its_diacritics_is_found(word in "[a-zà-öø-ÿĀ-ſά-ώа-ёḀ-ỿ\u{300}-\u{36F}]{1,12}") {
+        for TextRun { chars, .. } in runs(&fold(&word)) {
+            let plain = without_diacritics(chars);
+            if let Some(plain) = &plain {
+                prop_assert_eq!(without_diacritics(plain), None);
+                prop_assert_eq!(&fold(plain), plain, "it is one of the words that a query has");
+                prop_assert!(is_found(plain, &word) && !is_found(chars, plain));
+            }
+            prop_assert!(is_found(chars, &word));
+        }
     }
 
     #[test]
