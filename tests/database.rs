@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use support::{TestClient, TestServer, eventually, flood, holdline, refusal};
+use support::{TestClient, TestServer, eventually, flood, holdline, installed, refusal};
 
 // Views
 
@@ -27,6 +27,62 @@ fn the_views_keep_their_columns() {
         server.sqlite("select count(*) from sqlite_schema where type = 'view' and name in ('history', 'waiting')"),
         "2"
     );
+}
+
+/// Returns the output of a command that succeeds; its input is this text.
+#[track_caller]
+fn output(command: &mut Command, input: &str) -> String {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn dumps_of_the_shell_and_of_python_hold_every_message() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: it's tea\n/join #home\n#home: hello");
+    alice.send("/search tea");
+    alice.ping();
+    let history = server.sqlite("select * from history order by seq");
+    let documentation = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/database.md")).unwrap();
+    let recipe = documentation.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let recipe = recipe.replace("holdline-data", server.data().to_str().unwrap());
+    let home = tempfile::tempdir().unwrap();
+    let database = server.data().join("holdline.db");
+    let mut dumps = vec![("shell.db", output(Command::new("sqlite3").arg("-readonly").arg(database).arg(".dump"), ""))];
+    if installed("python3").is_some() {
+        dumps.push(("python.db", output(&mut Command::new("python3"), &recipe)));
+    }
+    for (copy, dump) in dumps {
+        let copy = home.path().join(copy);
+        output(Command::new("sqlite3").arg("-bail").arg(&copy), &dump);
+        let copied = output(Command::new("sqlite3").arg(copy).arg("select * from history order by seq"), "");
+        assert_eq!(copied.trim_end(), history);
+    }
+}
+
+#[test]
+fn server_opens_a_dump_with_its_two_numbers() {
+    let mut server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: tea");
+    alice.ping();
+    let version = server.sqlite("pragma user_version");
+    let dump = server.sqlite(".dump");
+    server.terminate();
+    let database = server.data().join("holdline.db");
+    fs::remove_file(&database).unwrap();
+    output(Command::new("sqlite3").arg("-bail").arg(&database), &dump);
+    fs::set_permissions(&database, Permissions::from_mode(0o600)).unwrap();
+    server.sqlite_write(&format!("pragma application_id = 1752132708; pragma user_version = {version}"));
+    server.start_again();
+    let mut bob = TestClient::login(&server, "bob");
+    bob.expect("from alice: tea");
+    bob.send("/search tea");
+    assert!(bob.ping()[0].ends_with("from alice: tea"));
 }
 
 #[test]
