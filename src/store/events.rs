@@ -1,10 +1,13 @@
 //! Events for plugins besides messages: joins, leaves and deliveries. Owns the table `event`, the numbers of its rows and their
 //! removal; never decides which plugin is interested.
 
+use std::collections::VecDeque;
+
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Statement, params};
 
 use super::{EventFilter, EventKind, Observed, PeerEvent};
-use crate::database::column::{integer, name, number, seq, text};
+use crate::database::column::{self, integer, name, number, seq};
 use crate::limits::{EVENTS_MAX, EVENTS_REMOVED_MAX, OBSERVATIONS_MAX};
 use crate::message::{PeerId, Seq, Timestamp};
 
@@ -56,8 +59,41 @@ pub(super) struct StoredEvent {
     pub(super) id: i64,
     /// Newest message at the time of the event.
     pub(super) seq: Seq,
-    /// Form in which an observer gets the event.
-    pub(super) observed: Observed,
+    /// Form in which the observer gets the event; `None` if the observer does not want it.
+    pub(super) observed: Option<Observed>,
+}
+
+/// Events for an observer after a cursor, read piece by piece as they are needed: most of many thousands may be of kinds that the observer
+/// does not want.
+pub(super) struct EventQueue {
+    observer: PeerId,
+    filter: EventFilter,
+    /// Event up to which rows were read; `None` if there are no more.
+    read_to: Option<i64>,
+    rows: VecDeque<StoredEvent>,
+}
+
+impl EventQueue {
+    /// Makes a queue of the events after `event`, also of those that the filter does not include, or that are the observer's own.
+    pub(super) fn after(event: i64, observer: PeerId, filter: EventFilter) -> Self {
+        EventQueue { observer, filter, read_to: filter.events().then_some(event), rows: VecDeque::new() }
+    }
+
+    /// Takes the next event, if it happened before this message, or if there is no message.
+    pub(super) fn next_before(
+        &mut self,
+        message: Option<Seq>,
+        events: &mut Events<'_>,
+    ) -> rusqlite::Result<Option<StoredEvent>> {
+        if self.rows.is_empty()
+            && let Some(after) = self.read_to
+        {
+            self.rows = events.after(after, self.observer, self.filter)?.into();
+            self.read_to = self.rows.back().map(|event| event.id);
+        }
+        let is_before = |event: &StoredEvent| message.is_none_or(|message| event.seq < message);
+        Ok(if self.rows.front().is_some_and(is_before) { self.rows.pop_front() } else { None })
+    }
 }
 
 impl<'c> Events<'c> {
@@ -67,11 +103,9 @@ impl<'c> Events<'c> {
             insert: connection
                 .prepare("insert into event (id, at, kind, peer, seq, cursor) values (?1, ?2, ?3, ?4, ?5, ?6)")?,
             after: connection.prepare(
-                "select event.id, event.at, event.kind, peer.name, event.seq, event.cursor
-                 from event join peer on peer.id = event.peer
-                 where event.id > ?1 and event.id <= 1e18 and event.peer <> ?2
-                 and (event.kind = 'join' and ?3 or event.kind = 'leave' and ?4 or event.kind = 'delivered' and ?5)
-                 order by event.id limit ?6",
+                "select event.id, event.at, event.kind, peer.name, event.seq, event.cursor, event.peer
+                 from event left join peer on peer.id = event.peer
+                 where event.id > ?1 and event.id <= 1e18 order by event.id limit ?2",
             )?,
             stored: connection.prepare(
                 "select (select min(id) from event),
@@ -108,16 +142,14 @@ impl<'c> Events<'c> {
         Ok(())
     }
 
-    /// Reads the next events after `event` that the filter includes, except the observer's own.
-    pub(super) fn after(
-        &mut self,
-        event: i64,
-        observer: PeerId,
-        filter: EventFilter,
-    ) -> rusqlite::Result<Vec<StoredEvent>> {
-        let EventFilter { logged: _, join, leave, delivered } = filter;
-        let next = params![event, observer.get(), join, leave, delivered, OBSERVATIONS_MAX as i64];
-        self.after.query_map(next, stored_event)?.collect()
+    /// Reads the next rows after `event`.
+    fn after(&mut self, event: i64, observer: PeerId, filter: EventFilter) -> rusqlite::Result<Vec<StoredEvent>> {
+        let rows = self.after.query_map([event, OBSERVATIONS_MAX as i64], |row| {
+            let (id, seq) = (row.get(0)?, seq(row, 4)?);
+            let is_own = column::peer(row, 6)? == observer;
+            Ok(StoredEvent { id, seq, observed: if is_own { None } else { observed(row, filter)? } })
+        })?;
+        rows.collect()
     }
 
     /// Notes that an observer's cursor was written or removed, so that [`remove_oldest`](Self::remove_oldest) reads again
@@ -165,19 +197,23 @@ impl<'c> Events<'c> {
     }
 }
 
-fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
-    let (id, at) = (row.get(0)?, Timestamp::from_millis(integer(row, 1)?));
-    let name = name(row, 3)?;
-    let seq = seq(row, 4)?;
-    let observed = match &*text(row, 2)? {
-        "join" => Observed::Joined { event: id, at, name },
-        "leave" => Observed::Left { event: id, at, name },
-        _ => {
-            let cursor = row.get_ref(5)?.as_i64().map_or(seq, Seq::new);
-            Observed::Delivered { event: id, at, name, seq: cursor }
-        }
+/// Reads an event; `None` if the filter does not include it, or if the peer's row was removed by hand.
+fn observed(row: &Row<'_>, filter: EventFilter) -> rusqlite::Result<Option<Observed>> {
+    let kind = match row.get_ref(2)?.as_str() {
+        Ok("join") => EventKind::Join,
+        Ok("leave") => EventKind::Leave,
+        Ok("delivered") => EventKind::Delivered(row.get_ref(5)?.as_i64().map_or(seq(row, 4)?, Seq::new)),
+        _ => return Ok(None),
     };
-    Ok(StoredEvent { id, seq, observed })
+    if !filter.includes(kind) || row.get_ref(3)? == ValueRef::Null {
+        return Ok(None);
+    }
+    let (event, at, name) = (row.get(0)?, Timestamp::from_millis(integer(row, 1)?), name(row, 3)?);
+    Ok(Some(match kind {
+        EventKind::Join => Observed::Joined { event, at, name },
+        EventKind::Leave => Observed::Left { event, at, name },
+        EventKind::Delivered(seq) => Observed::Delivered { event, at, name, seq },
+    }))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::away::Away;
 use super::budget::ReadBudget;
-use super::events::{Events, StoredEvent};
+use super::events::{EventQueue, Events, StoredEvent};
 use super::{EventFilter, Observed, ObservedPage, ObserverCursor};
 use crate::database::column::{number, seq};
 use crate::database::inboxes::Sources;
@@ -99,7 +99,8 @@ impl<'c> ObserverTable<'c> {
         self.away.clear();
     }
 
-    /// Reads the next messages and events after `after`. Skips those that were removed from the database.
+    /// Reads the next messages and events after `after`, until the page is full or the time is over. Skips those that were removed from the
+    /// database.
     pub(super) fn page(
         &mut self,
         observer: ObserverQuery<'_>,
@@ -109,18 +110,15 @@ impl<'c> ObserverTable<'c> {
         sources: &mut Sources<'_, 'c>,
     ) -> rusqlite::Result<ObservedPage> {
         let ObserverQuery { peer, wants, online, budget } = observer;
-        let events = if wants.events() { events.after(after.event, peer, wants)? } else { Vec::new() };
-        let may_be_more = events.len() == OBSERVATIONS_MAX;
-        let mut events = events.into_iter().peekable();
+        let mut queue = EventQueue::after(after.event, peer, wants);
         let mut next = next_message(wants, after.seq, sources.messages)?;
         let mut page = PageBuilder::after(after, self.skipped_max);
         while !page.is_full() && (page.is_empty() || !budget.is_used_up()) {
-            let is_before = |event: &StoredEvent| next.as_ref().is_none_or(|message| event.seq < message.seq());
-            if let Some(event) = events.next_if(is_before) {
+            if let Some(event) = queue.next_before(next.as_ref().map(StoredMessage::seq), events)? {
                 page.add_event(event);
                 continue;
             }
-            let Some(stored) = next.take() else { return Ok(page.finish(!may_be_more, newest)) };
+            let Some(stored) = next.take() else { return Ok(page.finish(true, newest)) };
             let seq = stored.seq();
             next = next_message(wants, seq, sources.messages)?;
             if stored.sender == peer {
@@ -167,7 +165,7 @@ impl PageBuilder {
 
     fn add_event(&mut self, event: StoredEvent) {
         self.page.seen.event = event.id;
-        self.page.items.push(event.observed);
+        self.page.items.extend(event.observed);
     }
 
     fn add_message(&mut self, seq: Seq, message: Observed) {

@@ -30,15 +30,12 @@ impl Disk {
                 page.seen.seq = seq;
             }
             bytes += thing.as_ref().map_or(0, Observed::counted_bytes);
-            skipped += usize::from(thing.is_none());
+            skipped += usize::from(thing.is_none() && event == 0);
             page.items.extend(thing);
         }
-        let events = page.items.iter().filter(|thing| !matches!(thing, Observed::Logged { .. })).count();
         // The store has read as many as it takes, and reads more the next time.
-        page.complete = page.items.len() < OBSERVATIONS_MAX
-            && bytes < PAGE_BYTES_MAX
-            && skipped < self.limits.observed_skipped_max
-            && events < OBSERVATIONS_MAX;
+        page.complete =
+            page.items.len() < OBSERVATIONS_MAX && bytes < PAGE_BYTES_MAX && skipped < self.limits.observed_skipped_max;
         if page.complete {
             page.seen = newest;
         }
@@ -46,7 +43,7 @@ impl Disk {
     }
 
     /// All items after a cursor in the order in which they happened, each with the message and the event at its place;
-    /// `None` as the item for a message of the observer's own.
+    /// `None` as the item for what the observer does not want, and for its own.
     fn all_after(
         &self,
         observer: PeerId,
@@ -59,9 +56,10 @@ impl Disk {
             let is_own = stored.sender == observer;
             (*seq, 0, (!is_own).then(|| self.logged(*seq, stored, online)))
         });
-        let events = self.observers.events.range(after.event + 1..);
-        let wanted = events.filter(|(_, (event, _))| event.peer != observer && wants.includes(event.kind));
-        let mut all: Vec<_> = wanted.map(|(id, (event, seq))| (*seq, *id, Some(self.event(*id, event)))).collect();
+        let events = self.observers.events.range(after.event + 1..).filter(|_| wants.events());
+        let is_wanted = |event: &PeerEvent| event.peer != observer && wants.includes(event.kind);
+        let item = |id: i64, event| is_wanted(event).then(|| self.event(id, event));
+        let mut all: Vec<_> = events.map(|(id, (event, seq))| (*seq, *id, item(*id, event))).collect();
         all.extend(messages);
         all.sort_by_key(|(seq, event, _)| (*seq, *event));
         all

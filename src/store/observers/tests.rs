@@ -1,6 +1,7 @@
 //! Tests of observers' pages over a real database: their order, their start, and the names of offline recipients.
 
 use std::fs::File;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -32,10 +33,14 @@ fn database() -> (TempDir, Connection) {
 }
 
 fn log(connection: &Connection) -> Log<'_> {
+    log_with(connection, StoreLimits::SMALL)
+}
+
+fn log_with(connection: &Connection, limits: StoreLimits) -> Log<'_> {
     let path = format!("{}-wal", connection.path().unwrap());
     let wal = (WalPages::default(), File::options().read(true).write(true).open(path).unwrap(), OpenFiles::default());
     let newest = connection.query_row(&format!("select {}", schema::NEWEST), [], |row| row.get(0).map(Seq::new));
-    let options = StoreOptions::small(Durability::Crash, Retention::default());
+    let options = StoreOptions { limits, ..StoreOptions::new(Durability::Crash, Retention::default()) };
     let tail = index::tail(connection, options.limits.index).unwrap();
     let mut log = Log::new(connection, wal, options, newest.unwrap(), tail).unwrap();
     commit(&mut log, NAMES.iter().zip(1..).map(|(name, id)| peer(id, name, 0)).collect());
@@ -264,6 +269,30 @@ fn page_skips_a_bounded_number_of_the_observers_own_messages() {
     );
     let next = page_from(&mut log, Some(first.seen), ALL, &[]).unwrap();
     assert_eq!((next.items.len(), next.complete), (1, true));
+}
+
+#[test]
+fn page_without_time_passes_one_event_that_the_observer_does_not_want() {
+    let (_home, connection) = database();
+    let mut limits = StoreLimits::SMALL;
+    (limits.reads.turn, limits.reads.commit_turn) = (Duration::ZERO, (Duration::ZERO, Duration::ZERO));
+    let mut log = log_with(&connection, limits);
+    let leaves = EventFilter { leave: true, ..EventFilter::default() };
+    commit(&mut log, vec![observe(leaves)]);
+    let joins = (0..200).map(|_| event(EventKind::Join, 1));
+    commit(&mut log, joins.chain([event(EventKind::Leave, 2), event(EventKind::Leave, 4)]).collect());
+    let mut after = None;
+    for number in 1..=200 {
+        let page = page_from(&mut log, after, leaves, &[]).unwrap();
+        assert_eq!((page.items.len(), page.seen.event, page.complete), (0, number, false));
+        after = Some(page.seen);
+    }
+    let page = page_from(&mut log, after, leaves, &[]).unwrap();
+    assert_eq!((short(&page), page.complete), (vec!["-bob".to_owned()], false));
+    let after = page.seen;
+    let page = page_from(&mut log, Some(after), leaves, &[]).unwrap();
+    assert_eq!((page.items.len(), page.seen.event), (0, 202), "the observer's own");
+    assert!(page_from(&mut log, Some(page.seen), leaves, &[]).unwrap().complete);
 }
 
 #[test]
