@@ -1,6 +1,8 @@
 //! Shares: a stranger with many names, and a neighbour with one, use up each limit that all share; the others find their share of it.
 
-use super::support::{TestClient, TestServer, flood};
+use serde_json::json;
+
+use super::support::{JsonClient, TestClient, TestServer, connect_from, flood};
 
 /// Address of a stranger with many names.
 const STRANGER: &str = "127.0.0.2";
@@ -136,6 +138,43 @@ fn last_part_of_max_size_is_left_for_others() {
     // One that is as loud gets a share, too.
     let refused = refused(&mut alice, "dave", 200).len();
     assert!((100..200).contains(&refused), "{refused} messages of alice were refused");
+}
+
+#[test]
+fn stranger_with_a_million_ids_makes_no_message_of_others_be_sent_twice() {
+    let mut server = TestServer::start();
+    let seq = JsonClient::login(&server, "alice").say("once", &["bob"], "exactly once");
+    let names = Vec::from_iter((0..4).map(|name| format!("stranger{name}")));
+    let login = |server: &TestServer, name: &str| {
+        let mut client = JsonClient::over(connect_from(STRANGER, server));
+        client.log_in(name, false);
+        client
+    };
+    let first = Vec::from_iter(names.iter().map(|name| login(&server, name).say("first", &["bob"], "first")));
+    // Over a socket, so many would take minutes. Earlier versions remembered a million ids of all senders together.
+    server.terminate();
+    server.sqlite_write(
+        "with recursive number (n) as (select 1 union all select n + 1 from number where n < 1100000)
+         insert into sent_id (sender, id, seq, at, fingerprint)
+         select peer.id, 'id ' || n, 1, strftime('%s', 'now') * 1000, 0
+         from number join peer on peer.name = 'stranger' || (n % 4)",
+    );
+    server.start_again();
+    for name in &names {
+        let mut stranger = login(&server, name);
+        for number in 0..500 {
+            stranger.send(json!({"type": "send", "id": format!("new {number}"), "to": ["bob"], "text": "hi"}));
+        }
+        stranger.ping();
+    }
+    assert_eq!(JsonClient::login(&server, "alice").say("once", &["bob"], "exactly once"), seq);
+    assert_eq!(server.sqlite("select count(*) from history where sender = 'alice'"), "1");
+    // Each new id takes the place of two of the stranger's own, as it has more than its share.
+    let ids = "select count(*) from sent_id join peer on peer.id = sender where name like 'stranger%'";
+    assert_eq!(server.sqlite(ids), (1_100_004 - names.len() * 500).to_string());
+    for (name, first) in names.iter().zip(first) {
+        assert_ne!(login(&server, name).say("first", &["bob"], "first"), first, "{name} forgot its oldest id");
+    }
 }
 
 #[test]

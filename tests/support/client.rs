@@ -22,6 +22,19 @@ pub(crate) struct TestClient {
     pending: VecDeque<String>,
 }
 
+/// Connects from this loopback address. To the server, each address of the loopback network is another host.
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub(crate) fn connect_from(address: &str, server: &TestServer) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+
+    let address: std::net::IpAddr = address.parse().expect("an address");
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket");
+    bind(&socket, &SocketAddr::from((address, 0))).expect("all of 127.0.0.0/8 is this host");
+    connect(&socket, &server.address()).expect("the server listens");
+    TcpStream::from(socket)
+}
+
 impl TestClient {
     /// Connects, and sends nothing.
     #[track_caller]
@@ -35,18 +48,11 @@ impl TestClient {
         Self::over(TcpStream::connect(address).expect("the server listens"))
     }
 
-    /// Connects from this loopback address, and sends nothing. To the server, each address of the loopback network is another host.
+    /// Connects from this loopback address, and sends nothing.
     #[cfg(target_os = "linux")]
     #[track_caller]
     pub(crate) fn connect_from(address: &str, server: &TestServer) -> Self {
-        use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
-
-        let address: std::net::IpAddr = address.parse().expect("an address");
-        let socket =
-            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket");
-        bind(&socket, &SocketAddr::from((address, 0))).expect("all of 127.0.0.0/8 is this host");
-        connect(&socket, &server.address()).expect("the server listens");
-        Self::over(TcpStream::from(socket))
+        Self::over(connect_from(address, server))
     }
 
     /// Connects from this loopback address, logs in, and waits for the greeting.

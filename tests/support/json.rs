@@ -33,7 +33,11 @@ impl JsonClient {
     /// Connects to an address, and sends nothing.
     #[track_caller]
     pub(crate) fn connect_to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Self::over(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// Takes over an open connection.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout can be set");
         stream.set_nodelay(true).expect("the option can be set");

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::chat::chat;
 pub(crate) use self::client::TestClient;
+#[cfg(target_os = "linux")]
+pub(crate) use self::client::connect_from;
 pub(crate) use self::gauge::{
     descriptors, forget_peak, peak_kib, resident_kib, wait_for_descriptors, wait_until_at_rest,
 };
