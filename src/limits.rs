@@ -440,6 +440,10 @@ pub const HOLDERS_COUNTED_MAX: usize = 4096;
 /// Rooms, with members or without, unless the configuration says otherwise.
 pub const ROOMS_DEFAULT: u64 = 10_000;
 
+/// Ended memberships of one peer that are remembered, with several in the same room counted each. The oldest are forgotten: what was sent
+/// during them is not shown any more.
+pub const PAST_MEMBERSHIPS_MAX: usize = 256;
+
 /// Rooms without members that one turn removes.
 pub const EMPTIED_ROOMS_MAX: usize = 256;
 

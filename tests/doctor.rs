@@ -40,6 +40,7 @@ fn rooms_of_a_running_server_have_no_fault() {
     messages_in_rooms(&server);
     let counts = [
         "ok: every member of a room is a peer, and joined at a message of the log",
+        "ok: every earlier membership ended after it began",
         "ok: every room counts its members correctly",
         "ok: every observer is a peer, and its cursor lies within the log and the events",
         "ok: 3 messages, seq 1 to 3",

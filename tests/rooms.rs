@@ -3,7 +3,10 @@
 
 mod support;
 
-use support::{TestClient, TestServer, assert_contiguous, chat, eventually, flood, messages};
+use std::process::Stdio;
+
+use serde_json::json;
+use support::{JsonClient, TestClient, TestServer, assert_contiguous, chat, eventually, flood, holdline, messages};
 
 /// Returns the number of a message of a flood into a room.
 fn number_in_room(line: &str, sender: &str, room: &str) -> usize {
@@ -361,6 +364,74 @@ fn history_includes_own_rooms_since_joining() {
     bob.send("/leave #a");
     bob.ping();
     assert_eq!(bob.history(""), ["to #a: answer", "from alice: aside"], "what it sent stays its own");
+}
+
+#[test]
+fn member_who_joined_again_reads_in_the_history_what_it_could_read_before() {
+    let mut server = TestServer::start();
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| TestClient::login(&server, name));
+    alice.send("/join #a");
+    // Somebody stays, so that the room has a recipient while bob is out.
+    let mut carol = TestClient::login(&server, "carol");
+    carol.send("/join #a");
+    carol.ping();
+    let mut say = |bob: &mut TestClient, change: &str, text: &str| {
+        bob.send(change);
+        bob.ping();
+        alice.send(&format!("#a: {text}"));
+        alice.ping();
+        Vec::from_iter(messages(&bob.ping()).into_iter().map(str::to_owned))
+    };
+    assert_eq!(say(&mut bob, "/join #a", "first"), ["from alice in #a: first"]);
+    assert_eq!(say(&mut bob, "/leave #a", "hidden 1"), [""; 0]);
+    assert_eq!(say(&mut bob, "/join #a", "second"), ["from alice in #a: second"]);
+    assert_eq!(say(&mut bob, "/leave #a", "hidden 2"), [""; 0]);
+    assert_eq!(bob.history(""), [""; 0], "who is outside sees nothing of the room");
+    assert_eq!(say(&mut bob, "/join #a", "third"), ["from alice in #a: third"]);
+    let seen = ["from alice in #a: first", "from alice in #a: second", "from alice in #a: third"];
+    for _ in 0..2 {
+        assert_eq!(bob.history("#a"), seen);
+        assert_eq!(bob.history(""), seen);
+        assert_eq!(bob.history("#a 2"), seen[1..]);
+        bob.send("/search hidden");
+        bob.expect_notice("no messages contain that");
+        bob.send("/search first");
+        bob.expect_notice("from alice in #a: first");
+        bob.quit();
+        server.wait_until_delivered("bob");
+        server.restart();
+        bob = TestClient::login(&server, "bob");
+        bob.expect_nothing();
+    }
+    server.terminate();
+    let mut history = holdline();
+    history.arg("history").arg("--data").arg(server.data()).arg("--with=bob").stdout(Stdio::piped());
+    let printed = String::from_utf8(history.output().unwrap().stdout).unwrap();
+    assert_eq!(printed.matches("alice → #a: ").count(), 3, "{printed}");
+}
+
+#[test]
+fn message_that_waited_when_a_member_left_is_history_and_not_replayed() {
+    let server = TestServer::start();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/join #a");
+    alice.ping();
+    let mut bob = JsonClient::login_with_acks(&server, "bob");
+    let change = |bob: &mut JsonClient, change: &str, done: &str| {
+        bob.send(json!({"type": change, "room": "#a"}));
+        bob.expect(done);
+    };
+    change(&mut bob, "join", "joined");
+    alice.send("#a: waits");
+    bob.expect_message("waits");
+    assert_eq!(server.sqlite("select text from waiting"), "waits");
+    change(&mut bob, "leave", "left");
+    change(&mut bob, "join", "joined");
+    assert_eq!(server.sqlite("select count(*) from waiting"), "0");
+    drop(bob);
+    let mut bob = TestClient::login(&server, "bob");
+    bob.expect_nothing();
+    assert_eq!(bob.history("#a"), ["from alice in #a: waits"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use support::{TestClient, TestServer, eventually, holdline};
 use tempfile::TempDir;
 
 /// Made by real servers of earlier versions, all with the same content; each with the version of its schema.
-const FROZEN: [(usize, &[u8]); 7] = [
+const FROZEN: [(usize, &[u8]); 8] = [
     (1, include_bytes!("frozen/schema-1.db")),
     (2, include_bytes!("frozen/schema-2.db")),
     (4, include_bytes!("frozen/schema-4.db")),
@@ -20,6 +20,7 @@ const FROZEN: [(usize, &[u8]); 7] = [
     (6, include_bytes!("frozen/schema-6.db")),
     (7, include_bytes!("frozen/schema-7.db")),
     (8, include_bytes!("frozen/schema-8.db")),
+    (9, include_bytes!("frozen/schema-9.db")),
 ];
 
 /// Messages in each database.

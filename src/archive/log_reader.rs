@@ -227,7 +227,8 @@ fn seqs_with(connection: &Connection, with: &Destination, before: Seq, count: us
         }
         Destination::Room(room) => {
             if let Some(room) = find_id(connection, "select id from room where name = ?1", room.as_str())? {
-                let inbox = Inboxes::of_room(RoomId::new(room), Seq::ZERO, before).opened(&mut index)?;
+                let room = RoomId::new(room);
+                let inbox = Inboxes::of_room(&Viewer::of_whole_room(room), room, before).opened(&mut index)?;
                 newest.merge(Vec::new(), inbox, &mut index)?;
             }
         }

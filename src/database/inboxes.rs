@@ -7,7 +7,7 @@ use super::index::Index;
 use super::members::Members;
 use super::messages::Messages;
 use super::names::Names;
-use super::visibility::Viewer;
+use super::visibility::{InboxRange, Viewer};
 use crate::limits::PAGE_MESSAGES_MAX;
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
@@ -56,9 +56,9 @@ struct Inbox {
 }
 
 impl Inboxes {
-    /// Merges the inboxes of a peer after `after`, oldest first. All of them are open.
+    /// Merges the inboxes of a peer after `after`, and of the rooms since it joined them last, oldest first. All of them are open.
     pub(crate) fn after(peer: PeerId, after: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Self> {
-        let viewer = Viewer::of(peer, sources.members)?;
+        let viewer = Viewer::with_rooms(peer, sources.members.joined(peer)?);
         Inboxes::between(&viewer, after, Seq::MAX).opened(sources.index)
     }
 
@@ -72,19 +72,22 @@ impl Inboxes {
         Inboxes::of(viewer, (Seq::ZERO, before), Direction::Down)
     }
 
-    /// Returns the inbox of a room between `after` and `before`, newest first. It is not open yet.
-    pub(crate) fn of_room(room: RoomId, after: Seq, before: Seq) -> Self {
-        Inboxes::merged(vec![Inbox::new(room, after, before)], Direction::Down)
+    /// Returns what a viewer sees of one room before `before`, newest first. It is not open yet.
+    pub(crate) fn of_room(viewer: &Viewer, room: RoomId, before: Seq) -> Self {
+        Inboxes::of_ranges(viewer.ranges_of(room), (Seq::ZERO, before), Direction::Down)
     }
 
-    fn of(viewer: &Viewer, (after, before): (Seq, Seq), direction: Direction) -> Self {
-        let recipients = viewer.recipients();
-        let inboxes = recipients.map(|(recipient, unseen)| Inbox::new(recipient, after.max(unseen), before)).collect();
-        Inboxes::merged(inboxes, direction)
+    fn of(viewer: &Viewer, between: (Seq, Seq), direction: Direction) -> Self {
+        Inboxes::of_ranges(viewer.ranges(), between, direction)
     }
 
-    fn merged(inboxes: Vec<Inbox>, direction: Direction) -> Self {
-        Inboxes { direction, inboxes, opened: 0, heads: BTreeSet::new() }
+    fn of_ranges(ranges: impl Iterator<Item = InboxRange>, (after, before): (Seq, Seq), direction: Direction) -> Self {
+        let inbox = |range: InboxRange| {
+            // `until` may be the last of all places.
+            let end = if range.until < before { range.until.next() } else { before };
+            Inbox::new(range.recipient, after.max(range.after), end)
+        };
+        Inboxes { direction, inboxes: ranges.map(inbox).collect(), opened: 0, heads: BTreeSet::new() }
     }
 
     /// Opens all inboxes.

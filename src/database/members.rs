@@ -1,11 +1,12 @@
-//! Rooms and their members. Owns the SQL on the tables `room` and `member`, and reads how far a member got; never reads a message.
+//! Rooms and their members. Owns the SQL on the tables `room`, `member` and `past_member`, and reads how far a member got; never reads a message.
 
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::column::{number, optional_text, seq, text};
+use crate::limits::PAST_MEMBERSHIPS_MAX;
 use crate::message::{PeerId, Room, RoomId, Seq, Text};
 
-/// Prepared statements on the tables `room` and `member`.
+/// Prepared statements on the tables.
 pub(crate) struct Members<'c> {
     put_room: Statement<'c>,
     remove_room: Statement<'c>,
@@ -13,6 +14,9 @@ pub(crate) struct Members<'c> {
     set_topic: Statement<'c>,
     put_member: Statement<'c>,
     remove_member: Statement<'c>,
+    end_membership: Statement<'c>,
+    forget_memberships: Statement<'c>,
+    ended: Statement<'c>,
     count: Statement<'c>,
     find_room: Statement<'c>,
     rooms_of: Statement<'c>,
@@ -46,6 +50,37 @@ pub struct FoundRoom {
     pub topic: Option<Text>,
 }
 
+/// Messages that were sent into a room during one membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RoomRange {
+    pub(crate) room: RoomId,
+    /// Newest message when the peer joined.
+    pub(crate) after: Seq,
+    /// Newest message when the peer left; [`Seq::MAX`] if it is still a member.
+    pub(crate) until: Seq,
+}
+
+impl RoomRange {
+    /// Returns the range of a peer that joined a room after this message, and has not left it.
+    pub(crate) fn since((room, after): (RoomId, Seq)) -> Self {
+        RoomRange { room, after, until: Seq::MAX }
+    }
+}
+
+const END_MEMBERSHIP: &str = "
+    insert or replace into past_member (peer, left, room, joined)
+    select peer, ?3, room, joined from member where room = ?1 and peer = ?2 and joined < ?3";
+
+const FORGET_MEMBERSHIPS: &str = "
+    delete from past_member where peer = ?1 and left < (
+        select left from past_member where peer = ?1 order by left desc limit 1 offset ?2)";
+
+/// Earlier memberships in rooms of which the peer is a member again.
+const ENDED: &str = "
+    select past.room, past.joined, past.left
+    from past_member as past join member on member.room = past.room and member.peer = past.peer
+    where past.peer = ?1 and past.room between 1 and 1e18";
+
 impl<'c> Members<'c> {
     pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Members {
@@ -55,6 +90,9 @@ impl<'c> Members<'c> {
             set_topic: connection.prepare("update room set topic = ?2 where id = ?1")?,
             put_member: connection.prepare("insert or replace into member (room, peer, joined) values (?1, ?2, ?3)")?,
             remove_member: connection.prepare("delete from member where room = ?1 and peer = ?2")?,
+            end_membership: connection.prepare(END_MEMBERSHIP)?,
+            forget_memberships: connection.prepare(FORGET_MEMBERSHIPS)?,
+            ended: connection.prepare(ENDED)?,
             count: connection.prepare("update room set members = members + ?2 where id = ?1")?,
             find_room: connection.prepare("select id, members, topic from room where name = ?1")?,
             rooms_of: connection.prepare(
@@ -109,8 +147,12 @@ impl<'c> Members<'c> {
         self.count(room, 1)
     }
 
-    /// Removes a peer from a room. The row may be missing, as an operator may have removed it by hand.
-    pub(crate) fn leave(&mut self, room: RoomId, peer: PeerId) -> rusqlite::Result<()> {
+    /// Removes a peer from a room. `left` is the newest message before that. The row may be missing, as an operator may have removed it by
+    /// hand.
+    pub(crate) fn leave(&mut self, room: RoomId, peer: PeerId, left: Seq) -> rusqlite::Result<()> {
+        if self.end_membership.execute([room.get(), peer.get(), left.get()])? > 0 {
+            self.forget_memberships.execute([peer.get(), PAST_MEMBERSHIPS_MAX as i64 - 1])?;
+        }
         let rows = self.remove_member.execute([room.get(), peer.get()])?;
         self.count(room, -(rows as i64))
     }
@@ -143,6 +185,16 @@ impl<'c> Members<'c> {
     /// Returns the ids of a peer's rooms, each with the newest message when the peer joined.
     pub(crate) fn joined(&mut self, peer: PeerId) -> rusqlite::Result<Vec<(RoomId, Seq)>> {
         self.joined.query_map([peer.get()], |row| Ok((RoomId::new(row.get(0)?), seq(row, 1)?)))?.collect()
+    }
+
+    /// Returns what a peer may see of its rooms: what came since it joined, and what came during earlier memberships.
+    pub(crate) fn seen(&mut self, peer: PeerId) -> rusqlite::Result<Vec<RoomRange>> {
+        let mut ranges: Vec<_> = self.joined(peer)?.into_iter().map(RoomRange::since).collect();
+        let mut ended = self.ended.query([peer.get()])?;
+        while let Some(row) = ended.next()? {
+            ranges.push(RoomRange { room: RoomId::new(row.get(0)?), after: seq(row, 1)?, until: seq(row, 2)? });
+        }
+        Ok(ranges)
     }
 
     /// Raises the floor of a room, unless it is higher. The row may be missing, as an operator may have removed the room.

@@ -23,6 +23,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0009-identity.sql"),
     include_str!("../../migrations/0010-clocks.sql"),
     include_str!("../../migrations/0011-running-time.sql"),
+    include_str!("../../migrations/0012-past-members.sql"),
 ];
 
 /// Application id in the header of the file, "hold" in ASCII: marks the file as a holdline database, for `file(1)` too.

@@ -374,10 +374,13 @@ impl SearchTarget<'_> {
 /// Returns tokens of which every message before `before` to one of these recipients of the viewer has at least one. A room is left out if
 /// the peer joined it too late to read any message before `before`.
 fn recipient_tokens(viewer: &Viewer, recipients: Range<usize>, before: Seq) -> Vec<String> {
-    let recipients = viewer.recipients().skip(recipients.start).take(recipients.len());
+    let ranges = viewer.ranges().skip(recipients.start).take(recipients.len());
     // The peer itself is never left out: it may read what it sent.
-    let recipients = recipients.filter(|(recipient, after)| recipient.peer().is_some() || after.next() < before);
-    recipients.map(|(recipient, _)| RecipientToken(recipient).to_string()).collect()
+    let ranges = ranges.filter(|range| range.recipient.peer().is_some() || range.after.next() < before);
+    let mut tokens = Vec::from_iter(ranges.map(|range| RecipientToken(range.recipient).to_string()));
+    // A room has a range for each membership.
+    tokens.dedup();
+    tokens
 }
 
 /// Replaces `tokens` by the tokens of a message. Returns the bytes of its text.

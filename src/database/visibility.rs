@@ -1,9 +1,10 @@
 //! Visibility: which messages a peer may see. Owns the rule, for messages as rows, for ranges of inboxes, and as SQL; never reads
 //! a message.
 //!
-//! A peer sees what it sent, what was addressed to it, and what was sent into one of its rooms after it joined that room.
+//! A peer sees what it sent, what was addressed to it, and what was sent into one of its rooms after it joined that room, or while it was a
+//! member before. What was sent between two memberships it does not see.
 
-use super::members::Members;
+use super::members::{Members, RoomRange};
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
 /// Newest message of a room that a member has received, that was sent before it joined, or that is no longer replayed; for a join of
@@ -14,8 +15,22 @@ pub(crate) const MEMBER_POSITION: &str = "max(peer.cursor, member.joined, room.f
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Viewer {
     peer: PeerId,
-    /// Each room, in order, with the newest message when the peer joined it.
-    rooms: Vec<(RoomId, Seq)>,
+    /// Ranges of its rooms that it sees, in order.
+    rooms: Vec<RoomRange>,
+}
+
+/// Messages to one recipient, after one place in the log, up to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InboxRange {
+    pub(crate) recipient: Recipient,
+    pub(crate) after: Seq,
+    pub(crate) until: Seq,
+}
+
+impl From<&RoomRange> for InboxRange {
+    fn from(&RoomRange { room, after, until }: &RoomRange) -> Self {
+        InboxRange { recipient: room.into(), after, until }
+    }
 }
 
 /// Way in which a message reached a viewer.
@@ -32,11 +47,15 @@ pub(crate) enum Route {
 impl Viewer {
     /// Reads the rooms of a peer.
     pub(crate) fn of(peer: PeerId, members: &mut Members<'_>) -> rusqlite::Result<Self> {
-        Ok(Viewer::with_rooms(peer, members.joined(peer)?))
+        Ok(Viewer::with_ranges(peer, members.seen(peer)?))
     }
 
     /// Returns a viewer with these rooms, each with the newest message when the peer joined it.
-    pub(crate) fn with_rooms(peer: PeerId, mut rooms: Vec<(RoomId, Seq)>) -> Self {
+    pub(crate) fn with_rooms(peer: PeerId, rooms: Vec<(RoomId, Seq)>) -> Self {
+        Viewer::with_ranges(peer, rooms.into_iter().map(RoomRange::since).collect())
+    }
+
+    fn with_ranges(peer: PeerId, mut rooms: Vec<RoomRange>) -> Self {
         rooms.sort_unstable();
         Viewer { peer, rooms }
     }
@@ -52,21 +71,23 @@ impl Viewer {
         self.peer
     }
 
-    /// Iterates over the recipients whose messages the viewer sees, itself first, each with the newest message that it does not
-    /// see.
-    pub(crate) fn recipients(&self) -> impl Iterator<Item = (Recipient, Seq)> {
-        let rooms = self.rooms.iter().map(|(room, joined)| (Recipient::Room(*room), *joined));
-        [(Recipient::Peer(self.peer), Seq::ZERO)].into_iter().chain(rooms)
+    /// Iterates over the messages that were sent to the viewer: its own inbox first, then those of its rooms, in order.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = InboxRange> {
+        let own = InboxRange { recipient: self.peer.into(), after: Seq::ZERO, until: Seq::MAX };
+        [own].into_iter().chain(self.rooms.iter().map(InboxRange::from))
     }
 
-    /// Returns the newest message to a recipient that the viewer does not see; `None` if it sees none of them.
-    pub(crate) fn sees_after(&self, recipient: Recipient) -> Option<Seq> {
+    /// Iterates over what the viewer sees of one room.
+    pub(crate) fn ranges_of(&self, room: RoomId) -> impl Iterator<Item = InboxRange> {
+        let start = self.rooms.partition_point(|range| range.room < room);
+        self.rooms[start..].iter().take_while(move |range| range.room == room).map(InboxRange::from)
+    }
+
+    /// Whether the viewer sees a message to this recipient.
+    fn sees(&self, recipient: Recipient, seq: Seq) -> bool {
         match recipient {
-            Recipient::Peer(peer) => (peer == self.peer).then_some(Seq::ZERO),
-            Recipient::Room(room) => {
-                let place = self.rooms.binary_search_by_key(&room, |(room, _)| *room).ok()?;
-                Some(self.rooms[place].1)
-            }
+            Recipient::Peer(peer) => peer == self.peer,
+            Recipient::Room(room) => self.ranges_of(room).any(|range| range.after < seq && seq <= range.until),
         }
     }
 
@@ -81,7 +102,7 @@ impl Viewer {
         if sender == self.peer {
             return Some(Route::Sent(recipients.filter_map(|recipient| recipient.room()).next()));
         }
-        let mut reached = recipients.filter(|recipient| self.sees_after(*recipient).is_some_and(|after| after < seq));
+        let mut reached = recipients.filter(|recipient| self.sees(*recipient, seq));
         let first = reached.next()?;
         let is_direct = |recipient: Recipient| recipient.room().is_none();
         match first {
@@ -107,7 +128,9 @@ mod tests {
     use super::*;
 
     fn viewer() -> Viewer {
-        Viewer::with_rooms(PeerId::new(1), vec![(RoomId::new(7), Seq::ZERO), (RoomId::new(5), Seq::new(10))])
+        let range = |room, after, until| RoomRange { room: RoomId::new(room), after: Seq::new(after), until };
+        let rooms = [(7, 0, Seq::MAX), (5, 10, Seq::MAX), (5, 2, Seq::new(4)), (5, 6, Seq::new(7))];
+        Viewer::with_ranges(PeerId::new(1), rooms.map(|(room, after, until)| range(room, after, until)).into())
     }
 
     /// How a message from a peer to these, rooms negative, reached peer 1.
@@ -116,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn peer_sees_what_it_sent_was_sent_and_what_its_rooms_got_since_it_joined() {
+    fn peer_sees_what_it_sent_was_sent_and_what_its_rooms_got_while_it_was_a_member() {
         let room = RoomId::new;
         for (seq, sender, to, expected) in [
             (3, 1, &[2][..], Some(Route::Sent(None))),
@@ -128,6 +151,11 @@ mod tests {
             (11, 2, &[3, -5, -7], Some(Route::Room(room(5)))),
             (10, 2, &[-5, -7], Some(Route::Room(room(7)))),
             (10, 2, &[-5], None),
+            (2, 2, &[-5], None),
+            (3, 2, &[-5], Some(Route::Room(room(5)))),
+            (4, 2, &[-5], Some(Route::Room(room(5)))),
+            (5, 2, &[-5], None),
+            (7, 2, &[-5], Some(Route::Room(room(5)))),
             (11, 2, &[-5], Some(Route::Room(room(5)))),
             (11, 2, &[-6], None),
             (11, 2, &[2, 3], None),
@@ -141,9 +169,13 @@ mod tests {
     fn ranges_of_inboxes_hold_exactly_the_messages_that_are_visible() {
         let viewer = viewer();
         for (seq, to) in (1..=20).flat_map(|seq| [1, 2, -5, -6, -7].map(|to| (seq, to))) {
-            let is_in_range =
-                viewer.recipients().any(|(recipient, after)| recipient.number() == to && after < Seq::new(seq));
-            assert_eq!(route(&viewer, seq, 2, &[to]).is_some(), is_in_range, "seq {seq} to {to}");
+            let mut in_range =
+                viewer.ranges().filter(|range| range.after < Seq::new(seq) && Seq::new(seq) <= range.until);
+            assert_eq!(
+                route(&viewer, seq, 2, &[to]).is_some(),
+                in_range.any(|range| range.recipient.number() == to),
+                "seq {seq} to {to}"
+            );
         }
     }
 

@@ -112,7 +112,7 @@ impl<'c> Tables<'c> {
             Entry::Source { peer, source } => self.set_source(*peer, *source),
             Entry::RemoveRoom { room } => self.members.remove_room(*room),
             Entry::Join { room, peer } => self.members.join(*room, *peer, newest),
-            Entry::Leave { room, peer } => self.members.leave(*room, *peer),
+            Entry::Leave { room, peer } => self.members.leave(*room, *peer, newest),
             Entry::Topic { room, topic } => self.members.set_topic(*room, topic.as_ref()),
             Entry::Message { .. } => self.append_messages(std::slice::from_ref(entry), newest).map(drop),
             Entry::OutboxSent(post) => self.posts.remove(post),

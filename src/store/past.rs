@@ -37,7 +37,7 @@ enum Candidates {
     Exchanged([DirectScan; 2]),
     /// Messages that were found, newest first.
     Found(VecDeque<Seq>),
-    /// Messages in a room since the viewer joined it.
+    /// Messages in a room that the viewer sees.
     Room(Inboxes),
 }
 
@@ -107,11 +107,7 @@ impl HistoryState {
             Some(Recipient::Peer(with)) => {
                 Candidates::Exchanged([DirectScan::new(peer, with, before), DirectScan::new(with, peer, before)])
             }
-            Some(Recipient::Room(room)) => {
-                // A peer that is not a member sees no message of the room.
-                let joined = viewer.sees_after(room.into()).unwrap_or(Seq::MAX);
-                Candidates::Room(Inboxes::of_room(room, joined, before))
-            }
+            Some(Recipient::Room(room)) => Candidates::Room(Inboxes::of_room(&viewer, room, before)),
         };
         let page = PastPageBuilder::new(with.and_then(Recipient::room), count, is_addressed);
         Ok(HistoryState { viewer, page, candidates })

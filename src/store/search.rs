@@ -184,7 +184,7 @@ impl GroupSearch {
             *group += 1;
             *cursor = reader.cursor(before);
         }
-        Ok(*group * SEARCH_GROUP_RECIPIENTS >= viewer.recipients().count() || is_single && *group > 0)
+        Ok(*group * SEARCH_GROUP_RECIPIENTS >= viewer.ranges().count() || is_single && *group > 0)
     }
 }
 

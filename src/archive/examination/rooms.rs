@@ -12,7 +12,7 @@ use crate::trust::for_shell;
 /// Checks rooms, ids and the table `outbox`.
 pub(super) fn check(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for check in [&MEMBERS, &ROOMS, &SENT_IDS] {
+    for check in [&MEMBERS, &PAST_MEMBERS, &ROOMS, &SENT_IDS] {
         check.run(database, &mut findings)?;
     }
     findings.extend(check_outbox(database)?);
@@ -57,6 +57,24 @@ const MEMBERS: Check = Check {
             fix: Some("update member set joined = {newest} where joined > {newest}"),
         },
     ],
+};
+
+const PAST_MEMBERS: Check = Check {
+    ok: "every earlier membership ended after it began",
+    from: "past_member left join peer on peer.id = past_member.peer",
+    key: "coalesce(peer.name, 'peer ' || past_member.peer)",
+    key_name: "",
+    faults: &[RowFault {
+        condition: "typeof(past_member.joined) <> 'integer' or typeof(past_member.left) <> 'integer'
+                    or past_member.joined not between 0 and past_member.left or past_member.left > {newest}",
+        severity: Severity::Problem,
+        one: "earlier membership lies outside of the log; it may show other messages of the room than the member could see",
+        many: "earlier memberships lie outside of the log; they may show other messages of the rooms than the members could see",
+        fix: Some(
+            "delete from past_member where typeof(joined) <> 'integer' or typeof(left) <> 'integer'
+                   or joined not between 0 and left or left > {newest}",
+        ),
+    }],
 };
 
 const ROOMS: Check = Check {

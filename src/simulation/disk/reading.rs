@@ -140,8 +140,7 @@ impl Disk {
             None => stored.sender == asker || self.reaches(asker, seq, stored),
             Some(Recipient::Peer(with)) => is_between(asker, with, stored) || is_between(with, asker, stored),
             Some(Recipient::Room(room)) => {
-                stored.recipients.contains(&room.into())
-                    && self.rooms.joined(room, asker).is_some_and(|joined| joined < seq)
+                stored.recipients.contains(&room.into()) && self.rooms.sees(room, asker, seq)
             }
         };
         let mut page = PastPage::default();
@@ -167,7 +166,7 @@ impl Disk {
 
     fn room_through(&self, peer: PeerId, seq: Seq, stored: &MessageRow) -> Option<RoomId> {
         let mut rooms = stored.recipients.iter().filter_map(|to| to.room());
-        rooms.find(|room| self.rooms.joined(*room, peer).is_some_and(|joined| joined < seq))
+        rooms.find(|room| self.rooms.sees(*room, peer, seq))
     }
 
     fn past_message(&self, asker: PeerId, with: Option<RoomId>, seq: Seq, stored: &MessageRow) -> PastMessage {

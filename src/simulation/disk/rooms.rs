@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::limits::PAST_MEMBERSHIPS_MAX;
 use crate::message::{PeerId, Room, RoomId, Seq, Text};
 use crate::store::{Entry, FoundRoom, Membership};
 
@@ -11,6 +12,18 @@ pub(super) struct Rooms {
     rows: BTreeMap<RoomId, Row>,
     /// Highest id that was ever given.
     last: RoomId,
+    /// Memberships that ended, in the order in which they did.
+    ended: Vec<EndedMembership>,
+}
+
+/// Membership of a peer that left the room.
+#[derive(Clone)]
+struct EndedMembership {
+    room: RoomId,
+    peer: PeerId,
+    /// Newest messages when it joined, and when it left.
+    joined: Seq,
+    left: Seq,
 }
 
 #[derive(Clone)]
@@ -61,8 +74,9 @@ impl Rooms {
                 assert_eq!(before, None, "{peer} was not a member of {room} before it joined");
             }
             Entry::Leave { room, peer } => {
-                let before = self.row_mut(*room).members.remove(peer);
-                assert!(before.is_some(), "{peer} leaves {room}, and is not a member");
+                let joined = self.row_mut(*room).members.remove(peer);
+                let joined = joined.unwrap_or_else(|| panic!("{peer} leaves {room}, and is not a member"));
+                self.ended.push(EndedMembership { room: *room, peer: *peer, joined, left: newest });
             }
             Entry::Topic { room, topic } => self.row_mut(*room).topic.clone_from(topic),
             Entry::Floor { room, floor } => {
@@ -105,6 +119,14 @@ impl Rooms {
     /// Newest message when a peer joined a room. `None` if it is not a member.
     pub(super) fn joined(&self, room: RoomId, peer: PeerId) -> Option<Seq> {
         self.rows[&room].members.get(&peer).copied()
+    }
+
+    /// Whether a member may see a message of a room: it came while the peer was a member.
+    pub(super) fn sees(&self, room: RoomId, peer: PeerId, seq: Seq) -> bool {
+        let saw = |ended: &&EndedMembership| ended.room == room && ended.joined < seq && seq <= ended.left;
+        let ended = self.ended.iter().rev().filter(|ended| ended.peer == peer && ended.joined < ended.left);
+        self.joined(room, peer)
+            .is_some_and(|joined| joined < seq || ended.take(PAST_MEMBERSHIPS_MAX).any(|ended| saw(&ended)))
     }
 
     /// Members of a room to whom this message is replayed until they have it: those that had joined before it, if it is above the floor.

@@ -68,11 +68,6 @@ impl InboxEntry {
         !self.rooms.is_empty() && self.rooms.iter().all(|through| through.has_left || through.is_floored)
     }
 
-    /// Whether the peer left all rooms through which it comes.
-    pub(in crate::simulation) fn is_left(&self) -> bool {
-        !self.rooms.is_empty() && self.rooms.iter().all(|through| through.has_left)
-    }
-
     /// Whether the peer is notified that it missed the message, if a session skips it.
     pub(in crate::simulation) fn is_missed(&self) -> bool {
         !self.removed

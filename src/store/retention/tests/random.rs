@@ -53,6 +53,8 @@ struct Sent {
 struct Readers {
     cursors: BTreeMap<i64, i64>,
     joined: BTreeMap<(i64, i64), i64>,
+    /// Room, peer, and the newest messages when it joined and left.
+    ended: Vec<(i64, i64, i64, i64)>,
 }
 
 impl Readers {
@@ -60,6 +62,24 @@ impl Readers {
     fn reaches(&self, sent: &Sent, peer: i64) -> bool {
         let since = |room: &i64| self.joined.get(&(-room, peer)).is_some_and(|joined| *joined < sent.seq);
         sent.to.contains(&peer) || sent.sender != peer && sent.to.iter().any(since)
+    }
+
+    /// Whether the history of a peer has a message: it sent it, it is for the peer, or it came during an earlier membership.
+    fn shows(&self, sent: &Sent, peer: i64) -> bool {
+        let is_during = |&(room, member, joined, left): &(i64, i64, i64, i64)| {
+            member == peer && joined < sent.seq && sent.seq <= left && sent.to.contains(&-room)
+        };
+        let is_member = |room: i64| self.joined.contains_key(&(room, peer));
+        sent.sender == peer
+            || self.reaches(sent, peer)
+            || self.ended.iter().any(|ended| is_during(ended) && is_member(ended.0))
+    }
+
+    /// Notes that a peer leaves a room after this message. Returns whether it was a member.
+    fn leave(&mut self, room: i64, peer: i64, newest: i64) -> bool {
+        let joined = self.joined.remove(&(room, peer));
+        self.ended.extend(joined.map(|joined| (room, peer, joined, newest)));
+        joined.is_some()
     }
 
     fn waits(&self, sent: &Sent) -> bool {
@@ -95,13 +115,14 @@ proptest! {
                     world.turn((0..copies).map(|_| message(at, sender, &recipients, &text)).collect());
                 }
                 Step::Join { room, peer } => {
-                    if readers.joined.insert((room, peer), sent.len() as i64).is_some() {
+                    if readers.leave(room, peer, sent.len() as i64) {
                         world.turn(vec![leave(room, peer)]);
                     }
+                    readers.joined.insert((room, peer), sent.len() as i64);
                     world.turn(vec![join(room, peer)]);
                 }
                 Step::Leave { room, peer } => {
-                    if readers.joined.remove(&(room, peer)).is_some() {
+                    if readers.leave(room, peer, sent.len() as i64) {
                         world.turn(vec![leave(room, peer)]);
                     }
                 }
@@ -142,7 +163,7 @@ proptest! {
         let expected = sent.iter().filter(|sent| kept.contains(&sent.seq));
         assert_eq!(inbox, Vec::from_iter(expected.flat_map(|sent| sent.to.iter().map(|_| sent.seq))));
         for peer in 1..=PEERS {
-            let part = sent.iter().filter(|sent| sent.sender == peer || readers.reaches(sent, peer));
+            let part = sent.iter().filter(|sent| readers.shows(sent, peer));
             let part = part.filter(|sent| kept.contains(&sent.seq)).count();
             assert_eq!(world.history(peer, 5_000).len(), part, "the history of {peer}");
         }
