@@ -9,9 +9,22 @@ use crate::limits::BATCH_REQUESTS_MAX;
 /// Events in the order of their arrival, with at most one batch of requests of each connection.
 #[derive(Debug, Default)]
 pub(super) struct TurnQueue {
-    events: VecDeque<Event>,
+    events: VecDeque<WeighedEvent>,
     /// Weight of the events.
     weight: usize,
+}
+
+/// Event with its weight, for which all requests of a batch are read: once, and not in each turn for which it waits.
+#[derive(Debug)]
+struct WeighedEvent {
+    event: Event,
+    weight: usize,
+}
+
+impl From<Event> for WeighedEvent {
+    fn from(event: Event) -> Self {
+        WeighedEvent { weight: event.weight(), event }
+    }
 }
 
 impl TurnQueue {
@@ -28,41 +41,42 @@ impl TurnQueue {
     }
 
     pub(super) fn push(&mut self, event: Event) {
-        assert!(event.weight() <= BATCH_REQUESTS_MAX, "a batch of requests fits into a turn");
-        self.weight += event.weight();
-        self.events.push_back(event);
+        let weighed = WeighedEvent::from(event);
+        assert!(weighed.weight <= BATCH_REQUESTS_MAX, "a batch of requests fits into a turn");
+        self.weight += weighed.weight;
+        self.events.push_back(weighed);
     }
 
     /// Puts events back before all others, in their order.
     pub(super) fn put_back(&mut self, events: impl DoubleEndedIterator<Item = Event>) {
-        for event in events.rev() {
-            self.weight += event.weight();
-            self.events.push_front(event);
+        for weighed in events.rev().map(WeighedEvent::from) {
+            self.weight += weighed.weight;
+            self.events.push_front(weighed);
         }
     }
 
     /// Takes the events of a turn, with at most this weight of requests. Half of these are shared evenly among the batches: a batch within
     /// its share is in the next turn, however many large batches wait. The large ones take the rest, one after the other.
     pub(super) fn take(&mut self, weight_max: usize, turn: &mut Vec<Event>) {
-        let batches = self.events.iter().filter(|event| event.weight() > 0).count();
+        let batches = self.events.iter().filter(|event| event.weight > 0).count();
         let share = weight_max / 2 / batches.max(1);
         let mut weight_left = weight_max;
         // Once an event of a session must wait, its later ones wait behind it.
         let mut held_back = HashSet::new();
-        for event in std::mem::take(&mut self.events) {
+        for WeighedEvent { event, weight } in std::mem::take(&mut self.events) {
             let session = event.session();
-            if event.weight() > share || session.is_some_and(|session| held_back.contains(&session)) {
+            if weight > share || session.is_some_and(|session| held_back.contains(&session)) {
                 held_back.extend(session);
-                self.events.push_back(event);
+                self.events.push_back(WeighedEvent { event, weight });
             } else {
-                weight_left -= event.weight();
+                weight_left -= weight;
                 turn.push(event);
             }
         }
-        while self.events.front().is_some_and(|event| event.weight() <= weight_left)
-            && let Some(event) = self.events.pop_front()
+        while self.events.front().is_some_and(|event| event.weight <= weight_left)
+            && let Some(WeighedEvent { event, weight }) = self.events.pop_front()
         {
-            weight_left -= event.weight();
+            weight_left -= weight;
             turn.push(event);
         }
         self.weight -= weight_max - weight_left;
