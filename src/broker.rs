@@ -67,8 +67,8 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Returns the weight that one batch may have: its replies fit about into an outbox.
-    pub(crate) fn batch_weight_max(&self) -> usize {
+    /// Returns the number of replies that one batch may cause: they fit about into an outbox.
+    pub(crate) fn batch_replies_max(&self) -> usize {
         self.outbox_bytes_max.load(Ordering::Relaxed) / WEIGHT_REPLY_BYTES
     }
 

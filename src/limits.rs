@@ -125,14 +125,14 @@ pub const LOGIN_REFUSALS_MAX: usize = 3;
 /// [`WEIGHT_TEXT_BYTES`] of its text; a single message may exceed the limit.
 pub const BATCH_REQUESTS_MAX: usize = 1024;
 
-/// Destinations of a message that weigh as much as a request. Delivering to so many takes about 2 µs, if all are online, and less
-/// of a large turn: the bytes of several messages are written to a client at once.
-pub const WEIGHT_DESTINATIONS: usize = 4;
+/// Destinations of a message that weigh as much as a request. The larger a turn, the less each takes: the bytes of several messages are
+/// written to a client at once.
+pub const WEIGHT_DESTINATIONS: usize = 16;
 
 /// Bytes of a message's text that take as long as some more destinations.
 pub const WEIGHT_TEXT_BYTES: usize = 256;
 
-/// Bytes of replies to a request that counts once, about: an error, or a notice.
+/// Bytes of a reply to a request, about: an error, or a notice.
 pub const WEIGHT_REPLY_BYTES: usize = 256;
 
 /// Events in the broker's inbox. As many again may be left over from a turn.

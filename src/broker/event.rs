@@ -155,6 +155,19 @@ impl Event {
         }
     }
 
+    /// Returns the number of names at most that the event needs to be looked up.
+    pub(in crate::broker) fn names_max(&self) -> usize {
+        match self {
+            Event::Requests { requests, .. } | Event::AnswerRepeats { requests, .. } => {
+                let before = [None].into_iter().chain(requests.iter().map(Some));
+                requests.iter().zip(before).map(|(request, before)| request.replies_after(before)).sum()
+            }
+            Event::Join { .. } | Event::Observe { .. } => 1,
+            Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => 0,
+            Event::OutboxTouched | Event::ObserverAdvanced { .. } | Event::Observers { .. } => 0,
+        }
+    }
+
     /// Returns the session that the event comes from, if it comes from one.
     pub(super) fn session(&self) -> Option<SessionId> {
         match self {

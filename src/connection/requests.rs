@@ -124,9 +124,10 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     fn decode_batch(&mut self, requests_max: usize) -> Result<Vec<Submission>, ReaderEnd> {
         let destinations_max = Limits::or_none(self.shared.limits.destinations_max);
         let mut batch = mem::take(&mut self.held);
-        let (mut scanned, mut weight_left) = (0, self.shared.broker.batch_weight_max());
+        let mut scanned = 0;
+        let mut room = BatchRoom { weight: BATCH_REQUESTS_MAX, replies: self.shared.broker.batch_replies_max() };
         let end = loop {
-            if let Some(end) = batch_end(&batch, scanned, requests_max, &mut weight_left) {
+            if let Some(end) = batch_end(&batch, scanned, requests_max, &mut room) {
                 break end;
             }
             scanned = batch.len();
@@ -144,17 +145,34 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
     }
 }
 
-/// Returns the number of requests in the batch, if it is complete; the requests before `scanned` were checked before, and the others may have
-/// this weight. A request with a large reply ends a batch, so that the replies to a batch are bounded. A plugin's command has a batch of its
+/// Room of a batch for further requests.
+struct BatchRoom {
+    /// Weight that they may have.
+    weight: usize,
+    /// Replies that they may cause.
+    replies: usize,
+}
+
+impl BatchRoom {
+    /// Takes the room of a request. Returns whether there was enough.
+    fn take(&mut self, request: &Submission, before: Option<&Submission>) -> bool {
+        let weight = self.weight.checked_sub(request.weight());
+        let replies = self.replies.checked_sub(request.replies_after(before));
+        (self.weight, self.replies) = (weight.unwrap_or(0), replies.unwrap_or(0));
+        weight.is_some() && replies.is_some()
+    }
+}
+
+/// Returns the number of requests in the batch, if it is complete; the requests before `scanned` were checked before, and the others have
+/// this room. A request with a large reply ends a batch, so that the replies to a batch are bounded. A plugin's command has a batch of its
 /// own, so that the requests before it are handled first.
-fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize, weight_left: &mut usize) -> Option<usize> {
+fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize, room: &mut BatchRoom) -> Option<usize> {
     for (index, request) in requests.iter().enumerate().skip(scanned) {
         if index == requests_max || (index > 0 && request.is_plugin_command()) {
             return Some(index);
         }
-        let left = weight_left.checked_sub(request.weight());
-        *weight_left = left.unwrap_or(0);
-        if index > 0 && left.is_none() {
+        let before = index.checked_sub(1).map(|before| &requests[before]);
+        if !room.take(request, before) && index > 0 {
             return Some(index);
         }
         if request.has_large_reply() || request.is_quit() {
@@ -182,8 +200,8 @@ mod tests {
             requests.iter().cloned().map(|request| ClientRequest::from(request).into()).collect();
         let mut sizes = Vec::new();
         while !rest.is_empty() {
-            let mut weight_left = BATCH_REQUESTS_MAX;
-            let end = batch_end(&rest, 0, requests_max, &mut weight_left).unwrap_or(rest.len());
+            let mut room = BatchRoom { weight: BATCH_REQUESTS_MAX, replies: BATCH_REQUESTS_MAX };
+            let end = batch_end(&rest, 0, requests_max, &mut room).unwrap_or(rest.len());
             sizes.push(end);
             rest.drain(..end);
         }
@@ -202,15 +220,18 @@ mod tests {
 
     #[test]
     fn batch_ends_before_a_request_with_which_it_would_be_too_heavy() {
-        let send = |names: usize, bytes: usize| {
-            let to = (0..names).map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();
+        let send = |names: std::ops::Range<usize>, bytes: usize| {
+            let to = names.map(|name| Destination::parse(&format!("n{name}")).unwrap()).collect();
             Request::Send(Draft { to, text: Text::clean(&"x".repeat(bytes)).unwrap() })
         };
-        let names = vec![send(BATCH_REQUESTS_MAX / 4 * WEIGHT_DESTINATIONS, 1); 9];
-        assert_eq!(batch_sizes(&names, BATCH_REQUESTS_MAX), [4, 4, 1]);
-        let long = vec![send(1, (BATCH_REQUESTS_MAX / 2 - 1) * WEIGHT_TEXT_BYTES); 3];
+        let same = vec![send(0..BATCH_REQUESTS_MAX / 4, 1); 5 * WEIGHT_DESTINATIONS];
+        assert_eq!(batch_sizes(&same, BATCH_REQUESTS_MAX), [4 * WEIGHT_DESTINATIONS, WEIGHT_DESTINATIONS]);
+        // Each may cause a notice of its own.
+        let others = (0..9).map(|nth| send(nth..nth + BATCH_REQUESTS_MAX / 4, 1)).collect::<Vec<_>>();
+        assert_eq!(batch_sizes(&others, BATCH_REQUESTS_MAX), [4, 4, 1]);
+        let long = vec![send(0..1, (BATCH_REQUESTS_MAX / 2 - 1) * WEIGHT_TEXT_BYTES); 3];
         assert_eq!(batch_sizes(&long, BATCH_REQUESTS_MAX), [2, 1]);
-        let heavy = vec![send(2 * BATCH_REQUESTS_MAX * WEIGHT_DESTINATIONS, 1); 2];
+        let heavy = vec![send(0..2 * BATCH_REQUESTS_MAX * WEIGHT_DESTINATIONS, 1); 2];
         assert_eq!(batch_sizes(&heavy, BATCH_REQUESTS_MAX), [1, 1]);
         let topics = vec![Request::ShowTopic { room: Room::parse("#a").unwrap() }; 200];
         assert_eq!(batch_sizes(&topics, BATCH_REQUESTS_MAX), [146, 54]);

@@ -62,8 +62,8 @@ impl Submission {
         }
     }
 
-    /// Returns the share of a turn that the request takes: one for each [`WEIGHT_DESTINATIONS`], and for each [`WEIGHT_TEXT_BYTES`] of its text. One
-    /// whose reply shows a topic takes one for each [`WEIGHT_REPLY_BYTES`] of it.
+    /// Returns the share of a turn's time that the request takes: one for each [`WEIGHT_DESTINATIONS`], and for each [`WEIGHT_TEXT_BYTES`] of its
+    /// text. One whose reply shows a topic takes one for each [`WEIGHT_REPLY_BYTES`] of it.
     pub fn weight(&self) -> usize {
         let draft = |draft: &Draft| draft.to.len().div_ceil(WEIGHT_DESTINATIONS) + draft.text.len() / WEIGHT_TEXT_BYTES;
         match &self.work {
@@ -73,6 +73,23 @@ impl Submission {
             }
             Work::Client(Request::Join { .. } | Request::ShowTopic { .. } | Request::SetTopic { .. }) => TOPIC_WEIGHT,
             Work::Client(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => 1,
+        }
+    }
+
+    /// Returns the number of replies that the request causes at most, of about [`WEIGHT_REPLY_BYTES`] each: a notice for each destination. Those
+    /// of the request `before` cause no further ones, because each notice is sent once in a turn. Names at least as many as it looks up.
+    pub fn replies_after(&self, before: Option<&Submission>) -> usize {
+        let Some(sent) = self.sent() else { return self.weight() };
+        let are_same = |before: &Submission| before.sent().is_some_and(|before| before.to == sent.to);
+        if sent.to.len() > 1 && before.is_some_and(are_same) { 1 } else { sent.to.len() }
+    }
+
+    /// Returns the message that the request sends, if it sends one.
+    fn sent(&self) -> Option<&Draft> {
+        match &self.work {
+            Work::Client(Request::Send(sent)) => Some(sent),
+            Work::Filtered(FilteredSend { outcome, .. }) => outcome.as_deref().ok(),
+            Work::Client(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => None,
         }
     }
 

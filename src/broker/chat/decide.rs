@@ -24,7 +24,7 @@ impl Chat {
             }
         }
         let mut count = 0;
-        while count < events.len() && (count == 0 || lookup.has_room_for(events[count].weight())) {
+        while count < events.len() && (count == 0 || lookup.has_room_for(&events[count])) {
             add_event(&events[count], &mut lookup);
             count += 1;
         }

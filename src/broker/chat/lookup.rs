@@ -8,6 +8,7 @@ use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use super::mailbox;
 use super::rooms::{Member, RoomState};
 use super::state::{Chat, KnownId, Peer};
+use crate::broker::event::Event;
 use crate::limits::TURN_LOOKUPS_MAX;
 use crate::message::{Destination, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::{Code, Refusal};
@@ -70,9 +71,10 @@ impl<'a> LookupBuilder<'a> {
         }
     }
 
-    /// Whether an event with this many names may be added.
-    pub(super) fn has_room_for(&self, names: usize) -> bool {
-        self.lookup.peers.len() + self.lookup.rooms.len() + names <= TURN_LOOKUPS_MAX
+    /// Whether the names of an event may be added. Most turns look up none: then those of the event are not counted.
+    pub(super) fn has_room_for(&self, event: &Event) -> bool {
+        let names = self.lookup.peers.len() + self.lookup.rooms.len();
+        names == 0 || names + event.names_max() <= TURN_LOOKUPS_MAX
     }
 
     pub(super) fn finish(self) -> Lookup {
