@@ -120,13 +120,13 @@ impl<'a, T: Transport> LineReader<'a, T> {
         let is_first = self.is_first;
         let line_bytes_max = self.lines.line_bytes_max();
         let Some((line, decoder)) = self.next_line() else { return DecodeOutcome::NoLine };
-        let is_blank = matches!(line, Line::Text(text) if text.trim().is_empty());
+        let is_blank_first = is_first && matches!(line, Line::Text(text) if text.trim().is_empty());
         match line {
             Line::Text(text) if is_first && http::is_request_line(text) => return DecodeOutcome::Http,
             Line::Text(text) => decoder.decode(text, destinations_max, requests),
             invalid => requests.push(Rejected::from(refusal(invalid, line_bytes_max).with_outcome("not sent")).into()),
         }
-        self.is_first = is_first && is_blank;
+        self.is_first = is_blank_first;
         DecodeOutcome::Decoded
     }
 

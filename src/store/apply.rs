@@ -87,14 +87,17 @@ impl<'c> Tables<'c> {
         Ok(newest)
     }
 
-    /// Updates the caches after the commit of the transaction that applied these entries. `before` is the newest message before them.
-    pub(super) fn committed(&mut self, entries: &[Entry], before: Seq) {
-        let mut seq = before;
+    /// Updates the caches after the commit of the transaction that applied these entries. `before` is the newest message before them. Returns
+    /// whether a message among them is for a room.
+    pub(super) fn committed(&mut self, entries: &[Entry], before: Seq) -> bool {
+        let (mut seq, mut has_rooms) = (before, false);
         for NewMessage { recipients, .. } in messages(entries) {
             seq = seq.next();
             self.index.add(seq, recipients);
+            has_rooms |= recipients.iter().any(|recipient| recipient.room().is_some());
         }
         self.index.commit_sends();
+        has_rooms
     }
 
     /// Updates the caches after the rollback of a transaction that applied entries.

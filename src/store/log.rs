@@ -178,8 +178,11 @@ impl<'c> Log<'c> {
     pub(super) fn turn(&mut self, turn: TurnRequest) -> TurnOutcome {
         let TurnRequest { entries, reads } = turn;
         let before = self.newest;
-        let commit = if entries.is_empty() { Ok(()) } else { self.commit(&entries) };
-        let floors = if commit.is_ok() { self.floors_to_raise(&entries) } else { Vec::new() };
+        let committed = if entries.is_empty() { Ok(Vec::new()) } else { self.commit(&entries) };
+        let (commit, floors) = match committed {
+            Ok(floors) => (Ok(()), floors),
+            Err(error) => (Err(error), Vec::new()),
+        };
         let reads = if reads.is_empty() { None } else { Some(self.read_all(reads, !entries.is_empty())) };
         TurnOutcome { entries, commit, before, newest: self.newest, floors, reads }
     }
@@ -275,7 +278,8 @@ impl<'c> Log<'c> {
         self.commit_time
     }
 
-    fn commit(&mut self, entries: &[Entry]) -> Result<(), CommitError> {
+    /// Applies entries in one transaction. Returns an entry for each room of which too many messages may wait now.
+    fn commit(&mut self, entries: &[Entry]) -> Result<Vec<Entry>, CommitError> {
         self.check_files().map_err(CommitError::Unreachable)?;
         let message_bytes: usize = entries.iter().map(Entry::message_bytes).sum();
         if message_bytes > 0 {
@@ -285,12 +289,12 @@ impl<'c> Log<'c> {
         let committed = self.try_commit(entries);
         self.commit_time = began.elapsed();
         match committed {
-            Ok(newest) => {
+            Ok((newest, has_rooms)) => {
                 if entries.iter().any(Entry::is_durable) {
                     self.check_committed()?;
                 }
                 self.newest = newest;
-                Ok(())
+                Ok(if has_rooms { self.floors_to_raise(entries) } else { Vec::new() })
             }
             Err(error) => {
                 self.roll_back();
@@ -306,7 +310,8 @@ impl<'c> Log<'c> {
         }
     }
 
-    fn try_commit(&mut self, entries: &[Entry]) -> rusqlite::Result<Seq> {
+    /// Returns the newest message then, and whether one of the new messages is for a room.
+    fn try_commit(&mut self, entries: &[Entry]) -> rusqlite::Result<(Seq, bool)> {
         self.set_synchronous(self.synchronous_for(entries))?;
         if entries.iter().all(is_removal) {
             // There is time, and a message behind it must not wait for the other process twice.
@@ -326,8 +331,8 @@ impl<'c> Log<'c> {
         if writes_index {
             self.tables.index.written(self.newest);
         }
-        self.tables.committed(entries, self.newest);
-        Ok(newest)
+        let has_rooms = self.tables.committed(entries, self.newest);
+        Ok((newest, has_rooms))
     }
 
     /// Ends a transaction without committing it. After some errors SQLite has done so by itself.
