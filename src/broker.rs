@@ -4,8 +4,10 @@
 mod budget;
 mod chat;
 mod event;
+mod flush_timer;
 mod outbox;
 mod post;
+mod purge;
 mod running_time;
 #[cfg(test)]
 mod tests;
@@ -13,15 +15,17 @@ mod turn_queue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use smol::{Timer, future};
 
 use self::chat::{Chat, Turn, TurnBuilder};
 pub(crate) use self::event::{EndReason, Event, Joining, Observation, SessionOutput};
+use self::flush_timer::FlushTimer;
 pub(crate) use self::outbox::{Chunk, Delivered, Mark, OutboxReceiver, SessionValue, ValueBatch, outbox};
 use self::post::ReadPost;
+use self::purge::{PurgeProgress, PurgeSchedule};
 use self::running_time::RunningTime;
 use self::turn_queue::TurnQueue;
 use crate::config::Limits;
@@ -48,6 +52,7 @@ pub(crate) fn open(mut store: Store, limits: &Limits) -> (Handle, Broker) {
         outbox_table: OutboxTableState::Unknown,
         removal: None,
         running_time,
+        purges: PurgeSchedule::default(),
         limits: *limits,
         chat,
         store,
@@ -102,6 +107,8 @@ pub(crate) struct Broker {
     /// Old messages that the store proposed to remove.
     removal: Option<Vec<SeqRange>>,
     running_time: RunningTime,
+    /// Peers and rooms that the operator wants removed.
+    purges: PurgeSchedule,
     limits: Limits,
     chat: Chat,
     store: Store,
@@ -135,14 +142,8 @@ enum Wakeup {
     Time,
     /// An announcement of presence was held back for long enough.
     Presence,
-}
-
-/// Time at which changes must be stored, and the timer that wakes the broker then.
-#[derive(Debug)]
-struct FlushTimer {
-    time: Instant,
-    /// Timer, reused until it fires, because each new timer wakes the runtime.
-    timer: Timer,
+    /// The next step of a purge is due.
+    Purge,
 }
 
 impl Broker {
@@ -155,9 +156,9 @@ impl Broker {
         while let Some(events) = self.take_turn(committing.as_mut()).await {
             // If the turn has failed already, it is undone before the next one is decided.
             let mut committed = self.outcome_if_known(&mut committing).await;
-            if committing.is_none() && self.chat.has_too_many_peers() {
+            if committing.is_none() && self.needs_quiet() {
                 self.deliver(committed.take());
-                self.chat.evict_offline_peers();
+                self.use_quiet().await;
             }
             let decided = self.decide(events).await;
             if let Some(committing) = committing.take() {
@@ -177,6 +178,25 @@ impl Broker {
         }
         self.flush_on_shutdown().await;
         self.store
+    }
+
+    /// Whether something must be done while no turn is in flight.
+    fn needs_quiet(&self) -> bool {
+        self.chat.has_too_many_peers() || self.purges.is_due()
+    }
+
+    /// Does what requires that no turn is in flight, and that everything that was committed is delivered.
+    async fn use_quiet(&mut self) {
+        if self.chat.has_too_many_peers() {
+            self.chat.evict_offline_peers();
+        }
+        if self.purges.is_due() {
+            let Broker { purges, chat, store, lookups, .. } = self;
+            if purges.continue_next(chat, store, lookups).await == PurgeProgress::Done {
+                // There may be another request.
+                self.outbox_table = OutboxTableState::Unknown;
+            }
+        }
     }
 
     /// Stores every change that is not stored yet, including those whose commit failed because the disk was full.
@@ -206,10 +226,7 @@ impl Broker {
             self.drain_inbox(&mut taken);
             let is_idle = taken.is_empty() && self.pending.is_empty() && !self.is_due();
             match &mut committing {
-                // Eviction requires that no turn is in flight.
-                Some((turn, _)) if self.is_turn_full() && !turn.is_awaited() && !self.chat.has_too_many_peers() => {
-                    break;
-                }
+                Some((turn, _)) if self.is_turn_full() && !turn.is_awaited() && !self.needs_quiet() => break,
                 Some((_, commit)) if !commit.is_done() => self.wait_for_commit(commit, &mut taken).await,
                 None if is_idle => self.wait_for_event(&mut taken).await?,
                 // No turn is in flight whose outcome is not known: the rooms are as empty as they seem.
@@ -279,11 +296,16 @@ impl Broker {
             };
             Wakeup::Presence
         };
-        match future::or(event, future::or(removal, future::or(time_is_up, presence))).await {
+        let purge = async {
+            self.purges.wait().await;
+            Wakeup::Purge
+        };
+        let time = future::or(time_is_up, future::or(presence, purge));
+        match future::or(event, future::or(removal, time)).await {
             Wakeup::Event(event) => self.sort(event?, taken),
             Wakeup::Removal(ranges) => self.removal = Some(ranges),
             Wakeup::Time => self.retry(),
-            Wakeup::Presence => {}
+            Wakeup::Presence | Wakeup::Purge => {}
         }
         Some(())
     }
@@ -303,11 +325,12 @@ impl Broker {
             || self.is_time_to_flush()
             || self.is_time_for_presence()
             || self.has_removal()
+            || self.purges.is_due()
             || self.chat.has_emptied_rooms()
     }
 
     fn is_time_for_presence(&self) -> bool {
-        self.presence_timer.as_ref().is_some_and(|presence| presence.time <= Instant::now())
+        self.presence_timer.as_ref().is_some_and(FlushTimer::is_over)
     }
 
     fn has_removal(&self) -> bool {
@@ -315,7 +338,7 @@ impl Broker {
     }
 
     fn is_time_to_flush(&self) -> bool {
-        self.flush_timer.as_ref().is_some_and(|flush| flush.time <= Instant::now())
+        self.flush_timer.as_ref().is_some_and(FlushTimer::is_over)
     }
 
     async fn decide(&mut self, events: Vec<Event>) -> Option<TurnBuilder> {
@@ -377,7 +400,8 @@ impl Broker {
             Ok(_) => OutboxTableState::Unknown,
             Err(_) => OutboxTableState::Deferred,
         };
-        let posts = posts.map_or_else(|_| Vec::new(), |found| found.posts);
+        let (posts, purge) = posts.map_or_else(|_| (Vec::new(), None), |found| (found.posts, found.purge));
+        self.purges.note(purge);
         posts.into_iter().map(|post| post::read(post, &self.limits)).collect()
     }
 
@@ -461,13 +485,5 @@ impl Broker {
             Err(_) => self.defer_outbox_rows(),
         }
         events
-    }
-}
-
-impl FlushTimer {
-    /// Sets a timer. `None`: the time is too far in the future to be represented.
-    fn after(duration: Duration) -> Option<Self> {
-        let time = Instant::now().checked_add(duration)?;
-        Some(FlushTimer { time, timer: Timer::at(time) })
     }
 }

@@ -13,6 +13,7 @@ mod lines;
 pub(crate) mod logging;
 mod output;
 pub(crate) mod plugin;
+pub(crate) mod remove;
 pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod serve;
@@ -27,6 +28,7 @@ pub(crate) use self::flags::UsageError;
 use self::history::HistoryArgs;
 pub(crate) use self::output::{report, show};
 use self::plugin::PluginCommand;
+use self::remove::RemoveArgs;
 use self::search::SearchArgs;
 use self::send::SendArgs;
 use self::tail::TailArgs;
@@ -47,6 +49,8 @@ const USAGE: &str = "Usage:
         holdline search [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json] WORDS...
         holdline doctor [--data=DIR] [--config=FILE]
         holdline backup [--data=DIR] [--config=FILE] FILE
+        holdline peer remove [--data=DIR] [--config=FILE] [--yes] NAME
+        holdline room remove [--data=DIR] [--config=FILE] [--yes] ROOM
         holdline plugin check [--config=FILE] [--plugins=FILE]
         holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
         holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME
@@ -79,6 +83,8 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Prints the fingerprint of the certificate.
     Fingerprint(Flags),
+    /// Removes a peer or a room.
+    Remove(RemoveArgs),
     /// Checks, creates or tries a plugin.
     Plugin(PluginCommand),
     /// Prints a text: the help, or the version.
@@ -113,12 +119,14 @@ fn command() -> OptionParser<Command> {
     let doctor =
         doctor::options().command("doctor").help("Examines the database and reports problems").map(Command::Doctor);
     let backup = backup::options().command("backup").help("Copies the database to a file").map(Command::Backup);
+    let peer = remove::peer_options().command("peer").help("Removes a peer").map(Command::Remove);
+    let room = remove::room_options().command("room").help("Removes a room").map(Command::Remove);
     let plugin =
         plugin::options().command("plugin").help("Checks plugins, creates one, or tries one").map(Command::Plugin);
     let tls = tls::options().command("tls").help("Shows the server's certificate").map(Command::Fingerprint);
     let version = long("version").short('V').help("Prints the version").req_flag(Command::Show(VERSION.to_owned()));
     let bare = serve::flags().map(Command::Serve);
-    construct!([serve, send, tail, history, search, doctor, backup, plugin, tls, version, bare])
+    construct!([serve, send, tail, history, search, doctor, backup, peer, room, plugin, tls, version, bare])
         .to_options()
         .descr("A chat server for small devices; nc is enough as a client")
         .usage(USAGE)

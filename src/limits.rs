@@ -444,6 +444,32 @@ pub const ROOMS_DEFAULT: u64 = 10_000;
 /// during them is not shown any more.
 pub const PAST_MEMBERSHIPS_MAX: usize = 256;
 
+/// Rows of other tables that one step of the removal of a peer or a room removes.
+pub const PURGE_STEP_ROWS_MAX: usize = 512;
+
+/// Messages that one step of the removal of a peer or a room scans.
+pub const PURGE_STEP_SCANNED_MAX: usize = 4096;
+
+/// Work of one such step on the messages that name the peer or the room: each counts once, again for each recipient, and again for each
+/// [`PURGE_WEIGHT_TEXT_BYTES`] of its text. The last message may exceed it.
+pub const PURGE_STEP_WEIGHT_MAX: usize = 512;
+
+/// Bytes of text that count as one recipient in the work of such a step.
+pub const PURGE_WEIGHT_TEXT_BYTES: usize = 64;
+
+/// Milliseconds between two such steps.
+pub const PURGE_PAUSE_MS: u64 = 10;
+
+/// Requests to remove a peer or a room that stay in the table `purge` after they are done, without their names.
+pub const PURGES_DONE_MAX: i64 = 100;
+
+/// Milliseconds after which `holdline peer remove` looks again whether the server is done.
+pub const PURGE_POLL_MS: u64 = 100;
+
+/// Polls after which it looks again whether a server still runs, and does the work itself if none does. Meanwhile a server that was killed can
+/// start again.
+pub const PURGE_POLLS_PER_TRY: usize = 50;
+
 /// Rooms without members that one turn removes.
 pub const EMPTIED_ROOMS_MAX: usize = 256;
 

@@ -51,6 +51,10 @@ fn run() -> anyhow::Result<ExitCode> {
         }
         Command::Backup(args) => cli::backup::run(&data_directory(&args.flags)?, &args)?,
         Command::Fingerprint(flags) => cli::tls::run(config::tls(&flags)?.as_ref(), &data_directory(&flags)?)?,
+        Command::Remove(args) => {
+            cli::logging::start()?;
+            cli::remove::run(&data_directory(&args.flags)?, &args)?;
+        }
         Command::Plugin(command) => {
             cli::logging::start()?;
             return run_plugin(&command);

@@ -110,6 +110,15 @@ impl Destination {
         }
     }
 
+    /// Wraps a name from the database, as [`PeerName::stored`] does.
+    pub fn stored(name: &str) -> Self {
+        if name.starts_with('#') {
+            Destination::Room(Room::stored(name))
+        } else {
+            Destination::Peer(PeerName::stored(name))
+        }
+    }
+
     /// Returns the name as it is compared and shown.
     pub fn as_str(&self) -> &str {
         match self {

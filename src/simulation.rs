@@ -21,6 +21,7 @@ mod ending;
 mod observing;
 mod oracle;
 mod posting;
+mod purging;
 mod quiescence;
 mod replay;
 mod restarts;

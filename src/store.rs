@@ -19,6 +19,7 @@ mod observers;
 mod options;
 mod past;
 mod posts;
+mod purge;
 mod query;
 mod read;
 mod removal;
@@ -54,7 +55,9 @@ pub(crate) use self::read::ScanTask;
 pub use self::read::{Read, ReadFailure, ReadReceiver, ReadSender, Scan, ScanOutcome, ScanResult};
 use self::retention::{Clocks, Sweep, TurnSummary};
 pub use self::search::{SearchScan, UnsearchableWords};
-pub use self::turn::{CommitError, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, TurnOutcome, TurnRequest};
+pub use self::turn::{
+    CommitError, FoundId, FoundPeer, FoundPosts, LookedUp, Lookup, PurgeRequest, PurgeStep, TurnOutcome, TurnRequest,
+};
 use self::wal::WalPages;
 pub use self::watch::DatabaseWatch;
 
@@ -117,7 +120,7 @@ pub struct Commit {
 pub(crate) enum StoreRequest {
     /// Looks up names and ids.
     Lookup(Lookup, oneshot::Sender<Result<LookedUp, String>>),
-    /// Reads the first rows of the table `outbox`.
+    /// Reads the first rows of the tables `outbox` and `purge`.
     Posts(oneshot::Sender<Result<FoundPosts, String>>),
     /// Applies entries, then answers reads.
     Turn(TurnRequest, oneshot::Sender<TurnOutcome>),
@@ -194,7 +197,8 @@ impl Store {
         found.await.expect("the store's thread answers every lookup")
     }
 
-    /// Reads the first rows of the table `outbox`, as many as one turn sends, as of the last commit that was begun.
+    /// Reads the first rows of the table `outbox`, as many as one turn sends, and the next request of the table `purge`, as of the last
+    /// commit that was begun.
     pub async fn posts(&self) -> Result<FoundPosts, String> {
         let (reply, found) = oneshot::async_channel();
         self.ask(StoreRequest::Posts(reply));

@@ -22,6 +22,7 @@ mod observation;
 mod observers;
 mod posts;
 mod presence;
+mod purged;
 mod rooms;
 mod scanning;
 mod scans;

@@ -46,7 +46,7 @@ impl StoreInbox {
                         .unwrap();
                 }
                 StoreRequest::Posts(reply) => {
-                    reply.send(Ok(FoundPosts { posts: Vec::new(), is_settled: true })).unwrap()
+                    reply.send(Ok(FoundPosts { posts: Vec::new(), purge: None, is_settled: true })).unwrap()
                 }
                 StoreRequest::Turn(request, reply) => return (request, reply),
             }
@@ -96,13 +96,13 @@ fn join_room() -> Request {
 /// Outcome of a turn that could not be committed.
 fn failed(entries: Vec<Entry>) -> TurnOutcome {
     let commit = Err(CommitError::Storage("full".to_owned()));
-    TurnOutcome { entries, commit, before: Seq::ZERO, newest: Seq::ZERO, floors: Vec::new(), reads: None }
+    TurnOutcome { entries, commit, before: Seq::ZERO, newest: Seq::ZERO, floors: Vec::new(), purged: None, reads: None }
 }
 
 /// Outcome of the first turn that was committed.
 fn committed(entries: Vec<Entry>) -> TurnOutcome {
     let newest = Seq::new(entries.iter().filter(is_message).count() as i64);
-    TurnOutcome { entries, commit: Ok(()), before: Seq::ZERO, newest, floors: Vec::new(), reads: None }
+    TurnOutcome { entries, commit: Ok(()), before: Seq::ZERO, newest, floors: Vec::new(), purged: None, reads: None }
 }
 
 /// Lets these senders join, and returns their outboxes.

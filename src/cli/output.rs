@@ -45,6 +45,11 @@ pub(crate) fn report(line: impl Display) {
     eprintln!("holdline: {}", printable(&line.to_string()));
 }
 
+/// Prints a question to standard error, and leaves the cursor behind it.
+pub(super) fn prompt(question: impl Display) {
+    eprint!("{}", printable(&question.to_string()));
+}
+
 /// Ignores the error of a closed pipe: the reader has seen enough.
 pub(super) fn unless_reader_gone(written: io::Result<()>) -> io::Result<()> {
     match written {

@@ -78,7 +78,8 @@ const FORGET_MEMBERSHIPS: &str = "
 /// Earlier memberships in rooms of which the peer is a member again.
 const ENDED: &str = "
     select past.room, past.joined, past.left
-    from past_member as past join member on member.room = past.room and member.peer = past.peer
+    from past_member as past
+    join member on member.room = past.room and member.peer = past.peer join room on room.id = past.room
     where past.peer = ?1 and past.room between 1 and 1e18";
 
 impl<'c> Members<'c> {
@@ -100,8 +101,10 @@ impl<'c> Members<'c> {
                  from member join room on room.id = member.room
                  where member.peer = ?1 and room.id between 1 and 1e18 order by room.id",
             )?,
-            joined: connection
-                .prepare("select room, joined from member where peer = ?1 and room between 1 and 1e18 order by room")?,
+            joined: connection.prepare(
+                "select room.id, member.joined from member join room on room.id = member.room
+                 where member.peer = ?1 and room.id between 1 and 1e18 order by room.id",
+            )?,
             raise_floor: connection.prepare("update room set floor = ?2 where id = ?1 and floor < ?2")?,
             replayed: connection.prepare(
                 "select room.id, max(member.joined, room.floor) from member join room on room.id = member.room

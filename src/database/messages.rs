@@ -29,20 +29,22 @@ pub(crate) struct StoredMessage {
 
 impl<'c> Messages<'c> {
     pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        // What was sent only to a peer or a room that is being removed does not exist any more.
+        let exists = "message.recipients not in (select '[' || target || ']' from purge where target is not null)";
         Ok(Messages {
-            find: connection.prepare(
+            find: connection.prepare(&format!(
                 "select message.at, message.sender, sender.name, message.text, message.recipients
-                 from message join peer as sender on sender.id = message.sender where message.seq = ?1",
-            )?,
+                 from message join peer as sender on sender.id = message.sender where message.seq = ?1 and {exists}"
+            ))?,
             find_unaddressed: connection.prepare(
                 "select message.at, message.sender, sender.name, message.text
                  from message join peer as sender on sender.id = message.sender where message.seq = ?1",
             )?,
-            find_after: connection.prepare(
+            find_after: connection.prepare(&format!(
                 "select message.at, message.sender, sender.name, message.text, message.recipients, message.seq
                  from message join peer as sender on sender.id = message.sender
-                 where message.seq > ?1 and message.seq <= 1e18 order by message.seq limit 1",
-            )?,
+                 where message.seq > ?1 and message.seq <= 1e18 and {exists} order by message.seq limit 1"
+            ))?,
             sender: connection.prepare("select sender from message where seq = ?1")?,
             bytes: connection
                 .prepare("select octet_length(text) + octet_length(recipients) from message where seq = ?1")?,

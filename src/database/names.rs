@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Statement};
 
 use super::column::text;
-use crate::message::{Destination, PeerName, Room, RoomId};
+use crate::message::{Destination, Room, RoomId};
 
 /// Prepared statements that read names of peers and rooms.
 pub(crate) struct Names<'c> {
@@ -28,20 +28,12 @@ impl<'c> Names<'c> {
 
     /// Reads the names of a message's recipients, in their order. Leaves out those whose row no longer exists.
     pub(crate) fn of(&mut self, recipients: &str) -> rusqlite::Result<Vec<Destination>> {
-        self.all.query_map([recipients], |row| Ok(destination(&text(row, 0)?)))?.collect()
+        self.all.query_map([recipients], |row| Ok(Destination::stored(&text(row, 0)?)))?.collect()
     }
 
     /// Reads the name of a room, whose row may be missing.
     pub(crate) fn room(&mut self, id: RoomId) -> rusqlite::Result<Room> {
         let found = self.room.query_row([id.get()], |row| text(row, 0)).optional()?;
         Ok(Room::stored(&found.unwrap_or_default()))
-    }
-}
-
-fn destination(name: &str) -> Destination {
-    if name.starts_with('#') {
-        Destination::Room(Room::stored(name))
-    } else {
-        Destination::Peer(PeerName::stored(name))
     }
 }

@@ -24,6 +24,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0010-clocks.sql"),
     include_str!("../../migrations/0011-running-time.sql"),
     include_str!("../../migrations/0012-past-members.sql"),
+    include_str!("../../migrations/0013-purge.sql"),
 ];
 
 /// Application id in the header of the file, "hold" in ASCII: marks the file as a holdline database, for `file(1)` too.
@@ -130,9 +131,11 @@ pub(crate) fn check_newest(connection: &Connection, path: &Path) -> Result<(), S
 }
 
 /// SQL expression for the newest `seq` that was ever given. The message itself may have been removed: then a cursor or `sent`
-/// still has its number. A message to a room without other members moves no cursor, so `sent` is needed, too.
+/// still has its number. A message to a room without other members moves no cursor, so `sent` is needed, too. If its sender was removed,
+/// `removed_id` has the number.
 pub(crate) const NEWEST: &str = "
     max(coalesce((select max(seq) from message where seq <= 1e18), 0),
+        coalesce((select max(seq) from removed_id where typeof(seq) = 'integer' and seq <= 1e18), 0),
         coalesce((select max(max(iif(typeof(cursor) = 'integer' and cursor <= 1e18, cursor, 0),
                                  iif(typeof(sent) = 'integer' and sent <= 1e18, sent, 0))) from peer), 0))";
 

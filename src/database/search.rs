@@ -157,6 +157,29 @@ impl<'c> SearchIndex<'c> {
         self.merge(SEARCH_REMOVAL_MERGE_PAGES)
     }
 
+    /// Removes one message, if the index contains it.
+    pub(crate) fn forget(&mut self, seq: Seq) -> rusqlite::Result<()> {
+        if seq <= self.searched { self.remove.execute([seq.get(), seq.get()]).map(drop) } else { Ok(()) }
+    }
+
+    /// Replaces the tokens of one message, if the index contains it, because its recipients have changed.
+    pub(crate) fn replace(&mut self, seq: Seq) -> rusqlite::Result<()> {
+        if seq > self.searched {
+            return Ok(());
+        }
+        self.forget(seq)?;
+        let mut rows = self.next_messages.query([seq.get() - 1, seq.get(), 1])?;
+        let Some(row) = rows.next()? else { return Ok(()) };
+        let mut tokens = String::new();
+        write_tokens(&mut tokens, row)?;
+        self.insert_tokens.execute(params![seq.get(), tokens]).map(drop)
+    }
+
+    /// Merges segments after messages were removed one by one.
+    pub(crate) fn merge_removed(&mut self) -> rusqlite::Result<()> {
+        self.merge(SEARCH_REMOVAL_MERGE_PAGES)
+    }
+
     /// Returns the part of the index that answers queries.
     pub(crate) fn reader(&mut self) -> &mut SearchReader<'c> {
         &mut self.reader

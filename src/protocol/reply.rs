@@ -55,6 +55,11 @@ pub enum Reply {
         /// Name of the room as it was mapped.
         room: Room,
     },
+    /// The operator has removed a room that the client was in.
+    RoomRemoved {
+        /// The room.
+        room: Room,
+    },
     /// Answers [`Request::ShowTopic`](super::Request::ShowTopic) and [`Request::SetTopic`](super::Request::SetTopic).
     Topic {
         /// Name of the room as it was mapped.
@@ -174,7 +179,7 @@ impl Reply {
             }
             Reply::Welcome { .. } | Reply::Accepted { .. } | Reply::StoredForLater { .. } | Reply::Alone { .. } => 0,
             Reply::Left { .. } | Reply::Pong { .. } | Reply::Set { .. } | Reply::Presence { .. } => 0,
-            Reply::ShuttingDown | Reply::Missed { .. } => 0,
+            Reply::ShuttingDown | Reply::Missed { .. } | Reply::RoomRemoved { .. } => 0,
         }
     }
 }

@@ -74,7 +74,7 @@ impl CheckedStore {
 
     /// Returns the next rows of the table `outbox`.
     pub(super) fn posts(&self) -> FoundPosts {
-        let found = FoundPosts { posts: self.disk.posts(), is_settled: true };
+        let found = FoundPosts { posts: self.disk.posts(), purge: None, is_settled: true };
         if let Some(RealStore { store: Some(store), .. }) = &self.real {
             let actual = smol::block_on(store.posts());
             assert_eq!(actual.as_ref(), Ok(&found), "the store and the model read the same rows");
@@ -113,7 +113,15 @@ impl CheckedStore {
         }
         let commit = if fails { Err(CommitError::Storage("injected".into())) } else { Ok(()) };
         let applied = if self.real.is_some() { applied.to_vec() } else { Vec::new() };
-        let outcome = TurnOutcome { entries, commit, before, newest: self.disk.newest(), floors, reads: read_outcome };
+        let outcome = TurnOutcome {
+            entries,
+            commit,
+            before,
+            newest: self.disk.newest(),
+            floors,
+            purged: None,
+            reads: read_outcome,
+        };
         let Answers { reads, checks, .. } = answers;
         self.check(TurnRequest { entries: applied, reads }, &outcome);
         if let Some(RealStore { store: Some(store), .. }) = &self.real {

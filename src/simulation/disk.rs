@@ -285,6 +285,9 @@ impl Disk {
                 undo.rooms.get_or_insert_with(|| self.rooms.clone());
                 self.rooms.apply(entry, self.newest);
             }
+            Entry::BeginPurge { .. } | Entry::ContinuePurge | Entry::RefusePurge { .. } => {
+                unreachable!("the operator of a run removes nothing")
+            }
             Entry::OutboxSent(_) | Entry::OutboxRefused { .. } => {
                 undo.outbox.get_or_insert_with(|| self.outbox.clone());
                 self.outbox.apply(entry);

@@ -138,6 +138,17 @@ fn complete_search(database: &Connection, limits: StoreLimits) {
     database.execute_batch("insert into search (search) values ('optimize')").expect("the index can be merged");
 }
 
+/// Returns the search index of a database whose store is closed, and the same made anew from its messages.
+pub(super) fn searchable_rebuilt(data: &Path, limits: StoreLimits) -> [Vec<Vec<String>>; 2] {
+    let database = open(data);
+    complete_search(&database, limits);
+    let actual = searchable(&database);
+    let anew = "drop table temp.token; insert into search (search) values ('delete-all'); update searched set seq = 0";
+    database.execute_batch(anew).expect("an operator may write to the database");
+    complete_search(&database, limits);
+    [actual, searchable(&database)]
+}
+
 /// Every token of the search index with the messages that have it.
 fn searchable(database: &Connection) -> Vec<Vec<String>> {
     let vocabulary = "create virtual table temp.token using fts5vocab(main, search, instance)";

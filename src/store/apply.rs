@@ -10,10 +10,11 @@ use super::events::Events;
 use super::insert::Insert;
 use super::observers::ObserverTable;
 use super::posts::Posts;
+use super::purge::{PurgedTables, Purges};
 use super::removal::Removal;
 use super::sent_ids::SentIds;
 use super::values::PluginValues;
-use super::{Entry, ObserverCursor, PeerRecord, SendId, StoreLimits};
+use super::{Entry, ObserverCursor, PeerRecord, PurgeStep, SendId, StoreLimits};
 use crate::database::array;
 use crate::database::index::{Index, UnindexedTail};
 use crate::database::members::Members;
@@ -31,6 +32,9 @@ pub(super) struct Tables<'c> {
     pub(super) values: PluginValues<'c>,
     pub(super) sent_ids: SentIds<'c>,
     pub(super) search: LazySearchIndex<'c>,
+    pub(super) purges: Purges<'c>,
+    /// Result of the last step of a purge, until it is taken.
+    pub(super) purged: Option<PurgeStep>,
     removal: Removal<'c>,
     insert_message: Insert<'c>,
     upsert_peer: Statement<'c>,
@@ -57,6 +61,8 @@ impl<'c> Tables<'c> {
             values: PluginValues::new(connection)?,
             sent_ids: SentIds::new(connection, limits.sent_ids_max)?,
             search: LazySearchIndex::new(connection, limits.search),
+            purges: Purges::new(connection, limits.purge)?,
+            purged: None,
             removal: Removal::new(connection)?,
             insert_message: Insert::prepare(
                 connection,
@@ -138,7 +144,18 @@ impl<'c> Tables<'c> {
             Entry::Ran { seconds } => self.sent_ids.note_running_time(*seconds),
             Entry::Floor { room, floor } => self.members.raise_floor(*room, *floor),
             Entry::Remove { ranges } => self.removal.remove(ranges, before, &mut self.search),
+            Entry::BeginPurge { request, name, target } => {
+                self.purges.begin(*request, (name, *target), newest, &mut self.members)
+            }
+            Entry::ContinuePurge => self.continue_purge(),
+            Entry::RefusePurge { request, reason } => self.purges.refuse(*request, reason),
         }
+    }
+
+    fn continue_purge(&mut self) -> rusqlite::Result<()> {
+        let Tables { purges, sent_ids, events, search, .. } = self;
+        self.purged = Some(purges.step(&mut PurgedTables { sent_ids, events, search })?);
+        Ok(())
     }
 
     fn set_source(&mut self, peer: PeerId, source: Source) -> rusqlite::Result<()> {

@@ -126,6 +126,24 @@ pub enum Entry {
         /// Ranges in the order of `seq`, which do not overlap.
         ranges: Vec<SeqRange>,
     },
+    /// Begins to remove a peer or a room as the operator wants: removes its row.
+    BeginPurge {
+        /// Number of the operator's request.
+        request: i64,
+        /// Name of the peer, or of the room with its `#`, for people.
+        name: String,
+        /// Peer or room.
+        target: Recipient,
+    },
+    /// Removes the next part of what a peer or a room leaves behind in other tables.
+    ContinuePurge,
+    /// Refuses to remove a peer or a room.
+    RefusePurge {
+        /// Number of the operator's request.
+        request: i64,
+        /// Reason, for people.
+        reason: String,
+    },
 }
 
 impl Entry {
@@ -134,8 +152,8 @@ impl Entry {
     pub fn is_durable(&self) -> bool {
         match self {
             Entry::Message { .. } | Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => true,
-            // The topic of a room that was removed must not come back.
-            Entry::RemoveRoom { .. } => true,
+            // What is reported as removed must not come back.
+            Entry::RemoveRoom { .. } | Entry::BeginPurge { .. } => true,
             // An observer must not miss what follows its registration.
             Entry::Topic { .. } | Entry::Observe { .. } | Entry::Value { .. } => true,
             Entry::Peer(_) | Entry::Source { .. } | Entry::OutboxSent(_) | Entry::OutboxRefused { .. } => false,
@@ -144,6 +162,7 @@ impl Entry {
             Entry::Remove { .. } | Entry::Floor { .. } => false,
             // If a power cut takes it, ids are remembered for longer.
             Entry::Ran { .. } => false,
+            Entry::ContinuePurge | Entry::RefusePurge { .. } => false,
         }
     }
 }

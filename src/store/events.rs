@@ -34,7 +34,8 @@ pub(super) struct Events<'c> {
     stored: Statement<'c>,
     seen: Statement<'c>,
     remove: Statement<'c>,
-    /// `None` before the first use and after a transaction that failed.
+    remove_of: Statement<'c>,
+    /// `None` before the first use, and after a transaction that failed or removed the events of a peer.
     bounds: Option<EventBounds>,
     /// Whether `bounds.seen` may be too low, because an observer's cursor was written.
     is_more_seen: bool,
@@ -118,6 +119,7 @@ impl<'c> Events<'c> {
             seen: connection
                 .prepare("select min(event) from observer where typeof(event) = 'integer' and event <= 1e18")?,
             remove: connection.prepare("delete from event where id <= ?1")?,
+            remove_of: connection.prepare("delete from event where peer = ?1")?,
             bounds: None,
             is_more_seen: false,
         })
@@ -172,6 +174,12 @@ impl<'c> Events<'c> {
         }
         self.bounds = Some(EventBounds { oldest: oldest.max(last + 1), newest, seen, added: 0 });
         Ok(())
+    }
+
+    /// Removes all events of a peer.
+    pub(super) fn remove_of(&mut self, peer: PeerId) -> rusqlite::Result<()> {
+        self.undo();
+        self.remove_of.execute([peer.get()]).map(drop)
     }
 
     /// Forgets the cached bounds, as the transaction was rolled back.

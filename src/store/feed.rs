@@ -101,6 +101,11 @@ impl WaitingScan {
         self.query
     }
 
+    /// Drops the progress.
+    pub(super) fn restart(&mut self) {
+        (self.inboxes, self.waiting) = (None, 0);
+    }
+
     /// Does the next piece of work. Returns the number of messages once all are counted. `newest` is the newest message of the log.
     pub(super) fn step(&mut self, newest: Seq, sources: &mut Sources<'_, '_>) -> rusqlite::Result<Option<u64>> {
         let WaitingQuery { peer, after } = self.query;

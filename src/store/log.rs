@@ -163,15 +163,19 @@ impl<'c> Log<'c> {
         found.optional()?.map_or(Ok(None), |sender| self.tables.sent_ids.find(sender, id))
     }
 
-    /// Reads the first rows of the table `outbox`.
+    /// Reads the first rows of the table `outbox`, and the next request of the table `purge`.
     pub(super) fn posts(&mut self) -> rusqlite::Result<FoundPosts> {
         // While the transaction is open, no other process writes.
         let is_settled = match begin_unless_busy(self.connection) {
-            Ok(_transaction) => return Ok(FoundPosts { posts: self.tables.posts.oldest()?, is_settled: true }),
+            Ok(_transaction) => return self.found_posts(true),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => false,
             Err(error) => return Err(error),
         };
-        Ok(FoundPosts { posts: self.tables.posts.oldest()?, is_settled })
+        self.found_posts(is_settled)
+    }
+
+    fn found_posts(&mut self, is_settled: bool) -> rusqlite::Result<FoundPosts> {
+        Ok(FoundPosts { posts: self.tables.posts.oldest()?, purge: self.tables.purges.next()?, is_settled })
     }
 
     /// Applies the entries of a turn in one transaction, then answers its reads.
@@ -184,7 +188,8 @@ impl<'c> Log<'c> {
             Err(error) => (Err(error), Vec::new()),
         };
         let reads = if reads.is_empty() { None } else { Some(self.read_all(reads, !entries.is_empty())) };
-        TurnOutcome { entries, commit, before, newest: self.newest, floors, reads }
+        let purged = self.tables.purged.take().filter(|_| commit.is_ok());
+        TurnOutcome { entries, commit, before, newest: self.newest, floors, purged, reads }
     }
 
     /// Returns an entry for each room of which too many messages may wait. If they cannot be counted now, they are with a later message.
@@ -388,10 +393,14 @@ fn explain(error: &rusqlite::Error) -> CommitError {
 }
 
 fn is_removal(entry: &Entry) -> bool {
-    matches!(entry, Entry::Remove { .. })
+    matches!(entry, Entry::Remove { .. } | Entry::BeginPurge { .. } | Entry::ContinuePurge | Entry::RefusePurge { .. })
 }
 
-/// Whether an entry removes messages after this one.
+/// Whether an entry removes messages after this one, or begins to.
 fn removes_after(seq: Seq, entry: &Entry) -> bool {
-    matches!(entry, Entry::Remove { ranges } if ranges.iter().any(|range| range.last > seq))
+    match entry {
+        Entry::Remove { ranges } => ranges.iter().any(|range| range.last > seq),
+        Entry::BeginPurge { .. } => true,
+        _ => false,
+    }
 }

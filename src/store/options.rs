@@ -2,6 +2,7 @@
 
 use super::budget::ReadLimits;
 use super::events::EventLimits;
+use super::purge::PurgeLimits;
 use crate::config::{Durability, Retention};
 use crate::database::index::IndexLimits;
 use crate::database::search::SearchLimits;
@@ -31,6 +32,7 @@ pub struct StoreLimits {
     /// Messages of a room that may wait for one of its members; 0: no limit.
     pub(crate) room_waiting_max: u64,
     pub(crate) reads: ReadLimits,
+    pub(crate) purge: PurgeLimits,
 }
 
 impl StoreOptions {
@@ -62,6 +64,7 @@ impl Default for StoreLimits {
             observed_skipped_max: OBSERVED_SKIPPED_MAX,
             room_waiting_max: ROOM_WAITING_MESSAGES_DEFAULT,
             reads: ReadLimits::default(),
+            purge: PurgeLimits::default(),
         }
     }
 }
@@ -82,5 +85,6 @@ impl StoreLimits {
         observed_skipped_max: 4,
         room_waiting_max: 100,
         reads: ReadLimits::SINGLE_STEPS,
+        purge: PurgeLimits { rows_max: 3, scanned_max: 7, weight_max: 5 },
     };
 }

@@ -53,6 +53,11 @@ impl HistoryScan {
         self.query
     }
 
+    /// Drops the progress.
+    pub(super) fn restart(&mut self) {
+        self.state = None;
+    }
+
     /// Returns the bytes that the messages count for that were read.
     pub(super) fn held_bytes(&self) -> usize {
         self.state.as_ref().map_or(0, |state| state.page.held_bytes())

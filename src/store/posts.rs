@@ -129,7 +129,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path(), StoreOptions::new(Durability::Crash, Retention::default())).unwrap();
         let mut shell = Connection::open(data.path().join("holdline.db")).unwrap();
-        let nothing = |is_settled| Ok(FoundPosts { posts: Vec::new(), is_settled });
+        let nothing = |is_settled| Ok(FoundPosts { posts: Vec::new(), purge: None, is_settled });
         assert_eq!(block_on(store.posts()), nothing(true));
 
         let writing = shell.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();

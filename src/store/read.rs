@@ -53,6 +53,15 @@ impl Scan {
         Scan { slices: 0, bytes_max: HISTORY_BYTES_MAX, task }
     }
 
+    /// Drops the progress, so that the scan begins again.
+    pub(crate) fn restart(&mut self) {
+        match &mut self.task {
+            ScanTask::Waiting(scan) => scan.restart(),
+            ScanTask::History(scan) => scan.restart(),
+            ScanTask::Search(scan) => scan.restart(),
+        }
+    }
+
     /// Returns the bytes that the messages count for that were read.
     pub(crate) fn held_bytes(&self) -> usize {
         match &self.task {

@@ -72,7 +72,7 @@ pub(super) struct Sweep<'c> {
 pub(super) struct TurnSummary {
     /// Messages that the turn appended.
     messages: usize,
-    /// Whether messages may no longer wait: a record with a cursor was stored, a peer left a room, or a floor was raised.
+    /// Whether messages may no longer wait: a record with a cursor was stored, a peer left a room or was removed, or a floor was raised.
     may_end_waits: bool,
     /// Outcome of the removal in the turn, if there was one.
     removal: Option<Result<(), String>>,
@@ -80,7 +80,9 @@ pub(super) struct TurnSummary {
 
 impl From<&TurnOutcome> for TurnSummary {
     fn from(outcome: &TurnOutcome) -> Self {
-        let may_end_waits = |entry: &Entry| matches!(entry, Entry::Peer(_) | Entry::Leave { .. } | Entry::Floor { .. });
+        let may_end_waits = |entry: &Entry| {
+            matches!(entry, Entry::Peer(_) | Entry::Leave { .. } | Entry::Floor { .. } | Entry::BeginPurge { .. })
+        };
         let is_removal = |entry: &Entry| matches!(entry, Entry::Remove { .. });
         let result = || outcome.commit.as_ref().copied().map_err(ToString::to_string);
         TurnSummary {

@@ -86,6 +86,11 @@ impl SearchScan {
         *self.until.get_or_insert(newest)
     }
 
+    /// Drops the progress.
+    pub(super) fn restart(&mut self) {
+        self.state = SearchState::Indexing;
+    }
+
     /// Returns the bytes that the messages count for that were read.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.state {

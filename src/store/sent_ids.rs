@@ -38,6 +38,7 @@ pub(super) struct SentIds<'c> {
     remove: Statement<'c>,
     running_time: Statement<'c>,
     set_running_time: Statement<'c>,
+    remove_of: Statement<'c>,
 }
 
 /// Ids in the table, by sender and source.
@@ -69,6 +70,9 @@ impl<'c> SentIds<'c> {
             remove: connection.prepare("delete from sent_id where number = ?1")?,
             running_time: connection.prepare("select max(seconds) from running where rowid = 1")?,
             set_running_time: connection.prepare("insert or replace into running (rowid, seconds) values (1, ?1)")?,
+            remove_of: connection.prepare(
+                "delete from sent_id where number in (select number from sent_id where sender = ?1 limit ?2)",
+            )?,
         })
     }
 
@@ -124,6 +128,16 @@ impl<'c> SentIds<'c> {
             self.remove(number, holder)?;
         }
         Ok(())
+    }
+
+    /// Removes ids of a sender whose row is removed, at most `count`. Returns their number.
+    pub(super) fn remove_of(&mut self, sender: PeerId, count: usize) -> rusqlite::Result<usize> {
+        let removed = self.remove_of.execute(params![sender.get(), count as i64])?;
+        if removed > 0 && self.counts.is_some() {
+            let holder = self.holder(sender)?;
+            self.counts()?.shares.remove(Some(holder), removed as u64);
+        }
+        Ok(removed)
     }
 
     /// Notes that a peer logged in from another source.

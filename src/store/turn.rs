@@ -1,4 +1,4 @@
-//! Types of the requests from the broker to the store and of their results: lookups, rows of the table `outbox`, and turns. Never
+//! Types of the requests from the broker to the store and of their results: lookups, rows of the tables `outbox` and `purge`, and turns. Never
 //! runs SQL.
 
 use std::collections::HashSet;
@@ -8,18 +8,42 @@ use super::read::{Read, ReadFailure};
 use crate::database::members::{FoundRoom, Membership};
 use crate::database::reach::Unreachable;
 use crate::limits::STORED_NUMBER_MAX;
-use crate::message::{PeerName, RequestId, Room, RoomId, Seq, Timestamp};
+use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Timestamp};
 use crate::shares::Holder;
 use crate::source::Source;
 
-/// Rows of the table `outbox` at one moment.
+/// Rows of the tables `outbox` and `purge`, into which other processes write, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundPosts {
     /// First rows, as many as one turn sends.
     pub posts: Vec<Post>,
+    /// Request to remove a peer or a room: the one that has begun, or the oldest one.
+    pub purge: Option<PurgeRequest>,
     /// Whether no other process was writing meanwhile. If one was, read again later: a commit of another process may become
     /// visible long after its bytes are in the write-ahead log, and no event reports that.
     pub is_settled: bool,
+}
+
+/// Request of the operator to remove a peer or a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PurgeRequest {
+    /// Number of the request.
+    pub id: i64,
+    /// Name of the peer, or of the room with its `#`.
+    pub name: String,
+    /// Peer or room, if its removal has begun.
+    pub target: Option<Recipient>,
+}
+
+/// Result of one step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurgeStep {
+    /// Whether nothing is left.
+    pub is_done: bool,
+    /// Messages that were removed, by this step and those before it.
+    pub messages: u64,
+    /// Messages that this step removed, each with the peers that it was addressed to.
+    pub removed: Vec<(Seq, Vec<PeerId>)>,
 }
 
 /// Names and ids to look up before a turn can be decided.
@@ -38,6 +62,16 @@ pub struct Lookup {
 }
 
 impl Lookup {
+    /// Makes the lookup of a peer or a room that is to be removed.
+    pub(crate) fn purged(name: &Destination) -> Self {
+        let mut lookup = Lookup { sampled_above: u64::MAX, ..Lookup::default() };
+        match name {
+            Destination::Peer(name) => lookup.peers.push(name.clone()),
+            Destination::Room(room) => lookup.rooms.push(room.clone()),
+        }
+        lookup
+    }
+
     /// Whether there is nothing to look up.
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty() && self.rooms.is_empty() && self.ids.is_empty() && self.unused_rooms.is_empty()
@@ -60,6 +94,15 @@ pub struct LookedUp {
 }
 
 impl LookedUp {
+    /// Returns the result of [`Lookup::purged`]; `None` if there is no such peer or room.
+    pub(crate) fn purged(self) -> Option<Recipient> {
+        if !self.unreadable.is_empty() {
+            return None;
+        }
+        let peer = self.peers.into_iter().flatten().map(|peer| Recipient::Peer(peer.record.id)).next();
+        peer.or_else(|| self.rooms.into_iter().flatten().map(|room| Recipient::Room(room.id)).next())
+    }
+
     /// Notes the id of a peer or a room, which may be one that no server gives.
     pub(super) fn note_id(&mut self, name: &str, id: Option<i64>) {
         if id.is_some_and(|id| !(1..=STORED_NUMBER_MAX).contains(&id)) {
@@ -126,6 +169,8 @@ pub struct TurnOutcome {
     pub newest: Seq,
     /// Floors of rooms that must be raised after this turn: entries for a later one.
     pub floors: Vec<Entry>,
+    /// Result of the step of a purge, if the turn committed one.
+    pub purged: Option<PurgeStep>,
     /// Whether all reads succeeded, or why the first that failed did; `None` if the turn had no reads.
     pub reads: Option<Result<(), ReadFailure>>,
 }
@@ -133,7 +178,15 @@ pub struct TurnOutcome {
 impl TurnOutcome {
     /// Returns the outcome of a turn that had nothing for the store.
     pub(crate) fn empty(newest: Seq) -> Self {
-        TurnOutcome { entries: Vec::new(), commit: Ok(()), before: newest, newest, floors: Vec::new(), reads: None }
+        TurnOutcome {
+            entries: Vec::new(),
+            commit: Ok(()),
+            before: newest,
+            newest,
+            floors: Vec::new(),
+            purged: None,
+            reads: None,
+        }
     }
 }
 

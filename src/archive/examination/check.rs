@@ -106,6 +106,9 @@ const ADDRESSED: &str = "json_each(iif(json_valid(message.recipients), message.r
 /// SQL for `{entries}`: the messages in a row of an inbox; none if the column is not JSON.
 const ENTRIES: &str = "json_each(iif(json_valid(inbox.seqs), inbox.seqs, '[]'))";
 
+/// SQL for `{purged}`: the peer or the room that is being removed, whose row is gone already.
+const PURGED: &str = "(select target from purge where target is not null)";
+
 fn expand(sql: &str) -> String {
     let placeholders = [
         ("{addressed}", ADDRESSED),
@@ -116,6 +119,7 @@ fn expand(sql: &str) -> String {
         ("{newest}", NEWEST),
         ("{newest or 0}", schema::NEWEST),
         ("{newest event}", NEWEST_EVENT),
+        ("{purged}", PURGED),
     ];
     placeholders.iter().fold(sql.to_owned(), |sql, (placeholder, expansion)| sql.replace(placeholder, expansion))
 }

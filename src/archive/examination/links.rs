@@ -32,7 +32,7 @@ const SENDERS: Check = Check {
             fix: None,
         },
         RowFault {
-            condition: "sender.id is null",
+            condition: "sender.id is null and message.sender not in {purged}",
             severity: Severity::Problem,
             one: "message has a sender that is not in the table peer, and would never be delivered",
             many: "messages have a sender that is not in the table peer, and would never be delivered",
@@ -75,7 +75,7 @@ const RECIPIENTS: Check = Check {
     key_name: "seq",
     faults: &[
         RowFault {
-            condition: "addressed.value >= 0 and peer.id is null",
+            condition: "addressed.value >= 0 and peer.id is null and addressed.value not in {purged}",
             severity: Severity::Problem,
             one: "message is addressed to a peer that is not in the table peer, so nobody can log in and receive it",
             many: "messages are addressed to a peer that is not in the table peer, so nobody can log in and receive them",
@@ -87,7 +87,7 @@ const RECIPIENTS: Check = Check {
             ),
         },
         RowFault {
-            condition: "addressed.value < 0 and room.id is null",
+            condition: "addressed.value < 0 and room.id is null and addressed.value not in {purged}",
             severity: Severity::Problem,
             one: "message was sent to a room that is not in the table room; the room's members may never receive it",
             many: "messages were sent to a room that is not in the table room; the room's members may never receive them",
@@ -149,7 +149,7 @@ const STRAYS: Check = Check {
         RowFault {
             // One of the members who have not received the message may be its sender, for whom it does not wait: so a message
             // that two members have not received was removed too early.
-            condition: "message.seq is null and iif(stray.recipient >= 0,
+            condition: "message.seq is null and stray.recipient not in {purged} and iif(stray.recipient >= 0,
                 stray.seq > coalesce(peer.cursor, 0),
                 1 < (
                     select count(*) from member join peer on peer.id = member.peer join room on room.id = member.room
@@ -205,13 +205,15 @@ const PEERS: Check = Check {
     faults: &[
         RowFault {
             condition: "typeof(peer.cursor) = 'integer'
-                and peer.cursor > max(coalesce((select max(seq) from message), 0), (select max(sent) from peer))",
+                and peer.cursor > max(coalesce((select max(seq) from message), 0), (select max(sent) from peer),
+                                      coalesce((select max(seq) from removed_id), 0))",
             severity: Severity::Problem,
             one: "peer has a cursor beyond the newest message; the next messages to it would count as delivered already",
             many: "peers have a cursor beyond the newest message; the next messages to them would count as delivered already",
             fix: Some(
                 "update peer set cursor = newest.seq
-                 from (select max(coalesce((select max(seq) from message), 0), max(sent)) as seq from peer) as newest
+                 from (select max(coalesce((select max(seq) from message), 0), max(sent),
+                                  coalesce((select max(seq) from removed_id), 0)) as seq from peer) as newest
                  where cursor > newest.seq",
             ),
         },

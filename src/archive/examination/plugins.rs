@@ -21,7 +21,7 @@ const OBSERVERS: Check = Check {
     key_name: "",
     faults: &[
         RowFault {
-            condition: "peer.id is null",
+            condition: "peer.id is null and observer.peer not in {purged}",
             severity: Severity::Warning,
             one: "observer is not in the table peer; events are stored for it in vain",
             many: "observers are not in the table peer; events are stored for them in vain",
@@ -50,7 +50,7 @@ const EVENTS: Check = Check {
     key: "event.id",
     key_name: "id",
     faults: &[RowFault {
-        condition: "peer.id is null",
+        condition: "peer.id is null and event.peer not in {purged}",
         severity: Severity::Warning,
         one: "event is about a peer that is not in the table peer, and no plugin gets it",
         many: "events are about a peer that is not in the table peer, and no plugin gets them",
@@ -64,7 +64,7 @@ const VALUES: Check = Check {
     key: "value.key",
     key_name: "",
     faults: &[RowFault {
-        condition: "peer.id is null",
+        condition: "peer.id is null and value.peer not in {purged}",
         severity: Severity::Warning,
         one: "value belongs to a peer that is not in the table peer; a new peer with the same number would get it",
         many: "values belong to a peer that is not in the table peer; a new peer with the same number would get them",

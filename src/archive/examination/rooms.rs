@@ -16,6 +16,7 @@ pub(super) fn check(database: &ReadOnlyDatabase) -> rusqlite::Result<Vec<Finding
         check.run(database, &mut findings)?;
     }
     findings.extend(check_outbox(database)?);
+    findings.extend(check_purges(database)?);
     findings.extend(check_refused(database)?);
     Ok(findings)
 }
@@ -29,7 +30,7 @@ const MEMBERS: Check = Check {
     key_name: "",
     faults: &[
         RowFault {
-            condition: "room.id is null",
+            condition: "room.id is null and -member.room not in {purged}",
             severity: Severity::Problem,
             one: "member is in a room that is not in the table room, and may not receive its messages",
             many: "members are in a room that is not in the table room, and may not receive its messages",
@@ -107,7 +108,7 @@ const SENT_IDS: Check = Check {
     key_name: "",
     faults: &[
         RowFault {
-            condition: "peer.id is null",
+            condition: "peer.id is null and sent_id.sender not in {purged}",
             severity: Severity::Warning,
             one: "message id belongs to a sender that is not in the table peer; a new peer with the same number could not use it",
             many: "message ids belong to a sender that is not in the table peer; a new peer with the same number could not use them",
@@ -132,6 +133,15 @@ fn check_outbox(database: &ReadOnlyDatabase) -> rusqlite::Result<Option<Finding>
         let (wait, them) = if waiting == 1 { ("waits", "it") } else { ("wait", "them") };
         Finding::note(format!("{} of the table outbox {wait}", counted(waiting, "row")))
             .advise(format!("the next start of the server sends {them}"))
+    }))
+}
+
+/// Reports peers and rooms that must be removed while no server runs; a running server removes them at once.
+fn check_purges(database: &ReadOnlyDatabase) -> rusqlite::Result<Option<Finding>> {
+    let pending = count(database.connection(), "purge where name is not null and refused is null")?;
+    Ok((pending > 0 && database.is_at_rest()).then(|| {
+        let words = if pending == 1 { "1 peer or room is" } else { "several peers or rooms are" };
+        Finding::note(format!("{words} not removed yet")).advise("the next start of the server goes on with it")
     }))
 }
 

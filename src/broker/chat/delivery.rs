@@ -139,7 +139,7 @@ impl Chat {
     }
 
     /// Announces to the subscribers of presence whether a peer is online.
-    fn announce_presence(&mut self, peer: PeerId, delivery: &mut Delivery) {
+    pub(super) fn announce_presence(&mut self, peer: PeerId, delivery: &mut Delivery) {
         let Some(peer) = self.peers.get(&peer) else { return };
         let presence = Reply::Presence { name: peer.record.name.clone(), here: peer.is_online() };
         let wants = |id: &SessionId| self.sessions[id].outbox.capabilities().wants_presence;

@@ -152,6 +152,11 @@ impl Observers {
         self.bound_unstored();
     }
 
+    /// Drops the events of a peer that are not stored yet.
+    pub(super) fn forget_events(&mut self, peer: PeerId) {
+        self.unstored.retain(|entry| !matches!(entry, Entry::Event(event) if event.peer == peer));
+    }
+
     /// Drops the oldest entries above the limit. If a registration is dropped, the observer is found missing and registered again.
     fn bound_unstored(&mut self) {
         let too_many = self.unstored.len().saturating_sub(EVENTS_MAX);

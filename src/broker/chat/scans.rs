@@ -66,6 +66,11 @@ impl Scans {
         self.fresh.is_empty() && self.begun.is_empty()
     }
 
+    /// Makes all scans begin again.
+    pub(super) fn restart(&mut self) {
+        self.begun.iter_mut().chain(&mut self.fresh).for_each(|pending| pending.scan.restart());
+    }
+
     /// Adds a scan that has done nothing yet.
     pub(super) fn begin(&mut self, scan: PendingScan) {
         self.fresh.push_back(scan);

@@ -382,6 +382,11 @@ impl Chat {
         self.peers.len() > self.sessions.len() + OFFLINE_PEERS_CACHED_MAX
     }
 
+    /// Drops the floor of a room that is not stored yet.
+    pub(super) fn forget_floor(&mut self, id: RoomId) {
+        self.floors.retain(|entry| !matches!(entry, Entry::Floor { room, .. } if *room == id));
+    }
+
     /// Removes offline peers from memory; they are looked up again when they are named. No turn may be in flight, because it may name them.
     pub(in crate::broker) fn evict_offline_peers(&mut self) {
         let with_sessions: IdSet<PeerId> = self.sessions.values().map(|session| session.peer).collect();

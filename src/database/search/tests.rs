@@ -21,6 +21,7 @@ const KITCHEN: i64 = -1;
 const GARDEN: i64 = -2;
 
 const SCHEMA: &[&str] = &[
+    "create table removed_id (seq integer not null)",
     include_str!("../../../migrations/0001-log.sql"),
     include_str!("../../../migrations/0002-lagging-index.sql"),
     "create table room (id integer primary key, name text);

@@ -86,7 +86,7 @@ pub fn reply_frame<'a>(id: Option<&'a RequestId>, reply: &'a Reply) -> Option<Se
         Reply::Missed { room, count } => ServerFrame::Missed { room: room.as_str().into(), count: *count },
         Reply::Topic { room, topic } => topic_frame(id, room, None, topic.as_ref()),
         Reply::TopicSet { room, name, topic } => topic_frame(None, room, Some(name), topic.as_ref()),
-        Reply::Left { room } => ServerFrame::Left { id, room: room.as_str().into() },
+        Reply::Left { room } | Reply::RoomRemoved { room } => ServerFrame::Left { id, room: room.as_str().into() },
         Reply::Pong { .. } => ServerFrame::Pong { id },
         Reply::Who { here, rooms, more } => who_frame(id, here, rooms, *more),
         Reply::History { messages, more } => ServerFrame::History { id, messages: past(messages), more: *more },

@@ -47,6 +47,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
             notice(format_args!("{name} set the topic of {room}: {topic}"), out);
         }
         Reply::TopicSet { room, name, topic: None } => notice(format_args!("{name} cleared the topic of {room}"), out),
+        Reply::RoomRemoved { room } => notice(format_args!("the operator has removed {room}"), out),
         Reply::Left { room } => notice(format_args!("you are no longer in {room}"), out),
         Reply::Pong { token: Some(token) } => notice(format_args!("pong {token}"), out),
         Reply::Pong { token: None } => notice(format_args!("pong"), out),

@@ -24,6 +24,9 @@
 //! | 17 | `Room` with a creator | as 2, creator: integer |
 //! | 18 | `RemoveRoom` | room: integer |
 //! | 19 | `Ran` | seconds: integer |
+//! | 20 | `BeginPurge` | request: integer, name: text, target: integer (a room is negative) |
+//! | 21 | `ContinuePurge` | none |
+//! | 22 | `RefusePurge` | request: integer, reason: text |
 //!
 //! - An integer is signed, of 64 bits, zigzag-coded as in Protocol Buffers (0, -1, 1, -2 become 0, 1, 2, 3), and written in groups of 7
 //!   bits, the lowest first, with the high bit set in all bytes but the last. The shortest form is the only one.
@@ -85,6 +88,7 @@ impl Entry {
             Entry::Remove { ranges } => {
                 out.list(ranges, |out, range| out.integers([range.first.get(), range.last.get()]));
             }
+            Entry::BeginPurge { .. } | Entry::ContinuePurge | Entry::RefusePurge { .. } => write_purge(self, &mut out),
         }
     }
 
@@ -110,6 +114,9 @@ impl Entry {
             Entry::Room { creator: Some(_), .. } => 17,
             Entry::RemoveRoom { .. } => 18,
             Entry::Ran { .. } => 19,
+            Entry::BeginPurge { .. } => 20,
+            Entry::ContinuePurge => 21,
+            Entry::RefusePurge { .. } => 22,
         }
     }
 
@@ -147,6 +154,7 @@ impl Entry {
             17 => read_room(&mut bytes, |bytes| bytes.integer("creator").map(|creator| Some(PeerId::new(creator))))?,
             18 => Entry::RemoveRoom { room: RoomId::new(bytes.integer("room")?) },
             19 => Entry::Ran { seconds: bytes.integer("seconds")?.cast_unsigned() },
+            kind @ 20..=22 => read_purge(kind, &mut bytes)?,
             found => return Err(DecodeError::Kind { found }),
         };
         bytes.end()?;
@@ -221,16 +229,16 @@ fn read_message(bytes: &mut Reader<'_>) -> Result<Entry, DecodeError> {
     Ok(Entry::Message {
         at: read_time(bytes)?,
         sender: PeerId::new(bytes.integer("sender")?),
-        recipients: bytes.list("recipients", read_recipient)?,
+        recipients: bytes.list("recipients", |bytes| read_recipient("recipients", bytes))?,
         text: read_text("text", bytes)?,
         id: bytes.option("id", read_send_id)?,
     })
 }
 
-fn read_recipient(bytes: &mut Reader<'_>) -> Result<Recipient, DecodeError> {
-    match bytes.integer("recipients")? {
+fn read_recipient(field: &'static str, bytes: &mut Reader<'_>) -> Result<Recipient, DecodeError> {
+    match bytes.integer(field)? {
         // The number of its room would have 65 bits.
-        i64::MIN => Err(DecodeError::Invalid { field: "recipients", reason: "has a number that is out of range" }),
+        i64::MIN => Err(DecodeError::Invalid { field, reason: "has a number that is out of range" }),
         number => Ok(Recipient::numbered(number)),
     }
 }
@@ -278,6 +286,33 @@ fn write_value(peer: PeerId, key: &str, value: Option<&str>, out: &mut Writer<'_
     out.integer(peer.get());
     out.text(key);
     out.option(value, Writer::text);
+}
+
+fn write_purge(entry: &Entry, out: &mut Writer<'_>) {
+    match entry {
+        Entry::BeginPurge { request, name, target } => {
+            out.integer(*request);
+            out.text(name);
+            out.integer(target.number());
+        }
+        Entry::RefusePurge { request, reason } => {
+            out.integer(*request);
+            out.text(reason);
+        }
+        _ => {}
+    }
+}
+
+fn read_purge(kind: u8, bytes: &mut Reader<'_>) -> Result<Entry, DecodeError> {
+    Ok(match kind {
+        20 => Entry::BeginPurge {
+            request: bytes.integer("request")?,
+            name: bytes.text("name")?.to_owned(),
+            target: read_recipient("target", bytes)?,
+        },
+        21 => Entry::ContinuePurge,
+        _ => Entry::RefusePurge { request: bytes.integer("request")?, reason: bytes.text("reason")?.to_owned() },
+    })
 }
 
 fn write_observe(observer: PeerId, wants: EventFilter, out: &mut Writer<'_>) {

@@ -114,6 +114,12 @@ fn frozen() -> Vec<(Entry, &'static [u8])> {
             b"\x01\x0e\x04\x02\xc8\x01\xcc\x01\xcc\x01",
         ),
         (Entry::Floor { room: RoomId::new(2), floor: Seq::new(100) }, b"\x01\x0f\x04\xc8\x01"),
+        (
+            Entry::BeginPurge { request: 1, name: "#old".to_owned(), target: Recipient::numbered(-7) },
+            b"\x01\x14\x02\x08#old\x0d",
+        ),
+        (Entry::ContinuePurge, b"\x01\x15"),
+        (Entry::RefusePurge { request: 3, reason: "no bob".to_owned() }, b"\x01\x16\x06\x0cno bob"),
     ]
 }
 
@@ -228,6 +234,13 @@ fn entries() -> impl Strategy<Value = Entry> {
         (room(), proptest::option::of(text())).prop_map(|(room, topic)| Entry::Topic { room, topic }),
         (room(), seq()).prop_map(|(room, floor)| Entry::Floor { room, floor }),
         any::<u64>().prop_map(|seconds| Entry::Ran { seconds }),
+        (number(), any::<String>(), number()).prop_map(|(request, name, target)| Entry::BeginPurge {
+            request,
+            name,
+            target: Recipient::numbered(target.max(-i64::MAX))
+        }),
+        Just(Entry::ContinuePurge),
+        (number(), any::<String>()).prop_map(|(request, reason)| Entry::RefusePurge { request, reason }),
         post().prop_map(Entry::OutboxSent),
         (post(), at(), any::<String>()).prop_map(|(post, at, reason)| Entry::OutboxRefused { post, at, reason }),
         (peer(), filter).prop_map(|(observer, wants)| Entry::Observe { observer, wants }),
