@@ -68,7 +68,8 @@ fn refused_message_goes_aside_with_its_reason_and_can_be_queued_again() {
     let mut motion = TestClient::login(&server, "motion");
     motion.send("/join #home");
     motion.ping();
-    queue.sql("insert into queued (recipients, text) select recipients, text from refused; delete from refused");
+    let rows = "insert into queued (recipients, text) select recipients, text from refused; delete from refused";
+    queue.sql(&format!("begin immediate; {rows}; commit"));
     expect_success(&queue.drain(&server).arg("--once").output().unwrap());
     assert_eq!(server.sqlite("select text from history"), "three\ntwo");
 }
@@ -116,6 +117,8 @@ fn restored_queue_sends_nothing_twice_and_loses_nothing_new() {
 #[test]
 fn every_message_arrives_once_while_writers_drain_and_server_are_killed() {
     let (queue, mut server) = (TestQueue::new(), TestServer::start());
+    // From here on there is a queue to look into.
+    queue.append(&["--to=bob", "first"]);
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let path = queue.path();

@@ -328,15 +328,17 @@ fn counts(backup: &Connection) -> rusqlite::Result<(u64, Option<u64>)> {
 /// Renames a file. Fails if the new name exists.
 fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     match rename_no_replace(from, to) {
-        // Some file systems cannot check and rename in one step.
         Err(error) if error.kind() == ErrorKind::Unsupported || error.kind() == ErrorKind::InvalidInput => {
-            if to.symlink_metadata().is_ok() {
-                return Err(ErrorKind::AlreadyExists.into());
-            }
-            fs::rename(from, to)
+            claim_and_rename(from, to)
         }
         renamed => renamed,
     }
+}
+
+/// Renames a file on a file system that cannot check and rename in one step: creates the new name first, which fails if it exists.
+fn claim_and_rename(from: &Path, to: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(to)?;
+    fs::rename(from, to).inspect_err(|_| drop(fs::remove_file(to)))
 }
 
 /// Calls renameat2(2) with RENAME_NOREPLACE.
@@ -367,15 +369,25 @@ mod tests {
 
     #[test]
     fn rename_overwrites_no_file() {
+        for rename in [rename_to_new, claim_and_rename] {
+            let home = tempfile::tempdir().unwrap();
+            let (from, to) = (home.path().join("from"), home.path().join("to"));
+            fs::write(&to, "old").unwrap();
+            fs::write(&from, "new").unwrap();
+            assert_eq!(rename(&from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            assert_eq!(fs::read(&to).unwrap(), b"old");
+            fs::remove_file(&to).unwrap();
+            rename(&from, &to).unwrap();
+            assert_eq!(fs::read(&to).unwrap(), b"new");
+        }
+    }
+
+    #[test]
+    fn failed_rename_leaves_no_file() {
         let home = tempfile::tempdir().unwrap();
-        let (from, to) = (home.path().join("from"), home.path().join("to"));
-        fs::write(&from, "new").unwrap();
-        fs::write(&to, "old").unwrap();
-        assert_eq!(rename_to_new(&from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(&to).unwrap(), b"old");
-        fs::remove_file(&to).unwrap();
-        rename_to_new(&from, &to).unwrap();
-        assert_eq!(fs::read(&to).unwrap(), b"new");
+        let to = home.path().join("to");
+        claim_and_rename(&home.path().join("missing"), &to).unwrap_err();
+        assert!(!to.exists());
     }
 
     #[test]

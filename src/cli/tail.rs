@@ -1,7 +1,7 @@
 //! `holdline tail`: prints messages as they arrive, and acknowledges those that standard output took. Owns its flags and the form of a
 //! line; never knows how messages arrive.
 
-mod pipe;
+mod stdout;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -74,7 +74,7 @@ Examples:
 /// Prints messages until the reader of standard output is gone, or the last wanted message is printed.
 pub(crate) fn run(args: TailArgs) -> Result<(), TailError> {
     let TailArgs { account, range, json } = args;
-    if pipe::is_closed() {
+    if stdout::is_closed() {
         return Err(TailError::Write(io::Error::other("standard output is closed")));
     }
     let _hangups = super::hangup::outlive();
@@ -91,12 +91,14 @@ struct Printer {
     database: Option<DatabaseId>,
     /// Closed once the reader of the pipe is gone; `None` if standard output is no pipe.
     reader: Option<Receiver<()>>,
+    /// Whether standard output is a file: a message in it is acknowledged once it is on the disk.
+    is_file: bool,
 }
 
 impl Printer {
     fn new(json: bool) -> io::Result<Self> {
-        let reader = if pipe::is_pipe() { Some(pipe::watch()?) } else { None };
-        Ok(Printer { out: SafeOutput::stdout(), json, database: None, reader })
+        let reader = if stdout::is_pipe() { Some(stdout::watch()?) } else { None };
+        Ok(Printer { out: SafeOutput::stdout(), json, database: None, reader, is_file: stdout::is_file() })
     }
 }
 
@@ -112,12 +114,16 @@ impl MessageSink for Printer {
         }
         // The next message goes into the pipe only after the reader has taken this one. So a reader that ends leaves the rest for later.
         self.out.flush()?;
-        pipe::wait_until_read()
+        stdout::wait_until_read()
     }
 
     fn flush(&mut self) -> io::Result<()> {
         // What the reader of a pipe has taken is flushed. Only a message that it did not take may be left.
-        if self.reader.is_some() { Ok(()) } else { self.out.flush() }
+        if self.reader.is_some() {
+            return Ok(());
+        }
+        self.out.flush()?;
+        if self.is_file { stdout::sync() } else { Ok(()) }
     }
 
     async fn closed(&mut self) {

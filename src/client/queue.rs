@@ -103,8 +103,12 @@ impl Queue {
         if !exists {
             DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         }
-        let connection = open_database(&directory.join(DATABASE));
-        let connection = connection.map_err(|error| QueueError::Database(directory.to_owned(), error))?;
+        let unusable = |error| QueueError::Database(directory.to_owned(), error);
+        let connection = open_database(&directory.join(DATABASE)).map_err(unusable)?;
+        if !has_tables(&connection).map_err(unusable)? {
+            sync_parents(directory).map_err(failed)?;
+            connection.execute_batch(&format!("begin immediate; {SCHEMA} commit;")).map_err(unusable)?;
+        }
         Ok(Queue { directory: directory.to_owned(), connection })
     }
 
@@ -229,7 +233,8 @@ impl Queue {
         if let LineOutcome::Failed(error) = outcome {
             transaction
                 .prepare_cached(
-                    "insert or replace into refused select id, at, recipients, text, ?2, ?3 from queued where id = ?1",
+                    "insert into refused (at, recipients, text, code, reason)
+                     select at, recipients, text, ?2, ?3 from queued where id = ?1",
                 )?
                 .execute(params![id, error.code(), error.message()])?;
         }
@@ -249,11 +254,21 @@ fn open_database(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "full")?;
     let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     connection.pragma_update(None, "max_page_count", QUEUE_BYTES_MAX / page_bytes)?;
-    let has_tables = "select 1 from sqlite_schema where name = 'refused'";
-    if connection.query_row(has_tables, [], |_| Ok(())).optional()?.is_none() {
-        connection.execute_batch(&format!("begin immediate; {SCHEMA} commit;"))?;
-    }
     Ok(connection)
+}
+
+fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let found = connection.query_row("select 1 from sqlite_schema where name = 'refused'", [], |_| Ok(()));
+    Ok(found.optional()?.is_some())
+}
+
+/// Syncs the parents of a directory that may be new, as it survives a power cut only then. SQLite syncs the directory itself.
+fn sync_parents(directory: &Path) -> io::Result<()> {
+    for parent in directory.canonicalize()?.ancestors().skip(1) {
+        // A parent that this process may not open was not changed by it either. Some file systems cannot sync a directory.
+        let _ = File::open(parent).and_then(|parent| parent.sync_all());
+    }
+    Ok(())
 }
 
 /// Reads a row of the queue. A row that was written by hand may contain anything: it becomes a line that cannot be sent.

@@ -39,6 +39,8 @@ pub(super) struct Events<'c> {
     bounds: Option<EventBounds>,
     /// Whether `bounds.seen` may be too low, because an observer's cursor was written.
     is_more_seen: bool,
+    /// Whether events are removed that an observer has not seen. The log says so when that begins.
+    loses_unseen: bool,
 }
 
 /// Numbers of the events that are stored.
@@ -122,6 +124,7 @@ impl<'c> Events<'c> {
             remove_of: connection.prepare("delete from event where peer = ?1")?,
             bounds: None,
             is_more_seen: false,
+            loses_unseen: false,
         })
     }
 
@@ -171,6 +174,13 @@ impl<'c> Events<'c> {
         let last = seen.max(newest - self.limits.stored_max as i64).min(oldest.saturating_add(step - 1));
         if oldest <= last {
             self.remove.execute([last])?;
+            if last > seen && !self.loses_unseen {
+                let stored_max = self.limits.stored_max;
+                log::warn!(
+                    "a plugin lags behind more than {stored_max} events; the oldest are removed, and it never gets them"
+                );
+            }
+            self.loses_unseen = last > seen;
         }
         self.bounds = Some(EventBounds { oldest: oldest.max(last + 1), newest, seen, added: 0 });
         Ok(())

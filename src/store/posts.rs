@@ -5,6 +5,7 @@ use rusqlite::{Connection, Row, Statement, params};
 
 use super::Post;
 use crate::database::column::integer;
+use crate::database::words::size;
 use crate::limits::{
     POST_BYTES_MAX, POSTS_BYTES_MAX, POSTS_MAX, REFUSED_COLUMN_BYTES_MAX, REFUSED_POSTS_BYTES_MAX, REFUSED_POSTS_MAX,
 };
@@ -97,7 +98,12 @@ impl<'c> Posts<'c> {
             if rows > REFUSED_POSTS_MAX || bytes > REFUSED_POSTS_BYTES_MAX {
                 let last: i64 = row.get(0)?;
                 drop(newest);
-                return self.remove_refused.execute([last]).map(drop);
+                let removed = self.remove_refused.execute([last])?;
+                log::warn!(
+                    "outbox_refused is full: its oldest rows are removed, {removed} now; it stores {REFUSED_POSTS_MAX} rows and {}",
+                    size(REFUSED_POSTS_BYTES_MAX)
+                );
+                return Ok(());
             }
         }
         Ok(())

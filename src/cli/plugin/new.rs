@@ -2,8 +2,8 @@
 //! removes them if the plugin does not load; never overwrites a file.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -100,6 +100,9 @@ pub(crate) enum NewError {
         /// Error of the system.
         source: io::Error,
     },
+    /// Another program changed `plugins.toml` meanwhile, so the new entry is left in it.
+    #[error("another program changed {} meanwhile; take the new plugin out of it by hand", .0.display())]
+    Changed(PathBuf),
     /// The new `plugins.toml` would be invalid.
     #[error("{0}; nothing was added")]
     Refused(#[source] ConfigError),
@@ -167,8 +170,12 @@ fn check(file: &Path, name: &PeerName) -> Result<(), NewError> {
 struct CreatedFiles {
     /// Path of the script or program.
     program: PathBuf,
-    /// Path of `plugins.toml`, and its size before; `None` if it did not exist.
-    list: (PathBuf, Option<u64>),
+    /// Path of `plugins.toml`.
+    list: PathBuf,
+    /// Contents of `plugins.toml` before; `None` if it did not exist.
+    before: Option<Vec<u8>>,
+    /// Text that was appended to it, at least in part.
+    appended: String,
 }
 
 impl CreatedFiles {
@@ -178,24 +185,32 @@ impl CreatedFiles {
         fs::create_dir_all(&directory).map_err(|source| NewError::Write { path: directory.clone(), source })?;
         let program = directory.join(format!("{name}.{}", template.extension));
         create(&program, template.mode, &fill_in(template.text, name))?;
-        let created = CreatedFiles { program, list: (file.to_owned(), size(file)) };
-        let appended = append(file, &fill_in(template.entry, name));
-        if let Err(source) = appended {
+        let before = read(file)?;
+        let appended = format!("{}{}", gap(before.as_deref()), fill_in(template.entry, name));
+        let created = CreatedFiles { program, list: file.to_owned(), before, appended };
+        if let Err(source) = append(file, &created.appended) {
             created.remove()?;
             return Err(NewError::Write { path: file.to_owned(), source });
         }
         Ok(created)
     }
 
-    /// Removes everything that was written.
+    /// Removes everything that was written. Leaves `plugins.toml` as it is if another program has changed it since.
     fn remove(&self) -> Result<(), NewError> {
-        let (list, size) = &self.list;
-        let restored = match size {
-            Some(size) => OpenOptions::new().write(true).open(list).and_then(|file| file.set_len(*size)),
+        let CreatedFiles { program, list, before, appended } = self;
+        let added = read(list)?.unwrap_or_default();
+        let added = added.strip_prefix(before.as_deref().unwrap_or_default());
+        if !added.is_some_and(|added| appended.as_bytes().starts_with(added)) {
+            return Err(NewError::Changed(list.clone()));
+        }
+        let restored = match before {
+            Some(before) => {
+                OpenOptions::new().write(true).open(list).and_then(|file| file.set_len(before.len() as u64))
+            }
             None => remove_file(list),
         };
         restored.map_err(|source| NewError::Write { path: list.clone(), source })?;
-        remove_file(&self.program).map_err(|source| NewError::Write { path: self.program.clone(), source })
+        remove_file(program).map_err(|source| NewError::Write { path: program.clone(), source })
     }
 }
 
@@ -203,8 +218,13 @@ fn fill_in(template: &str, name: &PeerName) -> String {
     template.replace("NAME", name.as_str())
 }
 
-fn size(file: &Path) -> Option<u64> {
-    fs::metadata(file).ok().map(|metadata| metadata.len())
+/// Reads a file; `None` if it does not exist.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, NewError> {
+    match fs::read(path) {
+        Ok(contents) => Ok(Some(contents)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(NewError::Write { path: path.to_owned(), source }),
+    }
 }
 
 fn create(path: &Path, mode: u32, text: &str) -> Result<(), NewError> {
@@ -219,22 +239,17 @@ fn create(path: &Path, mode: u32, text: &str) -> Result<(), NewError> {
     }
 }
 
-/// Appends an entry to a file, after an empty line.
 fn append(path: &Path, entry: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    let gap = gap(&mut file)?;
-    file.write_all(format!("{gap}{entry}").as_bytes())
+    OpenOptions::new().append(true).create(true).open(path)?.write_all(entry.as_bytes())
 }
 
 /// Returns the newlines that separate an entry from the end of the file.
-fn gap(file: &mut File) -> io::Result<&'static str> {
-    if file.metadata()?.len() == 0 {
-        return Ok("");
+fn gap(before: Option<&[u8]>) -> &'static str {
+    match before.and_then(<[u8]>::last) {
+        None => "",
+        Some(b'\n') => "\n",
+        Some(_) => "\n\n",
     }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    Ok(if last == *b"\n" { "\n" } else { "\n\n" })
 }
 
 /// Removes a file, if it exists.
@@ -242,5 +257,31 @@ fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn list_that_another_program_changed_is_left_as_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        let list = home.path().join("plugins.toml");
+        fs::write(&list, "# mine\n").unwrap();
+        let name = PeerName::parse("notes").unwrap();
+        let args = NewPluginArgs { flags: Flags::default(), template: &TEMPLATES[0], name };
+        let written = |contents: &str| {
+            fs::write(&list, "# mine\n").unwrap();
+            let created = CreatedFiles::write(&list, &args).unwrap();
+            fs::write(&list, contents).unwrap();
+            let removed = created.remove();
+            let _ = fs::remove_file(&created.program);
+            (removed.is_ok(), fs::read_to_string(&list).unwrap())
+        };
+        for theirs in ["# theirs\n", "# mine\n# and theirs\n", ""] {
+            assert_eq!(written(theirs), (false, theirs.to_owned()));
+        }
+        assert_eq!(written("# mine\n"), (true, "# mine\n".to_owned()));
     }
 }

@@ -1,5 +1,5 @@
-//! Standard output that is a pipe: whether its reader has read what was written, and whether it is still there. Owns these system calls;
-//! never writes.
+//! Standard output as a pipe or a file: whether the reader of the pipe has read what was written, and is still there; whether the file is on
+//! the disk. Owns these system calls; never writes.
 #![expect(clippy::disallowed_methods, reason = "only the descriptor is used, and nothing is printed")]
 
 use std::io;
@@ -10,12 +10,30 @@ use std::time::Duration;
 use async_channel::{Receiver, bounded};
 use holdline::limits::{PIPE_POLL_MS_MAX, PIPE_POLL_US_MIN};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fdatasync, fstat, major, minor};
 use rustix::io::ioctl_fionread;
 
 /// Whether standard output is a pipe.
 pub(super) fn is_pipe() -> bool {
-    fstat(io::stdout()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+    is_of_type(FileType::Fifo)
+}
+
+/// Whether standard output is a file, whose content a power cut takes unless it is synced.
+pub(super) fn is_file() -> bool {
+    is_of_type(FileType::RegularFile)
+}
+
+/// Syncs the file.
+pub(super) fn sync() -> io::Result<()> {
+    match fdatasync(io::stdout()) {
+        // Some file systems cannot sync.
+        Err(rustix::io::Errno::INVAL) => Ok(()),
+        synced => Ok(synced?),
+    }
+}
+
+fn is_of_type(file_type: FileType) -> bool {
+    fstat(io::stdout()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == file_type)
 }
 
 /// Whether the program was started without standard output. Rust's runtime has opened `/dev/null` in its place then, also for reading,
