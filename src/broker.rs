@@ -7,12 +7,14 @@ mod event;
 mod flush_timer;
 mod outbox;
 mod post;
+mod postponed;
 mod purge;
 mod running_time;
 #[cfg(test)]
 mod tests;
 mod turn_queue;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,6 +27,7 @@ pub(crate) use self::event::{EndReason, Event, Joining, Observation, SessionOutp
 use self::flush_timer::FlushTimer;
 pub(crate) use self::outbox::{Chunk, Delivered, Mark, OutboxReceiver, SessionValue, ValueBatch, outbox};
 use self::post::ReadPost;
+use self::postponed::Postponed;
 use self::purge::{PurgeProgress, PurgeSchedule};
 use self::running_time::RunningTime;
 use self::turn_queue::TurnQueue;
@@ -361,9 +364,10 @@ impl Broker {
         if self.is_time_for_presence() {
             self.presence_timer = None;
         }
-        let posts = self.read_posts().await;
-        let events = self.resolve_names(events, &posts).await;
-        Some(self.chat.decide(events, posts, Timestamp::now()))
+        let (events, posts) = self.resolve_names(events).await;
+        let (turn, postponed) = self.chat.decide(events, posts, Timestamp::now());
+        self.postpone(postponed);
+        Some(turn)
     }
 
     /// Decides a turn that removes rooms whose last member has left, if they have no messages. If that cannot be looked up, they stay until
@@ -470,20 +474,33 @@ impl Broker {
         }
     }
 
-    /// Looks up the names and ids in these events that are not in memory. If all are, makes no request to the store.
-    /// Returns the events whose names are known then; the others wait for the next turn, because too many names would have to be looked up.
-    async fn resolve_names(&mut self, mut events: Vec<Event>, posts: &[ReadPost]) -> Vec<Event> {
-        let (lookup, count) = self.chat.lookup(&events, posts);
-        self.pending.put_back(events.drain(count..));
-        if lookup.is_empty() {
-            return events;
+    /// Reads rows of the table `outbox`, and looks up the names and ids in them and in these events that are not in memory. If all are,
+    /// makes no request to the store. Returns the events and rows whose names are known then; the other events wait for the next turn, and the
+    /// other rows are read again.
+    async fn resolve_names(&mut self, mut events: Vec<Event>) -> (Vec<Event>, Vec<ReadPost>) {
+        let mut posts = self.read_posts().await;
+        let plan = self.chat.plan_lookup(&events, &posts);
+        if plan.posts < posts.len() {
+            posts.truncate(plan.posts);
+            self.outbox_table = OutboxTableState::Unknown;
         }
-        let found = self.store.lookup(lookup.clone()).await;
-        self.lookups.note(found.as_ref().err());
-        match found {
-            Ok(found) => self.chat.add_looked_up(lookup, found),
-            Err(_) => self.defer_outbox_rows(),
+        let mut unresolved = HashSet::new();
+        if !plan.lookup.is_empty() {
+            let found = self.store.lookup(plan.lookup.clone()).await;
+            self.lookups.note(found.as_ref().err());
+            match found {
+                Ok(found) => unresolved = self.chat.add_looked_up(plan.lookup.clone(), found),
+                Err(_) => self.defer_outbox_rows(),
+            }
         }
-        events
+        let postponed = self.chat.take_resolved(plan, &unresolved, &mut events);
+        self.postpone(postponed);
+        (events, posts)
+    }
+
+    fn postpone(&mut self, postponed: Postponed) {
+        let (front, back) = postponed.into_parts();
+        self.pending.put_back(front.into_iter());
+        back.into_iter().for_each(|event| self.pending.push(event));
     }
 }

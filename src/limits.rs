@@ -188,8 +188,17 @@ pub const TURN_PAGES_BYTES_MAX: usize = 1024 * 1024;
 /// Milliseconds after the announcement that a peer came online or went offline, until the next one about the same peer.
 pub const PRESENCE_MS: u64 = 1000;
 
-/// Names that are looked up for one turn; those of its first batch may exceed them.
-pub const TURN_LOOKUPS_MAX: usize = 1024;
+/// Deliveries of one turn: its messages, each counted once for each session that gets it. Those of a single request may exceed them.
+pub const TURN_DELIVERIES_MAX: usize = 8192;
+
+/// Sessions that get a message which never waits for the deliveries of others: a name with some devices, or a few names.
+pub const FEW_RECEIVERS_MAX: usize = 4;
+
+/// Names that are looked up for one turn; those of a single request may exceed them.
+pub const TURN_LOOKUPS_MAX: usize = 512;
+
+/// Microseconds that the lookups of peers for one turn may take; other requests wait that long. The rest are looked up for the next turn.
+pub const LOOKUP_TURN_US: u64 = 2000;
 
 /// Offline peers that the broker caches; it looks up the others when they are named.
 pub const OFFLINE_PEERS_CACHED_MAX: usize = 4096;

@@ -15,6 +15,7 @@ mod fingerprint;
 mod listing;
 mod lists;
 mod lookup;
+mod lookup_plan;
 mod loudness;
 mod mailbox;
 mod membership;

@@ -28,8 +28,9 @@ pub(crate) enum Event {
         /// Requests in the order in which they were read.
         requests: Vec<Submission>,
         /// Right of the session to submit requests. The broker gives it back when these are handled and the client is reading its replies. So
-        /// each connection has one batch in flight, and cannot cause more replies than its outbox has room for.
-        permit: SemaphoreGuardArc,
+        /// each connection has one batch in flight, and cannot cause more replies than its outbox has room for. `None`: the rest of the
+        /// batch has it, in a later turn.
+        permit: Option<SemaphoreGuardArc>,
     },
     /// Plugins are about to filter requests of a client: messages among them that were accepted before are replaced by their replies, so
     /// that no plugin is called for them.
@@ -155,17 +156,16 @@ impl Event {
         }
     }
 
-    /// Returns the number of names at most that the event needs to be looked up.
-    pub(in crate::broker) fn names_max(&self) -> usize {
-        match self {
-            Event::Requests { requests, .. } | Event::AnswerRepeats { requests, .. } => {
-                let before = [None].into_iter().chain(requests.iter().map(Some));
-                requests.iter().zip(before).map(|(request, before)| request.replies_after(before)).sum()
-            }
-            Event::Join { .. } | Event::Observe { .. } => 1,
-            Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => 0,
-            Event::OutboxTouched | Event::ObserverAdvanced { .. } | Event::Observers { .. } => 0,
-        }
+    /// Returns the number of parts that may be in turns of their own: the requests of a batch.
+    pub(super) fn parts(&self) -> usize {
+        if let Event::Requests { requests, .. } = self { requests.len() } else { 1 }
+    }
+
+    /// Divides a batch after this many requests. The rest has the permit.
+    pub(super) fn split_at(self, parts: usize) -> (Event, Event) {
+        let Event::Requests { session, mut requests, permit } = self else { unreachable!("only a batch has parts") };
+        let rest = requests.split_off(parts);
+        (Event::Requests { session, requests, permit: None }, Event::Requests { session, requests: rest, permit })
     }
 
     /// Returns the session that the event comes from, if it comes from one.

@@ -2,6 +2,7 @@
 //! before it is known; the simulation covers everything else.
 
 mod failed_turns;
+mod lookups;
 mod observers;
 mod rooms;
 
@@ -86,7 +87,7 @@ fn requests<T: Into<Work>>(sender: u64, requests: Vec<T>) -> Event {
 
 fn submits(sender: u64, requests: Vec<Submission>) -> Event {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_arc().unwrap();
-    Event::Requests { session: SessionId::new(sender), requests, permit }
+    Event::Requests { session: SessionId::new(sender), requests, permit: Some(permit) }
 }
 
 fn join_room() -> Request {

@@ -102,7 +102,7 @@ mod tests {
         Event::Requests {
             session: SessionId::new(session),
             requests: vec![ClientRequest::from(Request::Who).into(); requests],
-            permit,
+            permit: Some(permit),
         }
     }
 
@@ -155,7 +155,7 @@ mod tests {
         let event = |session| Event::Requests {
             session: SessionId::new(session),
             requests: vec![ClientRequest::from(line.clone()).into(); READ_BYTES_MAX / LINE_BYTES_MAX],
-            permit: Arc::new(Semaphore::new(1)).try_acquire_arc().unwrap(),
+            permit: Arc::new(Semaphore::new(1)).try_acquire_arc(),
         };
         let mut waiting = waiting((1..=100).map(event));
         let bytes_max = TURN_REQUESTS_MAX * WEIGHT_TEXT_BYTES;

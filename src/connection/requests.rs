@@ -84,9 +84,9 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
                 let _filtering = filtering.lock().await;
                 // Boxed, because the future of a connection always takes the memory of its largest state.
                 let requests = Box::pin(set.filter(self.sender, requests)).await;
-                broker.send(Event::Requests { session, requests, permit }).await;
+                broker.send(Event::Requests { session, requests, permit: Some(permit) }).await;
             } else {
-                broker.send(Event::Requests { session, requests, permit }).await;
+                broker.send(Event::Requests { session, requests, permit: Some(permit) }).await;
             }
             if quits {
                 return ReaderEnd::Quit;

@@ -147,7 +147,7 @@ impl Link {
 
     async fn send_requests(&self, requests: Vec<Submission>, permit: smol::lock::SemaphoreGuardArc) {
         if !requests.is_empty() {
-            self.send(Event::Requests { session: self.session(), requests, permit }).await;
+            self.send(Event::Requests { session: self.session(), requests, permit: Some(permit) }).await;
         }
     }
 

@@ -61,7 +61,7 @@ impl World {
         self.models[number].acks_processed(&mut self.oracle);
         self.models[number].is_answered(&mut self.oracle);
         let requests = asked.iter().zip(requests).map(|(asked, request)| self.with_id(asked, request)).collect();
-        self.send_event(place, Event::Requests { session, requests, permit }, asked);
+        self.send_event(place, Event::Requests { session, requests, permit: Some(permit) }, asked);
         true
     }
 

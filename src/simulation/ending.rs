@@ -25,6 +25,7 @@ impl World {
 
     /// Promise 6: offline peers are evicted from memory, however many are named.
     pub(super) fn check_forgetting(&mut self) {
+        self.cuts_lookups = false;
         self.join(0);
         self.arrive();
         self.name_everyone();

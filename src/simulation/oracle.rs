@@ -60,6 +60,10 @@ pub(super) struct Oracle {
     pub(super) newest: Seq,
     /// Step in which the store last failed a lookup.
     pub(super) lookup_failed_at: u64,
+    /// Step in which the store last ended a lookup early, so that a batch was divided.
+    pub(super) lookup_cut_at: u64,
+    /// Number of lookups that ended early: a request may wait for one turn more for each.
+    pub(super) lookups_cut: u64,
     /// Step in which the store last failed a read.
     pub(super) read_failed_at: u64,
     /// Step in which the database was last full of messages that wait.
@@ -103,6 +107,8 @@ impl Oracle {
             durable: Seq::ZERO,
             newest: Seq::ZERO,
             lookup_failed_at: 0,
+            lookup_cut_at: 0,
+            lookups_cut: 0,
             read_failed_at: 0,
             full_at: 0,
             commit_failed_at: 0,
@@ -409,12 +415,18 @@ impl Oracle {
         }
     }
 
+    /// Number of turns without those that a lookup may have delayed.
+    pub(super) fn uncut_turn(&self) -> u64 {
+        self.turn.saturating_sub(self.lookups_cut)
+    }
+
     fn check_next_items(&self, number: usize) {
         let SentLine { fate, turn_max, restarts, attempts, session, .. } = &self.sent[number];
         // A message with an id may be sent again before its outcome is known; `ids` checks those.
         assert!(*fate == Fate::InFlight || *attempts > 1, "line {number} is decided twice");
         assert!(*restarts == self.restarts || session.is_none(), "line {number} was sent before the restart");
-        assert!(self.turn <= *turn_max, "line {number} waited until turn {} and not {turn_max}", self.turn);
+        let turn = self.uncut_turn();
+        assert!(turn <= *turn_max, "line {number} waited until turn {turn} and not {turn_max}");
     }
 
     /// Promise 6: messages over the limit are accepted only for a peer that may keep up.

@@ -5,7 +5,7 @@ use super::oracle::Oracle;
 use super::swarm::one_of;
 use super::world::World;
 use crate::limits::{POSTS_MAX, TURN_OBSERVERS_MAX, TURN_PAGES_MAX, TURN_REQUESTS_MAX};
-use crate::store::{Entry, Read, StoreRequest, TurnOutcome, TurnRequest};
+use crate::store::{Entry, Lookup, Read, StoreRequest, TurnOutcome, TurnRequest};
 
 impl World {
     /// Runs the broker until it waits.
@@ -121,9 +121,13 @@ impl World {
                 reply.send(found).expect("the broker waits for the reply");
             }
             StoreRequest::Lookup(lookup, reply) => {
-                self.looked_up += lookup.peers.len();
-                let found =
-                    if self.is_unreadable { Err("injected".to_owned()) } else { Ok(self.store.lookup(&lookup)) };
+                // After a lookup that ended early, which requests of a batch a failure would refuse is not known.
+                let fails = self.is_unreadable && !self.has_cut_lookup;
+                let mut found = if fails { Err("injected".to_owned()) } else { Ok(self.store.lookup(&lookup)) };
+                if let Ok(found) = &mut found {
+                    self.cut_lookup(&lookup, &mut found.peers);
+                    self.looked_up += found.peers.len();
+                }
                 if found.is_err() {
                     self.oracle.lookup_failed_at = self.oracle.step + 1;
                 }
@@ -136,6 +140,17 @@ impl World {
             }
         }
         true
+    }
+
+    /// Drops the last peers that were looked up, as if the time was over, in some of the lookups.
+    fn cut_lookup<T>(&mut self, lookup: &Lookup, peers: &mut Vec<T>) {
+        let least = lookup.peers_min.max(1);
+        self.has_cut_lookup = self.cuts_lookups && least < peers.len() && self.rng.bool();
+        if self.has_cut_lookup {
+            peers.truncate(self.rng.usize(least..peers.len()));
+            self.oracle.lookup_cut_at = self.oracle.step + 1;
+            self.oracle.lookups_cut += 1;
+        }
     }
 
     pub(super) fn turn(&mut self, request: TurnRequest) -> TurnOutcome {

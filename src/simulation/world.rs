@@ -42,6 +42,10 @@ pub(super) struct World {
     /// Number of messages whose outcome is known and checked.
     pub(super) checked_lines: usize,
     pub(super) next_token: u64,
+    /// Whether some lookups end before all names are looked up.
+    pub(super) cuts_lookups: bool,
+    /// Whether the last one did.
+    pub(super) has_cut_lookup: bool,
     /// Names that the store looked up so far.
     pub(super) looked_up: usize,
     pub(super) trace: Option<VecDeque<String>>,
@@ -72,6 +76,8 @@ impl World {
             is_outbox_touched: false,
             checked_lines: 0,
             next_token: 0,
+            cuts_lookups: swarm.seed.is_multiple_of(2),
+            has_cut_lookup: false,
             looked_up: 0,
             trace: is_traced.then(VecDeque::new),
             swarm,
@@ -176,7 +182,7 @@ impl World {
             return u64::MAX;
         }
         // The next turn may have taken its events already, and wait for a lookup of names.
-        self.oracle.turn + 2 + if requests == 1 { 0 } else { connections as u64 }
+        self.oracle.uncut_turn() + 2 + if requests == 1 { 0 } else { connections as u64 }
     }
 
     /// Retries events for which the inbox had no room.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::{
-    READ_COMMIT_TURN_US_MAX, READ_COMMIT_TURN_US_MIN, READ_FIRST_SLICE_US, READ_SLICE_US, READ_TURN_US,
+    LOOKUP_TURN_US, READ_COMMIT_TURN_US_MAX, READ_COMMIT_TURN_US_MIN, READ_FIRST_SLICE_US, READ_SLICE_US, READ_TURN_US,
 };
 
 /// Time for the reads of a turn; the defaults are those of the server, tests lower them.
@@ -13,6 +13,8 @@ pub(crate) struct ReadLimits {
     pub(crate) turn: Duration,
     /// Least and longest time of all reads of a turn that commits something.
     pub(crate) commit_turn: (Duration, Duration),
+    /// Time of the lookups of peers before a turn.
+    pub(crate) lookup: Duration,
     /// Time of a scan in its first turn.
     pub(crate) first_slice: Duration,
     /// Time of a scan in each later turn.
@@ -25,6 +27,7 @@ impl ReadLimits {
     pub(crate) const SINGLE_STEPS: ReadLimits = ReadLimits {
         turn: Duration::from_secs(3600),
         commit_turn: (Duration::from_secs(3600), Duration::from_secs(3600)),
+        lookup: Duration::from_secs(3600),
         first_slice: Duration::ZERO,
         slice: Duration::ZERO,
     };
@@ -38,6 +41,7 @@ impl Default for ReadLimits {
                 Duration::from_micros(READ_COMMIT_TURN_US_MIN),
                 Duration::from_micros(READ_COMMIT_TURN_US_MAX),
             ),
+            lookup: Duration::from_micros(LOOKUP_TURN_US),
             first_slice: Duration::from_micros(READ_FIRST_SLICE_US),
             slice: Duration::from_micros(READ_SLICE_US),
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Statement, Transaction, TransactionBehavior};
 
 use super::apply::Tables;
-use super::budget::ReadLimits;
+use super::budget::{ReadBudget, ReadLimits};
 use super::floors::{FloorSources, Floors};
 use super::found;
 use super::interrupt::Interrupt;
@@ -105,9 +105,13 @@ impl<'c> Log<'c> {
 
     /// Looks up peers, rooms and ids of messages.
     pub(super) fn lookup(&mut self, lookup: &Lookup) -> rusqlite::Result<LookedUp> {
-        let Lookup { peers, rooms, ids, unused_rooms, sampled_above } = lookup;
+        let Lookup { peers, peers_min, rooms, ids, unused_rooms, sampled_above } = lookup;
         let mut found = LookedUp::default();
+        let budget = ReadBudget::of(self.read_limits.lookup);
         for name in peers {
+            if found.peers.len() >= (*peers_min).max(1) && budget.is_used_up() {
+                break;
+            }
             let peer = self.find_peer(name, *sampled_above)?;
             found.note_id(name.as_str(), peer.as_ref().map(|peer| peer.record.id.get()));
             found.peers.push(peer);

@@ -51,6 +51,8 @@ pub struct PurgeStep {
 pub struct Lookup {
     /// Names of peers.
     pub peers: Vec<PeerName>,
+    /// Number of the first peers that are looked up however long that takes.
+    pub peers_min: usize,
     /// Names of rooms.
     pub rooms: Vec<Room>,
     /// Ids of messages, each with the name of its sender.
@@ -81,7 +83,7 @@ impl Lookup {
 /// Result of a [`Lookup`], each list in the order of the request; `None` for what is not stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LookedUp {
-    /// Peers.
+    /// Peers; the last ones of the request may be missing, because the time was over.
     pub peers: Vec<Option<FoundPeer>>,
     /// Rooms.
     pub rooms: Vec<Option<FoundRoom>>,

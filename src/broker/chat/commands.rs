@@ -23,8 +23,8 @@ use super::lookup::LookupBuilder;
 use super::scans::{FinishedScan, ScanPurpose};
 use super::state::Chat;
 use super::turn::TurnBuilder;
-use crate::message::SessionId;
-use crate::protocol::{PluginRequest, Refusal, Request, Submission, Work};
+use crate::message::{PeerId, Recipient, SessionId};
+use crate::protocol::{FilteredSend, PluginRequest, Refusal, Request, Submission, Work};
 use crate::store::ScanResult;
 
 /// Adds the names and ids that a request needs, before its turn is decided.
@@ -42,6 +42,18 @@ pub(super) fn lookup<'a>(submission: &'a Submission, session: SessionId, lookup:
         Work::Filtered(filtered) => send::lookup_filtered(filtered, submission.id.as_ref(), session, lookup),
         Work::Plugin(PluginRequest::SetValue { .. } | PluginRequest::ListValues) => {}
         Work::Refused(_) | Work::Answered(_) => {}
+    }
+}
+
+/// Returns the number of sessions that get something of a request, besides that of its sender. The names must have been looked up.
+pub(super) fn receivers(submission: &Submission, sender: PeerId, chat: &Chat) -> usize {
+    match &submission.work {
+        Work::Client(Request::Send(draft)) => send::receivers(draft, sender, chat),
+        Work::Filtered(FilteredSend { outcome: Ok(draft), .. }) => send::receivers(draft, sender, chat),
+        Work::Client(Request::SetTopic { room, .. }) => {
+            chat.room_ids.get(room).map_or(0, |room| chat.sessions_of(Recipient::Room(*room)))
+        }
+        Work::Client(_) | Work::Filtered(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => 0,
     }
 }
 

@@ -3,47 +3,28 @@
 
 use super::commands;
 use super::completion::{Completion, Requester};
-use super::lookup::LookupBuilder;
 use super::state::Chat;
 use super::turn::TurnBuilder;
 use crate::broker::event::Event;
 use crate::broker::post::ReadPost;
+use crate::broker::postponed::Postponed;
+use crate::limits::{FEW_RECEIVERS_MAX, TURN_DELIVERIES_MAX};
 use crate::message::{SessionId, Timestamp};
 use crate::protocol::{Reply, Submission};
-use crate::store::Lookup;
 
 impl Chat {
-    /// Returns the names and ids that these events and rows of the table `outbox` need and that are not in memory, each once; and the number
-    /// of events for which these are enough, because a turn looks up a limited number of names.
-    pub(in crate::broker) fn lookup(&self, events: &[Event], posts: &[ReadPost]) -> (Lookup, usize) {
-        let mut lookup = LookupBuilder::new(self);
-        for post in posts {
-            if let Ok(message) = &post.message {
-                lookup.peer(&message.sender);
-                lookup.destinations(&message.to);
-            }
-        }
-        let mut count = 0;
-        while count < events.len() && (count == 0 || lookup.has_room_for(&events[count])) {
-            add_event(&events[count], &mut lookup);
-            count += 1;
-        }
-        (lookup.finish(), count)
-    }
-
-    /// Decides a turn of events and rows of the table `outbox`. The names and ids that they need must have been looked up.
+    /// Decides a turn of events and rows of the table `outbox`. The names and ids that they need must have been looked up. Returns the events
+    /// that wait for the next turn, because their messages have too many receivers, too.
     pub(in crate::broker) fn decide(
         &mut self,
         events: Vec<Event>,
         posts: Vec<ReadPost>,
         now: Timestamp,
-    ) -> TurnBuilder {
+    ) -> (TurnBuilder, Postponed) {
         let mut turn = TurnBuilder::new(now);
         self.loudness.begin_turn();
         self.retry_failed_reads();
-        for event in events {
-            self.decide_event(event, &mut turn);
-        }
+        let postponed = self.decide_events(events, &mut turn);
         self.send_posts(posts, &mut turn);
         self.known_ids.clear();
         self.absent_rooms.clear();
@@ -51,15 +32,37 @@ impl Chat {
         self.read_pages(&mut turn);
         self.read_for_observers(&mut turn);
         self.continue_scans(&mut turn);
-        turn
+        (turn, postponed)
     }
 
-    fn decide_event(&mut self, event: Event, turn: &mut TurnBuilder) {
+    /// Decides events. The deliveries of a turn are shared out evenly among the batches; a request with few receivers never waits for them.
+    fn decide_events(&mut self, events: Vec<Event>, turn: &mut TurnBuilder) -> Postponed {
+        let batches = events.iter().filter(|event| matches!(event, Event::Requests { .. })).count();
+        let share = TURN_DELIVERIES_MAX / batches.max(1);
+        let mut postponed = Postponed::default();
+        for event in events {
+            let Some(event) = postponed.unless_waiting(event) else { continue };
+            let is_divisible = self.is_divisible(&event);
+            let deliveries_max =
+                if is_divisible { (turn.deliveries() + share).min(TURN_DELIVERIES_MAX) } else { usize::MAX };
+            self.decide_event(event, deliveries_max, &mut postponed, turn);
+        }
+        postponed
+    }
+
+    fn decide_event(&mut self, event: Event, deliveries_max: usize, postponed: &mut Postponed, turn: &mut TurnBuilder) {
         match event {
             Event::Join { session, name, joining } => self.log_in(session, &name, joining, turn),
             Event::Requests { session, requests, permit } => {
-                self.decide_requests(session, requests, turn);
-                turn.hold_permit(session, permit);
+                let count = requests.len();
+                let rest = self.decide_requests(session, requests, deliveries_max, turn);
+                if rest.is_empty() {
+                    permit.into_iter().for_each(|permit| turn.hold_permit(session, permit));
+                } else if rest.len() == count {
+                    postponed.add(Event::Requests { session, requests: rest, permit });
+                } else {
+                    postponed.add_rest(Event::Requests { session, requests: rest, permit });
+                }
             }
             Event::AnswerRepeats { session, requests, reply } => {
                 // The connection may have been cut off meanwhile.
@@ -83,26 +86,27 @@ impl Chat {
         requests
     }
 
-    fn decide_requests(&mut self, session: SessionId, requests: Vec<Submission>, turn: &mut TurnBuilder) {
+    /// Decides requests until the turn has this many deliveries. Returns the others.
+    fn decide_requests(
+        &mut self,
+        session: SessionId,
+        requests: Vec<Submission>,
+        deliveries_max: usize,
+        turn: &mut TurnBuilder,
+    ) -> Vec<Submission> {
         // A session whose login was refused is not open.
-        let Some(peer) = self.sessions.get(&session).map(|session| session.peer) else { return };
-        for Submission { id, work } in requests {
+        let Some(peer) = self.sessions.get(&session).map(|session| session.peer) else { return Vec::new() };
+        let mut requests = requests.into_iter();
+        while let Some(next) = requests.as_slice().first() {
+            if turn.deliveries() >= deliveries_max && commands::receivers(next, peer, self) > FEW_RECEIVERS_MAX {
+                return requests.collect();
+            }
+            let Some(Submission { id, work }) = requests.next() else { break };
             let requester = Requester { session, id, peer };
             if let Err(refusal) = commands::decide(work, &requester, self, turn) {
                 turn.reply(requester, Reply::Refused(refusal));
             }
         }
-    }
-}
-
-fn add_event<'a>(event: &'a Event, lookup: &mut LookupBuilder<'a>) {
-    match event {
-        Event::Join { session, name, .. } => lookup.login(*session, name),
-        Event::Requests { session, requests, .. } | Event::AnswerRepeats { session, requests, .. } => {
-            requests.iter().for_each(|submission| commands::lookup(submission, *session, lookup));
-        }
-        Event::Observe { observer, .. } => lookup.peer(observer),
-        Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => {}
-        Event::OutboxTouched | Event::ObserverAdvanced { .. } | Event::Observers { .. } => {}
+        Vec::new()
     }
 }

@@ -8,8 +8,6 @@ use foldhash::{HashMap as IdMap, HashSet as IdSet};
 use super::mailbox;
 use super::rooms::{Member, RoomState};
 use super::state::{Chat, KnownId, Peer};
-use crate::broker::event::Event;
-use crate::limits::TURN_LOOKUPS_MAX;
 use crate::message::{Destination, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
 use crate::protocol::{Code, Refusal};
 use crate::store::{FoundPeer, FoundRoom, LookedUp, Lookup, PeerRecord};
@@ -71,10 +69,19 @@ impl<'a> LookupBuilder<'a> {
         }
     }
 
-    /// Whether the names of an event may be added. Most turns look up none: then those of the event are not counted.
-    pub(super) fn has_room_for(&self, event: &Event) -> bool {
-        let names = self.lookup.peers.len() + self.lookup.rooms.len();
-        names == 0 || names + event.names_max() <= TURN_LOOKUPS_MAX
+    /// Number of names of peers and rooms.
+    pub(super) fn names(&self) -> usize {
+        self.lookup.peers.len() + self.lookup.rooms.len()
+    }
+
+    /// Requires that the peers added so far are looked up, however long that takes.
+    pub(super) fn require_all(&mut self) {
+        self.lookup.peers_min = self.lookup.peers.len();
+    }
+
+    /// Returns the names of peers.
+    pub(super) fn into_peers(self) -> Vec<PeerName> {
+        self.lookup.peers
     }
 
     pub(super) fn finish(self) -> Lookup {
@@ -83,9 +90,10 @@ impl<'a> LookupBuilder<'a> {
 }
 
 impl Chat {
-    /// Adds the result of a lookup to the memory.
-    pub(in crate::broker) fn add_looked_up(&mut self, lookup: Lookup, found: LookedUp) {
+    /// Adds the result of a lookup to the memory. Returns the peers that the store did not look up, because that would have taken too long.
+    pub(in crate::broker) fn add_looked_up(&mut self, mut lookup: Lookup, found: LookedUp) -> HashSet<PeerName> {
         let LookedUp { peers, rooms, ids, unreadable, .. } = found;
+        let unresolved = lookup.peers.split_off(peers.len()).into_iter().collect();
         // What cannot be read stays unknown, so that requests that name it are refused.
         let is_readable = |name: &str| !unreadable.contains(name);
         for (name, found) in lookup.peers.into_iter().zip(peers).filter(|(name, _)| is_readable(name.as_str())) {
@@ -105,6 +113,7 @@ impl Chat {
             let Some(sender) = self.ids.get(&sender).copied() else { continue };
             self.known_ids.insert((sender, id), found.map_or(KnownId::New, KnownId::Before));
         }
+        unresolved
     }
 
     fn add_peer(&mut self, name: PeerName, found: Option<FoundPeer>) {

@@ -108,15 +108,18 @@ impl Chat {
         peer.sessions.iter().any(|session| keeps_up(&self.sessions[session]))
     }
 
-    /// Counts a message for the peers that it is addressed to directly. Returns the notices for its sender.
-    pub(super) fn address(&mut self, holder: Holder, recipients: &[Recipient]) -> Vec<SenderNote> {
+    /// Counts a message for the peers that it is addressed to directly. Returns the notices for its sender, and the number of sessions that
+    /// get the message or a copy.
+    pub(super) fn address(&mut self, holder: Holder, recipients: &[Recipient]) -> (Vec<SenderNote>, usize) {
         let mut notes = Vec::new();
+        let mut deliveries = self.peers[&holder.sender].sessions.len();
         let half = self.half_a_mailbox();
         for recipient in recipients {
             match *recipient {
                 Recipient::Peer(id) => {
                     let peer = self.peers.get_mut(&id).expect("a recipient was looked up");
                     peer.count_message(holder, half);
+                    deliveries += peer.sessions.len();
                     if !peer.is_online() {
                         notes.push(SenderNote::Stored(id));
                         if !std::mem::replace(&mut peer.is_stored, true) {
@@ -126,12 +129,13 @@ impl Chat {
                     }
                 }
                 Recipient::Room(id) => {
+                    deliveries += self.sessions_of(*recipient);
                     if self.rooms[&id].members <= u64::from(self.is_member(holder.sender, id)) {
                         notes.push(SenderNote::Alone(id));
                     }
                 }
             }
         }
-        notes
+        (notes, deliveries)
     }
 }

@@ -20,7 +20,9 @@ use crate::broker::budget::OutboxBudget;
 use crate::broker::outbox::Delivered;
 use crate::config::Limits;
 use crate::limits::OFFLINE_PEERS_CACHED_MAX;
-use crate::message::{BadName, DatabaseId, Message, PeerId, PeerName, RequestId, Room, RoomId, Seq, SessionId};
+use crate::message::{
+    BadName, DatabaseId, Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, SessionId,
+};
 use crate::protocol::Reply;
 use crate::shares::{Ledger, Shares};
 use crate::source::Source;
@@ -359,6 +361,14 @@ impl Chat {
             self.rooms.get_mut(room).expect("the rooms of a peer are in memory").online.remove(&id);
         }
         true
+    }
+
+    /// Returns the number of open sessions of a peer, or of the members of a room.
+    pub(super) fn sessions_of(&self, recipient: Recipient) -> usize {
+        match recipient {
+            Recipient::Peer(peer) => self.peers[&peer].sessions.len(),
+            Recipient::Room(room) => self.rooms[&room].online.iter().map(|peer| self.peers[peer].sessions.len()).sum(),
+        }
     }
 
     /// Returns the names of peers that are online, in order.

@@ -56,6 +56,8 @@ pub(in crate::broker) struct TurnBuilder {
     request: TurnRequest,
     /// Number of messages among the entries.
     messages: usize,
+    /// Deliveries that the turn causes, about: each message counts once for each session that gets it.
+    deliveries: usize,
     /// Whether cursors must be committed with this turn, because a client waits for that.
     commits_cursors: bool,
     /// Whether the turn only removes something.
@@ -74,7 +76,14 @@ impl TurnBuilder {
             membership_changes: Vec::new(),
             at,
         };
-        TurnBuilder { turn, request: TurnRequest::default(), messages: 0, commits_cursors: false, is_removal: false }
+        TurnBuilder {
+            turn,
+            request: TurnRequest::default(),
+            messages: 0,
+            deliveries: 0,
+            commits_cursors: false,
+            is_removal: false,
+        }
     }
 
     /// Starts a turn that removes old messages.
@@ -137,6 +146,16 @@ impl TurnBuilder {
         self.write(message);
         self.messages += 1;
         self.messages - 1
+    }
+
+    /// Number of deliveries.
+    pub(super) fn deliveries(&self) -> usize {
+        self.deliveries
+    }
+
+    /// Counts deliveries.
+    pub(super) fn add_deliveries(&mut self, deliveries: usize) {
+        self.deliveries += deliveries;
     }
 
     /// Appends a completion.

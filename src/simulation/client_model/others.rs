@@ -6,7 +6,9 @@ use crate::simulation::oracle::Oracle;
 impl ClientModel {
     pub(super) fn away_notice(&mut self, name: &str, oracle: &Oracle) {
         let peer = oracle.named(name);
-        assert!(!self.away_notices.contains(&peer), "session {} reads twice that {name} is away", self.session);
+        // Once in a turn, and a batch may be divided.
+        let is_again = self.away_notices.contains(&peer) && !self.is_after(oracle.lookup_cut_at);
+        assert!(!is_again, "session {} reads twice that {name} is away", self.session);
         assert!(!oracle.peers[peer].is_online_since(self.submitted_at), "{name} is reported as away, and is online");
         self.away_notices.push(peer);
     }

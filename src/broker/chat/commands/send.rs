@@ -37,6 +37,16 @@ pub(super) fn lookup_filtered<'a>(
     id.into_iter().for_each(|id| lookup.sent_id(session, id));
 }
 
+/// Returns the number of sessions that get a message.
+pub(super) fn receivers(draft: &Draft, sender: PeerId, chat: &Chat) -> usize {
+    let recipient = |to: &Destination| match to {
+        Destination::Peer(name) => chat.ids.get(name).copied().map(Recipient::Peer),
+        Destination::Room(room) => chat.room_ids.get(room).copied().map(Recipient::Room),
+    };
+    let recipients = draft.to.iter().filter_map(recipient).chain([Recipient::Peer(sender)]);
+    recipients.map(|recipient| chat.sessions_of(recipient)).sum()
+}
+
 pub(super) fn decide(
     draft: Draft,
     requester: &Requester,
@@ -88,7 +98,8 @@ pub(in crate::broker::chat) fn send(
     let bytes = loudness::bytes(&recipients, &text);
     chat.loudness.admit(holder, bytes, chat.headroom.bytes())?;
     chat.loudness.add(holder, bytes);
-    let notes = chat.address(holder, &recipients);
+    let (notes, deliveries) = chat.address(holder, &recipients);
+    turn.add_deliveries(deliveries);
     let known = send_id.as_ref().map(|send_id| (send_id.id.clone(), send_id.fingerprint));
     let nth = turn.write_message(Entry::Message { at: turn.at(), sender, recipients, text, id: send_id });
     if let Some((id, fingerprint)) = known {

@@ -5,9 +5,12 @@ use crate::broker::chat::delivery::Delivery;
 use crate::broker::chat::lookup::LookupBuilder;
 use crate::broker::chat::state::Chat;
 use crate::broker::chat::turn::TurnBuilder;
-use crate::message::{Room, RoomId, SessionId, Text};
+use crate::message::{Recipient, Room, RoomId, SessionId, Text};
 use crate::protocol::{Refusal, Reply};
 use crate::store::Entry;
+
+/// Deliveries of a message that take as long as one of a topic.
+const TOPIC_DELIVERIES: usize = 4;
 
 pub(super) fn lookup<'a>(room: &'a Room, lookup: &mut LookupBuilder<'a>) {
     lookup.room(room);
@@ -32,6 +35,8 @@ pub(super) fn decide_set(
     turn: &mut TurnBuilder,
 ) -> Result<(), Refusal> {
     let room = chat.membership(requester.peer, room, "nothing was done")?;
+    // Each session gets an announcement of its own.
+    turn.add_deliveries(TOPIC_DELIVERIES * chat.sessions_of(Recipient::Room(room)));
     turn.write(Entry::Topic { room, topic: topic.clone() });
     turn.complete(Completion::SetTopic { requester: requester.clone(), room, topic });
     Ok(())
