@@ -5,6 +5,7 @@
 
 mod absent_member;
 mod connects;
+mod fan_out;
 mod memory;
 mod presence;
 mod reads;

@@ -19,13 +19,20 @@ pub(super) struct LookupBuilder<'a> {
     joining: HashMap<SessionId, &'a PeerName>,
     /// Names of peers and rooms in `lookup`.
     listed: HashSet<&'a str>,
+    /// Number of names after which no more are added.
+    names_max: usize,
     lookup: Lookup,
 }
 
 impl<'a> LookupBuilder<'a> {
     pub(super) fn new(chat: &'a Chat) -> Self {
         let lookup = Lookup { sampled_above: chat.half_a_mailbox(), ..Lookup::default() };
-        LookupBuilder { chat, joining: HashMap::new(), listed: HashSet::new(), lookup }
+        LookupBuilder { chat, joining: HashMap::new(), listed: HashSet::new(), names_max: usize::MAX, lookup }
+    }
+
+    /// Returns a builder that only counts names, up to this number.
+    pub(super) fn counting(chat: &'a Chat, names_max: usize) -> Self {
+        LookupBuilder { names_max, ..LookupBuilder::new(chat) }
     }
 
     /// Adds a client that logs in.
@@ -49,14 +56,15 @@ impl<'a> LookupBuilder<'a> {
 
     /// Adds a peer, unless it is in memory.
     pub(super) fn peer(&mut self, name: &'a PeerName) {
-        if !self.chat.ids.contains_key(name) && self.listed.insert(name.as_str()) {
+        if self.names() < self.names_max && !self.chat.ids.contains_key(name) && self.listed.insert(name.as_str()) {
             self.lookup.peers.push(name.clone());
         }
     }
 
     /// Adds a room, unless it is in memory.
     pub(super) fn room(&mut self, room: &'a Room) {
-        if !self.chat.room_ids.contains_key(room) && self.listed.insert(room.as_str()) {
+        if self.names() < self.names_max && !self.chat.room_ids.contains_key(room) && self.listed.insert(room.as_str())
+        {
             self.lookup.rooms.push(room.clone());
         }
     }

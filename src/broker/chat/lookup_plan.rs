@@ -43,14 +43,15 @@ impl Chat {
     fn share_out(&self, events: &[Event], posts: &[ReadPost]) -> LookupPlan {
         let mut lookup = LookupBuilder::new(self);
         add_posts(posts, &mut lookup);
-        let needs = Vec::from_iter(events.iter().map(|event| self.unknown_names(event)));
-        let share = (TURN_LOOKUPS_MAX / 2 / needs.iter().filter(|names| **names > 0).count().max(1)).max(1);
+        let batches = events.iter().filter(|event| matches!(event, Event::Requests { .. })).count();
+        let share = (TURN_LOOKUPS_MAX / 2 / batches.max(1)).max(1);
         let mut parts = vec![0; events.len()];
         // Once an event of a session must wait, its later ones wait behind it.
         let mut waiting = HashSet::new();
         for (index, event) in events.iter().enumerate() {
             let session = event.session();
-            if needs[index] > share || session.is_some_and(|session| waiting.contains(&session)) {
+            let is_waiting = session.is_some_and(|session| waiting.contains(&session));
+            if is_waiting || self.needs_more_than(share, event) {
                 waiting.extend(session);
             } else {
                 add_parts(event, 0, event.parts(), &mut lookup);
@@ -92,10 +93,10 @@ impl Chat {
         session.is_some_and(|session| matches!(session.outbox, SessionOutbox::Lines { .. }))
     }
 
-    fn unknown_names(&self, event: &Event) -> usize {
-        let mut lookup = LookupBuilder::new(self);
+    fn needs_more_than(&self, names: usize, event: &Event) -> bool {
+        let mut lookup = LookupBuilder::counting(self, names + 1);
         add_parts(event, 0, event.parts(), &mut lookup);
-        lookup.names()
+        lookup.names() > names
     }
 
     /// Leaves the events of the plan whose names are known now. Returns the others.

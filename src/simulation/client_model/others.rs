@@ -48,7 +48,8 @@ impl ClientModel {
 
     pub(super) fn empty_room_notice(&mut self, room: &str, oracle: &Oracle) {
         let place = oracle.rooms.named(room);
-        assert!(!self.empty_room_notices.contains(&place), "session {} reads twice that {room} is empty", self.session);
+        let is_again = self.empty_room_notices.contains(&place) && !self.is_after(oracle.lookup_cut_at);
+        assert!(!is_again, "session {} reads twice that {room} is empty", self.session);
         let is_certain = oracle.rooms.is_calm_since(place, self.submitted_at);
         assert!(
             !is_certain || oracle.rooms.is_empty_without(place, self.peer),
