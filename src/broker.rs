@@ -23,7 +23,7 @@ use async_channel::{Receiver, Sender};
 use smol::{Timer, future};
 
 use self::chat::{Chat, Turn, TurnBuilder};
-pub(crate) use self::event::{EndReason, Event, Joining, Observation, SessionOutput};
+pub(crate) use self::event::{EndReason, Event, Joining, NameUse, Observation, SessionOutput};
 use self::flush_timer::FlushTimer;
 pub(crate) use self::outbox::{Chunk, Delivered, Mark, OutboxReceiver, SessionValue, ValueBatch, outbox};
 use self::post::ReadPost;
@@ -35,7 +35,7 @@ use crate::config::Limits;
 use crate::limits::{
     CURSOR_FLUSH_MS_MAX, INBOX_EVENTS_MAX, PRESENCE_MS, READ_RETRY_MS, TURN_REQUESTS_MAX, WEIGHT_REPLY_BYTES,
 };
-use crate::message::{SessionId, Timestamp};
+use crate::message::{PeerName, SessionId, Timestamp};
 use crate::outage_log::OutageLog;
 use crate::protocol::Submission;
 use crate::store::{Commit, Entry, Lookup, Post, SeqRange, Store, TurnOutcome};
@@ -85,6 +85,13 @@ impl Handle {
         let (reply, answered) = oneshot::async_channel();
         self.send(Event::AnswerRepeats { session, requests, reply }).await;
         answered.await.expect("the broker handles all events before it ends")
+    }
+
+    /// Returns who has used each of these names. `None`: one could not be looked up.
+    pub(crate) async fn name_uses(&self, names: Vec<PeerName>) -> Option<Vec<NameUse>> {
+        let (reply, uses) = oneshot::async_channel();
+        self.send(Event::FindNameUses { names, reply }).await;
+        uses.await.ok()
     }
 
     /// Sends an event to the broker. Waits while the inbox is full.

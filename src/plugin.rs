@@ -28,6 +28,7 @@ pub use self::host::Host;
 pub use self::interface::{Pending, Plugin};
 pub use self::load::{LoadError, LoadedPlugin, load};
 pub use self::luau::{Script, ScriptError};
+pub use self::manager::TakenName;
 pub(crate) use self::manager::{PluginManager, ReloadPlan};
 pub(crate) use self::process::reap_orphans;
 pub use self::process::{Process, ProcessError};

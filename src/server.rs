@@ -264,15 +264,18 @@ async fn reload_when_told(
         if let Some(certificate) = &certificate {
             certificates::reload(certificate);
         }
-        match reload_plan(&manager, &file) {
-            Ok(plan) => {
-                manager.reload(plan).await;
-                log::info!("reloaded the plugins from {}", file.display());
-            }
+        match reload(&mut manager, &file).await {
+            Ok(()) => log::info!("reloaded the plugins from {}", file.display()),
             Err(error) => log::error!("cannot reload the plugins, the old ones keep running: {error}"),
         }
     }
     manager
+}
+
+/// Replaces the plugins by those of the file. Fails as a whole, and changes nothing, if anything is wrong.
+async fn reload(manager: &mut PluginManager, file: &Path) -> Result<(), ServeError> {
+    let plan = reload_plan(manager, file)?;
+    Ok(manager.reload(plan).await?)
 }
 
 /// Reads the file and loads its new plugins. Fails as a whole if one of them has a mistake.

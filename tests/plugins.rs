@@ -206,6 +206,57 @@ fn name_of_a_plugin_cannot_log_in() {
 // Commands
 
 #[test]
+fn name_that_a_client_has_used_is_no_plugins_unless_its_entry_says_so() {
+    let mut server = TestServer::start();
+    TestClient::login(&server, "bob").quit();
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("bob: for your eyes only");
+    alice.quit();
+    let script = "function mail(m) log('got ' .. m.text) end";
+    server.write_file("bob.luau", script);
+    server.write_file("echo.luau", script);
+    let both = |more: &str| entry("bob", "mail", more) + &entry("echo", "mail", "");
+    let words = "a client has used this name, and the plugin would get its messages; choose another name, or allow it with take_name = true";
+    let failed = |log: &str| log.ends_with(&format!("the old ones keep running: plugin bob: {words}"));
+    server.write_file("plugins.toml", &both(""));
+    let log = server.reload();
+    assert!(failed(&log), "{log}");
+
+    server.restart();
+    server.wait_for_log(&format!("plugin bob: {words}; it does not run"));
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("/plugins");
+    alice.expect_notice("echo (luau, mail): runs");
+    alice.expect_notice(&format!("bob (luau, mail): does not run: {words}"));
+    let log = server.reload();
+    assert!(failed(&log), "{log}");
+    assert_eq!(server.sqlite("select count(*) from waiting"), "1");
+
+    server.write_file("plugins.toml", &both("take_name = true"));
+    server.reload();
+    server.wait_for_log("plugin bob: got for your eyes only");
+    // From here on it is the plugin's name.
+    server.write_file("plugins.toml", &both(""));
+    server.restart();
+    alice = TestClient::login(&server, "alice");
+    alice.send("bob: again");
+    server.wait_for_log("plugin bob: got again");
+}
+
+#[test]
+fn plugin_keeps_its_name_when_the_database_does_not_know_who_has_used_it() {
+    let mut server = with_script("mail", "", "function mail(m) log('got ' .. m.text) end");
+    server.terminate();
+    server.sqlite_write("update peer set source = null");
+    server.start_again();
+    server.wait_for_log("plugin p: its name was used before this version noted by whom");
+    TestClient::login(&server, "alice").send("p: hi");
+    server.wait_for_log("plugin p: got hi");
+    server.restart();
+    assert!(!server.log().contains("noted by whom"));
+}
+
+#[test]
 fn command_of_a_plugin_is_answered_and_listed_in_help() {
     let script = r#"
         function command(c)

@@ -63,6 +63,13 @@ pub(crate) enum Event {
         /// Session of the connection.
         session: SessionId,
     },
+    /// Plugins are about to start: who has used their names?
+    FindNameUses {
+        /// Names of the plugins.
+        names: Vec<PeerName>,
+        /// Sender of the uses, in the same order. Dropped if a name cannot be looked up now.
+        reply: oneshot::Sender<Vec<NameUse>>,
+    },
     /// Another process may have written into the table `outbox`.
     OutboxTouched,
     /// A plugin requests the next messages and events after those that it has processed. From its first request on, and until it is missing
@@ -89,6 +96,17 @@ pub(crate) enum Event {
         /// Names of the plugins.
         only: Vec<PeerName>,
     },
+}
+
+/// Use of a name before a plugin has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameUse {
+    /// Unused, or last used by a plugin of this name.
+    Free,
+    /// The name was used before the database stored by whom.
+    Unknown,
+    /// A client has used the name.
+    Client,
 }
 
 /// Next messages and events for an observer.
@@ -152,7 +170,7 @@ impl Event {
             }
             Event::Join { .. } | Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => 0,
             Event::OutboxTouched | Event::Observe { .. } | Event::ObserverAdvanced { .. } => 0,
-            Event::Observers { .. } => 0,
+            Event::Observers { .. } | Event::FindNameUses { .. } => 0,
         }
     }
 
@@ -177,9 +195,8 @@ impl Event {
             | Event::DeliveryReport { session, .. }
             | Event::End { session, .. }
             | Event::Leave { session } => Some(*session),
-            Event::OutboxTouched | Event::Observe { .. } | Event::ObserverAdvanced { .. } | Event::Observers { .. } => {
-                None
-            }
+            Event::OutboxTouched | Event::Observe { .. } | Event::ObserverAdvanced { .. } => None,
+            Event::Observers { .. } | Event::FindNameUses { .. } => None,
         }
     }
 }

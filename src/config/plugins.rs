@@ -122,6 +122,8 @@ pub struct PluginConfig {
     pub commands: Vec<(String, String)>,
     /// Settings that the plugin receives unchanged: a JSON object.
     pub settings: serde_json::Value,
+    /// Whether the plugin may have a name that a client has used, and get the messages that wait for it.
+    pub takes_name: bool,
     /// User of the system that a program runs as.
     pub user: Option<String>,
     /// Bytes of memory that the plugin may use.
@@ -148,6 +150,7 @@ impl PluginConfig {
             tick: None,
             commands: Vec::new(),
             settings: serde_json::Value::Null,
+            takes_name: false,
             user: None,
             memory_bytes_max: None,
             cpu_s_max: None,

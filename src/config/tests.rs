@@ -248,6 +248,7 @@ fn plugin_without_optional_keys_has_the_defaults() {
         tick: None,
         commands: Vec::new(),
         settings: json!({}),
+        takes_name: false,
         user: None,
         memory_bytes_max: None,
         cpu_s_max: None,
@@ -283,6 +284,7 @@ fn every_key_of_a_plugin_is_read_and_plugins_keep_their_order() {
         timeout_ms = 60000
         on_failure = "reject"
         tick_s = 604800
+        take_name = true
         user = "nobody"
         memory_max = "64 MB"
         cpu_s_max = 600
@@ -330,6 +332,7 @@ fn every_key_of_a_plugin_is_read_and_plugins_keep_their_order() {
             "day": "2026-11-23",
             "deep": { "er": -1 },
         }),
+        takes_name: true,
         user: Some("nobody".to_owned()),
         memory_bytes_max: Some(64_000_000),
         cpu_s_max: Some(600),

@@ -44,6 +44,8 @@ impl SubmissionFilter for Plugins {
 #[derive(Debug, Default)]
 pub(crate) struct PluginSet {
     plugins: Vec<Arc<RunningPlugin>>,
+    /// Plugins that were not started, and why.
+    refused: Vec<PluginState>,
     connect: Vec<Arc<RunningPlugin>>,
     login: Vec<Arc<RunningPlugin>>,
     message: Vec<Arc<RunningPlugin>>,
@@ -62,19 +64,19 @@ pub(crate) enum LoginVerdict {
 }
 
 impl PluginSet {
-    pub(super) fn new(plugins: Vec<Arc<RunningPlugin>>) -> Self {
+    pub(super) fn new(plugins: Vec<Arc<RunningPlugin>>, refused: Vec<PluginState>) -> Self {
         let with = |hook| plugins.iter().filter(|plugin| plugin.config().hooks_into(hook)).cloned().collect();
         let (connect, login, message) = (with(Hook::Connect), with(Hook::Login), with(Hook::Message));
         let commands = plugins
             .iter()
             .flat_map(|plugin| plugin.config().commands.iter().map(|(command, _)| (command.clone(), plugin.clone())));
         let commands = commands.collect();
-        PluginSet { plugins, connect, login, message, commands }
+        PluginSet { plugins, refused, connect, login, message, commands }
     }
 
     /// Whether there are no plugins.
     pub(crate) fn is_empty(&self) -> bool {
-        self.plugins.is_empty()
+        self.plugins.is_empty() && self.refused.is_empty()
     }
 
     /// Whether a plugin has this name.
@@ -183,7 +185,7 @@ impl PluginSet {
     }
 
     fn states(&self) -> Vec<PluginState> {
-        self.plugins.iter().map(|plugin| plugin.state()).collect()
+        self.plugins.iter().map(|plugin| plugin.state()).chain(self.refused.iter().cloned()).collect()
     }
 }
 

@@ -179,7 +179,7 @@ impl Host {
         if is_one_too_many {
             log::error!(
                 "plugin {}: quarantined after {PLUGIN_FAILURES_MAX} failures within {PLUGIN_FAILURES_S} s; fix it, then reload the \
-                 plugins with SIGHUP",
+                 plugins with holdline reload",
                 self.name()
             );
             let _ = self.inner.quarantine.try_send(());

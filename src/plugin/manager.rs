@@ -12,13 +12,13 @@ use super::chain::{PluginSet, Plugins};
 use super::filter::SubmissionFilter;
 use super::link::Link;
 use super::load::LoadedPlugin;
-use super::running::{Notification, RetryState, RunningPlugin};
+use super::running::{Notification, RetryState, RunningPlugin, state};
 use super::{Call, Host, MailCall, observe};
-use crate::broker::{Event, Handle, OutboxReceiver, SessionValue, ValueBatch};
+use crate::broker::{Event, Handle, NameUse, OutboxReceiver, SessionValue, ValueBatch};
 use crate::config::{Hook, PluginConfig, PluginKind};
 use crate::limits::{OBSERVATIONS_MAX, PLUGIN_MAILS_MAX, PLUGIN_RETRY_MS_MAX, PLUGIN_START_MS_MAX, PLUGIN_STOP_MS_MAX};
-use crate::message::{Message, RequestId, Timestamp};
-use crate::protocol::{ClientRequest, Reply, Request};
+use crate::message::{Message, PeerName, RequestId, Timestamp};
+use crate::protocol::{ClientRequest, PluginState, Reply, Request};
 use crate::timeout::{sleep, timeout};
 
 const START: Duration = Duration::from_millis(PLUGIN_START_MS_MAX);
@@ -31,6 +31,8 @@ pub(crate) struct PluginManager {
     executor: Arc<Executor<'static>>,
     broker: Handle,
     running: Vec<PluginTasks>,
+    /// Plugins that were not started, and why.
+    refused: Vec<PluginState>,
 }
 
 /// A plugin with its tasks.
@@ -50,6 +52,14 @@ struct ReceivedMail {
     bytes: usize,
 }
 
+/// Name of a plugin that a client has used.
+#[derive(Debug, thiserror::Error)]
+#[error("plugin {0}: {NAME_IS_TAKEN}")]
+pub struct TakenName(PeerName);
+
+const NAME_IS_TAKEN: &str = "a client has used this name, and the plugin would get its messages; choose another name, or allow it with \
+                             take_name = true";
+
 /// Step of a reload for one entry.
 pub(crate) enum ReloadPlan {
     /// Keep the plugin that runs with this entry.
@@ -66,8 +76,19 @@ impl PluginManager {
         executor: Arc<Executor<'static>>,
         broker: Handle,
     ) -> Self {
-        let mut manager = PluginManager { plugins, executor, broker, running: Vec::new() };
-        let running: Vec<PluginTasks> = loaded.into_iter().map(|loaded| manager.spawn(loaded)).collect();
+        let (running, refused) = (Vec::new(), Vec::new());
+        let mut manager = PluginManager { plugins, executor, broker, running, refused };
+        let refusals = manager.check_names(loaded.iter().map(|loaded| &loaded.config)).await;
+        let mut running = Vec::new();
+        for (loaded, refusal) in loaded.into_iter().zip(refusals) {
+            match refusal {
+                None => running.push(manager.spawn(loaded)),
+                Some(refusal) => {
+                    log::error!("{refusal}; it does not run");
+                    manager.refused.push(state(&loaded.config, format!("does not run: {NAME_IS_TAKEN}")));
+                }
+            }
+        }
         manager.take_over(running).await;
         manager
     }
@@ -83,8 +104,17 @@ impl PluginManager {
         configs.filter(|config| config.kind == PluginKind::Embedded).cloned().map(ReloadPlan::Unchanged).collect()
     }
 
-    /// Replaces all plugins by those of the plan, in its order. Stops those that the plan does not keep.
-    pub(crate) async fn reload(&mut self, plan: Vec<ReloadPlan>) {
+    /// Replaces all plugins by those of the plan, in its order. Stops those that the plan does not keep. Fails, and changes nothing, if one of
+    /// them may not have its name.
+    pub(crate) async fn reload(&mut self, plan: Vec<ReloadPlan>) -> Result<(), TakenName> {
+        let new = plan.iter().filter_map(|step| match step {
+            ReloadPlan::New(loaded) => Some(&loaded.config),
+            ReloadPlan::Unchanged(_) => None,
+        });
+        if let Some(refusal) = self.check_names(new).await.into_iter().flatten().next() {
+            return Err(refusal);
+        }
+        self.refused.clear();
         let mut before = std::mem::take(&mut self.running);
         let mut running = Vec::new();
         for step in plan {
@@ -105,6 +135,31 @@ impl PluginManager {
         }
         self.take_over(running).await;
         stop(before, &self.executor).await;
+        Ok(())
+    }
+
+    /// Returns for each entry why it may not have its name, if it may not: a client has used the name, whose messages the plugin would get.
+    async fn check_names<'c>(&self, configs: impl Iterator<Item = &'c PluginConfig>) -> Vec<Option<TakenName>> {
+        let configs: Vec<&PluginConfig> = configs.collect();
+        let names: Vec<PeerName> = configs.iter().map(|config| config.name.clone()).collect();
+        let uses = loop {
+            match self.broker.name_uses(names.clone()).await {
+                Some(uses) => break uses,
+                None => _ = sleep(RETRY).await,
+            }
+        };
+        let check = |(config, name_use): (&PluginConfig, NameUse)| match name_use {
+            NameUse::Client if !config.takes_name => Some(TakenName(config.name.clone())),
+            NameUse::Unknown => {
+                log::warn!(
+                    "plugin {}: its name was used before this version noted by whom; if by a person, choose another name",
+                    config.name
+                );
+                None
+            }
+            NameUse::Client | NameUse::Free => None,
+        };
+        configs.into_iter().zip(uses).map(check).collect()
     }
 
     /// Stops all plugins.
@@ -141,7 +196,8 @@ impl PluginManager {
             }
         };
         let _ = timeout(START, all_started).await;
-        self.plugins.replace(PluginSet::new(self.running.iter().map(|tasks| tasks.plugin.clone()).collect()));
+        let plugins = self.running.iter().map(|tasks| tasks.plugin.clone()).collect();
+        self.plugins.replace(PluginSet::new(plugins, self.refused.clone()));
     }
 }
 

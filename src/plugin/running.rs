@@ -163,15 +163,14 @@ impl RunningPlugin {
 
     /// Returns the state of the plugin for `/plugins`.
     pub(super) fn state(&self) -> PluginState {
-        let config = self.config();
-        let hooks = config.hooks.iter().copied().map(Hook::as_str).collect();
-        PluginState {
-            name: config.name.clone(),
-            kind: config.kind.as_str(),
-            hooks,
-            state: self.host.state(self.plugin().outage()),
-        }
+        state(self.config(), self.host.state(self.plugin().outage()))
     }
+}
+
+/// Returns the state of the plugin of an entry, in these words.
+pub(super) fn state(config: &PluginConfig, state: String) -> PluginState {
+    let hooks = config.hooks.iter().copied().map(Hook::as_str).collect();
+    PluginState { name: config.name.clone(), kind: config.kind.as_str(), hooks, state }
 }
 
 impl Default for RetryState {

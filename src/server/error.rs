@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::certificate::CertificateError;
 use crate::config::ConfigError;
-use crate::plugin::LoadError;
+use crate::plugin::{LoadError, TakenName};
 use crate::store::StoreError;
 
 /// Error that keeps the server from starting.
@@ -32,6 +32,9 @@ pub enum ServeError {
     /// A plugin cannot be loaded.
     #[error(transparent)]
     Plugin(#[from] LoadError),
+    /// A plugin may not have its name.
+    #[error(transparent)]
+    TakenName(#[from] TakenName),
     /// The server cannot receive signals.
     #[error("cannot watch for signals: {source}")]
     Signals {

@@ -71,6 +71,12 @@ impl Chat {
             Event::DeliveryReport { session, bytes, delivered } => self.take_delivery_report(session, bytes, delivered),
             Event::End { session, reason } => turn.complete(Completion::End { session, reason }),
             Event::Leave { session } => self.log_out(session, turn),
+            Event::FindNameUses { names, reply } => {
+                if let Some(uses) = names.iter().map(|name| self.name_use(name)).collect() {
+                    // A server that stops does not wait for it.
+                    let _ = reply.send(uses);
+                }
+            }
             Event::OutboxTouched => {}
             Event::Observe { observer, wants, reply } => self.observe(&observer, wants, reply, turn),
             Event::ObserverAdvanced { observer, seen } => self.advance_observer(&observer, seen),

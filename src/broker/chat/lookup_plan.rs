@@ -162,6 +162,7 @@ fn add_parts<'a>(event: &'a Event, first: usize, end: usize, lookup: &mut Lookup
             requests.iter().for_each(|submission| commands::lookup(submission, session, lookup));
         }
         Event::Observe { observer, .. } => lookup.peer(observer),
+        Event::FindNameUses { names, .. } => names.iter().for_each(|name| lookup.peer(name)),
         Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => {}
         Event::OutboxTouched | Event::ObserverAdvanced { .. } | Event::Observers { .. } => {}
     }

@@ -3,6 +3,7 @@
 
 use super::completion::{Requester, SenderNote};
 use super::state::{Chat, Feed, Peer, Session};
+use crate::broker::event::NameUse;
 use crate::config::Limits;
 use crate::message::{PeerId, PeerName, Recipient};
 use crate::protocol::{Code, Refusal};
@@ -62,6 +63,19 @@ impl Chat {
         if peer.source.replace(source) != Some(source) {
             self.dirty_sources.insert(id);
         }
+    }
+
+    /// Returns who has used a name. `None`: it could not be looked up.
+    pub(super) fn name_use(&self, name: &PeerName) -> Option<NameUse> {
+        if self.refused_names.contains_key(name) {
+            return Some(NameUse::Free);
+        }
+        let peer = &self.peers[self.ids.get(name)?];
+        Some(match peer.source {
+            Some(Source::Network(_)) => NameUse::Client,
+            None if peer.record.seen => NameUse::Unknown,
+            None | Some(Source::Operator) => NameUse::Free,
+        })
     }
 
     /// Number of messages above which the senders of a mailbox are known.

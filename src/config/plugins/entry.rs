@@ -43,6 +43,8 @@ pub(in crate::config) struct PluginKeys {
     #[serde(default)]
     on_failure: OnFailure,
     tick_s: Option<Spanned<UpTo<PLUGIN_TICK_S_MAX>>>,
+    #[serde(default)]
+    take_name: bool,
     user: Option<Spanned<String>>,
     #[serde(default, deserialize_with = "size", rename = "memory_max")]
     memory_bytes_max: Option<u64>,
@@ -85,6 +87,7 @@ pub(in crate::config) const PLUGINS_KEYS: &[Key] = &[
     Key::new("plugin.timeout_ms", "expected a number of milliseconds from 1 to 60000, such as 200"),
     Key::new("plugin.on_failure", r#"use "pass" or "reject""#),
     Key::new("plugin.tick_s", "expected a number of seconds from 1 to 604800, such as 60"),
+    Key::new("plugin.take_name", "use true or false"),
     Key::new("plugin.user", r#"expected a user of the system, such as "nobody""#),
     Key::new("plugin.memory_max", r#"expected a size, such as "64 MB""#),
     Key::new("plugin.cpu_s_max", "expected a number of seconds from 1, such as 600"),
@@ -153,6 +156,7 @@ impl PluginEntry<'_> {
             tick: keys.tick_s.as_ref().map(|tick| Duration::from_secs(tick.get_ref().0)),
             commands,
             settings: self.settings()?,
+            takes_name: keys.take_name,
             user: self.user()?,
             memory_bytes_max: keys.memory_bytes_max,
             cpu_s_max: keys.cpu_s_max.as_ref().map(|seconds| seconds.get_ref().get()),

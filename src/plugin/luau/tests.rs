@@ -52,6 +52,7 @@ impl Case {
             tick: None,
             commands: Vec::new(),
             settings: json!({}),
+            takes_name: false,
             user: None,
             memory_bytes_max: None,
             cpu_s_max: None,

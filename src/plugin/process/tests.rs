@@ -118,6 +118,7 @@ impl Script {
             tick: None,
             commands: Vec::new(),
             settings: json!({}),
+            takes_name: false,
             user: None,
             memory_bytes_max: None,
             cpu_s_max: None,
