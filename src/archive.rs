@@ -6,9 +6,11 @@ mod examination;
 mod log_reader;
 mod purge;
 mod read_only;
+mod server;
 
 pub use self::backup::{Backup, BackupError, BackupSummary, Unfinished};
 pub use self::examination::{Finding, Fix, Severity, examine};
 pub use self::log_reader::{LogLine, LogReader, ReadError, Selection};
 pub use self::purge::{PurgeError, PurgePlan, plan_purge, purge};
 pub use self::read_only::ReadOnlyError;
+pub use self::server::{SignalError, signal_reload};

@@ -13,6 +13,7 @@ mod lines;
 pub(crate) mod logging;
 mod output;
 pub(crate) mod plugin;
+pub(crate) mod reload;
 pub(crate) mod remove;
 pub(crate) mod search;
 pub(crate) mod send;
@@ -51,6 +52,7 @@ const USAGE: &str = "Usage:
         holdline backup [--data=DIR] [--config=FILE] FILE
         holdline peer remove [--data=DIR] [--config=FILE] [--yes] NAME
         holdline room remove [--data=DIR] [--config=FILE] [--yes] ROOM
+        holdline reload [--data=DIR] [--config=FILE] [--plugins=FILE]
         holdline plugin check [--config=FILE] [--plugins=FILE]
         holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
         holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME
@@ -85,6 +87,8 @@ pub(crate) enum Command {
     Fingerprint(Flags),
     /// Removes a peer or a room.
     Remove(RemoveArgs),
+    /// Makes a running server reload its plugins.
+    Reload(Flags),
     /// Checks, creates or tries a plugin.
     Plugin(PluginCommand),
     /// Prints a text: the help, or the version.
@@ -121,12 +125,14 @@ fn command() -> OptionParser<Command> {
     let backup = backup::options().command("backup").help("Copies the database to a file").map(Command::Backup);
     let peer = remove::peer_options().command("peer").help("Removes a peer").map(Command::Remove);
     let room = remove::room_options().command("room").help("Removes a room").map(Command::Remove);
+    let reload =
+        reload::options().command("reload").help("Makes the running server reload its plugins").map(Command::Reload);
     let plugin =
         plugin::options().command("plugin").help("Checks plugins, creates one, or tries one").map(Command::Plugin);
     let tls = tls::options().command("tls").help("Shows the server's certificate").map(Command::Fingerprint);
     let version = long("version").short('V').help("Prints the version").req_flag(Command::Show(VERSION.to_owned()));
     let bare = serve::flags().map(Command::Serve);
-    construct!([serve, send, tail, history, search, doctor, backup, peer, room, plugin, tls, version, bare])
+    construct!([serve, send, tail, history, search, doctor, backup, reload, peer, room, plugin, tls, version, bare])
         .to_options()
         .descr("A chat server for small devices; nc is enough as a client")
         .usage(USAGE)

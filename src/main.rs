@@ -10,6 +10,7 @@ use holdline::plugin::LoadError;
 use holdline::server::ServeError;
 
 use crate::cli::plugin::PluginCommand;
+use crate::cli::reload::ReloadError;
 use crate::cli::{Command, UsageError};
 
 /// Exit code of a mistake on the command line, in the environment or in a file: a restart does not help until it is corrected.
@@ -55,6 +56,9 @@ fn run() -> anyhow::Result<ExitCode> {
             cli::logging::start()?;
             cli::remove::run(&data_directory(&args.flags)?, &args)?;
         }
+        Command::Reload(flags) => {
+            cli::reload::run(&data_directory(&flags)?, load_plugins(&plugins_file(&flags)?)?)?;
+        }
         Command::Plugin(command) => {
             cli::logging::start()?;
             return run_plugin(&command);
@@ -83,7 +87,9 @@ fn run_plugin(command: &PluginCommand) -> anyhow::Result<ExitCode> {
 
 fn is_mistake(error: &anyhow::Error) -> bool {
     let is_servers = matches!(error.downcast_ref(), Some(ServeError::Config(_) | ServeError::Plugin(_)));
+    let is_reloads = matches!(error.downcast_ref(), Some(ReloadError::Plugin(_)));
     is_servers
+        || is_reloads
         || error.chain().any(|cause| cause.is::<UsageError>() || cause.is::<ConfigError>() || cause.is::<LoadError>())
 }
 

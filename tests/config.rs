@@ -585,14 +585,14 @@ fn invalid_list_of_plugins_is_refused() {
     check_plugins(
         "[[plugin]]\n\n[[plugin]]\nnam = \"manners\"",
         expect![[r#"
-            holdline: plugins.toml:4: unknown key `plugin.nam`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, processes_max, settings, commands
+            holdline: plugins.toml:4: unknown key `plugin.nam`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, take_name, user, memory_max, cpu_s_max, processes_max, settings, commands
             exit 2
         "#]],
     );
     check_plugins(
         "plugin = [{ nam = \"manners\" }]",
         expect![[r#"
-            holdline: plugins.toml:1: unknown key `plugin.nam`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, processes_max, settings, commands
+            holdline: plugins.toml:1: unknown key `plugin.nam`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, take_name, user, memory_max, cpu_s_max, processes_max, settings, commands
             exit 2
         "#]],
     );
@@ -642,7 +642,7 @@ fn invalid_keys_of_plugins_are_refused() {
     check_script(
         "hook = \"message\"",
         expect![[r#"
-            holdline: plugins.toml:6: unknown key `plugin.hook`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, processes_max, settings, commands
+            holdline: plugins.toml:6: unknown key `plugin.hook`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, take_name, user, memory_max, cpu_s_max, processes_max, settings, commands
             exit 2
         "#]],
     );
@@ -684,14 +684,14 @@ fn invalid_keys_of_plugins_are_refused() {
     check_script(
         "[plugin.setings]\nwords = []",
         expect![[r#"
-            holdline: plugins.toml:6: unknown key `plugin.setings`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, processes_max, settings, commands
+            holdline: plugins.toml:6: unknown key `plugin.setings`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, take_name, user, memory_max, cpu_s_max, processes_max, settings, commands
             exit 2
         "#]],
     );
     check_script(
         "mailbox_max = 5",
         expect![[r#"
-            holdline: plugins.toml:6: unknown key `plugin.mailbox_max`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, user, memory_max, cpu_s_max, processes_max, settings, commands
+            holdline: plugins.toml:6: unknown key `plugin.mailbox_max`; known keys: name, kind, path, arguments, env, hooks, timeout_ms, on_failure, tick_s, take_name, user, memory_max, cpu_s_max, processes_max, settings, commands
             exit 2
         "#]],
     );
@@ -1382,6 +1382,9 @@ fn help_and_version_are_printed() {
                 holdline search [--data=DIR] [--config=FILE] [--with=NAME] [--before=N] [--last=N] [--json] WORDS...
                 holdline doctor [--data=DIR] [--config=FILE]
                 holdline backup [--data=DIR] [--config=FILE] FILE
+                holdline peer remove [--data=DIR] [--config=FILE] [--yes] NAME
+                holdline room remove [--data=DIR] [--config=FILE] [--yes] ROOM
+                holdline reload [--data=DIR] [--config=FILE] [--plugins=FILE]
                 holdline plugin check [--config=FILE] [--plugins=FILE]
                 holdline plugin new [--config=FILE] [--plugins=FILE] --kind=KIND NAME
                 holdline plugin test [--data=DIR] [--config=FILE] [--plugins=FILE] [--last=N] NAME
@@ -1405,6 +1408,9 @@ fn help_and_version_are_printed() {
                 search              Searches the log for words
                 doctor              Examines the database and reports problems
                 backup              Copies the database to a file
+                reload              Makes the running server reload its plugins
+                peer                Removes a peer
+                room                Removes a room
                 plugin              Checks plugins, creates one, or tries one
                 tls                 Shows the server's certificate
 
@@ -1473,7 +1479,7 @@ fn help_and_version_are_printed() {
                 -h, --help          Prints help information
 
             Example:
-                holdline plugin check && kill -HUP $(pidof holdline)
+                holdline plugin check && holdline reload
             exit 0
         "#]],
     );

@@ -182,7 +182,7 @@ fn new_creates_a_plugin_that_loads() {
         expect![[r#"
         created plugins/notes.luau: a script that keeps a list
         added notes to plugins.toml
-        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
+        next: start holdline, or reload a running one: holdline reload
         then: send it a message: notes: milk
         exit 0
     "#]],
@@ -192,7 +192,7 @@ fn new_creates_a_plugin_that_loads() {
         expect![[r#"
         created plugins/box.sh: a program that reports the load and disk space of this machine; it needs jq
         added box to plugins.toml
-        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
+        next: start holdline, or reload a running one: holdline reload
         then: send it a message: box: disk
         exit 0
     "#]],
@@ -202,7 +202,7 @@ fn new_creates_a_plugin_that_loads() {
         expect![[r#"
         created plugins/dice.py: a program that rolls dice; it needs python3
         added dice to plugins.toml
-        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
+        next: start holdline, or reload a running one: holdline reload
         then: send it a message: dice: 2d6
         exit 0
     "#]],
@@ -272,7 +272,7 @@ fn new_writes_beside_the_list_of_the_option() {
         expect![[r#"
         created conf/plugins/notes.luau: a script that keeps a list
         added notes to conf/mine.toml
-        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
+        next: start holdline, or reload a running one: holdline reload
         then: send it a message: notes: milk
         exit 0
     "#]],
@@ -303,7 +303,7 @@ fn new_overwrites_nothing() {
         expect![[r#"
         created plugins/box.sh: a program that reports the load and disk space of this machine; it needs jq
         added box to plugins.toml
-        next: start holdline, or reload a running one: kill -HUP $(pidof holdline)
+        next: start holdline, or reload a running one: holdline reload
         then: send it a message: box: disk
         exit 0
     "#]],

@@ -35,7 +35,7 @@ pub(crate) fn options() -> OptionParser<PluginCommand> {
         .to_options()
         .descr("Reads plugins.toml and loads every plugin, as the server does when it starts")
         .header("Exits with 0 if all plugins are fine, and with 2 if one is not.")
-        .footer("Example:\n\n        holdline plugin check && kill -HUP $(pidof holdline)")
+        .footer("Example:\n\n        holdline plugin check && holdline reload")
         .command("check")
         .help("Loads all plugins and reports mistakes")
         .map(PluginCommand::Check);

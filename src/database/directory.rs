@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::locks::{OpenBy, lock_for_server, open_by};
+use super::locks::{OpenBy, lock_for_server, mark_for_server, open_by};
 use super::reach::{OpenFiles, Unreachable};
 use super::schema::APPLICATION_ID;
 use crate::trust::{Directory, Place, Trust, TrustError};
@@ -236,6 +236,7 @@ fn lock(database: &Place, data: &Path) -> Result<File, DirectoryError> {
         Err(TryLockError::Error(source)) => return Err(unusable("lock", &path)(source)),
     }
     write_holder(&mut lock).map_err(unusable("write", &path))?;
+    mark_for_server(&lock);
     Ok(lock)
 }
 

@@ -5,7 +5,8 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
-use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::{Flock, FlockOffsetType, FlockType, Pid, fcntl_getlk};
 
 /// Offset of SQLite's locks in a database file: <https://www.sqlite.org/fileformat2.html>, "The Lock-Byte Page".
 const LOCK_BYTES_START: u64 = 0x4000_0000;
@@ -40,6 +41,25 @@ pub(crate) fn open_by(database: &Path) -> io::Result<OpenBy> {
 /// Locks the database for a server, with a lock that SQLite does not see: flock(2).
 pub(super) fn lock_for_server(database: &File) -> Result<(), TryLockError> {
     if would_lock_out_sqlite(database).map_err(TryLockError::Error)? { Ok(()) } else { database.try_lock() }
+}
+
+/// Marks the lock file of a server with a lock whose holder the system reports, so that [`server_of`] finds the process: fcntl(2). The lock of
+/// flock(2) stays what keeps a second server away, so a file system without this one is no error.
+pub(super) fn mark_for_server(lock: &File) {
+    let _ = fcntl_lock(lock, FlockOperation::NonBlockingLockExclusive);
+}
+
+/// Returns the server that holds this lock file. `None`: no server does.
+pub(crate) fn server_of(lock: &File) -> io::Result<Option<Pid>> {
+    let whole_file =
+        Flock { start: 0, length: 0, pid: None, typ: FlockType::WriteLock, offset_type: FlockOffsetType::Set };
+    match fcntl_getlk(lock, &whole_file)? {
+        None => Ok(None),
+        Some(Flock { pid: Some(pid), .. }) => Ok(Some(pid)),
+        Some(_) => {
+            Err(io::Error::other("the system does not say which process it is, or it is outside of this container"))
+        }
+    }
 }
 
 /// Whether flock(2) would keep SQLite from locking the same file: network file systems make it a lock of fcntl(2) on the whole file.

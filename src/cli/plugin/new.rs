@@ -152,7 +152,7 @@ pub(crate) fn run(file: &Path, args: &NewPluginArgs) -> Result<(), NewError> {
     let (program, file) = (created.program.display(), file.display());
     let _ = writeln!(report, "created {program}: {}", template.description);
     let _ = writeln!(report, "added {name} to {file}");
-    let _ = writeln!(report, "next: start holdline, or reload a running one: kill -HUP $(pidof holdline)");
+    let _ = writeln!(report, "next: start holdline, or reload a running one: holdline reload");
     let _ = writeln!(report, "then: send it a message: {name}: {}", template.example);
     super::super::output::show(&report).map_err(NewError::Report)
 }
