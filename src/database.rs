@@ -3,6 +3,7 @@
 //! knows which of the two calls it.
 
 pub(crate) mod array;
+pub(crate) mod at_rest;
 pub(crate) mod column;
 pub(crate) mod directory;
 pub(crate) mod identity;
@@ -13,6 +14,7 @@ pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod names;
 pub(crate) mod reach;
+pub(crate) mod record;
 pub(crate) mod schema;
 pub(crate) mod search;
 pub(crate) mod visibility;

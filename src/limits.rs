@@ -321,6 +321,9 @@ pub const STORE_REQUESTS_MAX: usize = 2;
 /// Pages of the write-ahead log from which on the store checkpoints it.
 pub const CHECKPOINT_WAL_PAGES: u32 = 1000;
 
+/// Seconds between checkpoints of a server that has nothing to do. More of them would wear out a memory card.
+pub const IDLE_CHECKPOINT_S_MIN: u64 = 600;
+
 /// Pages of the write-ahead log from which on it is checkpointed although little space is free. With fewer, the free space is not checked.
 pub const CHECKPOINT_WAL_PAGES_MIN: u32 = 64;
 

@@ -69,6 +69,7 @@ use crate::database::index::{self, UnindexedTail};
 pub use crate::database::members::{FoundRoom, Membership};
 use crate::database::reach::OpenFiles;
 pub use crate::database::reach::{DatabasePart, Unreachable};
+use crate::database::record::RecordFile;
 pub use crate::database::schema::SchemaError;
 use crate::database::schema::{self, WalEnd};
 use crate::limits::{STORE_IDLE_S, STORE_REQUESTS_MAX};
@@ -130,6 +131,7 @@ pub(crate) enum StoreRequest {
 struct OpenDatabase {
     connection: rusqlite::Connection,
     wal: (WalPages, File, OpenFiles),
+    record: RecordFile,
     options: StoreOptions,
     headroom: Headroom,
     newest: Seq,
@@ -143,7 +145,11 @@ impl Store {
     pub fn open(data: &Path, options: StoreOptions) -> Result<Store, StoreError> {
         let directory = DataDirectory::open(data)?;
         let path = directory.database();
+        let may_lack_messages = directory.check_log()?;
         let mut connection = schema::open(&path)?;
+        if may_lack_messages {
+            identity::forget(&connection).map_err(schema::explain(&path))?;
+        }
         let identity = identity::renew_if_copied(&mut connection, &path, options.durability);
         let id = identity.map_err(schema::explain(&path))?;
         let pages = WalPages::watch(&mut connection).map_err(schema::explain(&path))?;
@@ -162,6 +168,7 @@ impl Store {
         let database = OpenDatabase {
             connection,
             wal: (pages, wal, files),
+            record: directory.record(options.durability)?,
             options,
             headroom: shared,
             newest: found.newest,
@@ -271,18 +278,29 @@ fn serve(
     requests: &Receiver<StoreRequest>,
     proposals: &async_channel::Sender<Vec<SeqRange>>,
 ) -> Result<(), Unreachable> {
-    let OpenDatabase { connection, wal, options, headroom, newest, tail, directory: _locked } = database;
+    let OpenDatabase { connection, wal, record, options, headroom, newest, tail, directory: _locked } = database;
     let mut log =
         Log::new(&connection, wal, options, newest, tail).expect("statements fit the schema that was just checked");
     let mut sweep = Sweep::new(&connection, options.retention, headroom, Clocks::now());
+    log.record_in(&record);
+    // What the last server left, or a new schema.
+    log.wal().checkpoint_if_pending();
     let mut rests_at = None;
+    let mut copies_at = None;
     loop {
-        let wakes_at = [rests_at, sweep.wakes_at()].into_iter().flatten().min();
+        let wakes_at = [rests_at, copies_at, sweep.wakes_at()].into_iter().flatten().min();
         let removal = match next_request(requests, wakes_at) {
             Ok(request) => handle(request, &mut log, &mut sweep),
             Err(RecvTimeoutError::Timeout) if rests_at.is_some_and(|time| time <= Instant::now()) => {
                 release_memory(&connection);
                 rests_at = None;
+                copies_at = log.wal().idle_checkpoint_at();
+                continue;
+            }
+            Err(RecvTimeoutError::Timeout) if copies_at.is_some_and(|time| time <= Instant::now()) => {
+                log.wal().checkpoint_when_idle();
+                log.note_checkpoint();
+                copies_at = None;
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => sweep.on_time(&mut log, Clocks::now()),
@@ -293,11 +311,16 @@ fn serve(
             let _ = proposals.try_send(ranges);
         }
         log.wal().checkpoint_if_long();
+        log.note_checkpoint();
+        copies_at = None;
         rests_at = Some(Instant::now() + Duration::from_secs(STORE_IDLE_S));
     }
     sweep.close();
     let closed = log.close();
     schema::close(connection, *closed.as_ref().unwrap_or(&WalEnd::Abandoned));
+    if let Ok(WalEnd::Copied) = closed {
+        record.clear();
+    }
     closed.map(drop)
 }
 

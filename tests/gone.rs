@@ -5,10 +5,11 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use support::{TestClient, TestServer, flood, messages};
+use support::{TestClient, TestServer, flood, holdline, messages};
 
 const REFUSAL: &str = "! internal: a file of the server's database was removed, moved or replaced; not sent";
 const UNKNOWN: &str =
@@ -119,6 +120,11 @@ fn messages_of_a_log_that_was_removed_are_in_the_database_once_that_is_noticed()
             assert_eq!(messages(&alice.ping()), [REFUSAL]);
             let advice = "stop the server with SIGTERM, do not kill it, and start it again";
             server.wait_for_log(advice);
+            if suffix == "-wal" {
+                let report = holdline().args(["doctor", "--data"]).arg(server.data()).stdout(Stdio::piped()).output();
+                let report = String::from_utf8(report.unwrap().stdout).unwrap();
+                assert!(report.contains("holdline.db-wal was deleted; stop the server with SIGTERM"), "{report}");
+            }
             assert!(server.log().contains(&format!("holdline.db{suffix} was removed")), "{}", server.log());
             if ends_by_crash {
                 server.kill();

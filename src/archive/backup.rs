@@ -17,7 +17,8 @@ use rusqlite::{Connection, ErrorCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError, beside, open_at_rest, open_own};
+use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError, open_own};
+use crate::database::at_rest::{beside, open_at_rest};
 use crate::database::column::integer;
 use crate::database::directory::{FILE_MODE, database_in, lock_of};
 use crate::database::identity;

@@ -7,6 +7,7 @@ mod file;
 mod finding;
 mod identity;
 mod links;
+mod log_loss;
 mod plugins;
 mod rooms;
 mod rows;
@@ -21,6 +22,7 @@ use super::read_only::{self, ReadOnlyDatabase, ReadOnlyError};
 /// Examines a data directory and its database. The server may be running.
 pub fn examine(data: &Path) -> Vec<Finding> {
     let mut findings = surroundings::check_files(data);
+    findings.extend(log_loss::check(data));
     match read_only::read(data, |database| Ok::<_, ReadOnlyError>(check_database(database))) {
         Ok(inside) => findings.extend(inside),
         Err(error) => findings.push(not_examined(&error)),

@@ -1,10 +1,8 @@
 //! Read-only access to the database: beside a running server, after a crash, or on a read-only medium. Opens it so that no file
 //! is created, changed or left behind; never runs a query of its own.
 
-use std::fmt::Write as _;
-use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::ffi::OsStrExt;
+use std::fs::Metadata;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +10,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::database::at_rest::{READ_ONLY, beside, is_in_wal_mode, open_at_rest};
 use crate::database::directory::database_in;
 use crate::database::locks::{OpenBy, open_by};
 use crate::database::schema::{self, SchemaError};
@@ -137,32 +136,12 @@ impl ReadOnlyDatabase {
     }
 }
 
-/// Opens a database that consists of a single file and that no process writes to, such as a backup.
-pub(super) fn open_at_rest(path: &Path) -> rusqlite::Result<Connection> {
-    Connection::open_with_flags(immutable(path), READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
-}
-
 /// Opens a database that this process has just written and that no other one knows, to complete it. A failure leaves it useless.
 pub(super) fn open_own(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.query_row("pragma journal_mode = off", [], |_| Ok(()))?;
     Ok(connection)
-}
-
-/// Returns the path of a file that SQLite puts beside a database, such as its `-wal`.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Whether both file format versions in the header are 2: <https://www.sqlite.org/fileformat2.html>, "File format version
-/// numbers".
-fn is_in_wal_mode(path: &Path) -> io::Result<bool> {
-    let mut header = Vec::new();
-    File::open(path)?.take(20).read_to_end(&mut header)?;
-    Ok(header.get(18..20) == Some(&[2, 2]))
 }
 
 /// Returns the path of the database with links resolved. Fails if the database does not exist.
@@ -179,10 +158,6 @@ fn resolved(data: &Path) -> Result<PathBuf, ReadOnlyError> {
     }
 }
 
-/// The path has no links. A backup is written with the same flags, so it follows none either.
-const READ_ONLY: OpenFlags =
-    OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX).union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
-
 /// Opens a database that another process has open, through the `-wal` and `-shm` files of that process.
 fn open_beside_others(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, READ_ONLY)?;
@@ -197,19 +172,6 @@ fn open_with_wal(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.query_row("pragma locking_mode = exclusive", [], |_| Ok(()))?;
     Ok(connection)
-}
-
-/// Returns an SQLite URI that promises that the file does not change: <https://www.sqlite.org/uri.html>
-fn immutable(path: &Path) -> String {
-    let mut uri = "file:".to_owned();
-    for &byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte) {
-            uri.push(byte.into());
-        } else {
-            write!(uri, "%{byte:02x}").expect("writing to a string cannot fail");
-        }
-    }
-    uri + "?immutable=1"
 }
 
 /// State of the database's files; it changes with every write.
@@ -280,11 +242,5 @@ mod tests {
         assert_eq!(count_after_writes(0), (Ok(0), 1));
         assert_eq!(count_after_writes(1), (Ok(1), 2));
         assert_eq!(count_after_writes(READ_ATTEMPTS_MAX), (Err(true), READ_ATTEMPTS_MAX));
-    }
-
-    #[test]
-    fn path_is_escaped_in_a_uri() {
-        assert_eq!(immutable(Path::new("/a/b-c_d.db")), "file:/a/b-c_d.db?immutable=1");
-        assert_eq!(immutable(Path::new("/a b?c#d%/é")), "file:/a%20b%3fc%23d%25/%c3%a9?immutable=1");
     }
 }

@@ -6,15 +6,20 @@
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use super::at_rest::{LogLoss, log_loss};
 use super::locks::{OpenBy, lock_for_server, mark_for_server, open_by};
 use super::reach::{OpenFiles, Unreachable};
+use super::record::{RecordFile, write_process};
 use super::schema::APPLICATION_ID;
+use super::words::counted;
+use crate::config::Durability;
+use crate::message::Seq;
 use crate::trust::{Directory, Place, Trust, TrustError};
 
 pub(crate) const DIRECTORY_MODE: u32 = 0o700;
@@ -62,6 +67,26 @@ pub enum DirectoryError {
         /// Data directory.
         path: PathBuf,
     },
+    /// The write-ahead log was deleted or not copied, and it had messages.
+    #[error(
+        "{} lacks {missing}: the newest that was stored has seq {stored}, and the newest in it seq {found}; its log {} was deleted or not \
+         copied: put that back, or remove {} to go on without them",
+        database.display(), wal.display(), lock.display()
+    )]
+    LogLost {
+        /// Number of missing messages, with its noun.
+        missing: String,
+        /// Newest message that was stored.
+        stored: Seq,
+        /// Newest message of the database.
+        found: Seq,
+        /// Database file.
+        database: PathBuf,
+        /// Write-ahead log.
+        wal: PathBuf,
+        /// Lock file, which has the record.
+        lock: PathBuf,
+    },
     /// A file of the database vanished while it was opened.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
@@ -85,7 +110,9 @@ pub(crate) struct DataDirectory {
     /// The database file, locked. Closed after SQLite has closed it: closing a file releases all locks that the process holds on it; fcntl(2).
     file: File,
     /// `flock(2)`: the system releases it when the process ends, even by a crash.
-    _lock: File,
+    lock: File,
+    /// Whether the lock file is new.
+    is_lock_new: bool,
 }
 
 impl DataDirectory {
@@ -97,11 +124,38 @@ impl DataDirectory {
         let directory = trust.open_directory(path)?;
         make_private(&directory, &trust)?;
         let database = locate(&directory, &trust)?;
+        let is_lock_new = !lock_place(&database)?.check_regular()?;
         let lock = lock(&database, path)?;
         let file = make_database_file(&database)?;
         lock_database(&file, &database, path)?;
         let name = database_in(&std::path::absolute(path).map_err(unusable("find", path))?);
-        Ok(DataDirectory { path: directory.path().to_owned(), name, database, file, _lock: lock })
+        Ok(DataDirectory { path: directory.path().to_owned(), name, database, file, lock, is_lock_new })
+    }
+
+    /// Checks that no messages are missing, because the write-ahead log was deleted or not copied. Must be called before the database is
+    /// opened. Returns whether they may be.
+    pub(crate) fn check_log(&self) -> Result<bool, DirectoryError> {
+        let (database, wal) = (self.database(), self.wal());
+        // What keeps the database from being read is reported when it is opened.
+        match log_loss(&database, &wal, Some(&self.lock)).unwrap_or(None) {
+            Some(LogLoss::Messages { found, stored }) => {
+                let missing = counted(stored.get().abs_diff(found.get()), "message");
+                let lock = lock_of(&database);
+                Err(DirectoryError::LogLost { missing, stored, found, database, wal, lock })
+            }
+            Some(LogLoss::Possible { found }) => {
+                log::warn!("{}", possible_loss(&database, &wal, found));
+                Ok(true)
+            }
+            // Someone may have removed the lock file to accept the loss.
+            None => Ok(self.is_lock_new),
+        }
+    }
+
+    /// Returns the record of what is stored.
+    pub(crate) fn record(&self, durability: Durability) -> Result<RecordFile, DirectoryError> {
+        let lock = self.lock.try_clone().map_err(unusable("open", &lock_of(&self.database())))?;
+        Ok(RecordFile::new(lock, self.database(), durability))
     }
 
     /// Opens the write-ahead log. The file exists while the database is open.
@@ -235,7 +289,8 @@ fn lock(database: &Place, data: &Path) -> Result<File, DirectoryError> {
         }
         Err(TryLockError::Error(source)) => return Err(unusable("lock", &path)(source)),
     }
-    write_holder(&mut lock).map_err(unusable("write", &path))?;
+    // For people: only the lock itself decides who holds the directory.
+    write_process(&lock).map_err(unusable("write", &path))?;
     mark_for_server(&lock);
     Ok(lock)
 }
@@ -262,19 +317,24 @@ fn lock_place(database: &Place) -> Result<Place, TrustError> {
     database.sibling(Path::new(database.name()).with_extension("lock").into_os_string())
 }
 
-/// Writes this process's id into the lock file, for people. Only the lock itself decides who holds the directory.
-fn write_holder(lock: &mut File) -> io::Result<()> {
-    lock.set_len(0)?;
-    lock.rewind()?;
-    writeln!(lock, "{}", std::process::id())
+/// Describes a database that a server used and did not close, and that has no log.
+pub(crate) fn possible_loss(database: &Path, wal: &Path, found: Seq) -> String {
+    format!(
+        "no server has closed {}, and {} is missing: if it was deleted or not copied, the messages after seq {found} are lost",
+        database.display(),
+        wal.display()
+    )
 }
 
 /// Returns a text that names the process that wrote the lock file.
 pub(crate) fn holder(lock: &mut File) -> String {
     let mut content = String::new();
     match lock.read_to_string(&mut content) {
-        Ok(_) if !content.trim().is_empty() => format!("process {}", content.trim()),
-        _ => "another process".to_owned(),
+        Ok(_) => match content.lines().next().map(str::trim) {
+            Some(process) if !process.is_empty() => format!("process {process}"),
+            _ => "another process".to_owned(),
+        },
+        Err(_) => "another process".to_owned(),
     }
 }
 

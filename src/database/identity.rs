@@ -71,7 +71,7 @@ pub(crate) fn stored(connection: &Connection) -> rusqlite::Result<Option<StoredI
     Ok(found.and_then(|(database, file)| Some(StoredIdentity { database: DatabaseId::parse(&database)?, file })))
 }
 
-/// Removes the identity, so that the first server that uses the database makes another one. An older schema has none.
+/// Removes the identity, so that the first server that uses the database next makes another one. An older schema has none.
 pub(crate) fn forget(connection: &Connection) -> rusqlite::Result<()> {
     let has_table = connection.query_row("select 1 from sqlite_schema where name = 'identity'", [], |_| Ok(()));
     if has_table.optional()?.is_some() {

@@ -26,6 +26,7 @@ use crate::database::index::UnindexedTail;
 use crate::database::messages::Messages;
 use crate::database::names::Names;
 use crate::database::reach::{DatabasePart, OpenFiles, Unreachable};
+use crate::database::record::RecordFile;
 use crate::database::schema::{self, WalEnd};
 use crate::limits::MAILBOX_SAMPLE_MESSAGES;
 use crate::message::{PeerId, PeerName, RequestId, RoomId, Seq};
@@ -53,6 +54,8 @@ pub(super) struct Log<'c> {
     /// Time that the last commit took.
     commit_time: Duration,
     files: OpenFiles,
+    /// Record of the newest message; `None` in tests.
+    record: Option<&'c RecordFile>,
     /// File that went away while a turn was stored: what was stored then is not known to the broker, so nothing more is.
     lost: Option<Unreachable>,
 }
@@ -99,6 +102,7 @@ impl<'c> Log<'c> {
             statements: Statements::prepare(connection)?,
             commit_time: Duration::ZERO,
             files,
+            record: None,
             lost: None,
         })
     }
@@ -258,6 +262,24 @@ impl<'c> Log<'c> {
         Err(CommitError::Uncertain(gone))
     }
 
+    /// Begins to record the newest message that is stored.
+    pub(super) fn record_in(&mut self, record: &'c RecordFile) {
+        self.record = Some(record);
+    }
+
+    /// Records the newest message again after a checkpoint, which has changed the database file.
+    pub(super) fn note_checkpoint(&mut self) {
+        if self.wal.take_checkpointed() {
+            self.record_newest();
+        }
+    }
+
+    fn record_newest(&self) {
+        if let Some(record) = self.record {
+            record.write(self.newest);
+        }
+    }
+
     /// Write-ahead log.
     pub(super) fn wal(&mut self) -> &mut Wal<'c> {
         &mut self.wal
@@ -302,7 +324,9 @@ impl<'c> Log<'c> {
                 if entries.iter().any(Entry::is_durable) {
                     self.check_committed()?;
                 }
-                self.newest = newest;
+                if std::mem::replace(&mut self.newest, newest) != newest {
+                    self.record_newest();
+                }
                 Ok(if has_rooms { self.floors_to_raise(entries) } else { Vec::new() })
             }
             Err(error) => {

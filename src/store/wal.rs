@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Row, Statement, Transaction, TransactionBehavior, ffi, hooks};
 use rustix::fs::fstatvfs;
@@ -19,8 +20,8 @@ use rustix::process::{Resource, getrlimit};
 use super::locking::without_waiting;
 use crate::database::words::size;
 use crate::limits::{
-    CHECKPOINT_WAL_PAGES, CHECKPOINT_WAL_PAGES_MIN, DISK_RESERVE_BYTES, FREE_DISK_BYTES_LOW, WAL_CHUNK_BYTES,
-    WAL_FREE_PARTS,
+    CHECKPOINT_WAL_PAGES, CHECKPOINT_WAL_PAGES_MIN, DISK_RESERVE_BYTES, FREE_DISK_BYTES_LOW, IDLE_CHECKPOINT_S_MIN,
+    WAL_CHUNK_BYTES, WAL_FREE_PARTS,
 };
 use crate::outage_log::OutageLog;
 
@@ -55,6 +56,10 @@ pub(super) struct Wal<'c> {
     file_bytes_max: Option<u64>,
     /// Bytes that are free on the disk, as of the last query; `None` if the system does not tell.
     free_bytes: Option<u64>,
+    /// Time of the last checkpoint that was made because there was nothing to do.
+    idle_checkpoint: Option<Instant>,
+    /// Whether there was a checkpoint since [`take_checkpointed`](Self::take_checkpointed).
+    has_checkpointed: bool,
     checkpoint_outage: OutageLog,
     checkpoint: Statement<'c>,
     checkpoint_and_truncate: Statement<'c>,
@@ -71,6 +76,8 @@ impl<'c> Wal<'c> {
             file_bytes_max: getrlimit(Resource::Fsize).current,
             free_bytes: free_bytes(&file),
             file,
+            idle_checkpoint: None,
+            has_checkpointed: false,
             checkpoint_outage: OutageLog::new(
                 "cannot copy the write-ahead log into the database file, so it grows",
                 "copying the write-ahead log into the database file works again",
@@ -124,14 +131,43 @@ impl<'c> Wal<'c> {
         }
     }
 
+    /// Checkpoints the log if it may have something that is not in the database file.
+    pub(super) fn checkpoint_if_pending(&mut self) {
+        if !self.is_copied() {
+            self.checkpoint();
+        }
+    }
+
+    /// Returns when to checkpoint the log if nothing is stored until then: whoever copies only the database file has at least that.
+    pub(super) fn idle_checkpoint_at(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let earliest =
+            self.idle_checkpoint.map_or(now, |time| now.max(time + Duration::from_secs(IDLE_CHECKPOINT_S_MIN)));
+        (!self.is_copied()).then_some(earliest)
+    }
+
+    /// Checkpoints the log of a server that has nothing to do.
+    pub(super) fn checkpoint_when_idle(&mut self) {
+        self.idle_checkpoint = Some(Instant::now());
+        self.checkpoint_if_pending();
+    }
+
+    /// Whether there was a checkpoint since the last call.
+    pub(super) fn take_checkpointed(&mut self) -> bool {
+        std::mem::take(&mut self.has_checkpointed)
+    }
+
     /// Copies the log into the database file, as far as no reader still needs the old pages, and truncates the database file
     /// if it has become shorter. If little space is free, truncates the log, too.
     pub(super) fn checkpoint(&mut self) {
         let done = self.rewrite().and_then(|()| if self.is_space_low() { self.truncate() } else { self.copy() });
         match &done {
-            Ok(pages) => self.pending_bytes = pages * FRAME_BYTES,
+            Ok(pages) => {
+                self.pending_bytes = pages * FRAME_BYTES;
+            }
             Err(error) => drop(self.note_failure(error)),
         }
+        self.has_checkpointed = true;
         self.checkpoint_outage.note(done.err().as_ref());
     }
 

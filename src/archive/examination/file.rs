@@ -4,7 +4,8 @@
 use rusqlite::Connection;
 
 use super::Finding;
-use crate::archive::read_only::{ReadOnlyDatabase, beside};
+use crate::archive::read_only::ReadOnlyDatabase;
+use crate::database::at_rest::beside;
 use crate::database::schema::{self, APPLICATION_ID, MIGRATIONS};
 use crate::database::words::size;
 use crate::limits::{EXAMINATION_CACHE_BYTES_MAX, FAULTS_NAMED_MAX};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{OFlags, StatVfs, StatVfsMountFlags, statvfs};
 
 use super::Finding;
-use crate::archive::read_only::beside;
+use crate::database::at_rest::beside;
 use crate::database::directory::{self, DIRECTORY_MODE, FILE_MODE, database_in, holder, lock_of};
 use crate::database::locks::{OpenBy, open_by};
 use crate::database::words::size;
