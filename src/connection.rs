@@ -44,7 +44,7 @@ pub(crate) async fn serve(transport: impl Transport, session: SessionId, shared:
         Handshake::LoggedIn(login) => run_session(&mut reader, session, login, &shared).await,
         Handshake::Unsupported(last_words) => reject(&mut reader, last_words).await,
         Handshake::TimedOut => {
-            let last_words = login::encode(reader.decoder(), login::too_late(login_timeout_s));
+            let last_words = login::encode(reader.decoder(), login::too_late(login_timeout_s, reader.unread()));
             reject(&mut reader, &last_words).await;
         }
         Handshake::Refused => close(&mut reader, LINGER_S_MAX).await,

@@ -157,6 +157,9 @@ impl BadName {
                 let fault = format_args!("contains {}, which RFC 8265 does not allow in names", quoted_char(c));
                 BadName::of(name, fault)
             }
+            PrecisError::Disallowed('\u{FEFF}') => {
+                BadName::of(name, "contains a byte order mark (U+FEFF): send UTF-8 without one")
+            }
             PrecisError::Disallowed(c) => BadName::of(name, format_args!("contains {}", quoted_char(c))),
             PrecisError::Invalid => {
                 BadName::of(name, "is not allowed by RFC 8265, perhaps by its rule for right-to-left scripts")

@@ -75,7 +75,7 @@ impl Server {
             .with_room_waiting_max(config.limits.room_waiting_max);
         let store = Store::open(&config.data, options)?;
         let certificate = config.tls.as_ref().map(|tls| Certificate::open(tls, &config.data)).transpose()?;
-        let listeners = config.listen.iter().map(|address| accept::listen(*address)).collect::<Result<Vec<_>, _>>()?;
+        let listeners = accept::listen_on(&config.listen)?;
         let addresses: Vec<String> = listeners.iter().map(address_of).collect();
         log::info!("listening on {}, data in {}", addresses.join(", "), config.data.display());
         if let Some(certificate) = &certificate {

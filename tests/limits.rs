@@ -154,6 +154,20 @@ fn check_timed_out(server: &TestServer, bytes: &[u8]) {
 }
 
 #[test]
+fn client_whose_lines_end_with_cr_is_told_what_they_must_end_with() {
+    let server = server_with("login_timeout_s = 1");
+    for (bytes, is_told) in [("alice\rbob: hi\r", true), ("alice", false)] {
+        let mut alice = TestClient::connect(&server);
+        alice.send_bytes(bytes.as_bytes());
+        let last = alice.expect_closed().pop().unwrap();
+        let hint =
+            "(login_timeout_s): your line ends with CR (\\r), and lines must end with LF (\\n); connection closed";
+        assert!(last.starts_with("! login_timeout: you did not log in within 1 s"), "{last}");
+        assert_eq!(last.ends_with(hint), is_told, "{last}");
+    }
+}
+
+#[test]
 fn without_a_login_timeout_a_client_may_wait() {
     let server = server_with("login_timeout_s = 0");
     let mut slow = TestClient::connect(&server);

@@ -18,6 +18,14 @@ pub enum ConfigError {
         /// Error of the system.
         source: io::Error,
     },
+    /// The file is a link that leads nowhere.
+    #[error("{} is a link to {}, which does not exist; correct the link, or remove it", path.display(), target.display())]
+    Dangling {
+        /// Path of the link.
+        path: PathBuf,
+        /// Target of the link.
+        target: PathBuf,
+    },
     /// Another user may change the file.
     #[error(transparent)]
     Untrusted(#[from] TrustError),

@@ -59,13 +59,17 @@ impl File {
         let path = path.to_owned();
         let bytes = match trust::read(&path).map_err(TrustError::into_system) {
             Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(None),
-            Err(Ok(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Ok(None) => return missing(path),
+            Err(Ok(error)) if error.kind() == io::ErrorKind::NotFound => return missing(path),
             Err(Ok(source)) => return Err(ConfigError::Unreadable { path, source }),
             Err(Err(untrusted)) => return Err(untrusted.into()),
         };
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(Some(File { path, text })),
+            Ok(text) => {
+                // Some editors begin a file with a byte order mark.
+                let text = text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text);
+                Ok(Some(File { path, text }))
+            }
             Err(error) => {
                 let line = line_at(error.as_bytes(), error.utf8_error().valid_up_to());
                 let problem = "this line is not UTF-8; save the file as UTF-8".to_owned();
@@ -134,6 +138,14 @@ impl File {
     fn shown(&self, value: Span) -> String {
         let text = &self.text[value];
         text.split_once('\n').map_or_else(|| repeated(text), |(first, _)| format!("{} …", repeated(first.trim_end())))
+    }
+}
+
+/// Accepts that there is no file, unless a link promises one.
+fn missing(path: PathBuf) -> Result<Option<File>, ConfigError> {
+    match path.read_link() {
+        Ok(target) => Err(ConfigError::Dangling { path, target }),
+        Err(_) => Ok(None),
     }
 }
 

@@ -41,9 +41,11 @@ pub(super) async fn handshake(reader: &mut LineReader<'_, impl Transport>, share
     log_in(reader, &shared.plugins).await
 }
 
-/// Makes the refusal of a client that did not log in within the time limit.
-pub(super) fn too_late(timeout_s: u64) -> Refusal {
-    let words = format!("you did not log in within {timeout_s} s (login_timeout_s); connection closed");
+/// Makes the refusal of a client that did not log in within the time limit, and sent these bytes last.
+pub(super) fn too_late(timeout_s: u64, unread: &[u8]) -> Refusal {
+    let has_ended_line = unread.contains(&b'\r') && !unread.contains(&b'\n');
+    let hint = if has_ended_line { ": your line ends with CR (\\r), and lines must end with LF (\\n)" } else { "" };
+    let words = format!("you did not log in within {timeout_s} s (login_timeout_s){hint}; connection closed");
     Refusal::new(Code::LoginTimeout, words)
 }
 

@@ -7,10 +7,11 @@
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 
 use super::at_rest::{LogLoss, log_loss};
 use super::locks::{OpenBy, lock_for_server, mark_for_server, open_by};
@@ -263,7 +264,7 @@ fn make_private(directory: &Directory, trust: &Trust) -> Result<(), DirectoryErr
             return Err(DirectoryError::Shared { path: path.to_owned() });
         }
     }
-    set_mode(&file, DIRECTORY_MODE).map_err(unusable("restrict the permissions of", path))
+    restrict(&file, DIRECTORY_MODE, path)
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -345,7 +346,7 @@ fn make_database_file(database: &Place) -> Result<File, DirectoryError> {
     let mode = file.metadata().map_err(unusable("read the permissions of", &path))?.permissions().mode();
     // A link may lead to a file of something else by mistake; the schema's check refuses that.
     if mode & 0o777 & !FILE_MODE != 0 && is_ours(&file).map_err(unusable("read", &path))? {
-        set_mode(&file, FILE_MODE).map_err(unusable("restrict the permissions of", &path))?;
+        restrict(&file, FILE_MODE, &path)?;
     }
     Ok(file)
 }
@@ -360,8 +361,15 @@ fn is_ours(file: &File) -> io::Result<bool> {
     }
 }
 
-fn set_mode(file: &File, mode: u32) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(mode))
+/// Makes a file private, which only its owner and root can.
+fn restrict(file: &File, mode: u32, path: &Path) -> Result<(), DirectoryError> {
+    match (file.set_permissions(Permissions::from_mode(mode)), file.metadata()) {
+        (Err(error), Ok(found)) if error.kind() == ErrorKind::PermissionDenied => {
+            let server = geteuid().as_raw();
+            Err(TrustError::not_private(path, found.uid(), found.mode(), server).into())
+        }
+        (done, _) => done.map_err(unusable("restrict the permissions of", path)),
+    }
 }
 
 fn unusable(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {

@@ -66,7 +66,10 @@ fn errors_say_what_is_wrong_with_a_name() {
     check_refused("\u{301}alice", expect![[r#""́alice" starts with U+0301"#]]);
     check_refused("क\u{94D}\u{200D}ष", expect![[r#""क्�ष" contains U+200D"#]]);
     check_refused("a\u{200D}b", expect![[r#""a�b" contains U+200D"#]]);
-    check_refused("\u{FEFF}alice", expect![[r#""�alice" contains U+FEFF"#]]);
+    check_refused(
+        "\u{FEFF}alice",
+        expect![[r#""�alice" contains a byte order mark (U+FEFF): send UTF-8 without one"#]],
+    );
     check_refused("🙂", expect![[r#""🙂" contains "🙂""#]]);
     check_refused("a❤\u{FE0F}", expect![[r#""a❤️" contains "❤""#]]);
     check_refused("½", expect![[r#""½" contains "½""#]]);

@@ -1,11 +1,14 @@
 //! Listening and accepting connections. Owns the listening sockets' options, and the tasks of the connections; never reads from a
 //! connection.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use rustls::ServerConfig;
 use smol::lock::Semaphore;
 use smol::{Async, Executor, future};
@@ -22,15 +25,48 @@ use crate::transport::Transport;
 use crate::transport::stream::Stream;
 use crate::transport::tcp::Tcp;
 
-/// Listens on an address.
-pub(super) fn listen(address: SocketAddr) -> Result<Async<TcpListener>, ServeError> {
+/// Listens on each address. One that is listed twice, or that another one includes, needs no socket of its own.
+pub(super) fn listen_on(addresses: &[SocketAddr]) -> Result<Vec<Async<TcpListener>>, ServeError> {
+    let includes = |other: &SocketAddr, address: &SocketAddr| {
+        let is_all =
+            other.ip().is_unspecified() && other.is_ipv6() == address.is_ipv6() && !address.ip().is_unspecified();
+        is_all && other.port() == address.port()
+    };
+    let is_needed = |index: usize, address: &SocketAddr| {
+        let is_included = addresses.iter().any(|other| includes(other, address));
+        address.port() == 0 || !addresses[..index].contains(address) && !is_included
+    };
+    let needed = addresses.iter().enumerate().filter(|(index, address)| is_needed(*index, address));
+    needed.map(|(_, address)| listen(*address, addresses)).collect()
+}
+
+/// Listens on an address of a list.
+fn listen(address: SocketAddr, all: &[SocketAddr]) -> Result<Async<TcpListener>, ServeError> {
     let listening = || {
-        let listener = Async::<TcpListener>::bind(address)?;
+        let listener =
+            if shares_port(address, all) { bind_without_ipv4(address)? } else { Async::<TcpListener>::bind(address)? };
         // A second time, with room for a crowd: the standard library asks for a backlog of 128.
         rustix::net::listen(&listener, LISTEN_BACKLOG_CONNECTIONS)?;
         Ok(listener)
     };
     listening().map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Whether an address stands for all IPv6 addresses, and another one of the list is an IPv4 address with the same port.
+fn shares_port(address: SocketAddr, all: &[SocketAddr]) -> bool {
+    let is_all_of_ipv6 = address.is_ipv6() && address.ip().is_unspecified() && address.port() != 0;
+    is_all_of_ipv6 && all.iter().any(|other| other.is_ipv4() && other.port() == address.port())
+}
+
+/// Binds a socket for all IPv6 addresses that leaves those of IPv4 to another socket: ipv6(7), IPV6_V6ONLY.
+fn bind_without_ipv4(address: SocketAddr) -> io::Result<Async<TcpListener>> {
+    let socket = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_ipv6_v6only(&socket, true)?;
+    // As the standard library does: a restart must not wait for old connections.
+    set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)?;
+    rustix::net::listen(&socket, LISTEN_BACKLOG_CONNECTIONS)?;
+    Async::new(TcpListener::from(socket))
 }
 
 /// Accepts connections, and starts a task for each.

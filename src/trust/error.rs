@@ -67,6 +67,18 @@ impl TrustError {
         TrustError::Foreign { path: path.to_owned(), fault, command }
     }
 
+    /// Other users can read a file, and this process cannot change that.
+    pub(crate) fn not_private(path: &Path, owner: u32, file_mode: u32, server: u32) -> Self {
+        let fault = format!(
+            "{} belongs to {} (mode {:o}), and only its owner can keep other users from reading it",
+            path.display(),
+            user(owner),
+            file_mode & 0o7777,
+        );
+        let command = format!("chown {} {}", user_name(server), for_shell(path));
+        TrustError::Foreign { path: path.to_owned(), fault, command }
+    }
+
     /// Everyone may write to a file, or the members of a group.
     pub(super) fn writable(path: &Path, stat: &Stat, group: Option<u32>) -> Self {
         let (writers, class) = match group {

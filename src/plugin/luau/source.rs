@@ -93,9 +93,13 @@ impl ScriptSource {
 }
 
 pub(super) fn read(path: &Path) -> Result<String, ScriptError> {
-    let bytes = read_bytes(path)?;
+    let mut bytes = read_bytes(path)?;
     if bytes.len() > SCRIPT_BYTES_MAX {
         return Err(ScriptError::TooLarge { path: path.to_owned() });
+    }
+    // Some editors begin a file with a byte order mark.
+    if bytes.starts_with("\u{FEFF}".as_bytes()) {
+        bytes.drain(.."\u{FEFF}".len());
     }
     // Bytecode begins with its version, a small number.
     if bytes.first().is_some_and(|byte| *byte < b'\t') {

@@ -74,7 +74,12 @@ fn login_is_a_name_with_an_optional_password() {
     check_login("alice:", expect![[r#"bad_name: "alice:" contains ":"; RULE; not logged in"#]]);
     check_login("/help", expect![[r#"bad_name: "/help" contains "/"; RULE; not logged in"#]]);
     check_login("#kitchen", expect![[r##"bad_name: "#kitchen" contains "#"; RULE; not logged in"##]]);
-    check_login("\u{FEFF}alice", expect![[r#"bad_name: "�alice" contains U+FEFF; RULE; not logged in"#]]);
+    check_login(
+        "\u{FEFF}alice",
+        expect![[
+            r#"bad_name: "�alice" contains a byte order mark (U+FEFF): send UTF-8 without one; RULE; not logged in"#
+        ]],
+    );
     check_login("\u{1B}[2Jalice geheim", expect![[r#"bad_name: "�[2Jalice" contains U+001B; RULE; not logged in"#]]);
 }
 
