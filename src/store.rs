@@ -283,8 +283,7 @@ fn serve(
         Log::new(&connection, wal, options, newest, tail).expect("statements fit the schema that was just checked");
     let mut sweep = Sweep::new(&connection, options.retention, headroom, Clocks::now());
     log.record_in(&record);
-    // What the last server left, or a new schema.
-    log.wal().checkpoint_if_pending();
+    log.wal().checkpoint_at_start();
     let mut rests_at = None;
     let mut copies_at = None;
     loop {

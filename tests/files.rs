@@ -388,6 +388,61 @@ fn access_control_list_for_a_stranger_is_refused() {
     assert!(server.reload().contains("may write to it"));
 }
 
+// Files that are not what they seem
+
+#[test]
+fn link_of_a_configuration_that_leads_nowhere_is_an_error() {
+    for name in ["holdline.toml", "plugins.toml"] {
+        let server = TestServer::start();
+        symlink("/mnt/usb/settings.toml", server.path(name)).unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let line = refusal(at(&mut holdline(), &server.path(""), data.path()));
+        let words = "is a link to /mnt/usb/settings.toml, which does not exist; correct the link, or remove it";
+        assert!(line.contains(&format!("{name} {words}")), "{line}");
+        assert!(!data.path().join("holdline.db").exists());
+    }
+}
+
+#[test]
+fn files_that_begin_with_a_byte_order_mark_are_read() {
+    let script = "\u{FEFF}function mail(m) chat.send(m.from, 'you said ' .. m.text) end";
+    let server = TestServer::with_files(&[
+        ("holdline.toml", "\u{FEFF}durability = \"crash\""),
+        ("plugins.toml", &format!("\u{FEFF}{PLUGINS}")),
+        ("plugins/echo.luau", script),
+        ("plugins/cat.sh", "#!/bin/sh\nexec cat >/dev/null"),
+    ]);
+    let mut alice = TestClient::login(&server, "alice");
+    alice.send("echo: hi");
+    alice.expect("from echo: you said hi");
+}
+
+#[test]
+fn directory_that_the_server_may_write_and_does_not_own_is_refused_with_its_owner_and_the_command() {
+    if is_skipped(is_root(), "another user") {
+        return;
+    }
+    let user = NormalUser::new();
+    let data = user.home.path().canonicalize().unwrap().join("volume");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(0), Some(NORMAL_USER)).unwrap();
+    set_mode(&data, 0o775);
+    let output = user.command().args(["--listen", "127.0.0.1:0", "--data"]).arg(&data).output().unwrap();
+    let line = String::from_utf8_lossy(&output.stderr);
+    let words = "belongs to user root (mode 775), and only its owner can keep other users from reading it";
+    let command = format!("chown {NORMAL_USER} {}", data.display());
+    assert!(line.contains(words) && line.trim_end().ends_with(&command), "{line}");
+    let mended = Command::new("sh").args(["-c", &command]).status().unwrap();
+    assert!(mended.success());
+    let mut command = user.command();
+    let mut process = command.args(["--listen", "127.0.0.1:0", "--data"]).arg(&data).spawn().unwrap();
+    let mut start = [0; 60];
+    process.stderr.take().unwrap().read_exact(&mut start).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(String::from_utf8_lossy(&start).contains("listening on"), "{start:?}");
+}
+
 // Commands that write
 
 #[test]

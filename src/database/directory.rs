@@ -138,7 +138,8 @@ impl DataDirectory {
     pub(crate) fn check_log(&self) -> Result<bool, DirectoryError> {
         let (database, wal) = (self.database(), self.wal());
         // What keeps the database from being read is reported when it is opened.
-        match log_loss(&database, &wal, Some(&self.lock)).unwrap_or(None) {
+        let lock = (!self.is_lock_new).then_some(&self.lock);
+        match log_loss(&database, &wal, lock).unwrap_or(None) {
             Some(LogLoss::Messages { found, stored }) => {
                 let missing = counted(stored.get().abs_diff(found.get()), "message");
                 let lock = lock_of(&database);

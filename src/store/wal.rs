@@ -131,10 +131,10 @@ impl<'c> Wal<'c> {
         }
     }
 
-    /// Checkpoints the log if it may have something that is not in the database file.
-    pub(super) fn checkpoint_if_pending(&mut self) {
+    /// Checkpoints and truncates what the last server left in the log, or a new schema.
+    pub(super) fn checkpoint_at_start(&mut self) {
         if !self.is_copied() {
-            self.checkpoint();
+            self.copy_into_database(true);
         }
     }
 
@@ -149,7 +149,9 @@ impl<'c> Wal<'c> {
     /// Checkpoints the log of a server that has nothing to do.
     pub(super) fn checkpoint_when_idle(&mut self) {
         self.idle_checkpoint = Some(Instant::now());
-        self.checkpoint_if_pending();
+        if !self.is_copied() {
+            self.checkpoint();
+        }
     }
 
     /// Whether there was a checkpoint since the last call.
@@ -160,7 +162,11 @@ impl<'c> Wal<'c> {
     /// Copies the log into the database file, as far as no reader still needs the old pages, and truncates the database file
     /// if it has become shorter. If little space is free, truncates the log, too.
     pub(super) fn checkpoint(&mut self) {
-        let done = self.rewrite().and_then(|()| if self.is_space_low() { self.truncate() } else { self.copy() });
+        self.copy_into_database(self.is_space_low());
+    }
+
+    fn copy_into_database(&mut self, truncates: bool) {
+        let done = self.rewrite().and_then(|()| if truncates { self.truncate() } else { self.copy() });
         match &done {
             Ok(pages) => {
                 self.pending_bytes = pages * FRAME_BYTES;
