@@ -284,22 +284,13 @@ fn serve(
     let mut sweep = Sweep::new(&connection, options.retention, headroom, Clocks::now());
     log.record_in(&record);
     log.wal().checkpoint_at_start();
-    let mut rests_at = None;
-    let mut copies_at = None;
+    let mut idle = IdleTimes::default();
     loop {
-        let wakes_at = [rests_at, copies_at, sweep.wakes_at()].into_iter().flatten().min();
+        let wakes_at = [idle.next(), sweep.wakes_at()].into_iter().flatten().min();
         let removal = match next_request(requests, wakes_at) {
             Ok(request) => handle(request, &mut log, &mut sweep),
-            Err(RecvTimeoutError::Timeout) if rests_at.is_some_and(|time| time <= Instant::now()) => {
-                release_memory(&connection);
-                rests_at = None;
-                copies_at = log.wal().idle_checkpoint_at();
-                continue;
-            }
-            Err(RecvTimeoutError::Timeout) if copies_at.is_some_and(|time| time <= Instant::now()) => {
-                log.wal().checkpoint_when_idle();
-                log.note_checkpoint();
-                copies_at = None;
+            Err(RecvTimeoutError::Timeout) if idle.is_due() => {
+                idle.run(&connection, &mut log);
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => sweep.on_time(&mut log, Clocks::now()),
@@ -311,8 +302,7 @@ fn serve(
         }
         log.wal().checkpoint_if_long();
         log.note_checkpoint();
-        copies_at = None;
-        rests_at = Some(Instant::now() + Duration::from_secs(STORE_IDLE_S));
+        idle.restart();
     }
     sweep.close();
     let closed = log.close();
@@ -321,6 +311,42 @@ fn serve(
         record.clear();
     }
     closed.map(drop)
+}
+
+/// Times at which the store does what it leaves undone while it has requests.
+#[derive(Default)]
+struct IdleTimes {
+    /// Time to return unused memory.
+    rests_at: Option<Instant>,
+    /// Time to copy the write-ahead log into the database file.
+    copies_at: Option<Instant>,
+}
+
+impl IdleTimes {
+    /// Starts anew, after a request.
+    fn restart(&mut self) {
+        *self = IdleTimes { rests_at: Some(Instant::now() + Duration::from_secs(STORE_IDLE_S)), copies_at: None };
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.rests_at.or(self.copies_at)
+    }
+
+    fn is_due(&self) -> bool {
+        self.next().is_some_and(|time| time <= Instant::now())
+    }
+
+    /// Does what is due next.
+    fn run(&mut self, connection: &rusqlite::Connection, log: &mut Log<'_>) {
+        if self.rests_at.take().is_some() {
+            release_memory(connection);
+            self.copies_at = log.wal().idle_checkpoint_at();
+        } else {
+            self.copies_at = None;
+            log.wal().checkpoint_when_idle();
+            log.note_checkpoint();
+        }
+    }
 }
 
 /// Answers a request, whose receiver may be gone, if it was cancelled. Returns old messages to remove, if there are any.

@@ -30,13 +30,13 @@ pub(crate) struct Record {
     pub(crate) newest: Seq,
     /// Whether the message was synced.
     pub(crate) is_synced: bool,
-    database: FileState,
+    database: FileVersion,
 }
 
 /// Identity of a file and of its content. A database that was put in the place of another one, or that another program changed, has another
 /// state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileState {
+struct FileVersion {
     inode: u64,
     /// Seconds and nanoseconds since 1970.
     modified: (i64, i64),
@@ -51,7 +51,7 @@ impl RecordFile {
     /// Records that the messages up to `newest` are stored. A failure only means that the loss of the log may go unnoticed.
     pub(crate) fn write(&self, newest: Seq) {
         let Ok(found) = self.database.metadata() else { return };
-        let record = Record { newest, is_synced: self.is_synced, database: FileState::of(&found) };
+        let record = Record { newest, is_synced: self.is_synced, database: FileVersion::of(&found) };
         let _ = self.lock.write_all_at(record.to_line().as_bytes(), OFFSET);
     }
 
@@ -77,12 +77,12 @@ impl Record {
 
     /// Whether the record was written for this database file, with the content that it has now.
     pub(crate) fn is_of(&self, database: &Path) -> bool {
-        database.metadata().is_ok_and(|found| FileState::of(&found) == self.database)
+        database.metadata().is_ok_and(|found| FileVersion::of(&found) == self.database)
     }
 
     /// Returns the record as a line, which always has the same length: a shorter one would leave the end of a longer one.
     fn to_line(self) -> String {
-        let FileState { inode, modified: (seconds, nanoseconds) } = self.database;
+        let FileVersion { inode, modified: (seconds, nanoseconds) } = self.database;
         let kind = if self.is_synced { "synced" } else { "stored" };
         format!("{kind} {:020} in {inode:020} of {seconds:020}.{nanoseconds:09}\n", self.newest.get())
     }
@@ -98,14 +98,14 @@ impl Record {
         let (inode, modified) = rest.split_once(" of ")?;
         let (seconds, nanoseconds) = modified.split_once('.')?;
         let modified = (seconds.parse().ok()?, nanoseconds.parse().ok()?);
-        let database = FileState { inode: inode.parse().ok()?, modified };
+        let database = FileVersion { inode: inode.parse().ok()?, modified };
         Some(Record { newest: Seq::new(newest.parse().ok()?), is_synced, database })
     }
 }
 
-impl FileState {
-    fn of(found: &Metadata) -> FileState {
-        FileState { inode: found.ino(), modified: (found.mtime(), found.mtime_nsec()) }
+impl FileVersion {
+    fn of(found: &Metadata) -> FileVersion {
+        FileVersion { inode: found.ino(), modified: (found.mtime(), found.mtime_nsec()) }
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn record_is_read_as_it_was_written_and_a_part_of_it_is_none() {
         for (seconds, is_synced) in [(0, true), (1_796_000_000, false), (-5, true)] {
-            let database = FileState { inode: 7, modified: (seconds, 999_999_999) };
+            let database = FileVersion { inode: 7, modified: (seconds, 999_999_999) };
             let record = Record { newest: Seq::new(3000), is_synced, database };
             let line = record.to_line();
             assert_eq!(Record::parse(&line), Some(record));
