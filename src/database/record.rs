@@ -43,7 +43,7 @@ struct FileVersion {
 }
 
 impl RecordFile {
-    /// Takes over a handle of the lock file. Closing it does not release the lock, which belongs to the open file.
+    /// Takes over a handle of the lock file. It must be open as long as the lock file itself: closing it releases what `mark_for_server` locked.
     pub(super) fn new(lock: File, database: PathBuf, durability: Durability) -> Self {
         RecordFile { lock, database, is_synced: durability == Durability::PowerLoss }
     }
