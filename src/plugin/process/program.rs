@@ -67,6 +67,15 @@ pub enum ProcessError {
         /// Path as written.
         path: PathBuf,
     },
+    /// A script begins with a byte order mark.
+    #[error(
+        "path = {path:?}: it begins with a byte order mark, so the system does not see its first line; run: sed -i '1s/^\\xEF\\xBB\\xBF//' {}",
+        path.display()
+    )]
+    ByteOrderMark {
+        /// Path as written.
+        path: PathBuf,
+    },
     /// The interpreter of a script does not exist.
     #[error("path = {path:?}: its first line names the interpreter {interpreter}, which does not exist; correct it")]
     NoInterpreter {
@@ -233,6 +242,9 @@ fn check_interpreter(config: &PluginConfig, path: &Path) -> Result<(), ProcessEr
     let mut start = Vec::new();
     // A program need not be readable to be executed.
     let read = File::open(path).and_then(|file| file.take(PROCESS_INTERPRETER_BYTES_MAX).read_to_end(&mut start));
+    if start.starts_with(b"\xEF\xBB\xBF#!") {
+        return Err(ProcessError::ByteOrderMark { path: config.path.clone() });
+    }
     let Some(line) = read.ok().and_then(|_| start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()) else {
         return Ok(());
     };

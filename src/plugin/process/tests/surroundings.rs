@@ -200,6 +200,12 @@ fn program_that_cannot_be_run_is_refused() {
         "path = \"windows.sh\": its first line ends with a carriage return, as on Windows, and the system takes that for a part of \
          the interpreter's name; run: sed -i 's/\\r$//' windows.sh"
     );
+    write_executable(&directory.join("marked.py"), "\u{feff}#!/usr/bin/python3\n");
+    assert_eq!(
+        refused(|config| config.path = "marked.py".into()),
+        "path = \"marked.py\": it begins with a byte order mark, so the system does not see its first line; run: sed -i \
+         '1s/^\\xEF\\xBB\\xBF//' marked.py"
+    );
     write_executable(&directory.join("typo.py"), "#!/usr/bin/pyhton3 -u\n");
     assert_eq!(
         refused(|config| config.path = "typo.py".into()),
