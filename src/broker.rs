@@ -22,8 +22,9 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use smol::{Timer, future};
 
+pub(crate) use self::chat::taken;
 use self::chat::{Chat, Turn, TurnBuilder};
-pub(crate) use self::event::{EndReason, Event, Joining, NameUse, Observation, SessionOutput};
+pub(crate) use self::event::{Access, EndReason, Event, FoundAccount, Joining, NameUse, Observation, SessionOutput};
 use self::flush_timer::FlushTimer;
 pub(crate) use self::outbox::{Chunk, Delivered, Mark, OutboxReceiver, SessionValue, ValueBatch, outbox};
 use self::post::ReadPost;
@@ -37,7 +38,7 @@ use crate::limits::{
 };
 use crate::message::{PeerName, SessionId, Timestamp};
 use crate::outage_log::OutageLog;
-use crate::protocol::Submission;
+use crate::protocol::{Refusal, Submission};
 use crate::store::{Commit, Entry, Lookup, Post, SeqRange, Store, TurnOutcome};
 
 /// Makes a broker, and the handle with which connections send it events.
@@ -92,6 +93,13 @@ impl Handle {
         let (reply, uses) = oneshot::async_channel();
         self.send(Event::FindNameUses { names, reply }).await;
         uses.await.ok()
+    }
+
+    /// Returns the account of a name. Fails if it cannot be looked up now.
+    pub(crate) async fn find_account(&self, name: &PeerName) -> Result<FoundAccount, Refusal> {
+        let (reply, found) = oneshot::channel();
+        self.send(Event::FindAccount { name: name.clone(), reply }).await;
+        found.await.expect("the broker answers every event")
     }
 
     /// Sends an event to the broker. Waits while the inbox is full.

@@ -13,7 +13,7 @@ mod send;
 mod stream;
 mod tail;
 
-pub use self::account::{Account, BadAddress, Distrust, Password, ServerAddress, ServerTrust, UntrustedCertificate};
+pub use self::account::{Account, BadAddress, Distrust, ServerAddress, ServerTrust, UntrustedCertificate};
 pub use self::error::PermanentError;
 pub use self::input::{LineForm, LineSource};
 pub use self::outgoing::{Addressing, BadIdPrefix, IdPrefix};

@@ -16,7 +16,7 @@ pub use self::error::ConfigError;
 use self::file::File;
 pub use self::plugins::{Hook, OnFailure, PluginConfig, PluginKind};
 use self::settings::{NO_SUCH_FILE, Setting, Settings};
-pub use self::values::{Durability, Flags, Limits, Retention, TlsConfig};
+pub use self::values::{AccountsConfig, Durability, Flags, Limits, Registration, Retention, TlsConfig};
 pub use crate::trust::TrustError;
 
 /// Configuration of a server. [`Config::default`] is what `holdline` uses without flags and files.
@@ -32,6 +32,8 @@ pub struct Config {
     pub durability: Durability,
     /// Whether other machines may reach the server.
     pub open: bool,
+    /// Names that may log in.
+    pub accounts: AccountsConfig,
     /// Certificate for TLS; `None`: TLS is not spoken.
     pub tls: Option<TlsConfig>,
     /// Limits of what clients may use.
@@ -48,6 +50,7 @@ impl Default for Config {
             plugins: PathBuf::from("plugins.toml"),
             durability: Durability::default(),
             open: false,
+            accounts: AccountsConfig::default(),
             tls: None,
             limits: Limits::default(),
             retention: Retention::default(),
@@ -62,22 +65,30 @@ impl Config {
         let default = Config::default();
         let settings = Settings::load(flags)?;
         let open = settings.open.unwrap_or(default.open);
+        // Nobody reads or writes as somebody else, and nobody listens on the way.
+        let is_guarded = settings.accounts.required && settings.tls.is_some();
         settings.plugins.as_ref().map_or(Ok(()), check_exists)?;
         let plugins = settings.plugins.map_or(default.plugins, |plugins| plugins.value);
         load_plugins(&plugins)?;
         Ok(Config {
             listen: match settings.listen {
-                Some(entries) => resolve(&entries, open)?,
+                Some(entries) => resolve(&entries, open || is_guarded)?,
                 None => default.listen,
             },
             data: settings.data.map_or(default.data, |data| data.value),
             plugins,
             durability: settings.durability.unwrap_or(default.durability),
             open,
+            accounts: settings.accounts,
             tls: settings.tls,
             limits: settings.limits,
             retention: settings.retention,
         })
+    }
+
+    /// Whether clients on other machines must use TLS.
+    pub fn requires_tls(&self) -> bool {
+        !self.open && self.exposed().next().is_some()
     }
 
     /// Returns the addresses that other machines can reach.
@@ -119,11 +130,11 @@ fn check_exists(named: &Setting<PathBuf>) -> Result<(), ConfigError> {
     if is_absent && !may_be_absent { Err(named.invalid(NO_SUCH_FILE)) } else { Ok(()) }
 }
 
-fn resolve(entries: &[Setting<String>], open: bool) -> Result<Vec<SocketAddr>, ConfigError> {
+fn resolve(entries: &[Setting<String>], may_be_exposed: bool) -> Result<Vec<SocketAddr>, ConfigError> {
     let mut listen = Vec::new();
     for entry in entries {
         for address in resolve_entry(entry)? {
-            if is_exposed(&address) && !open {
+            if is_exposed(&address) && !may_be_exposed {
                 let is_literal = entry.value == address.to_string();
                 return Err(ConfigError::Exposed {
                     setting: entry.origin.clone(),

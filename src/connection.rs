@@ -1,9 +1,11 @@
 //! Connection of one client, from its first byte to its last: detection of the protocol, login, requests, messages, end. Owns the stream;
 //! never knows SQL or any other peer.
 
+mod admission;
 mod detect;
 mod http;
 mod login;
+mod passwords;
 mod rate_limiter;
 mod reader;
 mod requests;
@@ -20,6 +22,7 @@ use async_channel::Receiver;
 use smol::future;
 use smol::lock::{Mutex, Semaphore};
 
+use self::admission::AdmittedLogin;
 pub(crate) use self::detect::{HTTP, TLS};
 use self::login::Handshake;
 use self::reader::LineReader;
@@ -41,7 +44,7 @@ pub(crate) async fn serve(transport: impl Transport, session: SessionId, shared:
     let login_timeout_s = shared.limits.login_timeout_s;
     let handshake = timeout(seconds_or_none(login_timeout_s), login::handshake(&mut reader, &shared)).await;
     match handshake.unwrap_or(Handshake::TimedOut) {
-        Handshake::LoggedIn(login) => run_session(&mut reader, session, login, &shared).await,
+        Handshake::LoggedIn(admitted) => run_session(&mut reader, session, admitted, &shared).await,
         Handshake::Unsupported(last_words) => reject(&mut reader, last_words).await,
         Handshake::TimedOut => {
             let last_words = login::encode(reader.decoder(), login::too_late(login_timeout_s, reader.unread()));
@@ -75,13 +78,13 @@ async fn reject(reader: &mut LineReader<'_, impl Transport>, last_words: &[u8]) 
 async fn run_session<T: Transport>(
     reader: &mut LineReader<'_, T>,
     session: SessionId,
-    login: Box<Login>,
+    admitted: Box<AdmittedLogin>,
     shared: &Shared,
 ) {
     let Shared { broker, limits, .. } = shared;
     let transport = reader.transport();
     let permits = Arc::new(Semaphore::new(1));
-    let (name, wants_accepted, joining, receiver) = start_session(reader, *login, &permits);
+    let (name, wants_accepted, joining, receiver) = start_session(reader, *admitted, &permits);
     broker.send(Event::Join { session, name: name.clone(), joining }).await;
     let progress = Progress::default();
     let mut writer = OutboxWriter::new(transport, session, broker, receiver, &progress);
@@ -105,7 +108,7 @@ async fn run_session<T: Transport>(
 /// broker's part of the session, and the receiving end of the outbox.
 fn start_session(
     reader: &mut LineReader<'_, impl Transport>,
-    login: Login,
+    AdmittedLogin { login, access }: AdmittedLogin,
     permits: &Arc<Semaphore>,
 ) -> (PeerName, bool, Joining, OutboxReceiver) {
     let (sender, receiver) = broker::outbox();
@@ -114,7 +117,7 @@ fn start_session(
     let source = Source::of(reader.transport().peer_address());
     let Login { id, name, .. } = login;
     let output = SessionOutput::Lines { encoder, outbox: sender };
-    (name, wants_accepted, Joining { id, source, output, permit: permits.try_acquire_arc() }, receiver)
+    (name, wants_accepted, Joining { id, source, access, output, permit: permits.try_acquire_arc() }, receiver)
 }
 
 /// Reads and writes side by side, until the client's requests end and everything queued for it is written.

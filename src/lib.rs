@@ -21,6 +21,7 @@
 //! ARCHITECTURE.md explains the design.
 
 pub mod archive;
+mod auth;
 mod backoff;
 mod broker;
 pub mod certificate;
@@ -33,6 +34,7 @@ pub mod limits;
 mod memory;
 pub mod message;
 mod outage_log;
+pub mod password;
 pub mod plugin;
 pub mod protocol;
 pub mod server;

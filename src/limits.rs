@@ -161,6 +161,33 @@ pub const ACK_POLL_MS_MIN: u64 = 2;
 /// Longest time in milliseconds between two such polls.
 pub const ACK_POLL_MS_MAX: u64 = 1000;
 
+/// Bytes of a password.
+pub const PASSWORD_BYTES_MAX: usize = 256;
+
+/// Memory that hashing one password takes, in KiB. See `auth/hashing.rs` for the choice of these three.
+pub const PASSWORD_HASH_KIB: u32 = 7168;
+
+/// Passes over that memory.
+pub const PASSWORD_HASH_PASSES: u32 = 5;
+
+/// Threads that may hash one password.
+pub const PASSWORD_HASH_LANES: u32 = 1;
+
+/// Passwords that wait to be hashed.
+pub const PASSWORDS_WAITING_MAX: usize = 256;
+
+/// Passwords of one source that wait to be hashed.
+pub const PASSWORDS_WAITING_PER_SOURCE_MAX: usize = 4;
+
+/// Wrong passwords from which on the next one must wait.
+pub const PENALTY_FREE_FAILURES: u32 = 3;
+
+/// Longest time in seconds that the next password must wait after wrong ones, and the time after which these are forgotten.
+pub const PENALTY_S_MAX: u64 = 300;
+
+/// Sources, and names, whose wrong passwords are remembered.
+pub const PENALTIES_REMEMBERED_MAX: usize = 10_000;
+
 /// Seconds between two looks at the files of the certificate.
 pub const TLS_FILES_POLL_S: u64 = 10;
 

@@ -21,7 +21,8 @@ pub use self::refusal::{Code, Refusal, Rejected};
 pub use self::reply::{PastMessage, PluginState, Reply, RoomSummary};
 pub(crate) use self::request::PluginPart;
 pub use self::request::{
-    ClientRequest, Draft, HistoryRequest, Login, ParsedRequest, PluginRequest, Request, is_command_name,
+    AccountChange, ClientRequest, Draft, HistoryRequest, Login, LoginLine, ParsedRequest, PluginRequest, Request,
+    is_command_name,
 };
 pub use self::submission::{FilteredSend, Submission, Work};
 

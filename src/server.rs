@@ -22,9 +22,10 @@ use smol::{Async, Executor, Task, future};
 use self::accept::Acceptor;
 use self::admission::Admission;
 pub use self::error::ServeError;
+use crate::auth::Authenticator;
 use crate::broker::{self, Broker, Event, Handle};
 use crate::certificate::Certificate;
-use crate::config::{self, Config, Limits, PluginConfig};
+use crate::config::{self, AccountsConfig, Config, Limits, PluginConfig};
 use crate::connection::{HTTP, Shared, TLS};
 use crate::limits::{OUTBOX_POLL_MS, REJECTED_CONNECTIONS_MAX, SHUTDOWN_S_MAX};
 use crate::plugin::{self, LoadedPlugin, PluginManager, Plugins, ReloadPlan};
@@ -47,6 +48,9 @@ pub struct Server {
     broker: Broker,
     watch: DatabaseWatch,
     limits: Limits,
+    /// Names that may log in.
+    accounts: AccountsConfig,
+    requires_tls: bool,
     admission: Arc<Admission>,
     /// Certificate for TLS.
     certificate: Option<Arc<Certificate>>,
@@ -91,6 +95,8 @@ impl Server {
             broker,
             watch,
             limits: config.limits,
+            accounts: config.accounts,
+            requires_tls: config.requires_tls(),
             admission,
             certificate,
             plugins: config.plugins.clone(),
@@ -169,7 +175,18 @@ impl Server {
         let (cut, cut_off) = async_channel::bounded(1);
         let (alive, ended) = async_channel::bounded(1);
         let broker = self.handle.clone();
-        let shared = Shared { broker, plugins, protocols: PROTOCOLS, stop: stopped, limits: self.limits };
+        let authenticator = Authenticator::default();
+        let accounts = self.accounts;
+        let shared = Shared {
+            broker,
+            plugins,
+            authenticator,
+            requires_tls: self.requires_tls,
+            accounts,
+            protocols: PROTOCOLS,
+            stop: stopped,
+            limits: self.limits,
+        };
         let acceptor = Acceptor {
             executor: executor.clone(),
             shared: Arc::new(shared),

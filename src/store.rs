@@ -1,6 +1,7 @@
 //! The store: one thread with the only writing connection to `holdline.db`. Applies the entries of a turn in one transaction, then
 //! answers the turn's reads; finds old messages to remove between turns. Owns all SQL that the server runs; never knows who is online.
 
+mod accounts;
 mod apply;
 mod away;
 mod budget;

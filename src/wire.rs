@@ -162,6 +162,19 @@ pub enum ServerFrame<'a> {
         /// Whether there are older ones.
         more: bool,
     },
+    /// The name has a password now.
+    Registered {
+        /// Id of the request.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Cow<'a, str>>,
+    },
+    /// The password is changed.
+    #[serde(rename = "password_changed")]
+    PasswordChanged {
+        /// Id of the request.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Cow<'a, str>>,
+    },
     /// All requests before the ping are processed.
     Pong {
         /// Id of the request.

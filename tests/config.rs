@@ -140,7 +140,7 @@ fn invalid_keys_are_refused() {
     check_file(
         "# a comment\n\nlisen = [\"127.0.0.1:7878\"]\n",
         expect![[r#"
-            holdline: holdline.toml:3: unknown key `lisen`; known keys: listen, data, plugins, durability, open, tls, limits, retention
+            holdline: holdline.toml:3: unknown key `lisen`; known keys: listen, data, plugins, durability, open, accounts, tls, limits, retention
             exit 2
         "#]],
     );
@@ -161,7 +161,7 @@ fn invalid_keys_are_refused() {
     check_file(
         "mailbox_max = 5",
         expect![[r#"
-            holdline: holdline.toml:1: unknown key `mailbox_max`; `mailbox_max` belongs in the table `limits`; known keys: listen, data, plugins, durability, open, tls, limits, retention
+            holdline: holdline.toml:1: unknown key `mailbox_max`; `mailbox_max` belongs in the table `limits`; known keys: listen, data, plugins, durability, open, accounts, tls, limits, retention
             exit 2
         "#]],
     );
@@ -418,14 +418,14 @@ fn invalid_addresses_are_refused() {
     check_file(
         "listen = [\"127.0.0.1:7878\", \"0.0.0.0:7878\"]",
         expect![[r#"
-            holdline: holdline.toml:1: "0.0.0.0:7878" in listen can be reached from other machines, and there are no passwords: anyone who reaches the port can log in as anyone; to allow that, use --open, or open = true in the configuration file; otherwise listen on 127.0.0.1
+            holdline: holdline.toml:1: "0.0.0.0:7878" in listen can be reached from other machines, and anyone there could log in as anyone who has no password, and listen on the way; either set required = true below [accounts] and a certificate below [tls], or, on a network that you trust, use --open or open = true; otherwise listen on 127.0.0.1
             exit 2
         "#]],
     );
     check_arguments(
         &["--listen", "127.0.0.1:7878", "--listen", "[::]:7878"],
         expect![[r#"
-            holdline: --listen "[::]:7878" can be reached from other machines, and there are no passwords: anyone who reaches the port can log in as anyone; to allow that, use --open, or open = true in the configuration file; otherwise listen on 127.0.0.1
+            holdline: --listen "[::]:7878" can be reached from other machines, and anyone there could log in as anyone who has no password, and listen on the way; either set required = true below [accounts] and a certificate below [tls], or, on a network that you trust, use --open or open = true; otherwise listen on 127.0.0.1
             exit 2
         "#]],
     );
@@ -1396,8 +1396,8 @@ fn help_and_version_are_printed() {
                     --data=DIR      Directory of the database [default: holdline-data]
                     --config=FILE   Configuration file [default: holdline.toml, if it exists]
                     --plugins=FILE  List of the plugins, in order [default: plugins.toml, if it exists]
-                    --open          Allows addresses that other machines can reach; anyone there can log in as
-                                    anyone
+                    --open          Allows addresses that other machines can reach, though anyone there can log
+                                    in as anyone without a password
                 -h, --help          Prints help information
 
             Available commands:
@@ -1435,8 +1435,8 @@ fn help_and_version_are_printed() {
                     --data=DIR      Directory of the database [default: holdline-data]
                     --config=FILE   Configuration file [default: holdline.toml, if it exists]
                     --plugins=FILE  List of the plugins, in order [default: plugins.toml, if it exists]
-                    --open          Allows addresses that other machines can reach; anyone there can log in as
-                                    anyone
+                    --open          Allows addresses that other machines can reach, though anyone there can log
+                                    in as anyone without a password
                 -h, --help          Prints help information
 
             Example:

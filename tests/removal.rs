@@ -95,6 +95,7 @@ fn populated() -> TestServer {
     mallory.send("bob: zebra");
     mallory.send("#home: giraffe");
     mallory.send("carol: elephant");
+    mallory.ping();
     bob.send("mallory: tiger");
     bob.send("mallory, carol: panther");
     bob.send("#home, mallory: lion");

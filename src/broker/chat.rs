@@ -32,5 +32,6 @@ mod sessions;
 mod state;
 mod turn;
 
+pub(crate) use self::sessions::taken;
 pub(super) use self::state::Chat;
 pub(super) use self::turn::{Turn, TurnBuilder};

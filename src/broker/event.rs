@@ -5,7 +5,8 @@ use smol::lock::SemaphoreGuardArc;
 use super::outbox::{Delivered, OutboxSender, ValueBatch};
 use crate::limits::BATCH_REQUESTS_MAX;
 use crate::message::{PeerName, RequestId, SessionId};
-use crate::protocol::{Capabilities, SessionEncoder, Submission};
+use crate::password::PasswordHash;
+use crate::protocol::{Capabilities, Refusal, SessionEncoder, Submission};
 use crate::source::Source;
 use crate::store::{EventFilter, Observed, ObserverCursor};
 
@@ -20,6 +21,13 @@ pub(crate) enum Event {
         name: PeerName,
         /// Properties of the session.
         joining: Joining,
+    },
+    /// A connection needs the account of a name, before its client may log in.
+    FindAccount {
+        /// The name.
+        name: PeerName,
+        /// Sender of the answer.
+        reply: oneshot::Sender<Result<FoundAccount, Refusal>>,
     },
     /// A client submits requests.
     Requests {
@@ -119,6 +127,30 @@ pub(crate) struct Observation {
     pub(crate) seen: ObserverCursor,
 }
 
+/// Account of a name, as far as a login needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundAccount {
+    /// Password; `None`: the name is free.
+    pub(crate) password: Option<PasswordHash>,
+    /// Source of the latest login, if it is known.
+    pub(crate) source: Option<Source>,
+    /// Whether anyone ever logged in by the name.
+    pub(crate) is_used: bool,
+}
+
+/// Proof that a client may use its name.
+#[derive(Clone, Debug)]
+pub(crate) enum Access {
+    /// None: the name must be free.
+    Free,
+    /// The client sent the password with this hash.
+    Password(PasswordHash),
+    /// The client registers the name with the password of this hash.
+    Registration(PasswordHash),
+    /// The client is a plugin, or a plugin has admitted it.
+    Plugin,
+}
+
 /// Properties of a session that logs in.
 #[derive(Debug)]
 pub(crate) struct Joining {
@@ -126,6 +158,8 @@ pub(crate) struct Joining {
     pub(crate) id: Option<RequestId>,
     /// Source of the client.
     pub(crate) source: Source,
+    /// Proof that the client may use its name.
+    pub(crate) access: Access,
     /// Output of the session.
     pub(crate) output: SessionOutput,
     /// Right of the session to submit requests, given back with the welcome, so that the welcome is the first reply. `None` for a plugin,
@@ -168,7 +202,8 @@ impl Event {
             Event::Requests { requests, .. } | Event::AnswerRepeats { requests, .. } => {
                 requests.iter().map(Submission::weight).sum::<usize>().clamp(requests.len(), BATCH_REQUESTS_MAX)
             }
-            Event::Join { .. } | Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => 0,
+            Event::Join { .. } | Event::FindAccount { .. } | Event::DeliveryReport { .. } => 0,
+            Event::End { .. } | Event::Leave { .. } => 0,
             Event::OutboxTouched | Event::Observe { .. } | Event::ObserverAdvanced { .. } => 0,
             Event::Observers { .. } | Event::FindNameUses { .. } => 0,
         }
@@ -196,7 +231,7 @@ impl Event {
             | Event::End { session, .. }
             | Event::Leave { session } => Some(*session),
             Event::OutboxTouched | Event::Observe { .. } | Event::ObserverAdvanced { .. } => None,
-            Event::Observers { .. } | Event::FindNameUses { .. } => None,
+            Event::Observers { .. } | Event::FindNameUses { .. } | Event::FindAccount { .. } => None,
         }
     }
 }

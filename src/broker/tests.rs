@@ -66,6 +66,7 @@ fn join(sender: u64) -> (Event, OutboxReceiver) {
     let joining = Joining {
         id: None,
         source: Source::Operator,
+        access: Access::Free,
         output: SessionOutput::Lines { encoder, outbox: outbox_sender },
         permit: None,
     };

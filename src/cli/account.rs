@@ -3,8 +3,9 @@
 use std::env;
 
 use bpaf::{Parser, construct, long};
-use holdline::client::{Account, Password, ServerAddress, ServerTrust};
+use holdline::client::{Account, ServerAddress, ServerTrust};
 use holdline::message::PeerName;
+use holdline::password::Password;
 
 /// Default address of a server.
 const SERVER_DEFAULT: &str = "127.0.0.1:7878";

@@ -23,15 +23,26 @@ pub(crate) fn flags() -> impl Parser<Flags> {
     let data = super::flags::data_flag();
     let config = super::flags::config_flag();
     let plugins = super::flags::plugins_flag();
-    let open =
-        long("open").switch().help("Allows addresses that other machines can reach; anyone there can log in as anyone");
+    let open = long("open").switch().help(
+        "Allows addresses that other machines can reach, though anyone there can log in as anyone without a password",
+    );
     construct!(Flags { listen, data, config, plugins, open })
 }
 
 /// Runs the server.
 pub(crate) fn run(config: &Config) -> Result<(), ServeError> {
     for address in config.exposed() {
-        log::warn!("{address} can be reached from other machines, and anyone who reaches it can log in as anyone");
+        if config.requires_tls() {
+            log::info!("{address} can be reached from other machines, over TLS and by names with a password");
+        } else if config.accounts.required {
+            log::warn!(
+                "{address} can be reached from other machines, by names with a password; without TLS, others can listen"
+            );
+        } else {
+            log::warn!(
+                "{address} can be reached from other machines, and anyone who reaches it can log in as anyone without a password"
+            );
+        }
     }
     let mut server = Server::bind(config)?;
     server.adopt_orphans()?;

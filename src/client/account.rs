@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::fingerprint::Fingerprint;
 use crate::message::{PeerName, quoted};
+use crate::password::Password;
 
 /// A peer and the server that it uses.
 #[derive(Clone, Debug)]
@@ -62,27 +63,6 @@ impl fmt::Display for UntrustedCertificate {
                  that, use --pin={fingerprint}"
             ),
         }
-    }
-}
-
-/// Password that never prints itself.
-#[derive(Clone)]
-pub struct Password(String);
-
-impl Password {
-    /// Wraps a password.
-    pub fn new(password: String) -> Self {
-        Password(password)
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
     }
 }
 
@@ -163,10 +143,5 @@ mod tests {
         ] {
             assert!(ServerAddress::parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn password_does_not_print_itself() {
-        assert_eq!(format!("{:?}", Password::new("secret".to_owned())), "Password(…)");
     }
 }

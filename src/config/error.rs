@@ -49,8 +49,9 @@ pub enum ConfigError {
     },
     /// Other machines can reach an address, and `open` is not set.
     #[error(
-        "{setting} can be reached from other machines{}, and there are no passwords: anyone who reaches the port can log in \
-         as anyone; to allow that, use --open, or open = true in the configuration file; otherwise listen on 127.0.0.1",
+        "{setting} can be reached from other machines{}, and anyone there could log in as anyone who has no password, and listen on \
+         the way; either set required = true below [accounts] and a certificate below [tls], or, on a network that you trust, use \
+         --open or open = true; otherwise listen on 127.0.0.1",
         .address.map(|address| format!(" (as {address})")).unwrap_or_default()
     )]
     Exposed {

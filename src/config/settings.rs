@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::error::ConfigError;
 use super::file::{File, Key};
-use super::values::{Durability, Flags, Limits, Retention, TlsConfig};
+use super::values::{AccountsConfig, Durability, Flags, Limits, Retention, TlsConfig};
 
 /// File that is read from the current directory, unless `--config` names another.
 pub(super) const CONFIG_FILE: &str = "holdline.toml";
@@ -29,6 +29,8 @@ pub(super) struct Settings {
     pub(super) durability: Option<Durability>,
     /// Whether other machines may reach the server.
     pub(super) open: Option<bool>,
+    /// Names that may log in, with defaults where the file has none.
+    pub(super) accounts: AccountsConfig,
     /// Certificate for TLS.
     pub(super) tls: Option<TlsConfig>,
     /// Limits, with defaults where the file has none.
@@ -82,6 +84,7 @@ impl Settings {
             plugins: keys.plugins.map(|path| Setting::of_path_key(file, "plugins", path)).transpose()?,
             durability: keys.durability,
             open: keys.open,
+            accounts: keys.accounts,
             tls: keys.tls.certificate(file)?,
             limits: keys.limits,
             retention: keys.retention,
@@ -140,6 +143,7 @@ pub(super) struct ConfigKeys {
     plugins: Option<Spanned<PathBuf>>,
     durability: Option<Durability>,
     open: Option<bool>,
+    accounts: AccountsConfig,
     tls: TlsKeys,
     limits: Limits,
     retention: Retention,
@@ -191,6 +195,9 @@ pub(super) const CONFIG_KEYS: &[Key] = &[
     Key::new("plugins", r#"expected a file, such as "plugins.toml""#),
     Key::new("durability", r#"use "power-loss" or "crash""#),
     Key::new("open", "use true or false"),
+    Key::new("accounts", "expected a table: [accounts] on its own line, with its keys below"),
+    Key::new("accounts.required", "use true or false"),
+    Key::new("accounts.registration", r#"use "open" or "closed""#),
     Key::new("tls", "expected a table: [tls] on its own line, with its keys below"),
     Key::new("tls.certificate", r#"expected a file in PEM, such as "/etc/ssl/chat.crt""#),
     Key::new("tls.key", r#"expected a file in PEM, such as "/etc/ssl/private/chat.key""#),

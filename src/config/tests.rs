@@ -64,6 +64,8 @@ fn every_key_is_read() {
         plugins = "chat.toml.plugins"
         durability = "crash"
         open = true
+        accounts.required = true
+        accounts.registration = "closed"
         tls.certificate = "chat.crt"
         tls.key = "/etc/chat.key"
         limits.connections_max = 1
@@ -88,6 +90,7 @@ fn every_key_is_read() {
         plugins: directory.path().join("chat.toml.plugins"),
         durability: Durability::Crash,
         open: true,
+        accounts: AccountsConfig { required: true, registration: Registration::Closed },
         tls: Some(TlsConfig::Files {
             certificate: directory.path().join("chat.crt"),
             key: PathBuf::from("/etc/chat.key"),

@@ -112,6 +112,36 @@ pub(super) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D
     if size.as_u64() == 0 { Err(D::Error::custom("the size is zero")) } else { Ok(Some(size.as_u64())) }
 }
 
+/// Names that may log in: `[accounts]` of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountsConfig {
+    /// Whether only names with a password may log in.
+    pub required: bool,
+    /// Clients that may register a name.
+    pub registration: Registration,
+}
+
+/// Clients that may register a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, EnumString)]
+#[serde(try_from = "String")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Registration {
+    /// Every client, a name that nobody else has used.
+    #[default]
+    Open,
+    /// No client.
+    Closed,
+}
+
+impl TryFrom<String> for Registration {
+    type Error = strum::ParseError;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        word.parse()
+    }
+}
+
 /// Certificate of the server for TLS: `[tls]` of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsConfig {

@@ -3,18 +3,20 @@
 
 use smol::future;
 
+use super::admission::{self, AdmittedLogin, LoginAdmission};
 use super::detect;
-use super::reader::{LineReader, LoginLine, ReadOutcome};
+use super::reader::{FirstLine, LineReader, ReadOutcome};
 use super::shared::Shared;
 use crate::limits::LOGIN_REFUSALS_MAX;
-use crate::plugin::{ConnectCall, LoginCall, LoginVerdict, Plugins};
+use crate::message::PeerName;
+use crate::plugin::ConnectCall;
 use crate::protocol::{Code, Decoder, Detected, Login, Refusal, Rejected};
 use crate::transport::{self, Transport};
 
 /// Result of a connection's first lines.
 pub(super) enum Handshake {
     /// The client logged in. Boxed, because the future of a connection always takes the memory of its largest state.
-    LoggedIn(Box<Login>),
+    LoggedIn(Box<AdmittedLogin>),
     /// The client speaks a protocol that the server does not support, and gets these last words.
     Unsupported(&'static [u8]),
     /// The client was refused and may not try again, or sent an HTTP request.
@@ -32,13 +34,28 @@ pub(super) async fn handshake(reader: &mut LineReader<'_, impl Transport>, share
         Some(Detected::Refused(last_words)) => return Handshake::Unsupported(last_words),
         None => return Handshake::Disconnected,
     }
-    if let Err(refusal) = shared.plugins.current().connect(|| connect_call(reader)).await {
-        return match transport::write_all(reader.transport(), &encode(reader.decoder(), refusal)).await {
-            Ok(()) => Handshake::Refused,
-            Err(_) => Handshake::Disconnected,
-        };
+    if shared.requires_tls && !is_guarded(reader.transport()) {
+        let words = "connect over TLS: the server lets nobody else in from other machines; connection closed";
+        let refusal = encode(reader.decoder(), Refusal::new(Code::TlsRequired, words));
+        return close_with(reader, &refusal).await;
     }
-    log_in(reader, &shared.plugins).await
+    if let Err(refusal) = shared.plugins.current().connect(|| connect_call(reader)).await {
+        let refusal = encode(reader.decoder(), refusal);
+        return close_with(reader, &refusal).await;
+    }
+    log_in(reader, shared).await
+}
+
+/// Whether nobody between the client and the server can listen.
+fn is_guarded(transport: &impl Transport) -> bool {
+    transport.is_encrypted() || transport.peer_address().is_loopback()
+}
+
+async fn close_with(reader: &LineReader<'_, impl Transport>, last_words: &[u8]) -> Handshake {
+    match transport::write_all(reader.transport(), last_words).await {
+        Ok(()) => Handshake::Refused,
+        Err(_) => Handshake::Disconnected,
+    }
 }
 
 /// Makes the refusal of a client that did not log in within the time limit, and sent these bytes last.
@@ -56,24 +73,30 @@ pub(super) fn encode(decoder: &dyn Decoder, rejected: impl Into<Rejected>) -> Ve
     bytes
 }
 
-async fn log_in(reader: &mut LineReader<'_, impl Transport>, plugins: &Plugins) -> Handshake {
+async fn log_in(reader: &mut LineReader<'_, impl Transport>, shared: &Shared) -> Handshake {
     let mut refusals = 0;
     while let Some(line) = next_login(reader).await {
-        let admitted = match line {
-            LoginLine::Http => return Handshake::Refused,
-            LoginLine::Login(Ok(_)) if reader.is_http_next() => return Handshake::Refused,
-            LoginLine::Login(Ok(login)) => admit(login, connect_call(reader), plugins).await,
-            LoginLine::Login(Err(rejected)) => Err(rejected),
+        let admission = match line {
+            FirstLine::Http => return Handshake::Refused,
+            FirstLine::Login(Ok(_)) if reader.is_http_next() => return Handshake::Refused,
+            FirstLine::Quit => return Handshake::Refused,
+            FirstLine::Login(Ok(login)) => admission::admit(login, connect_call(reader), shared).await,
+            FirstLine::Login(Err(rejected)) => LoginAdmission::Refused(rejected, None),
         };
-        let mut rejected = match admitted {
-            Ok(login) => return Handshake::LoggedIn(Box::new(login)),
-            Err(rejected) => rejected,
+        let mut answer = Vec::new();
+        let is_last = match admission {
+            LoginAdmission::Admitted(admitted) => return Handshake::LoggedIn(admitted),
+            LoginAdmission::NeedsPassword(login) => ask(reader, login, &mut answer),
+            LoginAdmission::Refused(rejected, asked) => {
+                // A program with other mistakes guesses neither names nor passwords.
+                let is_guess = matches!(rejected.refusal.code, Code::BadName | Code::BadPassword | Code::Rejected);
+                refusals += usize::from(is_guess);
+                let is_last = refusals >= LOGIN_REFUSALS_MAX;
+                answer = refuse(reader, rejected, asked.filter(|_| !is_last), is_last);
+                is_last
+            }
         };
-        // A program with other mistakes guesses neither names nor passwords.
-        refusals += usize::from(matches!(rejected.refusal.code, Code::BadName | Code::BadPassword | Code::Rejected));
-        let is_last = refusals >= LOGIN_REFUSALS_MAX;
-        rejected.refusal.message.push_str(if is_last { ", connection closed" } else { ", try again" });
-        if transport::write_all(reader.transport(), &encode(reader.decoder(), rejected)).await.is_err() {
+        if transport::write_all(reader.transport(), &answer).await.is_err() {
             break;
         }
         if is_last {
@@ -85,8 +108,33 @@ async fn log_in(reader: &mut LineReader<'_, impl Transport>, plugins: &Plugins) 
     Handshake::Disconnected
 }
 
-/// Reads up to the next login, mistake or HTTP request, and writes the protocol's own answers to the lines before it. `None`: the client disconnected.
-async fn next_login(reader: &mut LineReader<'_, impl Transport>) -> Option<LoginLine> {
+/// Asks for the password of a name. Returns whether the connection closes.
+fn ask(reader: &mut LineReader<'_, impl Transport>, login: Login, answer: &mut Vec<u8>) -> bool {
+    if !reader.decoder_mut().ask_password(&login.name, answer) {
+        let words = format!("{} has a password; send it with the login; not logged in", login.name);
+        let rejected = Rejected { id: login.id, refusal: Refusal::new(Code::BadPassword, words) };
+        *answer = refuse(reader, rejected, None, false);
+    }
+    false
+}
+
+/// Encodes a refusal, and asks for the password again if it was wrong.
+fn refuse(
+    reader: &mut LineReader<'_, impl Transport>,
+    mut rejected: Rejected,
+    asked: Option<PeerName>,
+    is_last: bool,
+) -> Vec<u8> {
+    rejected.refusal.message.push_str(if is_last { ", connection closed" } else { ", try again" });
+    let mut answer = encode(reader.decoder(), rejected);
+    if let Some(name) = asked {
+        reader.decoder_mut().ask_password(&name, &mut answer);
+    }
+    answer
+}
+
+/// Reads up to the next login, mistake, end or HTTP request, and writes the protocol's own answers to the lines before it. `None`: the client disconnected.
+async fn next_login(reader: &mut LineReader<'_, impl Transport>) -> Option<FirstLine> {
     loop {
         let mut replies = Vec::new();
         let login = reader.decode_login(&mut replies);
@@ -100,32 +148,6 @@ async fn next_login(reader: &mut LineReader<'_, impl Transport>) -> Option<Login
             return None;
         }
     }
-}
-
-/// Admits a login, unless it uses a plugin's name, a plugin refuses it, or no plugin accepts its password.
-async fn admit(login: Login, connection: ConnectCall, plugins: &Plugins) -> Result<Login, Rejected> {
-    let Login { name, password, .. } = &login;
-    let set = plugins.current();
-    let login_call = || LoginCall { name: name.clone(), password: password.clone(), connection: connection.clone() };
-    let verdict = if set.has(name) { None } else { Some(set.log_in(login_call).await) };
-    let refusal = match verdict {
-        Some(LoginVerdict::Allow) => return Ok(login),
-        Some(LoginVerdict::Pass) if password.is_none() => return Ok(login),
-        Some(LoginVerdict::Pass) => without_password(&login),
-        Some(LoginVerdict::Refuse(refusal)) => refusal,
-        None => {
-            let words = format!("{name} is the name of a plugin; choose another name; not logged in");
-            Refusal::new(Code::BadName, words)
-        }
-    };
-    Err(Rejected { id: login.id, refusal })
-}
-
-/// Refuses a password. Often the client sent none on purpose: a user typed a name of two words, and the second is taken for a password.
-fn without_password(Login { name, .. }: &Login) -> Refusal {
-    let words =
-        format!("{name} has no password: log in with one word, without blanks, for example uncle-bob; not logged in");
-    Refusal::new(Code::BadPassword, words)
 }
 
 /// Describes a connection to plugins.

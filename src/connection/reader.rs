@@ -9,7 +9,9 @@ use smol::stream::StreamExt;
 
 use super::http;
 use crate::limits::{LINES_AT_ONCE_MAX, LOGIN_LINE_BYTES_MAX};
-use crate::protocol::{Code, Decoder, Framing, Line, LineBuffer, Login, Refusal, Rejected, SessionEncoder, Submission};
+use crate::protocol::{
+    Code, Decoder, Framing, Line, LineBuffer, Login, LoginLine, Refusal, Rejected, SessionEncoder, Submission,
+};
 use crate::transport::{Transport, readable};
 
 /// The reading half of a connection.
@@ -28,9 +30,11 @@ pub(super) struct LineReader<'a, T> {
 }
 
 /// Line before the login.
-pub(super) enum LoginLine {
+pub(super) enum FirstLine {
     /// A login, or a mistake.
     Login(Result<Login, Rejected>),
+    /// The client quits.
+    Quit,
     /// A line of an HTTP request.
     Http,
 }
@@ -82,6 +86,11 @@ impl<'a, T: Transport> LineReader<'a, T> {
         &*self.decoder
     }
 
+    /// Decoder of the connection, to change its state.
+    pub(super) fn decoder_mut(&mut self) -> &mut dyn Decoder {
+        &mut *self.decoder
+    }
+
     /// Makes the encoder of the session that this login starts. From here on, lines may be as long as the protocol allows.
     pub(super) fn start_session(&mut self, login: &Login) -> SessionEncoder {
         self.lines.set_framing(self.decoder.framing());
@@ -96,16 +105,19 @@ impl<'a, T: Transport> LineReader<'a, T> {
 
     /// Decodes lines up to the next login or mistake. `None`: what was read holds neither. The protocol's own answers to the lines before it
     /// are appended to `replies`.
-    pub(super) fn decode_login(&mut self, replies: &mut Vec<u8>) -> Option<LoginLine> {
+    pub(super) fn decode_login(&mut self, replies: &mut Vec<u8>) -> Option<FirstLine> {
         loop {
             let (line, decoder) = self.next_line()?;
             let login = match line {
-                Line::Text(text) if http::is_http(text) => return Some(LoginLine::Http),
+                Line::Text(text) if http::is_http(text) => return Some(FirstLine::Http),
                 Line::Text(text) => decoder.decode_login(text, replies),
                 invalid => Some(Err(refusal(invalid, LOGIN_LINE_BYTES_MAX).with_outcome("not logged in").into())),
             };
-            if let Some(login) = login {
-                return Some(LoginLine::Login(login));
+            match login {
+                Some(Ok(LoginLine::Login(login))) => return Some(FirstLine::Login(Ok(login))),
+                Some(Ok(LoginLine::Quit)) => return Some(FirstLine::Quit),
+                Some(Err(rejected)) => return Some(FirstLine::Login(Err(rejected))),
+                None => {}
             }
         }
     }

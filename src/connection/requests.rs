@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use smol::lock::{Mutex, Semaphore};
 
+use super::passwords;
 use super::rate_limiter::RateLimiter;
 use super::reader::{DecodeOutcome, LineReader, ReadOutcome};
 use super::shared::Shared;
@@ -16,6 +17,7 @@ use crate::limits::BATCH_REQUESTS_MAX;
 use crate::message::SessionId;
 use crate::plugin::MessageSender;
 use crate::protocol::Submission;
+use crate::source::Source;
 use crate::transport::Transport;
 
 /// End of a client's requests.
@@ -69,7 +71,7 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
             if !rate_limiter.is_ready() && !self.reader.unless_stopped(rate_limiter.ready()).await {
                 rate_limiter = RateLimiter::new(0);
             }
-            let requests = match self.next_batch(rate_limiter.allowed().min(BATCH_REQUESTS_MAX)).await {
+            let mut requests = match self.next_batch(rate_limiter.allowed().min(BATCH_REQUESTS_MAX)).await {
                 Ok(requests) => requests,
                 Err(end) => {
                     self.report_end(end).await;
@@ -80,7 +82,11 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
             let quits = requests.last().is_some_and(Submission::is_quit);
             let Shared { broker, plugins, .. } = self.shared;
             let (session, set) = (self.session, plugins.current());
-            if set.concerns(&requests) {
+            if requests.first().is_some_and(Submission::has_passwords) {
+                let source = Source::of(self.reader.transport().peer_address());
+                Box::pin(passwords::prepare(&mut requests, self.sender.name, source, self.shared)).await;
+                broker.send(Event::Requests { session, requests, permit: Some(permit) }).await;
+            } else if set.concerns(&requests) {
                 let _filtering = filtering.lock().await;
                 // Boxed, because the future of a connection always takes the memory of its largest state.
                 let requests = Box::pin(set.filter(self.sender, requests)).await;
@@ -168,7 +174,7 @@ impl BatchRoom {
 /// own, so that the requests before it are handled first.
 fn batch_end(requests: &[Submission], scanned: usize, requests_max: usize, room: &mut BatchRoom) -> Option<usize> {
     for (index, request) in requests.iter().enumerate().skip(scanned) {
-        if index == requests_max || (index > 0 && request.is_plugin_command()) {
+        if index == requests_max || (index > 0 && (request.is_plugin_command() || request.has_passwords())) {
             return Some(index);
         }
         let before = index.checked_sub(1).map(|before| &requests[before]);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use async_channel::Receiver;
 
+use crate::auth::Authenticator;
 use crate::broker::Handle;
-use crate::config::Limits;
+use crate::config::{AccountsConfig, Limits};
 use crate::plugin::Plugins;
 use crate::protocol::ProtocolTable;
 
@@ -16,6 +17,12 @@ pub(crate) struct Shared {
     pub(crate) broker: Handle,
     /// Plugins, which filter logins and requests before the broker gets them.
     pub(crate) plugins: Arc<Plugins>,
+    /// Check of passwords.
+    pub(crate) authenticator: Authenticator,
+    /// Names that may log in.
+    pub(crate) accounts: AccountsConfig,
+    /// Whether clients on other machines must use TLS.
+    pub(crate) requires_tls: bool,
     /// Protocols that clients may speak.
     pub(crate) protocols: ProtocolTable,
     /// Closed when the server stops: nothing more is read.

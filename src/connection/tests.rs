@@ -16,7 +16,8 @@ use tempfile::TempDir;
 use self::client::{Client, Heard, Say, Spoken};
 use self::frames::{FRAME_BYTES_MAX, Frames};
 use super::*;
-use crate::config::{Durability, Limits, Retention};
+use crate::auth::Authenticator;
+use crate::config::{AccountsConfig, Durability, Limits, Retention};
 use crate::plugin::Plugins;
 use crate::protocol::{json, plain};
 use crate::store::{Store, StoreOptions};
@@ -66,7 +67,17 @@ async fn run<T: Transport + Send + Sync + 'static>(
     let limits = Limits::default();
     let (handle, broker) = broker::open(store, &limits);
     let plugins = Arc::new(Plugins::default());
-    let shared = Arc::new(Shared { broker: handle, plugins, protocols: PROTOCOLS, stop: stop.clone(), limits });
+    let (authenticator, accounts) = (Authenticator::default(), AccountsConfig::default());
+    let shared = Arc::new(Shared {
+        broker: handle,
+        plugins,
+        authenticator,
+        requires_tls: false,
+        accounts,
+        protocols: PROTOCOLS,
+        stop: stop.clone(),
+        limits,
+    });
     let executor = Executor::new();
     let broker = executor.spawn(broker.run());
     let accepting = async {

@@ -25,6 +25,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0011-running-time.sql"),
     include_str!("../../migrations/0012-past-members.sql"),
     include_str!("../../migrations/0013-purge.sql"),
+    include_str!("../../migrations/0014-accounts.sql"),
 ];
 
 /// Application id in the header of the file, "hold" in ASCII: marks the file as a holdline database, for `file(1)` too.

@@ -114,7 +114,7 @@ impl PluginSet {
                 PluginPart::Answer => true,
                 PluginPart::None => false,
             },
-            Work::Plugin(_) | Work::Filtered(_) | Work::Refused(_) | Work::Answered(_) => false,
+            Work::Plugin(_) | Work::Account(_) | Work::Filtered(_) | Work::Refused(_) | Work::Answered(_) => false,
         };
         !self.is_empty() && requests.iter().any(concerns)
     }
@@ -230,7 +230,7 @@ fn draft_of(work: &Work) -> Option<&Draft> {
     match work {
         Work::Client(Request::Send(draft)) => Some(draft),
         Work::Filtered(FilteredSend { outcome, .. }) => outcome.as_deref().ok(),
-        Work::Client(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => None,
+        Work::Client(_) | Work::Plugin(_) | Work::Account(_) | Work::Refused(_) | Work::Answered(_) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use smol::lock::Semaphore;
 
 use super::filter::{MessageSender, SubmissionFilter};
-use crate::broker::{self, Event, Handle, Joining, OutboxReceiver, SessionOutput, ValueBatch};
+use crate::broker::{self, Access, Event, Handle, Joining, OutboxReceiver, SessionOutput, ValueBatch};
 use crate::message::{PeerName, RequestId, SessionId, Timestamp};
 use crate::protocol::{Capabilities, Code, Refusal, Reply, Submission, Work};
 use crate::source::Source;
@@ -66,7 +66,7 @@ impl Link {
         let session = SessionId::unused();
         *self.session.lock() = session;
         let output = SessionOutput::Values { capabilities: CAPABILITIES, outbox: sender };
-        let joining = Joining { id: None, source: Source::Operator, output, permit: None };
+        let joining = Joining { id: None, source: Source::Operator, access: Access::Plugin, output, permit: None };
         self.send(Event::Join { session, name: self.name.clone(), joining }).await;
         receiver
     }

@@ -7,9 +7,9 @@ use std::num::NonZeroU64;
 use super::line_buffer::Framing;
 use super::refusal::Rejected;
 use super::reply::Reply;
-use super::request::Login;
+use super::request::{Login, LoginLine};
 use super::submission::Submission;
-use crate::message::{Message, RequestId};
+use crate::message::{Message, PeerName, RequestId};
 
 /// Capabilities of a session: declared by the client at its login, or implied by its protocol. The broker knows nothing else of a protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +79,13 @@ pub trait Decoder: Debug + Send + Sync {
 
     /// Decodes a line before the login. `None`: the line does not complete a login and is not an error. Replies of the protocol itself, as to
     /// `CAP LS` in IRC, are appended to `replies`.
-    fn decode_login(&mut self, line: &str, replies: &mut Vec<u8>) -> Option<Result<Login, Rejected>>;
+    fn decode_login(&mut self, line: &str, replies: &mut Vec<u8>) -> Option<Result<LoginLine, Rejected>>;
+
+    /// Asks for the password of a name, which the next line is; appends the question to `out`. Returns false if the protocol has no such
+    /// question: then the login is refused.
+    fn ask_password(&mut self, _name: &PeerName, _out: &mut Vec<u8>) -> bool {
+        false
+    }
 
     /// Encodes a refusal before the login.
     fn encode_rejection(&self, rejected: Rejected, out: &mut Vec<u8>);

@@ -89,6 +89,14 @@ pub(super) const COMMANDS: &[CommandRow] = &[
         json: json("search", frame::search),
     },
     CommandRow {
+        plain: plain("/register", "PASSWORD", "from now on, your name needs this password", line::register),
+        json: json("register", frame::register),
+    },
+    CommandRow {
+        plain: plain("/password", "OLD NEW", "change your password", line::change_password),
+        json: json("password", frame::change_password),
+    },
+    CommandRow {
         plain: plain("/ping", "[TOKEN]", "reply once everything you sent is stored", line::ping),
         json: json("ping", |_, _| Ok(Request::Ping { token: None })),
     },
@@ -118,10 +126,11 @@ impl PlainCommand {
 }
 
 /// Names on plain lines that a later version will use.
-const RESERVED_NAMES: &[&str] = &["register", "password"];
+const RESERVED_NAMES: &[&str] =
+    &["devices", "invite", "ban", "unban", "bans", "kick", "remove", "talk", "msg", "where"];
 
 /// JSON types that a later version will use.
-pub(super) const RESERVED_TYPES: &[&str] = &["register"];
+pub(super) const RESERVED_TYPES: &[&str] = &["devices", "device_remove", "where", "remove", "mark"];
 
 const fn plain(
     name: &'static str,

@@ -12,6 +12,7 @@ use super::refusal::{Code, Refusal, Rejected};
 use super::request::{ClientRequest, Login, ParsedRequest, Request};
 use crate::limits::REQUEST_ID_BYTES_MAX;
 use crate::message::{PeerName, RequestId, quoted};
+use crate::password::Password;
 
 pub use self::codec::{DETECTOR, FRAMING, decoder};
 pub use self::encode::{encode_message, encode_reply, reply_frame};
@@ -22,13 +23,21 @@ pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
         line,
         |_| "not logged in",
         |id, fields| match fields.kind()? {
-            "login" => Ok(Login {
-                id: id.clone(),
-                name: PeerName::parse(&fields.name.string("name")?)
-                    .map_err(|bad| FieldError::new(Code::BadName, bad))?,
-                password: fields.password.optional_string("password")?.filter(|password| !password.is_empty()),
-                acks: fields.acks.optional("acks", "true or false")?.unwrap_or(false),
-            }),
+            kind @ ("login" | "register") => {
+                let registers = kind == "register";
+                let password = fields.password.optional_string("password")?.filter(|password| !password.is_empty());
+                if registers && password.is_none() {
+                    return Err(FieldError::new(Code::BadRequest, "\"password\" is missing"));
+                }
+                Ok(Login {
+                    id: id.clone(),
+                    name: PeerName::parse(&fields.name.string("name")?)
+                        .map_err(|bad| FieldError::new(Code::BadName, bad))?,
+                    password: password.map(Password::new),
+                    registers,
+                    acks: fields.acks.optional("acks", "true or false")?.unwrap_or(false),
+                })
+            }
             kind if is_known(kind) => Err(FieldError::new(
                 Code::NotLoggedIn,
                 format_args!("\"{kind}\" needs a login; send {{\"type\":\"login\",\"name\":…}} first"),

@@ -9,24 +9,35 @@ use super::commands::plain_commands;
 use super::refusal::{Code, Refusal, Rejected};
 use super::request::{ClientRequest, Login, ParsedRequest, Request};
 use crate::message::PeerName;
+use crate::password::Password;
 
 pub(crate) use self::arguments::parse_destinations;
 #[cfg(test)]
 pub(crate) use self::codec::session;
 pub use self::codec::{FRAMING, decoder};
+pub(in crate::protocol) use self::encode::encode_login_help;
 pub use self::encode::{encode_message, encode_reply};
 
-/// Reads `NAME` or `NAME PASSWORD`; `None` for a line of blanks.
+/// Registers a name, before a login.
+const REGISTER: &str = "/register";
+
+/// Reads `NAME`, `NAME PASSWORD` or `/register NAME PASSWORD`; `None` for a line of blanks.
 pub fn parse_login(line: &str) -> Option<Result<Login, Rejected>> {
     let line = line.trim();
     if line.is_empty() {
         return None;
     }
-    let (name, password) = split_word(line);
+    let (word, rest) = split_word(line);
+    let registers = word == REGISTER;
+    let (name, password) = if registers { split_word(rest) } else { (word, rest) };
+    if registers && (password.is_empty() || password.contains(char::is_whitespace)) {
+        let words = format!("{REGISTER} takes a name and a password without blanks; not registered");
+        return Some(Err(Refusal::new(Code::BadRequest, words).into()));
+    }
     let login = PeerName::parse(name)
         .map(|name| {
-            let password = (!password.is_empty()).then(|| password.to_owned());
-            Login { id: None, name, password, acks: false }
+            let password = (!password.is_empty()).then(|| Password::new(password.to_owned()));
+            Login { id: None, name, password, registers, acks: false }
         })
         .map_err(|bad| Refusal::new(Code::BadName, format!("{bad}; not logged in")).into());
     Some(login)

@@ -69,6 +69,12 @@ pub enum Code {
     BadName,
     /// The password is wrong, or the name has none.
     BadPassword,
+    /// Only names with a password may log in.
+    AccountRequired,
+    /// The client may not do that.
+    NotAllowed,
+    /// The client must use TLS.
+    TlsRequired,
     /// A request came before the login.
     NotLoggedIn,
     /// A second login came.

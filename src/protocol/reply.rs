@@ -76,6 +76,13 @@ pub enum Reply {
         /// The new topic; `None` if it was cleared.
         topic: Option<Text>,
     },
+    /// Answers [`Request::Register`](super::Request::Register), and a login that registers its name.
+    Registered {
+        /// Name that is an account now.
+        name: PeerName,
+    },
+    /// Answers [`Request::ChangePassword`](super::Request::ChangePassword).
+    PasswordChanged,
     /// Answers [`Request::Ping`](super::Request::Ping).
     Pong {
         /// Token of the request.
@@ -180,6 +187,7 @@ impl Reply {
             Reply::Welcome { .. } | Reply::Accepted { .. } | Reply::StoredForLater { .. } | Reply::Alone { .. } => 0,
             Reply::Left { .. } | Reply::Pong { .. } | Reply::Set { .. } | Reply::Presence { .. } => 0,
             Reply::ShuttingDown | Reply::Missed { .. } | Reply::RoomRemoved { .. } => 0,
+            Reply::Registered { .. } | Reply::PasswordChanged => 0,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::limits::COMMAND_CHARS_MAX;
 use crate::message::{Destination, PeerName, RequestId, Room, Seq, Text};
+use crate::password::{Password, PasswordHash};
 
 use super::refusal::{Refusal, Rejected};
 
@@ -14,9 +15,26 @@ pub struct Login {
     /// Name of the peer that the client logs in as.
     pub name: PeerName,
     /// Password, if one was sent.
-    pub password: Option<String>,
+    pub password: Option<Password>,
+    /// Whether the client registers the name with this password.
+    pub registers: bool,
     /// Whether the client acknowledges explicitly ([`Request::Ack`]), so that TCP acknowledgements do not count.
     pub acks: bool,
+}
+
+/// Meaning of a line before the login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginLine {
+    /// Logs in.
+    Login(Login),
+    /// Ends the connection.
+    Quit,
+}
+
+impl From<Login> for LoginLine {
+    fn from(login: Login) -> Self {
+        LoginLine::Login(login)
+    }
 }
 
 /// Request of a client, with its id.
@@ -69,6 +87,18 @@ pub enum Request {
         room: Room,
         /// The new topic; `None` clears it.
         topic: Option<Text>,
+    },
+    /// Makes the peer's name an account with this password.
+    Register {
+        /// The password.
+        password: Password,
+    },
+    /// Changes the password of the peer's name.
+    ChangePassword {
+        /// Password that is valid until then.
+        old: Password,
+        /// Password that is valid from then on.
+        new: Password,
     },
     /// Lists the peers that are online, and those in the rooms of the peer.
     Who,
@@ -139,6 +169,23 @@ pub struct HistoryRequest {
     pub count: usize,
 }
 
+/// Change of the account of a peer, with passwords that are checked and hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountChange {
+    /// Makes the name an account.
+    Register {
+        /// Hash of the password.
+        password: PasswordHash,
+    },
+    /// Changes the password.
+    ChangePassword {
+        /// Hash that was stored when the old password was checked.
+        old: PasswordHash,
+        /// Hash of the new password.
+        new: PasswordHash,
+    },
+}
+
 /// Request that only a plugin can make, for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginRequest {
@@ -184,6 +231,7 @@ impl Request {
             Request::Ack { .. } | Request::Join { .. } | Request::Leave { .. } => of(false, false, PluginPart::None),
             Request::Who | Request::History(_) | Request::Search { .. } => of(true, true, PluginPart::None),
             Request::SetTopic { .. } => of(false, false, PluginPart::None),
+            Request::Register { .. } | Request::ChangePassword { .. } => of(false, true, PluginPart::None),
             Request::ShowTopic { .. } | Request::Ping { .. } => of(true, false, PluginPart::None),
             Request::Help | Request::Plugins => of(true, true, PluginPart::Answer),
             Request::Command { .. } => of(false, true, PluginPart::Answer),

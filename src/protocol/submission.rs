@@ -2,7 +2,7 @@
 
 use super::refusal::{Refusal, Rejected};
 use super::reply::Reply;
-use super::request::{ClientRequest, Draft, ParsedRequest, PluginRequest, Request};
+use super::request::{AccountChange, ClientRequest, Draft, ParsedRequest, PluginRequest, Request};
 use crate::limits::{TOPIC_BYTES_MAX, WEIGHT_DESTINATIONS, WEIGHT_REPLY_BYTES, WEIGHT_TEXT_BYTES};
 use crate::message::RequestId;
 
@@ -22,6 +22,8 @@ pub enum Work {
     Client(Request),
     /// A request of a plugin.
     Plugin(PluginRequest),
+    /// A change of the peer's account, whose passwords are checked.
+    Account(AccountChange),
     /// A message that plugins changed or refused, and that has an id.
     Filtered(FilteredSend),
     /// A refusal: of a line that is not a request, or by a plugin.
@@ -47,7 +49,7 @@ impl Submission {
     pub fn is_read_only(&self) -> bool {
         match &self.work {
             Work::Client(request) => request.is_read_only(),
-            Work::Plugin(PluginRequest::SetValue { .. }) | Work::Filtered(_) => false,
+            Work::Plugin(PluginRequest::SetValue { .. }) | Work::Filtered(_) | Work::Account(_) => false,
             Work::Plugin(PluginRequest::ListValues) | Work::Refused(_) | Work::Answered(_) => true,
         }
     }
@@ -58,7 +60,7 @@ impl Submission {
             Work::Client(request) => request.has_large_reply(),
             Work::Plugin(PluginRequest::ListValues) => true,
             Work::Plugin(PluginRequest::SetValue { .. }) => false,
-            Work::Filtered(_) | Work::Refused(_) | Work::Answered(_) => false,
+            Work::Filtered(_) | Work::Refused(_) | Work::Answered(_) | Work::Account(_) => false,
         }
     }
 
@@ -72,7 +74,7 @@ impl Submission {
                 draft(original) + outcome.as_ref().map_or(0, |sent| draft(sent))
             }
             Work::Client(Request::Join { .. } | Request::ShowTopic { .. } | Request::SetTopic { .. }) => TOPIC_WEIGHT,
-            Work::Client(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => 1,
+            Work::Client(_) | Work::Plugin(_) | Work::Account(_) | Work::Refused(_) | Work::Answered(_) => 1,
         }
     }
 
@@ -89,13 +91,18 @@ impl Submission {
         match &self.work {
             Work::Client(Request::Send(sent)) => Some(sent),
             Work::Filtered(FilteredSend { outcome, .. }) => outcome.as_deref().ok(),
-            Work::Client(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => None,
+            Work::Client(_) | Work::Plugin(_) | Work::Account(_) | Work::Refused(_) | Work::Answered(_) => None,
         }
     }
 
     /// Whether the request ends the session.
     pub fn is_quit(&self) -> bool {
         matches!(self.work, Work::Client(Request::Quit))
+    }
+
+    /// Whether the request has passwords, which are checked before the broker gets it.
+    pub fn has_passwords(&self) -> bool {
+        matches!(self.work, Work::Client(Request::Register { .. } | Request::ChangePassword { .. }))
     }
 
     /// Whether the request runs a command of a plugin.

@@ -6,7 +6,7 @@ use super::client_model::{ClientModel, ModelRequest};
 use super::oracle::{Fate, SentLine, Target, request_id, text, topic_text};
 use super::swarm::{Swarm, one_of};
 use super::world::World;
-use crate::broker::{EndReason, Event, Joining, SessionOutput, outbox};
+use crate::broker::{Access, EndReason, Event, Joining, SessionOutput, outbox};
 use crate::limits::{BATCH_REQUESTS_MAX, HISTORY_MESSAGES_MAX, READ_BYTES_MAX};
 use crate::message::{Destination, Seq, SessionId, Text};
 use crate::protocol::{Capabilities, Code, Draft, HistoryRequest, Refusal, Request, Submission, Work, plain};
@@ -33,6 +33,7 @@ impl World {
         let joining = Joining {
             id: None,
             source: source(session),
+            access: Access::Free,
             output: SessionOutput::Lines { encoder, outbox: sender },
             permit,
         };

@@ -19,6 +19,7 @@ use self::sent_ids::{SenderShare, SentIds};
 use crate::config::Durability;
 use crate::limits::MAILBOX_SAMPLE_MESSAGES;
 use crate::message::{PeerId, PeerName, Recipient, Room, RoomId, Seq, Text, Timestamp};
+use crate::password::PasswordHash;
 use crate::shares::Holder;
 use crate::source::Source;
 use crate::store::{Entry, Found, FoundId, FoundPeer, LookedUp, Lookup, PeerRecord, Post, SeqRange, StoreLimits};
@@ -31,6 +32,8 @@ pub(super) struct Disk {
     ids: HashMap<PeerName, PeerId>,
     /// Source of the latest login of each peer.
     sources: HashMap<PeerId, Source>,
+    /// Passwords of the peers whose names are accounts.
+    passwords: HashMap<PeerId, PasswordHash>,
     messages: BTreeMap<Seq, MessageRow>,
     /// Number of peers that never logged in.
     unknown_names: u64,
@@ -70,6 +73,7 @@ struct Undo {
     removed: Vec<(Seq, MessageRow)>,
     /// The tables before, if it changed them.
     sources: Option<HashMap<PeerId, Source>>,
+    passwords: Option<HashMap<PeerId, PasswordHash>>,
     rooms: Option<Rooms>,
     /// Whether it changed members or topics.
     has_memberships: bool,
@@ -86,6 +90,7 @@ impl Disk {
             peers: BTreeMap::new(),
             ids: HashMap::new(),
             sources: HashMap::new(),
+            passwords: HashMap::new(),
             messages: BTreeMap::new(),
             unknown_names: 0,
             inboxes: HashMap::new(),
@@ -148,7 +153,8 @@ impl Disk {
             let senders = if waiting.len() as u64 > lookup.sampled_above { self.sample(waiting) } else { Vec::new() };
             let (waiting, rooms) = (waiting.len() as u64, self.rooms.of(record.id));
             let source = self.sources.get(&record.id).copied();
-            Some(FoundPeer { record, waiting, senders, source, rooms })
+            let password = self.passwords.get(&record.id).cloned();
+            Some(FoundPeer { record, waiting, senders, source, rooms, password })
         };
         let id = |(sender, id): &(PeerName, _)| self.sent_ids.find(*self.ids.get(sender)?, id);
         LookedUp {
@@ -275,6 +281,13 @@ impl Disk {
                 undo.sources.get_or_insert_with(|| self.sources.clone());
                 self.sources.insert(*peer, *source);
             }
+            Entry::Account { peer, password, .. } => {
+                undo.passwords.get_or_insert_with(|| self.passwords.clone());
+                match password {
+                    Some(password) => self.passwords.insert(*peer, password.clone()),
+                    None => self.passwords.remove(peer),
+                };
+            }
             Entry::Room { .. }
             | Entry::RemoveRoom { .. }
             | Entry::Join { .. }
@@ -368,7 +381,7 @@ impl Disk {
     /// Cuts the power: of the commits that are not synced, only the first `kept` survive.
     pub(super) fn cut_power(&mut self, kept: usize) {
         while self.unsynced.len() > kept {
-            let Undo { peers, added, removed, sources, rooms, sent_ids, outbox, observers, .. } =
+            let Undo { peers, added, removed, sources, passwords, rooms, sent_ids, outbox, observers, .. } =
                 self.unsynced.pop().expect("there is a commit to undo");
             for (id, before) in peers.into_iter().rev() {
                 self.restore_peer(id, before);
@@ -381,6 +394,7 @@ impl Disk {
                 self.insert(seq, stored);
             }
             self.sources = sources.unwrap_or_else(|| std::mem::take(&mut self.sources));
+            self.passwords = passwords.unwrap_or_else(|| std::mem::take(&mut self.passwords));
             self.rooms = rooms.unwrap_or_else(|| std::mem::take(&mut self.rooms));
             self.sent_ids = sent_ids.unwrap_or_else(|| std::mem::take(&mut self.sent_ids));
             self.outbox = outbox.unwrap_or_else(|| std::mem::take(&mut self.outbox));
@@ -452,7 +466,7 @@ impl Disk {
 fn named(entry: &Entry) -> Option<PeerId> {
     match entry {
         Entry::Message { sender: peer, .. } | Entry::Join { peer, .. } | Entry::Leave { peer, .. } => Some(*peer),
-        Entry::Source { peer, .. } => Some(*peer),
+        Entry::Source { peer, .. } | Entry::Account { peer, .. } => Some(*peer),
         Entry::Observe { observer: peer, .. } | Entry::Value { peer, .. } => Some(*peer),
         Entry::Event(event) => Some(event.peer),
         _ => None,

@@ -6,6 +6,7 @@
 
 use rusqlite::{Connection, Statement, params};
 
+use super::accounts::Accounts;
 use super::events::Events;
 use super::insert::Insert;
 use super::observers::ObserverTable;
@@ -30,6 +31,7 @@ pub(super) struct Tables<'c> {
     pub(super) events: Events<'c>,
     pub(super) observers: ObserverTable<'c>,
     pub(super) values: PluginValues<'c>,
+    pub(super) accounts: Accounts<'c>,
     pub(super) sent_ids: SentIds<'c>,
     pub(super) search: LazySearchIndex<'c>,
     pub(super) purges: Purges<'c>,
@@ -59,6 +61,7 @@ impl<'c> Tables<'c> {
             events: Events::new(connection, limits.events)?,
             observers: ObserverTable::new(connection, limits.observed_skipped_max)?,
             values: PluginValues::new(connection)?,
+            accounts: Accounts::new(connection)?,
             sent_ids: SentIds::new(connection, limits.sent_ids_max)?,
             search: LazySearchIndex::new(connection, limits.search),
             purges: Purges::new(connection, limits.purge)?,
@@ -119,6 +122,7 @@ impl<'c> Tables<'c> {
             Entry::Peer(record) => self.upsert_peer(record),
             Entry::Room { id, name, creator } => self.members.put_room(*id, name, *creator),
             Entry::Source { peer, source } => self.set_source(*peer, *source),
+            Entry::Account { peer, password, at } => self.accounts.set(*peer, password.as_ref(), *at),
             Entry::RemoveRoom { room } => self.members.remove_room(*room),
             Entry::Join { room, peer } => self.members.join(*room, *peer, newest),
             Entry::Leave { room, peer } => self.members.leave(*room, *peer, newest),

@@ -6,6 +6,7 @@ pub use self::encoding::DecodeError;
 use super::observed::{EventFilter, ObserverCursor, PeerEvent};
 use crate::limits::{POSTS_BYTES_MAX, POSTS_MAX, SENT_MESSAGE_BYTES};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
+use crate::password::PasswordHash;
 use crate::source::Source;
 
 /// Change of the state of the chat. The entries of a turn are applied in order, all or none.
@@ -28,6 +29,15 @@ pub enum Entry {
         peer: PeerId,
         /// Source of the login.
         source: Source,
+    },
+    /// Makes a name an account, or changes its password.
+    Account {
+        /// Peer whose name it is.
+        peer: PeerId,
+        /// Hash of the password; `None` makes the name free.
+        password: Option<PasswordHash>,
+        /// Time of the change.
+        at: Timestamp,
     },
     /// Adds a peer to a room. Messages to the room after this entry are for the peer, too.
     Join {
@@ -154,6 +164,8 @@ impl Entry {
             Entry::Message { .. } | Entry::Room { .. } | Entry::Join { .. } | Entry::Leave { .. } => true,
             // What is reported as removed must not come back.
             Entry::RemoveRoom { .. } | Entry::BeginPurge { .. } => true,
+            // A password that was changed must not be valid again.
+            Entry::Account { .. } => true,
             // An observer must not miss what follows its registration.
             Entry::Topic { .. } | Entry::Observe { .. } | Entry::Value { .. } => true,
             Entry::Peer(_) | Entry::Source { .. } | Entry::OutboxSent(_) | Entry::OutboxRefused { .. } => false,

@@ -145,7 +145,8 @@ impl<'c> Log<'c> {
         let waiting = seqs.len() as u64;
         let senders = if waiting > sampled_above { self.sample_senders(&seqs)? } else { Vec::new() };
         let rooms = self.tables.members.rooms_of(record.id)?;
-        Ok(Some(FoundPeer { record, waiting, senders, source, rooms }))
+        let password = self.tables.accounts.find(record.id)?;
+        Ok(Some(FoundPeer { record, waiting, senders, source, rooms, password }))
     }
 
     /// Reads the senders of some of these messages, as many before each as after it.

@@ -9,6 +9,7 @@ use crate::database::members::{FoundRoom, Membership};
 use crate::database::reach::Unreachable;
 use crate::limits::STORED_NUMBER_MAX;
 use crate::message::{Destination, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Timestamp};
+use crate::password::PasswordHash;
 use crate::shares::Holder;
 use crate::source::Source;
 
@@ -129,6 +130,8 @@ pub struct FoundPeer {
     pub source: Option<Source>,
     /// Rooms of the peer.
     pub rooms: Vec<Membership>,
+    /// Password, if the name is an account.
+    pub password: Option<PasswordHash>,
 }
 
 /// Message that a lookup found by its id.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use holdline::limits::{DESTINATIONS_DEFAULT, LOGIN_REFUSALS_MAX};
 use holdline::message::{Destination, PeerName, Room, Text};
-use holdline::protocol::{Draft, HistoryRequest, Login, Refusal, Rejected, Reply, Request, plain};
+use holdline::protocol::{Code, Draft, HistoryRequest, Login, Refusal, Rejected, Reply, Request, plain};
 
 use crate::plain::{DETECTION_BYTES, Seen, lines};
 
@@ -160,21 +160,34 @@ impl Dialogue<'_> {
     fn login(&mut self, line: &str, refusals: &mut usize) {
         match plain::parse_login(line) {
             None => {}
+            _ if line.trim() == "/help" => {
+                for form in ["* NAME ", "* NAME PASSWORD ", "* /register ", "* /quit "] {
+                    self.expect_start(form);
+                }
+            }
+            // The connection closes, as after the last refusal.
+            _ if line.trim() == "/quit" => *refusals = LOGIN_REFUSALS_MAX,
+            Some(Ok(Login { registers: true, .. })) => self.expect_start("! not_allowed: "),
             Some(Ok(Login { name, password: None, .. })) => {
                 self.expect_start(&format!("* hello {name}, "));
                 self.name = Some(name);
             }
-            Some(Ok(Login { password: Some(_), .. })) => {
-                *refusals += 1;
-                self.expect_start("! bad_password: ");
-            }
+            Some(Ok(Login { password: Some(_), .. })) => self.password(refusals),
             Some(Err(Rejected { mut refusal, .. })) => {
-                *refusals += 1;
+                *refusals += usize::from(refusal.code == Code::BadName);
                 let is_last = *refusals == LOGIN_REFUSALS_MAX;
                 refusal.message.push_str(if is_last { ", connection closed" } else { ", try again" });
                 self.expect_reply(&Reply::Refused(refusal));
             }
         }
+    }
+
+    /// Checks the answer to a wrong password.
+    fn password(&mut self, refusals: &mut usize) {
+        // The source of the test soon has too many wrong passwords.
+        let is_limited = self.answers.front().is_some_and(|line| line.starts_with("! rate_limited: "));
+        *refusals += usize::from(!is_limited);
+        self.expect_start(if is_limited { "! rate_limited: " } else { "! bad_password: " });
     }
 
     /// Checks the answer to a line. Returns whether the next line is answered, too.
@@ -224,6 +237,8 @@ impl Dialogue<'_> {
                     self.expect_history(count, "* no messages contain that");
                 }
             }
+            Request::Register { .. } => self.expect_start("! not_allowed: "),
+            Request::ChangePassword { .. } => self.expect_start("! bad_password: "),
             Request::Ack { .. } => unreachable!("no plain line acknowledges"),
             Request::Ping { token } => self.expect_reply(&Reply::Pong { token }),
             Request::Help => self.expect_reply(&Reply::Help { commands: vec![] }),

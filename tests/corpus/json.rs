@@ -7,6 +7,7 @@ use holdline::limits::{
     TEXT_BYTES_MAX,
 };
 use holdline::message::{DatabaseId, Destination, Message, PeerName, RequestId, Room, Seq, Text, Timestamp};
+use holdline::password::Password;
 use holdline::protocol::{
     ClientRequest, Code, Draft, HistoryRequest, Line, LineBuffer, Login, PastMessage, Refusal, Rejected, Reply,
     Request, json,
@@ -102,7 +103,7 @@ fn check_login(line: &str) {
     assert_eq!(login.is_none(), line.trim().is_empty(), "only a blank line is no login: {line:?}");
     let value = serde_json::from_str::<Value>(line).ok();
     match login {
-        Some(Ok(Login { id, name, password, acks })) => {
+        Some(Ok(Login { id, name, password, registers, acks })) => {
             check_frame(
                 id.as_ref(),
                 &Reply::Welcome {
@@ -113,11 +114,14 @@ fn check_login(line: &str) {
                 },
             );
             let Some(value) = value else { return };
-            assert_eq!(value["type"], "login");
+            assert_eq!(value["type"], if registers { "register" } else { "login" });
             assert_eq!(id, id_of(&value));
             assert_eq!(value["name"].as_str().map(PeerName::parse), Some(Ok(name)));
             // An empty password counts as none.
-            assert_eq!(value["password"].as_str().filter(|password| !password.is_empty()), password.as_deref());
+            assert_eq!(
+                value["password"].as_str().filter(|password| !password.is_empty()),
+                password.as_ref().map(Password::as_str)
+            );
             assert_eq!(value["acks"].as_bool().unwrap_or_default(), acks);
         }
         Some(Err(rejected)) => {
@@ -198,6 +202,14 @@ fn check_meaning(request: &Request, value: &Value) {
             assert_eq!(Text::clean(text()).as_ref(), Some(words));
             assert_eq!((count(), (1..=HISTORY_MESSAGES_MAX).contains(most)), (*most, true));
             "search"
+        }
+        Request::Register { password } => {
+            assert_eq!(value["password"].as_str(), Some(password.as_str()));
+            "register"
+        }
+        Request::ChangePassword { old, new } => {
+            assert_eq!((value["old"].as_str(), value["new"].as_str()), (Some(old.as_str()), Some(new.as_str())));
+            "password"
         }
         Request::Ping { token: None } => "ping",
         other => panic!("no frame means {other:?}"),

@@ -207,11 +207,12 @@ fn check_login(line: &str, peer: &mut PeerName) {
     let login = plain::parse_login(line);
     assert_eq!(login.is_none(), line.trim().is_empty(), "only a blank line is no login: {line:?}");
     match login {
-        Some(Ok(Login { name, password, .. })) => {
+        Some(Ok(Login { name, password, registers, .. })) => {
+            let line = if registers { line.trim().strip_prefix("/register").expect("it registers") } else { line };
             let mut words = line.split_whitespace();
             assert_eq!(words.next().map(PeerName::parse), Some(Ok(name.clone())));
             assert_eq!(words.next().is_some(), password.is_some(), "{line:?}");
-            assert!(password.is_none_or(|password| line.trim().ends_with(&password)), "{line:?}");
+            assert!(password.is_none_or(|password| line.trim().ends_with(password.as_str())), "{line:?}");
             check_lines(
                 &Reply::Welcome {
                     name: name.clone(),
@@ -274,6 +275,10 @@ fn check_request(line: &str, peer: &PeerName) {
         Request::Command { name, arguments } => {
             let written = line.trim().strip_prefix('/').and_then(|rest| rest.strip_prefix(&name));
             assert_eq!(written.map(str::trim), Some(&*arguments), "{line:?}");
+        }
+        Request::Register { password } => assert!(line.trim().ends_with(password.as_str()), "{line:?}"),
+        Request::ChangePassword { old, new } => {
+            assert!(line.trim().ends_with(new.as_str()) && line.contains(old.as_str()), "{line:?}");
         }
         Request::Who | Request::Help | Request::Plugins | Request::Quit => {
             assert!(["/who", "/help", "/plugins", "/quit"].contains(&line.trim()), "{line:?}");

@@ -25,6 +25,7 @@ const LAYERS: &[&str] = &[
     "tcp_state",
     "trust",
     "fingerprint",
+    "password",
     // JSON frames as types, for the server and for its clients.
     "wire",
     // Bytes from and to requests, replies and messages. No I/O.
@@ -41,6 +42,8 @@ const LAYERS: &[&str] = &[
     "archive",
     // Who is online, and what each gets. Neither sockets nor SQL.
     "broker",
+    // Passwords and their hashes.
+    "auth",
     // Code of other people, between the broker and its clients.
     "plugin",
     // Streams of bytes to clients.

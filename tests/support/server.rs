@@ -268,7 +268,13 @@ fn spawn(
 ) -> (Child, Arc<Output>, SocketAddr) {
     let mut command = limit.map_or_else(holdline, holdline_with);
     command.envs(environment.iter().cloned());
-    command.args(["--listen", listen, "--data"]).arg(data).current_dir(home.join("empty"));
+    let directory = home.join("empty");
+    // The flag would replace what the file lists.
+    let is_listed = fs::read_to_string(directory.join("holdline.toml")).is_ok_and(|toml| toml.contains("listen ="));
+    if !is_listed {
+        command.args(["--listen", listen]);
+    }
+    command.arg("--data").arg(data).current_dir(directory);
     let mut process = command.spawn().expect("the server can be started");
     let log = Output::of(process.stderr.take().expect("stderr is a pipe"));
     let Some(address) = wait_for_address(&log) else {

@@ -1,6 +1,7 @@
 //! Commands: one file for each request, with up to three functions: `lookup` of the names that it needs, `decide`, and `complete`. Owns the
 //! matches that call them, which are exhaustive: a request that is missing in one of them does not compile.
 
+mod account;
 mod ack;
 mod help;
 mod history;
@@ -36,12 +37,13 @@ pub(super) fn lookup<'a>(submission: &'a Submission, session: SessionId, lookup:
             Request::Leave { room } => leave::lookup(room, lookup),
             Request::ShowTopic { room } | Request::SetTopic { room, .. } => topic::lookup(room, lookup),
             Request::History(range) => history::lookup(range, lookup),
+            Request::Register { .. } | Request::ChangePassword { .. } => {}
             Request::Ack { .. } | Request::Who | Request::Search { .. } | Request::Ping { .. } => {}
             Request::Help | Request::Command { .. } | Request::Plugins | Request::Quit => {}
         },
         Work::Filtered(filtered) => send::lookup_filtered(filtered, submission.id.as_ref(), session, lookup),
         Work::Plugin(PluginRequest::SetValue { .. } | PluginRequest::ListValues) => {}
-        Work::Refused(_) | Work::Answered(_) => {}
+        Work::Account(_) | Work::Refused(_) | Work::Answered(_) => {}
     }
 }
 
@@ -53,7 +55,8 @@ pub(super) fn receivers(submission: &Submission, sender: PeerId, chat: &Chat) ->
         Work::Client(Request::SetTopic { room, .. }) => {
             chat.room_ids.get(room).map_or(0, |room| chat.sessions_of(Recipient::Room(*room)))
         }
-        Work::Client(_) | Work::Filtered(_) | Work::Plugin(_) | Work::Refused(_) | Work::Answered(_) => 0,
+        Work::Client(_) | Work::Filtered(_) | Work::Plugin(_) | Work::Account(_) => 0,
+        Work::Refused(_) | Work::Answered(_) => 0,
     }
 }
 
@@ -68,6 +71,7 @@ pub(super) fn decide(
         Work::Client(request) => decide_client_request(request, requester, chat, turn),
         Work::Plugin(PluginRequest::SetValue { key, value }) => set_value::decide(key, value, requester, turn),
         Work::Plugin(PluginRequest::ListValues) => list_values::decide(requester, turn),
+        Work::Account(change) => account::decide(change, requester, chat, turn),
         Work::Filtered(filtered) => send::decide_filtered(filtered, requester, chat, turn),
         Work::Refused(refusal) => Err(refusal),
         Work::Answered(reply) => {
@@ -93,6 +97,7 @@ fn decide_client_request(
         Request::Who => who::decide(requester, turn),
         Request::History(range) => history::decide(range, requester, chat),
         Request::Search { words, count } => search::decide(words, count, requester, chat),
+        Request::Register { .. } | Request::ChangePassword { .. } => account::decide_unchecked(),
         Request::Ping { token } => ping::decide(token, requester, chat, turn),
         Request::Help => help::decide(requester, turn),
         Request::Command { name, .. } => plugin_command::decide(&name),
@@ -110,6 +115,8 @@ pub(super) fn complete(completion: Completion, chat: &mut Chat, delivery: &mut D
         Completion::Join { requester, room } => join::complete(&requester, room, chat, delivery),
         Completion::JoinAgain { requester, room } => join::complete_again(&requester, room, chat, delivery),
         Completion::Leave { requester, room } => leave::complete(&requester, room, chat, delivery),
+        Completion::Account { requester, reply } => account::complete(&requester, &reply, chat, delivery),
+        Completion::Registration { requester } => chat.complete_registration(requester, delivery),
         Completion::ShowTopic { requester, room } => topic::complete_show(&requester, &room, chat, delivery),
         Completion::SetTopic { requester, room, topic } => {
             topic::complete_set(&requester, room, topic, chat, delivery);

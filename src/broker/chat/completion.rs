@@ -32,6 +32,10 @@ pub(super) enum Completion {
     JoinAgain { requester: Requester, room: RoomId },
     /// Replies that the peer has left a room.
     Leave { requester: Requester, room: RoomId },
+    /// Replies that the account of the peer is changed, and ends the other sessions of the peer.
+    Account { requester: Requester, reply: Reply },
+    /// Welcomes a client that registered its name with its login.
+    Registration { requester: Requester },
     /// Replies with the topic of a room.
     ShowTopic { requester: Requester, room: Room },
     /// Replies that the topic of a room is set, and announces it to the members that are online.

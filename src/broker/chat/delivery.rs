@@ -160,11 +160,17 @@ impl Chat {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(ends_at) = session.ends_at.filter(|_| session.is_welcomed) else { return };
         if session.feed == Feed::Live || session.fed >= ends_at {
-            session.outbox.flush();
-            session.outbox.close();
-            let peer = session.peer;
-            self.detach_and_announce(id, peer, delivery);
+            self.end(id, delivery);
         }
+    }
+
+    /// Closes a session. Its writer writes what is in the outbox, then the session leaves.
+    pub(super) fn end(&mut self, id: SessionId, delivery: &mut Delivery) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.outbox.flush();
+        session.outbox.close();
+        let peer = session.peer;
+        self.detach_and_announce(id, peer, delivery);
     }
 
     fn detach_and_announce(&mut self, id: SessionId, peer: PeerId, delivery: &mut Delivery) {

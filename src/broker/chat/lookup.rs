@@ -126,7 +126,8 @@ impl Chat {
 
     fn add_peer(&mut self, name: PeerName, found: Option<FoundPeer>) {
         let is_stored = found.is_some();
-        let FoundPeer { record, waiting, senders, source, rooms } = found.unwrap_or_else(|| self.new_peer(name));
+        let FoundPeer { record, waiting, senders, source, rooms, password } =
+            found.unwrap_or_else(|| self.new_peer(name));
         assert!(record.id <= self.last_peer, "the store has no peer with an id that was not given");
         self.ids.insert(record.name.clone(), record.id);
         let mut peer = Peer {
@@ -138,6 +139,7 @@ impl Chat {
             delivered: 0,
             senders: mailbox::sampled(&senders, waiting),
             source,
+            password,
             is_plugin: false,
             is_estimated: false,
         };
@@ -151,7 +153,7 @@ impl Chat {
     fn new_peer(&mut self, name: PeerName) -> FoundPeer {
         self.last_peer = PeerId::new(self.last_peer.get() + 1);
         let record = PeerRecord { id: self.last_peer, name, seen: false, cursor: Seq::ZERO };
-        FoundPeer { record, waiting: 0, senders: Vec::new(), source: None, rooms: Vec::new() }
+        FoundPeer { record, waiting: 0, senders: Vec::new(), source: None, rooms: Vec::new(), password: None }
     }
 
     /// Adds a room to the memory, unless it is there.

@@ -163,6 +163,7 @@ fn add_parts<'a>(event: &'a Event, first: usize, end: usize, lookup: &mut Lookup
         }
         Event::Observe { observer, .. } => lookup.peer(observer),
         Event::FindNameUses { names, .. } => names.iter().for_each(|name| lookup.peer(name)),
+        Event::FindAccount { name, .. } => lookup.peer(name),
         Event::DeliveryReport { .. } | Event::End { .. } | Event::Leave { .. } => {}
         Event::OutboxTouched | Event::ObserverAdvanced { .. } | Event::Observers { .. } => {}
     }

@@ -60,6 +60,7 @@ impl Chat {
                 Entry::Join { room, peer } => self.member(*peer, *room).joined = Some(newest),
                 Entry::Leave { room, peer } => self.member(*peer, *room).joined = None,
                 Entry::RemoveRoom { room } => self.remove_room(*room),
+                Entry::Account { peer, password, .. } => self.apply_account(*peer, password.clone()),
                 _ => {}
             }
         }

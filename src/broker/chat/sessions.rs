@@ -2,40 +2,58 @@
 
 use super::acks::Acks;
 use super::completion::{Completion, Requester};
+use super::delivery::Delivery;
 use super::scans::ScanPurpose;
 use super::session_outbox::SessionOutbox;
-use super::state::{Chat, Feed, Session};
+use super::state::{Chat, Feed, Peer, Session};
 use super::turn::TurnBuilder;
-use crate::broker::event::Joining;
+use crate::broker::event::{Access, FoundAccount, Joining};
 use crate::broker::outbox::Delivered;
-use crate::message::{PeerName, SessionId};
-use crate::protocol::Reply;
+use crate::message::{PeerId, PeerName, RequestId, SessionId};
+use crate::protocol::{Code, Refusal, Reply};
 use crate::source::Source;
-use crate::store::{EventKind, WaitingQuery, WaitingScan};
+use crate::store::{Entry, EventKind, WaitingQuery, WaitingScan};
+
+/// Outcome of a login that is refused.
+const NOT_LOGGED_IN: &str = "not logged in";
+
+/// Refuses to register a name that somebody uses.
+pub(crate) fn taken(name: &PeerName) -> Refusal {
+    let words =
+        format!("{name} is used by somebody already; choose another name, or log in and type /register PASSWORD");
+    Refusal::new(Code::BadName, words).with_outcome(NOT_LOGGED_IN)
+}
 
 impl Chat {
-    /// Logs a session in, and welcomes it at once. If the peer has rooms, the welcome waits until the messages that wait in them are counted.
+    /// Returns what a connection must know of a name before its client may log in.
+    pub(super) fn find_account(&self, name: &PeerName) -> Result<FoundAccount, Refusal> {
+        let peer = &self.peers[&self.find_peer(name, NOT_LOGGED_IN)?];
+        Ok(FoundAccount { password: peer.password.clone(), source: peer.source, is_used: peer.record.seen })
+    }
+
+    /// Logs a session in, and welcomes it at once. If the peer has rooms, the welcome waits until the messages that wait in them are counted;
+    /// if the client registers its name, until that is committed.
     pub(super) fn log_in(&mut self, session: SessionId, name: &PeerName, joining: Joining, turn: &mut TurnBuilder) {
-        let Joining { id, source, output, permit } = joining;
-        let mut outbox = SessionOutbox::new(output);
-        let peer = match self.find_peer(name, "not logged in") {
+        let Joining { id, source, access, output, permit } = joining;
+        let outbox = SessionOutbox::new(output);
+        let peer = match self.find_peer(name, NOT_LOGGED_IN) {
             Ok(peer) => peer,
-            Err(refusal) => {
-                outbox.reply(id.as_ref(), &Reply::Refused(refusal), &mut self.budget);
-                outbox.flush();
-                return outbox.release(&mut self.budget);
-            }
+            Err(refusal) => return self.refuse_login(id.as_ref(), refusal, outbox),
         };
+        if let Err(refusal) = self.check_access(peer, &access, turn) {
+            return self.refuse_login(id.as_ref(), refusal, outbox);
+        }
         self.use_name(peer);
         self.note_source(peer, source);
         let requester = Requester { session, id, peer };
         self.open_session(&requester, source, outbox);
-        let state = &self.peers[&peer];
-        if state.rooms.is_empty() && !state.is_estimated {
-            self.welcome(&requester, state.waiting());
-        } else {
-            let query = WaitingQuery { peer, after: state.record.cursor };
-            self.begin_scan(requester, ScanPurpose::Welcome, WaitingScan::new(query));
+        match access {
+            Access::Registration(password) => {
+                self.sessions.get_mut(&session).expect("the session is open").unfinished += 1;
+                turn.change_account(Entry::Account { peer, password: Some(password), at: turn.at() });
+                turn.complete(Completion::Registration { requester });
+            }
+            Access::Free | Access::Password(_) | Access::Plugin => self.begin_welcome(requester),
         }
         let opened = self.sessions.get_mut(&session).expect("the session is open");
         if opened.unfinished > 0 {
@@ -46,6 +64,56 @@ impl Chat {
             self.record_event(EventKind::Join, peer, turn);
         }
         log::debug!("session {session} joined as {name}");
+    }
+
+    /// Checks that a client may use a name, once more: its password may have changed since the connection asked for it.
+    fn check_access(&self, peer: PeerId, access: &Access, turn: &TurnBuilder) -> Result<(), Refusal> {
+        let Peer { record, password, .. } = &self.peers[&peer];
+        let name = &record.name;
+        let words = match access {
+            Access::Plugin => return Ok(()),
+            Access::Free if password.is_none() => return Ok(()),
+            Access::Free => format!("{name} has a password now"),
+            Access::Password(checked) if password.as_ref() == Some(checked) => return Ok(()),
+            Access::Password(_) => format!("the password of {name} was changed meanwhile"),
+            Access::Registration(_) if password.is_none() && !record.seen && !turn.changes_account(peer) => {
+                return Ok(());
+            }
+            Access::Registration(_) => return Err(taken(name)),
+        };
+        Err(Refusal::new(Code::BadPassword, words).with_outcome(NOT_LOGGED_IN))
+    }
+
+    fn refuse_login(&mut self, id: Option<&RequestId>, refusal: Refusal, mut outbox: SessionOutbox) {
+        outbox.reply(id, &Reply::Refused(refusal), &mut self.budget);
+        outbox.flush();
+        outbox.release(&mut self.budget);
+    }
+
+    /// Welcomes a client that registered its name, if that was committed. The client may have left.
+    pub(super) fn complete_registration(&mut self, requester: Requester, delivery: &mut Delivery) {
+        if delivery.commit.is_err() {
+            self.refuse_uncommitted(&requester, "not registered", delivery);
+            return self.end(requester.session, delivery);
+        }
+        let name = self.peers[&requester.peer].record.name.clone();
+        self.reply(&requester, &Reply::Registered { name }, delivery);
+        let Requester { session, peer, .. } = requester;
+        if self.sessions.contains_key(&session) {
+            self.begin_welcome(Requester { session, id: None, peer });
+            self.end_unfinished(session);
+        }
+    }
+
+    /// Welcomes a session, at once or when the messages that wait in its rooms are counted.
+    fn begin_welcome(&mut self, requester: Requester) {
+        let state = &self.peers[&requester.peer];
+        if state.rooms.is_empty() && !state.is_estimated {
+            self.welcome(&requester, state.waiting());
+        } else {
+            let query = WaitingQuery { peer: requester.peer, after: state.record.cursor };
+            self.begin_scan(requester, ScanPurpose::Welcome, WaitingScan::new(query));
+        }
     }
 
     fn open_session(&mut self, requester: &Requester, source: Source, outbox: SessionOutbox) {

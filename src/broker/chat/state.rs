@@ -23,6 +23,7 @@ use crate::limits::OFFLINE_PEERS_CACHED_MAX;
 use crate::message::{
     BadName, DatabaseId, Message, PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, SessionId,
 };
+use crate::password::PasswordHash;
 use crate::protocol::Reply;
 use crate::shares::{Ledger, Shares};
 use crate::source::Source;
@@ -114,6 +115,8 @@ pub(super) struct Peer {
     pub(super) senders: Option<Box<Shares>>,
     /// Source of the latest login, if it is known.
     pub(super) source: Option<Source>,
+    /// Password, if the name is an account.
+    pub(super) password: Option<PasswordHash>,
     /// Whether the peer is a plugin. Its events are not stored for observers.
     pub(super) is_plugin: bool,
     /// Whether `delivered` may be a little low, because a client acknowledged some of very many messages.

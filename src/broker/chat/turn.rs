@@ -25,6 +25,8 @@ pub(in crate::broker) struct Turn {
     pub(super) permits: Vec<(SessionId, SemaphoreGuardArc)>,
     /// Whether the turn removes rooms.
     removes_rooms: bool,
+    /// Peers whose accounts the turn changes.
+    changed_accounts: Vec<PeerId>,
     /// Changes of membership that the turn commits.
     pub(super) membership_changes: Vec<MembershipChange>,
     /// Time at which the turn was decided: the time of its messages.
@@ -34,7 +36,7 @@ pub(in crate::broker) struct Turn {
 impl Turn {
     /// Whether the outcome of this turn must be known before the next turn is decided.
     pub(in crate::broker) fn is_awaited(&self) -> bool {
-        self.removes_rooms || !self.membership_changes.is_empty()
+        self.removes_rooms || !self.membership_changes.is_empty() || !self.changed_accounts.is_empty()
     }
 }
 
@@ -73,6 +75,7 @@ impl TurnBuilder {
             pages: Vec::new(),
             permits: Vec::new(),
             removes_rooms: false,
+            changed_accounts: Vec::new(),
             membership_changes: Vec::new(),
             at,
         };
@@ -213,6 +216,19 @@ impl TurnBuilder {
     /// Notes that the turn changes a membership.
     pub(super) fn change_membership(&mut self, change: MembershipChange) {
         self.turn.membership_changes.push(change);
+    }
+
+    /// Appends a change of an account.
+    pub(super) fn change_account(&mut self, entry: Entry) {
+        if let Entry::Account { peer, .. } = &entry {
+            self.turn.changed_accounts.push(*peer);
+        }
+        self.write(entry);
+    }
+
+    /// Whether the turn changes the account of a peer.
+    pub(super) fn changes_account(&self, peer: PeerId) -> bool {
+        self.turn.changed_accounts.contains(&peer)
     }
 
     /// Makes the turn commit all cursors that moved.

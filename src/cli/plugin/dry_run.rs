@@ -290,6 +290,7 @@ fn reply(request: Request, seq: Seq) -> Reply {
         | Request::History(_)
         | Request::Search { .. }
         | Request::Ping { .. } => no_server(),
+        Request::Register { .. } | Request::ChangePassword { .. } => no_server(),
         Request::Help | Request::Command { .. } | Request::Plugins | Request::Quit => no_server(),
     }
 }

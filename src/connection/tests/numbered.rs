@@ -4,8 +4,8 @@
 use crate::limits::LINE_BYTES_MAX;
 use crate::message::{Destination, Message, PeerName, RequestId, Room, Text};
 use crate::protocol::{
-    Capabilities, Code, Decoder, Detected, Detector, Draft, Encoder, Framing, HistoryRequest, Login, Match, Refusal,
-    Rejected, Reply, Request, SessionEncoder, SharedForms, Submission, Work, plain,
+    Capabilities, Code, Decoder, Detected, Detector, Draft, Encoder, Framing, HistoryRequest, Login, LoginLine, Match,
+    Refusal, Rejected, Reply, Request, SessionEncoder, SharedForms, Submission, Work, plain,
 };
 
 /// The first line of a client has number 1.
@@ -71,14 +71,17 @@ impl Decoder for NumberedDecoder {
     }
 
     /// A login takes two lines, of which the first is answered at once.
-    fn decode_login(&mut self, line: &str, replies: &mut Vec<u8>) -> Option<Result<Login, Rejected>> {
+    fn decode_login(&mut self, line: &str, replies: &mut Vec<u8>) -> Option<Result<LoginLine, Rejected>> {
         match self.split(line) {
             Ok(("NICK", nick)) => {
                 self.nick = PeerName::parse(nick).ok();
                 replies.extend_from_slice(format!("you want to be {nick}\n").as_bytes());
                 None
             }
-            Ok(_) => self.nick.clone().map(|name| Ok(Login { id: None, name, password: None, acks: false })),
+            Ok(_) => self
+                .nick
+                .clone()
+                .map(|name| Ok(Login { id: None, name, password: None, registers: false, acks: false }.into())),
             Err(refusal) => Some(Err(refusal.into())),
         }
     }

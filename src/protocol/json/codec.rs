@@ -4,8 +4,8 @@ use super::{encode_message, encode_reply, parse, parse_login};
 use crate::limits::JSON_LINE_BYTES_MAX;
 use crate::message::{Message, RequestId};
 use crate::protocol::{
-    Capabilities, Decoder, Detected, Detector, Encoder, Framing, Login, Match, Rejected, Reply, SessionEncoder,
-    SharedForm, SharedForms, Submission,
+    Capabilities, Decoder, Detected, Detector, Encoder, Framing, Login, LoginLine, Match, Rejected, Reply,
+    SessionEncoder, SharedForm, SharedForms, Submission,
 };
 
 /// JSON is UTF-8, which no Telnet command is.
@@ -53,8 +53,8 @@ impl Decoder for JsonDecoder {
         FRAMING
     }
 
-    fn decode_login(&mut self, line: &str, _: &mut Vec<u8>) -> Option<Result<Login, Rejected>> {
-        parse_login(line)
+    fn decode_login(&mut self, line: &str, _: &mut Vec<u8>) -> Option<Result<LoginLine, Rejected>> {
+        parse_login(line).map(|login| login.map(LoginLine::Login))
     }
 
     fn encode_rejection(&self, Rejected { id, refusal }: Rejected, out: &mut Vec<u8>) {

@@ -87,6 +87,8 @@ pub fn reply_frame<'a>(id: Option<&'a RequestId>, reply: &'a Reply) -> Option<Se
         Reply::Topic { room, topic } => topic_frame(id, room, None, topic.as_ref()),
         Reply::TopicSet { room, name, topic } => topic_frame(None, room, Some(name), topic.as_ref()),
         Reply::Left { room } | Reply::RoomRemoved { room } => ServerFrame::Left { id, room: room.as_str().into() },
+        Reply::Registered { .. } => ServerFrame::Registered { id },
+        Reply::PasswordChanged => ServerFrame::PasswordChanged { id },
         Reply::Pong { .. } => ServerFrame::Pong { id },
         Reply::Who { here, rooms, more } => who_frame(id, here, rooms, *more),
         Reply::History { messages, more } => ServerFrame::History { id, messages: past(messages), more: *more },

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::fields::{FieldError, Fields};
 use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX, TOPIC_BYTES_MAX};
 use crate::message::{Destination, Room, Seq, Text};
+use crate::password::Password;
 use crate::protocol::refusal::{Code, unknown_command};
 use crate::protocol::request::{Draft, HistoryRequest, Request};
 
@@ -37,6 +38,17 @@ pub(in crate::protocol) fn topic(fields: &Fields<'_>, _: u64) -> Result<Request,
         return Err(FieldError::new(Code::TooLong, format_args!("the topic is longer than {TOPIC_BYTES_MAX} bytes")));
     }
     Ok(Request::SetTopic { room, topic: Text::verbatim(&text) })
+}
+
+/// Reads `register`.
+pub(in crate::protocol) fn register(fields: &Fields<'_>, _: u64) -> Result<Request, FieldError> {
+    Ok(Request::Register { password: Password::new(fields.password.string("password")?) })
+}
+
+/// Reads `password`.
+pub(in crate::protocol) fn change_password(fields: &Fields<'_>, _: u64) -> Result<Request, FieldError> {
+    let [old, new] = [fields.old.string("old")?, fields.new.string("new")?].map(Password::new);
+    Ok(Request::ChangePassword { old, new })
 }
 
 /// Reads `history`.

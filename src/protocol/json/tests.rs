@@ -17,7 +17,10 @@ fn check(line: &str, expected: Expect) {
 fn check_login(line: &str, expected: Expect) {
     expected.assert_eq(&match parse_login(line) {
         None => "nothing".to_owned(),
-        Some(Ok(Login { id, name, password, acks })) => format!("{id:?} {name} {password:?} {acks}"),
+        Some(Ok(Login { id, name, password, registers, acks })) => {
+            let verb = if registers { "registers " } else { "" };
+            format!("{verb}{id:?} {name} {:?} {acks}", password.as_ref().map(Password::as_str))
+        }
         Some(Err(Rejected { id, refusal })) => refused(id, &refusal),
     });
 }
@@ -45,6 +48,14 @@ fn login_has_a_name_and_options() {
     check_login(
         r#"{"id":"l","acks":true,"name":"bob","password":"p","type":"login"}"#,
         expect![[r#"Some(RequestId("l")) bob Some("p") true"#]],
+    );
+    check_login(
+        r#"{"type":"register","id":"r","name":"bob","password":"p"}"#,
+        expect![[r#"registers Some(RequestId("r")) bob Some("p") false"#]],
+    );
+    check_login(
+        r#"{"type":"register","name":"bob"}"#,
+        expect![[r#"- bad_request: "password" is missing; not logged in"#]],
     );
     check_login(r#"{"type":"login","name":"bob","password":null,"acks":null}"#, expect!["None bob None false"]);
     check_login("  ", expect!["nothing"]);
@@ -139,9 +150,14 @@ fn each_request_has_its_fields() {
         r#"{"type":"login","name":"x"}"#,
         expect!["- logged_in_already: you are logged in already; connect again to use another name; nothing was done"],
     );
+    check(r#"{"type":"register","id":"r","password":"x"}"#, expect!["r Register { password: Password(…) }"]);
     check(
-        r#"{"type":"register","password":"x"}"#,
-        expect![[r#"- unknown_type: "register" is not a type of this version; nothing was done"#]],
+        r#"{"type":"password","old":"x","new":"y"}"#,
+        expect!["- ChangePassword { old: Password(…), new: Password(…) }"],
+    );
+    check(
+        r#"{"type":"password","old":"x"}"#,
+        expect![[r#"- bad_request: "new" is missing; expected a string; nothing was done"#]],
     );
 }
 

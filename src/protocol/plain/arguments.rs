@@ -6,6 +6,7 @@ use std::fmt::Display;
 
 use crate::limits::{HISTORY_MESSAGES_DEFAULT, HISTORY_MESSAGES_MAX, TOPIC_BYTES_MAX};
 use crate::message::{Destination, Room, Text, quoted};
+use crate::password::Password;
 use crate::protocol::refusal::{Code, Refusal};
 use crate::protocol::request::{Draft, HistoryRequest, Request};
 
@@ -83,6 +84,27 @@ pub(in crate::protocol) fn topic(command: &str, arguments: &str) -> Result<Reque
         "-" => Request::SetTopic { room, topic: None },
         text => Request::SetTopic { room, topic: Text::clean(text) },
     })
+}
+
+/// Reads `PASSWORD`.
+pub(in crate::protocol) fn register(command: &str, arguments: &str) -> Result<Request, Refusal> {
+    let [password] = words(command, "one password without blanks", arguments)?;
+    Ok(Request::Register { password: Password::new(password.to_owned()) })
+}
+
+/// Reads `OLD NEW`.
+pub(in crate::protocol) fn change_password(command: &str, arguments: &str) -> Result<Request, Refusal> {
+    let [old, new] = words(command, "the old password and the new one", arguments)?.map(str::to_owned);
+    Ok(Request::ChangePassword { old: Password::new(old), new: Password::new(new) })
+}
+
+/// Splits arguments into this many words. They are not repeated in the refusal, because they may be passwords.
+fn words<'a, const N: usize>(command: &str, wanted: &str, arguments: &'a str) -> Result<[&'a str; N], Refusal> {
+    let words: Vec<&str> = arguments.split_whitespace().collect();
+    let count = words.len();
+    words
+        .try_into()
+        .map_err(|_| not_done(Code::BadRequest, format_args!("{count} words after {command}, which takes {wanted}")))
 }
 
 /// Reads `WORDS`.

@@ -1,11 +1,12 @@
-//! Codec of plain lines: neither half has state. Owns the framing and the capabilities; never the form of a line.
+//! Codec of plain lines. The decoder remembers for which name it has asked the password. Owns the framing and the capabilities; never the form of a line.
 
-use super::{encode_message, encode_reply, parse, parse_login};
+use super::{encode_login_help, encode_message, encode_reply, parse, parse_login};
 use crate::limits::LINE_BYTES_MAX;
-use crate::message::{Message, RequestId};
+use crate::message::{Message, PeerName, RequestId};
+use crate::password::Password;
 use crate::protocol::{
-    Capabilities, Decoder, Encoder, Framing, Login, Rejected, Reply, SessionEncoder, SharedForm, SharedForms,
-    Submission,
+    Capabilities, Decoder, Encoder, Framing, Login, LoginLine, Rejected, Reply, SessionEncoder, SharedForm,
+    SharedForms, Submission,
 };
 
 /// Plain lines may hold Telnet's option negotiation.
@@ -13,15 +14,19 @@ pub const FRAMING: Framing = Framing { line_bytes_max: LINE_BYTES_MAX, skips_tel
 
 const FORM: SharedForm = SharedForm::new(b"text", 0);
 
-#[derive(Debug)]
-struct PlainDecoder;
+/// Decoder of a connection.
+#[derive(Debug, Default)]
+struct PlainDecoder {
+    /// Name whose password the next line is. Boxed, because an idle connection holds it.
+    asked: Option<Box<PeerName>>,
+}
 
 #[derive(Debug)]
 struct PlainEncoder;
 
 /// Makes the decoder of a new connection.
 pub fn decoder() -> Box<dyn Decoder> {
-    Box::new(PlainDecoder)
+    Box::<PlainDecoder>::default()
 }
 
 /// Makes the encoder of a session with these capabilities.
@@ -38,8 +43,25 @@ impl Decoder for PlainDecoder {
         FRAMING
     }
 
-    fn decode_login(&mut self, line: &str, _: &mut Vec<u8>) -> Option<Result<Login, Rejected>> {
-        parse_login(line)
+    fn decode_login(&mut self, line: &str, replies: &mut Vec<u8>) -> Option<Result<LoginLine, Rejected>> {
+        if let Some(name) = self.asked.take_if(|_| !line.trim().is_empty()) {
+            let password = Some(Password::new(line.trim().to_owned()));
+            return Some(Ok(Login { id: None, name: *name, password, registers: false, acks: false }.into()));
+        }
+        match line.trim() {
+            "/quit" => Some(Ok(LoginLine::Quit)),
+            "/help" => {
+                encode_login_help(replies);
+                None
+            }
+            line => parse_login(line).map(|login| login.map(LoginLine::Login)),
+        }
+    }
+
+    fn ask_password(&mut self, name: &PeerName, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(format!("* password for {name}?\n").as_bytes());
+        self.asked = Some(Box::new(name.clone()));
+        true
     }
 
     fn encode_rejection(&self, Rejected { refusal, .. }: Rejected, out: &mut Vec<u8>) {

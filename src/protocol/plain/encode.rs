@@ -43,12 +43,13 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         }
         Reply::Topic { room, topic: None } => notice(format_args!("{room} has no topic"), out),
         Reply::Topic { room, topic } => encode_topic(room, topic.as_ref(), out),
-        Reply::TopicSet { room, name, topic: Some(topic) } => {
-            notice(format_args!("{name} set the topic of {room}: {topic}"), out);
-        }
-        Reply::TopicSet { room, name, topic: None } => notice(format_args!("{name} cleared the topic of {room}"), out),
+        Reply::TopicSet { room, name, topic } => encode_topic_set(room, name, topic.as_ref(), out),
         Reply::RoomRemoved { room } => notice(format_args!("the operator has removed {room}"), out),
         Reply::Left { room } => notice(format_args!("you are no longer in {room}"), out),
+        Reply::Registered { name } => {
+            notice(format_args!("{name} has a password now; from now on, log in with it"), out)
+        }
+        Reply::PasswordChanged => notice(format_args!("your password is changed"), out),
         Reply::Pong { token: Some(token) } => notice(format_args!("pong {token}"), out),
         Reply::Pong { token: None } => notice(format_args!("pong"), out),
         Reply::Here { room, names } => encode_names(room.as_ref(), names, out),
@@ -92,6 +93,13 @@ fn encode_topic(room: &Room, topic: Option<&Text>, out: &mut Vec<u8>) {
     }
 }
 
+fn encode_topic_set(room: &Room, name: &PeerName, topic: Option<&Text>, out: &mut Vec<u8>) {
+    match topic {
+        Some(topic) => notice(format_args!("{name} set the topic of {room}: {topic}"), out),
+        None => notice(format_args!("{name} cleared the topic of {room}"), out),
+    }
+}
+
 /// Appends `* PLACE: alice, bob`, on as many lines as needed.
 fn encode_names(room: Option<&Room>, names: &[PeerName], out: &mut Vec<u8>) {
     match room {
@@ -131,6 +139,15 @@ fn encode_past(messages: &[PastMessage], none: &str, out: &mut Vec<u8>) {
             None => notice(format_args!("{at} from {sender}: {text}"), out),
         }
     }
+}
+
+/// Appends the answer to `/help` before the login.
+pub(in crate::protocol) fn encode_login_help(out: &mut Vec<u8>) {
+    let mut line = |form: &str, help: &str| notice(format_args!("{form:<32}  {help}"), out);
+    line("NAME", "log in; you are asked for the password, if the name has one");
+    line("NAME PASSWORD", "log in with the password");
+    line("/register NAME PASSWORD", "choose a name that nobody uses, and its password");
+    line("/quit", "close the connection");
 }
 
 fn encode_help(plugin_commands: &[(String, String)], out: &mut Vec<u8>) {

@@ -20,7 +20,10 @@ fn check(line: &str, expected: Expect) {
 fn check_login(line: &str, expected: Expect) {
     expected.assert_eq(&match parse_login(line) {
         None => "nothing".to_owned(),
-        Some(Ok(Login { name, password, .. })) => format!("{name} {password:?}"),
+        Some(Ok(Login { name, password, registers, .. })) => {
+            let verb = if registers { "registers " } else { "" };
+            format!("{verb}{name} {:?}", password.as_ref().map(Password::as_str))
+        }
         Some(Err(rejected)) => shown_refusal(rejected.refusal),
     });
 }
@@ -45,6 +48,8 @@ fn shown(parsed: Option<ParsedRequest>) -> String {
         }
         Request::Ping { token } => format!("ping {:?}", token.as_ref().map(Text::as_str)),
         Request::Ack { .. } | Request::Who | Request::Help | Request::Command { .. } => format!("{request:?}"),
+        Request::Register { password } => format!("register {}", password.as_str()),
+        Request::ChangePassword { old, new } => format!("password {} to {}", old.as_str(), new.as_str()),
         Request::Plugins | Request::Quit => format!("{request:?}"),
     }
 }
@@ -65,6 +70,15 @@ fn shown_refusal(refusal: Refusal) -> String {
 
 #[test]
 fn login_is_a_name_with_an_optional_password() {
+    check_login("/register bob secret", expect![[r#"registers bob Some("secret")"#]]);
+    check_login(
+        "/register bob",
+        expect!["bad_request: /register takes a name and a password without blanks; not registered"],
+    );
+    check_login(
+        "/register bob two words",
+        expect!["bad_request: /register takes a name and a password without blanks; not registered"],
+    );
     check_login("", expect!["nothing"]);
     check_login(" \t\u{3000}\r", expect!["nothing"]);
     check_login("alice", expect!["alice None"]);

@@ -27,6 +27,7 @@
 //! | 20 | `BeginPurge` | request: integer, name: text, target: integer (a room is negative) |
 //! | 21 | `ContinuePurge` | none |
 //! | 22 | `RefusePurge` | request: integer, reason: text |
+//! | 23 | `Account` | peer: integer, password: option of text, at: integer |
 //!
 //! - An integer is signed, of 64 bits, zigzag-coded as in Protocol Buffers (0, -1, 1, -2 become 0, 1, 2, 3), and written in groups of 7
 //!   bits, the lowest first, with the high bit set in all bytes but the last. The shortest form is the only one.
@@ -47,6 +48,7 @@ use self::reader::Reader;
 use self::writer::Writer;
 use super::{Entry, SendId};
 use crate::message::{PeerId, PeerName, Recipient, RequestId, Room, RoomId, Seq, Text, Timestamp};
+use crate::password::PasswordHash;
 use crate::source::Source;
 use crate::store::{EventFilter, EventKind, ObserverCursor, PeerEvent, PeerRecord, Post, SeqRange};
 
@@ -65,6 +67,7 @@ impl Entry {
             }
             Entry::RemoveRoom { room } => out.integer(room.get()),
             Entry::Ran { seconds } => out.integer(seconds.cast_signed()),
+            Entry::Account { peer, password, at } => write_account(*peer, password.as_ref(), *at, &mut out),
             Entry::Source { peer, source } => {
                 out.integer(peer.get());
                 out.text(&source.to_string());
@@ -117,6 +120,7 @@ impl Entry {
             Entry::BeginPurge { .. } => 20,
             Entry::ContinuePurge => 21,
             Entry::RefusePurge { .. } => 22,
+            Entry::Account { .. } => 23,
         }
     }
 
@@ -155,6 +159,7 @@ impl Entry {
             18 => Entry::RemoveRoom { room: RoomId::new(bytes.integer("room")?) },
             19 => Entry::Ran { seconds: bytes.integer("seconds")?.cast_unsigned() },
             kind @ 20..=22 => read_purge(kind, &mut bytes)?,
+            23 => read_account(&mut bytes)?,
             found => return Err(DecodeError::Kind { found }),
         };
         bytes.end()?;
@@ -167,6 +172,20 @@ fn read_refusal(bytes: &mut Reader<'_>) -> Result<Entry, DecodeError> {
         post: Box::new(read_post(bytes)?),
         at: read_time(bytes)?,
         reason: bytes.text("reason")?.to_owned(),
+    })
+}
+
+fn write_account(peer: PeerId, password: Option<&PasswordHash>, at: Timestamp, out: &mut Writer<'_>) {
+    out.integer(peer.get());
+    out.option(password.map(PasswordHash::as_str), Writer::text);
+    out.integer(at.millis());
+}
+
+fn read_account(bytes: &mut Reader<'_>) -> Result<Entry, DecodeError> {
+    Ok(Entry::Account {
+        peer: PeerId::new(bytes.integer("peer")?),
+        password: bytes.option("password", |bytes| bytes.text("password").map(PasswordHash::new))?,
+        at: read_time(bytes)?,
     })
 }
 

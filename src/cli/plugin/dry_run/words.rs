@@ -59,7 +59,7 @@ impl PlannedEffect {
                 Some(PlannedEffect("ask the server; there is none in a dry run".to_owned()))
             }
             Request::Ack { .. } | Request::Ping { .. } | Request::Help | Request::Command { .. } => None,
-            Request::Plugins | Request::Quit => None,
+            Request::Plugins | Request::Quit | Request::Register { .. } | Request::ChangePassword { .. } => None,
         }
     }
 

@@ -151,6 +151,8 @@ fn help_fits_a_terminal() {
             * /topic #ROOM [TEXT]               show the topic, or set it; - clears it
             * /history [NAME or #ROOM] [COUNT]  your newest messages: 20, or COUNT to 1000
             * /search WORDS                     your newest messages that contain all WORDS
+            * /register PASSWORD                from now on, your name needs this password
+            * /password OLD NEW                 change your password
             * /ping [TOKEN]                     reply once everything you sent is stored
             * /plugins                          list the plugins and their states
             * /quit                             write what is queued for you, then close

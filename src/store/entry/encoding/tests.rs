@@ -39,6 +39,14 @@ fn frozen() -> Vec<(Entry, &'static [u8])> {
             Entry::Source { peer: PeerId::new(64), source: Source::of([192, 0, 2, 7].into()) },
             b"\x01\x10\x80\x01\x12192.0.2.7",
         ),
+        (
+            Entry::Account {
+                peer: PeerId::new(64),
+                password: Some(PasswordHash::new("$argon2id$x")),
+                at: Timestamp::from_millis(1),
+            },
+            b"\x01\x17\x80\x01\x01\x16$argon2id$x\x02",
+        ),
         (Entry::Join { room: RoomId::new(2), peer: PeerId::new(64) }, b"\x01\x03\x04\x80\x01"),
         (Entry::Leave { room: RoomId::new(2), peer: PeerId::new(63) }, b"\x01\x04\x04\x7e"),
         (
@@ -226,6 +234,11 @@ fn entries() -> impl Strategy<Value = Entry> {
         }),
         (peer(), any::<[u8; 16]>().prop_map(|bytes| Source::of(bytes.into())))
             .prop_map(|(peer, source)| Entry::Source { peer, source }),
+        (peer(), proptest::option::of("[ -~]{0,20}"), any::<i64>()).prop_map(|(peer, password, at)| Entry::Account {
+            peer,
+            password: password.map(|password| PasswordHash::new(&password)),
+            at: Timestamp::from_millis(at),
+        }),
         room().prop_map(|room| Entry::RemoveRoom { room }),
         (room(), peer()).prop_map(|(room, peer)| Entry::Join { room, peer }),
         (room(), peer()).prop_map(|(room, peer)| Entry::Leave { room, peer }),
