@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use faulty_disk::{Errno, FaultyDisk, Operation};
-use support::{TestClient, TestServer, eventually, flood, holdline};
+use support::{TestClient, TestServer, eventually, flood, holdline, wait_for_exit};
 
 /// Messages that wait for bob.
 const MESSAGES: usize = 50;
@@ -36,7 +36,7 @@ fn messages_that_cannot_be_synced_are_not_acknowledged() {
     let server = server_with_messages();
     let log = new_file(&disk, "messages.jsonl");
     disk.fail(Operation::Sync, Errno::EIO);
-    assert_eq!(start_tail(&server, &log).wait().unwrap().code(), Some(1));
+    assert_eq!(wait_for_exit(&mut start_tail(&server, &log)).code(), Some(1));
     assert_eq!(waiting(&server), MESSAGES);
     disk.mend();
     let mut tail = start_tail(&server, &log);
