@@ -42,7 +42,9 @@ use crate::transport::{self, Transport};
 pub(crate) async fn serve(transport: impl Transport, session: SessionId, shared: Arc<Shared>) {
     let mut reader = LineReader::new(&transport, (shared.protocols.fallback)(), shared.stop.clone());
     let login_timeout_s = shared.limits.login_timeout_s;
-    let handshake = timeout(seconds_or_none(login_timeout_s), login::handshake(&mut reader, &shared)).await;
+    // Boxed, because the future of a connection always takes the memory of its largest state.
+    let handshake = Box::pin(login::handshake(&mut reader, &shared));
+    let handshake = timeout(seconds_or_none(login_timeout_s), handshake).await;
     match handshake.unwrap_or(Handshake::TimedOut) {
         Handshake::LoggedIn(admitted) => run_session(&mut reader, session, admitted, &shared).await,
         Handshake::Unsupported(last_words) => reject(&mut reader, last_words).await,
@@ -110,14 +112,15 @@ fn start_session(
     reader: &mut LineReader<'_, impl Transport>,
     AdmittedLogin { login, access }: AdmittedLogin,
     permits: &Arc<Semaphore>,
-) -> (PeerName, bool, Joining, OutboxReceiver) {
+) -> (PeerName, bool, Box<Joining>, OutboxReceiver) {
     let (sender, receiver) = broker::outbox();
     let encoder = reader.start_session(&login);
     let wants_accepted = encoder.capabilities.wants_accepted;
     let source = Source::of(reader.transport().peer_address());
     let Login { id, name, .. } = login;
     let output = SessionOutput::Lines { encoder, outbox: sender };
-    (name, wants_accepted, Joining { id, source, access, output, permit: permits.try_acquire_arc() }, receiver)
+    let joining = Joining { id, source, access, output, permit: permits.try_acquire_arc() };
+    (name, wants_accepted, Box::new(joining), receiver)
 }
 
 /// Reads and writes side by side, until the client's requests end and everything queued for it is written.

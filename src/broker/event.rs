@@ -19,8 +19,8 @@ pub(crate) enum Event {
         session: SessionId,
         /// Name of the peer that the client logged in as.
         name: PeerName,
-        /// Properties of the session.
-        joining: Joining,
+        /// Properties of the session. Boxed, because every event takes the memory of the largest, in the inbox and in each connection.
+        joining: Box<Joining>,
     },
     /// A connection needs the account of a name, before its client may log in.
     FindAccount {

@@ -70,7 +70,7 @@ fn join(sender: u64) -> (Event, OutboxReceiver) {
         output: SessionOutput::Lines { encoder, outbox: outbox_sender },
         permit: None,
     };
-    (Event::Join { session, name: name(sender), joining }, outbox_receiver)
+    (Event::Join { session, name: name(sender), joining: Box::new(joining) }, outbox_receiver)
 }
 
 /// A batch of messages to the first sender.

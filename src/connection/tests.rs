@@ -24,7 +24,7 @@ use crate::store::{Store, StoreOptions};
 use crate::transport::tcp::Tcp;
 
 /// Bytes of the future that serves a connection: they are most of an idle connection's memory.
-const CONNECTION_BYTES_MAX: usize = 1920;
+const CONNECTION_BYTES_MAX: usize = 1600;
 
 /// The protocols of the server, and one more.
 const PROTOCOLS: ProtocolTable =

@@ -20,7 +20,8 @@ pub(super) enum PrecisError {
 pub(super) fn enforce(name: &str) -> Result<String, PrecisError> {
     let mapped = map(name)?;
     // RFC 8264, section 7: a name that a second mapping changes is not valid.
-    if map(&mapped)? == mapped && follows_bidi_rule(&mapped) { Ok(mapped) } else { Err(PrecisError::Invalid) }
+    let is_stable = mapped == name || map(&mapped)? == mapped;
+    if is_stable && follows_bidi_rule(&mapped) { Ok(mapped) } else { Err(PrecisError::Invalid) }
 }
 
 /// Returns whether a character may stand in a name, before or after the mapping; RFC 8264, sections 4.2 and 8.

@@ -67,7 +67,7 @@ impl Link {
         *self.session.lock() = session;
         let output = SessionOutput::Values { capabilities: CAPABILITIES, outbox: sender };
         let joining = Joining { id: None, source: Source::Operator, access: Access::Plugin, output, permit: None };
-        self.send(Event::Join { session, name: self.name.clone(), joining }).await;
+        self.send(Event::Join { session, name: self.name.clone(), joining: Box::new(joining) }).await;
         receiver
     }
 

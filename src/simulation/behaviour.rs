@@ -37,7 +37,7 @@ impl World {
             output: SessionOutput::Lines { encoder, outbox: sender },
             permit,
         };
-        let join = Event::Join { session, name, joining };
+        let join = Event::Join { session, name, joining: Box::new(joining) };
         self.send_event(self.clients.len() - 1, join, Vec::new());
         true
     }

@@ -52,7 +52,7 @@ impl Chat {
 
     fn decide_event(&mut self, event: Event, deliveries_max: usize, postponed: &mut Postponed, turn: &mut TurnBuilder) {
         match event {
-            Event::Join { session, name, joining } => self.log_in(session, &name, joining, turn),
+            Event::Join { session, name, joining } => self.log_in(session, &name, *joining, turn),
             Event::FindAccount { name, reply } => drop(reply.send(self.find_account(&name))),
             Event::Requests { session, requests, permit } => {
                 let count = requests.len();

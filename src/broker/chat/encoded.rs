@@ -12,7 +12,7 @@ use crate::protocol::{SessionEncoder, SharedForm};
 pub(super) struct OutgoingMessage<'a> {
     pub(super) message: Message,
     pub(super) recipients: &'a [Recipient],
-    pub(super) peers: &'a IdMap<PeerId, Peer>,
+    pub(super) peers: &'a IdMap<PeerId, Box<Peer>>,
     pub(super) rooms: &'a IdMap<RoomId, RoomState>,
 }
 

@@ -147,7 +147,7 @@ impl Chat {
             peer.rooms.insert(membership.room.id, Member::stored(membership.joined));
             self.add_room(membership.name, membership.room);
         }
-        self.peers.insert(peer.record.id, peer);
+        self.peers.insert(peer.record.id, Box::new(peer));
     }
 
     fn new_peer(&mut self, name: PeerName) -> FoundPeer {

@@ -68,7 +68,7 @@ impl Chat {
 
     /// Checks that a client may use a name, once more: its password may have changed since the connection asked for it.
     fn check_access(&self, peer: PeerId, access: &Access, turn: &TurnBuilder) -> Result<(), Refusal> {
-        let Peer { record, password, .. } = &self.peers[&peer];
+        let Peer { record, password, .. } = &*self.peers[&peer];
         let name = &record.name;
         let words = match access {
             Access::Plugin => return Ok(()),

@@ -48,8 +48,8 @@ pub(in crate::broker) struct Chat {
     pub(super) last_room: RoomId,
     /// Ids of `peers` by name. Clients choose names, so they are hashed with a secret key; the server chooses ids.
     pub(super) ids: HashMap<PeerName, PeerId>,
-    /// Peers in memory: all that are online, and offline ones that were named lately.
-    pub(super) peers: IdMap<PeerId, Peer>,
+    /// Peers in memory: all that are online, and offline ones that were named lately. Boxed, as the sessions are.
+    pub(super) peers: IdMap<PeerId, Box<Peer>>,
     /// Ids of `rooms` by name.
     pub(super) room_ids: HashMap<Room, RoomId>,
     /// Rooms of all `peers`, and those that were named lately.
