@@ -215,7 +215,8 @@ fn when_waiting_messages_fill_the_database_the_loudest_sender_is_refused_and_the
     // A quiet sender, logins, rooms and acknowledgements go on.
     let mut dave = TestClient::login(&server, "dave");
     let mut erin = TestClient::login(&server, "erin");
-    if used() < max_size {
+    // Unless a turn that was under way when the share was used up has filled that, too.
+    if used() + 20_000 < max_size {
         for _ in 0..20 {
             dave.send("erin: still here");
             erin.expect("from dave: still here");

@@ -137,7 +137,7 @@ fn last_part_of_max_size_is_left_for_others() {
     assert_eq!(refused(&mut alice, "dave", 40), [""; 0], "a quiet sender goes on");
     // One that is as loud gets a share, too.
     let refused = refused(&mut alice, "dave", 200).len();
-    assert!((100..200).contains(&refused), "{refused} messages of alice were refused");
+    assert!((60..200).contains(&refused), "{refused} messages of alice were refused");
 }
 
 #[test]
