@@ -30,6 +30,8 @@ fn server_whose_directory_was_removed_refuses_says_so_once_and_recreates_nothing
     carol.send("/join #room");
     assert_eq!(carol.next_message(), REFUSAL.replace("not sent", "not joined"));
     assert_eq!(server.terminate().code(), Some(1), "{}", server.log());
+    // The end of its output may be on its way.
+    server.wait_for_log("all that was accepted");
     let (log, path) = (server.log(), server.database());
     let named =
         format!("{} was removed, moved or replaced while the server had it open (nothing is there)", path.display());
