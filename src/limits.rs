@@ -321,6 +321,9 @@ pub const DATABASE_BUSY_MS_MAX: u64 = 5000;
 /// Messages in the tail, each counted once per recipient, from which on the next turn writes the tail into the inbox index.
 pub const INDEX_LAG_ROWS_MAX: usize = 16 * 1024;
 
+/// Messages that are read from an inbox first, before a page or a scan has taken any.
+pub const INBOX_CHUNK_MESSAGES_MIN: usize = 32;
+
 /// Messages in one row of the inbox index: with a `seq` of eight digits a row fits a page of the database.
 pub const INBOX_ROW_MESSAGES_MAX: usize = 400;
 

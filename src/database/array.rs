@@ -16,7 +16,8 @@ pub(crate) fn write(array: &mut String, numbers: impl Iterator<Item = i64>) {
 /// Parses a JSON array. Skips whatever is not a number, so that a damaged character does not lose the rest.
 pub(crate) fn read(array: &str) -> impl DoubleEndedIterator<Item = i64> + Clone {
     let numbers = array.trim_matches(['[', ']']).split(',');
-    numbers.filter_map(|number| number.trim().parse().ok())
+    // Only a number that somebody wrote by hand has blanks around it.
+    numbers.filter_map(|number| number.parse().or_else(|_| number.trim().parse()).ok())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::members::Members;
 use super::messages::Messages;
 use super::names::Names;
 use super::visibility::{InboxRange, Viewer};
-use crate::limits::PAGE_MESSAGES_MAX;
+use crate::limits::{INBOX_CHUNK_MESSAGES_MIN, PAGE_MESSAGES_MAX};
 use crate::message::{PeerId, Recipient, RoomId, Seq};
 
 /// Tables from which the messages of a peer are read.
@@ -53,6 +53,9 @@ struct Inbox {
     before: Seq,
     /// Messages that were read and not returned yet.
     seqs: VecDeque<Seq>,
+    /// Number of messages that are read next; doubles each time. A page or a slice of a scan may end after a few: then reading many would
+    /// take longer than the messages themselves.
+    chunk: usize,
 }
 
 impl Inboxes {
@@ -151,9 +154,11 @@ impl Inboxes {
     /// Adds the next message of an inbox to the heads.
     fn read_head(&mut self, place: usize, index: &mut Index<'_>) -> rusqlite::Result<()> {
         // All inboxes together keep about a page in memory.
-        let count = PAGE_MESSAGES_MAX / self.inboxes.len() + 1;
-        let Inbox { recipient, after, before, seqs } = &mut self.inboxes[place];
+        let count_max = PAGE_MESSAGES_MAX / self.inboxes.len() + 1;
+        let Inbox { recipient, after, before, seqs, chunk } = &mut self.inboxes[place];
         if seqs.is_empty() {
+            let count = count_max.min(*chunk);
+            *chunk = 2 * count;
             *seqs = match self.direction {
                 Direction::Up => index.first_after(*recipient, *after, count)?.into(),
                 Direction::Down => index.last_before(*recipient, *before, count)?.into(),
@@ -171,6 +176,6 @@ impl Inboxes {
 
 impl Inbox {
     fn new(recipient: impl Into<Recipient>, after: Seq, before: Seq) -> Self {
-        Inbox { recipient: recipient.into(), after, before, seqs: VecDeque::new() }
+        Inbox { recipient: recipient.into(), after, before, seqs: VecDeque::new(), chunk: INBOX_CHUNK_MESSAGES_MIN }
     }
 }

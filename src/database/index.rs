@@ -175,10 +175,11 @@ impl<'c> Index<'c> {
         while seqs.len() < count
             && let Some(row) = rows.next()?
         {
-            seqs.extend(entries(&text(row, 0)?).filter(|seq| *seq > after));
+            let left = count - seqs.len();
+            seqs.extend(entries(&text(row, 0)?).filter(|seq| *seq > after).take(left));
         }
-        seqs.extend(self.tail.after(recipient, after));
-        seqs.truncate(count);
+        let left = count - seqs.len();
+        seqs.extend(self.tail.after(recipient, after).iter().take(left));
         Ok(seqs)
     }
 
@@ -196,9 +197,9 @@ impl<'c> Index<'c> {
         while seqs.len() < count
             && let Some(row) = rows.next()?
         {
-            seqs.extend(entries(&text(row, 0)?).rev().filter(|seq| *seq < before));
+            let left = count - seqs.len();
+            seqs.extend(entries(&text(row, 0)?).rev().filter(|seq| *seq < before).take(left));
         }
-        seqs.truncate(count);
         Ok(seqs)
     }
 }
