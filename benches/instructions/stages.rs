@@ -28,7 +28,12 @@ const STAGES: &[(&str, &[&str])] = &[
     (
         "deliver and encode",
         &[
+            "holdline::broker::chat::commands::complete",
+            "holdline::broker::chat::commands::send::complete",
             "holdline::broker::chat::deliver",
+            "holdline::broker::chat::encoded",
+            "holdline::broker::chat::feeds",
+            "holdline::broker::chat::session_outbox",
             "holdline::broker::Broker::deliver",
             "holdline::broker::outbox",
             "holdline::protocol",
