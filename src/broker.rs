@@ -516,6 +516,6 @@ impl Broker {
     fn postpone(&mut self, postponed: Postponed) {
         let (front, back) = postponed.into_parts();
         self.pending.put_back(front.into_iter());
-        back.into_iter().for_each(|event| self.pending.push(event));
+        self.pending.put_behind(back);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::event::Event;
 use crate::limits::BATCH_REQUESTS_MAX;
+use crate::message::SessionId;
 
 /// Events in the order of their arrival, with at most one batch of requests of each connection.
 #[derive(Debug, Default)]
@@ -53,6 +54,21 @@ impl TurnQueue {
             self.weight += weighed.weight;
             self.events.push_front(weighed);
         }
+    }
+
+    /// Puts events behind all others, in their order. What waits of their sessions already comes behind them.
+    pub(super) fn put_behind(&mut self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let sessions: HashSet<SessionId> = events.iter().filter_map(Event::session).collect();
+        let is_later = |event: &Event| event.session().is_some_and(|session| sessions.contains(&session));
+        let (later, others) =
+            std::mem::take(&mut self.events).into_iter().partition(|weighed| is_later(&weighed.event));
+        self.events = others;
+        events.into_iter().for_each(|event| self.push(event));
+        let later: VecDeque<WeighedEvent> = later;
+        self.events.extend(later);
     }
 
     /// Takes the events of a turn, with at most this weight of requests. Half of these are shared evenly among the batches: a batch within
@@ -171,6 +187,16 @@ mod tests {
         waiting.put_back(turn.drain(1..));
         assert_eq!(waiting.weight(), 3);
         assert_eq!(take(&mut waiting), [(2, 1), (3, 1), (4, 1)]);
+        assert_eq!(waiting.weight(), 0);
+    }
+
+    #[test]
+    fn rest_of_a_batch_comes_behind_others_and_before_what_follows_it() {
+        // The batch of session 1 was divided twice: its last part waits already, and so does the end of session 2.
+        let mut waiting = waiting([batch(1, 3), leave(2), batch(3, 1)]);
+        waiting.put_behind(vec![batch(1, 2), batch(2, 1)]);
+        assert_eq!(waiting.weight(), 7);
+        assert_eq!(take(&mut waiting), [(3, 1), (1, 2), (2, 1), (1, 3), (2, 0)]);
         assert_eq!(waiting.weight(), 0);
     }
 
