@@ -149,6 +149,7 @@ fn answers_are_true_while_the_directory_is_moved_in_the_middle_of_commits() {
     for round in 0..12 {
         let alice = TestClient::login(&server, "alice");
         let sending = thread::spawn(|| send_until_refused(alice));
+        // The instant of the move is the subject: it falls into another part of a commit each time.
         thread::sleep(Duration::from_millis(20 + 3 * round));
         let away = moved_away(&server);
         let Answers { accepted, refused, unknown } = sending.join().unwrap();

@@ -77,7 +77,7 @@ pub enum PurgeError {
     #[error("{0}; nothing is removed")]
     Refused(String),
     /// The store failed.
-    #[error("{0}; run this again to continue")]
+    #[error("{0}; what is left is removed when the server starts, or with the next removal")]
     Failed(String),
 }
 

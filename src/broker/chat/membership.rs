@@ -1,7 +1,7 @@
 //! Membership in rooms: which rooms a peer is a member of, and the changes that a turn makes. Owns how a change is applied or reverted once
 //! the outcome of its turn is known; never handles messages.
 
-use super::rooms::{Member, MembershipChange};
+use super::rooms::{Member, MembershipChange, RoomState};
 use super::state::Chat;
 use super::turn::{Turn, TurnBuilder};
 use crate::limits::EMPTIED_ROOMS_MAX;
@@ -59,7 +59,7 @@ impl Chat {
                 Entry::Message { .. } => newest = newest.next(),
                 Entry::Join { room, peer } => self.member(*peer, *room).joined = Some(newest),
                 Entry::Leave { room, peer } => self.member(*peer, *room).joined = None,
-                Entry::RemoveRoom { room } => self.remove_room(*room),
+                Entry::RemoveRoom { room } => drop(self.remove_room(*room)),
                 Entry::Account { peer, password, .. } => self.apply_account(*peer, password.clone()),
                 _ => {}
             }
@@ -99,12 +99,13 @@ impl Chat {
         rooms
     }
 
-    /// Removes a room that was removed from the store.
-    fn remove_room(&mut self, id: RoomId) {
-        if let Some(state) = self.rooms.remove(&id) {
-            self.room_ids.remove(&state.name);
-        }
+    /// Removes a room that was removed from the store. Returns what was known of it.
+    pub(super) fn remove_room(&mut self, id: RoomId) -> Option<RoomState> {
         self.room_creators.release(&id);
+        self.forget_floor(id);
+        let state = self.rooms.remove(&id)?;
+        self.room_ids.remove(&state.name);
+        Some(state)
     }
 
     /// Removes a room whose creation could not be committed.

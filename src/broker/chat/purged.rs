@@ -81,13 +81,10 @@ impl Chat {
     }
 
     fn forget_room(&mut self, id: RoomId, delivery: &mut Delivery) {
-        self.room_creators.release(&id);
-        self.forget_floor(id);
         for peer in self.peers.values_mut() {
             peer.rooms.remove(&id);
         }
-        let Some(state) = self.rooms.remove(&id) else { return };
-        self.room_ids.remove(&state.name);
+        let Some(state) = self.remove_room(id) else { return };
         let sessions = state.online.iter().flat_map(|peer| self.peers[peer].sessions.iter().copied());
         let notice = Reply::RoomRemoved { room: state.name };
         for session in sessions.collect::<Vec<_>>() {

@@ -119,7 +119,7 @@ pub(super) struct Peer {
     pub(super) password: Option<PasswordHash>,
     /// Whether the peer is a plugin. Its events are not stored for observers.
     pub(super) is_plugin: bool,
-    /// Whether `delivered` may be a little low, because a client acknowledged some of very many messages.
+    /// Whether `delivered` may be a little low, because a client acknowledged some of very many messages, or because messages were purged.
     pub(super) is_estimated: bool,
 }
 
