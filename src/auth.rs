@@ -53,7 +53,7 @@ impl Authenticator {
         let is_right = self.hasher.verify(password, hash, source).await.map_err(overloaded)?;
         let mut penalties = self.penalties.lock();
         if is_right {
-            penalties.forgive(source);
+            penalties.forgive(suspect);
             return Ok(());
         }
         penalties.punish(suspect, at);

@@ -130,7 +130,7 @@ async fn run_halves<T: Transport>(
     progress: &Progress,
 ) -> ReaderEnd {
     let mut writing = pin!(writer.run());
-    // Locked while plugins filter a batch, so that the batch is submitted even if the connection ends meanwhile.
+    // Locked while plugins filter a batch or its passwords are checked, so that the batch is submitted even if the connection ends meanwhile.
     let filtering = Mutex::new(());
     let broker_closed = async {
         writing.as_mut().await;

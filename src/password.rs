@@ -3,12 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::limits::PASSWORD_BYTES_MAX;
 
-/// Password that never prints itself.
-#[derive(Clone, PartialEq, Eq)]
+/// Password that never prints itself. Plugins that check logins get it as a string.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Password(String);
 
 /// Error about a text that is not a password.

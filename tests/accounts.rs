@@ -249,6 +249,7 @@ fn passwords_are_neither_logged_nor_stored() {
     other.send("alice hunter-four");
     other.expect_error("bad_password");
     server.terminate();
+    server.wait_for_log("stopped");
     assert!(!server.log().contains("hunter-"), "{}", server.log());
     let database = std::fs::read(server.database()).expect("the database is there");
     assert!(!database.windows(7).any(|bytes| bytes == b"hunter-"));

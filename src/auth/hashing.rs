@@ -38,6 +38,16 @@ enum Job {
     Verify { password: Password, hash: Option<PasswordHash>, reply: oneshot::Sender<bool> },
 }
 
+impl Job {
+    /// Whether nobody waits for the result any more.
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Job::Hash { reply, .. } => reply.is_closed(),
+            Job::Verify { reply, .. } => reply.is_closed(),
+        }
+    }
+}
+
 /// Place of a password in the queue, given up when it is dropped.
 struct QueuePlace {
     source: Source,
@@ -107,6 +117,10 @@ fn work(jobs: &Receiver<Job>) {
     // A hash of the same cost for names without one. Nobody knows its password.
     let decoy = OnceLock::new();
     while let Ok(job) = jobs.recv_blocking() {
+        // A client that left while it waited must not delay the others.
+        if job.is_abandoned() {
+            continue;
+        }
         match job {
             Job::Hash { password, reply } => drop(reply.send(hash(&argon2, &password))),
             Job::Verify { password, hash: Some(hash), reply } => drop(reply.send(verify(&argon2, &password, &hash))),

@@ -1,5 +1,6 @@
-//! Penalties for wrong passwords: each further one makes its source, and all other sources that try the same name, wait longer. Owns the
-//! delays; never looks at a password.
+//! Penalties for wrong passwords: each further one makes its source, and all others that try the same name, wait longer. For a name and the
+//! source of its latest login there is a penalty of their own: what others try delays the owner at home no more than the owner's mistakes
+//! delay others. Owns the delays; never looks at a password.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,7 +14,8 @@ use crate::source::Source;
 #[derive(Debug, Default)]
 pub(super) struct Penalties {
     by_source: HashMap<Source, Penalty>,
-    by_name: HashMap<PeerName, Penalty>,
+    /// Penalties of names: for all sources together, but for the one that is known, which has its own.
+    by_name: HashMap<(PeerName, Option<Source>), Penalty>,
 }
 
 /// Source that tries a name.
@@ -23,6 +25,12 @@ pub(super) struct Suspect<'a> {
     pub(super) name: &'a PeerName,
     /// Whether the latest login by the name came from this source: then what others tried does not count.
     pub(super) is_known: bool,
+}
+
+impl Suspect<'_> {
+    fn key(&self) -> (PeerName, Option<Source>) {
+        (self.name.clone(), self.is_known.then_some(self.source))
+    }
 }
 
 /// Wrong passwords of one source, or for one name.
@@ -35,24 +43,21 @@ struct Penalty {
 
 impl Penalties {
     /// Returns the time that a suspect must wait, if it must.
-    pub(super) fn wait(&self, Suspect { source, name, is_known }: Suspect<'_>, now: Instant) -> Option<Duration> {
-        let of_name = if is_known { None } else { self.by_name.get(name) };
-        let waits = self.by_source.get(&source).into_iter().chain(of_name);
+    pub(super) fn wait(&self, suspect: Suspect<'_>, now: Instant) -> Option<Duration> {
+        let of_source = if suspect.is_known { None } else { self.by_source.get(&suspect.source) };
+        let waits = of_source.into_iter().chain(self.by_name.get(&suspect.key()));
         waits.filter_map(|penalty| penalty.free_at.checked_duration_since(now)).filter(|wait| !wait.is_zero()).max()
     }
 
     /// Records a wrong password.
-    pub(super) fn punish(&mut self, Suspect { source, name, is_known }: Suspect<'_>, now: Instant) {
-        punish(&mut self.by_source, source, now);
-        // The owner's own mistakes at home must not make the owner wait elsewhere, nor guesses from there anyone at home.
-        if !is_known {
-            punish(&mut self.by_name, name.clone(), now);
-        }
+    pub(super) fn punish(&mut self, suspect: Suspect<'_>, now: Instant) {
+        punish(&mut self.by_source, suspect.source, now);
+        punish(&mut self.by_name, suspect.key(), now);
     }
 
-    /// Forgets the wrong passwords of a source that sent a right one.
-    pub(super) fn forgive(&mut self, source: Source) {
-        self.by_source.remove(&source);
+    /// Forgets the owner's mistakes at home after a right password. What the source tried with other names stays.
+    pub(super) fn forgive(&mut self, suspect: Suspect<'_>) {
+        self.by_name.remove(&(suspect.name.clone(), Some(suspect.source)));
     }
 }
 
@@ -114,17 +119,23 @@ mod tests {
     }
 
     #[test]
-    fn right_password_ends_the_penalty_of_its_source() {
-        let name = PeerName::parse("alice").unwrap();
+    fn owner_at_home_and_others_there_do_not_delay_each_other() {
+        let [alice, mallory] = ["alice", "mallory"].map(|name| PeerName::parse(name).unwrap());
         let mut penalties = Penalties::default();
         let now = Instant::now();
-        let owner = Suspect { is_known: true, ..suspect(&name, 1) };
-        for _ in 0..9 {
-            penalties.punish(owner, now);
-        }
+        let owner = Suspect { is_known: true, ..suspect(&alice, 1) };
+        let neighbour = Suspect { is_known: true, ..suspect(&mallory, 1) };
+        let guesses =
+            |penalties: &mut Penalties, suspect: Suspect<'_>| (0..9).for_each(|_| penalties.punish(suspect, now));
+        guesses(&mut penalties, suspect(&mallory, 1));
+        assert_eq!(penalties.wait(owner, now), None, "what a neighbour tries with other names");
+        guesses(&mut penalties, owner);
         assert!(penalties.wait(owner, now).is_some());
-        penalties.forgive(owner.source);
+        penalties.forgive(neighbour);
+        assert!(penalties.wait(owner, now).is_some(), "a neighbour's right password forgives no guesses");
+        penalties.forgive(owner);
         assert_eq!(penalties.wait(owner, now), None);
+        assert!(penalties.wait(suspect(&alice, 1), now).is_some(), "the source stays suspect for other names");
     }
 
     #[test]

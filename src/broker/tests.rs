@@ -1,6 +1,7 @@
 //! Turns in sequence, with a store that the test plays. The submodules own the cases in which a turn is decided before the outcome of the turn
 //! before it is known; the simulation covers everything else.
 
+mod accounts;
 mod failed_turns;
 mod lookups;
 mod observers;
@@ -60,17 +61,22 @@ fn name(sender: u64) -> PeerName {
 }
 
 fn join(sender: u64) -> (Event, OutboxReceiver) {
+    join_as(sender, name(sender), Access::Free)
+}
+
+/// A session that logs in by a name, with this proof.
+fn join_as(sender: u64, name: PeerName, access: Access) -> (Event, OutboxReceiver) {
     let (outbox_sender, outbox_receiver) = outbox();
     let session = SessionId::new(sender);
     let encoder = plain::session(Capabilities::default());
     let joining = Joining {
         id: None,
         source: Source::Operator,
-        access: Access::Free,
+        access,
         output: SessionOutput::Lines { encoder, outbox: outbox_sender },
         permit: None,
     };
-    (Event::Join { session, name: name(sender), joining: Box::new(joining) }, outbox_receiver)
+    (Event::Join { session, name, joining: Box::new(joining) }, outbox_receiver)
 }
 
 /// A batch of messages to the first sender.

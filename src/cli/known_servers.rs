@@ -10,7 +10,7 @@ use std::{env, fmt};
 use holdline::client::{self, Account, Distrust, ServerAddress, ServerTrust, UntrustedCertificate};
 use holdline::fingerprint::Fingerprint;
 
-use super::output::report;
+use super::output::{errors_go_to_a_terminal, report};
 
 /// Path of the file below the user's configuration.
 const FILE: &str = "holdline/known_servers";
@@ -56,6 +56,10 @@ fn find(list: &str, server: &ServerAddress) -> Option<Fingerprint> {
 
 /// Asks on the terminal whether the server's certificate is the right one, if it is not trusted otherwise.
 fn ask_about(server: &ServerAddress) -> Option<Fingerprint> {
+    // Whoever redirects the errors does not read the question.
+    if !errors_go_to_a_terminal() {
+        return None;
+    }
     let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
     let certificate = smol::block_on(client::untrusted_certificate(server))?;
     if !ask(&terminal, &Question { server, certificate: &certificate }).ok()? {

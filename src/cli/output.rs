@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, clippy::print_stderr, reason = "everything is printed here")]
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use holdline::message::{printable, printable_json};
 
@@ -48,6 +48,11 @@ pub(crate) fn report(line: impl Display) {
 /// Prints a question to standard error, and leaves the cursor behind it.
 pub(super) fn prompt(question: impl Display) {
     eprint!("{}", printable(&question.to_string()));
+}
+
+/// Whether a person reads standard error on a terminal.
+pub(super) fn errors_go_to_a_terminal() -> bool {
+    io::stderr().is_terminal()
 }
 
 /// Ignores the error of a closed pipe: the reader has seen enough.

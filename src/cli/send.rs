@@ -134,7 +134,7 @@ fn text() -> impl Parser<Option<String>> {
 
 /// Environment variables, and examples.
 const FOOTER: &str =
-    "HOLDLINE_PASSWORD is sent as the password. Leave it unset, unless a plugin of the server checks logins.
+    "HOLDLINE_PASSWORD is sent as the password. Leave it unset if your name has none, unless a plugin checks logins.
 
 Examples:
 

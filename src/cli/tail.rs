@@ -63,7 +63,7 @@ fn position_of(position: &str) -> Result<TailPosition, &'static str> {
 
 /// Environment variables, and examples.
 const FOOTER: &str =
-    "HOLDLINE_PASSWORD is sent as the password. Leave it unset, unless a plugin of the server checks logins.
+    "HOLDLINE_PASSWORD is sent as the password. Leave it unset if your name has none, unless a plugin checks logins.
 
 Examples:
 

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
+use super::passwords;
 use super::shared::Shared;
 use crate::auth::Attempt;
 use crate::broker::{Access, FoundAccount, taken};
-use crate::config::Registration;
 use crate::message::PeerName;
 use crate::password::Password;
 use crate::plugin::{ConnectCall, LoginCall, LoginVerdict};
@@ -40,21 +40,24 @@ pub(super) async fn admit(login: Login, connection: ConnectCall, shared: &Shared
         let words = format!("{} is the name of a plugin; choose another name; not logged in", login.name);
         return refused(login, Refusal::new(Code::BadName, words));
     }
-    let password = login.password.as_ref().map(|password| password.as_str().to_owned());
-    let call = || LoginCall { name: login.name.clone(), password: password.clone(), connection: connection.clone() };
+    let Login { name, password, .. } = &login;
+    let call = || LoginCall { name: name.clone(), password: password.clone(), connection: connection.clone() };
     match set.log_in(call).await {
-        LoginVerdict::Allow => admitted(login, Access::Plugin),
+        // A name is registered with its password, whoever admits it.
+        LoginVerdict::Allow if !login.registers => admitted(login, Access::Plugin),
         LoginVerdict::Refuse(refusal) => refused(login, refusal),
-        LoginVerdict::Pass => admit_by_account(login, source, shared).await,
+        LoginVerdict::Allow | LoginVerdict::Pass => admit_by_account(login, source, shared).await,
     }
 }
 
 async fn admit_by_account(mut login: Login, source: Source, shared: &Shared) -> LoginAdmission {
     let account = match shared.broker.find_account(&login.name).await {
         Ok(account) => account,
-        // A name that may not be new has no password.
-        Err(refusal) if login.password.is_none() || login.registers => return refused(login, refusal),
-        Err(_) => FoundAccount { password: None, source: None, is_used: false },
+        // A name that may not be new has no password: with one, it looks like any other name.
+        Err(refusal) if refusal.code == Code::BadName && login.password.is_some() && !login.registers => {
+            FoundAccount { password: None, source: None, is_used: false }
+        }
+        Err(refusal) => return refused(login, refusal),
     };
     match login.password.take() {
         Some(password) if login.registers => register(login, &password, &account, source, shared).await,
@@ -97,15 +100,11 @@ async fn register(
     source: Source,
     shared: &Shared,
 ) -> LoginAdmission {
-    if shared.accounts.registration == Registration::Closed {
-        let words = "nobody may register here (registration); ask the operator of the server";
-        return refused(login, Refusal::new(Code::NotAllowed, words).with_outcome(OUTCOME));
-    }
     if account.is_used || account.password.is_some() {
         let refusal = taken(&login.name);
         return refused(login, refusal);
     }
-    match shared.authenticator.hash(password, source).await {
+    match passwords::hash_for_registration(password, source, shared).await {
         Ok(hash) => admitted(login, Access::Registration(hash)),
         Err(refusal) => refused(login, refusal.with_outcome("not registered")),
     }

@@ -86,10 +86,26 @@ async fn log_in(reader: &mut LineReader<'_, impl Transport>, shared: &Shared) ->
         let mut answer = Vec::new();
         let is_last = match admission {
             LoginAdmission::Admitted(admitted) => return Handshake::LoggedIn(admitted),
-            LoginAdmission::NeedsPassword(login) => ask(reader, login, &mut answer),
+            LoginAdmission::NeedsPassword(login) if reader.decoder_mut().ask_password(&login.name, &mut answer) => {
+                false
+            }
+            LoginAdmission::NeedsPassword(login) => {
+                refusals += 1;
+                let is_last = refusals >= LOGIN_REFUSALS_MAX;
+                answer = refuse(reader, without_password(login), None, is_last);
+                is_last
+            }
             LoginAdmission::Refused(rejected, asked) => {
                 // A program with other mistakes guesses neither names nor passwords.
-                let is_guess = matches!(rejected.refusal.code, Code::BadName | Code::BadPassword | Code::Rejected);
+                let is_guess = matches!(
+                    rejected.refusal.code,
+                    Code::BadName
+                        | Code::BadPassword
+                        | Code::Rejected
+                        | Code::AccountRequired
+                        | Code::NotAllowed
+                        | Code::RateLimited
+                );
                 refusals += usize::from(is_guess);
                 let is_last = refusals >= LOGIN_REFUSALS_MAX;
                 answer = refuse(reader, rejected, asked.filter(|_| !is_last), is_last);
@@ -108,14 +124,10 @@ async fn log_in(reader: &mut LineReader<'_, impl Transport>, shared: &Shared) ->
     Handshake::Disconnected
 }
 
-/// Asks for the password of a name. Returns whether the connection closes.
-fn ask(reader: &mut LineReader<'_, impl Transport>, login: Login, answer: &mut Vec<u8>) -> bool {
-    if !reader.decoder_mut().ask_password(&login.name, answer) {
-        let words = format!("{} has a password; send it with the login; not logged in", login.name);
-        let rejected = Rejected { id: login.id, refusal: Refusal::new(Code::BadPassword, words) };
-        *answer = refuse(reader, rejected, None, false);
-    }
-    false
+/// Refuses a login without the password of its name.
+fn without_password(login: Login) -> Rejected {
+    let words = format!("{} has a password; send it with the login; not logged in", login.name);
+    Rejected { id: login.id, refusal: Refusal::new(Code::BadPassword, words) }
 }
 
 /// Encodes a refusal, and asks for the password again if it was wrong.

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::auth::Attempt;
 use crate::config::Registration;
 use crate::message::PeerName;
-use crate::password::Password;
+use crate::password::{Password, PasswordHash};
 use crate::protocol::{AccountChange, Code, Refusal, Request, Submission, Work};
 use crate::source::Source;
 
@@ -17,7 +17,9 @@ const OUTCOME: &str = "nothing was done";
 pub(super) async fn prepare(requests: &mut [Submission], name: &PeerName, source: Source, shared: &Shared) {
     for submission in requests.iter_mut().filter(|submission| submission.has_passwords()) {
         let change = match &submission.work {
-            Work::Client(Request::Register { password }) => register(password, source, shared).await,
+            Work::Client(Request::Register { password }) => hash_for_registration(password, source, shared)
+                .await
+                .map(|password| AccountChange::Register { password }),
             Work::Client(Request::ChangePassword { old, new }) => change(old, new, (name, source), shared).await,
             _ => continue,
         };
@@ -28,13 +30,17 @@ pub(super) async fn prepare(requests: &mut [Submission], name: &PeerName, source
     }
 }
 
-async fn register(password: &Password, source: Source, shared: &Shared) -> Result<AccountChange, Refusal> {
+/// Hashes the password with which a name is registered, if anyone may register.
+pub(super) async fn hash_for_registration(
+    password: &Password,
+    source: Source,
+    shared: &Shared,
+) -> Result<PasswordHash, Refusal> {
     if shared.accounts.registration == Registration::Closed {
         let words = "nobody may register here (registration); ask the operator of the server";
         return Err(Refusal::new(Code::NotAllowed, words));
     }
-    let password = shared.authenticator.hash(password, source).await?;
-    Ok(AccountChange::Register { password })
+    shared.authenticator.hash(password, source).await
 }
 
 async fn change(

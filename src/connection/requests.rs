@@ -61,8 +61,8 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
         RequestReader { reader, session, permits, sender, shared, progress, held: Vec::new() }
     }
 
-    /// Submits requests until there are no more, and reports the end to the broker. `filtering` is locked while plugins filter a batch: the
-    /// batch is submitted even if the connection ends meanwhile. All requests that were read are submitted before more is read.
+    /// Submits requests until there are no more, and reports the end to the broker. `filtering` is locked while plugins filter a batch or its
+    /// passwords are checked: the batch is submitted even if the connection ends meanwhile. All requests that were read are submitted before more is read.
     pub(super) async fn run(&mut self, filtering: &Mutex<()>) -> ReaderEnd {
         let mut rate_limiter = RateLimiter::new(self.shared.limits.messages_per_s);
         loop {
@@ -83,6 +83,7 @@ impl<'c, 's, T: Transport> RequestReader<'c, 's, T> {
             let Shared { broker, plugins, .. } = self.shared;
             let (session, set) = (self.session, plugins.current());
             if requests.first().is_some_and(Submission::has_passwords) {
+                let _filtering = filtering.lock().await;
                 let source = Source::of(self.reader.transport().peer_address());
                 Box::pin(passwords::prepare(&mut requests, self.sender.name, source, self.shared)).await;
                 broker.send(Event::Requests { session, requests, permit: Some(permit) }).await;

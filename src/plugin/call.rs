@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::config::Hook;
 use crate::message::{Destination, PeerName, Room, Seq, Text, Timestamp};
+use crate::password::Password;
 
 /// Invocation of one hook of a plugin. As JSON and as a Luau table it has the fields of its variant, and `hook`, the name of the
 /// hook.
@@ -89,7 +90,7 @@ pub struct LoginCall {
     pub name: PeerName,
     /// Password, if the client sent one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// Connection of the client.
     #[serde(flatten)]
     pub connection: ConnectCall,

@@ -55,7 +55,7 @@ pub(crate) struct PluginSet {
 /// Verdict of all plugins on a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LoginVerdict {
-    /// No plugin decided. A login without a password succeeds, one with a password fails.
+    /// No plugin decided: the account of the name does.
     Pass,
     /// The login succeeds, with any password or none.
     Allow,

@@ -167,7 +167,10 @@ impl Dialogue<'_> {
             }
             // The connection closes, as after the last refusal.
             _ if line.trim() == "/quit" => *refusals = LOGIN_REFUSALS_MAX,
-            Some(Ok(Login { registers: true, .. })) => self.expect_start("! not_allowed: "),
+            Some(Ok(Login { registers: true, .. })) => {
+                *refusals += 1;
+                self.expect_start("! not_allowed: ");
+            }
             Some(Ok(Login { name, password: None, .. })) => {
                 self.expect_start(&format!("* hello {name}, "));
                 self.name = Some(name);
@@ -186,7 +189,7 @@ impl Dialogue<'_> {
     fn password(&mut self, refusals: &mut usize) {
         // The source of the test soon has too many wrong passwords.
         let is_limited = self.answers.front().is_some_and(|line| line.starts_with("! rate_limited: "));
-        *refusals += usize::from(!is_limited);
+        *refusals += 1;
         self.expect_start(if is_limited { "! rate_limited: " } else { "! bad_password: " });
     }
 

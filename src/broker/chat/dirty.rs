@@ -1,6 +1,7 @@
 //! Records and cursors that changed in memory and are not stored yet: they are added to a turn when it is submitted to the store. Owns when
 //! each is added; never changes them.
 
+use super::completion::Completion;
 use super::state::Chat;
 use super::turn::{Turn, TurnBuilder};
 use crate::message::PeerId;
@@ -53,11 +54,25 @@ impl Chat {
                 _ => {}
             }
         }
+        for completion in &turn.completions {
+            if let Completion::Registration { requester } = completion {
+                self.undo_registration(requester.peer);
+            }
+        }
         // Once all messages are undone: a name for which none waits is free again.
         for entry in entries {
             if let Entry::Peer(record) = entry {
                 self.undo_peer(record.id);
             }
+        }
+    }
+
+    /// Undoes the use of a name that nobody had used before. Nobody was welcomed by it.
+    fn undo_registration(&mut self, id: PeerId) {
+        let peer = self.peers.get_mut(&id).expect("a peer in flight is in memory");
+        peer.record.seen = false;
+        if peer.waiting() > 0 {
+            self.unknown_names.take(id, None);
         }
     }
 

@@ -72,7 +72,7 @@ impl Chat {
         let name = &record.name;
         let words = match access {
             Access::Plugin => return Ok(()),
-            Access::Free if password.is_none() => return Ok(()),
+            Access::Free if password.is_none() && !turn.changes_account(peer) => return Ok(()),
             Access::Free => format!("{name} has a password now"),
             Access::Password(checked) if password.as_ref() == Some(checked) => return Ok(()),
             Access::Password(_) => format!("the password of {name} was changed meanwhile"),
@@ -108,7 +108,7 @@ impl Chat {
     /// Welcomes a session, at once or when the messages that wait in its rooms are counted.
     fn begin_welcome(&mut self, requester: Requester) {
         let state = &self.peers[&requester.peer];
-        if state.rooms.is_empty() && !state.is_estimated {
+        if state.rooms.is_empty() && (!state.is_estimated || state.waiting() == 0) {
             self.welcome(&requester, state.waiting());
         } else {
             let query = WaitingQuery { peer: requester.peer, after: state.record.cursor };
