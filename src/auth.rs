@@ -57,8 +57,7 @@ impl Authenticator {
             return Ok(());
         }
         penalties.punish(suspect, at);
-        let words =
-            format!("the password for {name} is wrong, or {name} has none; a name is one word, such as uncle-bob");
+        let words = format!("the password for {name} is wrong, or {name} has none");
         Err(Refusal::new(Code::BadPassword, words))
     }
 

@@ -135,7 +135,11 @@ impl CertificateFiles {
 
 /// Reads the fingerprint of the certificate of this configuration, whether or not a server runs.
 pub fn fingerprint(config: &TlsConfig, data: &Path) -> Result<Fingerprint, CertificateError> {
-    let chain = CertificateFiles::of(config, data).chain()?;
+    let files = CertificateFiles::of(config, data);
+    if matches!(config, TlsConfig::SelfSigned) && !files.certificate.exists() {
+        return Err(CertificateError::NotMadeYet { path: files.certificate });
+    }
+    let chain = files.chain()?;
     Ok(Fingerprint::of(&chain[0]))
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn parse() -> Result<Command, UsageError> {
         Err(ParseFailure::Stderr(text)) => {
             // bpaf wraps the text for a terminal; all errors of holdline are one line.
             let problem = text.monochrome(true).split_whitespace().collect::<Vec<_>>().join(" ");
-            let problem = problem.replace(", pass `--help` for usage information", "");
+            let problem = problem.replace(", pass `--help` for usage information", "").replace("check failed: ", "");
             Err(UsageError(format!("{problem} (see holdline --help)")))
         }
     }

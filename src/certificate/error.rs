@@ -59,6 +59,12 @@ pub enum CertificateError {
         /// Error of the TLS library.
         source: Error,
     },
+    /// The server has not made its certificate yet.
+    #[error("{} does not exist; the server makes it at its first start, so start it once", path.display())]
+    NotMadeYet {
+        /// Path of the file.
+        path: PathBuf,
+    },
     /// No certificate can be made.
     #[error("cannot make a certificate in {}: {problem}", path.display())]
     NotMade {

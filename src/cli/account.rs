@@ -16,6 +16,9 @@ const NAME_VARIABLES: [&str; 2] = ["USER", "LOGNAME"];
 /// Environment variable with the password. A flag would show it to every user of the machine.
 pub(super) const PASSWORD_VARIABLE: &str = "HOLDLINE_PASSWORD";
 
+/// Mistake of a pin for a connection without TLS.
+const PIN_NEEDS_TLS: &str = "--pin needs --server=tls://HOST:PORT: without TLS there is no certificate";
+
 /// `--as`, `--server` and `--pin`.
 pub(super) fn flags() -> impl Parser<Account> {
     let name = long("as")
@@ -34,7 +37,9 @@ pub(super) fn flags() -> impl Parser<Account> {
         .parse(|fingerprint| fingerprint.parse().map_err(|error| format!("--pin: {error}")))
         .map(ServerTrust::Pin)
         .fallback(ServerTrust::SystemRoots);
-    construct!(name, server, trust).map(|(name, server, trust)| Account { server, name, password: password(), trust })
+    construct!(name, server, trust)
+        .guard(|(_, server, trust)| server.is_encrypted() || *trust == ServerTrust::SystemRoots, PIN_NEEDS_TLS)
+        .map(|(name, server, trust)| Account { server, name, password: password(), trust })
 }
 
 fn name_of_environment(variable: impl Fn(&str) -> Option<String>) -> Result<PeerName, &'static str> {

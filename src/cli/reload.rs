@@ -32,9 +32,9 @@ pub(crate) fn options() -> OptionParser<Flags> {
         .to_options()
         .descr("Checks the plugins, and makes the running server read them again; no connection ends")
         .header(
-            "Exits with 2 if plugins.toml or a plugin has a mistake, and with 1 if no server runs. The server's log says what came of it.",
+            "It checks the plugins.toml of --plugins, of the configuration file, or of the current directory: pass what the server was started with. Exits with 2 if it or a plugin has a mistake, and with 1 if no server runs. The server's log says what came of it.",
         )
-        .footer("Example:\n\n        holdline reload --data=/var/lib/holdline")
+        .footer("Example:\n\n        holdline reload --config=/etc/holdline.toml --data=/var/lib/holdline")
 }
 
 /// Loads the plugins as the server will, and signals the server.

@@ -58,7 +58,10 @@ impl ServerStream {
         let connector = TlsConnector::from(Arc::new(client_config(verifier.clone())));
         match connector.connect(name, tcp).await {
             Ok(stream) => Ok(ServerStream::Tls(Box::new(stream))),
-            Err(error) => Err(verifier.untrusted.lock().take().map_or(OpenError::Io(error), OpenError::Untrusted)),
+            Err(error) => {
+                let untrusted = verifier.untrusted.lock().take();
+                Err(untrusted.map_or_else(|| OpenError::Io(explained(error)), OpenError::Untrusted))
+            }
         }
     }
 
@@ -68,6 +71,16 @@ impl ServerStream {
             ServerStream::Tcp(tcp) => tcp.clone(),
             ServerStream::Tls(tls) => tls.get_ref().0.clone(),
         }
+    }
+}
+
+/// Explains the end of a stream in the handshake, as of a server without a certificate.
+fn explained(error: io::Error) -> io::Error {
+    match error.kind() {
+        kind @ io::ErrorKind::UnexpectedEof => {
+            io::Error::new(kind, "the server ended the connection in the TLS handshake; perhaps it has no [tls]")
+        }
+        _ => error,
     }
 }
 

@@ -88,6 +88,10 @@ async fn verify(
             // Where free names may log in, a person whose name has two words is better asked for the name again.
             let may_have_password = hash.is_some() || shared.accounts.required;
             let asked = may_have_password.then(|| login.name.clone());
+            let refusal = match refusal.code {
+                Code::BadPassword => refusal.with_outcome("a name is one word, such as uncle-bob"),
+                _ => refusal,
+            };
             LoginAdmission::Refused(Rejected { id: login.id, refusal: refusal.with_outcome(OUTCOME) }, asked)
         }
     }

@@ -126,7 +126,10 @@ async fn log_in(reader: &mut LineReader<'_, impl Transport>, shared: &Shared) ->
 
 /// Refuses a login without the password of its name.
 fn without_password(login: Login) -> Rejected {
-    let words = format!("{} has a password; send it with the login; not logged in", login.name);
+    let words = format!(
+        "{} has a password; send it with the login (holdline send and tail: HOLDLINE_PASSWORD); not logged in",
+        login.name
+    );
     Rejected { id: login.id, refusal: Refusal::new(Code::BadPassword, words) }
 }
 

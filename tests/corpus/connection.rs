@@ -137,7 +137,14 @@ impl Dialogue<'_> {
         while let Some((line, behind)) = rest.split_first() {
             rest = behind;
             match (line, self.name.clone()) {
-                (line, None) if line.is_http() || (line.is_login() && is_request_next(rest)) => break,
+                (line, None) if line.is_http() => break,
+                (line, None) if line.is_login() && is_request_next(rest) => {
+                    // The name is greeted if the request has not arrived yet.
+                    if self.answers.front().is_some_and(|line| line.starts_with("* hello ")) {
+                        self.answers.pop_front();
+                    }
+                    break;
+                }
                 (Seen::TooLong, _) => self.expect_start("! too_long: "),
                 (Seen::NotUtf8, _) => self.expect_start("! not_utf8: "),
                 (Seen::Text(line), Some(name)) => {
